@@ -1,0 +1,1 @@
+"""Timings: `sgrocc bench`."""

@@ -1,0 +1,46 @@
+"""The class table: the eleven semantic classes of Occ-ScanNet, their colours, and which of them are structure."""
+
+from __future__ import annotations
+
+import numpy as np
+
+EMPTY = 0
+UNKNOWN = 255
+
+NAMES: tuple[str, ...] = (
+    "empty", "ceiling", "floor", "wall", "window", "chair", "bed", "sofa", "table", "tvs", "furniture", "objects",
+)
+NUM_CLASSES = len(NAMES) - 1
+"""Occupied classes, labels 1 to 11; a Gaussian's logit c belongs to label c + 1."""
+
+STRUCTURAL: tuple[int, ...] = (1, 2, 3, 4)
+"""Labels of the room itself: ceiling, floor, wall, window."""
+
+COLORS: np.ndarray = np.array(
+    [
+        (255, 255, 255), (196, 214, 226), (152, 134, 108), (222, 205, 160), (110, 190, 240), (230, 120, 40),
+        (200, 90, 170), (160, 60, 60), (120, 180, 60), (40, 60, 110), (150, 105, 60), (225, 55, 75),
+    ],
+    dtype=np.uint8,
+)
+"""(12, 3) uint8, RGB of each label."""
+
+UNKNOWN_COLOR: tuple[int, int, int] = (128, 128, 128)
+
+
+def color_table() -> np.ndarray:
+    """RGB of every possible label byte.
+
+    Returns:
+        (256, 3) uint8; labels without a class, 255 among them, are grey.
+    """
+    table = np.full((256, 3), UNKNOWN_COLOR, np.uint8)
+    table[: len(COLORS)] = COLORS
+    return table
+
+
+def label_of(name: str) -> int:
+    """The label (1 to 11) of a class name; ValueError names the known ones."""
+    if name not in NAMES:
+        raise ValueError(f"unknown class {name!r}; the classes are {', '.join(NAMES[1:])}")
+    return NAMES.index(name)

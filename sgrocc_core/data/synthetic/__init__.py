@@ -1,0 +1,1 @@
+"""A generator of furnished rooms: geometry, images, depth, labels and exact voxels."""

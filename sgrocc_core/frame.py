@@ -1,0 +1,80 @@
+"""One frame of a camera: image, intrinsics, pose, stamp and, with a depth sensor, depth; checked once, here, at the edge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sgrocc_core.errors import FrameError
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A checked input of the mapper.
+
+    Attributes:
+        image: (H, W, 3) uint8, RGB.
+        K: (3, 3) float64, pinhole intrinsics of the image, pixels.
+        T_wc: (4, 4) float64, camera (optical frame) to map, metres.
+        stamp_ns: time of the image, nanoseconds.
+        depth: (H, W) float32, metres along the optical axis, registered to the image, 0 = no reading; or None.
+
+    Raises:
+        FrameError: with the cause, the value and what is allowed.
+    """
+
+    image: np.ndarray
+    K: np.ndarray
+    T_wc: np.ndarray
+    stamp_ns: int
+    depth: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        image = np.asarray(self.image)
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or min(image.shape[:2]) < 8:
+            raise FrameError("bad_image", f"image is {image.shape} {image.dtype}; it must be (H, W, 3) uint8 of at least 8 x 8 pixels")
+        object.__setattr__(self, "image", np.ascontiguousarray(image))
+        object.__setattr__(self, "K", _checked_intrinsics(self.K, image.shape[1], image.shape[0]))
+        object.__setattr__(self, "T_wc", _checked_pose(self.T_wc))
+        if self.depth is not None:
+            object.__setattr__(self, "depth", _checked_depth(self.depth, image.shape[:2]))
+
+
+def _checked_intrinsics(K: np.ndarray, width: int, height: int) -> np.ndarray:
+    K = np.array(K, np.float64)
+    if K.shape != (3, 3) or not np.isfinite(K).all():
+        raise FrameError("bad_intrinsics", f"K is {K.tolist()}; it must be 3 x 3 finite numbers")
+    fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
+    if not (0.05 * width < fx < 50 * width and 0.05 * height < fy < 50 * height):
+        raise FrameError("bad_intrinsics", f"focal lengths fx={fx:g}, fy={fy:g} do not fit an image of {width} x {height} pixels; they must be positive pixels (is the camera calibrated?)")
+    if not (-width < cx < 2 * width and -height < cy < 2 * height):
+        raise FrameError("bad_intrinsics", f"principal point ({cx:g}, {cy:g}) is far outside an image of {width} x {height} pixels")
+    return K
+
+
+def _checked_pose(T_wc: np.ndarray) -> np.ndarray:
+    T = np.array(T_wc, np.float64)
+    if T.shape != (4, 4) or not np.isfinite(T).all():
+        raise FrameError("bad_pose", f"pose is {T.tolist()}; it must be a 4 x 4 matrix of finite numbers")
+    R = T[:3, :3]
+    if np.abs(R @ R.T - np.eye(3)).max() > 0.02 or np.linalg.det(R) < 0:
+        raise FrameError("bad_pose", f"pose has the rotation {np.round(R, 4).tolist()}, which is not orthonormal")
+    if np.abs(T[:3, 3]).max() > 1e5:
+        raise FrameError("bad_pose", f"pose has the translation {T[:3, 3].tolist()} m; at most 100 km from the map's origin is allowed")
+    U, _, Vt = np.linalg.svd(R)
+    T[:3, :3], T[3] = U @ Vt, (0, 0, 0, 1)
+    return T
+
+
+def _checked_depth(depth: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    depth = np.asarray(depth)
+    if depth.ndim != 2 or not np.issubdtype(depth.dtype, np.floating):
+        raise FrameError("bad_depth", f"depth is {depth.shape} {depth.dtype}; it must be (H, W) float, metres")
+    if depth.shape[0] * shape[1] != depth.shape[1] * shape[0]:
+        raise FrameError("bad_depth", f"depth of {depth.shape[1]} x {depth.shape[0]} is not registered to an image of {shape[1]} x {shape[0]} pixels: the aspect differs")
+    depth = depth.astype(np.float32)
+    depth[~np.isfinite(depth) | (depth < 0) | (depth > 100)] = 0.0
+    if not depth.any():
+        raise FrameError("depth_without_readings", "depth has no valid reading: all are 0, NaN, infinite, negative or beyond 100 m")
+    return depth

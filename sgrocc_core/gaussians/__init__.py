@@ -1,0 +1,1 @@
+"""The Gaussians of the map: their form, their memory, the confidence in them."""

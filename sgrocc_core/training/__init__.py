@@ -1,0 +1,1 @@
+"""Training, evaluation and ablations of the spatial expert and the temporal manager."""

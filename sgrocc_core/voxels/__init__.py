@@ -1,0 +1,1 @@
+"""Gaussians to voxels: local grids, the sparse voxel map, splatting."""
