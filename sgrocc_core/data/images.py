@@ -1,0 +1,170 @@
+"""Image messages to arrays and back: raw encodings, JPEG and PNG, and compressed_depth_image_transport; pure functions of plain fields.
+
+Bags and the ROS node decode through these, so that both read a camera the same way.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import cv2
+import numpy as np
+
+from sgrocc_core.errors import FrameError
+
+_LAYOUTS: dict[str, tuple[str, int, int | None]] = {
+    # encoding: (dtype without byte order, channels, OpenCV's conversion to RGB; None where there is nothing to convert)
+    "rgb8": ("u1", 3, None), "8uc3": ("u1", 3, cv2.COLOR_BGR2RGB), "bgr8": ("u1", 3, cv2.COLOR_BGR2RGB),
+    "rgba8": ("u1", 4, cv2.COLOR_RGBA2RGB), "bgra8": ("u1", 4, cv2.COLOR_BGRA2RGB), "8uc4": ("u1", 4, cv2.COLOR_BGRA2RGB),
+    "mono8": ("u1", 1, cv2.COLOR_GRAY2RGB), "8uc1": ("u1", 1, cv2.COLOR_GRAY2RGB), "mono16": ("u2", 1, cv2.COLOR_GRAY2RGB),
+    "rgb16": ("u2", 3, None), "bgr16": ("u2", 3, cv2.COLOR_BGR2RGB),
+    "rgba16": ("u2", 4, cv2.COLOR_RGBA2RGB), "bgra16": ("u2", 4, cv2.COLOR_BGRA2RGB),
+    "yuv422": ("u1", 2, cv2.COLOR_YUV2RGB_UYVY), "uyvy": ("u1", 2, cv2.COLOR_YUV2RGB_UYVY),
+    "yuv422_yuy2": ("u1", 2, cv2.COLOR_YUV2RGB_YUYV), "yuyv": ("u1", 2, cv2.COLOR_YUV2RGB_YUYV),
+    "bayer_rggb8": ("u1", 1, cv2.COLOR_BayerRGGB2RGB), "bayer_bggr8": ("u1", 1, cv2.COLOR_BayerBGGR2RGB),
+    "bayer_gbrg8": ("u1", 1, cv2.COLOR_BayerGBRG2RGB), "bayer_grbg8": ("u1", 1, cv2.COLOR_BayerGRBG2RGB),
+}  # fmt: skip
+_DEPTHS: dict[str, tuple[str, bool]] = {"16uc1": ("u2", True), "mono16": ("u2", True), "32fc1": ("f4", False)}
+COLOR_ENCODINGS: tuple[str, ...] = tuple(_LAYOUTS)
+"""Names of the raw colour encodings that are read, in lower case."""
+DEPTH_ENCODINGS: tuple[str, ...] = ("16UC1", "32FC1")
+_DEPTH_HEADER = struct.Struct("<iff")
+
+
+def decode_image(encoding: str, width: int, height: int, step: int, data: Any, is_bigendian: bool = False) -> np.ndarray:
+    """A raw sensor_msgs/Image to RGB.
+
+    Args:
+        encoding: as in sensor_msgs/image_encodings. step: bytes a row; 0 means rows without padding.
+        data: bytes, array or buffer of at least step * height bytes.
+
+    Returns:
+        (height, width, 3) uint8, RGB.
+
+    Raises:
+        FrameError: `unknown_encoding`, `bad_image` (size) or `truncated_image`.
+    """
+    layout = _LAYOUTS.get(encoding.lower())
+    if layout is None:
+        raise FrameError("unknown_encoding", f"encoding {encoding!r} is no colour image; what can be read: {', '.join(COLOR_ENCODINGS)}")
+    kind, channels, conversion = layout
+    pixels = _rows(kind, channels, width, height, step, data, is_bigendian, "image")
+    if kind == "u2":
+        pixels = (pixels >> 8).astype(np.uint8)
+    if conversion is None:
+        return np.ascontiguousarray(pixels)
+    if channels == 1:
+        pixels = pixels[:, :, 0]
+    try:
+        return cv2.cvtColor(np.ascontiguousarray(pixels), conversion)
+    except cv2.error as error:
+        raise FrameError("bad_image", f"an image of {width} x {height} pixels cannot be {encoding!r}") from error
+
+
+def decode_depth(
+    encoding: str, width: int, height: int, step: int, data: Any, is_bigendian: bool = False, depth_scale: float = 0.001
+) -> np.ndarray:
+    """A raw depth image to metres.
+
+    Args:
+        encoding: 16UC1 (units of `depth_scale` metres) or 32FC1 (metres); other fields as in `decode_image`.
+
+    Returns:
+        (height, width) float32 metres; what is no reading stays 0, NaN or infinite.
+
+    Raises:
+        FrameError: `unknown_encoding`, `bad_image` (size) or `truncated_image`.
+    """
+    found = _DEPTHS.get(encoding.lower())
+    if found is None:
+        raise FrameError("unknown_encoding", f"encoding {encoding!r} is no depth image; what can be read: {', '.join(DEPTH_ENCODINGS)}")
+    kind, is_integer = found
+    depth = _rows(kind, 1, width, height, step, data, is_bigendian, "depth")[:, :, 0].astype(np.float32)
+    return depth * np.float32(depth_scale) if is_integer else depth
+
+
+def decode_compressed(data: Any, format: str = "") -> np.ndarray:
+    """The data of a sensor_msgs/CompressedImage (JPEG, PNG, ...) to (H, W, 3) uint8 RGB.
+
+    Raises:
+        FrameError: `bad_image` when it is not an image, `truncated_image` when it is cut off.
+    """
+    raw = _buffer(data)
+    if raw.size > 4 and raw[0] == 0xFF and raw[1] == 0xD8 and b"\xff\xd9" not in raw[-64:].tobytes():
+        raise FrameError("truncated_image", f"a JPEG of {raw.size} bytes without its end marker: it is cut off")
+    try:
+        image = cv2.imdecode(raw, cv2.IMREAD_COLOR_RGB) if raw.size else None
+    except cv2.error:
+        image = None
+    if image is None:
+        raise FrameError("bad_image", f"{raw.size} bytes of format {format!r} are not a JPEG or PNG image")
+    return image
+
+
+def decode_compressed_depth(data: Any, format: str = "", depth_scale: float = 0.001) -> np.ndarray:
+    """The data of a compressedDepth image (a 12-byte header, then a PNG) to (H, W) float32 metres, 0 = no reading.
+
+    A 16UC1 image is the PNG itself; a 32FC1 image is stored as inverse depth v = A / z + B with A and B in the header.
+
+    Raises:
+        FrameError: `unknown_encoding` for other codecs (RVL), `bad_depth` when it is damaged.
+    """
+    raw = _buffer(data)
+    if "rvl" in format.lower():
+        raise FrameError("unknown_encoding", f"compressedDepth format {format!r} cannot be read; set the publisher's `format` to png")
+    png = raw[_DEPTH_HEADER.size :]
+    if png[:4].tobytes() != b"\x89PNG":
+        png = raw
+    try:
+        stored = cv2.imdecode(png, cv2.IMREAD_UNCHANGED) if png.size else None
+    except cv2.error:
+        stored = None
+    if stored is None or stored.ndim != 2 or stored.dtype != np.uint16:
+        raise FrameError("bad_depth", f"{raw.size} bytes of format {format!r} are not a 12-byte header and a 16 bit PNG")
+    if "32fc1" not in format.lower() or png is raw:
+        return stored.astype(np.float32) * np.float32(depth_scale)
+    _, a, b = _DEPTH_HEADER.unpack_from(raw[: _DEPTH_HEADER.size].tobytes())
+    values = stored.astype(np.float32) - np.float32(b)
+    valid = (stored > 0) & (values > 0)
+    depth = np.zeros(stored.shape, np.float32)
+    depth[valid] = np.float32(a) / values[valid]
+    return depth
+
+
+def encode_jpeg(image: np.ndarray, quality: int = 92) -> bytes:
+    """(H, W, 3) uint8 RGB to JPEG bytes."""
+    ok, coded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not ok:
+        raise FrameError("bad_image", f"an image of {image.shape} {image.dtype} cannot be written as JPEG")
+    return coded.tobytes()
+
+
+def encode_compressed_depth(depth: np.ndarray) -> bytes:
+    """(H, W) metres to the data of a `16UC1; compressedDepth png` image: millimetres, 0 = no reading or beyond 65 m."""
+    millimetres = np.nan_to_num(depth, nan=0.0, posinf=0.0, neginf=0.0) * 1000.0
+    millimetres = np.where((millimetres < 0) | (millimetres > 65535), 0, np.rint(millimetres)).astype(np.uint16)
+    _, coded = cv2.imencode(".png", millimetres, [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    return _DEPTH_HEADER.pack(0, 0.0, 0.0) + coded.tobytes()
+
+
+def _buffer(data: Any) -> np.ndarray:
+    return np.ascontiguousarray(data).view(np.uint8) if isinstance(data, np.ndarray) else np.frombuffer(data, np.uint8)
+
+
+def _rows(
+    kind: str, channels: int, width: int, height: int, step: int, data: Any, is_bigendian: bool, what: str
+) -> np.ndarray:
+    """(height, width, channels) view of raw image data, rows possibly padded."""
+    if not (0 < width <= 1 << 15 and 0 < height <= 1 << 15):
+        raise FrameError("bad_image", f"{what} of {width} x {height} pixels; sides of 1 to {1 << 15} are allowed")
+    dtype = np.dtype(kind).newbyteorder(">" if is_bigendian else "<")
+    row = width * channels * dtype.itemsize
+    step = step or row
+    if step < row:
+        raise FrameError("bad_image", f"{what} with rows of {step} bytes, which is less than {width} pixels need ({row})")
+    raw = _buffer(data)
+    if raw.size < step * (height - 1) + row:
+        raise FrameError("truncated_image", f"{what} of {width} x {height} pixels is cut off: {raw.size} of {step * height} bytes")
+    strided = np.lib.stride_tricks.as_strided(raw, (height, row), (step, 1), writeable=False)
+    return np.ascontiguousarray(strided).view(dtype).reshape(height, width, channels)

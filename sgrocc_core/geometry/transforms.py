@@ -1,0 +1,169 @@
+"""The tree of coordinate frames that /tf spans: transforms by stamp in, interpolated poses out; what tf2's buffer does, in Python."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sgrocc_core.geometry.poses import invert_pose, make_pose, rotation_from_quaternion, slerp
+
+QUATERNION_TOLERANCE = 0.01
+"""How far a quaternion's norm may be from 1, as in tf2."""
+
+
+class TransformLookupError(LookupError):
+    """A pose that the tree cannot give; the subclasses say why."""
+
+
+class UnknownFrameError(TransformLookupError):
+    """No transform names this frame."""
+
+
+class UnconnectedFramesError(TransformLookupError):
+    """Both frames are known, but no chain of transforms joins them."""
+
+
+class TooEarlyError(TransformLookupError):
+    """The stamp lies before the oldest transform that is kept."""
+
+
+class TooLateError(TransformLookupError):
+    """The stamp lies after the newest transform: it may still come."""
+
+
+@dataclass
+class _Edge:
+    """The transforms from one child frame to its parent, in order of their stamps."""
+
+    parent: str
+    static: bool
+    stamps: list[int] = field(default_factory=list)
+    values: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+
+    def insert(self, stamp_ns: int, value: tuple[np.ndarray, np.ndarray], history_ns: int | None) -> None:
+        at = bisect_left(self.stamps, stamp_ns)
+        if at < len(self.stamps) and self.stamps[at] == stamp_ns:
+            self.values[at] = value
+        else:
+            self.stamps.insert(at, stamp_ns)
+            self.values.insert(at, value)
+        if history_ns is not None:
+            old = bisect_left(self.stamps, self.stamps[-1] - history_ns)
+            del self.stamps[:old], self.values[:old]
+
+    def at(self, child: str, stamp_ns: int) -> np.ndarray:
+        if self.static:
+            translation, quaternion = self.values[-1]
+            return make_pose(rotation_from_quaternion(quaternion), translation)
+        after = bisect_left(self.stamps, stamp_ns)
+        if after < len(self.stamps) and self.stamps[after] == stamp_ns:
+            translation, quaternion = self.values[after]
+            return make_pose(rotation_from_quaternion(quaternion), translation)
+        edge = f"{self.parent!r} to {child!r}"
+        if after == len(self.stamps):
+            late = (stamp_ns - self.stamps[-1]) / 1e9
+            raise TooLateError(f"the newest transform of {edge} is {late:.3f} s older than the stamp asked for")
+        if after == 0:
+            early = (self.stamps[0] - stamp_ns) / 1e9
+            raise TooEarlyError(f"the oldest transform of {edge} is {early:.3f} s newer than the stamp asked for")
+        (t0, q0), (t1, q1) = self.values[after - 1], self.values[after]
+        a = (stamp_ns - self.stamps[after - 1]) / (self.stamps[after] - self.stamps[after - 1])
+        return make_pose(rotation_from_quaternion(slerp(q0, q1, a)), t0 + a * (t1 - t0))
+
+
+class TransformTree:
+    """A thread-safe buffer of transforms.
+
+    Args:
+        history_ns: how long a moving transform is kept behind its newest one, nanoseconds; None keeps all.
+    """
+
+    def __init__(self, history_ns: int | None = 10_000_000_000) -> None:
+        self._history_ns = history_ns
+        self._edges: dict[str, _Edge] = {}
+        self._parents: set[str] = set()
+        self._lock = threading.Lock()
+
+    def add(
+        self, parent: str, child: str, stamp_ns: int, translation: np.ndarray, quaternion_xyzw: np.ndarray, static: bool = False
+    ) -> None:
+        """Store the pose of `child` in `parent`.
+
+        Args:
+            parent, child: frame names; a leading slash is dropped, as tf2 does.
+            stamp_ns: nanoseconds; static transforms hold at any time.
+            translation: (3,) metres. quaternion_xyzw: (4,) unit quaternion.
+
+        Raises:
+            ValueError: numbers that are not finite, a quaternion that is not of unit length, or frames without a name or the same.
+        """
+        parent, child = parent.removeprefix("/"), child.removeprefix("/")
+        t, q = np.array(translation, np.float64), np.array(quaternion_xyzw, np.float64)
+        if not parent or not child or parent == child:
+            raise ValueError(f"a transform from {parent!r} to {child!r}: both frames need a name, and not the same")
+        if t.shape != (3,) or q.shape != (4,) or not (np.isfinite(t).all() and np.isfinite(q).all()):
+            raise ValueError(f"transform {parent!r} to {child!r} is not finite: translation {t.tolist()}, quaternion {q.tolist()}")
+        norm = float(np.linalg.norm(q))
+        if abs(norm - 1.0) > QUATERNION_TOLERANCE:
+            raise ValueError(f"transform {parent!r} to {child!r} has the quaternion {q.tolist()} of length {norm:.4g}; it must be 1")
+        with self._lock:
+            edge = self._edges.get(child)
+            if edge is None or edge.parent != parent or edge.static != static:
+                edge = self._edges[child] = _Edge(parent, static)
+                self._parents = {e.parent for e in self._edges.values()}
+            edge.insert(0 if static else int(stamp_ns), (t, q / norm), self._history_ns)
+
+    def lookup(self, target: str, source: str, stamp_ns: int) -> np.ndarray:
+        """Pose of `source` in `target` at a stamp, interpolated: (4, 4) float64 that takes points of source to target.
+
+        Raises:
+            UnknownFrameError, UnconnectedFramesError, TooEarlyError, TooLateError: with what is missing.
+        """
+        target, source = target.removeprefix("/"), source.removeprefix("/")
+        with self._lock:
+            for name in (target, source):
+                if name not in self._edges and name not in self._parents:
+                    raise UnknownFrameError(f"no transform names the frame {name!r}; known: {', '.join(self._names()) or 'none'}")
+            up_source, up_target = self._ancestors(source), self._ancestors(target)
+            common = next((name for name in up_source if name in up_target), None)
+            if common is None:
+                roots = f"{up_source[-1]!r} and {up_target[-1]!r}"
+                raise UnconnectedFramesError(f"{source!r} and {target!r} are not connected: their roots are {roots}")
+            return invert_pose(self._climb(target, common, stamp_ns)) @ self._climb(source, common, stamp_ns)
+
+    def frames(self) -> list[str]:
+        """The names of all frames, sorted."""
+        with self._lock:
+            return self._names()
+
+    def newest_stamp(self, child: str) -> int | None:
+        """Stamp of the newest transform of a moving frame, nanoseconds; None if it is static or unknown."""
+        with self._lock:
+            edge = self._edges.get(child.removeprefix("/"))
+            return None if edge is None or edge.static else edge.stamps[-1]
+
+    def clear(self) -> None:
+        """Forget the moving transforms (after a jump of the clock); static ones stay."""
+        with self._lock:
+            self._edges = {child: edge for child, edge in self._edges.items() if edge.static}
+            self._parents = {e.parent for e in self._edges.values()}
+
+    def _names(self) -> list[str]:
+        return sorted(self._parents | set(self._edges))
+
+    def _ancestors(self, name: str) -> list[str]:
+        chain = [name]
+        while chain[-1] in self._edges and self._edges[chain[-1]].parent not in chain:
+            chain.append(self._edges[chain[-1]].parent)
+        return chain
+
+    def _climb(self, name: str, ancestor: str, stamp_ns: int) -> np.ndarray:
+        T = np.eye(4)
+        while name != ancestor:
+            edge = self._edges[name]
+            T = edge.at(name, stamp_ns) @ T
+            name = edge.parent
+        return T
