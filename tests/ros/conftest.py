@@ -1,0 +1,32 @@
+"""The surroundings of the ROS tests: real DDS on this machine only, a domain of their own, field checks on."""
+
+import os
+import tempfile
+
+# Set before rclpy is first imported: DDS reads its settings when a participant is made, rclpy its checks on import.
+os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+os.environ.setdefault("ROS_DOMAIN_ID", str(40 + os.getpid() % 40))
+os.environ.setdefault("ROS_LOG_DIR", tempfile.mkdtemp(prefix="sgrocc_ros_log_"))
+
+import pytest  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def ros_context():
+    """rclpy, started once for the test process."""
+    import rclpy
+
+    rclpy.init()
+    yield
+    rclpy.try_shutdown()
+
+
+@pytest.fixture
+def ros_node(ros_context):
+    """A bare node of the test process."""
+    import rclpy
+
+    node = rclpy.create_node("test_node")
+    yield node
+    node.destroy_node()
