@@ -1,0 +1,59 @@
+# make demo | test | test-long | bench | format | setup | setup-train. Everything is installed into .venv and nowhere else.
+.PHONY: setup setup-train demo test test-long bench format clean
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+BAG ?=
+DEPTH_SOURCE ?= fused
+MODEL ?= small
+OUT ?= runs/demo
+PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check
+STAMPS = .venv/stamps
+
+# A sourced ROS or another environment must not leak into .venv, whose ROS comes as wheels.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV LD_LIBRARY_PATH AMENT_PREFIX_PATH ROS_DISTRO _ROS_WHEELS_BOOTSTRAP_COMPLETE
+
+setup: $(STAMPS)/run $(STAMPS)/dev
+
+setup-train: setup $(STAMPS)/train
+
+demo: $(STAMPS)/run
+	@.venv/bin/sgrocc demo --bag "$(BAG)" --depth-source "$(DEPTH_SOURCE)" --model "$(MODEL)" --out "$(OUT)"
+
+test: setup-train
+	@.venv/bin/python tests/check.py -m "not slow"
+
+test-long: setup-train
+	@.venv/bin/python tests/check.py
+
+bench: $(STAMPS)/run
+	@.venv/bin/sgrocc bench step --model "$(MODEL)" $(if $(BAG),--bag "$(BAG)")
+	@.venv/bin/sgrocc bench startup --model "$(MODEL)"
+
+format: $(STAMPS)/dev
+	@.venv/bin/ruff check --fix sgrocc_core sgrocc_ros tests
+	@.venv/bin/ruff format sgrocc_core sgrocc_ros tests
+
+clean:
+	rm -rf .venv build install log .mypy_cache .ruff_cache .pytest_cache
+
+$(STAMPS)/venv:
+	@command -v $(PYTHON) > /dev/null || { echo "error: no $(PYTHON); install Python 3.11 (apt install python3 python3-venv gcc)"; exit 1; }
+	@echo "setting up .venv (once)"
+	@$(PYTHON) -m venv .venv || { echo "error: $(PYTHON) cannot make a virtual environment; apt install python3-venv"; exit 1; }
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/run: $(STAMPS)/venv requirements/runtime.txt requirements/ros.txt requirements/rooms.txt support/tf2_msgs/setup.py setup.py
+	@command -v cc > /dev/null || { echo "error: no C compiler (cc), which generates tf2_msgs; apt install gcc"; exit 1; }
+	@$(PIP) -r requirements/runtime.txt -r requirements/ros.txt -r requirements/rooms.txt
+	@$(PIP) --no-build-isolation --no-deps ./support/tf2_msgs
+	@$(PIP) --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(STAMPS)/dev: $(STAMPS)/run requirements/dev.txt
+	@$(PIP) -r requirements/dev.txt
+	@touch $@
+
+$(STAMPS)/train: $(STAMPS)/dev requirements/train.txt
+	@$(PIP) -r requirements/train.txt
+	@touch $@

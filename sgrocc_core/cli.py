@@ -1,0 +1,72 @@
+"""The command line `sgrocc`: finds the commands in `sgrocc_core.commands` and turns the errors a user may meet into one line."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import pkgutil
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+import sgrocc_core.commands
+from sgrocc_core import __version__
+from sgrocc_core.errors import SgroccError
+
+DESCRIPTION = "Semantic 3D occupancy maps from one moving camera."
+EPILOG = "`sgrocc COMMAND --help` explains a command. First steps: `make demo`, or `sgrocc map --bag YOUR_BAG --out runs/mine`."
+TRAINING_PACKAGES = ("torch", "onnx", "onnxscript", "tensorboard")
+
+
+def find_commands() -> dict[str, ModuleType]:
+    """The command modules by name, in alphabetical order."""
+    names = sorted(module.name for module in pkgutil.iter_modules(sgrocc_core.commands.__path__) if not module.name.startswith("_"))
+    return {name: importlib.import_module(f"sgrocc_core.commands.{name}") for name in names}
+
+
+def build_parser(commands: dict[str, ModuleType]) -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    parser = argparse.ArgumentParser(prog="sgrocc", description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"sgrocc {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, module in commands.items():
+        brief = module.HELP.strip().splitlines()[0]
+        subparser = subparsers.add_parser(name, help=brief, description=module.HELP, formatter_class=argparse.RawDescriptionHelpFormatter)
+        module.add_arguments(subparser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line.
+
+    Returns:
+        Exit code: the command's own, 1 after an error, 2 for wrong arguments (raised as SystemExit), 130 when interrupted.
+    """
+    commands = find_commands()
+    arguments = build_parser(commands).parse_args(argv)
+    try:
+        return int(commands[arguments.command].run(arguments))
+    except ModuleNotFoundError as error:
+        name = (error.name or "").partition(".")[0]
+        if name.startswith("sgrocc"):
+            raise
+        hint = "run `make setup-train`" if name in TRAINING_PACKAGES else "run `make setup`"
+        return _fail(f"the Python package {name!r} is not installed; {hint}")
+    except (SgroccError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _fail(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
