@@ -1,0 +1,233 @@
+"""Gaussians to voxels in Numba, forward and backward: the map's splat, and training's on CPUs (through `splat_autograd`).
+
+Forward is parallel over slabs of the grid: a slab's voxels are written by one thread only, in the order of the Gaussians sorted by x,
+so the result does not depend on the number of threads. Backward is parallel over the Gaussians, each of which reads its own support.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+from numba import njit, prange
+
+from sgrocc_core.gaussians.gaussians import MIN_OPACITY
+from sgrocc_core.geometry.lattice import VOXEL_SIZE
+from sgrocc_core.voxels.splat import MAX_MAHALANOBIS2, MAX_WEIGHT, SUPPORT
+
+SLAB = 4
+"""Planes of voxels along x that one task writes."""
+_LOG_BELOW = 1e-30
+"""The product of (1 - w) is folded into the sum of logarithms before it gets smaller than this: few logarithms, no underflow."""
+
+
+def splat(
+    means: np.ndarray,
+    covariances: np.ndarray,
+    opacities: np.ndarray,
+    class_probabilities: np.ndarray,
+    corner: np.ndarray,
+    shape: tuple[int, int, int],
+    voxel_size: float = VOXEL_SIZE,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Splat N Gaussians onto a regular grid; the rules are those of `splat.py`.
+
+    Args:
+        means: (N, 3) metres, in the frame of `corner`; float32 or float64, and so is the result.
+        covariances: (N, 3, 3) square metres.
+        opacities: (N,) 0..1.
+        class_probabilities: (N, C).
+        corner: (3,) the grid's lowest corner, metres.
+        shape: voxels along x, y, z.
+        voxel_size: metres.
+
+    Returns:
+        log_empty: (X, Y, Z) log P(empty). class_weights: (X, Y, Z, C), sum of w_i p_ic.
+    """
+    dtype = means.dtype
+    log_empty = np.zeros(shape, np.float64)
+    class_weights = np.zeros((*shape, class_probabilities.shape[1]), dtype)
+    active = _active(means, opacities, corner, shape, voxel_size)
+    if len(active):
+        centres, precisions, bounds = _supports(means, covariances, _corner(corner), np.asarray(shape), voxel_size, active)
+        slabs = _slabs(means[active, 0].astype(np.float64) - float(corner[0]), shape[0], voxel_size)
+        probabilities = np.ascontiguousarray(class_probabilities, dtype)
+        _forward(centres, precisions, bounds, active, opacities, probabilities, slabs, voxel_size, log_empty, class_weights)
+    return log_empty.astype(dtype), class_weights
+
+
+def splat_backward(
+    means: np.ndarray,
+    covariances: np.ndarray,
+    opacities: np.ndarray,
+    class_probabilities: np.ndarray,
+    corner: np.ndarray,
+    voxel_size: float,
+    grad_log_empty: np.ndarray,
+    grad_class_weights: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Gradients of a scalar through `splat`; the support counts as constant.
+
+    Args:
+        means, covariances, opacities, class_probabilities, corner, voxel_size: as in `splat`.
+        grad_log_empty: (X, Y, Z). grad_class_weights: (X, Y, Z, C).
+
+    Returns:
+        Gradients with respect to means (N, 3), covariances (N, 3, 3), opacities (N,), class_probabilities (N, C).
+    """
+    shape = grad_log_empty.shape
+    grads = (np.zeros_like(means), np.zeros_like(covariances), np.zeros_like(opacities), np.zeros_like(class_probabilities))
+    active = _active(means, opacities, corner, shape, voxel_size)
+    if len(active):
+        centres, precisions, bounds = _supports(means, covariances, _corner(corner), np.asarray(shape), voxel_size, active)
+        upstream = (np.ascontiguousarray(grad_log_empty), np.ascontiguousarray(grad_class_weights))
+        _backward(centres, precisions, bounds, active, opacities, class_probabilities, *upstream, voxel_size, *grads)
+    return grads
+
+
+def _corner(corner: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(corner, np.float64)
+
+
+def _active(means: np.ndarray, opacities: np.ndarray, corner: np.ndarray, shape: tuple[int, ...], voxel_size: float) -> np.ndarray:
+    """Indices of the Gaussians that may touch the grid, sorted by the x of their voxel (stable)."""
+    index = np.flatnonzero(opacities > MIN_OPACITY)
+    home = np.floor((means[index].astype(np.float64) - _corner(corner)) / voxel_size)
+    near = ((home >= -SUPPORT) & (home < np.asarray(shape) + SUPPORT)).all(1)
+    index, x = index[near], home[near, 0].astype(np.int16)
+    return index[np.argsort(x, kind="stable")]
+
+
+def _slabs(x: np.ndarray, planes: int, voxel_size: float) -> np.ndarray:
+    """Slabs of the grid and the range of sorted Gaussians that may touch each: (S, 4) int64 plane0, plane1, first, last.
+
+    The slabs are ordered so that contiguous shares of the list, one a thread, are interleaved in space: an even load.
+    """
+    home = np.floor(x / voxel_size).astype(np.int64)
+    start = np.arange(0, planes, SLAB)
+    stop = np.minimum(start + SLAB, planes)
+    first, last = np.searchsorted(home, start - SUPPORT, "left"), np.searchsorted(home, stop - 1 + SUPPORT, "right")
+    threads = numba.get_num_threads()
+    order = np.concatenate([np.arange(t, len(start), threads) for t in range(threads)])
+    return np.stack([start, stop, first, last], 1)[order]
+
+
+@njit(parallel=True, cache=True)
+def _supports(means, covariances, corner, shape, voxel_size, active):
+    """Centres relative to the corner (M, 3), inverse covariances (M, 6: xx xy xz yy yz zz), supports (M, 6: x0 x1 y0 y1 z0 z1)."""
+    count = len(active)
+    centres = np.empty((count, 3), np.float64)
+    precisions = np.empty((count, 6), np.float64)
+    bounds = np.empty((count, 6), np.int32)
+    for i in prange(count):
+        g = active[i]
+        a, b, c = float(covariances[g, 0, 0]), float(covariances[g, 0, 1]), float(covariances[g, 0, 2])
+        d, e, f = float(covariances[g, 1, 1]), float(covariances[g, 1, 2]), float(covariances[g, 2, 2])
+        A, B, C = d * f - e * e, c * e - b * f, b * e - c * d
+        scale = 1.0 / (a * A + b * B + c * C)
+        precisions[i, 0], precisions[i, 1], precisions[i, 2] = A * scale, B * scale, C * scale
+        precisions[i, 3], precisions[i, 4], precisions[i, 5] = (a * f - c * c) * scale, (b * c - a * e) * scale, (a * d - b * b) * scale
+        for k in range(3):
+            centre = float(means[g, k]) - corner[k]
+            centres[i, k] = centre
+            home = math.floor(centre / voxel_size)
+            reach = math.sqrt(MAX_MAHALANOBIS2 * covariances[g, k, k])
+            low = math.ceil((centre - reach) / voxel_size - 0.5)
+            high = math.floor((centre + reach) / voxel_size - 0.5) + 1
+            bounds[i, 2 * k] = max(low, home - SUPPORT, 0)
+            bounds[i, 2 * k + 1] = min(high, home + SUPPORT + 1, shape[k])
+    return centres, precisions, bounds
+
+
+@njit(parallel=True, cache=True, error_model="numpy")
+def _forward(centres, precisions, bounds, active, opacities, probabilities, slabs, voxel_size, log_empty, class_weights):
+    classes = probabilities.shape[1]
+    for s in prange(len(slabs)):
+        x_start, x_stop = slabs[s, 0], slabs[s, 1]
+        product = np.ones((x_stop - x_start, log_empty.shape[1], log_empty.shape[2]), np.float64)
+        for i in range(slabs[s, 2], slabs[s, 3]):
+            p = precisions[i]
+            o = opacities[active[i]]
+            share = probabilities[active[i]]
+            for x in range(max(bounds[i, 0], x_start), min(bounds[i, 1], x_stop)):
+                dx = (x + 0.5) * voxel_size - centres[i, 0]
+                for y in range(bounds[i, 2], bounds[i, 3]):
+                    dy = (y + 0.5) * voxel_size - centres[i, 1]
+                    constant = p[0] * dx * dx + 2.0 * p[1] * dx * dy + p[3] * dy * dy
+                    linear = 2.0 * (p[2] * dx + p[4] * dy)
+                    for z in range(bounds[i, 4], bounds[i, 5]):
+                        dz = (z + 0.5) * voxel_size - centres[i, 2]
+                        mahalanobis2 = constant + dz * (linear + p[5] * dz)
+                        if mahalanobis2 > MAX_MAHALANOBIS2:
+                            continue
+                        w = o * math.exp(-0.5 * mahalanobis2)
+                        empty = product[x - x_start, y, z] * (1.0 - min(w, MAX_WEIGHT))
+                        if empty < _LOG_BELOW:
+                            log_empty[x, y, z] += math.log(empty)
+                            empty = 1.0
+                        product[x - x_start, y, z] = empty
+                        total = class_weights[x, y, z]
+                        wt = total.dtype.type(w)
+                        for c in range(classes):
+                            total[c] += wt * share[c]
+        for x in range(x_start, x_stop):
+            for y in range(log_empty.shape[1]):
+                for z in range(log_empty.shape[2]):
+                    log_empty[x, y, z] += math.log(product[x - x_start, y, z])
+
+
+@njit(parallel=True, cache=True, error_model="numpy")
+def _backward(
+    centres, precisions, bounds, active, opacities, probabilities, grad_log_empty, grad_class_weights, voxel_size,
+    grad_means, grad_covariances, grad_opacities, grad_probabilities,
+):
+    classes = probabilities.shape[1]
+    for i in prange(len(active)):
+        g = active[i]
+        p = precisions[i]
+        o = opacities[g]
+        share = probabilities[g]
+        grad_share = grad_probabilities[g]
+        grad_o = mx = my = mz = cxx = cxy = cxz = cyy = cyz = czz = 0.0
+        for x in range(bounds[i, 0], bounds[i, 1]):
+            dx = (x + 0.5) * voxel_size - centres[i, 0]
+            for y in range(bounds[i, 2], bounds[i, 3]):
+                dy = (y + 0.5) * voxel_size - centres[i, 1]
+                for z in range(bounds[i, 4], bounds[i, 5]):
+                    dz = (z + 0.5) * voxel_size - centres[i, 2]
+                    # (ux, uy, uz) = Sigma^-1 d
+                    ux = p[0] * dx + p[1] * dy + p[2] * dz
+                    uy = p[1] * dx + p[3] * dy + p[4] * dz
+                    uz = p[2] * dx + p[4] * dy + p[5] * dz
+                    mahalanobis2 = ux * dx + uy * dy + uz * dz
+                    if mahalanobis2 > MAX_MAHALANOBIS2:
+                        continue
+                    kernel = math.exp(-0.5 * mahalanobis2)
+                    w = o * kernel
+                    upstream = grad_class_weights[x, y, z]
+                    wt = upstream.dtype.type(w)
+                    grad_w = upstream.dtype.type(0.0)
+                    for c in range(classes):
+                        grad_w += upstream[c] * share[c]
+                        grad_share[c] += wt * upstream[c]
+                    slope = float(grad_w)
+                    if w <= MAX_WEIGHT:
+                        slope -= grad_log_empty[x, y, z] / (1.0 - w)
+                    grad_o += slope * kernel
+                    half = 0.5 * slope * w  # minus the gradient with respect to d^T Sigma^-1 d
+                    mx += 2.0 * half * ux
+                    my += 2.0 * half * uy
+                    mz += 2.0 * half * uz
+                    cxx += half * ux * ux
+                    cxy += half * ux * uy
+                    cxz += half * ux * uz
+                    cyy += half * uy * uy
+                    cyz += half * uy * uz
+                    czz += half * uz * uz
+        grad_opacities[g] = grad_o
+        grad_means[g, 0], grad_means[g, 1], grad_means[g, 2] = mx, my, mz
+        grad_covariances[g, 0, 0], grad_covariances[g, 1, 1], grad_covariances[g, 2, 2] = cxx, cyy, czz
+        grad_covariances[g, 0, 1] = grad_covariances[g, 1, 0] = cxy
+        grad_covariances[g, 0, 2] = grad_covariances[g, 2, 0] = cxz
+        grad_covariances[g, 1, 2] = grad_covariances[g, 2, 1] = cyz
