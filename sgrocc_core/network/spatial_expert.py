@@ -1,0 +1,144 @@
+"""The spatial expert: features and depth of one image to the Gaussians of the local box (method, section 2), and the local head.
+
+Geometric code, then N blocks of lifter, lattice convolutions and ray-constrained refinement. Every cell predicts; nothing is selected.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sgrocc_core.classes import NUM_CLASSES
+from sgrocc_core.errors import ConfigError
+from sgrocc_core.network.lattice_encoder import CODE_CHANNELS, ContextBlock, cell_centres, geometric_code
+from sgrocc_core.network.lifter import GATES, LIFTERS, SoftGatedLifter
+from sgrocc_core.network.refinement import MAX_STEP, REFINEMENTS, Refinement, start_state
+
+OUTPUTS = ("means", "scales", "rotations", "opacities", "logits", "features")
+"""The outputs that leave the engine, in their order."""
+
+
+@dataclass(frozen=True)
+class ExpertConfig:
+    """Sizes and variants of the spatial expert.
+
+    Attributes:
+        channels: of the anchors' features. wide: of the half-resolution level. hidden: of the refinement heads.
+        feature_channels: of the image engine's feature map. offsets: K. gaussians: G (1 to 8). blocks: N.
+        gate: `one_sided` or `symmetric`. lifter: `soft`, `hard`, `deformable` or `threshold`. sigma: start of the gate's width, metres.
+        refinement: `ray`, `free` or `none`. dropout: in the refinement heads.
+        dense_head: whether training also gets per-voxel logits straight from the hidden layer (an auxiliary target without splatting).
+    """
+
+    channels: int = 32
+    wide: int = 64
+    hidden: int = 96
+    feature_channels: int = 32
+    offsets: int = 8
+    gaussians: int = 4
+    blocks: int = 2
+    gate: str = "one_sided"
+    lifter: str = "soft"
+    sigma: float = 0.5
+    refinement: str = "ray"
+    dropout: float = 0.1
+    dense_head: bool = True
+
+    def __post_init__(self) -> None:
+        for key, allowed in (("gate", GATES), ("lifter", LIFTERS), ("refinement", REFINEMENTS)):
+            if getattr(self, key) not in allowed:
+                raise ConfigError(f"{key} is {getattr(self, key)!r}; it must be one of {', '.join(allowed)}")
+        for key, low, high in (
+            ("channels", 4, 512), ("wide", 4, 1024), ("hidden", 8, 1024), ("feature_channels", 4, 1024), ("offsets", 1, 64), ("gaussians", 1, 8), ("blocks", 1, 6)
+        ):
+            if not low <= getattr(self, key) <= high:
+                raise ConfigError(f"{key} is {getattr(self, key)}; it must lie between {low} and {high}")
+        if not (0 < self.sigma <= 10 and 0 <= self.dropout < 1):
+            raise ConfigError(f"sigma is {self.sigma} and dropout {self.dropout}; sigma must lie in (0, 10] m, dropout in [0, 1)")
+
+
+class SpatialExpert(nn.Module):
+    """One image's features and depth to Gaussians on the lattice; see `forward`."""
+
+    centres: Tensor
+
+    def __init__(self, config: ExpertConfig | None = None) -> None:
+        super().__init__()
+        self.config = c = config or ExpertConfig()
+        self.register_buffer("centres", cell_centres(), persistent=False)
+        self.code = nn.Sequential(nn.Linear(CODE_CHANNELS, 2 * c.channels), nn.ReLU(), nn.Linear(2 * c.channels, c.channels))
+        self.lifters = nn.ModuleList(
+            SoftGatedLifter(c.feature_channels, c.channels, c.channels, c.offsets, c.gate, c.lifter, c.sigma) for _ in range(c.blocks)
+        )
+        self.encoders = nn.ModuleList(ContextBlock(c.channels, c.wide) for _ in range(c.blocks))
+        self.refinements = nn.ModuleList(
+            Refinement(c.channels + CODE_CHANNELS, c.hidden, c.gaussians, c.refinement, MAX_STEP * 0.5**i, c.dropout) for i in range(c.blocks)
+        )
+        self.dense = nn.Linear(c.hidden, 8 * (NUM_CLASSES + 1)) if c.dense_head else None
+        self.to(memory_format=torch.channels_last_3d)
+
+    def forward(self, features: Tensor, depth: Tensor, thickness: Tensor, intrinsics: Tensor, pose: Tensor) -> dict[str, Tensor]:
+        """Predict the Gaussians of the local box.
+
+        Args:
+            features: (B, 32, 30, 40), stride 8. depth: (B, 1, 240, 320) metres along the optical axis, 0 = none (padding too).
+            thickness: (B, 1, 60, 80) metres. intrinsics: (B, 4) fx, fy, cx, cy, pixels of the 320 x 240 image.
+            pose: (B, 4, 4) T_bc, camera to box frame.
+
+        Returns:
+            means (B, 16200, G, 3) metres, box frame; scales (B, 16200, G, 3) raw; rotations (B, 16200, G, 4) unit wxyz; opacities
+            (B, 16200, G) raw; logits (B, 16200, G, 11); features (B, 16200, C); coarse (B, 16200): logit that anything is in the cell,
+            of its Gaussians' joint opacity (gradient also for Gaussians too faint to be splatted). In training mode with `dense_head` also
+            dense (B, 16200, 8, 12): per-voxel class logits, 0 = empty, voxels of a cell in C order of (2, 2, 2); see `cells_of`.
+        """
+        with torch.autocast(depth.device.type, enabled=False):  # pixels and metres need more than bf16
+            code = geometric_code(self.centres, depth.float(), thickness.float(), intrinsics.float(), pose.float())
+        x = self.code(code)
+        state = start_state(self.centres, depth.shape[0], self.config.gaussians)
+        for lifter, encoder, refinement in zip(self.lifters, self.encoders, self.refinements, strict=True):
+            with torch.autocast(depth.device.type, enabled=False):
+                lifted = lifter(features.float(), x.float(), self.centres, depth.float(), thickness.float(), intrinsics.float(), pose.float())
+            x = encoder(x + lifted.to(x.dtype))
+            state, hidden = refinement(torch.cat([x, code.to(x.dtype)], -1), state, self.centres, pose[:, :3, 3].float())
+        rotations = state.rotations / state.rotations.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+        outputs = {
+            "means": state.means, "scales": state.scales, "rotations": rotations, "opacities": state.opacities, "logits": state.logits,
+            "features": x.float(), "coarse": joint_opacity_logit(state.opacities),
+        }
+        if self.training and self.dense is not None:
+            outputs["dense"] = self.dense(hidden).float().unflatten(-1, (8, NUM_CLASSES + 1))
+        return outputs
+
+
+def joint_opacity_logit(opacities: Tensor) -> Tensor:
+    """Logit of 1 - prod_g (1 - sigmoid(o_g)) over the last axis, stable: with S = sum softplus(o_g), log(e^S - 1)."""
+    total = torch.nn.functional.softplus(opacities).sum(-1).clamp(min=1e-6)
+    return total + torch.log(-torch.expm1(-total))
+
+
+def cells_of(voxels: Tensor) -> Tensor:
+    """Voxels of the box grouped by cell: (B, 60, 60, 36) to (B, 16200, 8), in the order of `dense` and of the lattice."""
+    split = voxels.reshape(voxels.shape[0], 30, 2, 30, 2, 18, 2)
+    return split.permute(0, 1, 3, 5, 2, 4, 6).reshape(voxels.shape[0], -1, 8)
+
+
+def local_head(outputs: dict[str, Tensor], b: int) -> tuple[Tensor, Tensor]:
+    """Splat one sample's Gaussians to the box's voxels, with gradient.
+
+    Args:
+        outputs: of `SpatialExpert.forward`. b: index of the sample in the batch.
+
+    Returns:
+        log_empty (60, 60, 36), class_weights (60, 60, 36, 11): P(occupied) = 1 - exp(log_empty), P(c | occupied) = class_weights normalised.
+    """
+    from sgrocc_core.gaussians.gaussians import constrain_scales, covariance
+    from sgrocc_core.geometry.lattice import BOX_VOXELS
+    from sgrocc_core.voxels import splat_autograd
+
+    covariances = covariance(constrain_scales(outputs["scales"][b].float().reshape(-1, 3)), outputs["rotations"][b].float().reshape(-1, 4))
+    opacities = torch.sigmoid(outputs["opacities"][b].float().reshape(-1))
+    classes = torch.softmax(outputs["logits"][b].float().reshape(-1, NUM_CLASSES), -1)
+    means = outputs["means"][b].float().reshape(-1, 3)
+    return splat_autograd.splat(means, covariances, opacities, classes, means.new_zeros(3), BOX_VOXELS)
