@@ -41,8 +41,8 @@ def geometric_code(centres: Tensor, depth: Tensor, thickness: Tensor, intrinsics
         intrinsics: (B, 4) pixels. pose: (B, 4, 4) T_bc.
 
     Returns:
-        (B, N, 26), of order 1: z - D near and far, (z - D) / t, height above the camera, distance, viewing ray in world axes (3),
-        in view, has depth, then for the 8 sub-voxels: clamped z - D, and a bump where it is close to 0 (which tells a surface from a voxel without depth).
+        (B, N, 26), of order 1: z - D near and far, (z - D) / t, in view, has depth, height above the camera, distance, viewing ray in
+        world axes (3), then for the 8 sub-voxels: clamped z - D, and a bump where it is near 0 (tells a surface from a hole in the depth).
     """
     batch, cells = depth.shape[0], centres.shape[0]
     size = (depth.shape[2], depth.shape[3])
@@ -55,7 +55,11 @@ def geometric_code(centres: Tensor, depth: Tensor, thickness: Tensor, intrinsics
     ray = centres - pose[:, None, :3, 3]
     distance = ray.norm(dim=-1, keepdim=True)
     single = torch.stack(
-        [(behind * 2.0).clamp(-1, 1) * known, (behind * 0.4).clamp(-1, 1) * known, (behind / t).clamp(-2, 4) * 0.25 * known, where.inside.float(), known], -1
+        [
+            (behind * 2.0).clamp(-1, 1) * known, (behind * 0.4).clamp(-1, 1) * known, (behind / t).clamp(-2, 4) * 0.25 * known,
+            where.inside.float(), known,
+        ],
+        -1,
     )
     frame = torch.cat([ray[..., 2:] * 0.5, distance * 0.25, ray / distance.clamp(min=1e-3)], -1)
     # Sub-voxels: camera coordinates are linear in the offset, so only the 8 offsets are rotated.
@@ -80,9 +84,17 @@ def volume_to_rows(volume: Tensor) -> Tensor:
     return volume.permute(0, 2, 3, 4, 1).reshape(volume.shape[0], NUM_ANCHORS, volume.shape[1])
 
 
-def conv_norm(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+def unfold_cells(low: Tensor) -> Tensor:
+    """(B, 15, 15, 9, 8 C), each half-resolution cell's eight children in C order of (2, 2, 2), to rows (B, 16200, C)."""
+    batch, nx, ny, nz, channels = low.shape
+    split = low.reshape(batch, nx, ny, nz, 2, 2, 2, channels // 8)
+    return split.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(batch, 8 * nx * ny * nz, channels // 8)
+
+
+def conv_norm(inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
     """3x3x3 convolution and batch norm, which export folds into it."""
-    return nn.Sequential(nn.Conv3d(inputs, outputs, 3, stride=stride, padding=1, bias=False), nn.BatchNorm3d(outputs))
+    conv = nn.Conv3d(inputs, outputs, 3, stride=stride, padding=dilation, dilation=dilation, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm3d(outputs))
 
 
 class ContextBlock(nn.Module):
@@ -92,18 +104,17 @@ class ContextBlock(nn.Module):
         super().__init__()
         self.first, self.second = conv_norm(channels, channels), conv_norm(channels, channels)
         self.down = conv_norm(channels, wide, stride=2)
-        self.low1, self.low2 = conv_norm(wide, wide), conv_norm(wide, wide)
-        self.up = nn.Linear(wide, channels)
+        self.low1, self.low2 = conv_norm(wide, wide), conv_norm(wide, wide, dilation=2)
+        self.up = nn.Linear(wide, 8 * channels)  # each low cell to its 2 x 2 x 2 cells
         self.feed = nn.Sequential(nn.Linear(channels, 2 * channels), nn.ReLU(), nn.Linear(2 * channels, channels))
-        nn.init.zeros_(self.second[1].weight)  # a residual branch starts silent
-        nn.init.zeros_(self.low2[1].weight)
+        for last in (self.second, self.low2):  # residual branches start silent
+            nn.init.zeros_(last.get_parameter("1.weight"))
 
     def forward(self, rows: Tensor) -> Tensor:
         """(B, 16200, C) to the same."""
         x = rows_to_volume(rows)
         low = F.relu(self.down(x))
         low = F.relu(low + self.low2(F.relu(self.low1(low))))
-        context = self.up(low.permute(0, 2, 3, 4, 1)).permute(0, 4, 1, 2, 3)
-        x = x + self.second(F.relu(self.first(x))) + F.interpolate(context, scale_factor=2, mode="nearest")
-        rows = F.relu(volume_to_rows(x))
+        x = x + self.second(F.relu(self.first(x)))
+        rows = F.relu(volume_to_rows(x) + unfold_cells(self.up(low.permute(0, 2, 3, 4, 1))))
         return rows + self.feed(rows)

@@ -99,7 +99,8 @@ class SoftGatedLifter(nn.Module):
     """
 
     def __init__(
-        self, feature_channels: int, channels: int, query_channels: int, offsets: int, gate: str, kind: str, sigma: float = 0.5, tau: float = 0.3
+        self, feature_channels: int, channels: int, query_channels: int, offsets: int, gate: str, kind: str, sigma: float = 0.5,
+        tau: float = 0.3,
     ) -> None:
         super().__init__()
         self.offsets, self.gate, self.kind, self.tau = (1 if kind == "hard" else offsets), gate, kind, tau

@@ -40,7 +40,7 @@ class GaussianState:
 
 
 def start_offsets(gaussians: int) -> Tensor:
-    """(G, 3) metres: where a cell's Gaussians start about its centre: alternate corners of its voxel centres' cube, a tetrahedron; the centre if G = 1."""
+    """(G, 3) metres, where Gaussians start about the cell's centre: alternate corners of its voxel centres' cube (4: a tetrahedron)."""
     if gaussians == 1:
         return torch.zeros(1, 3)
     corners = [(1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1), (-1, -1, -1), (-1, 1, 1), (1, -1, 1), (1, 1, -1)]
@@ -57,7 +57,8 @@ def start_state(centres: Tensor, batch: int, gaussians: int) -> GaussianState:
     means = (centres[:, None] + start_offsets(gaussians).to(centres)).expand(batch, cells, gaussians, 3)
     zeros = centres.new_zeros(batch, cells, gaussians, 1)
     rotations = torch.cat([torch.ones_like(zeros), zeros, zeros, zeros], -1)
-    return GaussianState(means, zeros.expand(-1, -1, -1, 3), rotations, zeros[..., 0] + START_OPACITY, zeros.expand(-1, -1, -1, NUM_CLASSES))
+    opacities = zeros[..., 0] + START_OPACITY
+    return GaussianState(means, zeros.expand(-1, -1, -1, 3), rotations, opacities, zeros.expand(-1, -1, -1, NUM_CLASSES))
 
 
 def move_along_ray(means: Tensor, raw: Tensor, origin: Tensor, max_step: float) -> Tensor:

@@ -51,7 +51,8 @@ class ExpertConfig:
             if getattr(self, key) not in allowed:
                 raise ConfigError(f"{key} is {getattr(self, key)!r}; it must be one of {', '.join(allowed)}")
         for key, low, high in (
-            ("channels", 4, 512), ("wide", 4, 1024), ("hidden", 8, 1024), ("feature_channels", 4, 1024), ("offsets", 1, 64), ("gaussians", 1, 8), ("blocks", 1, 6)
+            ("channels", 4, 512), ("wide", 4, 1024), ("hidden", 8, 1024), ("feature_channels", 4, 1024),
+            ("offsets", 1, 64), ("gaussians", 1, 8), ("blocks", 1, 6),
         ):
             if not low <= getattr(self, key) <= high:
                 raise ConfigError(f"{key} is {getattr(self, key)}; it must lie between {low} and {high}")
@@ -74,10 +75,13 @@ class SpatialExpert(nn.Module):
         )
         self.encoders = nn.ModuleList(ContextBlock(c.channels, c.wide) for _ in range(c.blocks))
         self.refinements = nn.ModuleList(
-            Refinement(c.channels + CODE_CHANNELS, c.hidden, c.gaussians, c.refinement, MAX_STEP * 0.5**i, c.dropout) for i in range(c.blocks)
+            Refinement(c.channels + CODE_CHANNELS, c.hidden, c.gaussians, c.refinement, MAX_STEP * 0.5**i, c.dropout)
+            for i in range(c.blocks)
         )
         self.dense = nn.Linear(c.hidden, 8 * (NUM_CLASSES + 1)) if c.dense_head else None
-        self.to(memory_format=torch.channels_last_3d)
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)
 
     def forward(self, features: Tensor, depth: Tensor, thickness: Tensor, intrinsics: Tensor, pose: Tensor) -> dict[str, Tensor]:
         """Predict the Gaussians of the local box.
@@ -93,13 +97,14 @@ class SpatialExpert(nn.Module):
             of its Gaussians' joint opacity (gradient also for Gaussians too faint to be splatted). In training mode with `dense_head` also
             dense (B, 16200, 8, 12): per-voxel class logits, 0 = empty, voxels of a cell in C order of (2, 2, 2); see `cells_of`.
         """
+        prior = (depth.float(), thickness.float(), intrinsics.float(), pose.float())
         with torch.autocast(depth.device.type, enabled=False):  # pixels and metres need more than bf16
-            code = geometric_code(self.centres, depth.float(), thickness.float(), intrinsics.float(), pose.float())
+            code = geometric_code(self.centres, *prior)
         x = self.code(code)
         state = start_state(self.centres, depth.shape[0], self.config.gaussians)
         for lifter, encoder, refinement in zip(self.lifters, self.encoders, self.refinements, strict=True):
             with torch.autocast(depth.device.type, enabled=False):
-                lifted = lifter(features.float(), x.float(), self.centres, depth.float(), thickness.float(), intrinsics.float(), pose.float())
+                lifted = lifter(features.float(), x.float(), self.centres, *prior)
             x = encoder(x + lifted.to(x.dtype))
             state, hidden = refinement(torch.cat([x, code.to(x.dtype)], -1), state, self.centres, pose[:, :3, 3].float())
         rotations = state.rotations / state.rotations.norm(dim=-1, keepdim=True).clamp(min=1e-6)
@@ -131,7 +136,8 @@ def local_head(outputs: dict[str, Tensor], b: int) -> tuple[Tensor, Tensor]:
         outputs: of `SpatialExpert.forward`. b: index of the sample in the batch.
 
     Returns:
-        log_empty (60, 60, 36), class_weights (60, 60, 36, 11): P(occupied) = 1 - exp(log_empty), P(c | occupied) = class_weights normalised.
+        log_empty (60, 60, 36), class_weights (60, 60, 36, 11): P(occupied) = 1 - exp(log_empty); P(c | occupied) is
+        class_weights normalised.
     """
     from sgrocc_core.gaussians.gaussians import constrain_scales, covariance
     from sgrocc_core.geometry.lattice import BOX_VOXELS
