@@ -139,6 +139,11 @@ class TransformTree:
         with self._lock:
             return self._names()
 
+    def ancestors(self, name: str) -> list[str]:
+        """A frame and those above it, up to the root of its tree."""
+        with self._lock:
+            return self._ancestors(name.removeprefix("/"))
+
     def newest_stamp(self, child: str) -> int | None:
         """Stamp of the newest transform of a moving frame, nanoseconds; None if it is static or unknown."""
         with self._lock:

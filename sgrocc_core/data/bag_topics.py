@@ -1,0 +1,150 @@
+"""Which topics of a bag are the colour images, their camera_info, and the depth registered to them: by type, encoding and name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sgrocc_core.data.images import COLOR_ENCODINGS
+from sgrocc_core.errors import DataError
+
+RAW = "sensor_msgs/msg/Image"
+COMPRESSED = "sensor_msgs/msg/CompressedImage"
+INFO = "sensor_msgs/msg/CameraInfo"
+TF_TYPES = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
+_OTHER_EYES = ("infra", "/ir", "thermal", "right", "fisheye")
+_NICE = ("rect", "color", "rgb")
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic of a bag.
+
+    Attributes:
+        name, kind (message type), count (messages).
+        coding: encoding or format of its first image, else empty. frame_id: of its first message with a header.
+    """
+
+    name: str
+    kind: str
+    count: int
+    coding: str = ""
+    frame_id: str = ""
+
+    @property
+    def is_image(self) -> bool:
+        return self.kind in (RAW, COMPRESSED)
+
+    @property
+    def is_depth(self) -> bool:
+        coding = self.coding.lower()
+        if not self.is_image:
+            return False
+        return coding.startswith(("16uc1", "32fc1")) or "compresseddepth" in coding or self.name.endswith("/compressedDepth")
+
+    @property
+    def is_color(self) -> bool:
+        if not self.is_image or self.is_depth or "depth" in self.name.lower():
+            return False
+        return self.kind == COMPRESSED or self.coding.lower() in COLOR_ENCODINGS
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The topics that are read: image, its info, depth or None."""
+
+    image: Topic
+    info: Topic
+    depth: Topic | None
+
+
+def base_name(topic: str) -> str:
+    """An image topic without the suffix of its transport."""
+    for suffix in ("/compressedDepth", "/compressed"):
+        topic = topic.removesuffix(suffix)
+    return topic
+
+
+def info_name(image_topic: str) -> str:
+    """The camera_info that belongs beside an image topic."""
+    return base_name(image_topic).rpartition("/")[0] + "/camera_info"
+
+
+def select(topics: Iterable[Topic], image: str = "", info: str = "", depth: str = "", want_depth: bool = True) -> Selection:
+    """Choose the topics.
+
+    Args:
+        topics: all of the bag's topics.
+        image, info, depth: names that are wanted, with or without the transport's suffix; empty chooses.
+        want_depth: whether depth is looked for at all.
+
+    Raises:
+        DataError: nothing fits, with what there is.
+    """
+    topics = sorted((t for t in topics if t.count), key=lambda t: t.name)
+    color = _named(topics, image, "image") if image else _best_color(topics)
+    if color.is_depth or not color.is_image:
+        raise DataError(f"topic {color.name} ({color.kind} {color.coding}) is not a colour image; {listing(topics)}")
+    camera = _named(topics, info, "camera_info") if info else _nearest_info(topics, color)
+    if camera.kind != INFO:
+        raise DataError(f"topic {camera.name} is {camera.kind}, not {INFO}; {listing(topics)}")
+    if not want_depth:
+        return Selection(color, camera, None)
+    chosen = _named(topics, depth, "depth") if depth else _best_depth(topics, color)
+    if chosen is not None and not chosen.is_depth:
+        raise DataError(f"topic {chosen.name} ({chosen.kind} {chosen.coding}) is not a depth image (16UC1, 32FC1 or compressedDepth)")
+    return Selection(color, camera, chosen)
+
+
+def listing(topics: Iterable[Topic]) -> str:
+    """The bag's topics in one phrase."""
+    names = [f"{t.name} ({t.kind.rpartition('/')[2]}{' ' + t.coding if t.coding else ''}, {t.count})" for t in topics]
+    return f"the bag has: {', '.join(names)}" if names else "the bag has no messages"
+
+
+def _named(topics: list[Topic], name: str, role: str) -> Topic:
+    exact = [t for t in topics if t.name == name]
+    found = exact or [t for t in topics if base_name(t.name) == base_name(name) and (t.is_image or role == "camera_info")]
+    if not found:
+        raise DataError(f"the bag has no topic {name} for the {role}; {listing(topics)}")
+    return sorted(found, key=lambda t: t.is_depth != (role == "depth"))[0]
+
+
+def _best_color(topics: list[Topic]) -> Topic:
+    candidates = [t for t in topics if t.is_color]
+    if not candidates:
+        raise DataError(f"no colour image topic in the bag; {listing(topics)}")
+    infos = {t.name for t in topics if t.kind == INFO}
+
+    def rank(t: Topic) -> tuple:
+        name = t.name.lower()
+        return (
+            info_name(t.name) not in infos, any(word in name for word in _OTHER_EYES), not any(word in name for word in _NICE),
+            t.coding.lower().startswith("mono"), t.kind != RAW, -t.count, t.name,
+        )  # fmt: skip
+
+    return min(candidates, key=rank)
+
+
+def _nearest_info(topics: list[Topic], color: Topic) -> Topic:
+    infos = [t for t in topics if t.kind == INFO]
+    if not infos:
+        raise DataError(f"no camera_info in the bag, so the lens of {color.name} is unknown; {listing(topics)}")
+    wanted = info_name(color.name)
+    for topic in infos:
+        if topic.name == wanted:
+            return topic
+    same_frame = [t for t in infos if t.frame_id == color.frame_id and "depth" not in t.name]
+    if len(same_frame) == 1:
+        return same_frame[0]
+    raise DataError(f"no camera_info at {wanted}; name one of {', '.join(t.name for t in infos)} with --info-topic")
+
+
+def _best_depth(topics: list[Topic], color: Topic) -> Topic | None:
+    """The depth in the colour image's own frame, which is what `registered` means; None if there is none."""
+    candidates = [t for t in topics if t.is_depth and t.frame_id == color.frame_id]
+
+    def rank(t: Topic) -> tuple:
+        return not any(word in t.name for word in ("aligned", "registered")), t.kind != RAW, -t.count, t.name
+
+    return min(candidates, key=rank) if candidates else None

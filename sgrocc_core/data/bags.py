@@ -1,0 +1,311 @@
+"""Bags in, frames out: any rosbag2 (MCAP or SQLite, file or folder) or ROS 1 bag, with pose and depth at each image's stamp.
+
+The transforms of the whole bag are read first, so a pose that was recorded late is there; images and depth are then streamed.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rosbags.highlevel import AnyReader
+from rosbags.typesys import Stores, get_typestore
+
+from sgrocc_core.data.bag_topics import COMPRESSED, INFO, RAW, TF_TYPES, Selection, Topic, listing, select
+from sgrocc_core.data.bag_writer import BagWriter
+from sgrocc_core.data.images import decode_compressed, decode_compressed_depth, decode_depth, decode_image
+from sgrocc_core.errors import ConfigError, DataError, FrameError
+from sgrocc_core.frame import Frame
+from sgrocc_core.geometry.calibration import Calibration, is_rectified, read_calibration
+from sgrocc_core.geometry.transforms import TransformLookupError, TransformTree, UnconnectedFramesError, UnknownFrameError
+
+__all__ = ["BagOptions", "BagReader", "BagWriter"]
+
+DEPTH_SOURCES = ("mono", "topic", "fused")
+USUAL_MAP_FRAMES = ("map", "world", "odom")
+MAX_WAITING = 60
+"""Images that may wait for their depth before they go without."""
+
+
+@dataclass(frozen=True)
+class BagOptions:
+    """How a bag is read; empty names are found by type.
+
+    Attributes:
+        depth_source: `mono` reads no depth, `topic` drops an image without it, `fused` uses such an image alone.
+        map_frame, camera_frame: frames of the pose; camera_frame is the image's own if empty.
+        sync_slop: seconds between an image and its depth. depth_scale: metres a unit of 16UC1.
+        rectified: auto, yes or no: whether P or K and D of camera_info count. every: take each n-th image.
+    """
+
+    image_topic: str = ""
+    info_topic: str = ""
+    depth_topic: str = ""
+    depth_source: str = "fused"
+    map_frame: str = ""
+    camera_frame: str = ""
+    sync_slop: float = 0.03
+    depth_scale: float = 0.001
+    rectified: str = "auto"
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.depth_source not in DEPTH_SOURCES:
+            raise ConfigError(f"depth_source is {self.depth_source!r}; allowed: {', '.join(DEPTH_SOURCES)}")
+        if self.rectified not in ("auto", "yes", "no"):
+            raise ConfigError(f"rectified is {self.rectified!r}; allowed: auto, yes, no")
+        if self.every < 1:
+            raise ConfigError(f"every is {self.every}; it must be 1 or more")
+        if not 0 < self.depth_scale < 10 or not 0 <= self.sync_slop <= 10:
+            raise ConfigError(f"depth_scale {self.depth_scale} must lie in (0, 10), sync_slop {self.sync_slop} in [0, 10]")
+
+
+class BagReader:
+    """An open bag: iterate over it for Frames, as often as you like; a context manager.
+
+    Attributes:
+        topics: all topics. selection: those read. tree: the transforms of the whole bag. map_frame, camera_frame: as resolved.
+        received: images taken in the last pass. dropped: frames not yielded in it, by cause.
+
+    Raises:
+        DataError: no such file, not a bag, no fitting topic, no pose: each with what there is.
+    """
+
+    def __init__(self, path: str | Path, options: BagOptions | None = None) -> None:
+        self.path, self.options = Path(path), options or BagOptions()
+        self.dropped: Counter[str] = Counter()
+        self.received = 0
+        self._reader = open_reader(self.path)
+        try:
+            self.topics = _describe(self._reader)
+            o = self.options
+            self.selection: Selection = select(self.topics, o.image_topic, o.info_topic, o.depth_topic, o.depth_source != "mono")
+            if o.depth_source == "topic" and self.selection.depth is None:
+                raise DataError(f"no depth topic in the frame of {self.selection.image.name} ({self.selection.image.frame_id!r}), "
+                                f"as depth_source topic needs; {listing(self.topics)}")  # fmt: skip
+            self.tree = TransformTree(history_ns=None)
+            self._infos: list[tuple[int, Calibration]] = []
+            self._read_small_messages()
+            self.camera_frame = (o.camera_frame or self.selection.image.frame_id).removeprefix("/")
+            self.map_frame = self._find_map_frame()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def image_count(self) -> int:
+        """Images that a pass takes, before any is dropped."""
+        return -(-self.selection.image.count // self.options.every)
+
+    def close(self) -> None:
+        """Close the bag."""
+        if self._reader.stack is not None:
+            self._reader.close()
+
+    def __enter__(self) -> BagReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames in the bag's order.
+
+        Raises:
+            DataError: at the end, when the bag had images and none of them made a frame.
+        """
+        self.dropped.clear()
+        self.received = made = 0
+        last: FrameError | None = None
+        for stamp_ns, image, depth in self._paired():
+            self.received += 1
+            try:
+                frame = self._frame(stamp_ns, image, depth)
+            except FrameError as error:
+                self.dropped[error.cause] += 1
+                last = error
+                continue
+            made += 1
+            yield frame
+        if made == 0:
+            causes = ", ".join(f"{n} {cause}" for cause, n in self.dropped.items()) or "none could be read"
+            raise DataError(f"{self.path}: of {self.received} images of {self.selection.image.name} none can be mapped ({causes}): {last}")
+
+    def _frame(self, stamp_ns: int, image: Any, depth: Any) -> Frame:
+        try:
+            T_wc = self.tree.lookup(self.map_frame, self.camera_frame, stamp_ns)
+        except TransformLookupError as error:
+            raise FrameError("no_pose", str(error)) from error
+        calibration = self._infos[max(0, bisect_right(self._infos, stamp_ns, key=lambda entry: entry[0]) - 1)][1]
+        rgb = calibration.rectify(_decode_color(image))
+        metres = None
+        if depth is not None:
+            metres = calibration.rectify(_decode_depth(depth, self.options.depth_scale), nearest=True)
+        elif self.options.depth_source == "topic":
+            raise FrameError("no_depth", f"no depth image within {self.options.sync_slop} s")
+        try:
+            return Frame(rgb, calibration.K, T_wc, stamp_ns, metres)
+        except FrameError as error:
+            if self.options.depth_source != "fused" or "depth" not in error.cause:
+                raise
+            return Frame(rgb, calibration.K, T_wc, stamp_ns)
+
+    def _paired(self) -> Iterator[tuple[int, Any, Any]]:
+        """(stamp, image, depth or None) in the images' order; an image waits until its depth, or a later one, has passed."""
+        image_topic, depth_topic = self.selection.image.name, self.selection.depth.name if self.selection.depth else None
+        names = {image_topic, depth_topic}
+        connections = [c for c in self._reader.connections if c.topic in names]
+        slop = round(self.options.sync_slop * 1e9)
+        waiting: OrderedDict[int, Any] = OrderedDict()
+        depths: OrderedDict[int, Any] = OrderedDict()
+        taken = newest_depth = -1
+        for connection, _, raw in self._reader.messages(connections):
+            message = self._reader.deserialize(raw, connection.msgtype)
+            stamp = _stamp(message)
+            if connection.topic == depth_topic:
+                depths[stamp] = message
+                newest_depth = max(newest_depth, stamp)
+                if len(depths) > MAX_WAITING:
+                    depths.popitem(last=False)
+            else:
+                taken += 1
+                if taken % self.options.every:
+                    continue
+                waiting[stamp] = message
+            while waiting:
+                first = next(iter(waiting))
+                if depth_topic and first not in depths and newest_depth < first + slop and len(waiting) < MAX_WAITING:
+                    break
+                yield first, waiting.pop(first), _nearest(depths, first, slop)
+        for stamp, message in waiting.items():
+            yield stamp, message, _nearest(depths, stamp, slop)
+
+    def _read_small_messages(self) -> None:
+        rectified = is_rectified(self.options.rectified, self.selection.image.name)
+        connections = [c for c in self._reader.connections if c.msgtype in TF_TYPES or c.topic == self.selection.info.name]
+        last: bytes | None = None
+        problem: FrameError | None = None
+        for connection, _, raw in self._reader.messages(connections):
+            message = self._reader.deserialize(raw, connection.msgtype)
+            if connection.msgtype in TF_TYPES:
+                self._add_transforms(message, connection.topic.endswith("tf_static"))
+                continue
+            fields = _info_fields(message)
+            key = repr(fields).encode()
+            if key == last:
+                continue
+            try:
+                self._infos.append((_stamp(message), read_calibration(**fields, rectified=rectified)))
+                last = key
+            except FrameError as error:
+                problem = error
+        if not self._infos:
+            raise DataError(f"{self.selection.info.name} cannot be used: {problem}")
+        self._infos.sort(key=lambda entry: entry[0])
+
+    def _add_transforms(self, message: Any, static: bool) -> None:
+        for stamped in message.transforms:
+            t, q = stamped.transform.translation, stamped.transform.rotation
+            try:
+                self.tree.add(
+                    stamped.header.frame_id, stamped.child_frame_id, _stamp(stamped), np.array([t.x, t.y, t.z]),
+                    np.array([q.x, q.y, q.z, q.w]), static,
+                )  # fmt: skip
+            except ValueError:
+                self.dropped["bad_transform"] += 1
+
+    def _find_map_frame(self) -> str:
+        """The map frame asked for, or the usual one above the camera, or the root of its tree."""
+        frames = self.tree.frames()
+        wanted = self.options.map_frame.removeprefix("/")
+        known = f"; frames on /tf: {', '.join(frames) or 'none'}"
+        if self.camera_frame not in frames:
+            raise DataError(f"no pose for any frame: /tf does not name the images' frame {self.camera_frame!r} (--camera-frame){known}")
+        chain = self.tree.ancestors(self.camera_frame)
+        if wanted:
+            try:
+                self.tree.lookup(wanted, self.camera_frame, 0)
+            except (UnknownFrameError, UnconnectedFramesError) as error:
+                raise DataError(f"no pose of {self.camera_frame!r} in {wanted!r} for any frame (--map-frame): {error}{known}") from error
+            except TransformLookupError:
+                pass
+            return wanted
+        return next((name for name in USUAL_MAP_FRAMES if name in chain), chain[-1])
+
+
+def open_reader(path: Path) -> AnyReader:
+    """Open a bag of any kind.
+
+    Raises:
+        DataError: there is no such file, or it is not a bag, or it is damaged.
+    """
+    if not path.exists():
+        raise DataError(f"no such file or folder: {path}")
+    paths = [path]
+    if path.is_dir() and not (path / "metadata.yaml").exists():
+        paths = sorted(p for p in path.iterdir() if p.suffix in (".mcap", ".db3", ".bag"))
+        if not paths or (len(paths) > 1 and any(p.suffix != ".bag" for p in paths)):
+            raise DataError(f"{path} is not a bag: it has no metadata.yaml and {len(paths)} bag files (.mcap, .db3, .bag)")
+    try:
+        reader = AnyReader(paths, default_typestore=get_typestore(Stores.ROS2_HUMBLE))
+        reader.open()
+    except Exception as error:  # whatever a damaged file makes the parser raise
+        raise DataError(f"{path} is not a bag that can be read (rosbag2 as .mcap, .db3 or folder, ROS 1 as .bag): {error}") from error
+    return reader
+
+
+def _describe(reader: AnyReader) -> list[Topic]:
+    """Every topic, those with images and infos with what their first message says."""
+    topics = []
+    for name, info in reader.topics.items():
+        kind, coding, frame_id = info.msgtype or "", "", ""
+        if kind in (RAW, COMPRESSED, INFO) and info.msgcount:
+            try:
+                connection, _, raw = next(iter(reader.messages(info.connections)))
+                message: Any = reader.deserialize(raw, connection.msgtype)
+            except Exception as error:
+                raise DataError(f"the first message of {name} ({kind}) cannot be read: {error}") from error
+            frame_id = message.header.frame_id.removeprefix("/")
+            coding = message.encoding if kind == RAW else message.format if kind == COMPRESSED else ""
+        topics.append(Topic(name, kind, info.msgcount, coding, frame_id))
+    return topics
+
+
+def _stamp(message: Any) -> int:
+    return int(message.header.stamp.sec) * 1_000_000_000 + int(message.header.stamp.nanosec)
+
+
+def _info_fields(message: Any) -> dict[str, Any]:
+    """ROS 2 names the matrices in lower case, ROS 1 in capitals."""
+    K, D, P = (getattr(message, name) if hasattr(message, name) else getattr(message, name.upper()) for name in ("k", "d", "p"))
+    roi = message.roi
+    return {
+        "size": (int(message.width), int(message.height)), "K": list(K), "D": list(D), "P": list(P), "model": message.distortion_model,
+        "roi": (int(roi.x_offset), int(roi.y_offset), int(roi.width), int(roi.height)),
+        "binning": (int(message.binning_x), int(message.binning_y)),
+    }  # fmt: skip
+
+
+def _decode_color(message: Any) -> np.ndarray:
+    if hasattr(message, "format"):
+        return decode_compressed(message.data, message.format)
+    m = message
+    return decode_image(m.encoding, m.width, m.height, m.step, m.data, bool(m.is_bigendian))
+
+
+def _decode_depth(message: Any, depth_scale: float) -> np.ndarray:
+    if hasattr(message, "format"):
+        return decode_compressed_depth(message.data, message.format, depth_scale)
+    m = message
+    return decode_depth(m.encoding, m.width, m.height, m.step, m.data, bool(m.is_bigendian), depth_scale)
+
+
+def _nearest(depths: OrderedDict[int, Any], stamp: int, slop: int) -> Any:
+    """The depth nearest in time, if within the slop."""
+    best = min(depths, key=lambda s: abs(s - stamp), default=None)
+    return depths[best] if best is not None and abs(best - stamp) <= slop else None
