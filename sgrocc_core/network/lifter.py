@@ -74,7 +74,7 @@ def weighted_rows(table: Tensor, index: Tensor, weights: Tensor, width: int) -> 
     batch, rows, channels = table.shape
     anchors = index.shape[1]
     if torch.onnx.is_in_onnx_export():  # one Gather of whole patches, one batched MatMul
-        shifted = [torch.roll(table, -s, 1) for s in (0, 1, width, width + 1)]
+        shifted = [table, *(torch.roll(table, -s, 1) for s in (1, width, width + 1))]
         patches = torch.stack(shifted, 2).reshape(batch * rows, 4 * channels)
         flat = index + rows * torch.arange(batch)[:, None, None]
         gathered = patches[flat.reshape(-1)].reshape(batch, anchors, -1, channels)

@@ -47,18 +47,16 @@ def start_offsets(gaussians: int) -> Tensor:
     return torch.tensor(corners[:gaussians], dtype=torch.float32) * 0.04
 
 
-def start_state(centres: Tensor, batch: int, gaussians: int) -> GaussianState:
-    """Gaussians before any refinement: nearly transparent, round, of 5 cm.
+def start_state(centres: Tensor, gaussians: int) -> GaussianState:
+    """Gaussians before any refinement: nearly transparent, round, of 5 cm; what is the same for all has length 1 along its axis.
 
     Args:
         centres: (N, 3) metres, box frame.
     """
-    cells = centres.shape[0]
-    means = (centres[:, None] + start_offsets(gaussians).to(centres)).expand(batch, cells, gaussians, 3)
-    zeros = centres.new_zeros(batch, cells, gaussians, 1)
-    rotations = torch.cat([torch.ones_like(zeros), zeros, zeros, zeros], -1)
-    opacities = zeros[..., 0] + START_OPACITY
-    return GaussianState(means, zeros.expand(-1, -1, -1, 3), rotations, opacities, zeros.expand(-1, -1, -1, NUM_CLASSES))
+    means = (centres[:, None] + start_offsets(gaussians).to(centres))[None]
+    zeros = centres.new_zeros(1, 1, 1, NUM_CLASSES)
+    rotations = torch.cat([torch.ones_like(zeros[..., :1]), zeros[..., :3]], -1)
+    return GaussianState(means, zeros[..., :3], rotations, zeros[..., 0] + START_OPACITY, zeros)
 
 
 def move_along_ray(means: Tensor, raw: Tensor, origin: Tensor, max_step: float) -> Tensor:

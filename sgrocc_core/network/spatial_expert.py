@@ -101,7 +101,7 @@ class SpatialExpert(nn.Module):
         with torch.autocast(depth.device.type, enabled=False):  # pixels and metres need more than bf16
             code = geometric_code(self.centres, *prior)
         x = self.code(code)
-        state = start_state(self.centres, depth.shape[0], self.config.gaussians)
+        state = start_state(self.centres, self.config.gaussians)
         for lifter, encoder, refinement in zip(self.lifters, self.encoders, self.refinements, strict=True):
             with torch.autocast(depth.device.type, enabled=False):
                 lifted = lifter(features.float(), x.float(), self.centres, *prior)
@@ -109,7 +109,7 @@ class SpatialExpert(nn.Module):
             state, hidden = refinement(torch.cat([x, code.to(x.dtype)], -1), state, self.centres, pose[:, :3, 3].float())
         rotations = state.rotations / state.rotations.norm(dim=-1, keepdim=True).clamp(min=1e-6)
         outputs = {
-            "means": state.means, "scales": state.scales, "rotations": rotations, "opacities": state.opacities, "logits": state.logits,
+            "means": state.means.expand(depth.shape[0], -1, -1, -1), "scales": state.scales, "rotations": rotations, "opacities": state.opacities, "logits": state.logits,
             "features": x.float(), "coarse": joint_opacity_logit(state.opacities),
         }
         if self.training and self.dense is not None:

@@ -1,0 +1,66 @@
+"""`sgrocc export`: trained weights to a model folder that robots run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = """Write a model folder: image.onnx, expert.onnx, weights.safetensors and model.yaml.
+
+The graphs have fixed shapes and use only operators that ONNX Runtime and TensorRT take; each is run once and compared with PyTorch.
+Needs the training packages (`make setup-train`); what it writes needs none of them."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--model", default="small", help="name of a configuration under config/models, or a YAML file (default: small)")
+    parser.add_argument("--weights", type=Path, help="safetensors file with both networks (default: models/NAME/weights.safetensors)")
+    parser.add_argument("--out", type=Path, help="folder to write (default: models/NAME)")
+    parser.add_argument("--untrained", action="store_true", help="use freshly initialised weights: for measuring speed and for tests only")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export; prints the files and the largest difference from PyTorch."""
+    import torch
+
+    from sgrocc_core.engines.export import export_model
+    from sgrocc_core.engines.weights import build_networks, load_weights
+    from sgrocc_core.errors import ConfigError
+
+    root = Path(__file__).resolve().parents[2]
+    path = Path(args.model) if args.model.endswith((".yaml", ".yml")) else root / "config" / "models" / f"{args.model}.yaml"
+    networks = _read(path)
+    name = path.stem
+    if args.untrained and args.weights:
+        raise ConfigError("--untrained and --weights exclude each other")
+    torch.manual_seed(0)
+    image, expert = build_networks(networks)
+    out = args.out or root / "models" / name
+    if not args.untrained:
+        load_weights(args.weights or root / "models" / name / "weights.safetensors", image, expert)
+    elif not args.out:
+        raise ConfigError("--untrained needs --out: it must not replace a trained model")
+    differences = export_model(image, expert, networks, name, out)
+    for file in sorted(out.iterdir()):
+        if file.is_file():
+            print(f"{file}  {file.stat().st_size / 1e6:.2f} MB")
+    worst = max(differences, key=lambda key: differences[key])
+    print(f"ONNX Runtime agrees with PyTorch: largest relative difference {differences[worst]:.1e} ({worst})")
+    return 0
+
+
+def _read(path: Path) -> dict[str, dict[str, object]]:
+    import yaml
+
+    from sgrocc_core.errors import ConfigError
+
+    try:
+        values = yaml.safe_load(path.read_text())
+    except OSError as error:
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
+        raise ConfigError(f"cannot read the model configuration {path}: {error.strerror}; known there: {known}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if not isinstance(values, dict) or set(values) - {"image", "expert"}:
+        raise ConfigError(f"{path} must hold the sections image and expert, and nothing else")
+    return {key: dict(section or {}) for key, section in values.items()}

@@ -1,0 +1,162 @@
+"""Networks to a model folder: weights.safetensors, image.onnx, expert.onnx (opset 17, fixed shapes), model.yaml; checked against PyTorch.
+
+The large tensors are stored once: the graphs refer into weights.safetensors by offset (ONNX external data), so keep the files of a
+model together. Batch norms stay nodes of their own, since a folded weight would be another tensor; runtimes fold them when they load.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+import yaml
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from sgrocc_core.classes import NAMES
+from sgrocc_core.engines.engine import (
+    EXPERT_OUTPUTS,
+    FORMAT_VERSION,
+    IMAGE_OUTPUTS,
+    sha256_of,
+)
+from sgrocc_core.engines.graph import OPSET, check_graph, tidy
+from sgrocc_core.errors import ModelError
+from sgrocc_core.network.small_backbone import CANONICAL_FOCAL, ImageEngine
+from sgrocc_core.network.spatial_expert import OUTPUTS, SpatialExpert
+
+TOLERANCE = 1e-3
+"""Largest difference between ONNX Runtime and PyTorch, relative to an output's largest value."""
+
+
+class _Ordered(nn.Module):
+    """A network whose outputs are a tuple in a fixed order."""
+
+    def __init__(self, network: nn.Module, outputs: tuple[str, ...]) -> None:
+        super().__init__()
+        self.network, self.outputs = network, outputs
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        values = self.network(*inputs)
+        return tuple(values[name] for name in self.outputs)
+
+
+def example_inputs(seed: int = 0) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Plausible inputs of both graphs: textured image, a camera of 1.5 m height that looks ahead and down, a slanted surface.
+
+    The depth is smooth, so that a rounding error that moves a sample by one pixel does not look like a disagreement.
+    """
+    draw = np.random.default_rng(seed)
+    tilt = 0.3
+    forward = np.array([np.cos(tilt), 0.0, -np.sin(tilt)])
+    right = np.array([0.0, -1.0, 0.0])
+    R = np.stack([right, np.cross(forward, right), forward], 1)
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = R, (0.03, 2.41, 1.47)
+    intrinsics = torch.tensor([[289.0, 289.0, 159.5, 119.5]])
+    rows, columns = np.mgrid[0:240, 0:320]
+    depth = 1.2 + 2.0 * (240 - rows) / 240 + 0.3 * np.sin(columns / 50)
+    image = {
+        "image": torch.from_numpy(draw.random((1, 3, 240, 320), np.float32)),
+        "mask": torch.ones(1, 1, 240, 320),
+        "intrinsics": intrinsics,
+        "gravity": torch.from_numpy(R.astype(np.float32))[None],
+    }
+    expert = {
+        "features": torch.from_numpy(draw.standard_normal((1, 32, 30, 40)).astype(np.float32)),
+        "depth": torch.from_numpy(depth.astype(np.float32))[None, None],
+        "thickness": torch.from_numpy(draw.uniform(0.1, 1.0, (1, 1, 60, 80)).astype(np.float32)),
+        "intrinsics": intrinsics,
+        "pose": torch.from_numpy(pose.astype(np.float32))[None],
+    }
+    return image, expert
+
+
+def export_model(
+    image: ImageEngine, expert: SpatialExpert, networks: dict[str, dict[str, Any]], name: str, folder: Path
+) -> dict[str, float]:
+    """Write a model folder and check it.
+
+    Args:
+        image, expert: the networks; put into eval mode. networks: the arguments they were built with, kept in model.yaml.
+        name: of the model. folder: written to, made if need be.
+
+    Returns:
+        Largest relative difference between ONNX Runtime and PyTorch for every output.
+
+    Raises:
+        ModelError: a graph uses what engines cannot take, or disagrees with PyTorch by more than TOLERANCE.
+    """
+    image.eval()
+    expert.eval()
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {f"image.{k}": v for k, v in image.state_dict().items()} | {f"expert.{k}": v for k, v in expert.state_dict().items()}
+    weights = folder / "weights.safetensors"
+    save_file({k: v.detach().cpu().contiguous() for k, v in state.items() if not k.endswith("num_batches_tracked")}, str(weights))
+    image_inputs, expert_inputs = example_inputs()
+    differences: dict[str, float] = {}
+    for file, prefix, network, inputs, outputs, names in (
+        ("image.onnx", "image", image, image_inputs, IMAGE_OUTPUTS, IMAGE_OUTPUTS),
+        ("expert.onnx", "expert", expert, expert_inputs, OUTPUTS, EXPERT_OUTPUTS),
+    ):
+        _write_graph(network, inputs, outputs, names, folder / file)
+        tidy(folder / file, weights, prefix)
+        check_graph(folder / file)
+        differences |= {f"{file}:{k}": d for k, d in compare(folder / file, network, inputs, outputs, names).items()}
+    worst = max(differences, key=lambda key: differences[key])
+    if not differences[worst] <= TOLERANCE:
+        raise ModelError(f"{worst} differs from PyTorch by {differences[worst]:.1e} of its largest value; at most {TOLERANCE:g} is allowed")
+    _write_description(expert, networks, name, folder)
+    return differences
+
+
+def _write_graph(network: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ...], names: tuple[str, ...], path: Path) -> None:
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the tracer warns of every constant it keeps; shapes are fixed on purpose
+        torch.onnx.export(
+            _Ordered(network, outputs), tuple(inputs.values()), str(path), opset_version=OPSET, dynamo=False,
+            training=torch.onnx.TrainingMode.PRESERVE, input_names=list(inputs), output_names=list(names),
+        )
+
+
+def compare(
+    path: Path, network: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ...], names: tuple[str, ...]
+) -> dict[str, float]:
+    """Run a graph and its network on the same inputs.
+
+    Returns:
+        For every output the largest difference, relative to the output's largest value.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    found = session.run(list(names), {key: value.numpy() for key, value in inputs.items()})
+    with torch.inference_mode():
+        expected = network(*inputs.values())
+    differences = {}
+    for key, name, got in zip(outputs, names, found, strict=True):
+        wanted = expected[key].float().numpy()
+        differences[name] = float(np.abs(got - wanted).max() / max(float(np.abs(wanted).max()), 1e-12))
+    return differences
+
+
+def _write_description(expert: SpatialExpert, networks: dict[str, dict[str, Any]], name: str, folder: Path) -> None:
+    files = ("image.onnx", "expert.onnx", "weights.safetensors")
+    values = {
+        "format_version": FORMAT_VERSION,
+        "name": name,
+        "image_size": [320, 240],
+        "feature_channels": expert.config.feature_channels,
+        "gaussians_per_cell": expert.config.gaussians,
+        "offsets": expert.config.offsets,
+        "canonical_focal": CANONICAL_FOCAL,
+        "classes": list(NAMES),
+        "files": {file: sha256_of(folder / file) for file in files},
+        "networks": networks,
+    }
+    (folder / "model.yaml").write_text("# Written by `sgrocc export`.\n" + yaml.safe_dump(values, sort_keys=False))
+

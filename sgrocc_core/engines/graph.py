@@ -1,0 +1,116 @@
+"""ONNX graphs after the tracer: constants folded, weights shared with weights.safetensors, and a check that every engine takes them."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from sgrocc_core.errors import ModelError
+
+OPSET = 17
+SHARED_BYTES = 1024
+"""Tensors of at least this size are stored in weights.safetensors only."""
+OPERATORS = frozenset(
+    """Add And BatchNormalization Cast Clip Concat Conv Div Exp Expand Flatten Floor Gather GatherElements Gemm GlobalAveragePool Greater
+    Identity Less Log MatMul Max Min Mul Neg Pow Reciprocal ReduceL2 ReduceMean ReduceSum Relu Reshape Resize Sigmoid Slice Softmax
+    Softplus Split Sqrt Squeeze Sub Tanh Transpose Unsqueeze Where""".split()  # noqa: SIM905
+)
+"""Operators that the graphs may use: TensorRT's ONNX parser takes all of them, and none has a data-dependent shape or a sub-graph."""
+
+
+def tidy(path: Path, weights: Path, prefix: str) -> None:
+    """Fold what is constant and store the large tensors once.
+
+    Args:
+        path: graph, rewritten in place. weights: the safetensors file beside it.
+        prefix: of the network's tensors in that file; in the graph they begin with `network.`.
+    """
+    model = onnx.load(str(path))
+    _fold_constants(model)
+    for node in model.graph.node:
+        node.doc_string = ""  # the tracer notes source lines of the machine that exported
+    _share_weights(model, weights, prefix)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    onnx.checker.check_model(str(path))
+
+
+def _fold_constants(model: onnx.ModelProto) -> None:
+    """Evaluate nodes that depend on constants only, and shapes that are known, until nothing changes."""
+    while True:
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        shapes = {value.name: _fixed_shape(value) for value in [*inferred.graph.value_info, *inferred.graph.input]}
+        known = {t.name: t for t in model.graph.initializer if not t.name.startswith("network.")}
+        kept, changed = [], False
+        for node in model.graph.node:
+            values: list[np.ndarray] | None = None
+            if node.op_type == "Shape" and shapes.get(node.input[0]) is not None:
+                values = [np.array(shapes[node.input[0]], np.int64)]
+            elif all(name in known or not name for name in node.input):
+                feeds = {name: numpy_helper.to_array(known[name]) for name in node.input if name}
+                values = [np.asarray(value) for value in ReferenceEvaluator(node).run(None, feeds)]
+            if values is None:
+                kept.append(node)
+                continue
+            changed = True
+            for name, value in zip(node.output, values, strict=True):
+                known[name] = numpy_helper.from_array(value, name)
+                model.graph.initializer.append(known[name])
+        del model.graph.node[:]
+        model.graph.node.extend(kept)
+        used = {name for node in kept for name in node.input}
+        constants = [tensor for tensor in model.graph.initializer if tensor.name in used]
+        del model.graph.initializer[:]
+        model.graph.initializer.extend(constants)
+        if not changed:
+            return
+
+
+def _fixed_shape(value: onnx.ValueInfoProto) -> list[int] | None:
+    if not value.type.tensor_type.HasField("shape"):
+        return None
+    dims = value.type.tensor_type.shape.dim
+    return [dim.dim_value for dim in dims] if all(dim.HasField("dim_value") and dim.dim_value > 0 for dim in dims) else None
+
+
+def _share_weights(model: onnx.ModelProto, weights: Path, prefix: str) -> None:
+    """Replace large tensors that weights.safetensors holds, bit by bit, by references into that file (ONNX external data)."""
+    data = weights.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    for tensor in model.graph.initializer:
+        entry = header.get(f"{prefix}.{tensor.name.removeprefix('network.')}")
+        raw = numpy_helper.to_array(tensor).tobytes()
+        if entry is None or len(raw) < SHARED_BYTES:
+            continue
+        begin, end = (8 + length + offset for offset in entry["data_offsets"])
+        if data[begin:end] != raw:
+            continue
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in (("location", weights.name), ("offset", begin), ("length", end - begin)):
+            tensor.external_data.add(key=key, value=str(value))
+
+
+def check_graph(path: Path) -> None:
+    """Check that a graph is what every engine takes: opset 17, known operators, fixed shapes, no sub-graphs.
+
+    Raises:
+        ModelError: naming what is not allowed.
+    """
+    model = onnx.load(str(path), load_external_data=False)
+    versions = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+    if versions != {"ai.onnx": OPSET}:
+        raise ModelError(f"{path} uses the operator sets {versions}; only ai.onnx {OPSET} is allowed")
+    strange = sorted({node.op_type for node in model.graph.node} - OPERATORS)
+    if strange:
+        raise ModelError(f"{path} uses the operators {', '.join(strange)}, which are not in the list that all engines take")
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    for value in [*inferred.graph.input, *inferred.graph.output, *inferred.graph.value_info]:
+        if _fixed_shape(value) is None:
+            raise ModelError(f"{path}: {value.name} has no fixed shape")

@@ -1,0 +1,65 @@
+"""The engine of robots without TensorRT: ONNX Runtime on CPU cores, or on CUDA where its provider is installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from sgrocc_core.engines.engine import (
+    EXPERT_OUTPUTS,
+    IMAGE_OUTPUTS,
+    ImageOutputs,
+    ModelSpec,
+    expert_feed,
+    expert_outputs,
+    image_feed,
+    image_outputs,
+    require_file,
+)
+from sgrocc_core.errors import ModelError
+from sgrocc_core.gaussians.gaussians import LocalGaussians
+
+
+class OnnxRuntimeEngine:
+    """See `engine.Engine`."""
+
+    def __init__(self, spec: ModelSpec, device: str = "auto", threads: int = 0) -> None:
+        """Open both graphs.
+
+        Args:
+            device: `cpu`, `cuda` or `auto` (CUDA where ONNX Runtime has its provider). threads: 0 = all cores.
+
+        Raises:
+            ModelError: a graph is missing or not readable, or CUDA was asked for and is not there.
+        """
+        self.spec = spec
+        available = onnxruntime.get_available_providers()
+        if device == "cuda" and "CUDAExecutionProvider" not in available:
+            raise ModelError(f"device cuda: this ONNX Runtime has only {', '.join(available)}; install onnxruntime-gpu or use device cpu")
+        use_cuda = device != "cpu" and "CUDAExecutionProvider" in available
+        self._providers = [*(["CUDAExecutionProvider"] if use_cuda else []), "CPUExecutionProvider"]
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        # Idle workers must sleep: they would take the cores from the map's own kernels between two runs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._image = self._open(require_file(spec, "image.onnx"), options)
+        self._expert = self._open(require_file(spec, "expert.onnx"), options)
+        where = self._image.get_providers()[0].removesuffix("ExecutionProvider")
+        self.description = f"ONNX Runtime {onnxruntime.__version__}, {where}, {threads or 'all'} threads, fp32"
+
+    def _open(self, path: Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+        try:
+            return onnxruntime.InferenceSession(str(path), options, providers=self._providers)
+        except Exception as error:  # ONNX Runtime raises classes of its own, one per status code
+            raise ModelError(f"ONNX Runtime cannot open {path}: {error}") from error
+
+    def image(self, image_u8: np.ndarray, mask: np.ndarray, K: np.ndarray, R_gc: np.ndarray) -> ImageOutputs:
+        """See `engine.Engine.image`."""
+        return image_outputs(self._image.run(list(IMAGE_OUTPUTS), image_feed(image_u8, mask, K, R_gc)))
+
+    def expert(self, features: np.ndarray, depth: np.ndarray, thickness: np.ndarray, K: np.ndarray, T_bc: np.ndarray) -> LocalGaussians:
+        """See `engine.Engine.expert`."""
+        return expert_outputs(self._expert.run(list(EXPERT_OUTPUTS), expert_feed(features, depth, thickness, K, T_bc)))

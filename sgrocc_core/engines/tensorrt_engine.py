@@ -1,0 +1,177 @@
+"""The engine of NVIDIA machines: TensorRT, built once from the same ONNX graphs and kept in a cache; fp32 or fp16.
+
+Shapes are fixed, so an engine file belongs to one model, TensorRT version, GPU and precision; all of them are in its file name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sgrocc_core.engines.engine import (
+    EXPERT_OUTPUTS,
+    IMAGE_OUTPUTS,
+    ImageOutputs,
+    ModelSpec,
+    expert_feed,
+    expert_outputs,
+    image_feed,
+    image_outputs,
+    require_file,
+)
+from sgrocc_core.errors import ModelError
+from sgrocc_core.gaussians.gaussians import LocalGaussians
+
+WORKSPACE_BYTES = 1 << 30
+
+
+def cache_folder() -> Path:
+    """Where built engines are kept: the user's cache, since a model folder may be read-only."""
+    return Path.home() / ".cache" / "sgrocc" / "tensorrt"
+
+
+class _Graph:
+    """One built engine with its buffers on the GPU."""
+
+    def __init__(self, runtime: Any, serialised: bytes, trt: Any, cudart: Any, path: Path) -> None:
+        self._cudart, self._path = cudart, path
+        self._engine = runtime.deserialize_cuda_engine(serialised)
+        if self._engine is None:
+            raise ModelError(f"TensorRT cannot load the engine built from {path}")
+        self._context = self._engine.create_execution_context()
+        self._stream = self._checked(cudart.cudaStreamCreate())
+        self._buffers: dict[str, tuple[int, np.ndarray]] = {}
+        for index in range(self._engine.num_io_tensors):
+            name = self._engine.get_tensor_name(index)
+            host = np.empty(tuple(self._engine.get_tensor_shape(name)), trt.nptype(self._engine.get_tensor_dtype(name)))
+            device = self._checked(cudart.cudaMalloc(host.nbytes))
+            self._context.set_tensor_address(name, int(device))
+            self._buffers[name] = (int(device), host)
+
+    def _checked(self, result: tuple[Any, ...]) -> Any:
+        status, *values = result
+        if int(status) != 0:
+            raise ModelError(f"CUDA error {status} while running {self._path.name}")
+        return values[0] if values else None
+
+    def run(self, outputs: tuple[str, ...], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """Copy the inputs up, run, copy the outputs down; returns arrays of their own."""
+        kinds = self._cudart.cudaMemcpyKind
+        for name, value in feed.items():
+            device, host = self._buffers[name]
+            np.copyto(host, value, casting="same_kind")
+            self._checked(self._cudart.cudaMemcpyAsync(device, host.ctypes.data, host.nbytes, kinds.cudaMemcpyHostToDevice, self._stream))
+        if not self._context.execute_async_v3(int(self._stream)):
+            raise ModelError(f"TensorRT failed to run {self._path.name}")
+        for name in outputs:
+            device, host = self._buffers[name]
+            self._checked(self._cudart.cudaMemcpyAsync(host.ctypes.data, device, host.nbytes, kinds.cudaMemcpyDeviceToHost, self._stream))
+        self._checked(self._cudart.cudaStreamSynchronize(self._stream))
+        return [self._buffers[name][1].astype(np.float32, copy=True) for name in outputs]
+
+    def close(self) -> None:
+        """Free the GPU's memory."""
+        for device, _ in self._buffers.values():
+            self._cudart.cudaFree(device)
+        self._buffers.clear()
+
+
+class TensorRTEngine:
+    """See `engine.Engine`."""
+
+    def __init__(self, spec: ModelSpec, device: str = "auto", precision: str = "fp32") -> None:
+        """Build, or take from the cache, and load both engines. The first build takes minutes.
+
+        Args:
+            device: `cuda` or `auto`. precision: `fp32` or `fp16`.
+
+        Raises:
+            ModelError: TensorRT or cuda-python is not installed, there is no GPU, or TensorRT does not take a graph.
+        """
+        if device == "cpu":
+            raise ModelError("the tensorrt engine runs on a GPU only; use device cuda or auto, or the onnxruntime engine")
+        self.spec = spec
+        self._trt, self._cudart = _import_tensorrt()
+        status, count = self._cudart.cudaGetDeviceCount()
+        if int(status) != 0 or count < 1:
+            raise ModelError("the tensorrt engine finds no CUDA device; use the onnxruntime engine")
+        status, properties = self._cudart.cudaGetDeviceProperties(0)
+        gpu = properties.name.decode().strip() if int(status) == 0 else "GPU 0"
+        self._logger = self._trt.Logger(self._trt.Logger.WARNING)
+        self._runtime = self._trt.Runtime(self._logger)
+        self._image = self._load(require_file(spec, "image.onnx"), gpu, precision)
+        self._expert = self._load(require_file(spec, "expert.onnx"), gpu, precision)
+        self.description = f"TensorRT {self._trt.__version__}, {gpu}, {precision}"
+
+    def _load(self, path: Path, gpu: str, precision: str) -> _Graph:
+        files = "".join(self.spec.files[name] for name in sorted(self.spec.files))
+        key = hashlib.sha256(f"{files} {self._trt.__version__} {gpu} {precision}".encode()).hexdigest()[:20]
+        cached = cache_folder() / f"{path.stem}-{key}.engine"
+        if cached.is_file():
+            serialised = cached.read_bytes()
+        else:
+            serialised = self._build(path, precision)
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            partial = cached.with_suffix(".partial")
+            partial.write_bytes(serialised)
+            partial.replace(cached)
+        return _Graph(self._runtime, serialised, self._trt, self._cudart, path)
+
+    def _build(self, path: Path, precision: str) -> bytes:
+        trt = self._trt
+        builder = trt.Builder(self._logger)
+        flags = 1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH) if hasattr(trt.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH") else 0
+        network = builder.create_network(flags)
+        parser = trt.OnnxParser(network, self._logger)
+        if not parser.parse_from_file(str(path)):
+            reasons = "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors))
+            raise ModelError(f"TensorRT {trt.__version__} does not take {path}: {reasons}")
+        config = builder.create_builder_config()
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
+        if precision == "fp16":
+            config.set_flag(trt.BuilderFlag.FP16)
+            self._keep_geometry_single(network, config)
+        serialised = builder.build_serialized_network(network, config)
+        if serialised is None:
+            raise ModelError(f"TensorRT {trt.__version__} cannot build an engine from {path}")
+        return bytes(serialised)
+
+    def _keep_geometry_single(self, network: Any, config: Any) -> None:
+        """Pixels and metres need more than half precision: only convolutions and matrix products may use it."""
+        trt = self._trt
+        config.set_flag(trt.BuilderFlag.PREFER_PRECISION_CONSTRAINTS)
+        for index in range(network.num_layers):
+            layer = network.get_layer(index)
+            if layer.type == trt.LayerType.ELEMENTWISE and layer.get_output(0).dtype == trt.float32:
+                layer.precision = trt.float32
+
+    def image(self, image_u8: np.ndarray, mask: np.ndarray, K: np.ndarray, R_gc: np.ndarray) -> ImageOutputs:
+        """See `engine.Engine.image`."""
+        return image_outputs(self._image.run(IMAGE_OUTPUTS, image_feed(image_u8, mask, K, R_gc)))
+
+    def expert(self, features: np.ndarray, depth: np.ndarray, thickness: np.ndarray, K: np.ndarray, T_bc: np.ndarray) -> LocalGaussians:
+        """See `engine.Engine.expert`."""
+        return expert_outputs(self._expert.run(EXPERT_OUTPUTS, expert_feed(features, depth, thickness, K, T_bc)))
+
+    def close(self) -> None:
+        """Free the GPU's memory."""
+        self._image.close()
+        self._expert.close()
+
+
+def _import_tensorrt() -> tuple[Any, Any]:
+    try:
+        import tensorrt
+    except ImportError as error:
+        raise ModelError(f"the tensorrt engine needs the Python package tensorrt ({error}); install it, or use engine onnxruntime") from error
+    try:
+        try:
+            from cuda.bindings import runtime as cudart
+        except ImportError:
+            from cuda import cudart  # cuda-python before 12.6
+    except ImportError as error:
+        raise ModelError(f"the tensorrt engine needs the Python package cuda-python ({error})") from error
+    return tensorrt, cudart

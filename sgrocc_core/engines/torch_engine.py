@@ -1,0 +1,62 @@
+"""The engine of development machines: the networks themselves, in PyTorch, from weights.safetensors."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from sgrocc_core.engines.engine import (
+    EXPERT_INPUTS,
+    IMAGE_INPUTS,
+    IMAGE_OUTPUTS,
+    ImageOutputs,
+    ModelSpec,
+    expert_feed,
+    expert_outputs,
+    image_feed,
+    image_outputs,
+    require_file,
+)
+from sgrocc_core.engines.weights import build_networks, load_weights
+from sgrocc_core.errors import ModelError
+from sgrocc_core.gaussians.gaussians import LocalGaussians
+from sgrocc_core.network.spatial_expert import OUTPUTS
+
+
+class TorchEngine:
+    """See `engine.Engine`."""
+
+    def __init__(self, spec: ModelSpec, device: str = "auto", threads: int = 0) -> None:
+        """Build the networks and load their weights.
+
+        Args:
+            device: `cpu`, `cuda` or `auto`. threads: of the CPU, for all of PyTorch in this process; 0 leaves them.
+
+        Raises:
+            ModelError: weights missing or of another network, or CUDA was asked for and is not there.
+        """
+        self.spec = spec
+        if device == "cuda" and not torch.cuda.is_available():
+            raise ModelError("device cuda: PyTorch finds no CUDA device; use device cpu")
+        self._device = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+        if threads:
+            torch.set_num_threads(threads)
+        image, expert = build_networks(spec.networks)
+        load_weights(require_file(spec, "weights.safetensors"), image, expert)
+        self._image, self._expert = image.eval().to(self._device), expert.eval().to(self._device)
+        self.description = f"PyTorch {torch.__version__}, {self._device.upper()}, {torch.get_num_threads()} threads, fp32"
+
+    def _run(
+        self, network: torch.nn.Module, names: tuple[str, ...], feed: dict[str, np.ndarray], outputs: tuple[str, ...]
+    ) -> list[np.ndarray]:
+        with torch.inference_mode():
+            values = network(*(torch.from_numpy(feed[name]).to(self._device) for name in names))
+        return [values[name].float().cpu().numpy() for name in outputs]
+
+    def image(self, image_u8: np.ndarray, mask: np.ndarray, K: np.ndarray, R_gc: np.ndarray) -> ImageOutputs:
+        """See `engine.Engine.image`."""
+        return image_outputs(self._run(self._image, IMAGE_INPUTS, image_feed(image_u8, mask, K, R_gc), IMAGE_OUTPUTS))
+
+    def expert(self, features: np.ndarray, depth: np.ndarray, thickness: np.ndarray, K: np.ndarray, T_bc: np.ndarray) -> LocalGaussians:
+        """See `engine.Engine.expert`."""
+        return expert_outputs(self._run(self._expert, EXPERT_INPUTS, expert_feed(features, depth, thickness, K, T_bc), OUTPUTS))
