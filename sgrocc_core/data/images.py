@@ -94,12 +94,12 @@ def decode_compressed(data: Any, format: str = "") -> np.ndarray:
     if raw.size > 4 and raw[0] == 0xFF and raw[1] == 0xD8 and b"\xff\xd9" not in raw[-64:].tobytes():
         raise FrameError("truncated_image", f"a JPEG of {raw.size} bytes without its end marker: it is cut off")
     try:
-        image = cv2.imdecode(raw, cv2.IMREAD_COLOR_RGB) if raw.size else None
+        image = cv2.imdecode(raw, cv2.IMREAD_COLOR) if raw.size else None
     except cv2.error:
         image = None
     if image is None:
         raise FrameError("bad_image", f"{raw.size} bytes of format {format!r} are not a JPEG or PNG image")
-    return image
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def decode_compressed_depth(data: Any, format: str = "", depth_scale: float = 0.001) -> np.ndarray:

@@ -1,0 +1,91 @@
+"""The surface of a voxel map: the faces between an occupied voxel and its neighbour that is not; what is drawn and what is exported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sgrocc_core.classes import color_table
+
+NORMALS = np.array([[-1, 0, 0], [1, 0, 0], [0, -1, 0], [0, 1, 0], [0, 0, -1], [0, 0, 1]], np.int32)
+"""Outward normals of a voxel's six faces."""
+
+CORNERS = np.array(
+    [
+        [[0, 0, 0], [0, 0, 1], [0, 1, 1], [0, 1, 0]], [[1, 0, 0], [1, 1, 0], [1, 1, 1], [1, 0, 1]],
+        [[0, 0, 0], [1, 0, 0], [1, 0, 1], [0, 0, 1]], [[0, 1, 0], [0, 1, 1], [1, 1, 1], [1, 1, 0]],
+        [[0, 0, 0], [0, 1, 0], [1, 1, 0], [1, 0, 0]], [[0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1]],
+    ],
+    np.int32,
+)  # fmt: skip
+"""(6, 4, 3) corners of each face as offsets from the voxel's lowest corner, counter-clockwise seen from outside."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A dense box around voxels, with a margin of empty ones.
+
+    Attributes:
+        origin: (3,) int32, voxel index of the box's first element. labels: (X, Y, Z) uint8, 0 = empty.
+    """
+
+    origin: np.ndarray
+    labels: np.ndarray
+
+    @classmethod
+    def of(cls, voxels: np.ndarray, labels: np.ndarray, margin: int = 1) -> Grid:
+        """From (N, 3) int voxel indices and (N,) labels."""
+        if len(voxels) == 0:
+            return cls(np.zeros(3, np.int32), np.zeros((2 * margin + 1,) * 3, np.uint8))
+        origin = voxels.min(0) - margin
+        dense = np.zeros(voxels.max(0) - origin + margin + 1, np.uint8)
+        dense[tuple((voxels - origin).T)] = labels
+        return cls(origin.astype(np.int32), dense)
+
+
+def exposed_faces(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Faces between an occupied and an empty voxel.
+
+    Returns:
+        cells: (F, 3) int32, indices into the grid. sides: (F,) uint8, rows of NORMALS.
+    """
+    occupied = grid.labels > 0
+    cells, sides = [], []
+    for side, normal in enumerate(NORMALS):
+        neighbour = np.zeros_like(occupied)
+        inner = tuple(slice(max(-n, 0), size - max(n, 0)) for n, size in zip(normal, occupied.shape, strict=True))
+        shifted = tuple(slice(max(n, 0), size - max(-n, 0)) for n, size in zip(normal, occupied.shape, strict=True))
+        neighbour[inner] = occupied[shifted]
+        found = np.argwhere(occupied & ~neighbour).astype(np.int32)
+        cells.append(found)
+        sides.append(np.full(len(found), side, np.uint8))
+    return np.concatenate(cells), np.concatenate(sides)
+
+
+def write_ply(path: Path, voxels: np.ndarray, labels: np.ndarray, voxel_size: float) -> None:
+    """Write the map's surface as a binary PLY mesh of quads, each vertex with colour and label.
+
+    Args:
+        voxels: (N, 3) int32 indices. labels: (N,) uint8. voxel_size: metres.
+    """
+    grid = Grid.of(voxels, labels)
+    cells, sides = exposed_faces(grid)
+    vertex = np.zeros((len(cells), 4), [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "u1", 3), ("label", "u1")])
+    corners = (cells[:, None] + CORNERS[sides] + grid.origin) * voxel_size
+    vertex["x"], vertex["y"], vertex["z"] = corners[..., 0], corners[..., 1], corners[..., 2]
+    face_labels = grid.labels[tuple(cells.T)]
+    vertex["rgb"], vertex["label"] = color_table()[face_labels][:, None], face_labels[:, None]
+    quads = np.zeros(len(cells), [("n", "u1"), ("index", "<i4", 4)])
+    quads["n"], quads["index"] = 4, np.arange(4 * len(cells)).reshape(-1, 4)
+    header = [
+        "ply", "format binary_little_endian 1.0", f"comment occupied voxels of {voxel_size:g} m, label 1 to 11",
+        f"element vertex {vertex.size}", "property float x", "property float y", "property float z", "property uchar red",
+        "property uchar green", "property uchar blue", "property uchar label", f"element face {len(quads)}",
+        "property list uchar int vertex_indices", "end_header",
+    ]  # fmt: skip
+    with path.open("wb") as file:
+        file.write(("\n".join(header) + "\n").encode())
+        file.write(vertex.tobytes())
+        file.write(quads.tobytes())
