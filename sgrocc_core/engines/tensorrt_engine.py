@@ -123,8 +123,8 @@ class TensorRTEngine:
     def _build(self, path: Path, precision: str) -> bytes:
         trt = self._trt
         builder = trt.Builder(self._logger)
-        flags = 1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH) if hasattr(trt.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH") else 0
-        network = builder.create_network(flags)
+        explicit = getattr(trt.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH", None)  # TensorRT 10 knows nothing else
+        network = builder.create_network(0 if explicit is None else 1 << int(explicit))
         parser = trt.OnnxParser(network, self._logger)
         if not parser.parse_from_file(str(path)):
             reasons = "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors))
@@ -140,12 +140,13 @@ class TensorRTEngine:
         return bytes(serialised)
 
     def _keep_geometry_single(self, network: Any, config: Any) -> None:
-        """Pixels and metres need more than half precision: only convolutions and matrix products may use it."""
+        """Only convolutions may use half precision: pixels and metres, which the other layers compute, need more."""
         trt = self._trt
         config.set_flag(trt.BuilderFlag.PREFER_PRECISION_CONSTRAINTS)
         for index in range(network.num_layers):
             layer = network.get_layer(index)
-            if layer.type == trt.LayerType.ELEMENTWISE and layer.get_output(0).dtype == trt.float32:
+            single = layer.num_outputs > 0 and layer.get_output(0).dtype == trt.float32
+            if single and layer.type not in (trt.LayerType.CONVOLUTION, trt.LayerType.CONSTANT):
                 layer.precision = trt.float32
 
     def image(self, image_u8: np.ndarray, mask: np.ndarray, K: np.ndarray, R_gc: np.ndarray) -> ImageOutputs:
@@ -166,7 +167,8 @@ def _import_tensorrt() -> tuple[Any, Any]:
     try:
         import tensorrt
     except ImportError as error:
-        raise ModelError(f"the tensorrt engine needs the Python package tensorrt ({error}); install it, or use engine onnxruntime") from error
+        hint = "install it, or use engine onnxruntime"
+        raise ModelError(f"the tensorrt engine needs the Python package tensorrt ({error}); {hint}") from error
     try:
         try:
             from cuda.bindings import runtime as cudart

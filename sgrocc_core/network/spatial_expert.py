@@ -109,7 +109,8 @@ class SpatialExpert(nn.Module):
             state, hidden = refinement(torch.cat([x, code.to(x.dtype)], -1), state, self.centres, pose[:, :3, 3].float())
         rotations = state.rotations / state.rotations.norm(dim=-1, keepdim=True).clamp(min=1e-6)
         outputs = {
-            "means": state.means.expand(depth.shape[0], -1, -1, -1), "scales": state.scales, "rotations": rotations, "opacities": state.opacities, "logits": state.logits,
+            "means": state.means.expand(depth.shape[0], -1, -1, -1), "scales": state.scales, "rotations": rotations,
+            "opacities": state.opacities, "logits": state.logits,
             "features": x.float(), "coarse": joint_opacity_logit(state.opacities),
         }
         if self.training and self.dense is not None:
