@@ -9,7 +9,7 @@ import numpy as np
 
 from sgrocc_core.classes import COLORS, NAMES
 from sgrocc_core.draw_plan import draw_plan
-from sgrocc_core.draw_room import BACKGROUND, draw_room
+from sgrocc_core.draw_room import BACKGROUND, CEILING, draw_room
 from sgrocc_core.surface import Grid
 
 PAGE = (2000, 1240)
@@ -84,7 +84,7 @@ def _legend(page: np.ndarray, corner: tuple[int, int], labels: np.ndarray) -> No
         color = tuple(int(v) for v in COLORS[label])
         cv2.rectangle(page, (x, y), (x + 26, y + 26), color, cv2.FILLED)
         cv2.rectangle(page, (x, y), (x + 26, y + 26), tuple(int(0.7 * v) for v in color), 1, cv2.LINE_AA)
-        _write(page, NAMES[label], (x + 40, y + 21), 23, INK)
+        _write(page, NAMES[label] + (" (not drawn)" if label == CEILING else ""), (x + 40, y + 21), 23, INK)
         _write(page, f"{count:,}", (x + 270, y + 21), 21, SOFT_INK, right=True)
 
 

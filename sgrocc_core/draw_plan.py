@@ -10,7 +10,7 @@ from sgrocc_core.draw_room import BACKGROUND, floor_level, open_ceiling
 from sgrocc_core.surface import Grid
 
 FREE_COLOR = np.array([238.0, 237.0, 232.0])
-SHADOW_STEPS = 14
+SHADOW_STEPS = 7
 """How far a shadow is followed, voxels."""
 
 
@@ -53,15 +53,15 @@ def _highest(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _light(top: np.ndarray, floor: int) -> np.ndarray:
     """Brightness of each column: a little more with height, less in the shadow of what is higher to the upper left."""
-    light = 0.90 + 0.16 * np.clip((top - floor) / 24.0, 0, 1)
+    light = 1.05 + 0.12 * np.clip((top - floor) / 24.0, 0, 1)
     shadow = np.zeros(top.shape)
     for step in range(1, SHADOW_STEPS):
         higher = np.full(top.shape, -(10**6))
         higher[step:, : -step or None] = top[:-step, step:]
-        shadow = np.maximum(shadow, np.clip((higher - top - 1.2 * step) / 5.0, 0, 1))
+        shadow = np.maximum(shadow, np.clip((higher - top - 2.0 * step) / 6.0, 0, 1))
     around = cv2.blur(top.astype(np.float32), (5, 5), borderType=cv2.BORDER_REPLICATE)
     hollow = np.clip((around - top) / 14.0, 0, 1)
-    return light * (1 - 0.26 * cv2.blur(shadow, (2, 2))) * (1 - 0.25 * hollow)
+    return light * (1 - 0.20 * cv2.blur(shadow, (3, 3))) * (1 - 0.12 * hollow)
 
 
 def _trim(colors: np.ndarray, top: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -81,15 +81,16 @@ def _enlarge(colors: np.ndarray, top: np.ndarray, label: np.ndarray, size: tuple
     for axis in (0, 1):
         step = (np.abs(np.diff(top, axis=axis)) > 2) | (np.diff(label.astype(int), axis=axis) != 0)
         for i, j in np.argwhere(step):
-            at, across = ((i + 1, j) if axis == 0 else (i, j + 1)), (i, j)
+            at, across = (i + (axis == 0), j + (axis == 1)), (i, j)
             y, x = round(at[0] * pixels), round(at[1] * pixels)
             if axis == 0:
                 line[max(y - thick, 0) : y + thick, round(across[1] * pixels) : round((across[1] + 1) * pixels)] = True
             else:
                 line[round(across[0] * pixels) : round((across[0] + 1) * pixels), max(x - thick, 0) : x + thick] = True
-    big[line] *= 0.72
+    big = np.minimum(big, np.float32(255))
+    big[line] = big[line] * np.float32(0.62)
     out = np.empty((size[1], size[0], 3), np.float32)
     out[:] = BACKGROUND
-    y, x = (size[1] - height) // 2, (size[0] - width) // 2
+    y, x = size[1] - height, 0
     out[y : y + height, x : x + width] = big
     return out

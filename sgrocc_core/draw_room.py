@@ -19,8 +19,8 @@ STUB = 3
 """Voxels of a cut wall that stay above the floor."""
 ELEVATION = np.radians(47.0)
 FIELD_OF_VIEW = np.radians(26.0)
-SIDE_LIGHT = np.array([0.80, 0.80, 0.90, 0.90, 0.62, 1.06])
-"""Brightness of the faces to -x, +x, -y, +y, -z, +z before the light's direction is added."""
+SIDE_LIGHT = np.array([0.86, 0.86, 0.97, 0.97, 0.66, 1.15])
+"""Brightness of the faces to -x, +x, -y, +y, -z, +z under an open sky: lit from above, a little from the side."""
 BACKGROUND = np.array([250.0, 249.0, 246.0])
 
 
@@ -72,7 +72,7 @@ def cut_near_walls(grid: Grid, azimuth: float) -> Grid:
     away = -np.array([np.cos(azimuth), np.sin(azimuth)])
     steps = np.arange(2, 20, 1.5)
     for step in steps:
-        shift = np.float32([[1, 0, -away[1] * step], [0, 1, -away[0] * step]])
+        shift = np.array([[1, 0, -away[1] * step], [0, 1, -away[0] * step]], np.float32)
         behind += cv2.warpAffine(inside.astype(np.float32), shift, inside.shape[::-1], flags=cv2.INTER_NEAREST)
     cut = behind > 0.45 * len(steps)
     labels = grid.labels.copy()
@@ -84,7 +84,7 @@ def cut_near_walls(grid: Grid, azimuth: float) -> Grid:
 
 def _inside(grid: Grid) -> np.ndarray:
     """(X, Y) bool: columns with floor or furniture, closed over small gaps."""
-    inside = ((grid.labels > 0) & ~np.isin(grid.labels, (1, 3, 4))).any(2).astype(np.uint8)
+    inside = np.asarray(((grid.labels > 0) & ~np.isin(grid.labels, (1, 3, 4))).any(2), np.uint8)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
     return cv2.morphologyEx(inside, cv2.MORPH_CLOSE, kernel).astype(bool)
 
@@ -191,7 +191,7 @@ def _shade(grid: Grid, cells: np.ndarray, sides: np.ndarray, numbers: np.ndarray
     jitter = 1 + 0.035 * (_hash(cells) - 0.5)
     brightness = (SIDE_LIGHT[sides] * jitter)[face] * shadow
     edge = np.minimum(np.minimum(u, 1 - u), np.minimum(v, 1 - v)) * view.focal / (distance + 1e-6)
-    brightness *= 1 - 0.13 * np.clip(1.4 - edge, 0, 1)
+    brightness *= 1 - 0.10 * np.clip(1.4 - edge, 0, 1)
     image[rows, columns] = np.clip(colors[face] * brightness[:, None].astype(np.float32), 0, 255)
     return image
 
@@ -208,7 +208,7 @@ def _corner_light(grid: Grid, cells: np.ndarray, sides: np.ndarray) -> np.ndarra
         point[index, (axis + 1) % 3], point[index, (axis + 2) % 3] = cells[index, (axis + 1) % 3] + u, cells[index, (axis + 2) % 3] + v
         close = _sampled(near, point + 0.9 * normal + 7.5)
         wide = _sampled(far, point + 3.5 * normal + 7.5)
-        out[:, corner] = np.clip(1.06 - 0.95 * close, 0.45, 1.0) * np.clip(1.08 - 0.9 * wide, 0.6, 1.0)
+        out[:, corner] = np.clip(1.04 - 0.8 * close, 0.5, 1.0) * np.clip(1.08 - 0.75 * wide, 0.62, 1.0)
     return out
 
 
