@@ -1,0 +1,171 @@
+"""ROS messages to arrays and back: images, depth, camera_info, transforms, and point clouds of voxels.
+
+The decoding itself is `sgrocc_core.data.images`, which bags use too; cv_bridge, where there is one, reads what that does not know.
+"""
+
+from __future__ import annotations
+
+import array
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
+from std_msgs.msg import Header
+
+from sgrocc_core.classes import color_table
+from sgrocc_core.data.images import decode_compressed, decode_compressed_depth, decode_depth, decode_image
+from sgrocc_core.errors import FrameError
+from sgrocc_core.geometry.calibration import Calibration, read_calibration
+from sgrocc_core.geometry.lattice import VOXEL_SIZE
+
+try:
+    from cv_bridge import CvBridge, CvBridgeError
+except ImportError:  # ROS as wheels has none
+    CvBridge = None
+
+POINT = np.dtype(
+    {
+        "names": ["x", "y", "z", "rgb", "label", "probability", "sequence"],
+        "formats": ["<f4", "<f4", "<f4", "<u4", "u1", "<f4", "<u4"],
+        "offsets": [0, 4, 8, 12, 16, 20, 24],
+        "itemsize": 28,
+    }
+)
+"""A voxel in a cloud: centre (m, map frame), colour, label, probability, sequence."""
+
+_FIELD_TYPES = {"label": PointField.UINT8, "sequence": PointField.UINT32}  # rgb is a float32 by the custom of point clouds
+_FIELDS = [
+    PointField(name=name, offset=POINT.fields[name][1], datatype=_FIELD_TYPES.get(name, PointField.FLOAT32), count=1)  # type: ignore[index]
+    for name in POINT.names or ()
+]
+_PACKED_COLORS = color_table().astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+
+
+def stamp_ns(stamp: Time) -> int:
+    """A time stamp in nanoseconds."""
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def time_message(nanoseconds: int) -> Time:
+    """Nanoseconds as a time stamp."""
+    sec, nanosec = divmod(int(nanoseconds), 1_000_000_000)
+    return Time(sec=sec, nanosec=nanosec)
+
+
+def read_image(message: Image | CompressedImage) -> np.ndarray:
+    """A colour image as (H, W, 3) uint8 RGB.
+
+    Raises:
+        FrameError: `unknown_encoding`, `truncated_image` or `bad_image`.
+    """
+    if isinstance(message, CompressedImage):
+        return decode_compressed(message.data, message.format)
+    try:
+        return decode_image(message.encoding, message.width, message.height, message.step, message.data, bool(message.is_bigendian))
+    except FrameError as error:
+        if error.cause != "unknown_encoding" or CvBridge is None:
+            raise
+        return _by_cv_bridge(message, error)
+
+
+def _by_cv_bridge(message: Image, error: FrameError) -> np.ndarray:
+    try:
+        return CvBridge().imgmsg_to_cv2(message, "rgb8")
+    except (CvBridgeError, ValueError, RuntimeError, TypeError) as refusal:
+        raise error from refusal
+
+
+def read_depth(message: Image | CompressedImage, depth_scale: float) -> np.ndarray:
+    """A depth image as (H, W) float32 metres; what is no reading stays 0, NaN or infinite.
+
+    Raises:
+        FrameError: `unknown_encoding`, `truncated_image`, `bad_image` or `bad_depth`.
+    """
+    if isinstance(message, CompressedImage):
+        return decode_compressed_depth(message.data, message.format, depth_scale)
+    return decode_depth(
+        message.encoding, message.width, message.height, message.step, message.data, bool(message.is_bigendian), depth_scale
+    )
+
+
+def read_camera_info(message: CameraInfo, rectified: bool) -> Calibration:
+    """What a camera_info says of its images.
+
+    Raises:
+        FrameError: `bad_intrinsics`, with what is wrong.
+    """
+    roi = message.roi
+    return read_calibration(
+        (message.width, message.height),
+        message.k,
+        np.asarray(message.d, np.float64),
+        message.p,
+        message.distortion_model,
+        (roi.x_offset, roi.y_offset, roi.width, roi.height),
+        (message.binning_x, message.binning_y),
+        rectified,
+    )
+
+
+def camera_info_key(message: CameraInfo) -> tuple:
+    """What a camera_info says, without its stamp: equal keys mean the same calibration."""
+    roi = message.roi
+    size = (message.width, message.height, message.binning_x, message.binning_y, roi.x_offset, roi.y_offset, roi.width, roi.height)
+    return size, message.distortion_model, message.k.tobytes(), bytes(np.asarray(message.d, np.float64)), message.p.tobytes()
+
+
+def byte_array(data: np.ndarray) -> array.array:
+    """A contiguous array's bytes in the only form that a message takes without a copy through Python objects."""
+    out = array.array("B")
+    if data.nbytes:
+        out.frombytes(memoryview(np.ascontiguousarray(data)).cast("B"))
+    return out
+
+
+def voxel_points(voxels: np.ndarray, labels: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """Voxels as points of a cloud, sequence 0.
+
+    Args:
+        voxels: (N, 3) int, indices. labels: (N,) uint8. probability: (N,) float.
+
+    Returns:
+        (N,) of dtype POINT.
+    """
+    points = np.zeros(len(voxels), POINT)
+    centres = (voxels + 0.5) * VOXEL_SIZE
+    points["x"], points["y"], points["z"] = centres[:, 0], centres[:, 1], centres[:, 2]
+    points["rgb"] = _PACKED_COLORS[labels]
+    points["label"], points["probability"] = labels, probability
+    return points
+
+
+def cloud(points: np.ndarray, frame_id: str, stamp: int) -> PointCloud2:
+    """A PointCloud2 of voxel points.
+
+    Args:
+        points: (N,) of dtype POINT. stamp: nanoseconds.
+    """
+    return PointCloud2(
+        header=Header(stamp=time_message(stamp), frame_id=frame_id),
+        height=1,
+        width=len(points),
+        fields=_FIELDS,
+        is_bigendian=False,
+        point_step=POINT.itemsize,
+        row_step=POINT.itemsize * len(points),
+        data=byte_array(points.view(np.uint8) if len(points) else np.zeros(0, np.uint8)),
+        is_dense=True,
+    )
+
+
+def read_cloud(message: PointCloud2) -> np.ndarray:
+    """The points of a cloud that `cloud` made: (N,) of dtype POINT."""
+    return np.frombuffer(message.data, POINT)
+
+
+def transform_values(message: Any) -> tuple[str, str, int, np.ndarray, np.ndarray]:
+    """Parent, child, stamp (ns), translation (3,) m and quaternion (4,) x, y, z, w of a TransformStamped."""
+    t, q = message.transform.translation, message.transform.rotation
+    parent, child = message.header.frame_id, message.child_frame_id
+    return parent, child, stamp_ns(message.header.stamp), np.array([t.x, t.y, t.z]), np.array([q.x, q.y, q.z, q.w])

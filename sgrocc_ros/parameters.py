@@ -1,0 +1,221 @@
+"""The node's parameters in one table: declared, checked, documented and made into the core's configuration from it.
+
+`python -m sgrocc_ros.parameters docs/ros.md` rewrites the table in the documentation; without a file it prints it.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sgrocc_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+
+    from sgrocc_core.mapper import MapperConfig
+
+BEGIN, END = "<!-- parameters: begin -->", "<!-- parameters: end -->"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One row of the table.
+
+    Attributes:
+        name, group: as in the documentation.
+        default: its type is the parameter's type.
+        description: one sentence, with the unit.
+        choices: allowed strings, or none for any.
+        minimum, maximum: inclusive range of a number, or None.
+        dynamic: may change while the node runs.
+    """
+
+    name: str
+    group: str
+    default: bool | int | float | str
+    description: str
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    dynamic: bool = False
+
+    @property
+    def allowed(self) -> str:
+        """What a value may be, in words."""
+        if self.choices:
+            return " or ".join(self.choices)
+        if isinstance(self.default, bool):
+            return "true or false"
+        if isinstance(self.default, str):
+            return "text"
+        kind = "a whole number" if isinstance(self.default, int) else "a number"
+        if self.minimum is not None and self.maximum is not None:
+            return f"{kind} from {self.minimum:g} to {self.maximum:g}"
+        return f"{kind} of at least {self.minimum:g}" if self.minimum is not None else kind
+
+    def check(self, value: Any) -> bool | int | float | str:
+        """A value as the parameter's type; an int for a double is taken.
+
+        Raises:
+            ConfigError: one sentence with the name, the value and what is allowed.
+        """
+        wanted = type(self.default)
+        if wanted is float and type(value) is int:
+            value = float(value)
+        fits = type(value) is wanted and (not self.choices or value in self.choices)
+        if fits and wanted in (int, float):
+            fits = math.isfinite(value) and (self.minimum is None or value >= self.minimum) and (self.maximum is None or value <= self.maximum)
+        if not fits:
+            raise ConfigError(f"parameter {self.name} is {value!r}; it must be {self.allowed}")
+        return value
+
+
+TABLE: tuple[Parameter, ...] = (
+    Parameter("map_frame", "frames", "map", "Frame of the map; with a SLAM system that corrects map -> odom use its odom frame."),
+    Parameter("camera_frame", "frames", "", "Optical frame of the camera; empty: the frame_id of the images."),
+    Parameter("tf_timeout", "frames", 0.2, "How long an image waits for its pose and depth, seconds.", minimum=0.0, maximum=10.0),
+    Parameter("image_transport", "input", "raw", "Whether `image` or `<image>/compressed` is subscribed to.", ("raw", "compressed")),
+    Parameter("depth_source", "input", "mono", "Where depth comes from: the network, the depth topic, or both.", ("mono", "topic", "fused")),
+    Parameter(
+        "depth_transport",
+        "input",
+        "auto",
+        "Whether `depth` or `<depth>/compressedDepth` is subscribed to; auto: whichever is published.",
+        ("auto", "raw", "compressedDepth"),
+    ),
+    Parameter("depth_scale", "input", 0.001, "Metres a unit of 16UC1 depth.", minimum=1e-6, maximum=1.0),
+    Parameter("sync_slop", "input", 0.03, "Largest difference of the stamps of an image and its depth, seconds.", minimum=0.0, maximum=1.0),
+    Parameter(
+        "rectified", "input", "auto", "Whether P of a rectified image or K and D count; auto: by `rect` in the topic.", ("auto", "yes", "no")
+    ),
+    Parameter(
+        "reliability", "input", "auto", "Of the subscriptions; auto follows the publishers.", ("auto", "reliable", "best_effort")
+    ),
+    Parameter("max_rate", "input", 0.0, "Most frames mapped a second; 0: every frame it can.", minimum=0.0, maximum=1000.0, dynamic=True),
+    Parameter("reset_on_time_jump", "input", False, "Whether the map is cleared when time jumps back by more than 1 s."),
+    Parameter("model", "model", "small", "Name of a folder under share/sgrocc_ros/models, or a path."),
+    Parameter("engine", "model", "auto", "What runs the model.", ("auto", "onnxruntime", "tensorrt", "torch")),
+    Parameter("device", "model", "auto", "Device of the engine: auto, cpu, cuda, cuda:1, ..."),
+    Parameter("threads", "model", 0, "Threads of the engine; 0: its own choice.", minimum=0, maximum=256),
+    Parameter("precision", "model", "fp32", "Precision of the engine.", ("fp32", "fp16")),
+    Parameter(
+        "occupancy_threshold", "map", 0.5, "A voxel is occupied from this probability on.", minimum=0.01, maximum=0.99, dynamic=True
+    ),
+    Parameter("box_below", "map", 1.8, "How far the local box begins under the camera, metres.", minimum=0.0, maximum=2.88),
+    Parameter("max_distance", "map", 4.8, "Farthest depth that is used, metres.", minimum=0.5, maximum=20.0, dynamic=True),
+    Parameter("map_path", "map", "", "Folder of the saved map: `~/save_map` and a clean stop write to it; empty: neither does."),
+    Parameter("full_map_period", "output", 5.0, "Seconds between whole maps on `~/occupancy`.", minimum=0.1, maximum=3600.0, dynamic=True),
+    Parameter(
+        "warn_period", "output", 10.0, "A cause is warned about at most once in so many seconds.", minimum=0.1, maximum=3600.0, dynamic=True
+    ),
+)
+BY_NAME = {parameter.name: parameter for parameter in TABLE}
+
+
+class Parameters:
+    """The checked values of a running node, by name; safe to read from any thread.
+
+    Args:
+        node: the parameters are declared on it.
+        on_change: called with the names that changed, after they did.
+
+    Raises:
+        ConfigError: an override that is not allowed.
+    """
+
+    def __init__(self, node: Node, on_change: Callable[[set[str]], None] = lambda names: None) -> None:
+        from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+
+        self._values: dict[str, Any] = {}
+        self._on_change = on_change
+        for row in TABLE:
+            # Typed dynamically, or rclpy itself would refuse an int for a double; the checks are ours.
+            descriptor = ParameterDescriptor(
+                name=row.name, description=row.description, additional_constraints=row.allowed, read_only=not row.dynamic, dynamic_typing=True
+            )
+            if row.minimum is not None and row.maximum is not None and isinstance(row.default, float):
+                descriptor.floating_point_range = [FloatingPointRange(from_value=row.minimum, to_value=row.maximum, step=0.0)]
+            elif row.minimum is not None and row.maximum is not None:
+                descriptor.integer_range = [IntegerRange(from_value=int(row.minimum), to_value=int(row.maximum), step=1)]
+            value = self._declare(node, row, descriptor)
+            self._values[row.name] = row.check(value)
+        node.add_on_set_parameters_callback(self._set)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def as_dict(self) -> dict[str, Any]:
+        """A copy of all values."""
+        return dict(self._values)
+
+    @staticmethod
+    def _declare(node: Node, row: Parameter, descriptor: Any) -> Any:
+        from rclpy.exceptions import InvalidParameterValueException
+
+        try:
+            return node.declare_parameter(row.name, row.default, descriptor).value
+        except InvalidParameterValueException as error:  # rclpy checks the ranges of the descriptor before we can
+            raise ConfigError(f"parameter {row.name} is {error.value!r}; it must be {row.allowed}") from error
+
+    def _set(self, changes: Iterable[Any]) -> Any:
+        from rcl_interfaces.msg import SetParametersResult
+
+        checked = {}
+        try:
+            for change in changes:
+                if change.name in BY_NAME:
+                    checked[change.name] = BY_NAME[change.name].check(change.value)
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        self._values.update(checked)
+        self._on_change(set(checked))
+        return SetParametersResult(successful=True)
+
+
+def mapper_config(values: Parameters | dict[str, Any]) -> MapperConfig:
+    """The core's configuration out of the node's parameters."""
+    from sgrocc_core.mapper import MapperConfig
+
+    names = ("depth_source", "occupancy_threshold", "box_below", "max_distance")
+    return MapperConfig(**{name: values[name] for name in names})
+
+
+def documentation() -> str:
+    """The table in Markdown, between its two markers."""
+    lines = [BEGIN, "| group | parameter | default | allowed | what it is |", "|---|---|---|---|---|"]
+    for row in TABLE:
+        default = str(row.default).lower() if isinstance(row.default, bool) else str(row.default) or "(empty)"
+        mark = " *" if row.dynamic else ""
+        lines.append(f"| {row.group} | `{row.name}`{mark} | {default} | {row.allowed} | {row.description} |")
+    return "\n".join([*lines, END])
+
+
+def rewritten(text: str) -> str:
+    """A document with the table between its markers made anew.
+
+    Raises:
+        ConfigError: the markers are missing.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ConfigError(f"the document has no section between {BEGIN} and {END}")
+    return before + documentation() + after
+
+
+def main() -> None:
+    """Print the table, or rewrite it in the file that is named."""
+    if len(sys.argv) > 1:
+        path = Path(sys.argv[1])
+        path.write_text(rewritten(path.read_text()))
+    else:
+        print(documentation())
+
+
+if __name__ == "__main__":
+    main()
