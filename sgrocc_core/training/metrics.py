@@ -1,6 +1,6 @@
 """Metrics of semantic occupancy and of depth (method, section 7): counts that add up over views, and the figures made of them.
 
-Everything is pooled: counts of all views are added first, then divided. Labels: 0 empty, 1 to 11 classes, 255 unknown in targets (left out).
+Everything is pooled: counts of all views are added first, then divided. Labels: 0 empty, 1 to 11 classes; 255 in targets is left out.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def regions(target: np.ndarray, depth: np.ndarray, K: np.ndarray, T_bc: np.ndarr
         K: (3, 3) of that image, pixels. T_bc: (4, 4) camera to grid frame (origin at the grid's lowest corner), metres.
 
     Returns:
-        Boolean (X, Y, Z) masks: `all` (known), `in_view` (and the centre projects into the image, z > 0), `hidden` (and z > depth + 0.08 m).
+        Boolean (X, Y, Z) masks: `all` (known), `in_view` (and the centre projects into the image), `hidden` (and z > depth + 0.08 m).
     """
     known = target != UNKNOWN
     u, v, z = project(voxel_centres(np.zeros(3), target.shape).reshape(-1, 3), K, T_bc)  # type: ignore[arg-type]
