@@ -82,7 +82,7 @@ class BagReader:
         self.received = 0
         self._reader = open_reader(self.path)
         try:
-            self.topics = _describe(self._reader)
+            self.topics = describe_topics(self._reader)
             o = self.options
             self.selection: Selection = select(self.topics, o.image_topic, o.info_topic, o.depth_topic, o.depth_source != "mono")
             if o.depth_source == "topic" and self.selection.depth is None:
@@ -259,7 +259,7 @@ def open_reader(path: Path) -> AnyReader:
     return reader
 
 
-def _describe(reader: AnyReader) -> list[Topic]:
+def describe_topics(reader: AnyReader) -> list[Topic]:
     """Every topic, those with images and infos with what their first message says."""
     topics = []
     for name, info in reader.topics.items():

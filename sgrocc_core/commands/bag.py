@@ -1,0 +1,74 @@
+"""`sgrocc bag`: what is in a bag, and bags of generated rooms."""
+
+from __future__ import annotations
+
+import argparse
+
+from sgrocc_core.commands.map import add_bag_arguments, bag_options
+
+HELP = """Look into a bag, or make one of a generated room.
+
+  sgrocc bag info walk.mcap
+  sgrocc bag from-synth --seed 7 --frames 120 --out runs/walk
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `sgrocc bag`."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    about = "Lists a bag's topics and frames, and says what `sgrocc map` would read of it, or why it cannot."
+    info = actions.add_parser("info", help="topics, frames, and what `sgrocc map` would read", description=about)
+    info.add_argument("bag", metavar="PATH", help="the bag: a file or a folder")
+    add_bag_arguments(info)
+    about = "Writes a walk through a generated, furnished room as a rosbag2 (MCAP) with colour, depth and poses."
+    synth = actions.add_parser("from-synth", help="a walk through a generated room as a rosbag2", description=about)
+    synth.add_argument("--out", required=True, metavar="DIR", help="the bag's folder; it must not exist")
+    synth.add_argument("--seed", type=int, default=0, metavar="S", help="which room (default 0)")
+    synth.add_argument("--frames", type=int, default=120, metavar="N", help="images of the walk (default 120)")
+    synth.add_argument("--rate", type=float, default=10.0, metavar="HZ", help="images a second (default 10)")
+    synth.add_argument("--size", default="640x480", metavar="WxH", help="image size, pixels (default 640x480)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do the action; exit code 0."""
+    return _info(arguments) if arguments.action == "info" else _from_synth(arguments)
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from sgrocc_core.data.bag_topics import listing
+    from sgrocc_core.data.bags import BagReader, describe_topics, open_reader
+    from sgrocc_core.errors import DataError
+
+    reader = open_reader(Path(arguments.bag))
+    try:
+        topics = describe_topics(reader)
+        seconds = reader.duration / 1e9 if reader.message_count else 0.0
+    finally:
+        reader.close()
+    print(f"{arguments.bag}: {sum(t.count for t in topics)} messages, {seconds:.1f} s")
+    width = max((len(t.name) for t in topics), default=0)
+    for topic in sorted(topics, key=lambda t: t.name):
+        print(f"  {topic.name:<{width}}  {topic.count:>7}  {topic.kind}  {topic.coding}".rstrip())
+    if not topics:
+        raise DataError(listing(topics))
+    with BagReader(arguments.bag, bag_options(arguments)) as bag:
+        chosen = bag.selection
+        print(f"frames on /tf: {', '.join(bag.tree.frames())}")
+        print(f"`sgrocc map` reads {chosen.image.name}, {chosen.info.name}, depth {chosen.depth.name if chosen.depth else 'none'}, "
+              f"poses of {bag.camera_frame} in {bag.map_frame}")  # fmt: skip
+    return 0
+
+
+def _from_synth(arguments: argparse.Namespace) -> int:
+    from sgrocc_core.errors import ConfigError
+
+    width, _, height = arguments.size.partition("x")
+    if not (width.isdigit() and height.isdigit()) or min(int(width), int(height)) < 64:
+        raise ConfigError(f"--size is {arguments.size!r}; it must be WIDTHxHEIGHT of at least 64 pixels, such as 640x480")
+    from sgrocc_core.data.synthetic.bag import write_walk
+
+    write_walk(arguments.out, seed=arguments.seed, frames=arguments.frames, size=(int(width), int(height)), rate=arguments.rate)
+    print(f"{arguments.frames} frames of room {arguments.seed} in {arguments.out}")
+    return 0

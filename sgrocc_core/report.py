@@ -1,0 +1,102 @@
+"""report.json: what was run, with what, on which machine, and what came out: figures with units, stages with p50 and p95."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sgrocc_core import __version__
+from sgrocc_core.classes import NAMES
+
+FORMAT_VERSION = 1
+PACKAGES = ("numpy", "opencv-python-headless", "numba", "onnxruntime", "safetensors", "rosbags", "rclpy")
+
+
+def versions() -> dict[str, str]:
+    """Versions of this program, Python, and what it runs on, as far as installed."""
+    found = {"sgrocc": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """CPU model, the cores this process may use, memory in GiB and the system."""
+    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    return {
+        "cpu": _cpu_model(), "cores": len(os.sched_getaffinity(0)), "memory_gib": round(pages * size / 2**30, 1),
+        "system": f"{platform.system()} {platform.machine()}",
+    }  # fmt: skip
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.lower().startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"
+
+
+def summarise(timings: Mapping[str, Iterable[float]]) -> dict[str, dict[str, Any]]:
+    """p50 and p95 of each stage's times.
+
+    Args:
+        timings: milliseconds of every frame, by stage.
+    """
+    stages = {}
+    for stage, times in timings.items():
+        values = np.fromiter(times, np.float64)
+        if values.size:
+            p50, p95 = np.percentile(values, (50, 95))
+            stages[stage] = {"p50": round(float(p50), 2), "p95": round(float(p95), 2), "unit": "ms", "count": int(values.size)}
+    return stages
+
+
+def class_counts(labels: np.ndarray) -> dict[str, int]:
+    """Voxels of each of the eleven classes in (N,) labels."""
+    counts = np.bincount(labels, minlength=len(NAMES))
+    return {name: int(counts[label]) for label, name in enumerate(NAMES) if label}
+
+
+def figure(value: float, unit: str) -> dict[str, Any]:
+    """One figure of a report."""
+    return {"value": value, "unit": unit}
+
+
+def make_report(
+    command: str, configuration: Mapping[str, Any], figures: Mapping[str, Any], timings: Mapping[str, Iterable[float]] | None = None
+) -> dict[str, Any]:
+    """The content of a report.json; everything in it is plain JSON.
+
+    Args:
+        command: what was run. configuration: what it was told. figures: name to `figure(...)` or a nested mapping.
+        timings: milliseconds of every frame, by stage.
+    """
+    return {
+        "format_version": FORMAT_VERSION, "command": command, "versions": versions(), "machine": machine(),
+        "configuration": dict(configuration), "figures": dict(figures), "stages": summarise(timings or {}),
+    }  # fmt: skip
+
+
+def stage_table(stages: Mapping[str, Mapping[str, Any]]) -> str:
+    """Stages as an aligned table for people."""
+    width = max((len(name) for name in stages), default=5)
+    rows = [f"  {'stage':<{width}}  {'p50 ms':>8}  {'p95 ms':>8}"]
+    rows += [f"  {name:<{width}}  {s['p50']:8.1f}  {s['p95']:8.1f}" for name, s in stages.items()]
+    return "\n".join(rows)
+
+
+def class_table(counts: Mapping[str, int]) -> str:
+    """Voxels a class on one line, the absent left out."""
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items() if count) or "none"
