@@ -1,0 +1,41 @@
+"""Identity-initialised fusion of an anchor's feature with its history (Eq. 4, 5).
+
+f = W_cur f_cur + W_hist phi([f_hist, tag, C, age]), with W_cur = I and W_hist = 0 at the start: until it is trained, the expert's
+output is that of the single image, exactly, whatever the history says.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class HistoryFusion(nn.Module):
+    """Eq. 4, 5 for all anchors of a box.
+
+    Args:
+        channels: of the features. hidden: width of phi's hidden layer.
+    """
+
+    def __init__(self, channels: int, hidden: int = 64) -> None:
+        super().__init__()
+        self.current = nn.Linear(channels, channels, bias=False)
+        self.history = nn.Linear(channels, channels, bias=False)
+        self.phi = nn.Sequential(nn.Linear(channels + 3, hidden), nn.ReLU(), nn.Linear(hidden, channels))
+        with torch.no_grad():
+            self.current.weight.copy_(torch.eye(channels))
+            self.history.weight.zero_()
+
+    def forward(self, current: Tensor, history: Tensor, tag: Tensor, confidence: Tensor, age: Tensor) -> Tensor:
+        """Fuse.
+
+        Args:
+            current: (B, N, C) this image's features. history: (B, N, C) the memory's, finite (0 where there is none).
+            tag: (B, N) 1 where the anchor was refined in view before. confidence: (B, N) C of Eq. 8, 0..1.
+            age: (B, N) seconds since the anchor was last updated, >= 0.
+
+        Returns:
+            (B, N, C).
+        """
+        state = torch.stack([tag, confidence, torch.log1p(age)], -1)
+        return self.current(current) + self.history(self.phi(torch.cat([history, state.to(history.dtype)], -1)))
