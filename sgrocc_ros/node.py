@@ -1,0 +1,207 @@
+"""The ROS 2 node `embodied_occupancy`: declares parameters, wires the inputs to the mapper to the outputs, and stops cleanly."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from rclpy.clock import JumpThreshold
+from rclpy.duration import Duration
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
+from std_srvs.srv import Empty, Trigger
+
+from sgrocc_core import __version__
+from sgrocc_core.classes import NAMES
+from sgrocc_core.engines.engine import open_engine
+from sgrocc_core.errors import SgroccError
+from sgrocc_core.geometry.calibration import is_rectified
+from sgrocc_core.map_file import MapFolder, SavedMap
+from sgrocc_core.mapper import OccupancyMapper
+from sgrocc_ros.diagnostics import Diagnostics, memory_mb
+from sgrocc_ros.inputs import Inputs
+from sgrocc_ros.outputs import Outputs
+from sgrocc_ros.parameters import Parameters, mapper_config
+from sgrocc_ros.poses import Poses
+from sgrocc_ros.statistics import Statistics
+from sgrocc_ros.waiting import WaitingRoom
+from sgrocc_ros.worker import Worker
+
+NAME = "embodied_occupancy"
+SPIN_PERIOD = 0.1
+"""Seconds after which a stop signal is seen at the latest."""
+
+
+class EmbodiedOccupancy(Node):
+    """The node.
+
+    Raises:
+        SgroccError: a parameter, the model or the engine cannot be used; says what to do.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(NAME, **options)
+        self._started = time.monotonic()
+        self.parameters = Parameters(self, self._on_parameters)
+        p = self.parameters
+        self.statistics = Statistics(self.get_logger().warning, lambda: p["warn_period"])
+        self._engine = open_engine(p["model"], p["engine"], p["device"], p["threads"], p["precision"])
+        self._mapper = OccupancyMapper(self._engine, mapper_config(p))
+        self._map_folder = MapFolder(Path(p["map_path"]).expanduser()) if p["map_path"] else None
+        self._saver = ThreadPoolExecutor(max_workers=1, thread_name_prefix="saver")
+        self.poses = Poses(self.statistics.notice)
+        self.room = WaitingRoom(
+            self.poses, self.statistics, p["map_frame"], p["camera_frame"], p["depth_source"], p["tf_timeout"], p["sync_slop"]
+        )
+        self.outputs = Outputs(self, p["map_frame"], self.statistics, lambda: p["full_map_period"])
+        self.inputs = Inputs(self, p, self.room, self.poses, self.statistics, self._on_time_jump)
+        rectified = is_rectified(p["rectified"], self.inputs.image_topic)
+        self.worker = Worker(
+            self._mapper, self.room, self.outputs, self.statistics, p["depth_source"], p["depth_scale"], rectified, lambda: p["max_rate"]
+        )
+        spec = self._engine.spec
+        self.diagnostics = Diagnostics(self, self.statistics, self._facts, f"{spec.name}: {self._engine.description}")
+        self.create_service(Trigger, "~/save_map", self._save_map)
+        self.create_service(Empty, "~/reset", self._reset)
+        back = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-1), on_clock_change=False)
+        self._jump_handle = self.get_clock().create_jump_callback(back, post_callback=lambda jump: self.inputs.clock_jumped_back())
+        self._say_what_runs()
+        self.worker.start()
+
+    def close(self) -> None:
+        """Let the frame in work end, save the map if `map_path` is set, and end the threads.
+
+        Raises:
+            OSError: the map cannot be written.
+        """
+        self.worker.stop()
+        self.worker.join()
+        self.outputs.close()
+        self._saver.shutdown()
+        if self._map_folder is not None:
+            self.get_logger().info(self._write(self._snapshot()))
+        received, processed, dropped, _ = self.statistics.counts()
+        causes = ", ".join(f"{count} {cause}" for cause, count in sorted(dropped.items())) or "none"
+        self.get_logger().info(f"stopped: {received} images received, {processed} mapped, dropped: {causes}")
+
+    def _say_what_runs(self) -> None:
+        p, spec, log = self.parameters, self._engine.spec, self.get_logger()
+        log.info(f"engine: {self._engine.description}")
+        log.info(f"device: {p['device']}, threads: {p['threads'] or 'all'}, precision: {p['precision']}")
+        log.info(f"model: {spec.name} in {spec.folder}, images of {spec.image_size[0]} x {spec.image_size[1]} pixels")
+        log.info(f"classes: {', '.join(NAMES[1:])}")
+        log.info(f"depth: {p['depth_source']}; map frame: {p['map_frame']}")
+        log.info(f"subscribed to {', '.join(str(follower) for follower in self.inputs.followers)}")
+        log.info(f"publishing {self.outputs.topics}, /diagnostics")
+        log.info(f"map: {p['map_path'] or 'not saved (map_path is empty)'}")
+
+    def _facts(self) -> dict[str, str]:
+        published = self.outputs.published
+        facts = {"engine": self._engine.description, "model": self._engine.spec.name, "map.voxels": str(published.voxel_count)}
+        facts |= {"map.blocks": str(published.block_count), "map.sequence": str(published.sequence), "waiting": str(self.room.waiting)}
+        return facts | {"up_time_s": f"{time.monotonic() - self._started:.0f}"}
+
+    def _on_parameters(self, names: set[str]) -> None:
+        if names & {"occupancy_threshold", "max_distance"}:
+            self.worker.submit(lambda: self._mapper.configure(mapper_config(self.parameters)))
+
+    def _on_time_jump(self) -> None:
+        if self.parameters["reset_on_time_jump"]:
+            self.worker.submit(self._clear)
+
+    def _clear(self) -> None:
+        """On the worker's thread."""
+        self._mapper.reset()
+        self.outputs.reset(self.worker.newest_stamp)
+
+    def _snapshot(self) -> SavedMap:
+        """On the worker's thread, or after it has ended."""
+        return SavedMap.of(self._mapper, self.parameters["map_frame"], self.worker.newest_stamp)
+
+    def _write(self, saved: SavedMap) -> str:
+        """Write the map, and say so."""
+        assert self._map_folder is not None
+        report = {
+            "version": __version__,
+            "model": self._engine.spec.name,
+            "engine": self._engine.description,
+            "parameters": self.parameters.as_dict(),
+            **self.statistics.summary(),
+            "voxels": {NAMES[label]: int((saved.labels == label).sum()) for label in range(1, len(NAMES))},
+            "memory_mb": round(memory_mb(), 1),
+        }
+        files = self._map_folder.save(saved, report)
+        return f"saved {len(saved.voxels)} occupied and {len(saved.free)} free voxels to {self._map_folder.path}: {', '.join(f.name for f in files)}"
+
+    async def _save_map(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self._map_folder is None:
+            response.success, response.message = False, "nothing was written: the parameter map_path is empty; start the node with a folder there"
+            return response
+        outcome: Future = Future(executor=self.executor)
+
+        def save() -> None:
+            try:
+                outcome.set_result((True, self._write(self.worker.submit(self._snapshot).result(timeout=30.0))))
+            except (OSError, SgroccError, TimeoutError) as error:
+                outcome.set_result((False, f"nothing was written to {self.parameters['map_path']}: {error}"))
+
+        self._saver.submit(save)
+        response.success, response.message = await outcome
+        self.get_logger().info(response.message)
+        return response
+
+    def _reset(self, request: Empty.Request, response: Empty.Response) -> Empty.Response:
+        self.worker.submit(self._clear)
+        self.get_logger().info("the map is reset")
+        return response
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM.
+
+    Returns:
+        Exit code: 0 after a clean stop, 1 when the node cannot start or the map cannot be saved.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        return _run(stop)
+    finally:
+        rclpy.try_shutdown()
+
+
+def _run(stop: threading.Event) -> int:
+    logger = rclpy.logging.get_logger(NAME)
+    try:
+        node = EmbodiedOccupancy()
+    except SgroccError as error:
+        logger.fatal(f"cannot start: {error}")
+        return 1
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    while not stop.is_set():
+        executor.spin_once(timeout_sec=SPIN_PERIOD)
+    try:
+        node.close()
+    except OSError as error:
+        node.get_logger().error(f"the map is not saved: {error}")
+        return 1
+    finally:
+        executor.shutdown()
+        node.destroy_node()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

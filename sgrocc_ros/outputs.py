@@ -1,0 +1,163 @@
+"""What the node publishes of the map: `~/occupancy`, `~/occupancy_update`, `~/markers`; made on a thread of its own, only for subscribers.
+
+The worker hands over each MapUpdate and goes on; blocks are kept as messages need them, so that a frame costs what it changed.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from rclpy._rclpy_pybind11 import RCLError
+from rclpy.event_handler import PublisherEventCallbacks
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import PointCloud2
+from visualization_msgs.msg import MarkerArray
+
+from sgrocc_core.classes import NAMES, UNKNOWN
+from sgrocc_ros.markers import delete_all, fast_path_agrees, legend, pack, plain
+from sgrocc_ros.messages import cloud, voxel_points
+from sgrocc_ros.published import PublishedMap
+from sgrocc_ros.statistics import Statistics
+
+LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+UPDATES = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
+# Deeper than one: at depth one the next change would replace the whole map that a late joiner has not acknowledged yet.
+MARKERS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class Outputs:
+    """The publishers of the map and their thread.
+
+    Args:
+        node: publishes.
+        frame_id: of the map.
+        statistics: counts frames when their update is out, and publications that fail.
+        full_map_period: seconds between whole maps, asked each time.
+    """
+
+    def __init__(self, node: Node, frame_id: str, statistics: Statistics, full_map_period: Callable[[], float]) -> None:
+        self._frame_id, self._statistics, self._period = frame_id, statistics, full_map_period
+        self.published = PublishedMap()
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._snapshot_sequence = -1
+        self._snapshot_time = 0.0
+        self._legend_corner: tuple[float, float, float] | None = None
+        self._markers_lost = False
+        self._make_markers = pack if fast_path_agrees() else plain
+        full = self._on_join(self._publish_snapshot)
+        self._occupancy = node.create_publisher(PointCloud2, "~/occupancy", LATCHED, event_callbacks=full)
+        again = self._on_join(self._publish_snapshot)
+        self._updates = node.create_publisher(PointCloud2, "~/occupancy_update", UPDATES, event_callbacks=again)
+        whole = self._on_join(self._publish_all_markers)
+        self._markers = node.create_publisher(MarkerArray, "~/markers", MARKERS, event_callbacks=whole)
+        self._thread = threading.Thread(target=self._run, name="outputs", daemon=True)
+        self._thread.start()
+
+    def update(self, update: Any, arrived: float, stages: dict[str, float]) -> None:
+        """Publish a MapUpdate.
+
+        Args:
+            arrived: steady time at which the image came, seconds. stages: milliseconds that were spent on it so far, by name.
+        """
+        self._jobs.put(lambda: self._publish_update(update, arrived, stages))
+
+    def reset(self, stamp: int) -> None:
+        """The map was emptied: say so on every topic. stamp: nanoseconds."""
+        self._jobs.put(lambda: self._publish_reset(stamp))
+
+    def close(self) -> None:
+        """Publish what is queued, then end the thread."""
+        self._jobs.put(None)
+        self._thread.join(timeout=10.0)
+
+    @property
+    def topics(self) -> str:
+        """The topics and their quality of service, in words."""
+        publishers: tuple[Publisher, ...] = (self._occupancy, self._updates, self._markers)
+        words = ("reliable, transient local", "reliable, last 50", "reliable, transient local")
+        return ", ".join(f"{publisher.topic_name} ({word})" for publisher, word in zip(publishers, words))
+
+    def _on_join(self, job: Callable[[], None]) -> PublisherEventCallbacks:
+        def matched(info: Any) -> None:
+            if info.current_count_change > 0:
+                self._jobs.put(job)
+
+        return PublisherEventCallbacks(matched=matched)
+
+    def _run(self) -> None:
+        while True:
+            with suppress(queue.Empty):
+                job = self._jobs.get(timeout=0.1)
+                if job is None:
+                    return
+                job()
+            self._maybe_snapshot()
+
+    def _maybe_snapshot(self) -> None:
+        changed = self.published.sequence != self._snapshot_sequence
+        if changed and time.monotonic() - self._snapshot_time >= self._period() and self._occupancy.get_subscription_count():
+            self._publish_snapshot()
+
+    def _publish_update(self, update: Any, arrived: float, stages: dict[str, float]) -> None:
+        start = time.monotonic()
+        self._apply(update.stamp_ns, update.voxels, update.labels, update.probability)
+        end = time.monotonic()
+        self._statistics.process(stages | {"publish": 1e3 * (end - start), "arrival_to_update": 1e3 * (end - arrived)})
+
+    def _apply(self, stamp: int, voxels: np.ndarray, labels: np.ndarray, probability: np.ndarray) -> None:
+        changed = self.published.apply(stamp, voxels, labels, probability)
+        if not changed:
+            return
+        if self._updates.get_subscription_count():
+            points = voxel_points(voxels, labels, probability)
+            points["sequence"] = self.published.sequence
+            self._publish(self._updates, cloud(points, self._frame_id, stamp))
+        if not self._markers.get_subscription_count():
+            return
+        if self._markers_lost:
+            self._publish_all_markers()
+            return
+        corner = self.published.corner()
+        first = self._legend(corner) if corner != self._legend_corner else []
+        message = self._make_markers(self.published.markers(changed), self._frame_id, stamp, first)
+        self._markers_lost = not self._publish(self._markers, message)
+
+    def _publish_snapshot(self) -> None:
+        if not self._occupancy.get_subscription_count():
+            return
+        if self._publish(self._occupancy, cloud(self.published.points(), self._frame_id, self.published.stamp)):
+            self._snapshot_sequence, self._snapshot_time = self.published.sequence, time.monotonic()
+
+    def _publish_all_markers(self) -> None:
+        if not self._markers.get_subscription_count():
+            return
+        stamp = self.published.stamp
+        first = [delete_all(self._frame_id, stamp), *self._legend(self.published.corner())]
+        message = self._make_markers(self.published.markers(), self._frame_id, stamp, first)
+        self._markers_lost = not self._publish(self._markers, message)
+
+    def _publish_reset(self, stamp: int) -> None:
+        self._apply(stamp, *self.published.freeing())
+        self._publish_snapshot()
+        self._publish_all_markers()
+
+    def _legend(self, corner: tuple[float, float, float]) -> list[Any]:
+        self._legend_corner = corner
+        return legend([*range(1, len(NAMES)), UNKNOWN], np.array(corner), self._frame_id, self.published.stamp)
+
+    def _publish(self, publisher: Publisher, message: Any) -> bool:
+        """Whether it went out; a subscriber that is too slow for a reliable topic must not stop the node."""
+        try:
+            publisher.publish(message)
+        except RCLError as error:
+            self._statistics.notice("publish_failed", f"{publisher.topic_name}: {error}")
+            return False
+        return True

@@ -1,0 +1,120 @@
+"""The map as it was published so far, by blocks: the sum of all updates, from which whole maps and markers are made.
+
+Because snapshots come out of the same updates that subscribers got, a snapshot of sequence n and the updates after it give the map exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sgrocc_core.geometry.lattice import BLOCK_VOXELS, VOXEL_SIZE
+from sgrocc_ros.markers import BlockMarker
+from sgrocc_ros.messages import POINT, voxel_points
+
+_SHAPE = (BLOCK_VOXELS,) * 3
+_CELLS = BLOCK_VOXELS**3
+BLOCK_SIZE = BLOCK_VOXELS * VOXEL_SIZE
+
+
+@dataclass
+class _Block:
+    """16^3 voxels: labels (0 = not occupied) and probability in sixteenths; the points are made when they are asked for."""
+
+    number: int
+    labels: np.ndarray = field(default_factory=lambda: np.zeros(_CELLS, np.uint8))
+    sixteenths: np.ndarray = field(default_factory=lambda: np.zeros(_CELLS, np.uint8))
+    points: np.ndarray | None = None
+
+
+class PublishedMap:
+    """Occupied voxels in blocks.
+
+    Attributes:
+        sequence: number of the last update that changed anything.
+        stamp: of the newest frame in it, nanoseconds.
+    """
+
+    def __init__(self) -> None:
+        self.sequence = 0
+        self.stamp = 0
+        self._blocks: dict[tuple[int, int, int], _Block] = {}
+        self._numbers: dict[tuple[int, int, int], int] = {}
+
+    def apply(self, stamp: int, voxels: np.ndarray, labels: np.ndarray, probability: np.ndarray) -> set[tuple[int, int, int]]:
+        """Take an update.
+
+        Args:
+            stamp: nanoseconds. voxels: (N, 3) int indices. labels: (N,) uint8, 0 = freed. probability: (N,) multiples of 1/16.
+
+        Returns:
+            Keys of the blocks that changed; `sequence` is one higher if the update was not empty.
+        """
+        self.stamp = stamp
+        if not len(voxels):
+            return set()
+        self.sequence += 1
+        voxels = np.asarray(voxels, np.int64)
+        keys, inverse = np.unique(voxels >> 4, axis=0, return_inverse=True)
+        order = np.argsort(inverse.reshape(-1), kind="stable")
+        ends = np.cumsum(np.bincount(inverse.reshape(-1), minlength=len(keys)))
+        local = np.ravel_multi_index((voxels & (BLOCK_VOXELS - 1)).T, _SHAPE)
+        sixteenths = np.rint(np.asarray(probability) * 16).astype(np.uint8)
+        changed = set()
+        for key, start, end in zip(map(tuple, keys.tolist()), [0, *ends[:-1]], ends):
+            block = self._blocks.get(key)
+            if block is None:
+                block = self._blocks[key] = _Block(self._numbers.setdefault(key, len(self._numbers)))
+            rows = order[start:end]
+            block.labels[local[rows]], block.sixteenths[local[rows]], block.points = labels[rows], sixteenths[rows], None
+            changed.add(key)
+        return changed
+
+    def freeing(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The update that empties the map: voxels, labels 0, probability 0."""
+        voxels = [self._voxels(key, block) for key, block in self._blocks.items()]
+        all_voxels = np.concatenate(voxels) if voxels else np.zeros((0, 3), np.int64)
+        return all_voxels, np.zeros(len(all_voxels), np.uint8), np.zeros(len(all_voxels), np.float32)
+
+    def points(self) -> np.ndarray:
+        """All occupied voxels as points with the present sequence, (N,) of dtype POINT; only changed blocks are made anew."""
+        parts = []
+        for key, block in self._blocks.items():
+            if block.points is None:
+                at = np.nonzero(block.labels)[0]
+                block.points = voxel_points(self._voxels(key, block), block.labels[at], block.sixteenths[at] / np.float32(16))
+            parts.append(block.points)
+        points = np.concatenate(parts) if parts else np.zeros(0, POINT)
+        points["sequence"] = self.sequence
+        return points
+
+    def markers(self, keys: set[tuple[int, int, int]] | None = None) -> list[BlockMarker]:
+        """The markers of some blocks, or of all that are not empty."""
+        if keys is None:
+            return [m for m in (self._marker(key, block) for key, block in self._blocks.items()) if len(m.voxels)]
+        return [self._marker(key, self._blocks[key]) for key in sorted(keys)]
+
+    def corner(self) -> tuple[float, float, float]:
+        """Lowest corner of the blocks, metres; where the legend stands."""
+        keys = np.array(list(self._blocks) or [(0, 0, 0)])
+        x, y, z = keys.min(0) * BLOCK_SIZE
+        return float(x), float(y), float(z)
+
+    @property
+    def voxel_count(self) -> int:
+        """Occupied voxels."""
+        return sum(int(np.count_nonzero(block.labels)) for block in list(self._blocks.values()))
+
+    @property
+    def block_count(self) -> int:
+        """Blocks with anything in them now or before."""
+        return len(self._blocks)
+
+    def _marker(self, key: tuple[int, int, int], block: _Block) -> BlockMarker:
+        return BlockMarker(block.number, self._voxels(key, block), block.labels[block.labels > 0])
+
+    @staticmethod
+    def _voxels(key: tuple[int, int, int], block: _Block) -> np.ndarray:
+        at = np.nonzero(block.labels)[0]
+        return np.stack(np.unravel_index(at, _SHAPE), 1) + np.array(key) * BLOCK_VOXELS

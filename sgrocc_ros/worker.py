@@ -1,0 +1,130 @@
+"""The thread that maps: takes the newest complete image, decodes it into a Frame, steps the mapper, hands the update on.
+
+The mapper is touched by this thread only; others ask for something to be done between two frames with `submit`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import queue
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+
+from sgrocc_core.errors import FrameError
+from sgrocc_core.frame import Frame
+from sgrocc_core.geometry.calibration import Calibration
+from sgrocc_core.mapper import OccupancyMapper
+from sgrocc_ros.messages import camera_info_key, read_camera_info, read_depth, read_image
+from sgrocc_ros.outputs import Outputs
+from sgrocc_ros.statistics import Statistics
+from sgrocc_ros.waiting import Complete, WaitingRoom
+
+UPWARD = 0.9
+"""An optical axis whose map z is above this looks at the ceiling; a body frame, whose z is up, looks the same."""
+
+
+class Worker(threading.Thread):
+    """Maps until it is stopped.
+
+    Args:
+        mapper: what maps. room: where images come from. outputs: where updates go.
+        statistics: where frames and failures are counted.
+        depth_source, depth_scale, rectified: as the parameters.
+        max_rate: most frames a second, asked each time; 0 is no bound.
+    """
+
+    def __init__(
+        self,
+        mapper: OccupancyMapper,
+        room: WaitingRoom,
+        outputs: Outputs,
+        statistics: Statistics,
+        depth_source: str,
+        depth_scale: float,
+        rectified: bool,
+        max_rate: Callable[[], float],
+    ) -> None:
+        super().__init__(name="worker", daemon=True)
+        self._mapper, self._room, self._outputs, self._statistics = mapper, room, outputs, statistics
+        self._depth_source, self._depth_scale, self._rectified, self._max_rate = depth_source, depth_scale, rectified, max_rate
+        self._commands: queue.SimpleQueue[tuple[Callable[[], Any], Future]] = queue.SimpleQueue()
+        self._stopping = False
+        self._calibration: tuple[tuple, Calibration] | None = None
+        self.newest_stamp = 0
+
+    def submit(self, command: Callable[[], Any]) -> Future:
+        """Run something between two frames; the future holds what it returns."""
+        future: Future = Future()
+        self._commands.put((command, future))
+        self._room.wake()
+        return future
+
+    def stop(self) -> None:
+        """End after the frame in work."""
+        self._stopping = True
+        self._room.wake()
+
+    def run(self) -> None:
+        """The thread's loop."""
+        not_before = 0.0
+        while not self._stopping:
+            self._run_commands()
+            complete = self._room.take(not_before)
+            if complete is None:
+                continue
+            rate = self._max_rate()
+            not_before = time.monotonic() + 1 / rate if rate > 0 else 0.0
+            try:
+                self._map(complete)
+            except FrameError as error:
+                self._statistics.drop(error.cause, str(error))
+            except Exception as error:  # the node lives on; the cause is counted and the place is told
+                self._statistics.drop("internal_error", f"{error!r}\n{traceback.format_exc()}")
+        self._run_commands()
+
+    def _run_commands(self) -> None:
+        while not self._commands.empty():
+            command, future = self._commands.get()
+            try:
+                future.set_result(command())
+            except Exception as error:  # belongs to the one who asked
+                future.set_exception(error)
+
+    def _map(self, complete: Complete) -> None:
+        start = time.monotonic()
+        frame = self._frame(complete)
+        decoded = time.monotonic()
+        update = self._mapper.step(frame)
+        self.newest_stamp = frame.stamp_ns
+        stages = {"wait": 1e3 * (start - complete.image.arrived), "decode": 1e3 * (decoded - start), **update.timings}
+        self._outputs.update(update, complete.image.arrived, stages)
+
+    def _frame(self, complete: Complete) -> Frame:
+        key = camera_info_key(complete.info)
+        if self._calibration is None or self._calibration[0] != key:
+            self._calibration = key, read_camera_info(complete.info, self._rectified)
+        calibration = self._calibration[1]
+        image = calibration.rectify(read_image(complete.image.message))
+        frame = Frame(image, calibration.K, complete.T_wc, complete.image.stamp)
+        if frame.T_wc[2, 2] > UPWARD:
+            self._warn_of_body_frame(complete.image.frame_id, frame.T_wc)
+        if complete.depth is None:
+            return frame
+        try:
+            depth = calibration.rectify(read_depth(complete.depth, self._depth_scale), nearest=True)
+            return dataclasses.replace(frame, depth=depth)
+        except FrameError as error:
+            if self._depth_source == "topic":
+                raise
+            self._statistics.notice(error.cause, f"{error}; the image is mapped without depth")
+            return frame
+
+    def _warn_of_body_frame(self, frame_id: str, T_wc: np.ndarray) -> None:
+        message = f"the z axis of {frame_id!r} points up in the map; poses must be of the optical frame (z forward, x right, y down)"
+        self._statistics.notice("not_optical_frame", message)
