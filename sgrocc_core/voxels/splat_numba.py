@@ -50,7 +50,7 @@ def splat(
     class_weights = np.zeros((*shape, class_probabilities.shape[1]), dtype)
     active = _active(means, opacities, corner, shape, voxel_size)
     if len(active):
-        centres, precisions, bounds = _supports(means, covariances, _corner(corner), np.asarray(shape), voxel_size, active)
+        centres, precisions, bounds = supports(means, covariances, _corner(corner), np.asarray(shape), voxel_size, active)
         slabs = _slabs(means[active, 0].astype(np.float64) - float(corner[0]), shape[0], voxel_size)
         probabilities = np.ascontiguousarray(class_probabilities, dtype)
         _forward(centres, precisions, bounds, active, opacities, probabilities, slabs, voxel_size, log_empty, class_weights)
@@ -80,7 +80,7 @@ def splat_backward(
     grads = (np.zeros_like(means), np.zeros_like(covariances), np.zeros_like(opacities), np.zeros_like(class_probabilities))
     active = _active(means, opacities, corner, shape, voxel_size)
     if len(active):
-        centres, precisions, bounds = _supports(means, covariances, _corner(corner), np.asarray(shape), voxel_size, active)
+        centres, precisions, bounds = supports(means, covariances, _corner(corner), np.asarray(shape), voxel_size, active)
         upstream = (np.ascontiguousarray(grad_log_empty), np.ascontiguousarray(grad_class_weights))
         _backward(centres, precisions, bounds, active, opacities, class_probabilities, *upstream, voxel_size, *grads)
     return grads
@@ -114,8 +114,16 @@ def _slabs(x: np.ndarray, planes: int, voxel_size: float) -> np.ndarray:
 
 
 @njit(parallel=True, cache=True)
-def _supports(means, covariances, corner, shape, voxel_size, active):
-    """Centres relative to the corner (M, 3), inverse covariances (M, 6: xx xy xz yy yz zz), supports (M, 6: x0 x1 y0 y1 z0 z1)."""
+def supports(means, covariances, corner, shape, voxel_size, active):
+    """What the kernels need of the M Gaussians `active` of N.
+
+    Args:
+        means, covariances: of the N. corner: (3,) metres. shape: (3,) voxels. voxel_size: metres.
+
+    Returns:
+        centres (M, 3), metres, relative to the corner; precisions (M, 6), inverse covariances xx xy xz yy yz zz; bounds (M, 6), the
+        voxels of the support within the grid, x0 x1 y0 y1 z0 z1, ends excluded. Float64 and int32.
+    """
     count = len(active)
     centres = np.empty((count, 3), np.float64)
     precisions = np.empty((count, 6), np.float64)
@@ -140,41 +148,50 @@ def _supports(means, covariances, corner, shape, voxel_size, active):
     return centres, precisions, bounds
 
 
+@njit(cache=True, error_model="numpy")
+def add_gaussian(centre, p, bounds, opacity, share, start, stop, voxel_size, product, log_empty, class_weights):
+    """Add one Gaussian to the part of a grid from voxel `start` to `stop` (3,), whose arrays begin at `start`.
+
+    Args:
+        centre: (3,) metres, relative to voxel 0's corner. p: (6,) inverse covariance. bounds: (6,) its support, both of `supports`.
+        opacity: 0..1. share: (C,) class probabilities.
+        product, log_empty: P(empty) is product * exp(log_empty): few logarithms, no underflow. class_weights: (..., C).
+    """
+    for x in range(max(bounds[0], start[0]), min(bounds[1], stop[0])):
+        dx = (x + 0.5) * voxel_size - centre[0]
+        for y in range(max(bounds[2], start[1]), min(bounds[3], stop[1])):
+            dy = (y + 0.5) * voxel_size - centre[1]
+            constant = p[0] * dx * dx + 2.0 * p[1] * dx * dy + p[3] * dy * dy
+            linear = 2.0 * (p[2] * dx + p[4] * dy)
+            for z in range(max(bounds[4], start[2]), min(bounds[5], stop[2])):
+                dz = (z + 0.5) * voxel_size - centre[2]
+                mahalanobis2 = constant + dz * (linear + p[5] * dz)
+                if mahalanobis2 > MAX_MAHALANOBIS2:
+                    continue
+                w = opacity * math.exp(-0.5 * mahalanobis2)
+                at = (x - start[0], y - start[1], z - start[2])
+                empty = product[at] * (1.0 - min(w, MAX_WEIGHT))
+                if empty < _LOG_BELOW:
+                    log_empty[at] += math.log(empty)
+                    empty = 1.0
+                product[at] = empty
+                total = class_weights[at]
+                weight = total.dtype.type(w)
+                for c in range(len(share)):
+                    total[c] += weight * share[c]
+
+
 @njit(parallel=True, cache=True, error_model="numpy")
 def _forward(centres, precisions, bounds, active, opacities, probabilities, slabs, voxel_size, log_empty, class_weights):
-    classes = probabilities.shape[1]
     for s in prange(len(slabs)):
-        x_start, x_stop = slabs[s, 0], slabs[s, 1]
-        product = np.ones((x_stop - x_start, log_empty.shape[1], log_empty.shape[2]), np.float64)
+        start = (slabs[s, 0], 0, 0)
+        stop = (slabs[s, 1], log_empty.shape[1], log_empty.shape[2])
+        out, weights = log_empty[start[0] : stop[0]], class_weights[start[0] : stop[0]]
+        product = np.ones(out.shape, np.float64)
         for i in range(slabs[s, 2], slabs[s, 3]):
-            p = precisions[i]
-            o = opacities[active[i]]
-            share = probabilities[active[i]]
-            for x in range(max(bounds[i, 0], x_start), min(bounds[i, 1], x_stop)):
-                dx = (x + 0.5) * voxel_size - centres[i, 0]
-                for y in range(bounds[i, 2], bounds[i, 3]):
-                    dy = (y + 0.5) * voxel_size - centres[i, 1]
-                    constant = p[0] * dx * dx + 2.0 * p[1] * dx * dy + p[3] * dy * dy
-                    linear = 2.0 * (p[2] * dx + p[4] * dy)
-                    for z in range(bounds[i, 4], bounds[i, 5]):
-                        dz = (z + 0.5) * voxel_size - centres[i, 2]
-                        mahalanobis2 = constant + dz * (linear + p[5] * dz)
-                        if mahalanobis2 > MAX_MAHALANOBIS2:
-                            continue
-                        w = o * math.exp(-0.5 * mahalanobis2)
-                        empty = product[x - x_start, y, z] * (1.0 - min(w, MAX_WEIGHT))
-                        if empty < _LOG_BELOW:
-                            log_empty[x, y, z] += math.log(empty)
-                            empty = 1.0
-                        product[x - x_start, y, z] = empty
-                        total = class_weights[x, y, z]
-                        wt = total.dtype.type(w)
-                        for c in range(classes):
-                            total[c] += wt * share[c]
-        for x in range(x_start, x_stop):
-            for y in range(log_empty.shape[1]):
-                for z in range(log_empty.shape[2]):
-                    log_empty[x, y, z] += math.log(product[x - x_start, y, z])
+            o, share = opacities[active[i]], probabilities[active[i]]
+            add_gaussian(centres[i], precisions[i], bounds[i], o, share, start, stop, voxel_size, product, out, weights)
+        out += np.log(product)
 
 
 @njit(parallel=True, cache=True, error_model="numpy")

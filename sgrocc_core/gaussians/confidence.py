@@ -1,0 +1,168 @@
+"""View states of cells under the present depth, and the hybrid confidence (Eq. 6 to 8; method, section 4).
+
+A cell is unseen (outside the image, beyond `max_distance`, or without depth), free (in front of the smallest depth over its footprint),
+surface, or hidden. C = m C_geo C_sem says how much of the memory's weight survives this look.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit, prange
+
+from sgrocc_core.gaussians.depth_layer import DepthLayer, footprint_minimum, sensor_sigma
+from sgrocc_core.geometry.lattice import BOX_CELLS, CELL_SIZE
+
+UNSEEN, FREE, SURFACE, HIDDEN = 0, 1, 2, 3
+
+BAND = 3.0
+"""Half width of the surface's band, in sigma_g."""
+OCCUPIED = 0.5
+"""A cell of at least this occupancy counts as occupied."""
+TEMPERATURE, SEMANTIC_LOW, SEMANTIC_HIGH = 0.5, 0.3, 0.8
+"""T, t_lo, t_hi of Eq. 7."""
+DISTANCE_HALF = 3.0
+"""Distance at which a look weighs half, metres."""
+BORDER = 0.1
+"""Share of the image's size over which a look's weight falls off towards the border."""
+MIN_BORDER_WEIGHT = 0.1
+HIDDEN_WEIGHT = 0.1
+"""What a look at a hidden cell weighs, relative to one at a surface."""
+
+
+@dataclass(frozen=True)
+class CellView:
+    """How one frame sees the cells of the local box, anchors in C order of the (30, 30, 18) cells.
+
+    Attributes:
+        state: (A,) uint8: UNSEEN, FREE, SURFACE or HIDDEN.
+        residual: (A,) float32, z - D, metres.
+        sigma: (A,) float32, sigma_g, metres.
+        weight: (A,) float32, w of this look.
+    """
+
+    state: np.ndarray
+    residual: np.ndarray
+    sigma: np.ndarray
+    weight: np.ndarray
+
+
+def view_cells(layers: list[DepthLayer], T_bc: np.ndarray, max_distance: float) -> CellView:
+    """View states of the box's cells; a layer judges the cells that those before it have no depth for.
+
+    Args:
+        layers: the frame's depths, the most trusted first.
+        T_bc: (4, 4) camera to box frame, metres.
+        max_distance: cells farther along the optical axis are unseen, metres.
+    """
+    anchors = BOX_CELLS[0] * BOX_CELLS[1] * BOX_CELLS[2]
+    view = CellView(np.zeros(anchors, np.uint8), *(np.zeros(anchors, np.float32) for _ in range(3)))
+    R, t = np.ascontiguousarray(T_bc[:3, :3], np.float64), np.ascontiguousarray(T_bc[:3, 3], np.float64)
+    for layer in layers:
+        K = np.array([layer.K[0, 0], layer.K[1, 1], layer.K[0, 2], layer.K[1, 2]])
+        _view_cells(
+            layer.depth, layer.spread, layer.minima, layer.stride, K, R, t, BOX_CELLS, max_distance,
+            view.state, view.residual, view.sigma, view.weight,
+        )
+    return view
+
+
+@njit(parallel=True, cache=True)
+def _view_cells(depth, spread, minima, stride, K, R, t, cells, max_distance, state, residual, sigma, weight):
+    height, width = depth.shape
+    for a in prange(len(state)):
+        if state[a] != UNSEEN:
+            continue
+        k = a % cells[2]
+        j = (a // cells[2]) % cells[1]
+        i = a // (cells[2] * cells[1])
+        px, py, pz = (i + 0.5) * CELL_SIZE - t[0], (j + 0.5) * CELL_SIZE - t[1], (k + 0.5) * CELL_SIZE - t[2]
+        x = R[0, 0] * px + R[1, 0] * py + R[2, 0] * pz
+        y = R[0, 1] * px + R[1, 1] * py + R[2, 1] * pz
+        z = R[0, 2] * px + R[1, 2] * py + R[2, 2] * pz
+        if z < 0.05 or z > max_distance:
+            continue
+        u, v = K[0] * x / z + K[2], K[1] * y / z + K[3]
+        if not (-0.5 <= u < width - 0.5 and -0.5 <= v < height - 0.5):
+            continue
+        nearest = float(footprint_minimum(minima, stride, u, v, 0.5 * CELL_SIZE * K[0] / z))
+        if nearest == np.inf:
+            continue
+        column, row = min(max(int(u + 0.5), 0), width - 1), min(max(int(v + 0.5), 0), height - 1)
+        here = float(depth[row, column])
+        if here <= 0.0:
+            here = nearest
+        s = sensor_sigma(z) if spread.size == 0 else float(spread[row, column])
+        r = z - here if abs(z - here) < abs(z - nearest) else z - nearest
+        state[a] = view_state(z, here, nearest, s)
+        residual[a], sigma[a] = r, s
+        weight[a] = view_weight(math.sqrt(x * x + y * y + z * z), u, v, width, height) * (HIDDEN_WEIGHT if state[a] == HIDDEN else 1.0)
+
+
+@njit(cache=True)
+def view_state(z, depth, nearest, sigma):
+    """State of a cell at z whose centre sees `depth` and whose footprint sees at least `nearest`, all metres.
+
+    Free needs the whole footprint behind the cell. Between what stands before it and a far background it is hidden: partly covered
+    space is neither confirmed nor seen through.
+    """
+    if z < nearest - BAND * sigma:
+        return FREE
+    if abs(z - depth) <= BAND * sigma or abs(z - nearest) <= BAND * sigma:
+        return SURFACE
+    return HIDDEN
+
+
+@njit(cache=True)
+def view_weight(distance, u, v, width, height):
+    """Weight of a look, 0..1: falls with the distance (half at 3 m) and within a tenth of the image's size towards its border."""
+    border = min((u + 0.5) / width, (width - 0.5 - u) / width, (v + 0.5) / height, (height - 0.5 - v) / height) / BORDER
+    return max(min(border, 1.0), MIN_BORDER_WEIGHT) / (1.0 + (distance / DISTANCE_HALF) ** 2)
+
+
+@njit(cache=True)
+def cell_occupancy(opacities):
+    """Occupancy of a cell from its Gaussians' raw opacities (G,): 1 - prod(1 - sigmoid)."""
+    empty = 1.0
+    for g in range(len(opacities)):
+        empty *= 1.0 / (1.0 + math.exp(opacities[g]))
+    return 1.0 - empty
+
+
+@njit(cache=True)
+def geometric_confidence(state, occupancy, residual, sigma):
+    """C_geo with Eq. 6: g at an occupied surface cell, 1 - g at an empty one, 1 - o in free space, 1 in hidden."""
+    if state == FREE:
+        return 1.0 - occupancy
+    if state == HIDDEN:
+        return 1.0
+    g = math.exp(-residual * residual / (2.0 * sigma * sigma))
+    return g if occupancy >= OCCUPIED else 1.0 - g
+
+
+@njit(cache=True)
+def class_distribution(logits, opacities, temperature, out):
+    """Opacity-weighted mean of a cell's class distributions softmax(l / T): logits (G, C), raw opacities (G,), out (C,) filled."""
+    out[:] = 0.0
+    total = 0.0
+    for g in range(len(opacities)):
+        o = 1.0 / (1.0 + math.exp(-opacities[g]))
+        top = logits[g].max()
+        norm = 0.0
+        for c in range(len(out)):
+            norm += math.exp((logits[g, c] - top) / temperature)
+        for c in range(len(out)):
+            out[c] += o * math.exp((logits[g, c] - top) / temperature) / norm
+        total += o
+    for c in range(len(out)):
+        out[c] /= max(total, 1e-12)
+
+
+@njit(cache=True)
+def semantic_confidence(distribution, occupancy):
+    """C_sem (Eq. 7) of a cell's class distribution (C,) at temperature T; 1 where the cell is not occupied."""
+    if occupancy < OCCUPIED:
+        return 1.0
+    return min(max((distribution.max() - SEMANTIC_LOW) / (SEMANTIC_HIGH - SEMANTIC_LOW), 0.0), 1.0)

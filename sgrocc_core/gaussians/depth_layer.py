@@ -1,0 +1,110 @@
+"""A depth image as the memory sees it: a sensor's or the network's, with its spread and the smallest depth over any footprint.
+
+The footprint's minimum comes from a table of minima over windows of 1, 2, 4 ... 64 pixels, so that it costs four look-ups at any size.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+LEVELS = 7
+"""Levels of the table of minima: windows of up to 64 pixels, footprints of up to 127."""
+TABLE_WIDTH = 640
+"""A wider depth image's minima are kept at a whole fraction of its size, at most this wide."""
+SENSOR_SIGMA = (0.04, 0.01)
+"""sigma_g = 0.04 + 0.01 z^2, metres, of a depth sensor."""
+FULL_TRUST_SIGMA = 0.05
+"""A learned depth counts like a sensor's (kappa = 1) at this spread or below, metres."""
+
+
+@dataclass(frozen=True)
+class DepthLayer:
+    """One source of depth of a frame.
+
+    Attributes:
+        depth: (H, W) float32, metres along the optical axis, 0 = no reading.
+        spread: (H, W) float32, sigma_g of each pixel, metres; (0, 0) for a sensor, whose sigma_g follows from the distance.
+        K: (3, 3) intrinsics of this image, pixels.
+        minima: (LEVELS, h, w) float32: the smallest valid depth over 2^level table pixels square from each pixel on; inf = none.
+        stride: image pixels a table pixel.
+    """
+
+    depth: np.ndarray
+    spread: np.ndarray
+    K: np.ndarray
+    minima: np.ndarray
+    stride: int
+
+    @property
+    def is_sensor(self) -> bool:
+        """Whether sigma_g follows from the distance."""
+        return self.spread.size == 0
+
+    @classmethod
+    def sensor(cls, depth: np.ndarray, K: np.ndarray) -> DepthLayer:
+        """A sensor's depth (H, W) at full resolution, with its intrinsics."""
+        stride = max(1, math.ceil(depth.shape[1] / TABLE_WIDTH))
+        return cls(depth, np.zeros((0, 0), np.float32), K, _minima(depth, stride), stride)
+
+    @classmethod
+    def learned(cls, depth: np.ndarray, spread: np.ndarray, K: np.ndarray) -> DepthLayer:
+        """A network's depth (H, W) with its spread (H, W), metres, and the intrinsics at its own resolution."""
+        return cls(depth, np.maximum(spread, 1e-3).astype(np.float32), K, _minima(depth, 1), 1)
+
+
+def _minima(depth: np.ndarray, stride: int) -> np.ndarray:
+    level = np.where(depth > 0, depth, np.inf).astype(np.float32)
+    if stride > 1:
+        rows, columns = -(-level.shape[0] // stride), -(-level.shape[1] // stride)
+        padded = np.full((rows * stride, columns * stride), np.inf, np.float32)
+        padded[: level.shape[0], : level.shape[1]] = level
+        level = padded.reshape(rows, stride, columns, stride).min((1, 3))
+    table = np.empty((LEVELS, *level.shape), np.float32)
+    table[0] = level
+    for k in range(1, LEVELS):
+        step, out = 1 << (k - 1), table[k]
+        out[:] = table[k - 1]
+        np.minimum(out[:, :-step], table[k - 1][:, step:], out=out[:, :-step])
+        np.minimum(out[:-step], out[step:].copy(), out=out[:-step])
+    return table
+
+
+@njit(cache=True)
+def footprint_minimum(minima, stride, u, v, half):
+    """Smallest valid depth over the square of +-half image pixels about (u, v); inf where there is none.
+
+    At the image's border the square may be widened inwards to the next power of two; beyond 127 table pixels it is cut.
+    """
+    levels, height, width = minima.shape
+    half = min(half, ((1 << (levels - 1)) - 1.0) * stride)
+    u0 = max(int(math.floor((u - half + 0.5) / stride)), 0)
+    v0 = max(int(math.floor((v - half + 0.5) / stride)), 0)
+    u1 = min(int(math.floor((u + half + 0.5) / stride)), width - 1)
+    v1 = min(int(math.floor((v + half + 0.5) / stride)), height - 1)
+    if u0 > u1 or v0 > v1:
+        return np.float32(np.inf)
+    extent = max(u1 - u0, v1 - v0) + 1
+    level = 0
+    while (2 << level) <= extent and level < levels - 1:
+        level += 1
+    side = 1 << level
+    ub, vb = max(u1 - side + 1, 0), max(v1 - side + 1, 0)
+    ua, va = min(u0, ub), min(v0, vb)
+    table = minima[level]
+    return min(min(table[va, ua], table[va, ub]), min(table[vb, ua], table[vb, ub]))
+
+
+@njit(cache=True)
+def sensor_sigma(z):
+    """sigma_g of a depth sensor at distance z, metres."""
+    return SENSOR_SIGMA[0] + SENSOR_SIGMA[1] * z * z
+
+
+@njit(cache=True)
+def trust(sigma):
+    """kappa of a learned depth of spread sigma (metres): (0.05 / sigma)^2, at most 1."""
+    return min(1.0, (FULL_TRUST_SIGMA / sigma) ** 2)

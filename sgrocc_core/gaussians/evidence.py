@@ -1,0 +1,136 @@
+"""Depth evidence (method, section 4): what one frame's depth says about every voxel, as increments of log-odds.
+
+A voxel gains HIT kappa where two or more back-projected pixels fall into it, and loses MISS kappa where it lies more than 0.05 m in
+front of the smallest depth of its footprint. kappa is 1 for a sensor, (0.05 m / sigma_g)^2, at most 1, for a learned depth.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from sgrocc_core.gaussians.depth_layer import DepthLayer, footprint_minimum, trust
+from sgrocc_core.geometry.lattice import BLOCK_VOXELS, VOXEL_SIZE
+
+HIT, MISS = 0.85, 0.41
+"""Log-odds gained by a hit and lost by a miss, at kappa = 1."""
+MIN_HITS = 2
+"""Back-projected pixels that make a hit."""
+MARGIN = 0.05
+"""How far in front of the smallest depth a voxel must lie to be free, metres."""
+BOUNDS = (-2.0, 3.5)
+"""Log-odds are clamped to this."""
+NEAR = 0.05
+"""Nothing nearer than this is judged, metres."""
+BLOCK_SIZE = BLOCK_VOXELS * VOXEL_SIZE
+
+
+def observe(layers: list[DepthLayer], T_lc: np.ndarray, max_distance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Increments of log-odds by one frame.
+
+    Args:
+        layers: the frame's depths, the most trusted first; a layer judges the voxels that those before it have no depth for.
+        T_lc: (4, 4) camera to lattice frame (world axes, the lattice's origin), metres.
+        max_distance: nothing farther along the optical axis is judged, metres.
+
+    Returns:
+        keys: (B, 3) int32, block coordinates. increments: (B, 16, 16, 16) float32.
+    """
+    keys = np.unique(np.concatenate([blocks_in_view(layer, T_lc, max_distance) for layer in layers]), axis=0)
+    increments = np.zeros((len(keys), BLOCK_VOXELS, BLOCK_VOXELS, BLOCK_VOXELS), np.float32)
+    if not len(keys):
+        return keys, increments
+    judged = np.zeros(increments.shape, np.bool_)
+    low = keys.min(0)
+    table = np.full(keys.max(0) - low + 1, -1, np.int32)
+    table[tuple((keys - low).T)] = np.arange(len(keys))
+    R, t = np.ascontiguousarray(T_lc[:3, :3], np.float64), np.ascontiguousarray(T_lc[:3, 3], np.float64)
+    for layer in layers:
+        K = np.array([layer.K[0, 0], layer.K[1, 1], layer.K[0, 2], layer.K[1, 2]])
+        hits = np.zeros(increments.shape, np.uint16)
+        kappas = np.zeros(increments.shape if not layer.is_sensor else (0, 0, 0, 0), np.float32)
+        _hit(layer.depth, layer.spread, K, R, t, max_distance, low.astype(np.int64), table, hits, kappas)
+        _judge(layer.depth, layer.spread, layer.minima, layer.stride, K, R, t, max_distance, keys, hits, kappas, judged, increments)
+    return keys, increments
+
+
+def blocks_in_view(layer: DepthLayer, T_lc: np.ndarray, max_distance: float) -> np.ndarray:
+    """(B, 3) int32 coordinates of the blocks that may touch the view, as far as there is depth and `max_distance` reaches."""
+    height, width = layer.depth.shape
+    far = min(max_distance, float(layer.depth.max())) + VOXEL_SIZE
+    if far <= VOXEL_SIZE:
+        return np.zeros((0, 3), np.int32)
+    fx, fy, cx, cy = layer.K[0, 0], layer.K[1, 1], layer.K[0, 2], layer.K[1, 2]
+    left, right, top, bottom = (-0.5 - cx) / fx, (width - 0.5 - cx) / fx, (-0.5 - cy) / fy, (height - 0.5 - cy) / fy
+    corners = far * np.array([(0, 0, 0), (left, top, 1), (right, top, 1), (left, bottom, 1), (right, bottom, 1)])
+    world = corners @ T_lc[:3, :3].T + T_lc[:3, 3]
+    low = np.floor(world.min(0) / BLOCK_SIZE).astype(np.int64)
+    high = np.floor(world.max(0) / BLOCK_SIZE).astype(np.int64)
+    axes = [np.arange(low[a], high[a] + 1) for a in range(3)]
+    keys = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+    centres = ((keys + 0.5) * BLOCK_SIZE - T_lc[:3, 3]) @ T_lc[:3, :3]
+    sides = np.array([(1, 0, -left), (-1, 0, right), (0, 1, -top), (0, -1, bottom)])  # normals pointing inwards
+    sides /= np.linalg.norm(sides, axis=1, keepdims=True)
+    radius = BLOCK_SIZE * np.sqrt(3) / 2
+    inside = (centres @ sides.T >= -radius).all(1) & (centres[:, 2] > -radius) & (centres[:, 2] < far + radius)
+    return keys[inside].astype(np.int32)
+
+
+@njit(cache=True)
+def _hit(depth, spread, K, R, t, max_distance, low, table, hits, kappas):
+    """Count the back-projected pixels of every voxel, and sum their kappas where they differ."""
+    for row in range(depth.shape[0]):
+        y = (row - K[3]) / K[1]
+        for column in range(depth.shape[1]):
+            d = float(depth[row, column])
+            if d < NEAR or d > max_distance:
+                continue
+            x = (column - K[2]) / K[0]
+            i = int(np.floor((d * (R[0, 0] * x + R[0, 1] * y + R[0, 2]) + t[0]) / VOXEL_SIZE))
+            j = int(np.floor((d * (R[1, 0] * x + R[1, 1] * y + R[1, 2]) + t[1]) / VOXEL_SIZE))
+            k = int(np.floor((d * (R[2, 0] * x + R[2, 1] * y + R[2, 2]) + t[2]) / VOXEL_SIZE))
+            bi, bj, bk = (i >> 4) - low[0], (j >> 4) - low[1], (k >> 4) - low[2]
+            if not (0 <= bi < table.shape[0] and 0 <= bj < table.shape[1] and 0 <= bk < table.shape[2]):
+                continue
+            b = table[bi, bj, bk]
+            if b >= 0 and hits[b, i & 15, j & 15, k & 15] < 65535:
+                hits[b, i & 15, j & 15, k & 15] += 1
+                if kappas.size:
+                    kappas[b, i & 15, j & 15, k & 15] += trust(float(spread[row, column]))
+
+
+@njit(parallel=True, cache=True)
+def _judge(depth, spread, minima, stride, K, R, t, max_distance, keys, hits, kappas, judged, increments):
+    """Hit, miss or nothing for every voxel that no layer has judged yet."""
+    height, width = depth.shape
+    sensor = spread.size == 0
+    for b in prange(len(keys)):
+        for i in range(BLOCK_VOXELS):
+            px = (keys[b, 0] * BLOCK_VOXELS + i + 0.5) * VOXEL_SIZE - t[0]
+            for j in range(BLOCK_VOXELS):
+                py = (keys[b, 1] * BLOCK_VOXELS + j + 0.5) * VOXEL_SIZE - t[1]
+                for k in range(BLOCK_VOXELS):
+                    if judged[b, i, j, k]:
+                        continue
+                    count = hits[b, i, j, k]
+                    if count >= MIN_HITS:
+                        increments[b, i, j, k] = HIT if sensor else HIT * kappas[b, i, j, k] / count
+                        judged[b, i, j, k] = True
+                        continue
+                    pz = (keys[b, 2] * BLOCK_VOXELS + k + 0.5) * VOXEL_SIZE - t[2]
+                    z = R[0, 2] * px + R[1, 2] * py + R[2, 2] * pz
+                    if z < NEAR or z > max_distance:
+                        continue
+                    u = K[0] * (R[0, 0] * px + R[1, 0] * py + R[2, 0] * pz) / z + K[2]
+                    v = K[1] * (R[0, 1] * px + R[1, 1] * py + R[2, 1] * pz) / z + K[3]
+                    if not (-0.5 <= u < width - 0.5 and -0.5 <= v < height - 0.5):
+                        continue
+                    nearest = footprint_minimum(minima, stride, u, v, 0.5 * VOXEL_SIZE * K[0] / z)
+                    if nearest == np.inf:
+                        continue
+                    judged[b, i, j, k] = True
+                    if z < nearest - MARGIN:
+                        kappa = 1.0
+                        if not sensor:
+                            kappa = trust(float(spread[min(int(v + 0.5), height - 1), min(int(u + 0.5), width - 1)]))
+                        increments[b, i, j, k] = -MISS * kappa

@@ -1,0 +1,236 @@
+"""The Gaussian memory (method, section 4): the lattice, sparse, in hashed blocks of 8^3 cells, as a structure of growing arrays.
+
+A block has a slot; its cells are rows slot * 512 + local of every field, its voxels evidence[slot]. The local box out of the memory is a
+table of rows: integer arithmetic, no resampling. What changed since the map was last splatted is kept per slot.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sgrocc_core.classes import NUM_CLASSES
+from sgrocc_core.errors import DataError
+from sgrocc_core.gaussians.confidence import UNSEEN, CellView
+from sgrocc_core.gaussians.evidence import BOUNDS
+from sgrocc_core.gaussians.gaussians import LocalGaussians
+from sgrocc_core.gaussians.update import CellFields, NewFields, update_cells
+from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_VOXELS, BOX_CELLS, CELL_SIZE
+
+BLOCK_ROWS = BLOCK_CELLS**3
+DEFAULT_OPACITY = -20.0
+"""Raw opacity of Gaussians that were never written."""
+REACH_CELLS = 3
+"""A cell's Gaussians touch no voxel, and lend their class to none, farther than this many cells away (means leave by one voxel at most and
+reach three; `voxel_map.CLASS_REACH`)."""
+INITIAL_BLOCKS = 64
+NEIGHBOURS = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), -1).reshape(-1, 3)
+"""(27, 3) offsets to a block's neighbours; entry 13 is the block itself."""
+
+
+class GaussianMemory:
+    """Everything that the stream remembers.
+
+    Attributes:
+        fields: CellFields, rows of 512 a slot; beyond `len(self) * 512` unused.
+        evidence: (slots, 16, 16, 16) float32, log-odds e(v).
+        neighbours: (slots, 27) int32, slots of the neighbouring blocks in the order of NEIGHBOURS, -1 where there is none.
+        gaussians_changed, evidence_changed: (slots,) bool, what the voxel map has not taken over yet.
+    """
+
+    def __init__(self, gaussians_per_cell: int, feature_channels: int) -> None:
+        self.gaussians_per_cell, self.feature_channels = gaussians_per_cell, feature_channels
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._slots: dict[tuple[int, int, int], int] = {}
+        self._keys = np.zeros((0, 3), np.int32)
+        self.fields = self._new_fields(0)
+        self.evidence = np.zeros((0, BLOCK_VOXELS, BLOCK_VOXELS, BLOCK_VOXELS), np.float32)
+        self.neighbours = np.zeros((0, len(NEIGHBOURS)), np.int32)
+        self.gaussians_changed, self.evidence_changed = np.zeros(0, np.bool_), np.zeros(0, np.bool_)
+
+    def __len__(self) -> int:
+        """Blocks in the memory."""
+        return len(self._slots)
+
+    @property
+    def keys(self) -> np.ndarray:
+        """(B, 3) int32 block coordinates, in the order of the slots."""
+        return self._keys[: len(self)]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the arrays hold."""
+        return sum(a.nbytes for a in (*self.fields, self.evidence, self.neighbours))
+
+    def slots(self, keys: np.ndarray) -> np.ndarray:
+        """(B, 3) int block coordinates to (B,) int64 slots, -1 where there is no block."""
+        return np.array([self._slots.get(key, -1) for key in map(tuple, keys.tolist())], np.int64)
+
+    def allocate(self, keys: np.ndarray) -> np.ndarray:
+        """Slots (B,) of blocks (B, 3), made where they are missing; nothing is changed if that fails."""
+        new = [key for key in dict.fromkeys(map(tuple, keys.tolist())) if key not in self._slots]
+        if new:
+            self._reserve(len(self) + len(new))
+            start = len(self)
+            self._keys[start : start + len(new)] = new
+            self._slots.update((key, start + n) for n, key in enumerate(new))
+            near = self.slots((np.array(new)[:, None] + NEIGHBOURS).reshape(-1, 3)).reshape(-1, len(NEIGHBOURS))
+            self.neighbours[start : start + len(new)] = near
+            rows, sides = np.nonzero(near >= 0)
+            self.neighbours[near[rows, sides], len(NEIGHBOURS) - 1 - sides] = start + rows
+        return self.slots(keys)
+
+    def box(self, corner: np.ndarray) -> np.ndarray:
+        """The local box as rows of `fields`.
+
+        Args:
+            corner: (3,) int, cell index of the box's lowest corner.
+
+        Returns:
+            (16200,) int64 in C order of the (30, 30, 18) cells; -1 where the memory holds nothing.
+        """
+        keys, _, shape = _box_blocks(corner)
+        return _rows(self.slots(keys).reshape(shape), corner)
+
+    def read(self, corner: np.ndarray) -> LocalGaussians:
+        """A copy of the local box's Gaussians at a corner (3,) int, cells; cells without memory hold silent Gaussians at their centres."""
+        rows = self.box(corner)
+        blank = self._new_fields(1)
+        out = {}
+        for name in NewFields._fields:
+            field = getattr(self.fields, name)
+            out[name] = np.where((rows >= 0).reshape(-1, *[1] * (field.ndim - 1)), field[rows] if len(field) else 0, getattr(blank, name))
+        out["means"] = (out["means"] + _cell_centres()[:, None]).astype(np.float32)
+        return LocalGaussians(**out)
+
+    def update(self, corner: np.ndarray, gaussians: LocalGaussians, view: CellView, stamp_ns: int) -> None:
+        """Write one look's Gaussians back: only cells in view; see `update_cells`.
+
+        Args:
+            corner: (3,) int, cell index of the local box's lowest corner.
+            gaussians: the expert's output for the box, finite.
+            view: how the frame sees the box's cells.
+            stamp_ns: of the frame.
+        """
+        anchors = np.flatnonzero(view.state != UNSEEN)
+        if not len(anchors):
+            return
+        keys, first, shape = _box_blocks(corner)
+        wanted = np.zeros(shape, np.bool_)
+        cells = np.stack(np.unravel_index(anchors, BOX_CELLS), 1)
+        wanted[tuple(((cells + corner) // BLOCK_CELLS - first).T)] = True
+        table = np.full(wanted.shape, -1, np.int64)
+        table[wanted] = self.allocate(keys[wanted.ravel()])
+        rows = _rows(table, corner)[anchors]
+        new = NewFields(*(np.ascontiguousarray(getattr(gaussians, name), np.float32) for name in NewFields._fields))
+        centres = _cell_centres()[anchors]
+        changed = update_cells(self.fields, rows, new, anchors, centres, view.state, view.residual, view.sigma, view.weight, stamp_ns)
+        self._mark(cells[changed] + corner)
+
+    def add_evidence(self, keys: np.ndarray, increments: np.ndarray) -> None:
+        """Add log-odds to voxels.
+
+        Args:
+            keys: (B, 3) int block coordinates, each once. increments: (B, 16, 16, 16) float32; blocks without any are not made.
+        """
+        some = np.abs(increments).reshape(len(keys), -1).max(1, initial=0) > 0
+        if not some.any():
+            return
+        slots = self.allocate(keys[some])
+        old = self.evidence[slots]
+        new = np.clip(old + increments[some], *BOUNDS)
+        self.evidence[slots] = new
+        self.evidence_changed[slots] |= (new != old).reshape(len(slots), -1).any(1)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """A copy of the memory as named arrays: `blocks` (B, 3) int32, every field (B, 512, ...), `evidence` (B, 16, 16, 16)."""
+        count = len(self)
+        out = {"blocks": self.keys.copy(), "evidence": self.evidence[:count].copy()}
+        for name, field in self.fields._asdict().items():
+            out[name] = field[: count * BLOCK_ROWS].reshape(count, BLOCK_ROWS, *field.shape[1:]).copy()
+        return out
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Continue from what `arrays` gave; the present memory is replaced, or kept if the arrays do not fit.
+
+        Raises:
+            DataError: an array is missing, or of another shape or type than this memory's model needs.
+        """
+        count = len(arrays.get("blocks", ()))
+        wanted = {"blocks": ((count, 3), np.int32), "evidence": ((count, *self.evidence.shape[1:]), np.float32)}
+        for name, field in self.fields._asdict().items():
+            wanted[name] = ((count, BLOCK_ROWS, *field.shape[1:]), field.dtype)
+        for name, (shape, dtype) in wanted.items():
+            if name not in arrays:
+                raise DataError(f"the saved memory has no array {name!r}; it must hold {', '.join(sorted(wanted))}")
+            if arrays[name].shape != shape or arrays[name].dtype != dtype:
+                found = f"{arrays[name].shape} {arrays[name].dtype}"
+                raise DataError(f"the saved memory's {name!r} is {found}; with this model it must be {shape} {np.dtype(dtype)}")
+        if len(np.unique(arrays["blocks"], axis=0)) != count:
+            raise DataError("the saved memory names a block twice")
+        self.clear()
+        self.allocate(arrays["blocks"])
+        self.evidence[:count] = arrays["evidence"]
+        for name, field in self.fields._asdict().items():
+            field[: count * BLOCK_ROWS] = arrays[name].reshape(-1, *field.shape[1:])
+        self.gaussians_changed[:count] = self.evidence_changed[:count] = True
+
+    def _new_fields(self, rows: int) -> CellFields:
+        g = self.gaussians_per_cell
+        rotations = np.zeros((rows, g, 4), np.float32)
+        rotations[..., 0] = 1.0
+        return CellFields(
+            means=np.zeros((rows, g, 3), np.float32), scales=np.zeros((rows, g, 3), np.float32), rotations=rotations,
+            opacities=np.full((rows, g), DEFAULT_OPACITY, np.float32), logits=np.zeros((rows, g, NUM_CLASSES), np.float32),
+            features=np.zeros((rows, self.feature_channels), np.float32), tag=np.zeros(rows, np.uint8),
+            weight=np.zeros(rows, np.float32), stamp=np.zeros(rows, np.int64), seen_through=np.zeros(rows, np.uint8),
+            label=np.zeros(rows, np.uint8),
+        )
+
+    def _reserve(self, blocks: int) -> None:
+        """Room for that many blocks; the arrays grow by doubling."""
+        have = len(self.evidence)
+        if blocks <= have:
+            return
+        more = max(INITIAL_BLOCKS, 2 * have, blocks) - have
+        fields = CellFields(*(np.concatenate(pair) for pair in zip(self.fields, self._new_fields(more * BLOCK_ROWS))))
+        evidence = np.concatenate([self.evidence, np.zeros((more, *self.evidence.shape[1:]), np.float32)])
+        neighbours = np.concatenate([self.neighbours, np.full((more, len(NEIGHBOURS)), -1, np.int32)])
+        self._keys = np.concatenate([self._keys, np.zeros((have + more - len(self._keys), 3), np.int32)])
+        self.fields, self.evidence, self.neighbours = fields, evidence, neighbours
+        self.gaussians_changed = np.concatenate([self.gaussians_changed, np.zeros(more, np.bool_)])
+        self.evidence_changed = np.concatenate([self.evidence_changed, np.zeros(more, np.bool_)])
+
+    def _mark(self, cells: np.ndarray) -> None:
+        """Mark the blocks within reach of changed cells (n, 3) int; the reach is less than a block, so its corners name them all."""
+        if not len(cells):
+            return
+        low = (cells.min(0) - REACH_CELLS) // BLOCK_CELLS
+        touched = np.zeros((cells.max(0) + REACH_CELLS) // BLOCK_CELLS - low + 1, np.bool_)
+        for corner in np.stack(np.meshgrid(*[[-REACH_CELLS, REACH_CELLS]] * 3), -1).reshape(-1, 3):
+            touched[tuple(((cells + corner) // BLOCK_CELLS - low).T)] = True
+        slots = self.slots(np.argwhere(touched) + low)
+        self.gaussians_changed[slots[slots >= 0]] = True
+
+
+def _box_blocks(corner: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The blocks that a box touches: keys (B, 3) in C order, the lowest one (3,), how many along each axis (3,)."""
+    first = np.asarray(corner, np.int64) // BLOCK_CELLS
+    shape = (np.asarray(corner) + BOX_CELLS - 1) // BLOCK_CELLS - first + 1
+    return np.argwhere(np.ones(shape, np.bool_)) + first, first, shape
+
+
+def _rows(table: np.ndarray, corner: np.ndarray) -> np.ndarray:
+    """Rows of `fields` (16200,) of a box whose blocks lie in the slots of `table`; -1 where there is none."""
+    cells = [int(corner[a]) % BLOCK_CELLS + np.arange(BOX_CELLS[a]) for a in range(3)]
+    slot = table[np.ix_(*(c // BLOCK_CELLS for c in cells))]
+    x, y, z = np.ix_(*(c % BLOCK_CELLS for c in cells))
+    return np.where(slot >= 0, slot * BLOCK_ROWS + (x * BLOCK_CELLS + y) * BLOCK_CELLS + z, -1).ravel()
+
+
+def _cell_centres() -> np.ndarray:
+    """(16200, 3) float32 centres of the box's cells, metres, box frame."""
+    axes = [(np.arange(n) + 0.5) * CELL_SIZE for n in BOX_CELLS]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3).astype(np.float32)

@@ -1,0 +1,153 @@
+"""The update of the memory's cells by one look (method, section 4): averaging where the memory is confirmed, overwriting where not.
+
+lambda = 1 - C W / (W + w) for every field in unconstrained form, rotations by nlerp; W <- min(C W + w, W_max). A cell that was seen
+through in three frames is silenced.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit, prange
+
+from sgrocc_core.gaussians.confidence import (
+    FREE,
+    OCCUPIED,
+    SURFACE,
+    TEMPERATURE,
+    cell_occupancy,
+    class_distribution,
+    geometric_confidence,
+    semantic_confidence,
+)
+from sgrocc_core.gaussians.gaussians import MIN_OPACITY
+from sgrocc_core.geometry.lattice import CELL_SIZE
+
+MAX_WEIGHT = 8.0
+"""W_max: what a cell's history weighs at most."""
+MEAN_REACH = 0.5 * CELL_SIZE + 0.08
+"""A mean never leaves its own cell by more than 0.08 m: bound of its offset from the cell's centre, metres, on each axis."""
+SEEN_THROUGH_FRAMES = 3
+"""An occupied cell that was seen through in this many frames is removed."""
+SILENT = -8.0
+"""Raw opacity of a removed Gaussian."""
+MIN_RAW_OPACITY = math.log(MIN_OPACITY / (1.0 - MIN_OPACITY))
+
+
+class CellFields(NamedTuple):
+    """What a cell holds; the first axis runs over all cells of all blocks.
+
+    Means are offsets from the cell's centre, metres, so that they keep their precision anywhere in the world; scales, opacities and logits
+    are raw; rotations are unit quaternions (w, x, y, z).
+    """
+
+    means: np.ndarray  # (N, G, 3)
+    scales: np.ndarray  # (N, G, 3)
+    rotations: np.ndarray  # (N, G, 4)
+    opacities: np.ndarray  # (N, G)
+    logits: np.ndarray  # (N, G, 11)
+    features: np.ndarray  # (N, C)
+    tag: np.ndarray  # (N,) uint8: 1 = refined in view at least once
+    weight: np.ndarray  # (N,) float32: W
+    stamp: np.ndarray  # (N,) int64: of the last look, nanoseconds
+    seen_through: np.ndarray  # (N,) uint8: frames in which the occupied cell was seen through
+    label: np.ndarray  # (N,) uint8: likeliest class of the cell's Gaussians, 0 where all are silent
+
+
+class NewFields(NamedTuple):
+    """The expert's output for the box, the arrays of `LocalGaussians`; means in the box frame."""
+
+    means: np.ndarray
+    scales: np.ndarray
+    rotations: np.ndarray
+    opacities: np.ndarray
+    logits: np.ndarray
+    features: np.ndarray
+
+
+@njit(parallel=True, cache=True)
+def update_cells(stored, index, new, anchors, centres, state, residual, sigma, weight, stamp):
+    """Blend one look into the stored cells.
+
+    Args:
+        stored: CellFields. index: (n,) int64, rows of it.
+        new: NewFields. anchors: (n,) int64, rows of it. centres: (n, 3) float32, the cells' centres in the box frame, metres.
+        state, residual, sigma, weight: (A,) the CellView's arrays. stamp: nanoseconds.
+
+    Returns:
+        (n,) bool: the cells of which a splatted Gaussian appeared, changed or went.
+    """
+    changed = np.zeros(len(index), np.bool_)
+    classes = stored.logits.shape[2]
+    for i in prange(len(index)):
+        n, a = index[i], anchors[i]
+        distribution = np.empty(classes, np.float64)
+        before = stored.opacities[n].max() > MIN_RAW_OPACITY
+        occupancy = cell_occupancy(stored.opacities[n])
+        confidence = 0.0
+        if stored.tag[n] == 1:
+            confidence = geometric_confidence(state[a], occupancy, residual[a], sigma[a])
+            if occupancy >= OCCUPIED:
+                class_distribution(stored.logits[n], stored.opacities[n], TEMPERATURE, distribution)
+                confidence *= semantic_confidence(distribution, occupancy)
+        kept = confidence * stored.weight[n]
+        _blend(stored, n, new, a, centres[i], np.float32(1.0 - kept / (stored.weight[n] + weight[a])))
+        stored.weight[n] = min(kept + weight[a], MAX_WEIGHT)
+        stored.tag[n], stored.stamp[n] = 1, stamp
+        _count_seen_through(stored, n, state[a])
+        after = stored.opacities[n].max() > MIN_RAW_OPACITY
+        stored.label[n] = 0
+        if after:
+            class_distribution(stored.logits[n], stored.opacities[n], 1.0, distribution)
+            stored.label[n] = distribution.argmax() + 1
+        changed[i] = before or after
+    return changed
+
+
+@njit(cache=True)
+def _blend(stored, n, new, a, centre, rate):
+    """x <- x + rate (x_new - x) for every field of cell n; a rate of 1 replaces."""
+    for g in range(stored.opacities.shape[1]):
+        for k in range(3):
+            offset = min(max(new.means[a, g, k] - centre[k], -np.float32(MEAN_REACH)), np.float32(MEAN_REACH))
+            stored.means[n, g, k] += rate * (offset - stored.means[n, g, k])
+            stored.scales[n, g, k] += rate * (new.scales[a, g, k] - stored.scales[n, g, k])
+        stored.opacities[n, g] += rate * (new.opacities[a, g] - stored.opacities[n, g])
+        for c in range(stored.logits.shape[2]):
+            stored.logits[n, g, c] += rate * (new.logits[a, g, c] - stored.logits[n, g, c])
+        _nlerp(stored.rotations[n, g], new.rotations[a, g], rate)
+    for c in range(stored.features.shape[1]):
+        stored.features[n, c] += rate * (new.features[a, c] - stored.features[n, c])
+
+
+@njit(cache=True)
+def _nlerp(q, target, rate):
+    """Move the unit quaternion q towards target (or its negative, the same rotation) and normalise, in place."""
+    dot = np.float32(0.0)
+    for k in range(4):
+        dot += q[k] * target[k]
+    sign = np.float32(1.0) if dot >= 0 else np.float32(-1.0)
+    norm = np.float32(0.0)
+    for k in range(4):
+        q[k] += rate * (sign * target[k] - q[k])
+        norm += q[k] * q[k]
+    norm = np.sqrt(norm)
+    if norm > 1e-6:
+        for k in range(4):
+            q[k] /= norm
+    else:
+        q[0], q[1], q[2], q[3] = 1.0, 0.0, 0.0, 0.0
+
+
+@njit(cache=True)
+def _count_seen_through(stored, n, state):
+    """Count the frames in which an occupied cell is seen through, silence it at the third; a surface there starts the count anew."""
+    if state == SURFACE:
+        stored.seen_through[n] = 0
+    elif state == FREE and cell_occupancy(stored.opacities[n]) >= OCCUPIED:
+        stored.seen_through[n] = min(stored.seen_through[n] + 1, SEEN_THROUGH_FRAMES)
+        if stored.seen_through[n] >= SEEN_THROUGH_FRAMES:
+            for g in range(stored.opacities.shape[1]):
+                stored.opacities[n, g] = min(stored.opacities[n, g], np.float32(SILENT))

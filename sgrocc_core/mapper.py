@@ -1,0 +1,118 @@
+"""The mapper: one frame in, the changed voxels out, in five steps. Nothing here knows of ROS, or of how a network is run."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sgrocc_core.engines.engine import Engine
+from sgrocc_core.errors import FrameError
+from sgrocc_core.frame import Frame
+from sgrocc_core.gaussians.confidence import view_cells
+from sgrocc_core.gaussians.depth_source import depth_prior
+from sgrocc_core.gaussians.evidence import observe
+from sgrocc_core.gaussians.gaussians import LocalGaussians
+from sgrocc_core.gaussians.memory import GaussianMemory
+from sgrocc_core.geometry.camera import Letterbox
+from sgrocc_core.geometry.lattice import CELL_SIZE, box_corner, box_pose
+from sgrocc_core.geometry.poses import gravity_aligned_rotation, make_pose
+from sgrocc_core.mapper_types import MapperConfig, MapUpdate, Stopwatch
+from sgrocc_core.voxels.voxel_map import VoxelMap
+
+__all__ = ["MapUpdate", "MapperConfig", "OccupancyMapper"]
+
+
+class OccupancyMapper:
+    """Maps frames into a Gaussian memory and a voxel map.
+
+    Attributes:
+        memory: GaussianMemory. voxel_map: VoxelMap. sequence: of the last update, 0 before the first.
+    """
+
+    def __init__(self, engine: Engine, config: MapperConfig | None = None, origin: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> None:
+        """A mapper with an empty map.
+
+        Args:
+            engine: an open model. config: how to map. origin: (3,) the lattice's origin in the map frame, metres.
+        """
+        self.engine, self.origin, self.sequence = engine, np.array(origin, np.float64), 0
+        self._config = config or MapperConfig()
+        self.reset()
+
+    @property
+    def config(self) -> MapperConfig:
+        """How to map; a new one counts from the next frame on, for the whole map."""
+        return self._config
+
+    @config.setter
+    def config(self, config: MapperConfig) -> None:
+        if config.occupancy_threshold != self._config.occupancy_threshold:
+            self.voxel_map.occupancy_threshold = config.occupancy_threshold
+            self.voxel_map.refresh()
+        self._config = config
+
+    def reset(self) -> None:
+        """Forget the map; the sequence goes on."""
+        self.memory = GaussianMemory(self.engine.spec.gaussians_per_cell, self.engine.spec.feature_channels)
+        self.voxel_map = VoxelMap(self.memory, self._config.occupancy_threshold)
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Continue from what `memory.arrays()` gave; the voxel map is computed from it. DataError, and no change, if it does not fit."""
+        self.memory.restore(arrays)
+        self.voxel_map = VoxelMap(self.memory, self._config.occupancy_threshold)
+        self.voxel_map.update()
+
+    def step(self, frame: Frame) -> MapUpdate:
+        """Map one frame.
+
+        Raises:
+            FrameError: a frame that cannot be mapped; the map is as it was.
+        """
+        clock = Stopwatch()
+        # 1. Features and depth prior of the image.
+        width, height = frame.image.shape[1], frame.image.shape[0]
+        letterbox = Letterbox((width, height), self.engine.spec.image_size)
+        K = letterbox.intrinsics(frame.K)
+        seen = self.engine.image(letterbox.image(frame.image), letterbox.mask(), K, gravity_aligned_rotation(frame.T_wc[:3, :3]))
+        clock.lap("image")
+        # 2. The local box before the camera, and how the depth sees its cells.
+        depth = depth_prior(self._config.depth_source, frame, letterbox, seen.depth, seen.spread)
+        T_lc = make_pose(frame.T_wc[:3, :3], frame.T_wc[:3, 3] - self.origin)
+        corner = box_corner(T_lc, box_below=self._config.box_below)
+        T_bc = box_pose(T_lc, corner * CELL_SIZE)
+        view = view_cells(depth.layers, T_bc, self._config.max_distance)
+        clock.lap("slice")
+        # 3. The spatial expert's Gaussians of the box.
+        gaussians = self.engine.expert(seen.features, depth.expert, seen.thickness, K, T_bc)
+        _check_finite(gaussians)
+        clock.lap("expert")
+        # 4. Verify, update and write back; the depth's own evidence.
+        keys, increments = observe(depth.layers, T_lc, self._config.max_distance)
+        self.memory.update(corner, gaussians, view, frame.stamp_ns)
+        self.memory.add_evidence(keys, increments)
+        clock.lap("memory")
+        # 5. Splat the blocks that changed.
+        voxels, labels, probability, blocks = self.voxel_map.update()
+        self.sequence += 1
+        clock.lap("splat")
+        x0, y0, w, h = letterbox.content
+        used = depth.expert[y0 : y0 + h, x0 : x0 + w]
+        return MapUpdate(frame.stamp_ns, self.sequence, voxels, labels, probability, blocks, clock.timings(), used)
+
+    def warm_up(self) -> None:
+        """Load every kernel and touch both networks with a made-up frame in a map thrown away, so that the first frame is not late."""
+        twin = OccupancyMapper(self.engine, self._config)
+        rows, columns = np.indices((48, 64), np.float32)
+        depth = 1.5 + 0.01 * columns + 0.01 * rows
+        depth[:16] = 0.0  # a hole, so that both kinds of depth are met
+        K = np.array([[60.0, 0, 31.5], [0, 60.0, 23.5], [0, 0, 1]])
+        T_wc = make_pose(np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.zeros(3))
+        twin.step(Frame(np.full((48, 64, 3), 128, np.uint8), K, T_wc, 0, depth))
+        twin.memory.fields.opacities[:] = 0.0
+        twin.memory.gaussians_changed[:] = True
+        twin.voxel_map.update()
+
+
+def _check_finite(gaussians: LocalGaussians) -> None:
+    for name, array in vars(gaussians).items():
+        if not np.isfinite(np.dot(array.ravel(), array.ravel())):
+            raise FrameError("network_not_finite", f"the network's {name} hold values that are not finite; is the model damaged?")

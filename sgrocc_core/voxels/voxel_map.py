@@ -1,0 +1,179 @@
+"""The sparse voxel map: what is published, block by block, from the memory's Gaussians and the depth evidence (method, section 4).
+
+logit P(v) = clamp(logit P_splat(v)) + e(v). The clamp is what makes the sum sound: a voxel that depth never judged keeps the network's
+opinion up to +-PRIOR_BOUND; as evidence comes the bound shrinks to +-JUDGED_BOUND, less than either bound of e (-2, 3.5), so that free
+space seen often enough is free, and hits are occupied, whatever the network believes (its own confidence is not calibrated beyond that).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit, prange
+
+from sgrocc_core.classes import UNKNOWN
+from sgrocc_core.gaussians.memory import BLOCK_ROWS, GaussianMemory
+from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_VOXELS
+from sgrocc_core.voxels.splat_blocks import splat_blocks
+
+LEVELS = 16
+"""Probabilities are published in steps of 1/16."""
+PRIOR_BOUND = 6.0
+"""Largest |logit P_splat| where depth has said nothing."""
+JUDGED_BOUND = 1.5
+"""Largest |logit P_splat| where |e| >= 1; in between the bound falls linearly."""
+FREE_BELOW = -0.4
+"""Observed free: e(v) below this, a sensor's one look, and not occupied."""
+CLASS_REACH = 3
+"""A voxel without a class of its own takes that of the nearest cell within so many cells."""
+
+
+def _search_order() -> np.ndarray:
+    """Offsets (n, 3) of the cells within CLASS_REACH, the nearest first."""
+    offsets = np.stack(np.meshgrid(*[np.arange(-CLASS_REACH, CLASS_REACH + 1)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    distance = (offsets**2).sum(1)
+    return offsets[np.argsort(distance, kind="stable")][: int((distance <= CLASS_REACH**2).sum())]
+
+
+_ORDER = _search_order()
+
+
+class VoxelMap:
+    """The published state of every block of a memory.
+
+    Attributes:
+        memory: whose blocks these are; slots are the memory's.
+        occupancy_threshold: P(v) from which a voxel is occupied; changing it calls for `refresh`.
+    """
+
+    def __init__(self, memory: GaussianMemory, occupancy_threshold: float = 0.5) -> None:
+        self.memory, self.occupancy_threshold = memory, occupancy_threshold
+        shape = (0, BLOCK_VOXELS, BLOCK_VOXELS, BLOCK_VOXELS)
+        self._log_empty, self._classes = np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
+        self._labels, self._sixteenths = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+
+    def update(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Take over what changed in the memory; all or nothing.
+
+        Returns:
+            voxels: (N, 3) int32, those whose label or probability changed. labels: (N,) uint8, 0 = freed. probability: (N,) float32,
+            multiples of 1/16, 0 where freed. blocks: (B, 3) int32, the blocks they lie in.
+        """
+        memory, count = self.memory, len(self.memory)
+        self._reserve(len(memory.evidence))
+        splatted = np.flatnonzero(memory.gaussians_changed[:count])
+        changed = np.flatnonzero(memory.gaussians_changed[:count] | memory.evidence_changed[:count])
+        log_empty, classes = splat_blocks(memory, splatted)
+        self._log_empty[splatted], self._classes[splatted] = log_empty, classes
+        labels, sixteenths = self._judge(changed)
+        block, x, y, z = np.nonzero((labels != self._labels[changed]) | (sixteenths != self._sixteenths[changed]))
+        touched = np.unique(block)
+        self._labels[changed], self._sixteenths[changed] = labels, sixteenths
+        memory.gaussians_changed[:] = memory.evidence_changed[:] = False
+        voxels = memory.keys[changed[block]] * BLOCK_VOXELS + np.stack([x, y, z], 1).astype(np.int32)
+        probability = sixteenths[block, x, y, z].astype(np.float32) / LEVELS
+        return voxels, labels[block, x, y, z], probability, memory.keys[changed[touched]].copy()
+
+    def refresh(self) -> None:
+        """Judge every block anew at the next update (after the threshold changed, or the memory was restored)."""
+        self.memory.evidence_changed[: len(self.memory)] = True
+
+    def blocks(self) -> np.ndarray:
+        """(B, 3) int32 keys of all blocks; voxel i of block k is 16 k + i along each axis."""
+        return self.memory.keys.copy()
+
+    def block(self, key: np.ndarray | tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Labels and probability of one block; all 0 for one that does not exist.
+
+        Args:
+            key: (3,) block coordinates.
+
+        Returns:
+            labels: (16, 16, 16) uint8, 0 = not occupied. sixteenths: (16, 16, 16) uint8, the probability in 1/16, 0 where not occupied.
+        """
+        slot = int(self.memory.slots(np.asarray(key).reshape(1, 3))[0])
+        if not 0 <= slot < len(self._labels):
+            return np.zeros((BLOCK_VOXELS,) * 3, np.uint8), np.zeros((BLOCK_VOXELS,) * 3, np.uint8)
+        return self._labels[slot].copy(), self._sixteenths[slot].copy()
+
+    def occupied(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All occupied voxels: (N, 3) int32 indices, (N,) uint8 labels (255 = no class known), (N,) float32 probability in 1/16."""
+        at = np.nonzero(self._labels[: len(self.memory)])
+        return self._voxels(at), self._labels[at], self._sixteenths[at].astype(np.float32) / LEVELS
+
+    def free(self) -> np.ndarray:
+        """(M, 3) int32 voxels that were observed free."""
+        count = min(len(self.memory), len(self._labels))
+        return self._voxels(np.nonzero((self.memory.evidence[:count] < FREE_BELOW) & (self._labels[:count] == 0)))
+
+    @property
+    def unlabelled(self) -> int:
+        """Occupied voxels without a class (255)."""
+        return int((self._labels[: len(self.memory)] == UNKNOWN).sum())
+
+    def _voxels(self, at: tuple[np.ndarray, ...]) -> np.ndarray:
+        return self.memory.keys[at[0]] * BLOCK_VOXELS + np.stack(at[1:], 1).astype(np.int32)
+
+    def _reserve(self, slots: int) -> None:
+        more = slots - len(self._labels)
+        if more > 0:
+            for name in ("_log_empty", "_classes", "_labels", "_sixteenths"):
+                old = getattr(self, name)
+                setattr(self, name, np.concatenate([old, np.zeros((more, *old.shape[1:]), old.dtype)]))
+
+    def _judge(self, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Labels and sixteenths (S, 16, 16, 16) of blocks from the stored splat, the evidence, the tags and the cells' classes."""
+        labels = np.zeros((len(slots), *[BLOCK_VOXELS] * 3), np.uint8)
+        sixteenths = np.zeros_like(labels)
+        memory = self.memory
+        if len(slots):
+            _judge(
+                slots, self._log_empty, self._classes, memory.evidence, memory.fields.tag.reshape(-1, BLOCK_ROWS),
+                memory.fields.label.reshape(-1, BLOCK_ROWS), memory.neighbours, _ORDER, self.occupancy_threshold, labels, sixteenths,
+            )
+        return labels, sixteenths
+
+
+@njit(parallel=True, cache=True)
+def _judge(slots, log_empty, classes, evidence, tags, cell_labels, neighbours, order, threshold, labels, sixteenths):
+    for s in prange(len(slots)):
+        slot = slots[s]
+        for x in range(BLOCK_VOXELS):
+            for y in range(BLOCK_VOXELS):
+                for z in range(BLOCK_VOXELS):
+                    cell = ((x >> 1) * BLOCK_CELLS + (y >> 1)) * BLOCK_CELLS + (z >> 1)
+                    e = evidence[slot, x, y, z]
+                    if tags[slot, cell] == 0 and e <= 0:
+                        continue
+                    p = probability(log_empty[slot, x, y, z] if tags[slot, cell] == 1 else 0.0, e)
+                    if p < threshold:
+                        continue
+                    label = classes[slot, x, y, z] if tags[slot, cell] == 1 else 0
+                    if label == 0:
+                        label = nearest_class(slot, x >> 1, y >> 1, z >> 1, cell_labels, neighbours, order)
+                    labels[s, x, y, z] = label if label > 0 else UNKNOWN
+                    sixteenths[s, x, y, z] = max(int(p * LEVELS + 0.5), 1)
+
+
+@njit(cache=True)
+def probability(log_empty, evidence):
+    """P(v) of a voxel from log P(empty) of the splat and the log-odds of the evidence."""
+    bound = max(JUDGED_BOUND, PRIOR_BOUND - (PRIOR_BOUND - JUDGED_BOUND) * abs(evidence))
+    odds = math.expm1(-max(log_empty, -20.0))
+    prior = math.log(odds) if odds > 0 else -bound
+    return 1.0 / (1.0 + math.exp(-(min(max(prior, -bound), bound) + evidence)))
+
+
+@njit(cache=True)
+def nearest_class(slot, i, j, k, cell_labels, neighbours, order):
+    """Class of the nearest cell with Gaussians about cell (i, j, k) of a block, itself first; 0 where there is none within reach."""
+    for n in range(len(order)):
+        a, b, c = i + order[n, 0], j + order[n, 1], k + order[n, 2]
+        side = ((a // BLOCK_CELLS + 1) * 3 + b // BLOCK_CELLS + 1) * 3 + c // BLOCK_CELLS + 1
+        other = neighbours[slot, side]
+        if other >= 0:
+            label = cell_labels[other, ((a % BLOCK_CELLS) * BLOCK_CELLS + b % BLOCK_CELLS) * BLOCK_CELLS + c % BLOCK_CELLS]
+            if label > 0:
+                return label
+    return 0
