@@ -22,7 +22,7 @@ where there are several. Every frame is used, in order, so the same bag gives th
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `sgrocc map`."""
     parser.add_argument("--bag", required=True, metavar="PATH", help="the bag: a file or a folder")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder for map.npz, map.png, map.ply, gaussians.safetensors, report.json")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for map.npz, map.png, map.ply, report.json and the Gaussians")
     add_bag_arguments(parser)
     add_model_arguments(parser)
     parser.add_argument("--occupancy-threshold", type=float, default=0.5, metavar="P", help="probability that fills a voxel (default 0.5)")
@@ -38,7 +38,7 @@ def add_bag_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--image-topic", default="", metavar="TOPIC", help="colour images, raw or compressed")
     group.add_argument("--info-topic", default="", metavar="TOPIC", help="camera_info of the images")
     group.add_argument("--depth-topic", default="", metavar="TOPIC", help="depth registered to the images, raw or compressedDepth")
-    group.add_argument("--map-frame", default="", metavar="FRAME", help="the map's frame on /tf, z up (default: map, world, odom, the root)")
+    group.add_argument("--map-frame", default="", metavar="FRAME", help="map's frame on /tf, z up (default: map, world, odom, or the root)")
     group.add_argument("--camera-frame", default="", metavar="FRAME", help="optical frame of the camera (default: the images' frame_id)")
     group.add_argument("--depth-scale", type=float, default=0.001, metavar="M", help="metres a unit of 16 bit depth (default 0.001)")
     group.add_argument("--sync-slop", type=float, default=0.03, metavar="S", help="seconds between an image and its depth (default 0.03)")

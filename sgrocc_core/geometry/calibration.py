@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,9 +18,9 @@ KNOWN_MODELS = ("", "plumb_bob", "rational_polynomial", *FISHEYE_MODELS)
 
 
 def is_rectified(setting: str, image_topic: str) -> bool:
-    """The parameter `rectified`: `yes`, `no`, or `auto`, which trusts the word `rect` in the image topic's last parts."""
+    """The parameter `rectified`: `yes`, `no`, or `auto`, which trusts a word that begins with `rect` in the image topic."""
     if setting == "auto":
-        return any("rect" in part and "unrect" not in part for part in image_topic.lower().split("/")[-3:])
+        return re.search(r"(?<![a-z])rect", image_topic.lower()) is not None
     return setting == "yes"
 
 
