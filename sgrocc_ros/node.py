@@ -56,6 +56,7 @@ class EmbodiedOccupancy(Node):
         self.statistics = Statistics(self.get_logger().warning, lambda: p["warn_period"])
         self._engine = open_engine(p["model"], p["engine"], p["device"], p["threads"], p["precision"])
         self._mapper = OccupancyMapper(self._engine, mapper_config(p))
+        self._mapper.warm_up()
         self._map_folder = MapFolder(Path(p["map_path"]).expanduser()) if p["map_path"] else None
         self._saver = ThreadPoolExecutor(max_workers=1, thread_name_prefix="saver")
         self.poses = Poses(self.statistics.notice)
@@ -112,7 +113,11 @@ class EmbodiedOccupancy(Node):
 
     def _on_parameters(self, names: set[str]) -> None:
         if names & {"occupancy_threshold", "max_distance"}:
-            self.worker.submit(lambda: self._mapper.configure(mapper_config(self.parameters)))
+            self.worker.submit(self._configure)
+
+    def _configure(self) -> None:
+        """On the worker's thread."""
+        self._mapper.config = mapper_config(self.parameters)
 
     def _on_time_jump(self) -> None:
         if self.parameters["reset_on_time_jump"]:

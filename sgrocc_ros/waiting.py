@@ -42,7 +42,7 @@ class Report(Protocol):
         """Something wrong that did not cost an image."""
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Waiting:
     """An image that has arrived: stamp (ns), when (steady s), its frame, its message."""
 
@@ -50,9 +50,6 @@ class Waiting:
     arrived: float
     frame_id: str
     message: Any
-
-    def __lt__(self, other: Waiting) -> bool:
-        return self.stamp < other.stamp
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ class WaitingRoom:
     def add_image(self, stamp: int, frame_id: str, message: Any) -> None:
         """Store an image; beyond the capacity the oldest is dropped."""
         with self._changed:
-            insort(self._images, Waiting(stamp, self._clock(), frame_id, message))
+            insort(self._images, Waiting(stamp, self._clock(), frame_id, message), key=lambda image: image.stamp)
             if len(self._images) > CAPACITY:
                 self._images.pop(0)
                 self._report.drop("overtaken", "more images wait than are kept")
