@@ -1,0 +1,119 @@
+"""The metrics against values worked out by hand on small grids."""
+
+import numpy as np
+import pytest
+
+from sgrocc_core.training.metrics import DepthErrors, OccupancyCounts, RegionCounts, boundary, regions
+
+
+def counted(predicted, target, mask=None):
+    counts = OccupancyCounts()
+    predicted, target = (np.array(a, np.uint8).reshape(len(a), 1, 1) for a in (predicted, target))
+    counts.add(predicted, target, np.ones_like(target, bool) if mask is None else np.array(mask).reshape(target.shape))
+    return counts
+
+
+def test_sc_iou_counts_occupied_against_empty():
+    # occupied in both: 2 (one of another class); predicted only: 1; true only: 1; unknown: left out
+    figures = counted([3, 5, 2, 0, 0, 7], [3, 3, 0, 8, 0, 255]).figures()
+    assert figures["sc_iou"] == pytest.approx(2 / 4)
+
+
+def test_class_ious_and_both_means():
+    figures = counted([3, 5, 2, 0, 0, 7], [3, 3, 0, 8, 0, 255]).figures()
+    assert figures["per_class"]["wall"] == pytest.approx(1 / 2)
+    assert figures["per_class"]["table"] == 0.0
+    assert figures["per_class"]["chair"] is None and figures["per_class"]["floor"] is None  # predicted, but nowhere true
+    assert figures["miou"] == pytest.approx(0.5 / 2)
+    assert figures["miou_absent_zero"] == pytest.approx(0.5 / 11)
+
+
+def test_views_are_pooled_not_averaged():
+    counts = counted([2, 2, 2], [2, 2, 2])
+    counts.add(np.array([[[2]]], np.uint8), np.array([[[0]]], np.uint8), np.ones((1, 1, 1), bool))
+    assert counts.figures()["sc_iou"] == pytest.approx(3 / 4)
+
+
+def test_a_voxel_without_class_is_occupied_but_of_no_class():
+    figures = counted([255, 3], [3, 3]).figures()
+    assert figures["sc_iou"] == 1.0
+    assert figures["per_class"]["wall"] == pytest.approx(1 / 2)
+
+
+def test_only_the_mask_counts():
+    figures = counted([3, 0, 0], [3, 3, 3], [True, False, True]).figures()
+    assert figures["sc_iou"] == pytest.approx(1 / 2)
+
+
+def test_the_boundary_of_a_block_is_its_shell():
+    occupied = np.zeros((7, 7, 7), bool)
+    occupied[1:6, 1:6, 1:6] = True
+    shell = boundary(occupied, np.ones_like(occupied))
+    assert shell.sum() == 125 - 27
+    assert not boundary(np.ones((3, 3, 3), bool), np.ones((3, 3, 3), bool)).any()  # the grid's border is no boundary
+
+
+def test_unknown_neighbours_make_no_boundary():
+    occupied = np.array([True, False]).reshape(2, 1, 1)
+    assert boundary(occupied, np.array([True, True]).reshape(2, 1, 1)).sum() == 1
+    assert boundary(occupied, np.array([True, False]).reshape(2, 1, 1)).sum() == 0
+
+
+def test_boundary_f1_forgives_one_voxel():
+    target = np.zeros((9, 3, 3), np.uint8)
+    target[:4] = 3
+    everywhere = np.ones(target.shape, bool)
+    scores = []
+    for shift in (0, 1, 2):
+        predicted = np.zeros_like(target)
+        predicted[: 4 + shift] = 3
+        counts = OccupancyCounts()
+        counts.add(predicted, target, everywhere)
+        scores.append(counts.figures()["boundary_f1"])
+    assert scores == [1.0, 1.0, 0.0]
+
+
+def test_regions_of_a_camera_before_a_wall():
+    target = np.full((20, 20, 20), 3, np.uint8)
+    target[0, 0, 0] = 255
+    T = np.eye(4)
+    T[:3, :3] = [[0, 0, 1], [-1, 0, 0], [0, -1, 0]]  # looks along x
+    T[:3, 3] = (0.0, 0.8, 0.8)
+    K = np.array([[40.0, 0, 39.5], [0, 40.0, 29.5], [0, 0, 1]])
+    masks = regions(target, np.full((60, 80), 0.5, np.float32), K, T)
+    assert masks["all"].sum() == 20**3 - 1
+    x, y, z = (np.arange(20) + 0.5) * 0.08, (np.arange(20) + 0.5) * 0.08 - 0.8, (np.arange(20) + 0.5) * 0.08 - 0.8
+    wide = np.abs(y[None, :, None] / x[:, None, None]) < 1.0  # 80 pixels at focal length 40: 45 degrees to each side
+    tall = np.abs(z[None, None] / x[:, None, None]) < 0.75
+    assert np.array_equal(masks["in_view"], wide & tall)
+    assert np.array_equal(masks["hidden"], wide & tall & (x[:, None, None] > 0.58))
+
+
+def test_hidden_needs_a_surface_in_front():
+    target = np.zeros((10, 10, 10), np.uint8)
+    T = np.eye(4)
+    T[:3, 3] = (0.4, 0.4, -1.0)
+    K = np.array([[40.0, 0, 39.5], [0, 40.0, 29.5], [0, 0, 1]])
+    masks = regions(target, np.zeros((60, 80), np.float32), K, T)
+    assert masks["in_view"].any() and not masks["hidden"].any()
+
+
+def test_region_figures_nest():
+    counts = RegionCounts()
+    target = np.full((2, 2, 2), 3, np.uint8)
+    half = np.zeros((2, 2, 2), bool)
+    half[0] = True
+    predicted = np.where(half, 3, 0).astype(np.uint8)
+    counts.add(predicted, target, {"all": np.ones_like(half), "in_view": half, "hidden": ~half})
+    figures = counts.figures()
+    assert (figures["sc_iou"], figures["in_view"]["sc_iou"], figures["hidden"]["sc_iou"]) == (0.5, 1.0, 0.0)
+
+
+def test_depth_errors_by_hand():
+    errors = DepthErrors()
+    errors.add(np.array([[2.0, 1.0, 5.0, 0.0]]), np.array([[2.5, 1.0, 0.0, 3.0]]))  # |2 - 2.5| / 2.5 = 0.2; 2.5 / 2 is not below 1.25
+    errors.add(np.array([[1.0]]), np.array([[2.0]]))
+    errors.add(np.array([[1.0]]), np.array([[0.0]]))
+    figures = errors.figures()
+    assert figures["abs_rel"] == pytest.approx((0.1 + 0.5) / 2)
+    assert figures["delta1"] == pytest.approx((0.5 + 0.0) / 2)
