@@ -138,7 +138,7 @@ def fit_view(grid: Grid, azimuth: float, size: tuple[int, int], margin: float = 
     R = np.stack([right, np.cross(-back, right), -back])
     distance = np.linalg.norm(high - low) / 2 / np.sin(FIELD_OF_VIEW / 2)
     view = View(centre + back * distance, R, 1.0, np.zeros(2))
-    seen = view.project(keep)
+    seen = view.project(np.concatenate([keep - 0.5, keep + 0.5]))
     low2, high2 = seen.min(0), seen.max(0)
     focal = float(((1 - 2 * margin) * np.array(size) / (high2 - low2)).min())
     return View(view.eye, R, focal, np.array(size) / 2 - focal * (low2 + high2) / 2)
