@@ -1,0 +1,242 @@
+"""Training views out of packed scenes: chosen by class balance, augmented, with the targets of the image engine and the local head.
+
+Every draw is a function of (seed, step, place in the batch) alone, so a resumed run sees what an uninterrupted one would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numba
+import numpy as np
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from sgrocc_core.geometry.lattice import VOXEL_SIZE
+from sgrocc_core.geometry.poses import gravity_aligned_rotation
+from sgrocc_core.network.small_backbone import HEAD_STRIDE, MAX_THICKNESS, MIN_THICKNESS
+from sgrocc_core.training.augmentation import View, geometry, light, sensor_depth
+from sgrocc_core.training.packed import PackedScene, open_scene, packed_scenes
+
+NEAREST_START = 0.12
+"""How far behind a pixel's depth matter must begin for the pixel to have a thickness, metres."""
+
+UNKNOWN_VOXEL, UNSEEN, IN_VIEW = 0, 1, 2
+"""States of a voxel for the losses: its label is unknown; known outside the picture; known and in view."""
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """What a dataset gives.
+
+    Attributes:
+        augment: random geometry and light. sensor_share: share of views with simulated sensor depth as depth prior.
+        grid: give the voxel target and depth prior (the expert's stages), beside the image's targets.
+    """
+
+    augment: bool = True
+    sensor_share: float = 0.5
+    grid: bool = False
+    seed: int = 0
+
+
+@numba.njit(cache=True, nogil=True)
+def run_lengths(depth: np.ndarray, K: np.ndarray, T_bc: np.ndarray, target: np.ndarray, stride: int) -> np.ndarray:
+    """How far matter goes on behind each pixel's surface, along z, in the voxel grid.
+
+    Args:
+        depth: (h, w) float32 z-depth of every `stride`-th pixel, m, 0 = none. K: (3, 3) of the full image. T_bc: (4, 4).
+        target: (X, Y, Z) uint8 labels; 255 and the grid's border end a run, as empty space does.
+
+    Returns:
+        (h, w) float32 m, 0 where no matter was met within `NEAREST_START`.
+    """
+    h, w = depth.shape
+    out = np.zeros((h, w), np.float32)
+    nx, ny, nz = target.shape
+    step = 0.02
+    for r in range(h):
+        for c in range(w):
+            z0 = depth[r, c]
+            if z0 <= 0:
+                continue
+            x = (c * stride + (stride - 1) / 2 - K[0, 2]) / K[0, 0]
+            y = (r * stride + (stride - 1) / 2 - K[1, 2]) / K[1, 1]
+            dx = T_bc[0, 0] * x + T_bc[0, 1] * y + T_bc[0, 2]
+            dy = T_bc[1, 0] * x + T_bc[1, 1] * y + T_bc[1, 2]
+            dz = T_bc[2, 0] * x + T_bc[2, 1] * y + T_bc[2, 2]
+            begun = False
+            behind = -0.04
+            while behind < MAX_THICKNESS:
+                z = z0 + behind
+                i = int(np.floor((T_bc[0, 3] + dx * z) / VOXEL_SIZE))
+                j = int(np.floor((T_bc[1, 3] + dy * z) / VOXEL_SIZE))
+                k = int(np.floor((T_bc[2, 3] + dz * z) / VOXEL_SIZE))
+                solid = 0 <= i < nx and 0 <= j < ny and 0 <= k < nz and 0 < target[i, j, k] < 255
+                if solid:
+                    begun = True
+                elif begun or behind > NEAREST_START:
+                    break
+                behind += step
+            if begun:
+                out[r, c] = max(behind, MIN_THICKNESS)
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def voxel_states(target: np.ndarray, K: np.ndarray, T_bc: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Which voxels count: 0 unknown, 1 known but outside the picture, 2 known and in view (the centre projects into the mask).
+
+    Args:
+        target: (X, Y, Z) uint8. K: (3, 3). T_bc: (4, 4) camera to grid, m. mask: (H, W) uint8.
+
+    Returns:
+        (X, Y, Z) uint8.
+    """
+    out = np.zeros(target.shape, np.uint8)
+    height, width = mask.shape
+    for i in range(target.shape[0]):
+        for j in range(target.shape[1]):
+            for k in range(target.shape[2]):
+                if target[i, j, k] == 255:
+                    continue
+                px = (i + 0.5) * VOXEL_SIZE - T_bc[0, 3]
+                py = (j + 0.5) * VOXEL_SIZE - T_bc[1, 3]
+                pz = (k + 0.5) * VOXEL_SIZE - T_bc[2, 3]
+                z = T_bc[0, 2] * px + T_bc[1, 2] * py + T_bc[2, 2] * pz
+                out[i, j, k] = UNSEEN
+                if z <= 0.05:
+                    continue
+                u = int(np.floor(K[0, 0] * (T_bc[0, 0] * px + T_bc[1, 0] * py + T_bc[2, 0] * pz) / z + K[0, 2] + 0.5))
+                v = int(np.floor(K[1, 1] * (T_bc[0, 1] * px + T_bc[1, 1] * py + T_bc[2, 1] * pz) / z + K[1, 2] + 0.5))
+                if 0 <= u < width and 0 <= v < height and mask[v, u] > 0:
+                    out[i, j, k] = IN_VIEW
+    return out
+
+
+def item(view: View, options: DatasetOptions, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """One view as the arrays of a training sample, augmented if the options say so.
+
+    Returns:
+        image (3, H, W) uint8, mask (1, H, W) uint8, intrinsics (4,), gravity (3, 3), depth and thickness (1, H/4, W/4) m, labels
+        (H/4, W/4) uint8; with a grid also prior (1, H, W) m (simulated sensor depth, or all 0: the head's own depth is meant),
+        pose (4, 4) T_bc, target and state (60, 60, 36) uint8.
+    """
+    if options.augment:
+        view = geometry(view, rng)
+        image = light(view.image, rng)
+    else:
+        image = view.image
+    offset = HEAD_STRIDE // 2
+    depth = np.ascontiguousarray(view.depth[offset::HEAD_STRIDE, offset::HEAD_STRIDE])
+    fx, fy, cx, cy = view.K[0, 0], view.K[1, 1], view.K[0, 2], view.K[1, 2]
+    out = {
+        "image": np.ascontiguousarray((image * view.mask[..., None]).transpose(2, 0, 1)),
+        "mask": view.mask[None],
+        "intrinsics": np.array([fx, fy, cx, cy], np.float32),
+        "gravity": gravity_aligned_rotation(view.T_bc[:3, :3]).astype(np.float32),
+        "depth": depth[None],
+        "thickness": run_lengths(depth, view.K, view.T_bc, view.target, HEAD_STRIDE)[None],
+        "labels": np.ascontiguousarray(view.labels[offset::HEAD_STRIDE, offset::HEAD_STRIDE]),
+    }
+    if options.grid:
+        use_sensor = rng.random() < options.sensor_share
+        prior = sensor_depth(view.depth, rng) if use_sensor else np.zeros_like(view.depth)
+        if use_sensor and not prior.any():
+            prior = view.depth.copy()
+        out["prior"] = prior[None]
+        out["pose"] = view.T_bc.astype(np.float32)
+        out["target"] = view.target
+        out["state"] = voxel_states(view.target, view.K, view.T_bc, view.mask)
+    return out
+
+
+class PackedViews(Dataset[dict[str, np.ndarray]]):
+    """All views of the packed scenes found under some folders when it is made.
+
+    Args:
+        folders: packed folders. options: see `DatasetOptions`.
+    """
+
+    def __init__(self, folders: list[Path], options: DatasetOptions) -> None:
+        self.options = options
+        self.scenes = [path for folder in folders if folder.is_dir() for path in packed_scenes(folder)]
+        self._open: dict[int, PackedScene] = {}
+        index, counts = [], []
+        for s, path in enumerate(self.scenes):
+            scene_counts = np.load(path / "counts.npy", allow_pickle=False)
+            index += [(s, k) for k in range(len(scene_counts))]
+            counts.append(scene_counts)
+        self.index = np.array(index, np.int64).reshape(-1, 2)
+        self.counts = np.concatenate(counts) if counts else np.zeros((0, 12), np.int64)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def view(self, i: int) -> View:
+        """View i as it was packed."""
+        s, k = (int(x) for x in self.index[i])
+        scene = self._open.get(s)
+        if scene is None:
+            scene = self._open[s] = open_scene(self.scenes[s])
+        return View(
+            image=np.array(scene.image[k]),
+            mask=np.ones(scene.image.shape[1:3], np.uint8),
+            depth=scene.depth[k].astype(np.float32) / 1000,
+            labels=np.array(scene.labels[k]),
+            K=np.array(scene.K[k]),
+            T_bc=np.array(scene.T_bc[k]),
+            target=np.array(scene.target[k]),
+        )
+
+    def __getitem__(self, key: tuple[int, int, int]) -> dict[str, np.ndarray]:
+        """Sample of (view, step, place in the batch)."""
+        i, step, place = key
+        return item(self.view(i), self.options, np.random.default_rng((self.options.seed, step, place)))
+
+    def balance(self) -> np.ndarray:
+        """(N,) probabilities of drawing each view: rare classes raise it, no view more than about eight times another."""
+        share = self.counts / np.maximum(self.counts.sum(1, keepdims=True), 1)
+        present = share > 0.003
+        present[:, 0] = False
+        frequency = np.maximum(present.mean(0), 1e-3)
+        score = (present / np.sqrt(frequency)).sum(1) / np.maximum(present.sum(1), 1)
+        score = np.clip(score, 0.5, 4.0)
+        return score / score.sum()
+
+
+class StepSampler(Sampler[list[tuple[int, int, int]]]):
+    """Batches of steps first..last-1; which views a step gets depends on seed and step only.
+
+    Args:
+        probabilities: (N,) of each view. batch: views a step.
+    """
+
+    def __init__(self, probabilities: np.ndarray, batch: int, first: int, last: int, seed: int) -> None:
+        self.cumulative = np.cumsum(probabilities)
+        self.batch, self.first, self.last, self.seed = batch, first, last, seed
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
+        for step in range(self.first, self.last):
+            draws = np.random.default_rng((self.seed, step)).random(self.batch) * self.cumulative[-1]
+            views = np.minimum(np.searchsorted(self.cumulative, draws, side="right"), len(self.cumulative) - 1)
+            yield [(int(v), step, k) for k, v in enumerate(views)]
+
+
+def _prepare_worker(_: int) -> None:
+    cv2.setNumThreads(0)
+
+
+def loader(data: PackedViews, batch: int, first: int, last: int, workers: int) -> DataLoader[dict[str, Any]]:
+    """Batches of the steps first..last-1 of a run, as dicts of tensors."""
+    sampler = StepSampler(data.balance(), batch, first, last, data.options.seed)
+    ahead = 4 if workers else None
+    return DataLoader(data, batch_sampler=sampler, num_workers=workers, worker_init_fn=_prepare_worker, prefetch_factor=ahead)
+
+

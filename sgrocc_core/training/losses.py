@@ -1,0 +1,190 @@
+"""Losses of the spatial expert (method, section 5); every one counts only what its mask lets in.
+
+Occupancy losses take the label distribution of N voxels, (N, 12): column 0 is P(empty), column c is P(occupied) P(c | occupied),
+which is what the local head's splat gives; the focal loss takes the logarithm of the true label's column alone.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+EPS = 1e-6
+
+
+def label_probabilities(log_empty: Tensor, class_weights: Tensor) -> Tensor:
+    """The splat's outcome as probabilities of the labels 0..11 (method, section 3).
+
+    Args:
+        log_empty: (N,) log P(empty), <= 0. class_weights: (N, 11) sum of w_i softmax(l_i).
+
+    Returns:
+        (N, 12).
+    """
+    empty = log_empty.exp()[:, None]
+    return torch.cat([empty, (1 - empty) * class_weights / (class_weights.sum(-1, keepdim=True) + EPS)], -1)
+
+
+def target_log_probability(log_empty: Tensor, class_weights: Tensor, target: Tensor) -> Tensor:
+    """log P(target) of each voxel, without the other labels'.
+
+    Args:
+        log_empty: (N,). class_weights: (N, 11). target: (N,) int64, 0..11.
+
+    Returns:
+        (N,); where nothing was splatted a class costs about -2 log EPS.
+    """
+    log_occupied = torch.log(-torch.expm1(log_empty.clamp(max=-EPS)))
+    own = class_weights.gather(1, (target - 1).clamp(min=0)[:, None])[:, 0]
+    given = torch.log((own + EPS / 11) / (class_weights.sum(-1) + EPS))
+    return torch.where(target == 0, log_empty, log_occupied + given)
+
+
+def focal(log_py: Tensor, target: Tensor, class_weights: Tensor, weights: Tensor, gamma: float = 2.0) -> Tensor:
+    """Focal loss -w_y (1 - p_y)^gamma log p_y, averaged over voxels (Lin et al., 2017, eq. 5).
+
+    Args:
+        log_py: (N,) log-probability of each voxel's own label. target: (N,) int64 in 0..C-1. class_weights: (C,). weights: (N,) of voxels.
+    """
+    loss = -class_weights[target] * (1 - log_py.exp()).clamp(min=0) ** gamma * log_py
+    return (loss * weights).sum() / weights.sum().clamp(min=EPS)
+
+
+def lovasz_softmax(p: Tensor, target: Tensor) -> Tensor:
+    """Lovasz-softmax: the convex extension of 1 - IoU, averaged over the classes present (Berman et al., 2018, algorithm 1).
+
+    Args:
+        p: (N, C) probabilities. target: (N,) int64 in 0..C-1.
+
+    Returns:
+        scalar; 0 for no voxels.
+    """
+    if target.numel() == 0:
+        return p.sum() * 0.0
+    losses = []
+    for c in torch.unique(target).tolist():
+        truth = (target == c).float()
+        errors, order = torch.sort((truth - p[:, c]).abs(), descending=True)
+        truth = truth[order]
+        total = truth.sum()
+        intersection = total - truth.cumsum(0)
+        union = total + (1 - truth).cumsum(0)
+        jaccard = 1 - intersection / union
+        gradient = torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
+        losses.append((errors * gradient).sum())
+    return torch.stack(losses).mean()
+
+
+def _ratios(hit: Tensor, score: Tensor, truth: Tensor, total: int) -> Tensor:
+    """-log of soft precision, recall and specificity of C questions, summed; a ratio without a denominator is left out.
+
+    Args:
+        hit: (C,) sum of p where true. score: (C,) sum of p. truth: (C,) number of true voxels. total: number of voxels.
+
+    Returns:
+        (C,).
+    """
+    rejected, false = total - score - truth + hit, total - truth
+    loss = torch.zeros_like(hit)
+    for numerator, denominator in ((hit, score), (hit, truth), (rejected, false)):
+        ratio = (numerator / denominator.clamp(min=EPS)).clamp(EPS, 1.0)
+        loss = loss + torch.where(denominator > 0, -torch.log(ratio), 0.0)
+    return loss
+
+
+def semantic_affinity(p: Tensor, target: Tensor) -> Tensor:
+    """Scene-class affinity over labels: soft precision, recall and specificity of every class present (MonoScene, 2022, eq. 4-7).
+
+    Args:
+        p: (N, C) probabilities of labels 0..C-1. target: (N,) int64.
+    """
+    truth = torch.bincount(target, minlength=p.shape[1]).to(p)
+    hit = torch.zeros_like(truth).index_add(0, target, p.gather(1, target[:, None])[:, 0])
+    present = truth > 0
+    present[0] = False
+    if not present.any():
+        return p.sum() * 0.0
+    return _ratios(hit, p.sum(0), truth, len(target))[present].mean()
+
+
+def geometric_affinity(p_occupied: Tensor, target: Tensor) -> Tensor:
+    """Scene-class affinity of occupied against empty (MonoScene, 2022).
+
+    Args:
+        p_occupied: (N,) P(occupied). target: (N,) int64 labels, 0 = empty.
+    """
+    if target.numel() == 0:
+        return p_occupied.sum() * 0.0
+    truth = (target > 0).to(p_occupied)
+    return _ratios((p_occupied * truth).sum()[None], p_occupied.sum()[None], truth.sum()[None], len(target))[0]
+
+
+def coarse_targets(target: Tensor) -> tuple[Tensor, Tensor]:
+    """Which cells of 2 x 2 x 2 voxels are occupied.
+
+    Args:
+        target: (..., X, Y, Z) uint8 labels, 255 unknown; X, Y, Z even.
+
+    Returns:
+        occupied (..., X/2, Y/2, Z/2) float: some voxel is; known (same) float: some voxel is occupied, or all are known empty.
+    """
+    lead, (x, y, z) = target.shape[:-3], target.shape[-3:]
+    cells = target.reshape(*lead, x // 2, 2, y // 2, 2, z // 2, 2)
+    dims = (-5, -3, -1)
+    occupied = ((cells > 0) & (cells != 255)).float().amax(dims)
+    unknown = (cells == 255).float().amax(dims)
+    return occupied, torch.maximum(occupied, 1 - unknown)
+
+
+def coarse_occupancy(opacities: Tensor, occupied: Tensor, weights: Tensor) -> Tensor:
+    """Binary cross-entropy of a cell's joint opacity 1 - prod(1 - o_g): silent Gaussians get gradient here.
+
+    Args:
+        opacities: (N, G) raw logits of the cells' Gaussians. occupied: (N,) 0 or 1. weights: (N,), 0 = unknown.
+    """
+    log_empty = F.logsigmoid(-opacities.float()).sum(-1).clamp(max=-EPS)
+    loss = -(occupied * torch.log(-torch.expm1(log_empty)) + (1 - occupied) * log_empty)
+    return (loss * weights).sum() / weights.sum().clamp(min=EPS)
+
+
+def laplace_nll(depth: Tensor, spread: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Laplace negative log-likelihood |d - d*| / b + log(2 b), averaged over valid pixels (Kendall and Gal, 2017, section 3).
+
+    Args:
+        depth, spread, target: same shape, metres. valid: same shape, bool.
+    """
+    loss = (depth - target).abs() / spread + torch.log(2 * spread)
+    return (loss * valid).sum() / valid.sum().clamp(min=1)
+
+
+def log_depth_error(depth: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Mean |log d - log d*| over valid pixels: a metre matters more near by."""
+    error = (torch.log(depth.clamp(min=1e-3)) - torch.log(target.clamp(min=1e-3))).abs()
+    return (error * valid).sum() / valid.sum().clamp(min=1)
+
+
+def depth_bins(logits: Tensor, log_depths: Tensor, log_target: Tensor, valid: Tensor) -> Tensor:
+    """Cross-entropy of the depth bins against the two that enclose the true depth, weighted by nearness.
+
+    Args:
+        logits: (B, K, H, W). log_depths: (K,) evenly spaced centres, log m. log_target: (B, 1, H, W). valid: (B, 1, H, W) bool.
+    """
+    count = logits.shape[1]
+    position = (log_target - log_depths[0]) / (log_depths[1] - log_depths[0])
+    position = position.clamp(0, count - 1)
+    low = position.floor().clamp(max=count - 2).long()
+    share = position - low
+    log_p = F.log_softmax(logits, 1)
+    loss = -((1 - share) * log_p.gather(1, low) + share * log_p.gather(1, low + 1))
+    return (loss * valid).sum() / valid.sum().clamp(min=1)
+
+
+def thickness_error(thickness: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Mean |log t - log t*| over pixels with a known run length: centimetres matter for thin things.
+
+    Args:
+        thickness, target: same shape, metres, positive. valid: same shape, bool.
+    """
+    error = (torch.log(thickness.clamp(min=1e-2)) - torch.log(target.clamp(min=1e-2))).abs()
+    return (error * valid).sum() / valid.sum().clamp(min=1)

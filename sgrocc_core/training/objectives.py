@@ -1,0 +1,167 @@
+"""What each stage of training minimises: the losses of section 5 put together for a batch, with every term by name for the log."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sgrocc_core.classes import UNKNOWN
+from sgrocc_core.network.small_backbone import CANONICAL_FOCAL, MAX_DEPTH, MIN_DEPTH
+from sgrocc_core.network.spatial_expert import cells_of, local_head
+from sgrocc_core.training import losses
+from sgrocc_core.training.dataset import IN_VIEW, UNKNOWN_VOXEL
+
+Terms = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class ImageWeights:
+    """Weights of the image engine's losses."""
+
+    depth: float = 1.0
+    bins: float = 0.3
+    likelihood: float = 0.2
+    thickness: float = 0.15
+    semantics: float = 0.7
+
+
+@dataclass(frozen=True)
+class LocalWeights:
+    """Weights of the local head's losses.
+
+    `unseen` weighs known voxels outside the picture in the point-wise losses; `dense` the auxiliary per-voxel head, which gives
+    every cell's hidden layer gradient even where no Gaussian is splatted. `samples` voxels a view enter the Lovasz loss,
+    `dense_share` of the known voxels the auxiliary one.
+    """
+
+    focal: float = 1.0
+    lovasz: float = 1.0
+    semantic: float = 0.5
+    geometric: float = 0.5
+    coarse: float = 0.5
+    dense: float = 0.5
+    unseen: float = 0.25
+    samples: int = 8192
+    dense_share: float = 0.25
+
+
+def class_weights(counts: Tensor) -> Tensor:
+    """1 / ln(frequency), the predecessors' rule, scaled to a mean of 1.
+
+    Args:
+        counts: (C,) how often each label occurs, any unit; a missing label weighs as a rare one.
+    """
+    frequency = 1000 * counts.double() / counts.sum().clamp(min=1)
+    weights = 1.0 / torch.log(2.0 + frequency)
+    return (weights / weights.mean()).float()
+
+
+def image_objective(outputs: dict[str, Tensor], batch: dict[str, Tensor], label_weights: Tensor, weights: ImageWeights) -> Terms:
+    """Losses of the image engine.
+
+    Args:
+        outputs: of `ImageEngine` with its semantic head. batch: of `dataset.loader`. label_weights: (12,) of 2D classes.
+
+    Returns:
+        weighted terms; their sum is the loss.
+    """
+    depth, target = outputs["depth"], batch["depth"]
+    scale = torch.sqrt(batch["intrinsics"][:, 0] * batch["intrinsics"][:, 1]).view(-1, 1, 1, 1) / CANONICAL_FOCAL
+    valid = (target > 0) & (target < 1.5 * MAX_DEPTH)
+    log_target = torch.log((target / scale).clamp(MIN_DEPTH, MAX_DEPTH))
+    count = outputs["depth_bins"].shape[1]
+    log_depths = torch.linspace(math.log(MIN_DEPTH), math.log(MAX_DEPTH), count)
+    labels = batch["labels"].long()
+    labels = torch.where(labels > 11, -100, labels)
+    return {
+        "depth": weights.depth * losses.log_depth_error(depth, target, valid),
+        "bins": weights.bins * losses.depth_bins(outputs["depth_bins"], log_depths, log_target, valid),
+        "likelihood": weights.likelihood * losses.laplace_nll(depth, outputs["spread"], target, valid),
+        "thickness": weights.thickness * losses.thickness_error(outputs["thickness"], batch["thickness"], batch["thickness"] > 0),
+        "semantics": weights.semantics * F.cross_entropy(outputs["semantics"], labels, label_weights, ignore_index=-100),
+    }
+
+
+def depth_prior(batch: dict[str, Tensor], predicted: Tensor, generator: torch.Generator) -> Tensor:
+    """The depth that the expert is given: the sensor's where the batch has one, else the head's.
+
+    Half of the views with a sensor get their holes filled with the head's depth scaled by the median ratio to the sensor's, as
+    the mapper's `fused` does; the others keep them, as `topic` does.
+
+    Args:
+        batch: with `prior` (B, 1, H, W) m and `mask`. predicted: (B, 1, H / 4, W / 4) m. generator: decides which views are filled.
+
+    Returns:
+        (B, 1, H, W) m, 0 = none.
+    """
+    head = F.interpolate(predicted, scale_factor=4.0, mode="nearest")
+    sensor = batch["prior"]
+    fill = torch.rand(len(sensor), generator=generator) < 0.5
+    out = []
+    for b in range(len(sensor)):
+        have = sensor[b] > 0
+        if not have.any():
+            out.append(head[b])
+        elif fill[b]:
+            ratio = (sensor[b][have] / head[b][have]).median().clamp(0.25, 4.0)
+            out.append(torch.where(have, sensor[b], head[b] * ratio))
+        else:
+            out.append(sensor[b])
+    return torch.stack(out) * batch["mask"]
+
+
+def local_objective(
+    outputs: dict[str, Tensor], batch: dict[str, Tensor], label_weights: Tensor, weights: LocalWeights, generator: torch.Generator
+) -> Terms:
+    """Losses of the local head, averaged over the batch.
+
+    Args:
+        outputs: of `SpatialExpert` in training mode. batch: with `target` and `state` (B, 60, 60, 36). label_weights: (12,).
+        generator: chooses the voxels of the Lovasz loss.
+    """
+    terms: dict[str, list[Tensor]] = {}
+    for b in range(len(batch["target"])):
+        log_empty, weight_sums = local_head(outputs, b)
+        target, state = batch["target"][b].flatten(), batch["state"][b].flatten()
+        known = (state != UNKNOWN_VOXEL).nonzero()[:, 0]
+        labels = target[known].long()
+        seen = state[known] == IN_VIEW
+        log_empty, weight_sums = log_empty.flatten()[known], weight_sums.flatten(0, 2)[known]
+        log_py = losses.target_log_probability(log_empty, weight_sums, labels)
+        point_weights = torch.where(seen, 1.0, weights.unseen)
+        view_labels, view_p = labels[seen], losses.label_probabilities(log_empty[seen], weight_sums[seen])
+        some = torch.randint(max(1, len(view_labels)), (min(weights.samples, len(view_labels)),), generator=generator)
+        _add(terms, "focal", weights.focal * losses.focal(log_py, labels, label_weights, point_weights))
+        _add(terms, "lovasz", weights.lovasz * losses.lovasz_softmax(view_p[some], view_labels[some]))
+        _add(terms, "semantic", weights.semantic * losses.semantic_affinity(view_p, view_labels))
+        _add(terms, "geometric", weights.geometric * losses.geometric_affinity(1 - view_p[:, 0], view_labels))
+    occupied, known_cells = losses.coarse_targets(batch["target"])
+    coarse = losses.coarse_occupancy(outputs["opacities"].flatten(0, 1), occupied.flatten(), known_cells.flatten())
+    _add(terms, "coarse", weights.coarse * coarse)
+    if weights.dense and "dense" in outputs:
+        _add(terms, "dense", weights.dense * dense_loss(outputs["dense"], batch, label_weights, weights, generator))
+    return {name: torch.stack(values).mean() for name, values in terms.items()}
+
+
+def dense_loss(
+    logits: Tensor, batch: dict[str, Tensor], label_weights: Tensor, weights: LocalWeights, generator: torch.Generator
+) -> Tensor:
+    """Cross-entropy of the auxiliary per-voxel head over a random share of the known voxels.
+
+    Args:
+        logits: (B, 16200, 8, 12), voxels grouped by cell. batch: `target` and `state`.
+    """
+    labels, state = cells_of(batch["target"]).flatten(), cells_of(batch["state"]).flatten()
+    known = ((state != UNKNOWN_VOXEL) & (labels != UNKNOWN)).nonzero()[:, 0]
+    known = known[torch.rand(len(known), generator=generator) < weights.dense_share]
+    point_weights = torch.where(state[known] == IN_VIEW, 1.0, weights.unseen)
+    loss = F.cross_entropy(logits.flatten(0, 2)[known], labels[known].long(), label_weights, reduction="none")
+    return (loss * point_weights).sum() / point_weights.sum().clamp(min=1.0)
+
+
+def _add(terms: dict[str, list[Tensor]], name: str, value: Tensor) -> None:
+    terms.setdefault(name, []).append(value)

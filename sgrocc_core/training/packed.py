@@ -1,0 +1,117 @@
+"""A packed copy of a data set for training: decoded once, memory-mapped after, a folder a scene.
+
+Decoding JPEG, PNG and pickles costs more than a training step's share of an image on small machines. The packed copy is
+NumPy arrays only and can be deleted at any time; scenes that appear in the data set later are added by the next call.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sgrocc_core.classes import UNKNOWN
+from sgrocc_core.errors import DataError
+
+if TYPE_CHECKING:
+    from sgrocc_core.data.occ_scannet import OccScanNet, Sample
+
+FORMAT_VERSION = 1
+ARRAYS = ("image", "depth", "labels", "target", "K", "T_bc", "counts")
+
+
+@dataclass(frozen=True)
+class PackedScene:
+    """The views of one scene.
+
+    Attributes:
+        image (N, H, W, 3) uint8; depth (N, H, W) uint16 mm, 0 = none; labels (N, H, W) uint8; target (N, 60, 60, 36) uint8;
+        K (N, 3, 3) float64; T_bc (N, 4, 4) float64, camera to grid; counts (N, 12) int64, pixels of each 2D label.
+    """
+
+    image: np.ndarray
+    depth: np.ndarray
+    labels: np.ndarray
+    target: np.ndarray
+    K: np.ndarray
+    T_bc: np.ndarray
+    counts: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+
+def _arrays(samples: Iterable[Sample]) -> dict[str, np.ndarray]:
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in ARRAYS}
+    for sample in samples:
+        T_bc = np.array(sample.T_wc, np.float64)
+        T_bc[:3, 3] -= sample.voxel_origin
+        labels = sample.labels_2d if sample.labels_2d is not None else np.full(sample.depth.shape, UNKNOWN, np.uint8)
+        columns["image"].append(sample.image)
+        columns["depth"].append(np.clip(np.nan_to_num(sample.depth) * 1000 + 0.5, 0, 65535).astype(np.uint16))
+        columns["labels"].append(labels)
+        columns["target"].append(sample.target)
+        columns["K"].append(np.asarray(sample.K, np.float64))
+        columns["T_bc"].append(T_bc)
+        columns["counts"].append(np.bincount(labels.ravel(), minlength=256)[:12])
+    return {name: np.stack(values) for name, values in columns.items()}
+
+
+def pack(data: OccScanNet, folder: Path) -> int:
+    """Decode every scene of a data set that the packed folder does not hold yet.
+
+    Args:
+        data: the data set; its `entries` name scene and frame of every sample without decoding it.
+        folder: where the packed scenes are; made if missing.
+
+    Returns:
+        number of scenes added. A scene appears under its name only when it is complete.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    scenes: dict[str, list[int]] = {}
+    for index, (scene, _) in enumerate(data.entries):
+        scenes.setdefault(scene, []).append(index)
+    added = 0
+    for scene, indices in scenes.items():
+        done = folder / scene
+        if done.exists():
+            continue
+        part = folder / f".{scene}.{os.getpid()}"
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        for name, values in _arrays(data[i] for i in indices).items():
+            np.save(part / f"{name}.npy", values)
+        (part / "packed.json").write_text(json.dumps({"format_version": FORMAT_VERSION, "views": len(indices)}))
+        try:
+            part.rename(done)
+        except OSError:  # another process packed the same scene meanwhile
+            shutil.rmtree(part)
+            continue
+        added += 1
+    return added
+
+
+def open_scene(folder: Path) -> PackedScene:
+    """Map one packed scene into memory.
+
+    Raises:
+        DataError: no packed scene, or one of another version.
+    """
+    try:
+        version = json.loads((folder / "packed.json").read_text())["format_version"]
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{folder} is not a packed scene: {error}") from error
+    if version != FORMAT_VERSION:
+        raise DataError(f"packed scene {folder} has format version {version}, not {FORMAT_VERSION}: delete it, it is made again")
+    return PackedScene(**{name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS})
+
+
+def packed_scenes(folder: Path) -> list[Path]:
+    """Folders of all complete packed scenes, in order of name."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and (path / "packed.json").is_file())

@@ -1,0 +1,116 @@
+"""From the command line's words to a trained stage: packs the data, finds the weights to start from, trains, says what came out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+from pathlib import Path
+
+import torch
+
+from sgrocc_core.data.occ_scannet import OccScanNet
+from sgrocc_core.errors import DataError
+from sgrocc_core.training.checkpoint import read
+from sgrocc_core.training.config import TrainConfig
+from sgrocc_core.training.packed import pack, packed_scenes
+from sgrocc_core.training.run_log import summary
+from sgrocc_core.training.trainer import Trainer
+
+IMAGE_SIZE = (320, 240)
+
+
+def packed_folder(root: Path, split: str, packed: Path | None) -> Path:
+    """Where the decoded copy of a data set lies: in the set itself, or under a folder of its own for every set."""
+    if packed is None:
+        return root / "packed" / split
+    return packed / f"{root.name}-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]}" / split
+
+
+def pack_split(root: Path, split: str, folder: Path) -> int:
+    """Decode the scenes of a split that the packed folder lacks; number of scenes added."""
+    return pack(OccScanNet(root, split, IMAGE_SIZE), folder)
+
+
+class Packer:
+    """Adds scenes that have appeared since, in a process of its own, so that training does not wait for them."""
+
+    def __init__(self, sets: list[tuple[Path, Path]]) -> None:
+        self.sets = sets
+        self._process: multiprocessing.process.BaseProcess | None = None
+
+    def __call__(self) -> None:
+        """Pack now if there is nothing yet; else start packing, unless it is still under way."""
+        if not any(folder.is_dir() and packed_scenes(folder) for _, folder in self.sets):
+            self._pack()
+        elif self._process is None or not self._process.is_alive():
+            self._process = multiprocessing.get_context("spawn").Process(target=_pack_sets, args=(self.sets,), daemon=True)
+            self._process.start()
+
+    def _pack(self) -> None:
+        for root, folder in self.sets:
+            pack_split(root, "train", folder)
+
+
+def _pack_sets(sets: list[tuple[Path, Path]]) -> None:
+    for root, folder in sets:
+        pack_split(root, "train", folder)
+
+
+def starting_weights(config: TrainConfig, start: Path | None) -> Path | None:
+    """The file a stage starts from: the one asked for, else the model's own under models/, else none.
+
+    Raises:
+        DataError: the file asked for does not exist.
+    """
+    if start is None:
+        own = Path("models") / config.model / "weights.safetensors"
+        return own if own.is_file() else None
+    if str(start) == "none":
+        return None
+    if not start.is_file():
+        raise DataError(f"no weights at {start}; `--start none` begins from nothing")
+    return start
+
+
+def train_stage(
+    config: TrainConfig,
+    stage: str,
+    data: list[Path],
+    heldout: Path | None,
+    packed: Path | None,
+    out: Path,
+    start: Path | None = None,
+    resume: bool = False,
+) -> Path:
+    """Train one stage.
+
+    Args:
+        data: roots of training sets. heldout: root of the set to validate on (its split `test`). packed: see `packed_folder`.
+        start: see `starting_weights`. resume: go on from the stage's checkpoint.
+
+    Returns:
+        the averaged weights' file.
+    """
+    torch.set_num_threads(config.threads)
+    out.mkdir(parents=True, exist_ok=True)
+    sets = [(root, packed_folder(root, "train", packed)) for root in data]
+    held = None
+    if heldout is not None:
+        held = packed_folder(heldout, "test", packed)
+        pack_split(heldout, "test", held)
+    trainer = Trainer(config, stage, [folder for _, folder in sets], held, out)
+    weights = starting_weights(config, start)
+    if resume and trainer.checkpoint_path.is_file():
+        trainer.resume()
+        print(f"stage {stage}: resumed at step {trainer.step}, after {trainer.seconds / 60:.1f} min")
+    elif weights is not None:
+        print(f"stage {stage}: starts from {weights} ({', '.join(trainer.warm_start(weights)) or 'nothing in it fits'})")
+    else:
+        print(f"stage {stage}: starts from random weights")
+    figures = trainer.run(Packer(sets))
+    result = out / f"{stage}.weights.safetensors"
+    _, state = read(trainer.checkpoint_path)
+    (out / f"{stage}.result.json").write_text(json.dumps({**state, "figures": figures, "started_from": str(weights)}, indent=1))
+    print(f"stage {stage}: {trainer.step} steps in {trainer.seconds / 60:.1f} min; {summary(figures)}; weights in {result}")
+    return result
