@@ -1,0 +1,178 @@
+"""The evaluation: an engine that knows the truth scores 1, trivial predictors score what they must, the report has its keys."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from sgrocc_core.engines.engine import ImageOutputs, ModelSpec
+from sgrocc_core.errors import DataError
+from sgrocc_core.gaussians.gaussians import LocalGaussians
+from sgrocc_core.geometry.lattice import voxel_centres
+from sgrocc_core.training.baselines import Statistics, by_frequency, collect, depth_surface, height_bins, load_statistics
+from sgrocc_core.training.evaluate import evaluate_local, learned_prior, table
+from sgrocc_core.training.metrics import OccupancyCounts
+
+ORIGIN = np.array([1.6, -3.2, -0.32])
+K = np.array([[289.0, 0, 159.5], [0, 289.0, 119.5], [0, 0, 1]])
+T_WC = np.array([[0.0, 0, 1, 1.7], [-1, 0, 0, -0.8], [0, -1, 0, 1.1], [0, 0, 0, 1]])
+
+
+@dataclass(frozen=True)
+class View:
+    """The fields of a data set's sample that evaluation reads."""
+
+    scene: str
+    image: np.ndarray
+    depth: np.ndarray
+    K: np.ndarray
+    T_wc: np.ndarray
+    voxel_origin: np.ndarray
+    target: np.ndarray
+
+
+def view(depth=2.0):
+    """A wall of furniture 2 m ahead of a camera, floor and unknown space elsewhere."""
+    target = np.zeros((60, 60, 36), np.uint8)
+    target[26:30] = 10
+    target[:, :, :4] = 2
+    target[:, :, 30:] = 255
+    image = np.random.default_rng(0).integers(0, 255, (240, 320, 3), dtype=np.uint8)
+    return View("room", image, np.full((240, 320), depth, np.float32), K, T_WC, ORIGIN, target)
+
+
+STATISTICS = Statistics(3, "by hand", [2] * 8 + [10] * 24, [0.5, *[0.0] * 10, 0.5], 1.0)
+
+
+class Oracle:
+    """Gaussians at every voxel's centre that know the truth."""
+
+    spec = ModelSpec("oracle", None, gaussians_per_cell=8)
+    description = "oracle"
+
+    def __init__(self, target):
+        self.target = target
+        self.depths = []
+
+    def image(self, image_u8, mask, K, R_gc):
+        assert image_u8.shape == (240, 320, 3) and mask.shape == (240, 320) and np.allclose(R_gc @ R_gc.T, np.eye(3))
+        flat = np.full((60, 80), 1.5, np.float32)
+        return ImageOutputs(np.zeros((1, 32, 30, 40), np.float32), flat, flat, flat)
+
+    def expert(self, features, depth, thickness, K, T_bc):
+        self.depths.append(float(depth.max()))
+        assert np.allclose(T_bc[:3, 3], T_WC[:3, 3] - ORIGIN)
+
+        def grouped(values):
+            return values.reshape(30, 2, 30, 2, 18, 2, -1).transpose(0, 2, 4, 1, 3, 5, 6).reshape(16200, 8, -1).astype(np.float32)
+
+        labels = np.where(self.target == 255, 0, self.target)
+        logits = 20.0 * (labels[..., None] == np.arange(1, 12))
+        rotations = np.tile(np.array([1, 0, 0, 0], np.float32), (16200, 8, 1))
+        opacities = grouped(np.where(labels > 0, 8.0, -8.0)[..., None])[..., 0]
+        means, scales = grouped(voxel_centres(np.zeros(3))), np.full((16200, 8, 3), -20, np.float32)
+        return LocalGaussians(means, scales, rotations, opacities, grouped(logits), np.zeros((16200, 32), np.float32))
+
+
+@pytest.fixture(scope="module")
+def report():
+    sample = view()
+    engine = Oracle(sample.target)
+    found = evaluate_local(engine, [sample, sample], STATISTICS)
+    assert engine.depths == [1.5, 2.0] * 2  # each view with the head's depth, then with the sensor's
+    return found
+
+
+def test_an_engine_that_knows_the_truth_scores_one(report):
+    for source in ("predicted", "sensor"):
+        for part in (report[source], report[source]["in_view"], report[source]["hidden"]):
+            assert part["sc_iou"] == part["miou"] == part["boundary_f1"] == 1.0
+    assert report["views"] == 2 and report["scenes"] == 1
+
+
+def test_the_report_has_the_methods_keys(report):
+    keys = {"sc_iou", "miou", "miou_absent_zero", "boundary_f1", "per_class"}
+    for source in ("predicted", "sensor"):
+        assert set(report[source]) == keys | {"in_view", "hidden"}
+        assert set(report[source]["in_view"]) == set(report[source]["hidden"]) == keys
+        assert next(iter(report[source]["per_class"])) == "ceiling" and len(report[source]["per_class"]) == 11
+    assert set(report["depth"]) == {"abs_rel", "delta1"}
+    assert {"depth_surface", "all_empty", "class_frequency", "constant_depth"} <= set(report["baselines"])
+    assert report["versions"]["numpy"] == np.__version__
+
+
+def test_depth_is_scored_against_the_sensors(report):
+    assert report["depth"] == {"abs_rel": pytest.approx(0.25), "delta1": 0.0}  # 1.5 m for 2.0 m
+    assert report["baselines"]["constant_depth"]["abs_rel"] == pytest.approx(0.5)
+
+
+def test_trivial_predictors_score_what_they_must(report):
+    empty = report["baselines"]["all_empty"]
+    assert empty["sc_iou"] == empty["miou"] == 0.0
+    surface = report["baselines"]["depth_surface"]["sensor"]
+    assert 0 < surface["per_class"]["furniture"] < 0.3  # one layer of four, and only where the camera looks
+    assert report["baselines"]["depth_surface"]["predicted"]["per_class"]["furniture"] == 0.0  # at 1.5 m there is nothing
+
+
+def test_the_table_names_every_class_and_every_predictor(report):
+    text = table(report)
+    assert all(word in text for word in ("furniture", "tvs", "in view", "hidden", "all empty", "AbsRel"))
+
+
+def test_the_learned_depth_is_repeated_and_masked():
+    depth = np.arange(60 * 80, dtype=np.float32).reshape(60, 80) + 1
+    mask = np.ones((240, 320), np.float32)
+    mask[:30] = 0
+    prior = learned_prior(ImageOutputs(np.zeros((1, 1, 30, 40)), depth, depth, depth), mask)
+    assert prior[:30].max() == 0
+    assert prior[35, 13] == depth[8, 3] and prior[239, 319] == depth[59, 79]
+
+
+def test_the_depth_surface_lies_where_the_depth_says():
+    labels = depth_surface(view().depth, K, T_WC, ORIGIN, (60, 60, 36), STATISTICS)
+    occupied = np.argwhere(labels)
+    assert set(occupied[:, 0]) == {26}  # x = 1.7 + 2.0 - 1.6 = 2.1 m
+    heights = occupied[:, 2] * 0.08 + 0.04 + ORIGIN[2]
+    assert heights.min() == pytest.approx(1.1 - 2 * 120 / 289, abs=0.08)
+    by_height = np.where(np.floor((heights + 1.0) / 0.16) < 8, 2, 10)
+    assert np.array_equal(labels[tuple(occupied.T)], by_height)
+
+
+def test_labels_drawn_by_frequency_score_their_expectation():
+    counts = OccupancyCounts()
+    counts.add(np.zeros((4, 1, 1), np.uint8), np.array([0, 0, 11, 11], np.uint8).reshape(4, 1, 1), np.ones((4, 1, 1), bool))
+    figures = by_frequency(counts, STATISTICS)
+    assert figures["sc_iou"] == pytest.approx(1 / 3)  # expected: 1 hit, 1 false, 1 missed
+    assert figures["per_class"]["objects"] == pytest.approx(1 / 3)
+
+
+def test_statistics_of_a_training_set():
+    sample = view(depth=2.0)
+    statistics = collect([sample, sample], "a command")
+    assert statistics.views == 2
+    floor = height_bins(ORIGIN[2], 36)[0]
+    assert statistics.majority_label[floor] == 2
+    assert statistics.majority_label[floor + 5] == 10
+    known = sample.target[sample.target != 255]
+    assert statistics.label_frequency[10] == pytest.approx(np.mean(known == 10))
+    assert statistics.constant_depth == pytest.approx(2.0, abs=0.01)
+
+
+def test_the_best_constant_is_the_median_weighted_by_inverse_depth():
+    depths = np.repeat([1.0, 2.0, 4.0], [30, 35, 35])  # weights 30, 17.5, 8.75: the median is the first
+    sample = view()
+    mixed = View(**{**vars(sample), "depth": depths.reshape(10, 10).astype(np.float32) + 0.002})
+    assert collect([mixed], "").constant_depth == pytest.approx(1.0, abs=0.011)
+
+
+def test_statistics_survive_a_file_and_a_broken_file_is_refused(tmp_path):
+    STATISTICS.save(tmp_path / "s.json")
+    assert load_statistics(tmp_path / "s.json") == STATISTICS
+    (tmp_path / "s.json").write_text('{"views": 1}')
+    with pytest.raises(DataError, match="cannot read the baselines' statistics"):
+        load_statistics(tmp_path / "s.json")
+
+
+def test_no_views_make_no_statistics():
+    with pytest.raises(DataError, match="no views"):
+        collect([], "")
