@@ -1,0 +1,42 @@
+"""`sgrocc synth`: generated rooms with exact labels, as training, test or held-out data."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = """Generate furnished rooms: images, depth, 2D labels and exact voxel labels.
+
+Written in the layout of Occ-ScanNet (and, with --embodied, of EmbodiedOcc-ScanNet); see docs/data.md.
+A run that was interrupted continues where it stopped when it is started again.
+
+  sgrocc synth --scenes 400 --frames 40 --size 320x240 --out data/train
+  sgrocc synth --config config/synth/heldout.yaml --out data/heldout
+"""
+
+_KEYS = ("scenes", "frames", "seed", "split", "jobs", "first", "embodied", "size")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `sgrocc synth`; those not given come from --config, else are the defaults."""
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; scenes that are whole in it are kept")
+    parser.add_argument("--config", metavar="YAML", help="a committed set, such as config/synth/heldout.yaml; options override it")
+    parser.add_argument("--scenes", type=int, metavar="N", help="rooms (default 20)")
+    parser.add_argument("--frames", type=int, metavar="M", help="frames a room (default 40)")
+    parser.add_argument("--seed", type=int, metavar="S", help="the same seed gives the same rooms (default 0)")
+    parser.add_argument("--first", type=int, metavar="I", help="index of the first room: to make a set larger later (default 0)")
+    parser.add_argument("--size", metavar="WxH", help="image size in pixels (default 640x480)")
+    parser.add_argument("--split", choices=("train", "test"), help="which lists name the rooms; the two never share one (default train)")
+    parser.add_argument("--jobs", type=int, metavar="J", help="processes (default 2)")
+    parser.add_argument("--embodied", action="store_true", default=None, help="also the EmbodiedOcc-ScanNet layout (about 0.5 MB more a frame)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Generates; exit code 0."""
+    from sgrocc_core.data.synthetic.config import read_config
+    from sgrocc_core.data.synthetic.write import write_scenes
+
+    options = {key: getattr(args, key) for key in _KEYS if getattr(args, key) is not None}
+    config = read_config(args.config, args.out, options)
+    frames = write_scenes(config)
+    print(f"{frames} frames in {config.out} ({config.split}_final.txt)")
+    return 0

@@ -1,0 +1,75 @@
+"""From linear light to a photograph: exposure, white balance, vignetting, blur, sensor noise, tone curve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+
+@dataclass(frozen=True)
+class CameraStyle:
+    """How one camera takes pictures; drawn once a scene.
+
+    Attributes:
+        target: mean of the exposed picture before the tone curve. balance: (3,) gains. vignette: darkening at the corners.
+        noise: shot and read noise. blur: pixels. contrast, saturation: of the tone curve. lift: black level. quality: of the JPEG.
+        motion: pixels of motion blur at most.
+    """
+
+    target: float
+    balance: np.ndarray
+    vignette: float
+    noise: tuple[float, float]
+    blur: float
+    contrast: float
+    saturation: float
+    lift: float
+    quality: int
+    motion: float
+
+
+def draw_style(rng: np.random.Generator) -> CameraStyle:
+    """A camera at random."""
+    warm = rng.normal(0, 0.06)
+    balance = np.array([1 + warm, 1.0 + 0.02 * rng.normal(), 1 - warm + 0.03 * rng.normal()])
+    return CameraStyle(
+        float(rng.uniform(0.14, 0.34)), balance, float(rng.uniform(0, 0.35) * (rng.random() < 0.7)), (float(rng.uniform(0.004, 0.03)), float(rng.uniform(0.002, 0.012))),
+        float(rng.uniform(0.35, 0.75)), float(rng.uniform(0.9, 1.3)), float(rng.uniform(0.7, 1.15)), float(rng.uniform(0, 0.05)),
+        int(rng.integers(70, 96)), float(rng.uniform(0, 4) * (rng.random() < 0.5)),
+    )
+
+
+def take_picture(light: np.ndarray, style: CameraStyle, rng: np.random.Generator) -> np.ndarray:
+    """Linear light (H, W, 3) float32 to an sRGB picture (H, W, 3) uint8."""
+    h, w = light.shape[:2]
+    scale = h / 240.0
+    luminance = light.mean(2)
+    exposed = np.float32(style.target / (0.55 * float(np.median(luminance)) + 0.45 * float(np.minimum(luminance, 1.5).mean()) + 1e-4) * np.exp(rng.normal(0, 0.12)))
+    image = light * (exposed * style.balance.astype(np.float32))
+    image = cv2.GaussianBlur(np.minimum(image, 4.0), (0, 0), style.blur * scale * rng.uniform(0.9, 1.2))
+    if style.motion > 0.3 and rng.random() < 0.5:
+        image = _motion_blur(image, style.motion * scale * rng.random(), rng.uniform(0, np.pi))
+    if style.vignette > 0:
+        y, x = np.ogrid[-1 : 1 : h * 1j, -1 : 1 : w * 1j]
+        image *= (1 - style.vignette * 0.5 * (x * x + y * y)).astype(np.float32)[..., None]
+    noise = rng.standard_normal((h, w, 3), np.float32)
+    image += noise * np.sqrt(np.maximum(image, 0) * style.noise[0] ** 2 + style.noise[1] ** 2).astype(np.float32)
+    image = np.maximum(image, 0)
+    image = image * (1 + image / 9.0) / (1 + image * 0.75)  # shoulder: lights saturate gently
+    image = np.sqrt(image) * (1 + 0.06 * (1 - np.sqrt(image)))  # close to the sRGB curve, and fast
+    grey = image.mean(2, keepdims=True)
+    image = grey + style.saturation * (image - grey)
+    image = style.lift + (1 - style.lift) * (0.45 + style.contrast * (image - 0.45))
+    return np.clip(image * 255 + 0.5, 0, 255).astype(np.uint8)
+
+
+def _motion_blur(image: np.ndarray, length: float, angle: float) -> np.ndarray:
+    size = 2 * int(np.ceil(length)) + 1
+    if size < 3:
+        return image
+    kernel = np.zeros((size, size), np.float32)
+    for t in np.linspace(-length / 2, length / 2, 4 * size):
+        kernel[int(round(size // 2 + t * np.sin(angle))), int(round(size // 2 + t * np.cos(angle)))] += 1
+    return cv2.filter2D(image, -1, kernel / kernel.sum())

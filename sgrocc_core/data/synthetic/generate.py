@@ -1,0 +1,124 @@
+"""One generated scene from a seed: room, camera, walk, frames with exact truth. Training, test, held-out and demo seeds never meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from sgrocc_core.classes import UNKNOWN
+from sgrocc_core.data.synthetic.camera_effects import CameraStyle, draw_style
+from sgrocc_core.data.synthetic.render import Renderer, View
+from sgrocc_core.data.synthetic.rooms import Scene, make_scene
+from sgrocc_core.data.synthetic.trajectories import Walker, draw_intrinsics, walk
+from sgrocc_core.data.synthetic.voxelise import LabelGrid, voxelise
+from sgrocc_core.geometry.lattice import CELL_SIZE, CELL_VOXELS, VOXEL_SIZE, box_corner
+
+NAMESPACES = {"train": 1, "test": 2, "heldout": 3, "walk": 4}
+"""First word of every seed: two namespaces never share a room."""
+CANDIDATES = 1.7
+"""Poses that are looked at, coarsely, for each frame that is kept."""
+ATTEMPTS = 40
+
+
+@dataclass(frozen=True)
+class GeneratedFrame:
+    """A frame and its truth.
+
+    Attributes:
+        view: image, depth, 2D labels. K: (3, 3) pixels. T_wc: (4, 4) m. voxel_origin: (3,) m. target: (60, 60, 36) uint8 [x, y, z].
+        corner: (3,) int, the box's first voxel on the scene's lattice.
+    """
+
+    view: View
+    K: np.ndarray
+    T_wc: np.ndarray
+    voxel_origin: np.ndarray
+    target: np.ndarray
+    corner: np.ndarray
+
+
+@dataclass(frozen=True)
+class GeneratedScene:
+    """A scene before its frames are rendered."""
+
+    scene: Scene
+    grid: LabelGrid
+    style: CameraStyle
+    poses: np.ndarray
+    K: np.ndarray
+    rng: np.random.Generator
+
+
+def classes_in(grid: LabelGrid) -> set[int]:
+    """Labels that fill at least three voxels."""
+    counts = np.bincount(grid.labels.ravel(), minlength=256)
+    return {c for c in range(1, 12) if counts[c] >= 3}
+
+
+def prepare(
+    namespace: str, seed: int, index: int, frames: int, size: tuple[int, int], min_classes: int = 6, walker: Walker | None = None, smooth: float = 6.0
+) -> GeneratedScene:
+    """Builds scene `index` of a seed: the same arguments, the same scene.
+
+    Args:
+        min_classes: rooms with fewer classes are drawn again.
+        walker: who carries the camera; None draws one. With a walker every pose of the walk is kept, else the dullest are dropped.
+        smooth: frames over which the view's wandering is smoothed.
+
+    Raises:
+        ValueError: no such room in 40 attempts.
+    """
+    for attempt in range(ATTEMPTS):
+        rng = np.random.default_rng([NAMESPACES[namespace], seed, index, attempt])
+        scene = make_scene(rng)
+        grid = voxelise(scene, rng.uniform(0, CELL_SIZE, 3))
+        if len(classes_in(grid)) < min_classes:
+            continue
+        style, K = draw_style(rng), draw_intrinsics(rng, size)
+        try:
+            poses = walk(scene, frames if walker else int(np.ceil(frames * CANDIDATES)), rng, walker, smooth)
+        except ValueError:  # no free floor
+            continue
+        return GeneratedScene(scene, grid, style, poses if walker else _richest(scene, style, poses, K, size, frames), K, rng)
+    raise ValueError(f"no room of {min_classes} classes in {ATTEMPTS} attempts (seed {seed}, scene {index})")
+
+
+def _richest(scene: Scene, style: CameraStyle, poses: np.ndarray, K: np.ndarray, size: tuple[int, int], frames: int) -> np.ndarray:
+    """Drops the poses that see least (a wall from near), in the walk's order."""
+    shrink = size[0] / 40
+    small = np.array([[K[0, 0] / shrink, 0, K[0, 2] / shrink], [0, K[1, 1] / shrink, K[1, 2] / shrink], [0, 0, 1]])
+    renderer, scores = Renderer(scene, style), []
+    for T_wc in poses:
+        depth, labels = renderer.depth_and_labels(T_wc, small, (40, int(40 * size[1] / size[0])))
+        share = np.bincount(labels.ravel(), minlength=256)[1:12] / labels.size
+        things = share[4:].sum() + share[3]
+        scores.append((share > 0.012).sum() + 2.0 * min(things, 0.5) + 0.7 * min(float(np.median(depth)), 2.5) - 4.0 * (np.percentile(depth, 25) < 0.45))
+    keep = np.sort(np.argsort(-np.array(scores), kind="stable")[:frames])
+    return poses[keep]
+
+
+def render_frames(made: GeneratedScene, size: tuple[int, int], jitter: int = 3) -> Iterator[GeneratedFrame]:
+    """Renders the walk's frames; the box of a frame is shifted by up to `jitter` cells at random."""
+    renderer = Renderer(made.scene, made.style)
+    for T_wc in made.poses:
+        cell = box_corner(T_wc, made.grid.origin) + made.rng.integers(-jitter, jitter + 1, 3)
+        corner = cell.astype(np.int64) * CELL_VOXELS
+        target = made.grid.crop(corner)
+        view = renderer.view(T_wc, made.K, size, made.rng)
+        yield GeneratedFrame(view, made.K, T_wc, made.grid.origin + corner * VOXEL_SIZE, target, corner)
+
+
+def known_bounds(grid: LabelGrid) -> tuple[np.ndarray, np.ndarray]:
+    """First and one past the last voxel (3,) of the known part, relative to the grid's own first voxel."""
+    known = np.argwhere(grid.labels != UNKNOWN)
+    return known.min(0), known.max(0) + 1
+
+
+DEMO_WALKER = Walker("head", 1.5, 0.35, 0.18, 0.03, 1.0, 0.045, 0.075)
+
+
+def render_walk(seed: int, frames: int, size: tuple[int, int]) -> Iterator[GeneratedFrame]:
+    """A smooth walk at 10 frames a second through one well furnished room (at least nine classes); namespace `walk`."""
+    return render_frames(prepare("walk", seed, 0, frames, size, 9, DEMO_WALKER, 18.0), size, 0)

@@ -1,0 +1,150 @@
+"""Rooms without furniture: footprints of several shapes, walls with windows and doors, adjacent spaces, floors, ceilings, pillars, beams.
+
+A footprint is a union of rectangles in the room's own frame; walls follow its outline. All else is built inside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sgrocc_core.classes import label_of
+
+CEILING, FLOOR, WALL, WINDOW, FURNITURE, OBJECTS = (label_of(n) for n in ("ceiling", "floor", "wall", "window", "furniture", "objects"))
+SLAB = 0.12
+"""Thickness of floor and ceiling, metres."""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A straight piece of the outline: axis 0 = constant x, 1 = constant y; `outward` is +1 or -1 along that axis. Metres."""
+
+    axis: int
+    at: float
+    start: float
+    end: float
+    outward: int
+
+    @property
+    def length(self) -> float:
+        """Metres."""
+        return self.end - self.start
+
+    def point(self, along: float, inside: float) -> tuple[float, float]:
+        """x, y of the point `along` from the start and `inside` metres into the room."""
+        across = self.at - self.outward * inside
+        return (across, self.start + along) if self.axis == 0 else (self.start + along, across)
+
+    @property
+    def yaw(self) -> float:
+        """Yaw of furniture whose back (+y) leans on this edge."""
+        normal = (self.outward, 0.0) if self.axis == 0 else (0.0, self.outward)
+        return float(np.arctan2(normal[1], normal[0]) - np.pi / 2)
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A door (span None) or a window (span: sill and top, m) from `start` to `stop` metres along an edge."""
+
+    edge: Edge
+    start: float
+    stop: float
+    span: tuple[float, float] | None
+
+    def on(self, edge: Edge) -> tuple[float, float] | None:
+        """Start and stop in metres along another edge of the same line, or None if it lies on another line."""
+        e = self.edge
+        if e.axis != edge.axis or e.outward != edge.outward or abs(e.at - edge.at) > 1e-6:
+            return None
+        return self.start + e.start - edge.start, self.stop + e.start - edge.start
+
+    def overlaps(self, edge: Edge, start: float, stop: float, margin: float) -> bool:
+        """Whether it takes part of the stretch from start to stop of an edge, with a margin, metres."""
+        mine = self.on(edge)
+        return mine is not None and start < mine[1] + margin and stop > mine[0] - margin
+
+
+@dataclass
+class Layout:
+    """The shell of a scene.
+
+    Attributes:
+        rects: (x0, y0, x1, y1) metres of all spaces, doorways among them. main: how many of them are the main room.
+        height: m. thickness: of the walls, m. edges: outline. openings: doors and windows.
+        keep_clear: rectangles without furniture. pillars: rectangles that they stand on. lights: (position (3,), linear colour (3,), intensity, radius) of lamps and windows.
+    """
+
+    rects: list[tuple[float, float, float, float]]
+    main: int
+    height: float
+    thickness: float
+    edges: list[Edge] = field(default_factory=list)
+    openings: list[Opening] = field(default_factory=list)
+    keep_clear: list[tuple[float, float, float, float]] = field(default_factory=list)
+    pillars: list[tuple[float, float, float, float]] = field(default_factory=list)
+    lights: list[tuple[np.ndarray, np.ndarray, float, float]] = field(default_factory=list)
+
+    def contains(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Whether points lie in the footprint; arrays of one shape, metres."""
+        inside = np.zeros(np.shape(x), bool)
+        for x0, y0, x1, y1 in self.rects:
+            inside |= (x > x0) & (x < x1) & (y > y0) & (y < y1)
+        return inside
+
+
+def outline(rects: list[tuple[float, float, float, float]]) -> list[Edge]:
+    """Edges of a union of rectangles, collinear pieces merged."""
+    edges: list[Edge] = []
+    grid = [np.unique(np.round([r[a] for r in rects] + [r[a + 2] for r in rects], 6)) for a in (0, 1)]
+    mid = [(g[1:] + g[:-1]) / 2 for g in grid]
+    inside = np.zeros((len(mid[0]) + 2, len(mid[1]) + 2), bool)
+    for x0, y0, x1, y1 in rects:
+        inside[1:-1, 1:-1] |= ((mid[0] > x0) & (mid[0] < x1))[:, None] & ((mid[1] > y0) & (mid[1] < y1))[None]
+    for axis in (0, 1):
+        cells = inside if axis == 0 else inside.T
+        lines, along = grid[axis], grid[1 - axis]
+        for i, at in enumerate(lines):
+            for outward, row in ((1, cells[i] & ~cells[i + 1]), (-1, cells[i + 1] & ~cells[i])):
+                j = 0
+                while j < len(row):
+                    if not row[j]:
+                        j += 1
+                        continue
+                    k = j
+                    while row[k + 1]:
+                        k += 1
+                    edges.append(Edge(axis, float(at), float(along[j - 1]), float(along[k]), outward))
+                    j = k + 1
+    return edges
+
+
+def draw_footprint(rng: np.random.Generator) -> list[tuple[float, float, float, float]]:
+    """Rectangles of a main room: plain, L, T, U, with niches; 9 to 60 square metres."""
+    w, d = rng.uniform(2.8, 7.5), rng.uniform(2.8, 6.5)
+    kind = rng.choice(["plain", "L", "T", "U", "niche"], p=[0.38, 0.22, 0.1, 0.08, 0.22])
+    if kind == "plain" or min(w, d) < 3.2:
+        return [(0, 0, w, d)]
+    a, b = rng.uniform(0.35, 0.65) * w, rng.uniform(0.35, 0.65) * d
+    if kind == "L":
+        return [(0, 0, w, b), (0, 0, a, d)] if rng.random() < 0.5 else [(0, 0, w, b), (w - a, 0, w, d)]
+    if kind == "T":
+        x = rng.uniform(0.15, 0.4) * w
+        return [(0, 0, w, b), (x, 0, x + max(1.6, 0.4 * w), d)]
+    if kind == "U":
+        side = max(1.5, 0.3 * w)
+        return [(0, 0, w, b), (0, 0, side, d), (w - side, 0, w, d)] if w - 2 * side > 0.8 else [(0, 0, w, d)]
+    rects = [(0.0, 0.0, w, d)]
+    for _ in range(rng.integers(1, 3)):
+        span, deep, at = rng.uniform(0.7, 2.0), rng.uniform(0.3, 0.9), rng.uniform(0, 0.8)
+        side = rng.integers(4)
+        x, y = at * max(w - span, 0), at * max(d - span, 0)
+        rects.append([(x, -deep, x + span, 0.1), (x, d - 0.1, x + span, d + deep), (-deep, y, 0.1, y + span), (w - 0.1, y, w + deep, y + span)][side])
+    return rects
+
+
+def draw_layout(rng: np.random.Generator) -> Layout:
+    """A main room with up to three adjacent spaces behind doorways."""
+    main = draw_footprint(rng)
+    height = float(rng.choice([rng.uniform(2.3, 2.7), rng.uniform(2.5, 3.0), rng.uniform(3.0, 3.6)], p=[0.45, 0.4, 0.15]))
+    return Layout(list(main), len(main), height, float(rng.uniform(0.12, 0.2)))

@@ -1,0 +1,186 @@
+"""Solid primitives that rooms are made of: boxes, cylinders and frustums, ellipsoids, rounded boxes; placed through nested frames.
+
+One description serves both the picture (triangles for the ray caster) and the truth (analytic inside tests of the voxeliser).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import trimesh
+
+BOX, CYLINDER, ELLIPSOID, ROUNDED = 0, 1, 2, 3
+ROUNDNESS = 6.0
+"""Exponent of a rounded box: |x|^n + |y|^n + |z|^n = 1."""
+
+
+def rotation_zyx(yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0) -> np.ndarray:
+    """(3, 3) rotation: roll about x, then pitch about y, then yaw about z, radians."""
+    cz, sz, cy, sy, cx, sx = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
+    return np.array(
+        [
+            [cz * cy, cz * sy * sx - sz * cx, cz * sy * cx + sz * sx],
+            [sz * cy, sz * sy * sx + cz * cx, sz * sy * cx - cz * sx],
+            [-sy, cy * sx, cy * cx],
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class Solids:
+    """All primitives of a scene as arrays.
+
+    Attributes:
+        kinds: (N,) int32. rotations: (N, 3, 3) local to world. centres: (N, 3) m. halves: (N, 3) m, half extents.
+        tapers: (N,) radius at the top over radius at the bottom (cylinders).
+        labels: (N,) uint8. materials: (N,) int32.
+    """
+
+    kinds: np.ndarray
+    rotations: np.ndarray
+    centres: np.ndarray
+    halves: np.ndarray
+    tapers: np.ndarray
+    labels: np.ndarray
+    materials: np.ndarray
+
+    def moved(self, R: np.ndarray, t: np.ndarray) -> Solids:
+        """The same solids under the rigid motion x -> R x + t."""
+        return Solids(
+            self.kinds, np.einsum("ij,njk->nik", R, self.rotations), self.centres @ R.T + t, self.halves, self.tapers, self.labels, self.materials
+        )
+
+
+@dataclass
+class _Rows:
+    kinds: list[int] = field(default_factory=list)
+    rotations: list[np.ndarray] = field(default_factory=list)
+    centres: list[np.ndarray] = field(default_factory=list)
+    halves: list[tuple[float, float, float]] = field(default_factory=list)
+    tapers: list[float] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    materials: list[int] = field(default_factory=list)
+
+
+class Builder:
+    """Collects primitives in a local frame; `at` opens a nested frame that writes into the same scene."""
+
+    def __init__(self, rows: _Rows | None = None, R: np.ndarray | None = None, t: np.ndarray | None = None) -> None:
+        self._rows = _Rows() if rows is None else rows
+        self._R = np.eye(3) if R is None else R
+        self._t = np.zeros(3) if t is None else t
+
+    def at(self, x: float, y: float, z: float = 0.0, yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0) -> Builder:
+        """A builder whose frame lies at (x, y, z) metres, turned by the angles in radians, in this one."""
+        return Builder(self._rows, self._R @ rotation_zyx(yaw, pitch, roll), self._t + self._R @ np.array([x, y, z], np.float64))
+
+    @property
+    def position(self) -> np.ndarray:
+        """(3,) metres: this frame's origin in the room."""
+        return self._t
+
+    def to_room(self, x: float, y: float, z: float) -> np.ndarray:
+        """(3,) metres: a point of this frame in the room's frame."""
+        return self._t + self._R @ np.array([x, y, z], np.float64)
+
+    def direction(self, x: float, y: float, z: float) -> np.ndarray:
+        """(3,): a direction of this frame in the room's frame."""
+        return self._R @ np.array([x, y, z], np.float64)
+
+    def add(
+        self, kind: int, centre: tuple[float, float, float], size: tuple[float, float, float], label: int, material: int,
+        angles: tuple[float, float, float] = (0.0, 0.0, 0.0), taper: float = 1.0,
+    ) -> None:
+        """Adds one primitive: centre and full size in metres in this frame, angles yaw, pitch, roll in radians."""
+        rows = self._rows
+        rows.kinds.append(kind)
+        rows.rotations.append(self._R @ rotation_zyx(*angles) if any(angles) else self._R)
+        rows.centres.append(self._t + self._R @ np.array(centre, np.float64))
+        rows.halves.append((max(size[0], 0.004) / 2, max(size[1], 0.004) / 2, max(size[2], 0.004) / 2))
+        rows.tapers.append(taper)
+        rows.labels.append(label)
+        rows.materials.append(material)
+
+    def box(
+        self, centre: tuple[float, float, float], size: tuple[float, float, float], label: int, material: int,
+        angles: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    ) -> None:
+        """Adds a box."""
+        self.add(BOX, centre, size, label, material, angles)
+
+    def cylinder(
+        self, centre: tuple[float, float, float], size: tuple[float, float, float], label: int, material: int,
+        angles: tuple[float, float, float] = (0.0, 0.0, 0.0), taper: float = 1.0,
+    ) -> None:
+        """Adds an elliptic cylinder along its z; with taper < 1 a frustum that narrows upwards."""
+        self.add(CYLINDER, centre, size, label, material, angles, taper)
+
+    def ball(
+        self, centre: tuple[float, float, float], size: tuple[float, float, float], label: int, material: int,
+        angles: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    ) -> None:
+        """Adds an ellipsoid."""
+        self.add(ELLIPSOID, centre, size, label, material, angles)
+
+    def cushion(
+        self, centre: tuple[float, float, float], size: tuple[float, float, float], label: int, material: int,
+        angles: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    ) -> None:
+        """Adds a rounded box."""
+        self.add(ROUNDED, centre, size, label, material, angles)
+
+    def solids(self) -> Solids:
+        """All that was added so far, in the outermost frame."""
+        r = self._rows
+        return Solids(
+            np.array(r.kinds, np.int32), np.array(r.rotations, np.float64).reshape(-1, 3, 3), np.array(r.centres, np.float64).reshape(-1, 3),
+            np.array(r.halves, np.float64).reshape(-1, 3), np.array(r.tapers, np.float64), np.array(r.labels, np.uint8),
+            np.array(r.materials, np.int32),
+        )
+
+
+def _unit_cylinder(sections: int = 14) -> tuple[np.ndarray, np.ndarray]:
+    angle = np.arange(sections) * 2 * np.pi / sections
+    ring = np.stack([np.cos(angle), np.sin(angle)], 1)
+    low, high = np.c_[ring, -np.ones(sections)], np.c_[ring, np.ones(sections)]
+    vertices = np.r_[low, high, [[0, 0, -1], [0, 0, 1]]]
+    i, j = np.arange(sections), (np.arange(sections) + 1) % sections
+    faces = np.r_[
+        np.c_[i, j, j + sections], np.c_[i, j + sections, i + sections],
+        np.c_[j, i, np.full(sections, 2 * sections)], np.c_[i + sections, j + sections, np.full(sections, 2 * sections + 1)],
+    ]
+    return vertices, faces
+
+
+def _unit_meshes() -> list[tuple[np.ndarray, np.ndarray]]:
+    box = trimesh.creation.box((2, 2, 2))
+    ball = trimesh.creation.icosphere(2)
+    directions = np.asarray(ball.vertices)
+    rounded = directions / (np.abs(directions) ** ROUNDNESS).sum(1, keepdims=True) ** (1 / ROUNDNESS)
+    faces = np.asarray(ball.faces)
+    return [(np.asarray(box.vertices), np.asarray(box.faces)), _unit_cylinder(), (directions, faces), (rounded, faces)]
+
+
+_UNIT_MESHES = _unit_meshes()
+
+
+def triangles(solids: Solids) -> tuple[np.ndarray, np.ndarray]:
+    """Triangles of all solids.
+
+    Returns:
+        corners: (T, 3, 3) float64 metres. owner: (T,) int32, the solid each triangle belongs to.
+    """
+    corners, owners = [], []
+    for kind, (vertices, faces) in enumerate(_UNIT_MESHES):
+        index = np.nonzero(solids.kinds == kind)[0]
+        if not len(index):
+            continue
+        local = np.repeat(vertices[None], len(index), 0)  # (n, V, 3)
+        if kind == CYLINDER:
+            width = np.where(local[:, :, 2] > 0, solids.tapers[index][:, None], 1.0)
+            local[:, :, :2] *= width[:, :, None]
+        world = np.einsum("nij,nvj->nvi", solids.rotations[index], local * solids.halves[index][:, None]) + solids.centres[index][:, None]
+        corners.append(world[:, faces].reshape(-1, 3, 3))
+        owners.append(np.repeat(index, len(faces)))
+    return np.concatenate(corners), np.concatenate(owners).astype(np.int32)

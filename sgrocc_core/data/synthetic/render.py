@@ -1,0 +1,100 @@
+"""Renders a scene: exact z-depth and labels by ray casting (embreex), and a picture from lights, soft shadows, materials and a camera's faults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from embreex.mesh_construction import TriangleMesh
+from embreex.rtcore_scene import EmbreeScene
+
+from sgrocc_core.data.synthetic.camera_effects import CameraStyle, take_picture
+from sgrocc_core.data.synthetic.primitives import triangles
+from sgrocc_core.data.synthetic.rooms import Scene
+from sgrocc_core.data.synthetic.shading import camera_rays, shade, shadow_rays, smooth_visibility, surface_hits
+
+SHADOWED = 3
+"""Lights that cast shadows in one view: the strongest there."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What a camera sees.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB. depth: (H, W) float32 z-depth, m, 0 where nothing was hit. labels: (H, W) uint8, 255 where nothing was hit.
+    """
+
+    image: np.ndarray
+    depth: np.ndarray
+    labels: np.ndarray
+
+
+class Renderer:
+    """A scene ready to be looked at from anywhere."""
+
+    def __init__(self, scene: Scene, style: CameraStyle) -> None:
+        self.scene, self.style = scene, style
+        self.corners, self.owner = triangles(scene.solids)
+        edges = self.corners[:, 1:] - self.corners[:, :1]
+        normal = np.cross(edges[:, 0], edges[:, 1])
+        self.flat = normal / (np.linalg.norm(normal, axis=1, keepdims=True) + 1e-15)
+        self._embree = EmbreeScene()
+        TriangleMesh(self._embree, self.corners.astype(np.float32))
+
+    def depth_and_labels(self, T_wc: np.ndarray, K: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """(H, W) float32 z-depth in metres and (H, W) uint8 labels, without a picture; size is (width, height)."""
+        depth, solid, *_ = self._cast(T_wc, camera_rays(K, T_wc[:3, :3], *size))
+        return depth.reshape(size[::-1]), self._labels(solid).reshape(size[::-1])
+
+    def view(self, T_wc: np.ndarray, K: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> View:
+        """Renders; `rng` only decides noise, blur and the jitter of shadow rays."""
+        w, h = size
+        directions = camera_rays(K, T_wc[:3, :3], w, h)
+        depth, solid, normal, local, face = self._cast(T_wc, directions)
+        lights = self._nearest_lights(T_wc, directions, depth)
+        shadowed, step = min(SHADOWED, len(lights)), 2 if h <= 300 else 4
+        visible, low_depth, low_normals = self._visibility(T_wc, directions, depth, normal, (w, h), lights[:shadowed], step, rng)
+        scene = self.scene
+        light = shade(
+            depth, solid, normal, local, face, directions, T_wc[:3, 3].copy(), K[0, 0], visible, low_depth, low_normals, step,
+            lights, shadowed, scene.ambient, scene.solids.halves, scene.solids.materials, scene.materials, w,
+        ).reshape(h, w, 3)
+        return View(take_picture(light, self.style, rng), depth.reshape(h, w), self._labels(solid).reshape(h, w))
+
+    def _labels(self, solid: np.ndarray) -> np.ndarray:
+        return np.where(solid >= 0, self.scene.solids.labels[solid], 255).astype(np.uint8)
+
+    def _cast(self, T_wc: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, ...]:
+        origins = np.repeat(T_wc[None, :3, 3].astype(np.float32), len(directions), 0)
+        triangle = self._embree.run(origins, directions, query="INTERSECT")
+        s = self.scene.solids
+        return surface_hits(triangle, directions, T_wc[:3, 3].copy(), self.corners, self.flat, self.owner, s.kinds, s.rotations, s.centres, s.halves)
+
+    def _nearest_lights(self, T_wc: np.ndarray, directions: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        """All lights, those first that shine most on what is seen; faint ones dropped."""
+        middle = T_wc[:3, 3] + np.median(depth[::37, None] * directions[::37], axis=0)
+        lights = self.scene.lights
+        strength = lights[:, 6] / (0.4 + ((lights[:, :3] - middle) ** 2).sum(1))
+        order = np.argsort(-strength, kind="stable")[:6]
+        return np.ascontiguousarray(lights[order])
+
+    def _visibility(
+        self, T_wc: np.ndarray, directions: np.ndarray, depth: np.ndarray, normal: np.ndarray, size: tuple[int, int], lights: np.ndarray,
+        step: int, rng: np.random.Generator,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        w, h = size
+        pick = (np.arange(0, h, step)[:, None] * w + np.arange(0, w, step)[None]).ravel()
+        low_depth, low_normals = depth[pick], normal[pick]
+        points = (T_wc[:3, 3] + low_depth[:, None] * directions[pick]).astype(np.float32)
+        jitter = rng.standard_normal((len(pick), len(lights) + 1, 3), np.float32)
+        jitter[:, :-1] = np.clip(jitter[:, :-1] * 0.55, -1, 1)
+        jitter[:, -1] /= np.linalg.norm(jitter[:, -1], axis=1, keepdims=True) + 1e-6
+        origins, to = shadow_rays(points, low_normals, low_depth > 0, lights, jitter, np.float32(0.7))
+        hit = self._embree.run(origins.reshape(-1, 3), to.reshape(-1, 3), dists=np.ones(origins.shape[0] * origins.shape[1], np.float32), query="OCCLUDED")
+        shape = ((h + step - 1) // step, (w + step - 1) // step)
+        visible = (hit < 0).astype(np.float32).reshape(*shape, -1)
+        low_depth, low_normals = low_depth.reshape(shape), low_normals.reshape(*shape, 3)
+        for stride in (1, 3):
+            visible = smooth_visibility(visible, low_depth, low_normals, stride)
+        return visible, low_depth, low_normals

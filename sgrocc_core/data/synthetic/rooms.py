@@ -1,0 +1,183 @@
+"""A whole scene from a seed: a shell, a programme of furniture (living room, office, bedroom, kitchen, meeting room, ...), clutter, lights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from sgrocc_core.data.synthetic import beds, clutter, seating, storage, tables
+from sgrocc_core.data.synthetic.items import OBJECTS, Item
+from sgrocc_core.data.synthetic.layouts import FLOOR, Layout, draw_layout
+from sgrocc_core.data.synthetic.materials import Materials
+from sgrocc_core.data.synthetic.openings import add_doors, add_windows
+from sgrocc_core.data.synthetic.placement import FloorPlan
+from sgrocc_core.data.synthetic.primitives import Builder, Solids, rotation_zyx
+from sgrocc_core.data.synthetic.shell import add_shell
+
+Maker = Callable[[Materials], Item]
+
+PROGRAMMES: dict[str, tuple[tuple[Maker, float, float, str], ...]] = {
+    # maker, expected pieces in a room of 20 m2, at least, where
+    "living": (
+        (seating.sofa, 1.3, 1, "wall"), (storage.tv_bench, 1.0, 0, "wall"), (tables.coffee_table, 1.0, 1, "free"), (seating.armchair, 1.2, 0, "free"),
+        (storage.shelf, 1.2, 0, "wall"), (storage.cabinet, 1.0, 0, "wall"), (tables.dining_table, 0.5, 0, "free"), (clutter.plant, 1.3, 0, "wall"),
+        (clutter.floor_lamp, 0.8, 0, "wall"), (tables.side_table, 0.8, 0, "wall"), (seating.sofa, 0.4, 0, "free"), (seating.stool, 0.4, 0, "free"),
+    ),
+    "office": (
+        (tables.desk, 2.6, 1, "wall"), (tables.desk, 1.2, 0, "free"), (storage.shelf, 1.6, 0, "wall"), (storage.cabinet, 1.4, 0, "wall"),
+        (clutter.plant, 0.8, 0, "wall"), (seating.office_chair, 0.8, 0, "free"), (seating.sofa, 0.25, 0, "wall"), (tables.dining_table, 0.3, 0, "free"),
+        (storage.stand_screen, 0.2, 0, "wall"),
+    ),
+    "bedroom": (
+        (beds.bed, 1.2, 1, "wall"), (beds.bunk_bed, 0.15, 0, "wall"), (storage.cabinet, 2.4, 1, "wall"), (tables.desk, 0.6, 0, "wall"),
+        (storage.shelf, 0.7, 0, "wall"), (tables.side_table, 0.6, 0, "wall"), (seating.armchair, 0.4, 0, "free"), (storage.tv_bench, 0.4, 0, "wall"),
+        (clutter.floor_lamp, 0.5, 0, "wall"), (clutter.plant, 0.4, 0, "wall"), (seating.sofa, 0.2, 0, "wall"),
+    ),
+    "kitchen": (
+        (storage.counter, 1.8, 1, "wall"), (storage.fridge, 1.0, 1, "wall"), (tables.dining_table, 1.1, 0, "free"), (storage.cabinet, 0.7, 0, "wall"),
+        (storage.shelf, 0.5, 0, "wall"), (seating.stool, 0.8, 0, "free"), (clutter.plant, 0.4, 0, "wall"), (storage.counter, 0.3, 0, "free"),
+    ),
+    "meeting": (
+        (tables.dining_table, 1.4, 1, "free"), (storage.stand_screen, 0.7, 0, "wall"), (storage.cabinet, 0.8, 0, "wall"), (storage.tv_bench, 0.4, 0, "wall"),
+        (seating.office_chair, 1.0, 0, "free"), (clutter.plant, 0.6, 0, "wall"), (seating.sofa, 0.3, 0, "wall"), (storage.shelf, 0.4, 0, "wall"),
+    ),
+    "lounge": (
+        (seating.sofa, 1.6, 1, "free"), (seating.armchair, 2.0, 0, "free"), (tables.coffee_table, 1.4, 1, "free"), (tables.dining_table, 1.0, 0, "free"),
+        (seating.bench, 0.6, 0, "wall"), (storage.counter, 0.5, 0, "wall"), (storage.fridge, 0.3, 0, "wall"), (clutter.plant, 1.5, 0, "wall"),
+        (storage.cabinet, 0.7, 0, "wall"), (storage.stand_screen, 0.4, 0, "wall"), (seating.stool, 1.0, 0, "free"), (storage.shelf, 0.5, 0, "wall"),
+    ),
+    "studio": (
+        (beds.bed, 1.0, 1, "wall"), (seating.sofa, 0.8, 0, "wall"), (storage.counter, 0.8, 0, "wall"), (tables.dining_table, 0.8, 0, "free"),
+        (storage.tv_bench, 0.7, 0, "wall"), (storage.cabinet, 1.4, 0, "wall"), (tables.desk, 0.7, 0, "wall"), (storage.shelf, 0.8, 0, "wall"),
+        (clutter.plant, 0.8, 0, "wall"), (seating.armchair, 0.6, 0, "free"), (storage.fridge, 0.4, 0, "wall"), (tables.coffee_table, 0.6, 0, "free"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A scene in world coordinates (z up), turned and shifted at random.
+
+    Attributes:
+        solids: all geometry. materials: (M, ROW) table. lights: (L, 8) position, colour, intensity, radius. layout: in the room's frame.
+        plan: what stands where, in the room's frame. yaw, offset: room to world. ambient: (3,) linear light from everywhere. programme: its name.
+    """
+
+    solids: Solids
+    materials: np.ndarray
+    lights: np.ndarray
+    layout: Layout
+    plan: FloorPlan
+    yaw: float
+    offset: np.ndarray
+    ambient: np.ndarray
+    programme: str
+
+    @property
+    def rotation(self) -> np.ndarray:
+        """(3, 3) room to world."""
+        return rotation_zyx(self.yaw)
+
+
+def make_scene(rng: np.random.Generator, programme: str | None = None) -> Scene:
+    """Builds a scene; the generator's state decides everything, `programme` may be forced."""
+    m, b = Materials(rng), Builder()
+    name = programme or str(rng.choice(list(PROGRAMMES), p=[0.2, 0.2, 0.16, 0.1, 0.1, 0.12, 0.12]))
+    layout = draw_layout(rng)
+    add_doors(layout, b, m)
+    add_windows(layout, b, m)
+    add_shell(layout, b, m)
+    plan = FloorPlan(layout)
+    density = float(np.clip(rng.beta(2, 2) * 1.1, 0.05, 1.0))
+    _furnish(name, layout, plan, b, m, density)
+    _decorate(layout, plan, b, m, density)
+    yaw, offset = float(rng.uniform(0, 2 * np.pi)), np.r_[rng.uniform(-3, 3, 2), rng.uniform(-0.5, 0.5)]
+    R = rotation_zyx(yaw)
+    lights = [np.r_[R @ p + offset, colour, power, radius] for p, colour, power, radius in layout.lights if power > 0.05]
+    if not lights:
+        x0, y0, x1, y1 = layout.rects[0]
+        lights = [np.r_[R @ np.array([(x0 + x1) / 2, (y0 + y1) / 2, layout.height - 0.2]) + offset, 1.0, 0.95, 0.85, 2.0, 0.2]]
+    ambient = rng.uniform(0.1, 0.5) * np.array([1.0, rng.uniform(0.93, 1.0), rng.uniform(0.8, 1.1)])
+    return Scene(b.solids().moved(R, offset), m.table(), np.array(lights), layout, plan, yaw, offset, ambient, name)
+
+
+def _furnish(name: str, layout: Layout, plan: FloorPlan, b: Builder, m: Materials, density: float) -> None:
+    rng = m.rng
+    area = plan.main.sum() * 0.05**2
+    chair: Maker = (seating.office_chair, seating.dining_chair, seating.stool)[rng.choice(3, p=[0.7, 0.25, 0.05] if name in ("office", "meeting") else [0.12, 0.78, 0.1])]
+    rows = list(PROGRAMMES[name])
+    extra = PROGRAMMES[str(rng.choice(list(PROGRAMMES)))]
+    rows += [(maker, 0.35 * count, 0, where) for maker, count, _, where in extra]
+    rows += [(storage.shelf, 0.3, 0, "wall"), (storage.tv_bench, 0.2, 0, "wall"), (clutter.coat_stand, 0.25, 0, "wall"), (clutter.floor_thing, 1.0 + 3 * density, 0, "any")]
+    fill = rng.uniform(0.5, 1.3)
+    for maker, expected, least, where in rows:
+        count = max(least, int(rng.poisson(expected * fill * np.clip(area / 20, 0.5, 2.0))))
+        same = maker(m)
+        for k in range(min(count, 7)):
+            item = same if k == 0 else maker(m) if rng.random() < 0.5 else same
+            _place(item, where if where != "any" else str(rng.choice(["wall", "free"])), layout, plan, b, m, density, chair)
+
+
+def _place(item: Item, where: str, layout: Layout, plan: FloorPlan, b: Builder, m: Materials, density: float, chair: Maker) -> None:
+    rng = m.rng
+    spot: tuple[float, float, float] | None
+    if where == "wall":
+        found = plan.at_wall(layout, item, rng)
+        spot = None if found is None else found[:3]
+    else:
+        spot = plan.free(item, rng, rng.random() < 0.6)
+    if spot is None:
+        return
+    x, y, yaw = spot
+    plan.take(x, y, yaw, item)
+    frame = b.at(x, y, 0, yaw)
+    item.build(frame)
+    for surface in item.surfaces:
+        if rng.random() < 0.9:
+            clutter.fill_surface(frame, m, surface, density)
+    for sx, sy, turn in item.seats:
+        seat = chair(m)
+        at = frame.to_room(sx, sy, 0)
+        loose = Item(seat.width * 0.8, seat.depth * 0.4, seat.build, front=0.0)
+        if plan.fits(float(at[0]), float(at[1]), yaw + turn, loose):
+            plan.take(float(at[0]), float(at[1]), yaw + turn, seat)
+            seat.build(frame.at(sx, sy, 0, turn))
+
+
+def _decorate(layout: Layout, plan: FloorPlan, b: Builder, m: Materials, density: float) -> None:
+    rng = m.rng
+    for edge in layout.edges:
+        for _ in range(rng.poisson(0.22 * edge.length * (0.5 + density))):
+            along, z = rng.uniform(0.3, max(edge.length - 0.3, 0.31)), rng.uniform(1.2, 1.75)
+            if edge.length > 1.0 and not any(o.overlaps(edge, along - 0.6, along + 0.6, 0.0) for o in layout.openings):
+                x, y = edge.point(along, 0.0)
+                storage.wall_panel(b.at(x, y, min(z, layout.height - 0.6), edge.yaw), m)
+    if rng.random() < 0.1:
+        _screen_on_wall(layout, b, m)
+    for _ in range(rng.poisson(0.7)):
+        cells = np.argwhere(plan.main)
+        i, j = cells[rng.integers(len(cells))]
+        w, d = rng.uniform(0.8, 2.6), rng.uniform(0.6, 1.9)
+        yaw = rng.integers(2) * np.pi / 2 + (0.0 if rng.random() < 0.7 else rng.uniform(-0.5, 0.5))
+        if not (plan._under(plan.x[i, j], plan.y[i, j], yaw, w, d) & ~plan.main).any():
+            shape = b.box if rng.random() < 0.8 else b.cylinder
+            shape((plan.x[i, j], plan.y[i, j], 0.007), (w, d, 0.014), FLOOR, m.rug(), (yaw, 0.0, 0.0))
+    for _ in range(rng.poisson(1.0 + 5 * density)):
+        cells = np.argwhere(plan.main & ~plan.taken)
+        if len(cells):
+            i, j = cells[rng.integers(len(cells))]
+            s = rng.uniform(0.04, 0.22)
+            shape = (b.box, b.ball, b.cushion, b.cylinder)[rng.integers(4)]
+            shape((plan.x[i, j], plan.y[i, j], s * 0.3), (s, s * rng.uniform(0.6, 2), s * 0.6), OBJECTS, m.thing(), (rng.uniform(0, 6), 0.0, 0.0))
+
+
+def _screen_on_wall(layout: Layout, b: Builder, m: Materials) -> None:
+    long = [e for e in layout.edges if e.length > 2.2]
+    if long:
+        edge = long[m.rng.integers(len(long))]
+        along = m.rng.uniform(0.9, edge.length - 0.9)
+        if not any(o.overlaps(edge, along - 0.8, along + 0.8, 0.0) for o in layout.openings):
+            x, y = edge.point(along, 0.05)
+            storage.screen_on(b.at(x, y, m.rng.uniform(1.0, 1.4), edge.yaw), m, m.rng.uniform(0.8, 1.5), 0.07, False)

@@ -1,0 +1,113 @@
+"""Exact voxel truth of a scene: every voxel that a solid reaches is occupied, by the class that fills most of it; 255 outside the rooms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from sgrocc_core.classes import EMPTY, STRUCTURAL, UNKNOWN
+from sgrocc_core.data.synthetic.primitives import BOX, CYLINDER, ELLIPSOID, ROUNDNESS
+from sgrocc_core.data.synthetic.rooms import Scene
+from sgrocc_core.geometry.lattice import BOX_VOXELS, VOXEL_SIZE
+
+SUB = 4
+"""Samples along a voxel's edge: 2 cm apart. Solids are grown by half of that, so none falls between them."""
+GROW = 0.01
+
+
+@dataclass(frozen=True)
+class LabelGrid:
+    """The whole scene's labels: (X, Y, Z) uint8 on a lattice whose cells begin at `origin` (3,) metres; voxel `low` (3,) int is its first."""
+
+    labels: np.ndarray
+    origin: np.ndarray
+    low: np.ndarray
+
+    def crop(self, corner: np.ndarray, shape: tuple[int, int, int] = BOX_VOXELS) -> np.ndarray:
+        """Labels of the box whose first voxel is `corner` (3,) int on the lattice; 255 beyond the grid."""
+        out = np.full(shape, UNKNOWN, np.uint8)
+        start = np.asarray(corner) - self.low
+        a, b = np.maximum(start, 0), np.minimum(start + shape, self.labels.shape)
+        if (b > a).all():
+            to = a - start
+            part = self.labels[a[0] : b[0], a[1] : b[1], a[2] : b[2]]
+            out[to[0] : to[0] + part.shape[0], to[1] : to[1] + part.shape[1], to[2] : to[2] + part.shape[2]] = part
+        return out
+
+
+@njit(cache=True, fastmath=True)
+def _inside(kind, x, y, z, h, taper):  # type: ignore[no-untyped-def]
+    """Whether a local point lies in a solid of (grown) half extents h."""
+    if abs(x) > h[0] * max(1.0, taper) or abs(y) > h[1] * max(1.0, taper) or abs(z) > h[2]:
+        return False
+    if kind == BOX:
+        return True
+    a, b, c = abs(x) / h[0], abs(y) / h[1], abs(z) / h[2]
+    if kind == CYLINDER:
+        width = 0.5 * ((1 - z / h[2]) + taper * (1 + z / h[2]))
+        return a * a + b * b <= width * width
+    if kind == ELLIPSOID:
+        return a * a + b * b + c * c <= 1.0
+    return a**ROUNDNESS + b**ROUNDNESS + c**ROUNDNESS <= 1.0
+
+
+@njit(cache=True, fastmath=True)
+def _count(counts, low, kinds, rotations, centres, halves, tapers, labels, weights, size):  # type: ignore[no-untyped-def]
+    """Adds to counts (X, Y, Z, 12) how many of a voxel's samples each solid holds, weighted by its class."""
+    step, near, full = size / SUB, size * 0.87, 0
+    h = np.empty(3)
+    for s in range(len(kinds)):
+        R, c = rotations[s], centres[s]
+        first, last = np.zeros(3, np.int64), np.zeros(3, np.int64)
+        for a in range(3):
+            h[a] = halves[s, a] + GROW
+        wide = max(1.0, tapers[s])
+        for a in range(3):
+            reach = abs(R[a, 0]) * h[0] * wide + abs(R[a, 1]) * h[1] * wide + abs(R[a, 2]) * h[2]
+            first[a] = max(0, int(np.floor((c[a] - reach - low[a]) / size)))
+            last[a] = min(counts.shape[a] - 1, int(np.floor((c[a] + reach - low[a]) / size)))
+        for i in range(first[0], last[0] + 1):
+            for j in range(first[1], last[1] + 1):
+                for k in range(first[2], last[2] + 1):
+                    px, py, pz = low[0] + (i + 0.5) * size - c[0], low[1] + (j + 0.5) * size - c[1], low[2] + (k + 0.5) * size - c[2]
+                    x, y, z = R[0, 0] * px + R[1, 0] * py + R[2, 0] * pz, R[0, 1] * px + R[1, 1] * py + R[2, 1] * pz, R[0, 2] * px + R[1, 2] * py + R[2, 2] * pz
+                    if abs(x) > h[0] * wide + near or abs(y) > h[1] * wide + near or abs(z) > h[2] + near:
+                        continue
+                    full = 0
+                    if kinds[s] == BOX and abs(x) < h[0] - near and abs(y) < h[1] - near and abs(z) < h[2] - near:
+                        full = SUB * SUB * SUB
+                    else:
+                        for q in range(SUB * SUB * SUB):
+                            dx, dy, dz = (q // (SUB * SUB) - 1.5) * step, ((q // SUB) % SUB - 1.5) * step, (q % SUB - 1.5) * step
+                            full += _inside(
+                                kinds[s], x + R[0, 0] * dx + R[1, 0] * dy + R[2, 0] * dz, y + R[0, 1] * dx + R[1, 1] * dy + R[2, 1] * dz,
+                                z + R[0, 2] * dx + R[1, 2] * dy + R[2, 2] * dz, h, tapers[s],
+                            )
+                    counts[i, j, k, labels[s]] += full * weights[labels[s]]
+
+
+def voxelise(scene: Scene, origin: np.ndarray) -> LabelGrid:
+    """Labels of the whole scene on the lattice that begins at `origin` (3,) metres.
+
+    Floor, walls and ceiling count a third of other classes, or a picture on a wall would never win a voxel.
+    """
+    s = scene.solids
+    reach = np.abs(s.rotations) @ s.halves[:, :, None]
+    low_point, high_point = (s.centres - reach[:, :, 0]).min(0) - 0.05, (s.centres + reach[:, :, 0]).max(0) + 0.05
+    low = np.floor((low_point - origin) / VOXEL_SIZE).astype(np.int64)
+    shape = np.ceil((high_point - origin) / VOXEL_SIZE).astype(np.int64) - low
+    weights = np.array([0] + [1 if c in STRUCTURAL and c != 4 else 3 for c in range(1, 12)], np.int64)
+    counts = np.zeros((*shape, 12), np.uint16)
+    corner = origin + low * VOXEL_SIZE
+    _count(counts, corner, s.kinds, s.rotations, s.centres, s.halves, s.tapers, s.labels, weights, VOXEL_SIZE)
+    labels = counts.argmax(-1).astype(np.uint8)
+    empty = counts.max(-1) == 0
+    x, y = (corner[a] + (np.arange(shape[a]) + 0.5) * VOXEL_SIZE - scene.offset[a] for a in (0, 1))
+    c, d = np.cos(scene.yaw), np.sin(scene.yaw)
+    room = scene.layout.contains(c * x[:, None] + d * y[None], -d * x[:, None] + c * y[None])
+    z = corner[2] + (np.arange(shape[2]) + 0.5) * VOXEL_SIZE - scene.offset[2]
+    known = room[:, :, None] & ((z > 0) & (z < scene.layout.height))[None, None]
+    labels[empty] = np.where(known, EMPTY, UNKNOWN)[empty]
+    return LabelGrid(labels, np.asarray(origin, np.float64), low)

@@ -1,0 +1,183 @@
+"""Writes generated scenes as Occ-ScanNet and EmbodiedOcc-ScanNet lay theirs out; resumable: a scene is there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from sgrocc_core.data.synthetic.generate import GeneratedFrame, GeneratedScene, known_bounds, prepare, render_frames
+from sgrocc_core.errors import ConfigError
+from sgrocc_core.geometry.camera import project
+from sgrocc_core.geometry.lattice import BOX_VOXELS, VOXEL_SIZE, voxel_centres
+
+MINI = 8
+"""The mini lists hold every eighth scene."""
+
+
+@dataclass(frozen=True)
+class SynthConfig:
+    """What to generate.
+
+    Attributes:
+        out: folder. scenes, frames: how many, and frames a scene. seed: any. size: (width, height) pixels.
+        split: train or test, the lists that name the scenes. namespace: of the seeds: train, test, heldout or walk.
+        min_classes: each room has at least so many. jobs: processes. embodied: also write the EmbodiedOcc layout (large). first: index of the first scene.
+    """
+
+    out: Path
+    scenes: int = 20
+    frames: int = 40
+    seed: int = 0
+    size: tuple[int, int] = (640, 480)
+    split: str = "train"
+    namespace: str = "train"
+    min_classes: int = 6
+    jobs: int = 2
+    embodied: bool = False
+    first: int = 0
+
+    def __post_init__(self) -> None:
+        for key, low, high in (("scenes", 1, 10**6), ("frames", 1, 10**5), ("seed", 0, 2**31), ("min_classes", 1, 11), ("jobs", 1, 256), ("first", 0, 10**6)):
+            if not low <= getattr(self, key) <= high:
+                raise ConfigError(f"{key} is {getattr(self, key)}; it must be from {low} to {high}")
+        if min(self.size) < 64 or max(self.size) > 4096:
+            raise ConfigError(f"size is {self.size[0]}x{self.size[1]}; each side must be from 64 to 4096 pixels")
+        for key, allowed in (("split", ("train", "test")), ("namespace", ("train", "test", "heldout", "walk"))):
+            if getattr(self, key) not in allowed:
+                raise ConfigError(f"{key} is {getattr(self, key)!r}; it must be one of {', '.join(allowed)}")
+
+    def name(self, index: int) -> str:
+        """Folder of scene `index`."""
+        return f"{self.namespace}{self.seed:04d}_{index:05d}"
+
+
+def _dump(path: Path, content: dict[str, object]) -> None:
+    with open(path, "wb") as file:
+        pickle.dump(content, file, protocol=4)
+
+
+def write_frame(root: Path, gathered: Path, scene: str, number: int, frame: GeneratedFrame, quality: int) -> None:
+    """One frame: JPEG, 16-bit depth PNG in millimetres, label PNG, pickle with pose, intrinsics and target stored [y, x, z]."""
+    name = f"{number:05d}"
+    images, labels = root / "posed_images" / scene, root / "labels_2d" / scene
+    cv2.imwrite(str(images / f"{name}.jpg"), frame.view.image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    millimetres = np.clip(frame.view.depth * 1000 + 0.5, 0, 65535).astype(np.uint16)
+    cv2.imwrite(str(images / f"{name}.png"), millimetres, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    cv2.imwrite(str(labels / f"{name}.png"), frame.view.labels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    content = {
+        "cam_pose": frame.T_wc, "intrinsic": frame.K, "voxel_origin": frame.voxel_origin,
+        "target_1_4": np.ascontiguousarray(frame.target.transpose(1, 0, 2)),
+        "img": f"posed_images/{scene}/{name}.jpg", "depth_gt": f"posed_images/{scene}/{name}.png",
+    }
+    _dump(gathered / f"{name}.pkl", content)
+
+
+def write_scene(config: SynthConfig, index: int) -> str:
+    """Generates and writes one scene unless it is there already; returns its name."""
+    cv2.setNumThreads(1)
+    scene, root = config.name(index), config.out / "occscannet"
+    final = root / "gathered_data" / scene
+    if final.exists():
+        return scene
+    made = prepare(config.namespace, config.seed, index, config.frames, config.size, config.min_classes)
+    part = root / "gathered_data" / f".{scene}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    for folder in (part, root / "posed_images" / scene, root / "labels_2d" / scene):
+        folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for number, frame in enumerate(render_frames(made, config.size)):
+        write_frame(root, part, scene, number, frame, made.style.quality)
+        if config.embodied:
+            written.append(frame)
+    if config.embodied:
+        _write_embodied(config, scene, made, written)
+    os.rename(part, final)
+    return scene
+
+
+def _write_embodied(config: SynthConfig, scene: str, made: GeneratedScene, frames: list[GeneratedFrame]) -> None:
+    base = config.out / "scene_occ"
+    stream = base / "streme_occ_new_package" / config.split
+    for folder in (base / "global_occ_package", stream):
+        folder.mkdir(parents=True, exist_ok=True)
+    low, high = known_bounds(made.grid)
+    labels = made.grid.labels[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
+    first = made.grid.low + low
+    union = np.zeros(labels.shape, bool)
+    for number, frame in enumerate(frames):
+        mask = mask_in_global(frame, first, labels.shape, config.size)
+        union |= mask
+        _dump(stream / f"{scene}_{number:05d}_new.pkl", {"local_label": frame.target, "mask_in_global": mask})
+    points = voxel_centres(made.grid.origin + first * VOXEL_SIZE, labels.shape).astype(np.float32)
+    content = {
+        "scene_dim": list(labels.shape), "global_labels": labels, "global_pts": points, "global_mask": union,
+        "valid_img_paths": [f"occscannet/posed_images/{scene}/{k:05d}.jpg" for k in range(len(frames))],
+    }
+    _dump(base / "global_occ_package" / f"{scene}.pkl", content)
+
+
+def mask_in_global(frame: GeneratedFrame, first: np.ndarray, shape: tuple[int, ...], size: tuple[int, int]) -> np.ndarray:
+    """Bool mask over the scene's grid (first voxel `first`): voxels of the frame's box whose centres project into the image."""
+    centres = voxel_centres(frame.voxel_origin).reshape(-1, 3)
+    u, v, z = project(centres, frame.K, frame.T_wc)
+    seen = ((z > 0) & (u >= 0) & (u < size[0]) & (v >= 0) & (v < size[1])).reshape(BOX_VOXELS)
+    index = np.argwhere(seen) + (frame.corner - first)
+    index = index[((index >= 0) & (index < shape)).all(1)]
+    mask = np.zeros(shape, bool)
+    mask[tuple(index.T)] = True
+    return mask
+
+
+def write_lists(config: SynthConfig) -> int:
+    """Rewrites the split's lists of all whole scenes of this namespace in the folder; returns the number of frames."""
+    root = config.out / "occscannet"
+    scenes = sorted(p.name for p in (root / "gathered_data").iterdir() if p.name.startswith(config.namespace))
+    frames = {s: sorted(p.stem for p in (root / "gathered_data" / s).glob("*.pkl")) for s in scenes}
+    for suffix, chosen in (("", scenes), ("_mini", scenes[::MINI])):
+        lines = [f"gathered_data/{s}/{f}.pkl" for s in chosen for f in frames[s]]
+        _replace(root / f"{config.split}{suffix}_final.txt", lines)
+        if config.embodied:
+            _replace(config.out / "scene_occ" / f"{config.split}{suffix}_online.txt", chosen)
+    return sum(map(len, frames.values()))
+
+
+def _replace(path: Path, lines: list[str]) -> None:
+    part = path.with_suffix(".part")
+    part.write_text("".join(f"{line}\n" for line in lines))
+    os.replace(part, path)
+
+
+def _in_turn(config: SynthConfig) -> Iterator[str]:
+    indices = range(config.first, config.first + config.scenes)
+    if config.jobs == 1:
+        yield from (write_scene(config, i) for i in indices)
+        return
+    with ProcessPoolExecutor(config.jobs, get_context("spawn")) as pool:
+        jobs = [pool.submit(write_scene, config, i) for i in indices]
+        try:
+            yield from (job.result() for job in as_completed(jobs))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def write_scenes(config: SynthConfig) -> int:
+    """Generates all scenes with a progress bar of frames; returns the number of frames in the lists."""
+    (config.out / "occscannet" / "gathered_data").mkdir(parents=True, exist_ok=True)
+    frames = 0
+    with tqdm(total=config.scenes * config.frames, unit="frame", desc=f"{config.split} {config.out}") as bar:
+        for count, _ in enumerate(_in_turn(config), 1):
+            bar.update(config.frames)
+            if count % 10 == 0 or count == config.scenes:
+                frames = write_lists(config)
+    return frames
