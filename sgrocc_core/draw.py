@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from sgrocc_core.classes import COLORS, NAMES
+from sgrocc_core.classes import NAMES, UNKNOWN, color_table
 from sgrocc_core.draw_plan import draw_plan
 from sgrocc_core.draw_room import BACKGROUND, CEILING, draw_room
 from sgrocc_core.surface import Grid
@@ -71,9 +71,9 @@ def _paste(page: np.ndarray, picture: np.ndarray, corner: tuple[int, int], size:
 
 
 def _present(labels: np.ndarray) -> list[tuple[int, int]]:
-    """(label, voxels) of the classes in the map, structure first, then by the table's order."""
-    counts = np.bincount(labels, minlength=len(NAMES))
-    return [(label, int(counts[label])) for label in range(1, len(NAMES)) if counts[label]]
+    """(label, voxels) of the classes in the map, in the table's order, unknown last."""
+    counts = np.bincount(labels, minlength=UNKNOWN + 1)
+    return [(int(label), int(counts[label])) for label in np.flatnonzero(counts) if label]
 
 
 def _legend(page: np.ndarray, corner: tuple[int, int], labels: np.ndarray) -> None:
@@ -81,10 +81,11 @@ def _legend(page: np.ndarray, corner: tuple[int, int], labels: np.ndarray) -> No
     rows = -(-len(present) // 2)
     for i, (label, count) in enumerate(present):
         x, y = corner[0] + (i // rows) * (COLUMN // 2 + 10), corner[1] + (i % rows) * 40
-        color = tuple(int(v) for v in COLORS[label])
+        color = tuple(int(v) for v in color_table()[label])
+        name = NAMES[label] if label < len(NAMES) else "unknown"
         cv2.rectangle(page, (x, y), (x + 26, y + 26), color, cv2.FILLED)
         cv2.rectangle(page, (x, y), (x + 26, y + 26), tuple(int(0.7 * v) for v in color), 1, cv2.LINE_AA)
-        _write(page, NAMES[label] + (" (not drawn)" if label == CEILING else ""), (x + 40, y + 21), 23, INK)
+        _write(page, name + (" (not drawn)" if label == CEILING else ""), (x + 40, y + 21), 23, INK)
         _write(page, f"{count:,}", (x + 270, y + 21), 21, SOFT_INK, right=True)
 
 

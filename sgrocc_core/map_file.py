@@ -192,6 +192,7 @@ def _write_files(folder: Path, saved: SavedMap, report: dict[str, Any], picture:
     )  # fmt: skip
     metadata = {"format_version": str(FORMAT_VERSION), "frame_id": saved.frame_id, "stamp_ns": str(saved.stamp_ns)}
     save_file({k: np.ascontiguousarray(v) for k, v in saved.gaussians.items()}, folder / GAUSSIANS, metadata)
+    (folder / GAUSSIANS).chmod(0o644)  # safetensors makes it private
     write_ply(folder / PLY, saved.voxels, saved.labels, saved.voxel_size)
     (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n")
     if picture:

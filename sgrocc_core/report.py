@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sgrocc_core import __version__
-from sgrocc_core.classes import NAMES
+from sgrocc_core.classes import NAMES, UNKNOWN
 
 FORMAT_VERSION = 1
 PACKAGES = ("numpy", "opencv-python-headless", "numba", "onnxruntime", "safetensors", "rosbags", "rclpy")
@@ -64,9 +64,9 @@ def summarise(timings: Mapping[str, Iterable[float]]) -> dict[str, dict[str, Any
 
 
 def class_counts(labels: np.ndarray) -> dict[str, int]:
-    """Voxels of each of the eleven classes in (N,) labels."""
-    counts = np.bincount(labels, minlength=len(NAMES))
-    return {name: int(counts[label]) for label, name in enumerate(NAMES) if label}
+    """Voxels of each of the eleven classes in (N,) labels, and of `unknown` (occupied, but of no class yet)."""
+    counts = np.bincount(labels, minlength=UNKNOWN + 1)
+    return {name: int(counts[label]) for label, name in enumerate(NAMES) if label} | {"unknown": int(counts[UNKNOWN])}
 
 
 def figure(value: float, unit: str) -> dict[str, Any]:

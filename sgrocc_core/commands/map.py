@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     parser.add_argument("--occupancy-threshold", type=float, default=0.5, metavar="P", help="probability that fills a voxel (default 0.5)")
     parser.add_argument("--max-distance", type=float, default=4.8, metavar="M", help="how far depth is trusted, metres (default 4.8)")
-    parser.add_argument("--no-progress", action="store_true", help="no progress bar")
+    parser.add_argument("--no-progress", action="store_true", help="no progress bar (there is none without a terminal)")
 
 
 def add_bag_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
         engine = open_engine(arguments.model, arguments.engine, arguments.device, arguments.threads)
         describe(reader, engine.description)
         mapper = OccupancyMapper(engine, config)
-        bar = tqdm(reader, total=reader.image_count, unit="frame", disable=arguments.no_progress, dynamic_ncols=True)
+        bar = tqdm(reader, total=reader.image_count, unit="frame", disable=True if arguments.no_progress else None, dynamic_ncols=True)
         result = map_frames(mapper, bar)
         saved = SavedMap.of(mapper, reader.map_frame, result.stamp_ns)
         report = build_report(arguments, reader, engine.description, result, saved)
