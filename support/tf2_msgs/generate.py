@@ -1,7 +1,7 @@
 """Generates the C, C++ and Python sources of tf2_msgs/TFMessage from our one-line .msg with the ROS wheels' rosidl generators.
 
-The `rosidl` command of the wheels cannot be used (its entry points are registered twice), so the generator classes are called. The type hash,
-computed first, is written into the sources; it is the one of every other ROS 2 node's TFMessage because names and fields are the same.
+The `rosidl` command of the wheels cannot be used (its entry points are registered twice), so the generator classes are called. The type
+hash, computed first, is written into the sources; it is that of every other ROS 2 node's TFMessage because names and fields are the same.
 """
 
 from __future__ import annotations
@@ -15,11 +15,31 @@ PACKAGE = "tf2_msgs"
 MESSAGE_PACKAGES = ("geometry_msgs", "std_msgs", "builtin_interfaces")
 """The packages whose messages TFMessage is made of."""
 RUNTIME_PACKAGES = (
-    "rcutils", "rosidl_runtime_c", "rosidl_runtime_cpp", "rosidl_typesupport_interface", "rosidl_typesupport_c", "rosidl_typesupport_cpp",
-    "rosidl_typesupport_fastrtps_c", "rosidl_typesupport_fastrtps_cpp", "rosidl_typesupport_introspection_c", "rosidl_dynamic_typesupport", "rmw", "fastcdr",
+    "rcutils",
+    "rosidl_runtime_c",
+    "rosidl_runtime_cpp",
+    "rosidl_typesupport_interface",
+    "rosidl_typesupport_c",
+    "rosidl_typesupport_cpp",
+    "rosidl_typesupport_fastrtps_c",
+    "rosidl_typesupport_fastrtps_cpp",
+    "rosidl_typesupport_introspection_c",
+    "rosidl_dynamic_typesupport",
+    "rmw",
+    "fastcdr",
 )
 """The packages whose headers the generated sources include."""
-LIBRARIES = ("rosidl_runtime_c", "rosidl_typesupport_c", "rosidl_typesupport_fastrtps_c", "rosidl_typesupport_fastrtps_cpp", "rcutils", "fastcdr")
+LIBRARY_KINDS = ("generator_c", "generator_py", "typesupport_c", "typesupport_fastrtps_c", "typesupport_introspection_c")
+"""The libraries of each message package."""
+LIBRARIES = (
+    "rosidl_runtime_c",
+    "rosidl_typesupport_c",
+    "rosidl_typesupport_fastrtps_c",
+    "rosidl_typesupport_fastrtps_cpp",
+    "rosidl_typesupport_introspection_c",
+    "rcutils",
+    "fastcdr",
+)
 
 
 @dataclass(frozen=True)
@@ -67,13 +87,15 @@ def refuse_beside_a_real_ros(prefix: Path) -> None:
         RuntimeError: names the installation found.
     """
     foreign = [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p and Path(p).resolve() != prefix.resolve()]
-    found = [str(p) for p in foreign if (p / "share/ament_index/resource_index/packages/rclpy").exists() or (p / "share" / PACKAGE).exists()]
+    found = [
+        str(p) for p in foreign if (p / "share/ament_index/resource_index/packages/rclpy").exists() or (p / "share" / PACKAGE).exists()
+    ]
     if not found and os.environ.get("ROS_DISTRO"):
         found = [f"ROS_DISTRO={os.environ['ROS_DISTRO']}"]
     if found:
         raise RuntimeError(
-            f"a ROS installation is sourced here ({', '.join(found)}), and it brings its own tf2_msgs: this package is only for machines that have "
-            "ROS as wheels. Use the installation's tf2_msgs, or open a shell in which ROS is not sourced"
+            f"a ROS installation is sourced here ({', '.join(found)}), and it brings its own tf2_msgs: this package is only for machines "
+            "that have ROS as wheels. Use the installation's tf2_msgs, or open a shell in which ROS is not sourced"
         )
 
 
@@ -90,8 +112,8 @@ def generate(source: Path, folder: Path, prefix: Path) -> Generated:
     from rosidl_generator_c.cli import GenerateC
     from rosidl_generator_py.cli import GeneratePython
     from rosidl_generator_type_description.cli import HashTypeDescription
-    from rosidl_typesupport_c.cli import GenerateCTypesupport
     from rosidl_typesupport_fastrtps_c.cli import GenerateFastRTPSCTypesupport
+    from rosidl_typesupport_introspection_c.cli import GenerateIntrospectionCTypesupport
 
     folder = folder.resolve()
     shutil.rmtree(folder, ignore_errors=True)
@@ -101,16 +123,17 @@ def generate(source: Path, folder: Path, prefix: Path) -> Generated:
     interfaces = [f"{folder}:msg/TFMessage.idl"]
     include_paths = [str(prefix / "share" / package) for package in MESSAGE_PACKAGES]
     HashTypeDescription("hash").generate_type_hashes(PACKAGE, interfaces, include_paths, folder)
-    # With exactly one implementation the type support is linked directly; with more it would be looked up by library name at run time.
+    # The choice between the two implementations is dispatch.cpp, in place of rosidl's, which looks libraries up by name at run time.
     steps = (
         GenerateC("c"),
         GenerateFastRTPSCTypesupport("fastrtps_c"),
-        GenerateCTypesupport("c", typesupport_implementations=["rosidl_typesupport_fastrtps_c"]),
+        GenerateIntrospectionCTypesupport("introspection_c"),
         GeneratePython("py", typesupport_implementations=["rosidl_typesupport_c"]),
     )
     for step in steps:
         step.generate(PACKAGE, interfaces, include_paths, folder)
+    shutil.copy(source / "dispatch.cpp", folder)
     sources = sorted(str(path) for path in folder.rglob("*") if path.suffix in (".c", ".cpp"))
-    libraries = [f"{package}__rosidl_{kind}" for package in MESSAGE_PACKAGES for kind in ("generator_c", "generator_py", "typesupport_c", "typesupport_fastrtps_c")]
+    libraries = [f"{package}__rosidl_{kind}" for package in MESSAGE_PACKAGES for kind in LIBRARY_KINDS]
     include_dirs = [str(folder.parent)] + [str(prefix / "include" / package) for package in MESSAGE_PACKAGES + RUNTIME_PACKAGES]
     return Generated(folder, sources, include_dirs, [str(prefix / "lib")], libraries + list(LIBRARIES))
