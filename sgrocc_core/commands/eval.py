@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("what", choices=("local", "statistics"), help="what to do; see above")
     parser.add_argument("--data", type=Path, required=True, help="folder of the set")
-    parser.add_argument("--split", default="test", help="train, test or a list file in the set (default: test; train for statistics)")
+    parser.add_argument("--split", help="train, test or a list file (default: test; train for statistics)")
     parser.add_argument("--json", type=Path, required=True, help="file to write")
     parser.add_argument("--limit", type=int, default=0, help="at most this many views, spread evenly over the set (default: all)")
     parser.add_argument("--model", default="small", help="a model's name or folder (default: small)")
@@ -55,16 +55,17 @@ def run(args: argparse.Namespace) -> int:
     from sgrocc_core.training.evaluate import evaluate_local, table
 
     engine = open_engine(args.model, args.engine, args.device, args.threads)
-    data = OccScanNet(args.data, args.split)
+    split = args.split or "test"
+    data = OccScanNet(args.data, split)
     left_out: set[str] = set()
     if args.train_data:
         training = OccScanNet(args.train_data, "train")
         statistics = collect(_views(training, 400, "training set"), f"sgrocc eval local --train-data {args.train_data}")
-        left_out = set(training.scenes) if args.no_leak else set()
+        left_out = {scene for scene, _ in training.names} if args.no_leak else set()
     else:
         statistics = load_statistics(STATISTICS)
-    report = evaluate_local(engine, _views(data, args.limit, engine.spec.name, left_out), statistics, args.threshold)
-    report["settings"] |= {"data": str(args.data), "split": args.split, "limit": args.limit, "no_leak": args.no_leak}
+    report: dict[str, Any] = evaluate_local(engine, _views(data, args.limit, engine.spec.name, left_out), statistics, args.threshold)
+    report["settings"] |= {"data": str(args.data), "split": split, "limit": args.limit, "no_leak": args.no_leak}
     args.json.parent.mkdir(parents=True, exist_ok=True)
     args.json.write_text(json.dumps(report, indent=1) + "\n")
     print(table(report))
@@ -76,7 +77,7 @@ def _statistics(args: argparse.Namespace) -> int:
     from sgrocc_core.data.occ_scannet import OccScanNet
     from sgrocc_core.training.baselines import collect
 
-    split = "train" if args.split == "test" else args.split
+    split = args.split or "train"
     command = f"sgrocc eval statistics --data {args.data} --split {split} --limit {args.limit}"
     statistics = collect(_views(OccScanNet(args.data, split), args.limit, "statistics"), command)
     statistics.save(args.json)
@@ -85,12 +86,12 @@ def _statistics(args: argparse.Namespace) -> int:
 
 
 def _views(data: Any, limit: int, name: str, left_out: set[str] | None = None) -> Iterator[Any]:
-    """Samples of a set, at most `limit`, spread evenly, with a progress bar; those of scenes in `left_out` are skipped."""
+    """Samples of a set but those of the scenes `left_out`, at most `limit`, spread evenly, with a progress bar."""
     import numpy as np
     from tqdm import tqdm
 
-    indices = range(len(data)) if limit == 0 or limit >= len(data) else np.linspace(0, len(data) - 1, limit).round().astype(int)
+    indices = np.array([i for i, (scene, _) in enumerate(data.names) if not left_out or scene not in left_out], np.int64)
+    if 0 < limit < len(indices):
+        indices = indices[np.linspace(0, len(indices) - 1, limit).round().astype(np.int64)]
     for index in tqdm(indices, desc=name, unit="view"):
-        sample = data[int(index)]
-        if not left_out or sample.scene not in left_out:
-            yield sample
+        yield data[int(index)]
