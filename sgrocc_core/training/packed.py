@@ -67,7 +67,7 @@ def pack(data: OccScanNet, folder: Path) -> int:
     """Decode every scene of a data set that the packed folder does not hold yet.
 
     Args:
-        data: the data set; its `entries` name scene and frame of every sample without decoding it.
+        data: the data set; its `names` are scene and frame of every sample without decoding it.
         folder: where the packed scenes are; made if missing.
 
     Returns:
@@ -75,7 +75,7 @@ def pack(data: OccScanNet, folder: Path) -> int:
     """
     folder.mkdir(parents=True, exist_ok=True)
     scenes: dict[str, list[int]] = {}
-    for index, (scene, _) in enumerate(data.entries):
+    for index, (scene, _) in enumerate(data.names):
         scenes.setdefault(scene, []).append(index)
     added = 0
     for scene, indices in scenes.items():
