@@ -244,3 +244,20 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def remove_map(folder: str | Path) -> None:
+    """Remove the current map of a folder, and nothing else in it."""
+    folder = Path(folder)
+    for name in (".current", *FILES):
+        if (folder / name).is_symlink():
+            (folder / name).unlink()
+    shutil.rmtree(folder / ".generations", ignore_errors=True)
+
+
+def rewrite_report(folder: str | Path, report: dict[str, Any]) -> None:
+    """Replace the current map's report.json in one rename."""
+    file = (Path(folder) / REPORT).resolve()
+    fresh = file.with_name(f".{REPORT}.{os.getpid()}")
+    fresh.write_text(json.dumps(report, indent=2) + "\n")
+    os.replace(fresh, file)
