@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from sgrocc_core.gaussians.depth_layer import DepthLayer, footprint_minimum, sensor_sigma
 from sgrocc_core.geometry.lattice import BOX_CELLS, CELL_SIZE
@@ -69,10 +69,10 @@ def view_cells(layers: list[DepthLayer], T_bc: np.ndarray, max_distance: float) 
     return view
 
 
-@njit(parallel=True, cache=True)
+@njit(cache=True)
 def _view_cells(depth, spread, minima, stride, K, R, t, cells, max_distance, state, residual, sigma, weight):
     height, width = depth.shape
-    for a in prange(len(state)):
+    for a in range(len(state)):
         if state[a] != UNSEEN:
             continue
         k = a % cells[2]

@@ -89,7 +89,7 @@ def footprint_minimum(minima, stride, u, v, half):
         return np.float32(np.inf)
     extent = max(u1 - u0, v1 - v0) + 1
     level = 0
-    while (2 << level) <= extent and level < levels - 1:
+    while (2 << level) < extent and level < levels - 1:
         level += 1
     side = 1 << level
     ub, vb = max(u1 - side + 1, 0), max(v1 - side + 1, 0)

@@ -7,7 +7,7 @@ front of the smallest depth of its footprint. kappa is 1 for a sensor, (0.05 m /
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from sgrocc_core.gaussians.depth_layer import DepthLayer, footprint_minimum, trust
 from sgrocc_core.geometry.lattice import BLOCK_VOXELS, VOXEL_SIZE
@@ -99,12 +99,12 @@ def _hit(depth, spread, K, R, t, max_distance, low, table, hits, kappas):
                     kappas[b, i & 15, j & 15, k & 15] += trust(float(spread[row, column]))
 
 
-@njit(parallel=True, cache=True)
+@njit(cache=True)
 def _judge(depth, spread, minima, stride, K, R, t, max_distance, keys, hits, kappas, judged, increments):
     """Hit, miss or nothing for every voxel that no layer has judged yet."""
     height, width = depth.shape
     sensor = spread.size == 0
-    for b in prange(len(keys)):
+    for b in range(len(keys)):
         for i in range(BLOCK_VOXELS):
             px = (keys[b, 0] * BLOCK_VOXELS + i + 0.5) * VOXEL_SIZE - t[0]
             for j in range(BLOCK_VOXELS):

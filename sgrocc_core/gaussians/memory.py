@@ -22,7 +22,8 @@ DEFAULT_OPACITY = -20.0
 REACH_CELLS = 3
 """A cell's Gaussians touch no voxel, and lend their class to none, farther than this many cells away (means leave by one voxel at most and
 reach three; `voxel_map.CLASS_REACH`)."""
-INITIAL_BLOCKS = 64
+RESERVED_BLOCKS = 1024
+"""Blocks that there is address space for at the start; pages that no block uses cost nothing."""
 NEIGHBOURS = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), -1).reshape(-1, 3)
 """(27, 3) offsets to a block's neighbours; entry 13 is the block itself."""
 
@@ -44,11 +45,7 @@ class GaussianMemory:
     def clear(self) -> None:
         """Forget everything."""
         self._slots: dict[tuple[int, int, int], int] = {}
-        self._keys = np.zeros((0, 3), np.int32)
-        self.fields = self._new_fields(0)
-        self.evidence = np.zeros((0, BLOCK_VOXELS, BLOCK_VOXELS, BLOCK_VOXELS), np.float32)
-        self.neighbours = np.zeros((0, len(NEIGHBOURS)), np.int32)
-        self.gaussians_changed, self.evidence_changed = np.zeros(0, np.bool_), np.zeros(0, np.bool_)
+        self._hold(RESERVED_BLOCKS)
 
     def __len__(self) -> int:
         """Blocks in the memory."""
@@ -61,8 +58,8 @@ class GaussianMemory:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the arrays hold."""
-        return sum(a.nbytes for a in (*self.fields, self.evidence, self.neighbours))
+        """Bytes that the blocks take."""
+        return sum(a.nbytes for a in (*self.fields, self.evidence, self.neighbours)) * len(self) // len(self.evidence)
 
     def slots(self, keys: np.ndarray) -> np.ndarray:
         """(B, 3) int block coordinates to (B,) int64 slots, -1 where there is no block."""
@@ -72,9 +69,12 @@ class GaussianMemory:
         """Slots (B,) of blocks (B, 3), made where they are missing; nothing is changed if that fails."""
         new = [key for key in dict.fromkeys(map(tuple, keys.tolist())) if key not in self._slots]
         if new:
-            self._reserve(len(self) + len(new))
+            if len(self) + len(new) > len(self.evidence):
+                self._hold(max(2 * len(self.evidence), len(self) + len(new)))
             start = len(self)
             self._keys[start : start + len(new)] = new
+            self.fields.rotations[start * BLOCK_ROWS : (start + len(new)) * BLOCK_ROWS, :, 0] = 1.0
+            self.fields.opacities[start * BLOCK_ROWS : (start + len(new)) * BLOCK_ROWS] = DEFAULT_OPACITY
             self._slots.update((key, start + n) for n, key in enumerate(new))
             near = self.slots((np.array(new)[:, None] + NEIGHBOURS).reshape(-1, 3)).reshape(-1, len(NEIGHBOURS))
             self.neighbours[start : start + len(new)] = near
@@ -97,12 +97,13 @@ class GaussianMemory:
     def read(self, corner: np.ndarray) -> LocalGaussians:
         """A copy of the local box's Gaussians at a corner (3,) int, cells; cells without memory hold silent Gaussians at their centres."""
         rows = self.box(corner)
-        blank = self._new_fields(1)
-        out = {}
-        for name in NewFields._fields:
-            field = getattr(self.fields, name)
-            out[name] = np.where((rows >= 0).reshape(-1, *[1] * (field.ndim - 1)), field[rows] if len(field) else 0, getattr(blank, name))
-        out["means"] = (out["means"] + _cell_centres()[:, None]).astype(np.float32)
+        held = rows >= 0
+        out = {name: getattr(self.fields, name)[np.maximum(rows, 0)] for name in NewFields._fields}
+        for array in out.values():
+            array[~held] = 0.0
+        out["rotations"][~held, :, 0] = 1.0
+        out["opacities"][~held] = DEFAULT_OPACITY
+        out["means"] += _cell_centres()[:, None]
         return LocalGaussians(**out)
 
     def update(self, corner: np.ndarray, gaussians: LocalGaussians, view: CellView, stamp_ns: int) -> None:
@@ -177,31 +178,26 @@ class GaussianMemory:
             field[: count * BLOCK_ROWS] = arrays[name].reshape(-1, *field.shape[1:])
         self.gaussians_changed[:count] = self.evidence_changed[:count] = True
 
-    def _new_fields(self, rows: int) -> CellFields:
-        g = self.gaussians_per_cell
-        rotations = np.zeros((rows, g, 4), np.float32)
-        rotations[..., 0] = 1.0
-        return CellFields(
-            means=np.zeros((rows, g, 3), np.float32), scales=np.zeros((rows, g, 3), np.float32), rotations=rotations,
-            opacities=np.full((rows, g), DEFAULT_OPACITY, np.float32), logits=np.zeros((rows, g, NUM_CLASSES), np.float32),
-            features=np.zeros((rows, self.feature_channels), np.float32), tag=np.zeros(rows, np.uint8),
-            weight=np.zeros(rows, np.float32), stamp=np.zeros(rows, np.int64), seen_through=np.zeros(rows, np.uint8),
-            label=np.zeros(rows, np.uint8),
+    def _hold(self, blocks: int) -> None:
+        """Arrays for that many blocks, zero; what there is (none at first) is kept."""
+        g, rows = self.gaussians_per_cell, blocks * BLOCK_ROWS
+        old = self.__dict__.copy() if self._slots else {}
+        self.fields = CellFields(
+            means=np.zeros((rows, g, 3), np.float32), scales=np.zeros((rows, g, 3), np.float32),
+            rotations=np.zeros((rows, g, 4), np.float32), opacities=np.zeros((rows, g), np.float32),
+            logits=np.zeros((rows, g, NUM_CLASSES), np.float32), features=np.zeros((rows, self.feature_channels), np.float32),
+            tag=np.zeros(rows, np.uint8), weight=np.zeros(rows, np.float32), stamp=np.zeros(rows, np.int64),
+            seen_through=np.zeros(rows, np.uint8), label=np.zeros(rows, np.uint8),
         )
-
-    def _reserve(self, blocks: int) -> None:
-        """Room for that many blocks; the arrays grow by doubling."""
-        have = len(self.evidence)
-        if blocks <= have:
-            return
-        more = max(INITIAL_BLOCKS, 2 * have, blocks) - have
-        fields = CellFields(*(np.concatenate(pair) for pair in zip(self.fields, self._new_fields(more * BLOCK_ROWS))))
-        evidence = np.concatenate([self.evidence, np.zeros((more, *self.evidence.shape[1:]), np.float32)])
-        neighbours = np.concatenate([self.neighbours, np.full((more, len(NEIGHBOURS)), -1, np.int32)])
-        self._keys = np.concatenate([self._keys, np.zeros((have + more - len(self._keys), 3), np.int32)])
-        self.fields, self.evidence, self.neighbours = fields, evidence, neighbours
-        self.gaussians_changed = np.concatenate([self.gaussians_changed, np.zeros(more, np.bool_)])
-        self.evidence_changed = np.concatenate([self.evidence_changed, np.zeros(more, np.bool_)])
+        self.evidence = np.zeros((blocks, BLOCK_VOXELS, BLOCK_VOXELS, BLOCK_VOXELS), np.float32)
+        self.neighbours = np.full((blocks, len(NEIGHBOURS)), -1, np.int32)
+        self._keys = np.zeros((blocks, 3), np.int32)
+        self.gaussians_changed, self.evidence_changed = np.zeros(blocks, np.bool_), np.zeros(blocks, np.bool_)
+        for name in ("evidence", "neighbours", "_keys", "gaussians_changed", "evidence_changed"):
+            if name in old:
+                getattr(self, name)[: len(self)] = old[name][: len(self)]
+        for new, kept in zip(self.fields, old.get("fields", ())):
+            new[: len(self) * BLOCK_ROWS] = kept[: len(self) * BLOCK_ROWS]
 
     def _mark(self, cells: np.ndarray) -> None:
         """Mark the blocks within reach of changed cells (n, 3) int; the reach is less than a block, so its corners name them all."""

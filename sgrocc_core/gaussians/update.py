@@ -10,7 +10,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from sgrocc_core.gaussians.confidence import (
     FREE,
@@ -67,7 +67,7 @@ class NewFields(NamedTuple):
     features: np.ndarray
 
 
-@njit(parallel=True, cache=True)
+@njit(cache=True)
 def update_cells(stored, index, new, anchors, centres, state, residual, sigma, weight, stamp):
     """Blend one look into the stored cells.
 
@@ -80,10 +80,9 @@ def update_cells(stored, index, new, anchors, centres, state, residual, sigma, w
         (n,) bool: the cells of which a splatted Gaussian appeared, changed or went.
     """
     changed = np.zeros(len(index), np.bool_)
-    classes = stored.logits.shape[2]
-    for i in prange(len(index)):
+    distribution = np.empty(stored.logits.shape[2], np.float64)
+    for i in range(len(index)):
         n, a = index[i], anchors[i]
-        distribution = np.empty(classes, np.float64)
         before = stored.opacities[n].max() > MIN_RAW_OPACITY
         occupancy = cell_occupancy(stored.opacities[n])
         confidence = 0.0

@@ -1,7 +1,8 @@
 """The splat of single 16^3 blocks of the sparse map: the Gaussians of each block and its 26 neighbours, by the rules of `splat.py`.
 
 Every block is one task with its own small grid, so blocks are parallel, need no order, and only their result is stored: log P(empty) and
-the likeliest class.
+the likeliest class. This is the map's one parallel kernel: the others take a millisecond or two, and waiting for a second thread costs
+more than that on a machine whose cores are busy.
 """
 
 from __future__ import annotations
@@ -77,6 +78,6 @@ def _splat_blocks(centres, precisions, bounds, opacities, shares, ranges, corner
         for x in range(edge):
             for y in range(edge):
                 for z in range(edge):
-                    log_empty[s, x, y, z] = folded[x, y, z] + math.log(product[x, y, z])
-                    if weights[x, y, z].max() > 0:
+                    if product[x, y, z] < 1.0 or folded[x, y, z] < 0.0:
+                        log_empty[s, x, y, z] = folded[x, y, z] + math.log(product[x, y, z])
                         labels[s, x, y, z] = weights[x, y, z].argmax() + 1

@@ -113,7 +113,7 @@ def _slabs(x: np.ndarray, planes: int, voxel_size: float) -> np.ndarray:
     return np.stack([start, stop, first, last], 1)[order]
 
 
-@njit(parallel=True, cache=True)
+@njit(cache=True)
 def supports(means, covariances, corner, shape, voxel_size, active):
     """What the kernels need of the M Gaussians `active` of N.
 
@@ -128,7 +128,7 @@ def supports(means, covariances, corner, shape, voxel_size, active):
     centres = np.empty((count, 3), np.float64)
     precisions = np.empty((count, 6), np.float64)
     bounds = np.empty((count, 6), np.int32)
-    for i in prange(count):
+    for i in range(count):
         g = active[i]
         a, b, c = float(covariances[g, 0, 0]), float(covariances[g, 0, 1]), float(covariances[g, 0, 2])
         d, e, f = float(covariances[g, 1, 1]), float(covariances[g, 1, 2]), float(covariances[g, 2, 2])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from sgrocc_core.classes import UNKNOWN
 from sgrocc_core.gaussians.memory import BLOCK_ROWS, GaussianMemory
@@ -49,7 +49,7 @@ class VoxelMap:
 
     def __init__(self, memory: GaussianMemory, occupancy_threshold: float = 0.5) -> None:
         self.memory, self.occupancy_threshold = memory, occupancy_threshold
-        shape = (0, BLOCK_VOXELS, BLOCK_VOXELS, BLOCK_VOXELS)
+        shape = memory.evidence.shape
         self._log_empty, self._classes = np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
         self._labels, self._sixteenths = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
 
@@ -61,7 +61,8 @@ class VoxelMap:
             multiples of 1/16, 0 where freed. blocks: (B, 3) int32, the blocks they lie in.
         """
         memory, count = self.memory, len(self.memory)
-        self._reserve(len(memory.evidence))
+        if len(memory.evidence) > len(self._labels):
+            self._grow(len(memory.evidence))
         splatted = np.flatnonzero(memory.gaussians_changed[:count])
         changed = np.flatnonzero(memory.gaussians_changed[:count] | memory.evidence_changed[:count])
         log_empty, classes = splat_blocks(memory, splatted)
@@ -115,12 +116,12 @@ class VoxelMap:
     def _voxels(self, at: tuple[np.ndarray, ...]) -> np.ndarray:
         return self.memory.keys[at[0]] * BLOCK_VOXELS + np.stack(at[1:], 1).astype(np.int32)
 
-    def _reserve(self, slots: int) -> None:
-        more = slots - len(self._labels)
-        if more > 0:
-            for name in ("_log_empty", "_classes", "_labels", "_sixteenths"):
-                old = getattr(self, name)
-                setattr(self, name, np.concatenate([old, np.zeros((more, *old.shape[1:]), old.dtype)]))
+    def _grow(self, slots: int) -> None:
+        for name in ("_log_empty", "_classes", "_labels", "_sixteenths"):
+            old = getattr(self, name)
+            new = np.zeros((slots, *old.shape[1:]), old.dtype)
+            new[: len(old)] = old
+            setattr(self, name, new)
 
     def _judge(self, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Labels and sixteenths (S, 16, 16, 16) of blocks from the stored splat, the evidence, the tags and the cells' classes."""
@@ -135,9 +136,9 @@ class VoxelMap:
         return labels, sixteenths
 
 
-@njit(parallel=True, cache=True)
+@njit(cache=True)
 def _judge(slots, log_empty, classes, evidence, tags, cell_labels, neighbours, order, threshold, labels, sixteenths):
-    for s in prange(len(slots)):
+    for s in range(len(slots)):
         slot = slots[s]
         for x in range(BLOCK_VOXELS):
             for y in range(BLOCK_VOXELS):

@@ -1,0 +1,211 @@
+"""The Gaussian memory: slicing, the update by one look, look-through removal, saving."""
+
+import numpy as np
+import pytest
+from streams import anchor, box_of, looks
+
+from sgrocc_core.errors import DataError
+from sgrocc_core.gaussians import memory as memory_module
+from sgrocc_core.gaussians.confidence import FREE, HIDDEN, SURFACE
+from sgrocc_core.gaussians.gaussians import sigmoid
+from sgrocc_core.gaussians.memory import NEIGHBOURS, GaussianMemory
+
+CORNER = np.array([-13, 5, -9])
+CELLS = [(3, 4, 5), (15, 15, 9), (29, 0, 17)]
+
+
+def new_memory():
+    return GaussianMemory(4, 8)
+
+
+def row(memory, cell, corner=CORNER):
+    return memory.box(corner)[anchor(*cell)]
+
+
+def test_what_is_written_first_is_read_back():
+    memory, box = new_memory(), box_of(CELLS, seed=1)
+    memory.update(CORNER, box, looks(SURFACE, CELLS), 7)
+    back = memory.read(CORNER)
+    for cell in CELLS:
+        a, n = anchor(*cell), row(memory, cell)
+        for name in ("means", "scales", "opacities", "logits", "features"):
+            np.testing.assert_allclose(getattr(back, name)[a], getattr(box, name)[a], atol=1e-5)
+        assert np.abs((back.rotations[a] * box.rotations[a]).sum(-1)) == pytest.approx(1, abs=1e-6)
+        assert (memory.fields.tag[n], memory.fields.stamp[n], memory.fields.weight[n]) == (1, 7, 1)
+        assert memory.fields.label[n] == 3
+
+
+def test_the_box_is_an_integer_slice_wherever_it_lies():
+    memory, box = new_memory(), box_of(CELLS, seed=1)
+    memory.update(CORNER, box, looks(SURFACE, CELLS), 0)
+    moved = memory.read(CORNER + [2, -3, 1])
+    np.testing.assert_array_equal(moved.opacities[anchor(13, 18, 8)], memory.read(CORNER).opacities[anchor(15, 15, 9)])
+    np.testing.assert_allclose(moved.means[anchor(13, 18, 8)], box.means[anchor(15, 15, 9)] - np.array([0.32, -0.48, 0.16]), atol=1e-5)
+
+
+def test_cells_out_of_view_are_neither_written_nor_given_room():
+    memory = new_memory()
+    memory.update(CORNER, box_of(CELLS), looks(SURFACE, CELLS[:1]), 0)
+    assert memory.keys.tolist() == [[-2, 1, -1]]  # cell (-10, 9, -4) lies in block (-2, 1, -1)
+    assert row(memory, CELLS[1]) == -1
+    assert (sigmoid(memory.read(CORNER).opacities)[[anchor(*c) for c in CELLS[1:]]] < 1e-8).all()
+    assert memory.fields.tag.sum() == 1
+
+
+def test_a_verified_cell_averages():
+    """Surface with z = D: C_geo = 1; one class for certain: C_sem = 1; so lambda = 1 - W / (W + w)."""
+    memory = new_memory()
+    cell = [CELLS[1]]
+    first, second = box_of(cell, opacity=2.0), box_of(cell, opacity=5.0)
+    memory.update(CORNER, first, looks(SURFACE, cell, weight=0.6), 0)
+    memory.update(CORNER, second, looks(SURFACE, cell, weight=0.2), 1)
+    n = row(memory, cell[0])
+    kept = 1.0  # the class is certain to 1e-6
+    assert memory.fields.opacities[n] == pytest.approx(2.0 + (1 - kept * 0.6 / 0.8) * 3.0, abs=1e-4)
+    assert memory.fields.weight[n] == pytest.approx(0.8)
+
+
+def test_a_conflicting_cell_is_overwritten():
+    """An empty surface cell at z = D: C_geo = 1 - g = 0."""
+    memory = new_memory()
+    cell = [CELLS[1]]
+    memory.update(CORNER, box_of(), looks(SURFACE, cell), 0)
+    memory.update(CORNER, box_of(cell, opacity=2.5), looks(SURFACE, cell, weight=0.3), 1)
+    n = row(memory, cell[0])
+    assert memory.fields.opacities[n] == pytest.approx(2.5, abs=1e-5) and memory.fields.weight[n] == pytest.approx(0.3)
+
+
+def test_the_confidence_of_one_sigma_scales_the_history():
+    memory = new_memory()
+    cell = [CELLS[1]]
+    memory.update(CORNER, box_of(cell, opacity=2.0), looks(SURFACE, cell), 0)
+    memory.update(CORNER, box_of(cell, opacity=3.0), looks(SURFACE, cell, residual=0.05, sigma=0.05), 1)
+    confidence = np.exp(-0.5)
+    n = row(memory, cell[0])
+    assert memory.fields.opacities[n] == pytest.approx(2.0 + 1 - confidence * 1 / (1 + 1), abs=1e-4)
+    assert memory.fields.weight[n] == pytest.approx(confidence + 1, abs=1e-4)
+
+
+def test_weights_do_not_grow_for_ever():
+    memory, cell = new_memory(), [CELLS[1]]
+    for stamp in range(20):
+        memory.update(CORNER, box_of(cell), looks(HIDDEN, cell), stamp)
+    assert memory.fields.weight[row(memory, cell[0])] == 8.0
+
+
+def test_a_mean_stays_within_a_voxel_of_its_cell():
+    memory, box = new_memory(), box_of(CELLS)
+    box.means[anchor(15, 15, 9), 0] += [0.5, -0.5, 0.1]
+    memory.update(CORNER, box, looks(SURFACE, CELLS), 0)
+    np.testing.assert_allclose(memory.fields.means[row(memory, CELLS[1]), 0], [0.16, -0.16, 0.1], atol=1e-6)
+
+
+def test_a_quaternion_and_its_negative_are_the_same_rotation():
+    memory, cell = new_memory(), [CELLS[1]]
+    first, second = box_of(cell, seed=2), box_of(cell, seed=2)
+    second.rotations[:] *= -1
+    memory.update(CORNER, first, looks(HIDDEN, cell), 0)
+    memory.update(CORNER, second, looks(HIDDEN, cell), 1)
+    stored = memory.fields.rotations[row(memory, cell[0])]
+    assert np.abs((stored * first.rotations[anchor(*cell[0])]).sum(-1)) == pytest.approx(1, abs=1e-5)
+    third = box_of(cell, seed=3)
+    memory.update(CORNER, third, looks(HIDDEN, cell), 2)
+    assert np.linalg.norm(memory.fields.rotations[row(memory, cell[0])], axis=-1) == pytest.approx(1, abs=1e-5)
+
+
+def test_what_was_seen_through_three_times_is_removed():
+    """The expert insists, every time, on what the depth looks through."""
+    memory, cell, box = new_memory(), [CELLS[1]], box_of([CELLS[1]])
+    memory.update(CORNER, box, looks(SURFACE, cell), 0)
+    occupied = []
+    for stamp in range(1, 7):
+        memory.update(CORNER, box, looks(FREE, cell), stamp)
+        occupied.append(bool(memory.fields.opacities[row(memory, cell[0])].max() > 0))
+    assert occupied == [True, True, False, False, False, False]
+    memory.update(CORNER, box, looks(SURFACE, cell), 8)  # it is back, and seen
+    assert memory.fields.opacities[row(memory, cell[0])].max() > 0
+
+
+def test_a_surface_starts_the_count_of_looks_through_anew():
+    memory, cell, box = new_memory(), [CELLS[1]], box_of([CELLS[1]])
+    for stamp, state in enumerate([SURFACE, FREE, FREE, SURFACE, FREE, FREE]):
+        memory.update(CORNER, box, looks(state, cell), stamp)
+    assert memory.fields.opacities[row(memory, cell[0])].max() > 0
+
+
+def test_hidden_cells_are_not_seen_through():
+    memory, cell, box = new_memory(), [CELLS[1]], box_of([CELLS[1]])
+    for stamp in range(9):
+        memory.update(CORNER, box, looks(HIDDEN, cell), stamp)
+    assert memory.fields.opacities[row(memory, cell[0])].max() > 0
+
+
+def test_blocks_know_their_neighbours():
+    memory = new_memory()
+    keys = np.argwhere(np.random.default_rng(0).random((4, 4, 4)) < 0.5) - 2
+    memory.allocate(keys[:10])
+    memory.allocate(keys)
+    known = {tuple(k): n for n, k in enumerate(memory.keys.tolist())}
+    expected = [[known.get(tuple(np.add(key, offset).tolist()), -1) for offset in NEIGHBOURS] for key in memory.keys.tolist()]
+    assert memory.neighbours[: len(memory)].tolist() == expected
+
+
+def test_a_changed_cell_marks_the_blocks_its_gaussians_may_reach():
+    memory = new_memory()
+    keys = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), -1).reshape(-1, 3)
+    memory.allocate(keys)
+    memory.update(np.zeros(3, int), box_of([(4, 4, 1)]), looks(SURFACE, [(4, 4, 1)]), 0)
+    assert {tuple(k) for k in memory.keys[memory.gaussians_changed[:27]].tolist()} == {(0, 0, 0), (0, 0, -1)}
+
+
+def test_silent_cells_that_stay_silent_change_nothing():
+    memory = new_memory()
+    memory.update(CORNER, box_of(), looks(FREE, CELLS), 0)
+    assert not memory.gaussians_changed.any()
+
+
+def test_a_memory_that_outgrows_its_room_keeps_what_it_holds(monkeypatch):
+    monkeypatch.setattr(memory_module, "RESERVED_BLOCKS", 1)
+    small = new_memory()
+    monkeypatch.undo()
+    large = new_memory()
+    for n in range(6):
+        corner = CORNER + [40 * n, 0, 0]
+        for memory in (small, large):
+            memory.update(corner, box_of(CELLS, seed=n), looks(SURFACE, CELLS), n)
+            memory.add_evidence(memory.keys[-1:].copy(), np.full((1, 16, 16, 16), 0.1, np.float32))
+    assert len(small) == len(large) > 10
+    for name, array in large.arrays().items():
+        np.testing.assert_array_equal(small.arrays()[name], array)
+
+
+def test_a_saved_memory_goes_on_where_it_was():
+    memory, other = new_memory(), new_memory()
+    memory.update(CORNER, box_of(CELLS, seed=1), looks(SURFACE, CELLS), 5)
+    memory.add_evidence(np.array([[0, 1, 2]]), np.full((1, 16, 16, 16), 0.5, np.float32))
+    other.update(CORNER + 50, box_of(CELLS), looks(SURFACE, CELLS), 1)
+    other.restore(memory.arrays())
+    for m in (memory, other):
+        m.update(CORNER, box_of(CELLS, seed=4), looks(SURFACE, CELLS, residual=0.02), 6)
+    for name, array in memory.arrays().items():
+        np.testing.assert_array_equal(other.arrays()[name], array)
+
+
+def test_a_saved_memory_that_does_not_fit_is_refused_and_nothing_is_lost():
+    memory = new_memory()
+    memory.update(CORNER, box_of(CELLS), looks(SURFACE, CELLS), 5)
+    saved = memory.arrays()
+    missing = {k: v for k, v in saved.items() if k != "logits"}
+    other_model = GaussianMemory(4, 16).arrays()
+    twice = {k: np.concatenate([v, v]) for k, v in saved.items()}
+    for bad, words in ((missing, "logits"), (saved | {"features": other_model["features"]}, "features"), (twice, "twice"), ({}, "blocks")):
+        with pytest.raises(DataError, match=words):
+            memory.restore(bad)
+    assert memory.arrays()["opacities"].tobytes() == saved["opacities"].tobytes()
+
+
+def test_means_keep_their_precision_a_hundred_kilometres_away():
+    memory, box = new_memory(), box_of(CELLS, seed=1)
+    far = CORNER + np.array([625_000, -625_000, 0])
+    memory.update(far, box, looks(SURFACE, CELLS), 0)
+    np.testing.assert_allclose(memory.read(far).means[anchor(15, 15, 9)], box.means[anchor(15, 15, 9)], atol=1e-6)
