@@ -1,0 +1,47 @@
+"""Time from nothing to the first update, in a process of its own: imports, the model, the kernels, the first frame."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+from sgrocc_core.errors import DataError
+
+PROGRAM = """
+import json, sys, time
+start = time.perf_counter()
+from sgrocc_core.engines.engine import open_engine
+from sgrocc_core.mapper import OccupancyMapper
+laps = {"imports": time.perf_counter() - start}
+def lap(name, since):
+    now = time.perf_counter()
+    laps[name] = now - since
+    return now
+now = time.perf_counter()
+engine = open_engine(*sys.argv[1:4], int(sys.argv[4]))
+now = lap("model", now)
+mapper = OccupancyMapper(engine)
+mapper.warm_up()
+now = lap("warm_up", now)
+mapper.warm_up()
+lap("next_frame", now)
+print(json.dumps(laps))
+"""
+
+
+def startup(model: str, engine: str, device: str, threads: int) -> dict[str, float]:
+    """Milliseconds of each part of a start, and of the whole process.
+
+    Raises:
+        DataError: the process failed; with its last line.
+    """
+    started = time.perf_counter()
+    command = [sys.executable, "-c", PROGRAM, model, engine, device, str(threads)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    whole = time.perf_counter() - started
+    if done.returncode != 0:
+        raise DataError(f"the start failed: {(done.stderr.strip().splitlines() or ['no output'])[-1]}")
+    laps = json.loads(done.stdout.splitlines()[-1]) | {"process": whole}
+    return {name: 1000 * seconds for name, seconds in laps.items()}
