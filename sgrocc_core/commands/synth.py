@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", metavar="WxH", help="image size in pixels (default 640x480)")
     parser.add_argument("--split", choices=("train", "test"), help="which lists name the rooms; the two never share one (default train)")
     parser.add_argument("--jobs", type=int, metavar="J", help="processes (default 2)")
-    parser.add_argument("--embodied", action="store_true", default=None, help="also the EmbodiedOcc-ScanNet layout (about 0.5 MB more a frame)")
+    parser.add_argument(
+        "--embodied", action="store_true", default=None, help="also the EmbodiedOcc-ScanNet layout (about 0.5 MB more a frame)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -46,7 +46,9 @@ class EmbodiedScanNet:
         self.part = split.removesuffix("_mini")
         listed = self.root / "scene_occ" / f"{split}_online.txt"
         if not listed.is_file():
-            raise DataError(f"{listed} does not exist; the split must be train, test, train_mini or test_mini of an EmbodiedOcc-ScanNet folder")
+            raise DataError(
+                f"{listed} does not exist; the split must be train, test, train_mini or test_mini of an EmbodiedOcc-ScanNet folder"
+            )
         self.names = [line.strip() for line in listed.read_text().splitlines() if line.strip()]
 
     def __len__(self) -> int:

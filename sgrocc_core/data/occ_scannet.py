@@ -23,7 +23,10 @@ _ALLOWED = {
         "_reconstruct": ("numpy.core.multiarray", "numpy._core.multiarray"),
         "scalar": ("numpy.core.multiarray", "numpy._core.multiarray"),
         "_frombuffer": ("numpy.core.numeric", "numpy._core.numeric"),
-        "ndarray": ("numpy",), "dtype": ("numpy",), "encode": ("_codecs",), "OrderedDict": ("collections",),
+        "ndarray": ("numpy",),
+        "dtype": ("numpy",),
+        "encode": ("_codecs",),
+        "OrderedDict": ("collections",),
     }.items()
     for module in modules
 }
@@ -131,9 +134,14 @@ def read_sample(root: Path, scene: str, frame: str, size: tuple[int, int] | None
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if size[0] < width else cv2.INTER_LINEAR)
     K = np.asarray(wanted(content, "intrinsic", path), np.float64)[:3, :3]
     return Sample(
-        scene, frame, cv2.cvtColor(image, cv2.COLOR_BGR2RGB), _nearest(depth, size).astype(np.float32) * np.float32(1e-3),
-        scale_intrinsics(K, size[0] / width, size[1] / height), np.asarray(wanted(content, "cam_pose", path), np.float64),
-        np.asarray(wanted(content, "voxel_origin", path), np.float64).reshape(3), _target(wanted(content, "target_1_4", path), path),
+        scene,
+        frame,
+        cv2.cvtColor(image, cv2.COLOR_BGR2RGB),
+        _nearest(depth, size).astype(np.float32) * np.float32(1e-3),
+        scale_intrinsics(K, size[0] / width, size[1] / height),
+        np.asarray(wanted(content, "cam_pose", path), np.float64),
+        np.asarray(wanted(content, "voxel_origin", path), np.float64).reshape(3),
+        _target(wanted(content, "target_1_4", path), path),
         None if labels is None else _nearest(labels, size),
     )
 

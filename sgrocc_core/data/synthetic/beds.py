@@ -42,7 +42,9 @@ def bed(m: Materials) -> Item:
             x = (k - (count - 1) / 2) * w * 0.46
             b.cushion((x, d / 2 - 0.28, h + 0.1), (0.62, 0.4, 0.16), BED, pillow if k % 2 else white, (0.15 * lumps[k, 0], 0.0, -0.25))
 
-    return Item(w + 0.06, d + 0.06, build, (Surface(-w * 0.4, -d * 0.45, w * 0.4, d * 0.1, h + 0.08, 0.5, "soft"),), front=0.4, height=h + head)
+    return Item(
+        w + 0.06, d + 0.06, build, (Surface(-w * 0.4, -d * 0.45, w * 0.4, d * 0.1, h + 0.08, 0.5, "soft"),), front=0.4, height=h + head
+    )
 
 
 def bunk_bed(m: Materials) -> Item:

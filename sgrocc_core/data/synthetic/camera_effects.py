@@ -15,7 +15,7 @@ class CameraStyle:
     Attributes:
         target: mean of the exposed picture before the tone curve. balance: (3,) gains. vignette: darkening at the corners.
         noise: shot and read noise. blur: pixels. contrast, saturation: of the tone curve. lift: black level. quality: of the JPEG.
-        motion: pixels of motion blur at most.
+        motion: pixels of motion blur at most. sharpen: strength of the camera's own sharpening.
     """
 
     target: float
@@ -28,6 +28,7 @@ class CameraStyle:
     lift: float
     quality: int
     motion: float
+    sharpen: float
 
 
 def draw_style(rng: np.random.Generator) -> CameraStyle:
@@ -35,9 +36,17 @@ def draw_style(rng: np.random.Generator) -> CameraStyle:
     warm = rng.normal(0, 0.06)
     balance = np.array([1 + warm, 1.0 + 0.02 * rng.normal(), 1 - warm + 0.03 * rng.normal()])
     return CameraStyle(
-        float(rng.uniform(0.14, 0.34)), balance, float(rng.uniform(0, 0.35) * (rng.random() < 0.7)), (float(rng.uniform(0.004, 0.03)), float(rng.uniform(0.002, 0.012))),
-        float(rng.uniform(0.35, 0.75)), float(rng.uniform(0.9, 1.3)), float(rng.uniform(0.7, 1.15)), float(rng.uniform(0, 0.05)),
-        int(rng.integers(70, 96)), float(rng.uniform(0, 4) * (rng.random() < 0.5)),
+        float(rng.uniform(0.14, 0.34)),
+        balance,
+        float(rng.uniform(0, 0.35) * (rng.random() < 0.7)),
+        (float(rng.uniform(0.004, 0.03)), float(rng.uniform(0.002, 0.012))),
+        float(rng.uniform(0.35, 0.75)),
+        float(rng.uniform(0.9, 1.55)),
+        float(rng.uniform(0.75, 1.35)),
+        float(rng.uniform(-0.05, 0.05)),
+        int(rng.integers(70, 96)),
+        float(rng.uniform(0, 4) * (rng.random() < 0.5)),
+        float(rng.uniform(0, 1.3) * (rng.random() < 0.7)),
     )
 
 
@@ -46,7 +55,11 @@ def take_picture(light: np.ndarray, style: CameraStyle, rng: np.random.Generator
     h, w = light.shape[:2]
     scale = h / 240.0
     luminance = light.mean(2)
-    exposed = np.float32(style.target / (0.55 * float(np.median(luminance)) + 0.45 * float(np.minimum(luminance, 1.5).mean()) + 1e-4) * np.exp(rng.normal(0, 0.12)))
+    exposed = np.float32(
+        style.target
+        / (0.55 * float(np.median(luminance)) + 0.45 * float(np.minimum(luminance, 1.5).mean()) + 1e-4)
+        * np.exp(rng.normal(0, 0.12))
+    )
     image = light * (exposed * style.balance.astype(np.float32))
     image = cv2.GaussianBlur(np.minimum(image, 4.0), (0, 0), style.blur * scale * rng.uniform(0.9, 1.2))
     if style.motion > 0.3 and rng.random() < 0.5:
@@ -59,6 +72,8 @@ def take_picture(light: np.ndarray, style: CameraStyle, rng: np.random.Generator
     image = np.maximum(image, 0)
     image = image * (1 + image / 9.0) / (1 + image * 0.75)  # shoulder: lights saturate gently
     image = np.sqrt(image) * (1 + 0.06 * (1 - np.sqrt(image)))  # close to the sRGB curve, and fast
+    if style.sharpen > 0:
+        image += style.sharpen * (image - cv2.GaussianBlur(image, (0, 0), 1.1 * scale))
     grey = image.mean(2, keepdims=True)
     image = grey + style.saturation * (image - grey)
     image = style.lift + (1 - style.lift) * (0.45 + style.contrast * (image - 0.45))

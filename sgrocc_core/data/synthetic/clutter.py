@@ -1,4 +1,4 @@
-"""Things: on tables, shelves, counters and sofas, and left lying on the floor; plants, lamps, boxes, bags, bottles, books, people-sized clutter."""
+"""Things on tables, shelves, counters and sofas, and left lying on the floor: plants, lamps, boxes, bags, bottles, books, coats."""
 
 from __future__ import annotations
 
@@ -29,7 +29,13 @@ def _stack(b: Builder, m: Materials, room: float) -> None:
         t = m.rng.uniform(0.015, 0.05)
         if z + t > room:
             break
-        b.box((0, 0, z + t / 2), (m.rng.uniform(0.15, 0.22), m.rng.uniform(0.2, 0.3), t), OBJECTS, m.thing(), (m.rng.uniform(-0.4, 0.4), 0.0, 0.0))
+        b.box(
+            (0, 0, z + t / 2),
+            (m.rng.uniform(0.15, 0.22), m.rng.uniform(0.2, 0.3), t),
+            OBJECTS,
+            m.thing(),
+            (m.rng.uniform(-0.4, 0.4), 0.0, 0.0),
+        )
         z += t
 
 
@@ -53,6 +59,39 @@ def _bowl(b: Builder, m: Materials, room: float) -> None:
         for _ in range(4):
             x, y = m.rng.uniform(-0.06, 0.06, 2)
             b.ball((x, y, 0.1), (0.075, 0.075, 0.075), OBJECTS, fruit)
+
+
+def _basket(b: Builder, m: Materials, room: float) -> None:
+    """A crate or basket full of things."""
+    r, side = m.rng, m.thing()
+    w, d, h = r.uniform(0.25, 0.5), r.uniform(0.2, 0.35), min(r.uniform(0.08, 0.22), room)
+    b.box((0, 0, 0.01), (w, d, 0.02), OBJECTS, side)
+    for s in (-1, 1):
+        b.box((s * w / 2, 0, h / 2), (0.015, d, h), OBJECTS, side)
+        b.box((0, s * d / 2, h / 2), (w, 0.015, h), OBJECTS, side)
+    skins = [m.lacquer(), m.lacquer(), m.thing()]
+    for _ in range(int(12 * w / 0.3)):
+        size = r.uniform(0.06, 0.11)
+        b.ball(
+            (r.uniform(-0.4, 0.4) * w, r.uniform(-0.4, 0.4) * d, r.uniform(0.4, 1.0) * h),
+            (size, size, size * r.uniform(0.8, 1.3)),
+            OBJECTS,
+            skins[r.integers(3)],
+        )
+
+
+def _machine(b: Builder, m: Materials, room: float) -> None:
+    """Coffee machine, microwave, printer: a body with a darker front and fittings."""
+    r = m.rng
+    w, d, h = r.uniform(0.25, 0.5), r.uniform(0.3, 0.42), min(r.uniform(0.25, 0.5), room)
+    body, front, metal = (m.metal() if r.random() < 0.5 else m.furniture()), m.black(), m.metal()
+    b.box((0, 0, h / 2), (w, d, h), OBJECTS, body)
+    b.box((-0.06 * w, -d / 2, h * 0.45), (w * 0.7, 0.02, h * 0.6), OBJECTS, front)
+    b.box((0, -d / 2 - 0.01, h * 0.85), (w * 0.5, 0.02, h * 0.16), OBJECTS, m.screen())
+    b.cylinder((0.4 * w, -d / 2 - 0.01, h * 0.5), (0.03, 0.03, 0.06), OBJECTS, metal)
+    for x in (-0.25, 0.0, 0.25):
+        if r.random() < 0.5:
+            b.cylinder((x * w, 0, h + 0.04), (0.07, 0.07, 0.08), OBJECTS, m.white())
 
 
 def _laptop(b: Builder, m: Materials, room: float) -> None:
@@ -98,7 +137,9 @@ def _gadget(b: Builder, m: Materials, room: float) -> None:
 
 
 def _soft(b: Builder, m: Materials, room: float) -> None:
-    b.cushion((0, 0, 0.07), (m.rng.uniform(0.25, 0.5), m.rng.uniform(0.25, 0.45), 0.14), OBJECTS, m.fabric(), (m.rng.uniform(0, 6), 0.1, 0.1))
+    b.cushion(
+        (0, 0, 0.07), (m.rng.uniform(0.25, 0.5), m.rng.uniform(0.25, 0.45), 0.14), OBJECTS, m.fabric(), (m.rng.uniform(0, 6), 0.1, 0.1)
+    )
 
 
 def _plant_pot(b: Builder, m: Materials, room: float) -> None:
@@ -109,13 +150,15 @@ def _plant_pot(b: Builder, m: Materials, room: float) -> None:
 
 
 _SMALL: dict[str, tuple[Callable[[Builder, Materials, float], None], ...]] = {
-    "desk": (_stack, _cup, _laptop, _paper, _bottle, _gadget, _lamp, _box, _plant_pot, _paper),
-    "dining": (_cup, _bowl, _bottle, _vase, _stack, _laptop, _box, _paper, _cup),
+    "desk": (_machine, _stack, _cup, _laptop, _paper, _bottle, _gadget, _lamp, _box, _plant_pot, _paper),
+    "dining": (_basket, _basket, _cup, _bowl, _bottle, _vase, _stack, _laptop, _box, _paper, _cup),
     "coffee": (_stack, _cup, _bowl, _vase, _paper, _bottle, _plant_pot),
     "side": (_lamp, _stack, _cup, _vase, _plant_pot, _gadget, _box),
     "top": (_vase, _box, _lamp, _stack, _plant_pot, _gadget, _bowl),
-    "high": (_box, _box, _soft), "soft": (_soft, _stack, _laptop, _box),
-    "kitchen": (_bottle, _bottle, _cup, _bowl, _gadget, _box, _gadget, _cup, _plant_pot), "shelf": (_box, _vase, _stack, _bottle, _bowl, _gadget, _plant_pot),
+    "high": (_box, _box, _soft),
+    "soft": (_soft, _stack, _laptop, _box),
+    "kitchen": (_machine, _basket, _bottle, _bottle, _cup, _bowl, _gadget, _box, _gadget, _cup, _plant_pot),
+    "shelf": (_box, _vase, _stack, _bottle, _bowl, _gadget, _plant_pot),
 }
 
 
@@ -155,13 +198,19 @@ def _fill_shelf(b: Builder, m: Materials, surface: Surface, density: float) -> N
             kinds = _SMALL["shelf"]
             kinds[r.integers(len(kinds))](b.at(surface.x0 + r.uniform(0.1, 0.9) * w, y, surface.z), m, surface.room)
     elif p < 0.9 and r.random() < 0.5:
-        b.box(((surface.x0 + surface.x1) / 2, y, surface.z + surface.room * 0.4), (w * 0.9, d * 0.9, surface.room * 0.8), OBJECTS, m.thing())
+        b.box(
+            ((surface.x0 + surface.x1) / 2, y, surface.z + surface.room * 0.4), (w * 0.9, d * 0.9, surface.room * 0.8), OBJECTS, m.thing()
+        )
 
 
 def foliage(b: Builder, m: Materials, radius: float, height: float) -> None:
     """Leaves within a radius above the origin."""
     r, leaf = m.rng, m.leaves()
-    if r.random() < 0.5:
+    kind = r.random()
+    if kind < 0.4:
+        _palm(b, m, radius, height, leaf)
+        return
+    if kind < 0.7:
         for _ in range(r.integers(5, 12)):
             x, y = r.normal(0, 0.4 * radius, 2)
             s = radius * r.uniform(0.5, 0.9)
@@ -171,6 +220,18 @@ def foliage(b: Builder, m: Materials, radius: float, height: float) -> None:
         a, tilt = r.uniform(0, 2 * np.pi), r.uniform(0.2, 1.1)
         stem = b.at(0, 0, 0, a, tilt, 0.0)
         stem.ball((0, 0, height * 0.55), (height * 0.1 + 0.02, height * 0.22, height), OBJECTS, leaf)
+
+
+def _palm(b: Builder, m: Materials, radius: float, height: float, leaf: int) -> None:
+    """Thin blades that fall outwards from a few hearts."""
+    r = m.rng
+    for _ in range(r.integers(1, 4)):
+        x, y = r.normal(0, 0.25 * radius, 2)
+        heart = b.at(x, y, height * r.uniform(0.0, 0.45))
+        for _ in range(r.integers(14, 28)):
+            blade = heart.at(0, 0, 0, r.uniform(0, 2 * np.pi), r.uniform(0.15, 1.7), 0.0)
+            long = r.uniform(0.5, 1.0) * max(radius * 1.3, height * 0.5)
+            blade.box((0, 0, long / 2), (0.008, r.uniform(0.02, 0.05), long), OBJECTS, leaf)
 
 
 def plant(m: Materials) -> Item:
@@ -214,7 +275,13 @@ def floor_thing(m: Materials) -> Item:
             z = 0.0
             for i in range(1 + int(3 * k[0])):
                 e = s * (1 - 0.15 * i)
-                b.box((0, 0, z + e * 0.35), (e, e * (0.7 + 0.3 * k[1]), e * 0.7), OBJECTS, m.cardboard() if k[2] < 0.7 else skin, (0.5 * (k[3] - 0.5) * (i + 1), 0.0, 0.0))
+                b.box(
+                    (0, 0, z + e * 0.35),
+                    (e, e * (0.7 + 0.3 * k[1]), e * 0.7),
+                    OBJECTS,
+                    m.cardboard() if k[2] < 0.7 else skin,
+                    (0.5 * (k[3] - 0.5) * (i + 1), 0.0, 0.0),
+                )
                 z += e * 0.7
         elif kind == "bag":
             b.cushion((0, 0, s * 0.45), (s, s * 0.6, s * 0.9), OBJECTS, second, (0.0, 0.0, 0.15 * k[0]))
@@ -229,7 +296,13 @@ def floor_thing(m: Materials) -> Item:
             b.box((0, 0, 0.22), (0.2, 0.42, 0.44), OBJECTS, m.black())
         elif kind == "pile":
             for i in range(4):
-                b.cushion((0.15 * (k[i] - 0.5), 0.15 * (k[5 - i] - 0.5), 0.05 + 0.06 * i), (0.45, 0.35, 0.12), OBJECTS, second if i % 2 else skin, (6 * k[i], 0.1, 0.05))
+                b.cushion(
+                    (0.15 * (k[i] - 0.5), 0.15 * (k[5 - i] - 0.5), 0.05 + 0.06 * i),
+                    (0.45, 0.35, 0.12),
+                    OBJECTS,
+                    second if i % 2 else skin,
+                    (6 * k[i], 0.1, 0.05),
+                )
         else:
             board = b.at(0, 0.05, 0, 0.0, 0.0, -0.15)
             board.box((0, 0, 0.75), (0.7, 0.03, 0.9), OBJECTS, m.picture())
@@ -249,8 +322,8 @@ def coat_stand(m: Materials) -> Item:
         b.cylinder((0, 0, 0.02), (0.45, 0.45, 0.04), OBJECTS, wood)
         for i in range(1 + int(3 * r[0])):
             a = 2.1 * i + r[1]
-            b.cushion((0.13 * np.cos(a), 0.13 * np.sin(a), 1.2 - 0.1 * r[2 + i]), (0.4, 0.22, 0.95), OBJECTS, coats[i], (a + 1.57, 0.0, 0.0))
+            b.cushion(
+                (0.13 * np.cos(a), 0.13 * np.sin(a), 1.2 - 0.1 * r[2 + i]), (0.4, 0.22, 0.95), OBJECTS, coats[i], (a + 1.57, 0.0, 0.0)
+            )
 
     return Item(0.6, 0.6, build, front=0.1, height=1.7)
-
-

@@ -12,6 +12,8 @@ from ruamel.yaml.error import YAMLError
 from sgrocc_core.data.synthetic.write import SynthConfig
 from sgrocc_core.errors import ConfigError, DataError
 
+_KINDS: dict[str, tuple[type, str]] = {"int": (int, "a whole number"), "bool": (bool, "true or false"), "str": (str, "text")}
+
 
 def parse_size(text: str) -> tuple[int, int]:
     """`640x480` to (640, 480); ConfigError else."""
@@ -46,7 +48,7 @@ def read_config(path: str | Path | None, out: str | Path, options: dict[str, Any
     if "size" in values:
         values["size"] = parse_size(values["size"])
     for key, value in values.items():
-        wanted = {"int": int, "bool": bool, "str": str}.get(str(known[key]))
-        if wanted is not None and (not isinstance(value, wanted) or (wanted is int and isinstance(value, bool))):
-            raise ConfigError(f"{key} is {value!r}; it must be {'true or false' if wanted is bool else 'a ' + ('whole number' if wanted is int else 'text')}")
+        wanted, words = _KINDS.get(str(known[key]), (None, ""))
+        if wanted is not None and type(value) is not wanted:
+            raise ConfigError(f"{key} is {value!r}; it must be {words}")
     return SynthConfig(out=Path(out), **values)

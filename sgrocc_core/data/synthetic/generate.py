@@ -58,7 +58,14 @@ def classes_in(grid: LabelGrid) -> set[int]:
 
 
 def prepare(
-    namespace: str, seed: int, index: int, frames: int, size: tuple[int, int], min_classes: int = 6, walker: Walker | None = None, smooth: float = 6.0
+    namespace: str,
+    seed: int,
+    index: int,
+    frames: int,
+    size: tuple[int, int],
+    min_classes: int = 6,
+    walker: Walker | None = None,
+    smooth: float = 6.0,
 ) -> GeneratedScene:
     """Builds scene `index` of a seed: the same arguments, the same scene.
 
@@ -94,7 +101,12 @@ def _richest(scene: Scene, style: CameraStyle, poses: np.ndarray, K: np.ndarray,
         depth, labels = renderer.depth_and_labels(T_wc, small, (40, int(40 * size[1] / size[0])))
         share = np.bincount(labels.ravel(), minlength=256)[1:12] / labels.size
         things = share[4:].sum() + share[3]
-        scores.append((share > 0.012).sum() + 2.0 * min(things, 0.5) + 0.7 * min(float(np.median(depth)), 2.5) - 4.0 * (np.percentile(depth, 25) < 0.45))
+        scores.append(
+            (share > 0.012).sum()
+            + 2.0 * min(things, 0.5)
+            + 0.7 * min(float(np.median(depth)), 2.5)
+            - 4.0 * (np.percentile(depth, 25) < 0.45)
+        )
     keep = np.sort(np.argsort(-np.array(scores), kind="stable")[:frames])
     return poses[keep]
 

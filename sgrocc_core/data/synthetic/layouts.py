@@ -72,7 +72,9 @@ class Layout:
     Attributes:
         rects: (x0, y0, x1, y1) metres of all spaces, doorways among them. main: how many of them are the main room.
         height: m. thickness: of the walls, m. edges: outline. openings: doors and windows.
-        keep_clear: rectangles without furniture. pillars: rectangles that they stand on. lights: (position (3,), linear colour (3,), intensity, radius) of lamps and windows.
+        keep_clear: rectangles without furniture. pillars: rectangles that they stand on.
+        lights: (position (3,), linear colour (3,), intensity, radius) of lamps and windows.
+        windows: (centre (3,), normal into the room (3,), half width, half height) of the glass.
     """
 
     rects: list[tuple[float, float, float, float]]
@@ -84,6 +86,7 @@ class Layout:
     keep_clear: list[tuple[float, float, float, float]] = field(default_factory=list)
     pillars: list[tuple[float, float, float, float]] = field(default_factory=list)
     lights: list[tuple[np.ndarray, np.ndarray, float, float]] = field(default_factory=list)
+    windows: list[tuple[np.ndarray, np.ndarray, float, float]] = field(default_factory=list)
 
     def contains(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Whether points lie in the footprint; arrays of one shape, metres."""
@@ -137,9 +140,9 @@ def draw_footprint(rng: np.random.Generator) -> list[tuple[float, float, float, 
     rects = [(0.0, 0.0, w, d)]
     for _ in range(rng.integers(1, 3)):
         span, deep, at = rng.uniform(0.7, 2.0), rng.uniform(0.3, 0.9), rng.uniform(0, 0.8)
-        side = rng.integers(4)
         x, y = at * max(w - span, 0), at * max(d - span, 0)
-        rects.append([(x, -deep, x + span, 0.1), (x, d - 0.1, x + span, d + deep), (-deep, y, 0.1, y + span), (w - 0.1, y, w + deep, y + span)][side])
+        sides = [(x, -deep, x + span, 0.1), (x, d - 0.1, x + span, d + deep), (-deep, y, 0.1, y + span), (w - 0.1, y, w + deep, y + span)]
+        rects.append(sides[rng.integers(4)])
     return rects
 
 

@@ -6,16 +6,25 @@ import colorsys
 
 import numpy as np
 
-PLAIN, WOOD, TILES, FABRIC, CHECKER, STRIPES, BRICK, PLASTER, OUTSIDE, SCREEN, PRINT, PLANKS, LEAVES, METAL, MARBLE, PANELS, PAGE, LAMP = range(18)
+Color = tuple[float, float, float]
+
+PLAIN, WOOD, TILES, FABRIC, CHECKER, STRIPES, BRICK, PLASTER, OUTSIDE, SCREEN, PRINT, PLANKS, LEAVES, METAL, MARBLE, PANELS, PAGE, LAMP = (
+    range(18)
+)
 """Patterns that textures.py evaluates at a hit point."""
 
 ROW = 14
-"""Numbers a material has: pattern, colour (3), second colour (3), scale (m), contrast, gloss, sharpness, emission, seed, lightness jitter."""
+"""Numbers a material has: pattern, colour (3), second colour (3), scale (m), contrast, gloss, sharpness, emission, seed, unused."""
 
 
-def linear(color: tuple[float, float, float]) -> np.ndarray:
+def linear(color: Color) -> np.ndarray:
     """sRGB in 0..1 to linear light, (3,)."""
     return np.clip(np.array(color, np.float64), 0.0, 1.0) ** 2.2
+
+
+def dimmed(color: Color, factor: float) -> Color:
+    """A darker (or lighter) tone of an sRGB colour."""
+    return color[0] * factor, color[1] * factor, color[2] * factor
 
 
 class Materials:
@@ -34,8 +43,15 @@ class Materials:
         return np.array(self._rows, np.float64).reshape(-1, ROW)
 
     def add(
-        self, pattern: int, color: tuple[float, float, float], color2: tuple[float, float, float] | None = None, scale: float = 0.1,
-        contrast: float = 0.1, gloss: float = 0.0, sharpness: float = 20.0, emission: float = 0.0,
+        self,
+        pattern: int,
+        color: Color,
+        color2: Color | None = None,
+        scale: float = 0.1,
+        contrast: float = 0.1,
+        gloss: float = 0.0,
+        sharpness: float = 20.0,
+        emission: float = 0.0,
     ) -> int:
         """Adds a material; colours sRGB in 0..1, scale in metres. Returns its index."""
         second = color if color2 is None else color2
@@ -43,11 +59,11 @@ class Materials:
         self._rows.append(row)
         return len(self._rows) - 1
 
-    def hsv(self, h: float, s: float, v: float) -> tuple[float, float, float]:
+    def hsv(self, h: float, s: float, v: float) -> Color:
         """sRGB of hue, saturation, value in 0..1."""
         return colorsys.hsv_to_rgb(h % 1.0, float(np.clip(s, 0, 1)), float(np.clip(v, 0, 1)))
 
-    def any_color(self) -> tuple[float, float, float]:
+    def any_color(self) -> Color:
         """A colour of things: grey, muted, saturated, very dark or very light."""
         r = self.rng
         kind = r.random()
@@ -57,20 +73,22 @@ class Materials:
             return self.hsv(r.random(), 0.25 * r.random(), r.uniform(0.1, 0.28))
         if kind < 0.56:
             return self.hsv(r.random(), 0.1 * r.random(), r.uniform(0.8, 0.95))
-        if kind < 0.8:
+        if kind < 0.78:
             return self.hsv(r.choice([0.06, 0.09, 0.12, 0.6, 0.3]) + 0.03 * r.normal(), r.uniform(0.15, 0.45), r.uniform(0.3, 0.8))
-        return self.hsv(r.random(), r.uniform(0.5, 0.95), r.uniform(0.25, 0.9))
+        return self.hsv(r.random(), r.uniform(0.4, 0.85), r.uniform(0.25, 0.8))
 
-    def wood_color(self) -> tuple[float, float, float]:
+    def wood_color(self) -> Color:
         """Light birch, oak, walnut, cherry, black-brown."""
         r = self.rng
-        h, s, v = [(0.10, 0.28, 0.82), (0.09, 0.45, 0.66), (0.07, 0.52, 0.42), (0.04, 0.6, 0.45), (0.07, 0.35, 0.18), (0.1, 0.2, 0.9)][r.integers(6)]
+        h, s, v = [(0.10, 0.28, 0.82), (0.09, 0.45, 0.66), (0.07, 0.52, 0.42), (0.04, 0.6, 0.45), (0.07, 0.35, 0.18), (0.1, 0.2, 0.9)][
+            r.integers(6)
+        ]
         return self.hsv(h + 0.012 * r.normal(), s * r.uniform(0.75, 1.2), v * r.uniform(0.8, 1.1))
 
     def wood(self) -> int:
         """Grained wood of furniture."""
         c, r = self.wood_color(), self.rng
-        dark = tuple(x * r.uniform(0.6, 0.85) for x in c)
+        dark = dimmed(c, r.uniform(0.6, 0.85))
         return self.add(WOOD, c, dark, r.uniform(0.02, 0.07), r.uniform(0.4, 1.0), r.choice([0.0, 0.06, 0.2]), r.uniform(15, 60))
 
     def lacquer(self) -> int:
@@ -92,7 +110,9 @@ class Materials:
     def white(self) -> int:
         """Off-white paint."""
         r = self.rng
-        return self.add(PLAIN, self.hsv(0.1 + 0.05 * r.normal(), 0.06 * r.random(), r.uniform(0.78, 0.96)), None, 0.4, 0.04, r.choice([0.0, 0.1]), 30)
+        return self.add(
+            PLAIN, self.hsv(0.1 + 0.05 * r.normal(), 0.06 * r.random(), r.uniform(0.78, 0.96)), None, 0.4, 0.04, r.choice([0.0, 0.1]), 30
+        )
 
     def metal(self) -> int:
         """Chrome, steel, black or painted metal."""
@@ -109,7 +129,7 @@ class Materials:
         r, p = self.rng, self.rng.random()
         c = self.any_color()
         if p < 0.7:
-            return self.add(FABRIC, c, tuple(x * r.uniform(0.6, 0.95) for x in c), r.uniform(0.004, 0.02), r.uniform(0.15, 0.6))
+            return self.add(FABRIC, c, dimmed(c, r.uniform(0.6, 0.95)), r.uniform(0.004, 0.02), r.uniform(0.15, 0.6))
         if p < 0.8:
             return self.add(STRIPES, c, self.any_color(), r.uniform(0.02, 0.12), 0.2)
         if p < 0.87:
@@ -123,15 +143,15 @@ class Materials:
         r, p = self.rng, self.rng.random()
         c = self.hsv(r.choice([0.1, 0.12, 0.6, 0.3]) + 0.05 * r.normal(), 0.14 * r.random(), r.uniform(0.62, 0.97))
         if p < 0.25:
-            c = self.hsv(r.random(), r.uniform(0.12, 0.6), r.uniform(0.3, 0.85))
+            c = self.hsv(r.random(), r.uniform(0.1, 0.5), r.uniform(0.3, 0.85))
         if p > 0.95:
             return self.add(BRICK, self.hsv(0.03, 0.5, r.uniform(0.35, 0.7)), self.hsv(0.1, 0.1, 0.7), r.uniform(0.06, 0.09), 0.3)
         if p > 0.91:
-            return self.add(PANELS, c, tuple(x * 0.8 for x in c), r.uniform(0.2, 0.9), 0.5)
+            return self.add(PANELS, c, dimmed(c, 0.8), r.uniform(0.2, 0.9), 0.5)
         if p > 0.87:
-            return self.add(STRIPES, c, tuple(x * r.uniform(0.8, 0.95) for x in c), r.uniform(0.05, 0.2), 0.1)
+            return self.add(STRIPES, c, dimmed(c, r.uniform(0.8, 0.95)), r.uniform(0.05, 0.2), 0.1)
         if p > 0.84:
-            return self.add(TILES, c, tuple(x * 0.75 for x in c), r.uniform(0.1, 0.3), 0.1, 0.2, 40)
+            return self.add(TILES, c, dimmed(c, 0.75), r.uniform(0.1, 0.3), 0.1, 0.2, 40)
         if p > 0.82:
             return self.wood()
         return self.add(PLASTER, c, None, r.uniform(0.02, 0.3), r.uniform(0.03, 0.15))
@@ -141,18 +161,24 @@ class Materials:
         r, p = self.rng, self.rng.random()
         if p < 0.38:
             c = self.wood_color()
-            return self.add(PLANKS, c, tuple(x * r.uniform(0.65, 0.9) for x in c), r.uniform(0.06, 0.2), r.uniform(0.3, 1.0), r.choice([0.0, 0.1, 0.3]), 30)
+            return self.add(
+                PLANKS, c, dimmed(c, r.uniform(0.65, 0.9)), r.uniform(0.06, 0.2), r.uniform(0.3, 1.0), r.choice([0.0, 0.1, 0.3]), 30
+            )
         if p < 0.55:
             c = self.hsv(r.choice([0.1, 0.6, 0.05]), 0.2 * r.random(), r.uniform(0.2, 0.9))
-            return self.add(TILES, c, tuple(x * r.uniform(0.5, 1.2) for x in c), r.uniform(0.15, 0.6), r.uniform(0.05, 0.3), r.choice([0.05, 0.3]), 50)
+            return self.add(TILES, c, dimmed(c, r.uniform(0.5, 1.2)), r.uniform(0.15, 0.6), r.uniform(0.05, 0.3), r.choice([0.05, 0.3]), 50)
         if p < 0.78:
             c = self.hsv(r.choice([0.6, 0.1, 0.0, 0.3, r.random()]), r.uniform(0.0, 0.4), r.uniform(0.15, 0.65))
-            return self.add(FABRIC, c, tuple(x * r.uniform(0.5, 0.9) for x in c), r.uniform(0.006, 0.04), r.uniform(0.3, 1.0))
+            return self.add(FABRIC, c, dimmed(c, r.uniform(0.5, 0.9)), r.uniform(0.006, 0.04), r.uniform(0.3, 1.0))
         if p < 0.84:
             return self.add(CHECKER, self.any_color(), self.any_color(), r.uniform(0.2, 0.6), 0.1, 0.15, 40)
         if p < 0.9:
-            return self.add(MARBLE, self.hsv(0.1, 0.1, r.uniform(0.4, 0.9)), self.hsv(0.1, 0.1, r.uniform(0.2, 0.7)), r.uniform(0.2, 0.6), 0.6, 0.3, 60)
-        return self.add(PLASTER, self.hsv(r.random(), 0.1 * r.random(), r.uniform(0.2, 0.7)), None, r.uniform(0.05, 0.4), 0.3, r.choice([0.0, 0.15]), 20)
+            return self.add(
+                MARBLE, self.hsv(0.1, 0.1, r.uniform(0.4, 0.9)), self.hsv(0.1, 0.1, r.uniform(0.2, 0.7)), r.uniform(0.2, 0.6), 0.6, 0.3, 60
+            )
+        return self.add(
+            PLASTER, self.hsv(r.random(), 0.1 * r.random(), r.uniform(0.2, 0.7)), None, r.uniform(0.05, 0.4), 0.3, r.choice([0.0, 0.15]), 20
+        )
 
     def rug(self) -> int:
         """A carpet that lies on the floor."""
@@ -162,7 +188,7 @@ class Materials:
         if p < 0.65:
             return self.add(STRIPES, self.any_color(), self.any_color(), r.uniform(0.04, 0.2), 0.4)
         c = self.any_color()
-        return self.add(FABRIC, c, tuple(x * 0.6 for x in c), r.uniform(0.01, 0.04), 0.8)
+        return self.add(FABRIC, c, dimmed(c, 0.6), r.uniform(0.01, 0.04), 0.8)
 
     def ceiling(self) -> int:
         """White plaster, acoustic tiles, wood."""
@@ -171,7 +197,7 @@ class Materials:
             return self.add(PLASTER, self.hsv(0.1, 0.05 * r.random(), r.uniform(0.75, 0.97)), None, 0.2, 0.06)
         if p < 0.88:
             v = r.uniform(0.7, 0.93)
-            return self.add(TILES, (v, v, v * 0.98), (v * 0.75,) * 3, r.choice([0.6, 0.62, 0.5]), 0.1)
+            return self.add(TILES, (v, v, v * 0.98), (v * 0.75, v * 0.75, v * 0.75), r.choice([0.6, 0.62, 0.5]), 0.1)
         if p < 0.94:
             return self.wood()
         return self.add(PLASTER, self.any_color(), None, 0.3, 0.1)
@@ -203,10 +229,12 @@ class Materials:
         """A display, off (black, glossy) or on."""
         r = self.rng
         if r.random() < 0.6:
-            return self.add(PLAIN, (r.uniform(0.04, 0.14),) * 3, None, 0.3, 0.05, r.uniform(0.1, 0.5), 120)
+            return self.add(PLAIN, self.hsv(0.6, 0.05, r.uniform(0.04, 0.14)), None, 0.3, 0.05, r.uniform(0.1, 0.5), 120)
         return self.add(SCREEN, self.any_color(), self.any_color(), r.uniform(0.05, 0.2), 0.9, 0.1, 60, r.uniform(0.2, 1.2))
 
     def leaves(self) -> int:
         """Foliage."""
         r = self.rng
-        return self.add(LEAVES, self.hsv(r.uniform(0.2, 0.4), r.uniform(0.3, 0.8), r.uniform(0.15, 0.6)), (0.04, 0.08, 0.03), r.uniform(0.02, 0.06), 1.0)
+        return self.add(
+            LEAVES, self.hsv(r.uniform(0.2, 0.4), r.uniform(0.3, 0.8), r.uniform(0.15, 0.6)), (0.04, 0.08, 0.03), r.uniform(0.02, 0.06), 1.0
+        )

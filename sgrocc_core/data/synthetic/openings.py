@@ -138,7 +138,23 @@ def _window(
     elif rng.random() < 0.25:
         drop = rng.uniform(0.15, 0.9) * tall
         f.box((0, -0.04, top - drop / 2), (width, 0.03, drop), OBJECTS, m.fabric())
+    layout.windows.append((f.to_room(0, inset - 0.07, z), f.direction(0, -1, 0), width / 2, tall / 2))
     colour = np.array([0.85, 0.95, 1.1]) if rng.random() < 0.7 else np.array([1.2, 1.0, 0.75])
     layout.lights.append((f.to_room(0, -0.12, z), colour, rng.uniform(0.3, 3.0) * width * tall, 0.45 * min(width, tall)))
     if sill > 0.5 and rng.random() < 0.5 and width > 0.6:
-        f.box((0, -0.08, 0.38), (min(width, 1.6) * 0.9, 0.1, 0.5), OBJECTS, m.white())
+        _radiator(f, m, min(width, 1.8) * 0.9)
+
+
+def _radiator(f: Builder, m: Materials, width: float) -> None:
+    """Ribs with a pipe, or a flat panel, under a window."""
+    paint = m.white() if m.rng.random() < 0.8 else m.lacquer()
+    high = m.rng.uniform(0.4, 0.6)
+    if m.rng.random() < 0.4:
+        f.box((0, -0.08, 0.12 + high / 2), (width, 0.09, high), OBJECTS, paint)
+        return
+    pitch = m.rng.uniform(0.05, 0.07)
+    for k in range(int(width / pitch)):
+        f.box((-width / 2 + (k + 0.5) * pitch, -0.09, 0.12 + high / 2), (0.62 * pitch, 0.11, high), OBJECTS, paint)
+    for z in (0.16, 0.06 + high):
+        f.box((0, -0.09, z), (width, 0.05, 0.05), OBJECTS, paint)
+    f.cylinder((width / 2 + 0.05, -0.06, 0.1), (0.025, 0.025, 0.25), OBJECTS, paint)

@@ -36,25 +36,26 @@ class FloorPlan:
             mask |= (self.x > x0) & (self.x < x1) & (self.y > y0) & (self.y < y1)
         return mask
 
-    def _under(self, x: float, y: float, yaw: float, w: float, d: float, shift: float = 0.0) -> np.ndarray:
+    def under(self, x: float, y: float, yaw: float, w: float, d: float, shift: float = 0.0) -> np.ndarray:
+        """(X, Y) bool: cells under a w x d metre rectangle at x, y, turned by yaw, shifted along its own y."""
         c, s = np.cos(yaw), np.sin(yaw)
         dx, dy = self.x - x, self.y - y
         return (np.abs(c * dx + s * dy) < w / 2) & (np.abs(-s * dx + c * dy - shift) < d / 2)
 
     def fits(self, x: float, y: float, yaw: float, item: Item, main_only: bool = True) -> bool:
         """Whether an item's footprint is free there, with its front not yet built up."""
-        under = self._under(x, y, yaw, item.width - 0.02, item.depth - 0.02)
+        under = self.under(x, y, yaw, item.width - 0.02, item.depth - 0.02)
         space = self.main if main_only else self.inside
         if not under.any() or (under & (~space | self.taken | self.clear)).any():
             return False
         if item.front > 0:
-            before = self._under(x, y, yaw, item.width * 0.8, item.front, -(item.depth + item.front) / 2) & self.inside
+            before = self.under(x, y, yaw, item.width * 0.8, item.front, -(item.depth + item.front) / 2) & self.inside
             return bool((before & self.taken).sum() < 0.3 * max(before.sum(), 1))
         return True
 
     def take(self, x: float, y: float, yaw: float, item: Item) -> None:
         """Marks an item's footprint as taken."""
-        self.taken |= self._under(x, y, yaw, item.width, item.depth)
+        self.taken |= self.under(x, y, yaw, item.width, item.depth)
 
     def at_wall(self, layout: Layout, item: Item, rng: np.random.Generator, tries: int = 24) -> tuple[float, float, float, Edge] | None:
         """A free place with the back to a wall: x, y, yaw, edge; None if none was found. Tall items avoid windows."""

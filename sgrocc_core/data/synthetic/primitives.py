@@ -48,7 +48,13 @@ class Solids:
     def moved(self, R: np.ndarray, t: np.ndarray) -> Solids:
         """The same solids under the rigid motion x -> R x + t."""
         return Solids(
-            self.kinds, np.einsum("ij,njk->nik", R, self.rotations), self.centres @ R.T + t, self.halves, self.tapers, self.labels, self.materials
+            self.kinds,
+            np.einsum("ij,njk->nik", R, self.rotations),
+            self.centres @ R.T + t,
+            self.halves,
+            self.tapers,
+            self.labels,
+            self.materials,
         )
 
 
@@ -89,8 +95,14 @@ class Builder:
         return self._R @ np.array([x, y, z], np.float64)
 
     def add(
-        self, kind: int, centre: tuple[float, float, float], size: tuple[float, float, float], label: int, material: int,
-        angles: tuple[float, float, float] = (0.0, 0.0, 0.0), taper: float = 1.0,
+        self,
+        kind: int,
+        centre: tuple[float, float, float],
+        size: tuple[float, float, float],
+        label: int,
+        material: int,
+        angles: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        taper: float = 1.0,
     ) -> None:
         """Adds one primitive: centre and full size in metres in this frame, angles yaw, pitch, roll in radians."""
         rows = self._rows
@@ -103,28 +115,45 @@ class Builder:
         rows.materials.append(material)
 
     def box(
-        self, centre: tuple[float, float, float], size: tuple[float, float, float], label: int, material: int,
+        self,
+        centre: tuple[float, float, float],
+        size: tuple[float, float, float],
+        label: int,
+        material: int,
         angles: tuple[float, float, float] = (0.0, 0.0, 0.0),
     ) -> None:
         """Adds a box."""
         self.add(BOX, centre, size, label, material, angles)
 
     def cylinder(
-        self, centre: tuple[float, float, float], size: tuple[float, float, float], label: int, material: int,
-        angles: tuple[float, float, float] = (0.0, 0.0, 0.0), taper: float = 1.0,
+        self,
+        centre: tuple[float, float, float],
+        size: tuple[float, float, float],
+        label: int,
+        material: int,
+        angles: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        taper: float = 1.0,
     ) -> None:
         """Adds an elliptic cylinder along its z; with taper < 1 a frustum that narrows upwards."""
         self.add(CYLINDER, centre, size, label, material, angles, taper)
 
     def ball(
-        self, centre: tuple[float, float, float], size: tuple[float, float, float], label: int, material: int,
+        self,
+        centre: tuple[float, float, float],
+        size: tuple[float, float, float],
+        label: int,
+        material: int,
         angles: tuple[float, float, float] = (0.0, 0.0, 0.0),
     ) -> None:
         """Adds an ellipsoid."""
         self.add(ELLIPSOID, centre, size, label, material, angles)
 
     def cushion(
-        self, centre: tuple[float, float, float], size: tuple[float, float, float], label: int, material: int,
+        self,
+        centre: tuple[float, float, float],
+        size: tuple[float, float, float],
+        label: int,
+        material: int,
         angles: tuple[float, float, float] = (0.0, 0.0, 0.0),
     ) -> None:
         """Adds a rounded box."""
@@ -134,21 +163,27 @@ class Builder:
         """All that was added so far, in the outermost frame."""
         r = self._rows
         return Solids(
-            np.array(r.kinds, np.int32), np.array(r.rotations, np.float64).reshape(-1, 3, 3), np.array(r.centres, np.float64).reshape(-1, 3),
-            np.array(r.halves, np.float64).reshape(-1, 3), np.array(r.tapers, np.float64), np.array(r.labels, np.uint8),
+            np.array(r.kinds, np.int32),
+            np.array(r.rotations, np.float64).reshape(-1, 3, 3),
+            np.array(r.centres, np.float64).reshape(-1, 3),
+            np.array(r.halves, np.float64).reshape(-1, 3),
+            np.array(r.tapers, np.float64),
+            np.array(r.labels, np.uint8),
             np.array(r.materials, np.int32),
         )
 
 
-def _unit_cylinder(sections: int = 14) -> tuple[np.ndarray, np.ndarray]:
+def _unit_cylinder(sections: int = 20) -> tuple[np.ndarray, np.ndarray]:
     angle = np.arange(sections) * 2 * np.pi / sections
     ring = np.stack([np.cos(angle), np.sin(angle)], 1)
     low, high = np.c_[ring, -np.ones(sections)], np.c_[ring, np.ones(sections)]
     vertices = np.r_[low, high, [[0, 0, -1], [0, 0, 1]]]
     i, j = np.arange(sections), (np.arange(sections) + 1) % sections
     faces = np.r_[
-        np.c_[i, j, j + sections], np.c_[i, j + sections, i + sections],
-        np.c_[j, i, np.full(sections, 2 * sections)], np.c_[i + sections, j + sections, np.full(sections, 2 * sections + 1)],
+        np.c_[i, j, j + sections],
+        np.c_[i, j + sections, i + sections],
+        np.c_[j, i, np.full(sections, 2 * sections)],
+        np.c_[i + sections, j + sections, np.full(sections, 2 * sections + 1)],
     ]
     return vertices, faces
 

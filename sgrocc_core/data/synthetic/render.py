@@ -1,4 +1,4 @@
-"""Renders a scene: exact z-depth and labels by ray casting (embreex), and a picture from lights, soft shadows, materials and a camera's faults."""
+"""Renders a scene by ray casting (embreex): exact z-depth and labels; a picture from lights, soft shadows, materials, a camera's faults."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from embreex.rtcore_scene import EmbreeScene
 from sgrocc_core.data.synthetic.camera_effects import CameraStyle, take_picture
 from sgrocc_core.data.synthetic.primitives import triangles
 from sgrocc_core.data.synthetic.rooms import Scene
-from sgrocc_core.data.synthetic.shading import camera_rays, shade, shadow_rays, smooth_visibility, surface_hits
+from sgrocc_core.data.synthetic.shading import camera_rays, edge_pixels, shade, shadow_rays, smooth_visibility, sun_rays, surface_hits
 
 SHADOWED = 3
 """Lights that cast shadows in one view: the strongest there."""
+EDGE_SAMPLES = ((0.35, 0.1), (-0.1, 0.35), (-0.35, -0.3))
+"""Offsets in pixels of the extra rays at edges."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class View:
     """What a camera sees.
 
     Attributes:
-        image: (H, W, 3) uint8 RGB. depth: (H, W) float32 z-depth, m, 0 where nothing was hit. labels: (H, W) uint8, 255 where nothing was hit.
+        image: (H, W, 3) uint8 RGB. depth: (H, W) float32 z-depth, m, 0 where nothing was hit.
+        labels: (H, W) uint8, 255 where nothing was hit.
     """
 
     image: np.ndarray
@@ -54,13 +57,37 @@ class Renderer:
         depth, solid, normal, local, face = self._cast(T_wc, directions)
         lights = self._nearest_lights(T_wc, directions, depth)
         shadowed, step = min(SHADOWED, len(lights)), 2 if h <= 300 else 4
-        visible, low_depth, low_normals = self._visibility(T_wc, directions, depth, normal, (w, h), lights[:shadowed], step, rng)
+        low = self._visibility(T_wc, directions, depth, normal, (w, h), lights[:shadowed], step, rng)
+        light = self._light(np.arange(w * h), (depth, solid, normal, local, face), directions, T_wc, K, lights, shadowed, low, step, w)
+        edge = edge_pixels(depth.reshape(h, w), solid.reshape(h, w))
+        for du, dv in EDGE_SAMPLES:  # more rays where a pixel sees two things
+            moved = K.copy()
+            moved[:2, 2] -= du, dv
+            rays = camera_rays(moved, T_wc[:3, :3], w, h)[edge]
+            light[edge] += self._light(edge, self._cast(T_wc, rays), rays, T_wc, K, lights, shadowed, low, step, w)
+        light[edge] /= 1 + len(EDGE_SAMPLES)
+        return View(take_picture(light.reshape(h, w, 3), self.style, rng), depth.reshape(h, w), self._labels(solid).reshape(h, w))
+
+    def _light(
+        self,
+        pixels: np.ndarray,
+        hits: tuple[np.ndarray, ...],
+        directions: np.ndarray,
+        T_wc: np.ndarray,
+        K: np.ndarray,
+        lights: np.ndarray,
+        shadowed: int,
+        low: tuple[np.ndarray, np.ndarray, np.ndarray],
+        step: int,
+        width: int,
+    ) -> np.ndarray:
+        """(N, 3) float32 linear light of rays that go through `pixels`."""
         scene = self.scene
-        light = shade(
-            depth, solid, normal, local, face, directions, T_wc[:3, 3].copy(), K[0, 0], visible, low_depth, low_normals, step,
-            lights, shadowed, scene.ambient, scene.solids.halves, scene.solids.materials, scene.materials, w,
-        ).reshape(h, w, 3)
-        return View(take_picture(light, self.style, rng), depth.reshape(h, w), self._labels(solid).reshape(h, w))
+        inputs = (
+            pixels, *hits, directions, T_wc[:3, 3].copy(), K[0, 0], *low, step,
+            lights, shadowed, scene.ambient, scene.sun, scene.solids.halves, scene.solids.materials, scene.materials, width,
+        )  # fmt: skip
+        return np.asarray(shade(*inputs))
 
     def _labels(self, solid: np.ndarray) -> np.ndarray:
         return np.where(solid >= 0, self.scene.solids.labels[solid], 255).astype(np.uint8)
@@ -69,7 +96,9 @@ class Renderer:
         origins = np.repeat(T_wc[None, :3, 3].astype(np.float32), len(directions), 0)
         triangle = self._embree.run(origins, directions, query="INTERSECT")
         s = self.scene.solids
-        return surface_hits(triangle, directions, T_wc[:3, 3].copy(), self.corners, self.flat, self.owner, s.kinds, s.rotations, s.centres, s.halves)
+        return surface_hits(
+            triangle, directions, T_wc[:3, 3].copy(), self.corners, self.flat, self.owner, s.kinds, s.rotations, s.centres, s.halves
+        )
 
     def _nearest_lights(self, T_wc: np.ndarray, directions: np.ndarray, depth: np.ndarray) -> np.ndarray:
         """All lights, those first that shine most on what is seen; faint ones dropped."""
@@ -80,8 +109,15 @@ class Renderer:
         return np.ascontiguousarray(lights[order])
 
     def _visibility(
-        self, T_wc: np.ndarray, directions: np.ndarray, depth: np.ndarray, normal: np.ndarray, size: tuple[int, int], lights: np.ndarray,
-        step: int, rng: np.random.Generator,
+        self,
+        T_wc: np.ndarray,
+        directions: np.ndarray,
+        depth: np.ndarray,
+        normal: np.ndarray,
+        size: tuple[int, int],
+        lights: np.ndarray,
+        step: int,
+        rng: np.random.Generator,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         w, h = size
         pick = (np.arange(0, h, step)[:, None] * w + np.arange(0, w, step)[None]).ravel()
@@ -91,10 +127,23 @@ class Renderer:
         jitter[:, :-1] = np.clip(jitter[:, :-1] * 0.55, -1, 1)
         jitter[:, -1] /= np.linalg.norm(jitter[:, -1], axis=1, keepdims=True) + 1e-6
         origins, to = shadow_rays(points, low_normals, low_depth > 0, lights, jitter, np.float32(0.7))
-        hit = self._embree.run(origins.reshape(-1, 3), to.reshape(-1, 3), dists=np.ones(origins.shape[0] * origins.shape[1], np.float32), query="OCCLUDED")
+        visible = self._unblocked(origins, to).reshape(len(pick), -1)
+        sun_origins, sun_to, reaches = sun_rays(points, low_normals, low_depth > 0, self.scene.sun, self.scene.windows)
+        sunny = self._unblocked(sun_origins[reaches], sun_to[reaches])
         shape = ((h + step - 1) // step, (w + step - 1) // step)
-        visible = (hit < 0).astype(np.float32).reshape(*shape, -1)
+        visible = np.concatenate([visible, np.zeros((len(pick), 1), np.float32)], 1)
+        visible[reaches, -1] = sunny
         low_depth, low_normals = low_depth.reshape(shape), low_normals.reshape(*shape, 3)
+        smooth = visible.reshape(*shape, -1)
         for stride in (1, 3):
-            visible = smooth_visibility(visible, low_depth, low_normals, stride)
-        return visible, low_depth, low_normals
+            smooth = smooth_visibility(smooth, low_depth, low_normals, stride)
+        smooth[..., -1] = visible[:, -1].reshape(shape)  # the sun's shadows are not soft
+        return smooth, low_depth, low_normals
+
+    def _unblocked(self, origins: np.ndarray, to: np.ndarray) -> np.ndarray:
+        """1 where nothing lies between origin and origin + to, else 0; float32, flat."""
+        flat = origins.reshape(-1, 3)
+        if not len(flat):
+            return np.zeros(0, np.float32)
+        hit = self._embree.run(flat, to.reshape(-1, 3), dists=np.ones(len(flat), np.float32), query="OCCLUDED")
+        return (hit < 0).astype(np.float32)

@@ -1,59 +1,24 @@
-"""A whole scene from a seed: a shell, a programme of furniture (living room, office, bedroom, kitchen, meeting room, ...), clutter, lights."""
+"""A whole scene from a seed: a shell, a programme of furniture (living room, office, kitchen, ...), clutter, lights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from sgrocc_core.data.synthetic import beds, clutter, seating, storage, tables
+from sgrocc_core.data.synthetic import clutter, seating, storage
 from sgrocc_core.data.synthetic.items import OBJECTS, Item
 from sgrocc_core.data.synthetic.layouts import FLOOR, Layout, draw_layout
 from sgrocc_core.data.synthetic.materials import Materials
 from sgrocc_core.data.synthetic.openings import add_doors, add_windows
 from sgrocc_core.data.synthetic.placement import FloorPlan
 from sgrocc_core.data.synthetic.primitives import Builder, Solids, rotation_zyx
+from sgrocc_core.data.synthetic.programmes import PROGRAMMES, Maker, Row
 from sgrocc_core.data.synthetic.shell import add_shell
 
-Maker = Callable[[Materials], Item]
-
-PROGRAMMES: dict[str, tuple[tuple[Maker, float, float, str], ...]] = {
-    # maker, expected pieces in a room of 20 m2, at least, where
-    "living": (
-        (seating.sofa, 1.3, 1, "wall"), (storage.tv_bench, 1.0, 0, "wall"), (tables.coffee_table, 1.0, 1, "free"), (seating.armchair, 1.2, 0, "free"),
-        (storage.shelf, 1.2, 0, "wall"), (storage.cabinet, 1.0, 0, "wall"), (tables.dining_table, 0.5, 0, "free"), (clutter.plant, 1.3, 0, "wall"),
-        (clutter.floor_lamp, 0.8, 0, "wall"), (tables.side_table, 0.8, 0, "wall"), (seating.sofa, 0.4, 0, "free"), (seating.stool, 0.4, 0, "free"),
-    ),
-    "office": (
-        (tables.desk, 2.6, 1, "wall"), (tables.desk, 1.2, 0, "free"), (storage.shelf, 1.6, 0, "wall"), (storage.cabinet, 1.4, 0, "wall"),
-        (clutter.plant, 0.8, 0, "wall"), (seating.office_chair, 0.8, 0, "free"), (seating.sofa, 0.25, 0, "wall"), (tables.dining_table, 0.3, 0, "free"),
-        (storage.stand_screen, 0.2, 0, "wall"),
-    ),
-    "bedroom": (
-        (beds.bed, 1.2, 1, "wall"), (beds.bunk_bed, 0.15, 0, "wall"), (storage.cabinet, 2.4, 1, "wall"), (tables.desk, 0.6, 0, "wall"),
-        (storage.shelf, 0.7, 0, "wall"), (tables.side_table, 0.6, 0, "wall"), (seating.armchair, 0.4, 0, "free"), (storage.tv_bench, 0.4, 0, "wall"),
-        (clutter.floor_lamp, 0.5, 0, "wall"), (clutter.plant, 0.4, 0, "wall"), (seating.sofa, 0.2, 0, "wall"),
-    ),
-    "kitchen": (
-        (storage.counter, 1.8, 1, "wall"), (storage.fridge, 1.0, 1, "wall"), (tables.dining_table, 1.1, 0, "free"), (storage.cabinet, 0.7, 0, "wall"),
-        (storage.shelf, 0.5, 0, "wall"), (seating.stool, 0.8, 0, "free"), (clutter.plant, 0.4, 0, "wall"), (storage.counter, 0.3, 0, "free"),
-    ),
-    "meeting": (
-        (tables.dining_table, 1.4, 1, "free"), (storage.stand_screen, 0.7, 0, "wall"), (storage.cabinet, 0.8, 0, "wall"), (storage.tv_bench, 0.4, 0, "wall"),
-        (seating.office_chair, 1.0, 0, "free"), (clutter.plant, 0.6, 0, "wall"), (seating.sofa, 0.3, 0, "wall"), (storage.shelf, 0.4, 0, "wall"),
-    ),
-    "lounge": (
-        (seating.sofa, 1.6, 1, "free"), (seating.armchair, 2.0, 0, "free"), (tables.coffee_table, 1.4, 1, "free"), (tables.dining_table, 1.0, 0, "free"),
-        (seating.bench, 0.6, 0, "wall"), (storage.counter, 0.5, 0, "wall"), (storage.fridge, 0.3, 0, "wall"), (clutter.plant, 1.5, 0, "wall"),
-        (storage.cabinet, 0.7, 0, "wall"), (storage.stand_screen, 0.4, 0, "wall"), (seating.stool, 1.0, 0, "free"), (storage.shelf, 0.5, 0, "wall"),
-    ),
-    "studio": (
-        (beds.bed, 1.0, 1, "wall"), (seating.sofa, 0.8, 0, "wall"), (storage.counter, 0.8, 0, "wall"), (tables.dining_table, 0.8, 0, "free"),
-        (storage.tv_bench, 0.7, 0, "wall"), (storage.cabinet, 1.4, 0, "wall"), (tables.desk, 0.7, 0, "wall"), (storage.shelf, 0.8, 0, "wall"),
-        (clutter.plant, 0.8, 0, "wall"), (seating.armchair, 0.6, 0, "free"), (storage.fridge, 0.4, 0, "wall"), (tables.coffee_table, 0.6, 0, "free"),
-    ),
-}
+CHAIRS_AT_WORK = [0.6, 0.15, 0.2, 0.05]
+CHAIRS_AT_HOME = [0.1, 0.55, 0.25, 0.1]
+"""Shares of office, dining, cantilever chairs and stools at tables."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +27,8 @@ class Scene:
 
     Attributes:
         solids: all geometry. materials: (M, ROW) table. lights: (L, 8) position, colour, intensity, radius. layout: in the room's frame.
-        plan: what stands where, in the room's frame. yaw, offset: room to world. ambient: (3,) linear light from everywhere. programme: its name.
+        plan: what stands where, in the room's frame. yaw, offset: room to world. ambient: (3,) linear light from everywhere.
+        sun: (6,) direction to it and linear colour (0: none). windows: (W, 11) as sun_rays takes them. programme: its name.
     """
 
     solids: Solids
@@ -73,6 +39,8 @@ class Scene:
     yaw: float
     offset: np.ndarray
     ambient: np.ndarray
+    sun: np.ndarray
+    windows: np.ndarray
     programme: str
 
     @property
@@ -100,24 +68,55 @@ def make_scene(rng: np.random.Generator, programme: str | None = None) -> Scene:
         x0, y0, x1, y1 = layout.rects[0]
         lights = [np.r_[R @ np.array([(x0 + x1) / 2, (y0 + y1) / 2, layout.height - 0.2]) + offset, 1.0, 0.95, 0.85, 2.0, 0.2]]
     ambient = rng.uniform(0.1, 0.5) * np.array([1.0, rng.uniform(0.93, 1.0), rng.uniform(0.8, 1.1)])
-    return Scene(b.solids().moved(R, offset), m.table(), np.array(lights), layout, plan, yaw, offset, ambient, name)
+    windows = [np.r_[R @ c + offset, R @ n, 0.0, 0.0, 1.0, half_w, half_h] for c, n, half_w, half_h in layout.windows]
+    sun = _draw_sun(rng, windows)
+    return Scene(
+        b.solids().moved(R, offset),
+        m.table(),
+        np.array(lights),
+        layout,
+        plan,
+        yaw,
+        offset,
+        ambient,
+        sun,
+        np.array(windows).reshape(-1, 11),
+        name,
+    )
+
+
+def _draw_sun(rng: np.random.Generator, windows: list[np.ndarray]) -> np.ndarray:
+    """(6,) direction to the sun, roughly before one of the windows, and its colour; the colour is 0 where none shines in."""
+    if not windows or rng.random() > 0.45:
+        return np.zeros(6)
+    normal = windows[rng.integers(len(windows))][3:6]
+    azimuth, height = np.arctan2(-normal[1], -normal[0]) + rng.uniform(-0.9, 0.9), rng.uniform(0.3, 1.0)
+    direction = np.array([np.cos(azimuth) * np.cos(height), np.sin(azimuth) * np.cos(height), np.sin(height)])
+    return np.r_[direction, rng.uniform(1.0, 6.0) * np.array([1.0, 0.93, 0.8])]
 
 
 def _furnish(name: str, layout: Layout, plan: FloorPlan, b: Builder, m: Materials, density: float) -> None:
     rng = m.rng
     area = plan.main.sum() * 0.05**2
-    chair: Maker = (seating.office_chair, seating.dining_chair, seating.stool)[rng.choice(3, p=[0.7, 0.25, 0.05] if name in ("office", "meeting") else [0.12, 0.78, 0.1])]
-    rows = list(PROGRAMMES[name])
+    at_work = name in ("office", "meeting")
+    chairs: tuple[Maker, ...] = (seating.office_chair, seating.dining_chair, seating.cantilever_chair, seating.stool)
+    chair = chairs[int(rng.choice(4, p=CHAIRS_AT_WORK if at_work else CHAIRS_AT_HOME))]
+    rows: list[Row] = list(PROGRAMMES[name])
     extra = PROGRAMMES[str(rng.choice(list(PROGRAMMES)))]
-    rows += [(maker, 0.35 * count, 0, where) for maker, count, _, where in extra]
-    rows += [(storage.shelf, 0.3, 0, "wall"), (storage.tv_bench, 0.2, 0, "wall"), (clutter.coat_stand, 0.25, 0, "wall"), (clutter.floor_thing, 1.0 + 3 * density, 0, "any")]
+    rows += [Row(row.maker, 0.35 * row.expected, 0, row.where) for row in extra]
+    rows += [
+        Row(storage.shelf, 0.3),
+        Row(storage.tv_bench, 0.2),
+        Row(clutter.coat_stand, 0.25),
+        Row(clutter.floor_thing, 1.0 + 3 * density, 0, "any"),
+    ]
     fill = rng.uniform(0.5, 1.3)
-    for maker, expected, least, where in rows:
-        count = max(least, int(rng.poisson(expected * fill * np.clip(area / 20, 0.5, 2.0))))
-        same = maker(m)
+    for row in rows:
+        count = max(row.least, int(rng.poisson(row.expected * fill * np.clip(area / 20, 0.5, 2.0))))
+        same = row.maker(m)
         for k in range(min(count, 7)):
-            item = same if k == 0 else maker(m) if rng.random() < 0.5 else same
-            _place(item, where if where != "any" else str(rng.choice(["wall", "free"])), layout, plan, b, m, density, chair)
+            item = same if k == 0 else row.maker(m) if rng.random() < 0.5 else same
+            _place(item, row.where if row.where != "any" else str(rng.choice(["wall", "free"])), layout, plan, b, m, density, chair)
 
 
 def _place(item: Item, where: str, layout: Layout, plan: FloorPlan, b: Builder, m: Materials, density: float, chair: Maker) -> None:
@@ -161,7 +160,7 @@ def _decorate(layout: Layout, plan: FloorPlan, b: Builder, m: Materials, density
         i, j = cells[rng.integers(len(cells))]
         w, d = rng.uniform(0.8, 2.6), rng.uniform(0.6, 1.9)
         yaw = rng.integers(2) * np.pi / 2 + (0.0 if rng.random() < 0.7 else rng.uniform(-0.5, 0.5))
-        if not (plan._under(plan.x[i, j], plan.y[i, j], yaw, w, d) & ~plan.main).any():
+        if not (plan.under(plan.x[i, j], plan.y[i, j], yaw, w, d) & ~plan.main).any():
             shape = b.box if rng.random() < 0.8 else b.cylinder
             shape((plan.x[i, j], plan.y[i, j], 0.007), (w, d, 0.014), FLOOR, m.rug(), (yaw, 0.0, 0.0))
     for _ in range(rng.poisson(1.0 + 5 * density)):
@@ -170,7 +169,13 @@ def _decorate(layout: Layout, plan: FloorPlan, b: Builder, m: Materials, density
             i, j = cells[rng.integers(len(cells))]
             s = rng.uniform(0.04, 0.22)
             shape = (b.box, b.ball, b.cushion, b.cylinder)[rng.integers(4)]
-            shape((plan.x[i, j], plan.y[i, j], s * 0.3), (s, s * rng.uniform(0.6, 2), s * 0.6), OBJECTS, m.thing(), (rng.uniform(0, 6), 0.0, 0.0))
+            shape(
+                (plan.x[i, j], plan.y[i, j], s * 0.3),
+                (s, s * rng.uniform(0.6, 2), s * 0.6),
+                OBJECTS,
+                m.thing(),
+                (rng.uniform(0, 6), 0.0, 0.0),
+            )
 
 
 def _screen_on_wall(layout: Layout, b: Builder, m: Materials) -> None:

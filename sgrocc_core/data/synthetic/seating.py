@@ -9,7 +9,9 @@ from sgrocc_core.data.synthetic.materials import Materials
 from sgrocc_core.data.synthetic.primitives import Builder
 
 
-def legs(b: Builder, w: float, d: float, h: float, thick: float, label: int, material: int, round_leg: bool = False, splay: float = 0.0) -> None:
+def legs(
+    b: Builder, w: float, d: float, h: float, thick: float, label: int, material: int, round_leg: bool = False, splay: float = 0.0
+) -> None:
     """Four legs at the corners of a w x d metre rectangle, up to height h."""
     for sx in (-1, 1):
         for sy in (-1, 1):
@@ -75,11 +77,38 @@ def dining_chair(m: Materials) -> Item:
     return Item(w + 0.04, w + 0.08, build, front=0.25, height=h + back)
 
 
+def cantilever_chair(m: Materials) -> Item:
+    """A bent tube that carries a thin seat and back, as in canteens."""
+    r = m.rng
+    tube, shell = m.metal(), (m.black() if r.random() < 0.5 else m.furniture() if r.random() < 0.6 else m.fabric())
+    w, h, back, t, arms = r.uniform(0.42, 0.52), r.uniform(0.43, 0.48), r.uniform(0.32, 0.45), 0.025, r.random() < 0.3
+
+    def build(b: Builder) -> None:
+        for s in (-1, 1):
+            x = s * w / 2
+            b.cylinder((x, 0, 0.015), (t, t, w), CHAIR, tube, (0.0, 0.0, np.pi / 2))
+            b.cylinder((x, -w / 2, h / 2), (t, t, h), CHAIR, tube)
+            b.cylinder((x, 0, h), (t, t, w), CHAIR, tube, (0.0, 0.0, np.pi / 2))
+            b.cylinder((x, w / 2 + 0.03, h + back * 0.6), (t, t, back * 1.2), CHAIR, tube, (0.0, 0.0, -0.15))
+            if arms:
+                b.box((x, 0.02, h + 0.2), (0.045, w * 0.8, 0.03), CHAIR, shell)
+                b.cylinder((x, -w * 0.35, h + 0.1), (t, t, 0.2), CHAIR, tube)
+        b.cylinder((0, w / 2, 0.015), (t, t, w), CHAIR, tube, (0.0, np.pi / 2, 0.0))
+        b.box((0, 0, h + 0.015), (w, w * 0.95, 0.03), CHAIR, shell)
+        b.box((0, w / 2 + 0.06, h + back * 0.85), (w, 0.025, back * 0.65), CHAIR, shell, (0.0, 0.0, -0.15))
+
+    return Item(w + 0.06, w + 0.12, build, front=0.2, height=h + back)
+
+
 def stool(m: Materials) -> Item:
     """Round or square stool, bar stool, pouf."""
     r = m.rng
     seat, frame = (m.fabric() if r.random() < 0.5 else m.furniture()), (m.wood() if r.random() < 0.5 else m.metal())
-    w, h, style = r.uniform(0.3, 0.42), r.choice([0.45, 0.65, 0.78]) * r.uniform(0.93, 1.07), r.choice(["legs", "pedestal", "pouf"], p=[0.55, 0.2, 0.25])
+    w, h, style = (
+        r.uniform(0.3, 0.42),
+        r.choice([0.45, 0.65, 0.78]) * r.uniform(0.93, 1.07),
+        r.choice(["legs", "pedestal", "pouf"], p=[0.55, 0.2, 0.25]),
+    )
     square = r.random() < 0.4
 
     def build(b: Builder) -> None:

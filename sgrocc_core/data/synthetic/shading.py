@@ -1,4 +1,4 @@
-"""Compiled inner loops of the renderer: exact hit points and normals, shadow rays, smoothing of their noise, and the shading of every pixel."""
+"""Compiled inner loops of the renderer: hit points and normals, shadow rays, smoothing of their noise, the shading of every ray."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numba import njit
 
-from sgrocc_core.data.synthetic.materials import FABRIC, LAMP, MARBLE, OUTSIDE, PLAIN, PLANKS, PLASTER, SCREEN, WOOD
+from sgrocc_core.data.synthetic.materials import FABRIC, LAMP, MARBLE, OUTSIDE, PLAIN, PLANKS, PLASTER, PRINT, SCREEN, WOOD
 from sgrocc_core.data.synthetic.primitives import BOX, CYLINDER, ROUNDED, ROUNDNESS
 from sgrocc_core.data.synthetic.textures import noise, outside_at, pattern_at
 
@@ -47,7 +47,7 @@ def surface_hits(triangle, directions, origin, corners, flat, owner, kinds, rota
     """Depth, solid, world normal and local point of every ray that hit a triangle.
 
     Returns:
-        depth (N,) float32 m, 0 = none; solid (N,) int32, -1 = none; normal (N, 3) float32; local (N, 3) float32 m; flat local normal (N, 3).
+        depth (N,) float32 m, 0 = none; solid (N,) int32, -1 = none; normal, local point (m), flat local normal: (N, 3) float32.
     """
     count = len(triangle)
     depth, solid = np.zeros(count, np.float32), np.full(count, -1, np.int32)
@@ -90,7 +90,7 @@ def shadow_rays(points, normals, valid, lights, jitter, reach):  # type: ignore[
     """Rays from low-resolution hits to jittered points of each light, and one ambient ray into the hemisphere.
 
     Returns:
-        origins, directions (N, L + 1, 3) float32; directions reach exactly to the light (parameter 1), or `reach` metres for the ambient ray.
+        origins, directions (N, L + 1, 3) float32; directions reach exactly to the light, or `reach` metres for the ambient ray.
     """
     n, m = len(points), len(lights)
     origins, directions = np.zeros((n, m + 1, 3), np.float32), np.zeros((n, m + 1, 3), np.float32)
@@ -112,6 +112,72 @@ def shadow_rays(points, normals, valid, lights, jitter, reach):  # type: ignore[
                 for a in range(3):
                     directions[i, k, a] *= reach / math.sqrt(length)
     return origins, directions
+
+
+@njit(cache=True, fastmath=True)
+def sun_rays(points, normals, valid, sun, windows):  # type: ignore[no-untyped-def]
+    """Rays from hits towards the sun as far as the window that lets it in.
+
+    Args:
+        sun: (6,) direction to the sun and its linear colour; colour 0: no sun.
+        windows: (W, 11) centre, normal into the room, up, half width, half height.
+
+    Returns:
+        origins, directions (N, 3) float32; reaches (N,) bool, whether the way leads through a window at all.
+    """
+    n = len(points)
+    origins, directions, reaches = np.zeros((n, 3), np.float32), np.zeros((n, 3), np.float32), np.zeros(n, np.bool_)
+    if sun[3] <= 0:
+        return origins, directions, reaches
+    p, q = np.empty(3), np.empty(3)
+    for i in range(n):
+        facing = normals[i, 0] * sun[0] + normals[i, 1] * sun[1] + normals[i, 2] * sun[2]
+        if not valid[i] or facing <= 0:
+            continue
+        for a in range(3):
+            p[a] = points[i, a] + 0.012 * normals[i, a]
+        for k in range(len(windows)):
+            w = windows[k]
+            speed = w[3] * sun[0] + w[4] * sun[1] + w[5] * sun[2]
+            if speed > -0.05:
+                continue
+            t = 0.0
+            for a in range(3):
+                t += (w[a] - p[a]) * w[3 + a]
+            t /= speed
+            if t <= 0.1:
+                continue
+            for a in range(3):
+                q[a] = p[a] + t * sun[a] - w[a]
+            up = q[0] * w[6] + q[1] * w[7] + q[2] * w[8]
+            side = q[0] * (w[4] * w[8] - w[5] * w[7]) + q[1] * (w[5] * w[6] - w[3] * w[8]) + q[2] * (w[3] * w[7] - w[4] * w[6])
+            if abs(up) < w[10] and abs(side) < w[9]:
+                for a in range(3):
+                    origins[i, a], directions[i, a] = p[a], t * sun[a]
+                reaches[i] = True
+    return origins, directions, reaches
+
+
+@njit(cache=True)
+def edge_pixels(depth, solid):  # type: ignore[no-untyped-def]
+    """(E,) int64 flat indices of pixels that border on another solid or on a step in depth."""
+    h, w = depth.shape
+    out, count = np.empty(h * w, np.int64), 0
+    for y in range(h):
+        for x in range(w):
+            z, s = depth[y, x], solid[y, x]
+            edge = False
+            if (
+                (x + 1 < w and (solid[y, x + 1] != s or abs(depth[y, x + 1] - z) > 0.08 * z))
+                or (y + 1 < h and (solid[y + 1, x] != s or abs(depth[y + 1, x] - z) > 0.08 * z))
+                or (x > 0 and solid[y, x - 1] != s)
+                or (y > 0 and solid[y - 1, x] != s)
+            ):
+                edge = True
+            if edge:
+                out[count] = y * w + x
+                count += 1
+    return out[:count].copy()
 
 
 @njit(cache=True, fastmath=True)
@@ -183,16 +249,69 @@ def _albedo(row, local, face, half, index, footprint, out):  # type: ignore[no-u
     elif pattern == WOOD or pattern == FABRIC or pattern == PLANKS or pattern == MARBLE:
         mix *= row[8]
     for a in range(3):
-        out[a] = min(max(tone * (row[1 + a] * (1 - mix) + row[4 + a] * mix), 0.0), 1.0)
+        out[a] = tone * (row[1 + a] * (1 - mix) + row[4 + a] * mix)
+    if pattern == PRINT or pattern == SCREEN:  # colours of a photograph: each channel varies on its own
+        grain = 0.35 * row[7]
+        for a in range(3):
+            out[a] *= (
+                0.35 + 0.9 * noise(u / row[7], v / row[7], int(row[12]) + 20 + a) + 0.4 * noise(u / grain, v / grain, int(row[12]) + 30 + a)
+            )
+    for a in range(3):
+        out[a] = min(max(out[a], 0.0), 1.0)
 
 
 @njit(cache=True, fastmath=True)
-def shade(depth, solid, normal, local, face, directions, origin, focal, visible, low_depth, low_normals, step,
-          lights, shadowed, ambient, halves, material_of, materials, width):  # type: ignore[no-untyped-def]
-    """Linear light of every pixel, (N, 3) float32."""
-    count, m = len(depth), len(lights)
+def _lamp_light(n, direction, z, origin, view, lights, shadowed, seen, gloss, sharpness, light, spec):  # type: ignore[no-untyped-def]
+    """Adds the lamps' diffuse light and highlights at one hit."""
+    to = np.empty(3)
+    for k in range(len(lights)):
+        far, lambert, half_n, half_l = 0.0, 0.0, 0.0, 0.0
+        for a in range(3):
+            to[a] = lights[k, a] - (origin[a] + z * direction[a])
+            far += to[a] * to[a]
+        inverse = 1 / math.sqrt(far + 1e-6)
+        for a in range(3):
+            lambert += n[a] * to[a] * inverse
+            bisector = to[a] * inverse - direction[a] / view
+            half_n += n[a] * bisector
+            half_l += bisector * bisector
+        power = lights[k, 6] / (0.4 + far) * (seen[k] if k < shadowed else 0.45)
+        for a in range(3):
+            light[a] += lights[k, 3 + a] * power * max(0.92 * lambert + 0.08, 0.0)
+        if gloss > 0.0 and lambert > 0.0 and half_n > 0.0:
+            shine = gloss * power * (half_n / math.sqrt(half_l + 1e-9)) ** sharpness * 2.5
+            for a in range(3):
+                spec[a] += lights[k, 3 + a] * shine
+
+
+@njit(cache=True, fastmath=True)
+def shade(
+    pixels,
+    depth,
+    solid,
+    normal,
+    local,
+    face,
+    directions,
+    origin,
+    focal,
+    visible,
+    low_depth,
+    low_normals,
+    step,
+    lights,
+    shadowed,
+    ambient,
+    sun,
+    halves,
+    material_of,
+    materials,
+    width,
+):  # type: ignore[no-untyped-def]
+    """Linear light of every ray, (N, 3) float32; `pixels` (N,) says through which pixel it goes."""
+    count = len(depth)
     out, colour, seen = np.zeros((count, 3), np.float32), np.empty(3), np.empty(visible.shape[2], np.float32)
-    light, spec, to = np.empty(3), np.empty(3), np.empty(3)
+    light, spec = np.empty(3), np.empty(3)
     for i in range(count):
         s = solid[i]
         if s < 0:
@@ -209,30 +328,16 @@ def shade(depth, solid, normal, local, face, directions, origin, focal, visible,
             for a in range(3):
                 out[i, a] = row[11] * colour[a]
             continue
-        _visibility_at(visible, low_depth, low_normals, step, i // width, i % width, z, normal[i], seen)
+        _visibility_at(visible, low_depth, low_normals, step, pixels[i] // width, pixels[i] % width, z, normal[i], seen)
         n, open_sky = normal[i], 0.25 + 0.75 * seen[shadowed]
         for a in range(3):
             light[a] = ambient[a] * open_sky * (0.85 + 0.15 * n[2])
             spec[a] = 0.0
+        facing = max(0.0, n[0] * sun[0] + n[1] * sun[1] + n[2] * sun[2]) * seen[shadowed + 1]
+        for a in range(3):
+            light[a] += sun[3 + a] * facing
         view = math.sqrt(directions[i, 0] ** 2 + directions[i, 1] ** 2 + directions[i, 2] ** 2)
-        for k in range(m):
-            far, lambert, half_n, half_l = 0.0, 0.0, 0.0, 0.0
-            for a in range(3):
-                to[a] = lights[k, a] - (origin[a] + z * directions[i, a])
-                far += to[a] * to[a]
-            inverse = 1 / math.sqrt(far + 1e-6)
-            for a in range(3):
-                lambert += n[a] * to[a] * inverse
-                bisector = to[a] * inverse - directions[i, a] / view
-                half_n += n[a] * bisector
-                half_l += bisector * bisector
-            power = lights[k, 6] / (0.4 + far) * (seen[k] if k < shadowed else 0.45)
-            for a in range(3):
-                light[a] += lights[k, 3 + a] * power * max(0.92 * lambert + 0.08, 0.0)
-            if row[9] > 0.0 and lambert > 0.0 and half_n > 0.0:
-                shine = row[9] * power * (half_n / math.sqrt(half_l + 1e-9)) ** row[10] * 2.5
-                for a in range(3):
-                    spec[a] += lights[k, 3 + a] * shine
+        _lamp_light(n, directions[i], z, origin, view, lights, shadowed, seen, row[9], row[10], light, spec)
         for a in range(3):
             out[i, a] = colour[a] * light[a] + spec[a]
             if pattern == SCREEN:

@@ -20,6 +20,7 @@ def add_shell(layout: Layout, b: Builder, m: Materials) -> None:
         centre, size = ((x0 + x1) / 2, (y0 + y1) / 2), (x1 - x0 + 2 * t, y1 - y0 + 2 * t, SLAB)
         b.box((*centre, -SLAB / 2), size, FLOOR, floor if i < layout.main or rng.random() < 0.4 else other)
         b.box((*centre, layout.height + SLAB / 2), size, CEILING, ceiling)
+    _floor_zones(layout, b, m)
     for edge in layout.edges:
         material = walls[rng.integers(len(walls))] if edge.length > 0.6 else walls[0]
         _wall(layout, b, edge, material)
@@ -29,6 +30,19 @@ def add_shell(layout: Layout, b: Builder, m: Materials) -> None:
     _lamps(layout, b, m)
 
 
+def _floor_zones(layout: Layout, b: Builder, m: Materials) -> None:
+    """A part of the main room with another floor: carpet beside wood, tiles before the kitchen units."""
+    if m.rng.random() > 0.3:
+        return
+    x0, y0, x1, y1 = layout.rects[0]
+    share = m.rng.uniform(0.25, 0.65)
+    if m.rng.random() < 0.5:
+        x1 = x0 + share * (x1 - x0)
+    else:
+        y1 = y0 + share * (y1 - y0)
+    b.box(((x0 + x1) / 2, (y0 + y1) / 2, 0.002), (x1 - x0, y1 - y0, 0.006), FLOOR, m.floor())
+
+
 def _wall(layout: Layout, b: Builder, edge: Edge, material: int) -> None:
     t, eps = layout.thickness, 1e-3
     ends = []
@@ -36,7 +50,9 @@ def _wall(layout: Layout, b: Builder, edge: Edge, material: int) -> None:
         beyond = (edge.at - edge.outward * eps, at + sign * eps) if edge.axis == 0 else (at + sign * eps, edge.at - edge.outward * eps)
         ends.append(0.0 if layout.contains(np.array(beyond[0]), np.array(beyond[1])) else t)
     spans = [(o.on(edge), o.span) for o in layout.openings if o.span is not None]
-    holes = sorted((s[0] + edge.start, s[1] + edge.start, *span) for s, span in spans if s is not None and span and s[0] < edge.length and s[1] > 0)
+    holes = sorted(
+        (s[0] + edge.start, s[1] + edge.start, *span) for s, span in spans if s is not None and span and s[0] < edge.length and s[1] > 0
+    )
     at = edge.start - ends[0]
     pieces = []
     for start, stop, sill, top in holes:

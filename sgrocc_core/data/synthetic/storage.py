@@ -1,4 +1,4 @@
-"""Furniture that stores: wardrobes, cabinets, sideboards, open shelves, chests, fridges, kitchen counters; and screens: TVs, monitors, boards."""
+"""Furniture that stores (wardrobes, cabinets, shelves, fridges, kitchen counters), screens, and what hangs on walls."""
 
 from __future__ import annotations
 
@@ -66,8 +66,17 @@ def shelf(m: Materials) -> Item:
             b.box((0, 0, step / 2), (w - 0.02, d + 0.01, step), FURNITURE, panel)
 
     surfaces = tuple(
-        Surface(-w / 2 + i * cell + thick, -d / 2 + 0.01, -w / 2 + (i + 1) * cell - thick, d / 2 - 0.03, k * step + thick, step - 2 * thick, "shelf")
-        for k in range(closed, rows) for i in range(columns)
+        Surface(
+            -w / 2 + i * cell + thick,
+            -d / 2 + 0.01,
+            -w / 2 + (i + 1) * cell - thick,
+            d / 2 - 0.03,
+            k * step + thick,
+            step - 2 * thick,
+            "shelf",
+        )
+        for k in range(closed, rows)
+        for i in range(columns)
     )
     return Item(w, d, build, (*surfaces, Surface(-w * 0.47, -d * 0.4, w * 0.47, d * 0.4, h, 0.4, "top")), front=0.4, height=h)
 
@@ -76,7 +85,13 @@ def fridge(m: Materials) -> Item:
     """White, steel or dark, one or two doors, tall or low."""
     r = m.rng
     body = m.metal() if r.random() < 0.4 else m.white()
-    w, d, h, split, knob = r.uniform(0.54, 0.8), r.uniform(0.55, 0.7), float(r.choice([0.85, r.uniform(1.5, 1.95)])), r.uniform(0.3, 0.7), m.metal()
+    w, d, h, split, knob = (
+        r.uniform(0.54, 0.8),
+        r.uniform(0.55, 0.7),
+        float(r.choice([0.85, r.uniform(1.5, 1.95)])),
+        r.uniform(0.3, 0.7),
+        m.metal(),
+    )
 
     def build(b: Builder) -> None:
         b.box((0, 0.02, h / 2), (w, d - 0.04, h), FURNITURE, body)
@@ -84,13 +99,20 @@ def fridge(m: Materials) -> Item:
             b.box((0, -d / 2 + 0.02, (low + high) / 2), (w - 0.01, 0.04, high - low - 0.015), FURNITURE, body)
             b.box((w * 0.4, -d / 2 - 0.02, (low + high) / 2), (0.025, 0.03, 0.35 * (high - low)), FURNITURE, knob)
 
-    return Item(w, d, build, (Surface(-w * 0.4, -d * 0.4, w * 0.4, d * 0.4, h, 0.4, "high" if h > 1.2 else "kitchen"),), front=0.6, height=h)
+    return Item(
+        w, d, build, (Surface(-w * 0.4, -d * 0.4, w * 0.4, d * 0.4, h, 0.4, "high" if h > 1.2 else "kitchen"),), front=0.6, height=h
+    )
 
 
 def counter(m: Materials) -> Item:
     """Kitchen unit: doors, worktop, sink or stove, cupboards or shelves above, an oven, splash-back."""
     r = m.rng
-    door, top, knob, black = m.furniture(), (m.add(14, m.any_color(), m.any_color(), 0.3, 0.5, 0.3, 40) if r.random() < 0.4 else m.furniture()), m.metal(), m.black()
+    door, top, knob, black = (
+        m.furniture(),
+        (m.add(14, m.any_color(), m.any_color(), 0.3, 0.5, 0.3, 40) if r.random() < 0.4 else m.furniture()),
+        m.metal(),
+        m.black(),
+    )
     w, d, h = r.uniform(1.2, 3.2), r.uniform(0.58, 0.65), r.uniform(0.86, 0.95)
     columns, upper, hood, splash = max(2, int(w / 0.55)), r.random() < 0.7, r.random() < 0.5, r.random() < 0.4
     sink, stove, tiles = r.uniform(-0.35, -0.1) * w, r.uniform(0.1, 0.35) * w, m.add(2, m.any_color(), (0.8, 0.8, 0.78), 0.12, 0.1, 0.3, 50)
@@ -170,7 +192,12 @@ def wall_panel(b: Builder, m: Materials) -> None:
     if kind == "board":
         w, h = r.uniform(0.9, 2.0), r.uniform(0.7, 1.2)
         b.box((0, -0.012, 0), (w, 0.024, h), OBJECTS, m.metal())
-        b.box((0, -0.022, 0), (w - 0.05, 0.01, h - 0.05), OBJECTS, m.add(16, (0.95, 0.95, 0.96), (0.2, 0.2, 0.5), 0.05, 0.3, 0.2, 60) if r.random() < 0.6 else m.lacquer())
+        b.box(
+            (0, -0.022, 0),
+            (w - 0.05, 0.01, h - 0.05),
+            OBJECTS,
+            m.add(16, (0.95, 0.95, 0.96), (0.2, 0.2, 0.5), 0.05, 0.3, 0.2, 60) if r.random() < 0.6 else m.lacquer(),
+        )
     elif kind == "clock":
         b.cylinder((0, -0.02, 0.3), (0.3, 0.3, 0.04), OBJECTS, m.thing(), (0.0, 0.0, np.pi / 2))
     elif kind == "row":

@@ -48,7 +48,9 @@ def dining_table(m: Materials) -> Item:
                 b.cylinder((x, 0, 0.02), (min(0.6, d * 0.7),) * 2 + (0.04,), TABLE, under)
 
     inset = 0.28 * w if round_top else 0.04
-    surface = Surface(-w / 2 + inset * (0.5 if round_top else 1), -d / 2 + inset * 0.5, w / 2 - inset * 0.5, d / 2 - inset * 0.5, h, 0.8, "dining")
+    surface = Surface(
+        -w / 2 + inset * (0.5 if round_top else 1), -d / 2 + inset * 0.5, w / 2 - inset * 0.5, d / 2 - inset * 0.5, h, 0.8, "dining"
+    )
     return Item(w, d, build, (surface,), _seats_around(w, d, r), 0.7, h)
 
 

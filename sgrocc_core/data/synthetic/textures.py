@@ -7,7 +7,22 @@ import math
 from numba import njit
 
 from sgrocc_core.data.synthetic.materials import (
-    BRICK, CHECKER, FABRIC, LEAVES, MARBLE, METAL, OUTSIDE, PAGE, PANELS, PLANKS, PLASTER, PRINT, SCREEN, STRIPES, TILES, WOOD,
+    BRICK,
+    CHECKER,
+    FABRIC,
+    LEAVES,
+    MARBLE,
+    METAL,
+    OUTSIDE,
+    PAGE,
+    PANELS,
+    PLANKS,
+    PLASTER,
+    PRINT,
+    SCREEN,
+    STRIPES,
+    TILES,
+    WOOD,
 )
 
 
@@ -90,7 +105,9 @@ def _printed(pattern: int, u: float, v: float, scale: float, seed: int) -> tuple
     a = u / scale + 1.5 * noise(u / (2 * scale), v / (2 * scale), seed)
     b = v / scale + 1.5 * noise(u / (2 * scale), v / (2 * scale), seed + 9)
     cell = _hash(int(math.floor(a)), int(math.floor(b)), seed + 1)
-    return (1.0 if cell > 0.55 else 0.6 * noise(a, b, seed + 4)), 0.6 + 0.8 * _hash(int(math.floor(a * 0.5)), int(math.floor(b * 0.5)), seed + 3)
+    return (1.0 if cell > 0.55 else 0.6 * noise(a, b, seed + 4)), 0.6 + 0.8 * _hash(
+        int(math.floor(a * 0.5)), int(math.floor(b * 0.5)), seed + 3
+    )
 
 
 @njit(cache=True)

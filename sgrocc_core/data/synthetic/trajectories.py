@@ -50,7 +50,13 @@ def draw_intrinsics(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarr
     """(3, 3) of a camera with 50 to 85 degrees of horizontal view, size (width, height) pixels."""
     w, h = size
     f = 0.5 * w / np.tan(0.5 * np.deg2rad(rng.uniform(50, 85)))
-    return np.array([[f, 0, (w - 1) / 2 + rng.normal(0, 0.01) * w], [0, f * rng.uniform(0.99, 1.01), (h - 1) / 2 + rng.normal(0, 0.01) * h], [0, 0, 1.0]])
+    return np.array(
+        [
+            [f, 0, (w - 1) / 2 + rng.normal(0, 0.01) * w],
+            [0, f * rng.uniform(0.99, 1.01), (h - 1) / 2 + rng.normal(0, 0.01) * h],
+            [0, 0, 1.0],
+        ]
+    )
 
 
 def _walkable(plan: FloorPlan, clearance: float) -> np.ndarray:
@@ -74,7 +80,12 @@ def _route(walkable: np.ndarray, start: tuple[int, int], goal: tuple[int, int]) 
         cell = queue.popleft()
         for dx, dy in moves:
             following = (cell[0] + dx, cell[1] + dy)
-            if 0 <= following[0] < walkable.shape[0] and 0 <= following[1] < walkable.shape[1] and walkable[following] and following not in came:
+            if (
+                0 <= following[0] < walkable.shape[0]
+                and 0 <= following[1] < walkable.shape[1]
+                and walkable[following]
+                and following not in came
+            ):
                 came[following] = cell
                 queue.append(following)
     way, cell = [start], start

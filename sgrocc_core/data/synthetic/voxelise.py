@@ -19,7 +19,7 @@ GROW = 0.01
 
 @dataclass(frozen=True)
 class LabelGrid:
-    """The whole scene's labels: (X, Y, Z) uint8 on a lattice whose cells begin at `origin` (3,) metres; voxel `low` (3,) int is its first."""
+    """The whole scene's labels: (X, Y, Z) uint8 on the lattice that begins at `origin` (3,) m; `low` (3,) int is its first voxel."""
 
     labels: np.ndarray
     origin: np.ndarray
@@ -72,7 +72,11 @@ def _count(counts, low, kinds, rotations, centres, halves, tapers, labels, weigh
             for j in range(first[1], last[1] + 1):
                 for k in range(first[2], last[2] + 1):
                     px, py, pz = low[0] + (i + 0.5) * size - c[0], low[1] + (j + 0.5) * size - c[1], low[2] + (k + 0.5) * size - c[2]
-                    x, y, z = R[0, 0] * px + R[1, 0] * py + R[2, 0] * pz, R[0, 1] * px + R[1, 1] * py + R[2, 1] * pz, R[0, 2] * px + R[1, 2] * py + R[2, 2] * pz
+                    x, y, z = (
+                        R[0, 0] * px + R[1, 0] * py + R[2, 0] * pz,
+                        R[0, 1] * px + R[1, 1] * py + R[2, 1] * pz,
+                        R[0, 2] * px + R[1, 2] * py + R[2, 2] * pz,
+                    )
                     if abs(x) > h[0] * wide + near or abs(y) > h[1] * wide + near or abs(z) > h[2] + near:
                         continue
                     full = 0
@@ -82,8 +86,12 @@ def _count(counts, low, kinds, rotations, centres, halves, tapers, labels, weigh
                         for q in range(SUB * SUB * SUB):
                             dx, dy, dz = (q // (SUB * SUB) - 1.5) * step, ((q // SUB) % SUB - 1.5) * step, (q % SUB - 1.5) * step
                             full += _inside(
-                                kinds[s], x + R[0, 0] * dx + R[1, 0] * dy + R[2, 0] * dz, y + R[0, 1] * dx + R[1, 1] * dy + R[2, 1] * dz,
-                                z + R[0, 2] * dx + R[1, 2] * dy + R[2, 2] * dz, h, tapers[s],
+                                kinds[s],
+                                x + R[0, 0] * dx + R[1, 0] * dy + R[2, 0] * dz,
+                                y + R[0, 1] * dx + R[1, 1] * dy + R[2, 1] * dz,
+                                z + R[0, 2] * dx + R[1, 2] * dy + R[2, 2] * dz,
+                                h,
+                                tapers[s],
                             )
                     counts[i, j, k, labels[s]] += full * weights[labels[s]]
 

@@ -31,7 +31,8 @@ class SynthConfig:
     Attributes:
         out: folder. scenes, frames: how many, and frames a scene. seed: any. size: (width, height) pixels.
         split: train or test, the lists that name the scenes. namespace: of the seeds: train, test, heldout or walk.
-        min_classes: each room has at least so many. jobs: processes. embodied: also write the EmbodiedOcc layout (large). first: index of the first scene.
+        min_classes: each room has at least so many. jobs: processes. embodied: also write the EmbodiedOcc layout (large).
+        first: index of the first scene.
     """
 
     out: Path
@@ -47,7 +48,14 @@ class SynthConfig:
     first: int = 0
 
     def __post_init__(self) -> None:
-        for key, low, high in (("scenes", 1, 10**6), ("frames", 1, 10**5), ("seed", 0, 2**31), ("min_classes", 1, 11), ("jobs", 1, 256), ("first", 0, 10**6)):
+        for key, low, high in (
+            ("scenes", 1, 10**6),
+            ("frames", 1, 10**5),
+            ("seed", 0, 2**31),
+            ("min_classes", 1, 11),
+            ("jobs", 1, 256),
+            ("first", 0, 10**6),
+        ):
             if not low <= getattr(self, key) <= high:
                 raise ConfigError(f"{key} is {getattr(self, key)}; it must be from {low} to {high}")
         if min(self.size) < 64 or max(self.size) > 4096:
@@ -75,9 +83,12 @@ def write_frame(root: Path, gathered: Path, scene: str, number: int, frame: Gene
     cv2.imwrite(str(images / f"{name}.png"), millimetres, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     cv2.imwrite(str(labels / f"{name}.png"), frame.view.labels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     content = {
-        "cam_pose": frame.T_wc, "intrinsic": frame.K, "voxel_origin": frame.voxel_origin,
+        "cam_pose": frame.T_wc,
+        "intrinsic": frame.K,
+        "voxel_origin": frame.voxel_origin,
         "target_1_4": np.ascontiguousarray(frame.target.transpose(1, 0, 2)),
-        "img": f"posed_images/{scene}/{name}.jpg", "depth_gt": f"posed_images/{scene}/{name}.png",
+        "img": f"posed_images/{scene}/{name}.jpg",
+        "depth_gt": f"posed_images/{scene}/{name}.png",
     }
     _dump(gathered / f"{name}.pkl", content)
 
@@ -120,7 +131,10 @@ def _write_embodied(config: SynthConfig, scene: str, made: GeneratedScene, frame
         _dump(stream / f"{scene}_{number:05d}_new.pkl", {"local_label": frame.target, "mask_in_global": mask})
     points = voxel_centres(made.grid.origin + first * VOXEL_SIZE, labels.shape).astype(np.float32)
     content = {
-        "scene_dim": list(labels.shape), "global_labels": labels, "global_pts": points, "global_mask": union,
+        "scene_dim": list(labels.shape),
+        "global_labels": labels,
+        "global_pts": points,
+        "global_mask": union,
         "valid_img_paths": [f"occscannet/posed_images/{scene}/{k:05d}.jpg" for k in range(len(frames))],
     }
     _dump(base / "global_occ_package" / f"{scene}.pkl", content)
