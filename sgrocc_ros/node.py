@@ -145,11 +145,13 @@ class EmbodiedOccupancy(Node):
             "memory_mb": round(memory_mb(), 1),
         }
         files = self._map_folder.save(saved, report)
-        return f"saved {len(saved.voxels)} occupied and {len(saved.free)} free voxels to {self._map_folder.path}: {', '.join(f.name for f in files)}"
+        names = ", ".join(file.name for file in files)
+        return f"saved {len(saved.voxels)} occupied and {len(saved.free)} free voxels to {self._map_folder.path}: {names}"
 
     async def _save_map(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if self._map_folder is None:
-            response.success, response.message = False, "nothing was written: the parameter map_path is empty; start the node with a folder there"
+            response.success = False
+            response.message = "nothing was written: the parameter map_path is empty; start the node with a folder there"
             return response
         outcome: Future = Future(executor=self.executor)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sgrocc_core.engines.engine import DEVICES, ENGINES, PRECISIONS
 from sgrocc_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ class Parameter:
             value = float(value)
         fits = type(value) is wanted and (not self.choices or value in self.choices)
         if fits and wanted in (int, float):
-            fits = math.isfinite(value) and (self.minimum is None or value >= self.minimum) and (self.maximum is None or value <= self.maximum)
+            low, high = (-math.inf if self.minimum is None else self.minimum), (math.inf if self.maximum is None else self.maximum)
+            fits = math.isfinite(value) and low <= value <= high
         if not fits:
             raise ConfigError(f"parameter {self.name} is {value!r}; it must be {self.allowed}")
         return value
@@ -80,7 +82,7 @@ TABLE: tuple[Parameter, ...] = (
     Parameter("camera_frame", "frames", "", "Optical frame of the camera; empty: the frame_id of the images."),
     Parameter("tf_timeout", "frames", 0.2, "How long an image waits for its pose and depth, seconds.", minimum=0.0, maximum=10.0),
     Parameter("image_transport", "input", "raw", "Whether `image` or `<image>/compressed` is subscribed to.", ("raw", "compressed")),
-    Parameter("depth_source", "input", "mono", "Where depth comes from: the network, the depth topic, or both.", ("mono", "topic", "fused")),
+    Parameter("depth_source", "input", "mono", "Where depth comes from: network, depth topic, or both.", ("mono", "topic", "fused")),
     Parameter(
         "depth_transport",
         "input",
@@ -90,22 +92,16 @@ TABLE: tuple[Parameter, ...] = (
     ),
     Parameter("depth_scale", "input", 0.001, "Metres a unit of 16UC1 depth.", minimum=1e-6, maximum=1.0),
     Parameter("sync_slop", "input", 0.03, "Largest difference of the stamps of an image and its depth, seconds.", minimum=0.0, maximum=1.0),
-    Parameter(
-        "rectified", "input", "auto", "Whether P of a rectified image or K and D count; auto: by `rect` in the topic.", ("auto", "yes", "no")
-    ),
-    Parameter(
-        "reliability", "input", "auto", "Of the subscriptions; auto follows the publishers.", ("auto", "reliable", "best_effort")
-    ),
+    Parameter("rectified", "input", "auto", "Whether P or K and D count; auto: P if the topic says `rect`.", ("auto", "yes", "no")),
+    Parameter("reliability", "input", "auto", "Of the subscriptions; auto follows the publishers.", ("auto", "reliable", "best_effort")),
     Parameter("max_rate", "input", 0.0, "Most frames mapped a second; 0: every frame it can.", minimum=0.0, maximum=1000.0, dynamic=True),
     Parameter("reset_on_time_jump", "input", False, "Whether the map is cleared when time jumps back by more than 1 s."),
     Parameter("model", "model", "small", "Name of a folder under share/sgrocc_ros/models, or a path."),
-    Parameter("engine", "model", "auto", "What runs the model.", ("auto", "onnxruntime", "tensorrt", "torch")),
-    Parameter("device", "model", "auto", "Device of the engine: auto, cpu, cuda, cuda:1, ..."),
+    Parameter("engine", "model", "auto", "What runs the model.", ENGINES),
+    Parameter("device", "model", "auto", "Device of the engine.", DEVICES),
     Parameter("threads", "model", 0, "Threads of the engine; 0: its own choice.", minimum=0, maximum=256),
-    Parameter("precision", "model", "fp32", "Precision of the engine.", ("fp32", "fp16")),
-    Parameter(
-        "occupancy_threshold", "map", 0.5, "A voxel is occupied from this probability on.", minimum=0.01, maximum=0.99, dynamic=True
-    ),
+    Parameter("precision", "model", "fp32", "Precision of the engine.", PRECISIONS),
+    Parameter("occupancy_threshold", "map", 0.5, "A voxel is occupied from this probability on.", minimum=0.01, maximum=0.99, dynamic=True),
     Parameter("box_below", "map", 1.8, "How far the local box begins under the camera, metres.", minimum=0.0, maximum=2.88),
     Parameter("max_distance", "map", 4.8, "Farthest depth that is used, metres.", minimum=0.5, maximum=20.0, dynamic=True),
     Parameter("map_path", "map", "", "Folder of the saved map: `~/save_map` and a clean stop write to it; empty: neither does."),
@@ -129,21 +125,20 @@ class Parameters:
     """
 
     def __init__(self, node: Node, on_change: Callable[[set[str]], None] = lambda names: None) -> None:
-        from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+        from rcl_interfaces.msg import ParameterDescriptor
 
         self._values: dict[str, Any] = {}
         self._on_change = on_change
         for row in TABLE:
-            # Typed dynamically, or rclpy itself would refuse an int for a double; the checks are ours.
+            # Typed dynamically and without ranges, or rclpy would refuse an int for a double, and other values in words of its own.
             descriptor = ParameterDescriptor(
-                name=row.name, description=row.description, additional_constraints=row.allowed, read_only=not row.dynamic, dynamic_typing=True
+                name=row.name,
+                description=row.description,
+                additional_constraints=row.allowed,
+                read_only=not row.dynamic,
+                dynamic_typing=True,
             )
-            if row.minimum is not None and row.maximum is not None and isinstance(row.default, float):
-                descriptor.floating_point_range = [FloatingPointRange(from_value=row.minimum, to_value=row.maximum, step=0.0)]
-            elif row.minimum is not None and row.maximum is not None:
-                descriptor.integer_range = [IntegerRange(from_value=int(row.minimum), to_value=int(row.maximum), step=1)]
-            value = self._declare(node, row, descriptor)
-            self._values[row.name] = row.check(value)
+            self._values[row.name] = row.check(node.declare_parameter(row.name, row.default, descriptor).value)
         node.add_on_set_parameters_callback(self._set)
 
     def __getitem__(self, name: str) -> Any:
@@ -152,15 +147,6 @@ class Parameters:
     def as_dict(self) -> dict[str, Any]:
         """A copy of all values."""
         return dict(self._values)
-
-    @staticmethod
-    def _declare(node: Node, row: Parameter, descriptor: Any) -> Any:
-        from rclpy.exceptions import InvalidParameterValueException
-
-        try:
-            return node.declare_parameter(row.name, row.default, descriptor).value
-        except InvalidParameterValueException as error:  # rclpy checks the ranges of the descriptor before we can
-            raise ConfigError(f"parameter {row.name} is {error.value!r}; it must be {row.allowed}") from error
 
     def _set(self, changes: Iterable[Any]) -> Any:
         from rcl_interfaces.msg import SetParametersResult

@@ -188,7 +188,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--topics", nargs="+", default=[], metavar="TOPIC", help="play only these (default: all)")
     parser.add_argument("--remap", nargs="+", default=[], metavar="OLD:=NEW", help="rename topics")
     parser.add_argument("--clock", action="store_true", help="publish /clock, for nodes with use_sim_time")
-    parser.add_argument("--wait-for", nargs="+", default=[], metavar="TOPIC", help="start when each of these (names in the bag) has a subscriber")
+    parser.add_argument("--wait-for", nargs="+", default=[], metavar="TOPIC", help="start when each of these has a subscriber")
     parser.add_argument("--wait-timeout", type=float, default=60.0, metavar="S", help="give up waiting after so many seconds (default: 60)")
     parser.add_argument("--start-delay", type=float, default=0.5, metavar="S", help="seconds between the last subscriber and the start")
     parser.add_argument("--duration", type=float, default=float("inf"), metavar="S", help="play only the first seconds of the bag")

@@ -141,7 +141,8 @@ class Poses:
             with self._lock:
                 newest = self._newest.get(child, stamp)
                 if not static and newest - stamp > JUMP_NS:
-                    self._notice("tf_time_jump", f"the transforms of {child!r} jumped back by {(newest - stamp) / 1e9:.1f} s; older ones are forgotten")
+                    back = (newest - stamp) / 1e9
+                    self._notice("tf_time_jump", f"the transforms of {child!r} jumped back by {back:.1f} s; those before are forgotten")
                     self._forget()
                 if not static:
                     self._newest[child] = max(self._newest.get(child, stamp), stamp)
@@ -193,12 +194,12 @@ class Poses:
             self._reject(stamp, f"transform {parent!r} to {child!r} is not finite: {translation.tolist()}, {quaternion.tolist()}")
             return None
         norm = float(np.linalg.norm(quaternion))
+        message = f"transform {parent!r} to {child!r} has a quaternion of length {norm:.3g}; it must be 1"
         if abs(norm - 1.0) > REPAIRABLE:
-            message = f"transform {parent!r} to {child!r} has a quaternion of length {norm:.3g}; it must be 1 (+-{REPAIRABLE:g} is repaired)"
             self._reject(stamp, message)
             return None
         if abs(norm - 1.0) > EXACT:
-            self._notice("unnormalised_quaternion", f"transform {parent!r} to {child!r} has a quaternion of length {norm:.3g}; it is normalised")
+            self._notice("unnormalised_quaternion", f"{message}, and is normalised")
         return quaternion / norm
 
     def _reject(self, stamp: int, message: str) -> None:

@@ -85,7 +85,8 @@ class PublishedMap:
                 at = np.nonzero(block.labels)[0]
                 block.points = voxel_points(self._voxels(key, block), block.labels[at], block.sixteenths[at] / np.float32(16))
             parts.append(block.points)
-        points = np.concatenate(parts) if parts else np.zeros(0, POINT)
+        # As bytes: concatenated as points, NumPy would close the gaps between the fields.
+        points = np.concatenate([part.view(np.uint8) for part in parts]).view(POINT) if parts else np.zeros(0, POINT)
         points["sequence"] = self.sequence
         return points
 

@@ -1,4 +1,4 @@
-"""What the node counts: images received, mapped, dropped by cause, things noticed, latencies per stage; and who warns about them, how often."""
+"""What the node counts: images received, mapped, dropped by cause, things noticed, latencies per stage; and how often it warns."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ.setdefault("ROS_DOMAIN_ID", str(40 + os.getpid() % 40))
 os.environ.setdefault("ROS_LOG_DIR", tempfile.mkdtemp(prefix="sgrocc_ros_log_"))
 
-import pytest  # noqa: E402
+import pytest
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,8 @@ def test_the_type_hash_on_the_wire_is_that_of_every_other_ros_2_node(ros_node):
 
 def test_endpoints_of_it_leave_no_error_behind():
     code = (
-        "import rclpy; from sensor_msgs.msg import Image; from tf2_msgs.msg import TFMessage; rclpy.init(); node = rclpy.create_node('probe'); "
+        "import rclpy; from sensor_msgs.msg import Image; from tf2_msgs.msg import TFMessage; "
+        "rclpy.init(); node = rclpy.create_node('probe'); "
         "node.create_subscription(TFMessage, '/tf', print, 1); node.create_subscription(Image, '/image', print, 1)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

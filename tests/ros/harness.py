@@ -1,0 +1,298 @@
+"""The real node in a process of its own, and a camera in the test's process that talks to it over real DDS."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import TransformStamped
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
+from visualization_msgs.msg import Marker, MarkerArray
+
+from sgrocc_core.geometry.poses import quaternion_from_rotation
+from sgrocc_ros.messages import byte_array, read_cloud
+
+ROOT = Path(__file__).resolve().parents[2]
+WIDTH, HEIGHT = 160, 120
+K = np.array([[140.0, 0, 79.5], [0, 140.0, 59.5], [0, 0, 1]])
+FORWARD = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
+"""Rotation of a level camera that looks along the map's x axis."""
+
+
+def model_folder() -> Path:
+    """The repository's model; before there is a trained one, one with random weights that was exported to runs/."""
+    for folder in (ROOT / "models" / "small", ROOT / "runs" / "untrained_small"):
+        if (folder / "model.yaml").exists():
+            return folder
+    raise FileNotFoundError("no model: models/small is missing")
+
+
+def wait_until(condition: Callable[[], Any], timeout: float = 10.0, what: str = "") -> Any:
+    """The condition's first true value; an AssertionError after the timeout."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.01)
+    raise AssertionError(f"not within {timeout} s: {what or condition}")
+
+
+class NodeProcess:
+    """The node, started with parameters and remappings."""
+
+    def __init__(
+        self, folder: Path, parameters: dict[str, Any] | None = None, remaps: dict[str, str] | None = None, ready: bool = True
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.log_file = folder / "node.log"
+        values = {"model": model_folder(), "warn_period": 3600.0} | (parameters or {})
+        arguments = [part for name, value in values.items() for part in ("-p", f"{name}:={value}")]
+        arguments += [part for name, target in (remaps or {}).items() for part in ("-r", f"{name}:={target}")]
+        command = [sys.executable, "-m", "sgrocc_ros.node", "--ros-args", *arguments]
+        with self.log_file.open("w") as log:
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=os.environ | {"PYTHONUNBUFFERED": "1"})
+        if ready:
+            wait_until(lambda: "publishing /" in self.log or self.process.poll() is not None, 60, "the node's start")
+            assert self.process.poll() is None, self.log
+
+    @property
+    def log(self) -> str:
+        """What the node has printed."""
+        return self.log_file.read_text()
+
+    def warnings(self, cause: str) -> int:
+        """How often a cause was warned about."""
+        return sum(1 for line in self.log.splitlines() if "[WARN]" in line and cause in line)
+
+    def stop(self, number: int = signal.SIGINT, timeout: float = 30.0) -> int:
+        """Signal the process, and its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+
+class Robot:
+    """A camera with depth and poses, and ears for what the node says; spins on a thread of its own."""
+
+    def __init__(self, reliability: ReliabilityPolicy = ReliabilityPolicy.RELIABLE) -> None:
+        self.node: Node = rclpy.create_node("robot")
+        qos = QoSProfile(depth=50, reliability=reliability)
+        self.images = self.node.create_publisher(Image, "image", qos)
+        self.infos = self.node.create_publisher(CameraInfo, "camera_info", qos)
+        self.depths = self.node.create_publisher(Image, "depth", qos)
+        self.transforms = self.node.create_publisher(TFMessage, "/tf", 100)
+        self.values: dict[str, str] = {}
+        self.status = ""
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self.map = MapClient()
+        latched = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.node.create_subscription(PointCloud2, "/embodied_occupancy/occupancy_update", self.map.on_update, 50)
+        self.node.create_subscription(PointCloud2, "/embodied_occupancy/occupancy", self.map.on_snapshot, latched)
+        self._stamp = self.node.get_clock().now().nanoseconds
+        self._step = 0
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._executor.shutdown()
+        self._thread.join(5)
+        self.node.destroy_node()
+
+    def wait_for_node(self) -> None:
+        """Until the node listens to everything, and has said so once."""
+        publishers = (self.images, self.infos, self.depths, self.transforms)
+        wait_until(lambda: all(p.get_subscription_count() for p in publishers), 20, "the node's subscriptions")
+        wait_until(lambda: self.values, 10, "diagnostics")
+
+    def count(self, key: str) -> int:
+        """A number of the newest diagnostics; 0 when it is not there."""
+        return int(self.values.get(key, "0"))
+
+    def wait_for(self, key: str, value: int, timeout: float = 10.0) -> None:
+        """Until a number of the diagnostics has reached a value."""
+        wait_until(lambda: self.count(key) >= value, timeout, f"{key} >= {value}; last: {self.values}")
+
+    def next_stamp(self, step_ns: int = 33_000_000) -> int:
+        """A stamp later than all before, and never ahead of the clock for long."""
+        self._stamp = max(self._stamp + step_ns, self.node.get_clock().now().nanoseconds)
+        return self._stamp
+
+    @property
+    def newest_stamp(self) -> int:
+        """The latest stamp that was given out."""
+        return self._stamp
+
+    def header(self, stamp: int, frame: str = "camera") -> Header:
+        """A header with a stamp in nanoseconds."""
+        return Header(stamp=Time(sec=stamp // 10**9, nanosec=stamp % 10**9), frame_id=frame)
+
+    def transform(self, stamp: int, norm: float = 1.0, y: float | None = None, frame: str = "camera") -> TFMessage:
+        """The camera's pose, which walks sideways a little with each call."""
+        self._step += 1
+        message = TransformStamped(header=self.header(stamp, "map"), child_frame_id=frame)
+        message.transform.translation.y = 0.04 * (self._step % 50) if y is None else y
+        qx, qy, qz, qw = (float(v * norm) for v in quaternion_from_rotation(FORWARD))
+        rotation = message.transform.rotation
+        rotation.x, rotation.y, rotation.z, rotation.w = qx, qy, qz, qw
+        return TFMessage(transforms=[message])
+
+    def info(self, stamp: int, width: int = WIDTH, k: np.ndarray = K) -> CameraInfo:
+        """The camera's calibration."""
+        message = CameraInfo(header=self.header(stamp), width=width, height=HEIGHT, distortion_model="plumb_bob", d=[0.0] * 5)
+        message.k = k.reshape(-1)
+        message.p = np.concatenate([k, np.zeros((3, 1))], 1).reshape(-1)
+        return message
+
+    def image(self, stamp: int, encoding: str = "rgb8", frame: str = "camera") -> Image:
+        """A picture with some texture."""
+        rows, columns = np.indices((HEIGHT, WIDTH))
+        pixels = np.stack([rows + self._step, columns, rows ^ columns], -1).astype(np.uint8)
+        message = Image(header=self.header(stamp, frame), width=WIDTH, height=HEIGHT, encoding=encoding, step=3 * WIDTH)
+        message.data = byte_array(pixels)
+        return message
+
+    def depth(self, stamp: int, metres: np.ndarray | None = None) -> Image:
+        """A wall 2 m ahead, unless told otherwise, as 32FC1."""
+        metres = np.full((HEIGHT, WIDTH), 2.0, np.float32) if metres is None else metres
+        message = Image(header=self.header(stamp), width=WIDTH, height=HEIGHT, encoding="32FC1", step=4 * WIDTH)
+        message.data = byte_array(metres.astype(np.float32))
+        return message
+
+    def send(self, stamp: int | None = None, **parts: Any) -> int:
+        """Publish a frame; parts `image`, `info`, `depth`, `transform` replace the good ones, None leaves one out."""
+        stamp = self.next_stamp() if stamp is None else stamp
+        makers = {"transform": self.transform, "info": self.info, "depth": self.depth, "image": self.image}
+        publishers = {"transform": self.transforms, "info": self.infos, "depth": self.depths, "image": self.images}
+        for name, publisher in publishers.items():
+            message = parts[name] if name in parts else makers[name](stamp)  # type: ignore[operator]
+            if message is not None:
+                publisher.publish(message)
+        return stamp
+
+    def map_good_frame(self) -> None:
+        """A good frame, and that it is mapped."""
+        before = self.count("processed")
+        self.send()
+        self.wait_for("processed", before + 1)
+
+    def call(self, kind: type, name: str, timeout: float = 30.0) -> Any:
+        """Call a service of the node."""
+        client = self.node.create_client(kind, f"/embodied_occupancy/{name}")
+        try:
+            assert client.wait_for_service(timeout_sec=10)
+            future = client.call_async(kind.Request())
+            wait_until(future.done, timeout, f"the answer of {name}")
+            return future.result()
+        finally:
+            self.node.destroy_client(client)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        self.values = {pair.key: pair.value for pair in message.status[0].values}
+        self.status = message.status[0].message
+
+
+class MapClient:
+    """A subscriber that keeps the map as the documentation says: a snapshot, then the updates after it."""
+
+    def __init__(self) -> None:
+        self.voxels: dict[tuple[int, int, int], tuple[int, float]] = {}
+        self.sequence: int | None = None
+        self.snapshots = 0
+        self.updates: list[np.ndarray] = []
+        self.gaps = 0
+
+    def on_snapshot(self, message: PointCloud2) -> None:
+        """A whole map replaces everything, unless it is older than what is known."""
+        assert len(message.data) == message.width * message.point_step == message.row_step
+        points = read_cloud(message)
+        self.snapshots += 1
+        if not len(points):
+            self.voxels = {}
+        elif self.sequence is None or int(points["sequence"][0]) >= self.sequence:
+            self.voxels, self.sequence = as_voxels(points), int(points["sequence"][0])
+
+    def on_update(self, message: PointCloud2) -> None:
+        """An update changes single voxels."""
+        assert len(message.data) == message.width * message.point_step == message.row_step
+        points = read_cloud(message).copy()
+        assert np.isfinite(points["x"]).all()
+        self.updates.append(points)
+        sequence = int(points["sequence"][0])
+        assert (points["sequence"] == sequence).all()
+        if self.sequence is not None and sequence <= self.sequence:
+            return
+        self.gaps += self.sequence is not None and sequence != self.sequence + 1
+        self.sequence = sequence
+        for voxel, value in as_voxels(points).items():
+            if value[0]:
+                self.voxels[voxel] = value
+            else:
+                self.voxels.pop(voxel, None)
+
+
+class MarkerClient:
+    """A subscriber that keeps the markers as RViz does."""
+
+    def __init__(self, node: Node) -> None:
+        self.shown: dict[tuple[str, int], Marker] = {}
+        self.messages: list[MarkerArray] = []
+        qos = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._node = node
+        self.subscription = node.create_subscription(MarkerArray, "/embodied_occupancy/markers", self._on_markers, qos)
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        self._node.destroy_subscription(self.subscription)
+
+    @property
+    def voxels(self) -> set[tuple[int, int, int]]:
+        """Indices of all cubes that are shown."""
+        blocks = [m for (ns, _), m in self.shown.items() if ns == "occupancy"]
+        return {(round(p.x / 0.08 - 0.5), round(p.y / 0.08 - 0.5), round(p.z / 0.08 - 0.5)) for m in blocks for p in m.points}
+
+    def _on_markers(self, message: MarkerArray) -> None:
+        self.messages.append(message)
+        for marker in message.markers:
+            if marker.action == Marker.DELETEALL:
+                self.shown.clear()
+            elif marker.action == Marker.DELETE:
+                self.shown.pop((marker.ns, marker.id), None)
+            else:
+                self.shown[marker.ns, marker.id] = marker
+
+
+def as_voxels(points: np.ndarray) -> dict[tuple[int, int, int], tuple[int, float]]:
+    """Label and probability by voxel index, of the points of a cloud."""
+    index = np.rint(np.stack([points["x"], points["y"], points["z"]], 1).astype(np.float64) / 0.08 - 0.5).astype(int)
+    return {tuple(i): (int(label), float(p)) for i, label, p in zip(index.tolist(), points["label"], points["probability"])}
+
+
+def saved_voxels(file: Path) -> dict[tuple[int, int, int], tuple[int, float]]:
+    """The same of a map.npz."""
+    with np.load(file) as arrays:
+        rows = zip(arrays["voxels"].tolist(), arrays["labels"], arrays["probability"])
+        return {tuple(voxel): (int(label), float(p)) for voxel, label, p in rows}

@@ -1,0 +1,217 @@
+"""What subscribers get is the map: snapshots, updates and markers agree with the saved file, for those who come late too."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import numpy as np
+import pytest
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParametersAtomically
+from std_srvs.srv import Empty, Trigger
+from visualization_msgs.msg import Marker
+
+from sgrocc_core.map_file import load_map
+from tests.ros.harness import HEIGHT, WIDTH, MarkerClient, NodeProcess, Robot, saved_voxels, wait_until
+
+
+@pytest.fixture(scope="module")
+def bench(ros_context, tmp_path_factory):
+    """The node, a robot that listens to the map from the start, and the folder the node saves to."""
+    folder = tmp_path_factory.mktemp("outputs")
+    parameters = {"depth_source": "topic", "map_path": folder / "map", "full_map_period": 1, "max_distance": 6, "tf_timeout": 5.0}
+    node = NodeProcess(folder, parameters)
+    robot = Robot()
+    try:
+        robot.wait_for_node()
+        _walk(robot, 3)
+        yield node, robot, folder / "map"
+    finally:
+        robot.close()
+        node.stop()
+
+
+def _walk(robot: Robot, frames: int, distance: float = 2.0) -> None:
+    """Map some frames, one by one, before a wall with a hole, so that voxels appear and go."""
+    for i in range(frames):
+        depth = np.full((HEIGHT, WIDTH), distance, np.float32)
+        depth[40:80, 20 * (i % 6) : 20 * (i % 6) + 30] += 1.0
+        updates, processed = len(robot.map.updates), robot.count("processed")
+        stamp = robot.next_stamp()
+        robot.send(stamp, depth=robot.depth(stamp, depth))
+        # A frame that changes nothing has no update; the diagnostics then tell, a second later.
+        wait_until(lambda: len(robot.map.updates) > updates or robot.count("processed") > processed, 15, "the frame to be mapped")
+
+
+def _save(robot: Robot):
+    answer = robot.call(Trigger, "save_map")
+    assert answer.success, answer.message
+    return answer
+
+
+def test_the_first_snapshot_and_all_updates_give_exactly_the_saved_map(bench):
+    _, robot, folder = bench
+    client = robot.map
+    only_updates: dict = {}
+    _walk(robot, 4)
+    _save(robot)
+    saved = saved_voxels(folder / "map.npz")
+    for points in client.updates:
+        from tests.ros.harness import as_voxels
+
+        for voxel, value in as_voxels(points).items():
+            only_updates.pop(voxel, None)
+            if value[0]:
+                only_updates[voxel] = value
+    assert len(saved) > 100
+    assert only_updates == saved
+    assert client.voxels == saved
+    assert client.gaps == 0
+
+
+def test_updates_free_voxels_that_were_seen_through(bench):
+    _, robot, _ = bench
+    _walk(robot, 6, distance=3.5)
+    freed = sum(int((points["label"] == 0).sum()) for points in robot.map.updates)
+    assert freed > 0
+
+
+def test_update_sequences_rise_by_one(bench):
+    _, robot, _ = bench
+    sequences = [int(points["sequence"][0]) for points in robot.map.updates]
+    assert sequences == list(range(sequences[0], sequences[0] + len(sequences)))
+
+
+def test_a_subscriber_who_joins_late_gets_the_whole_map_at_once(bench):
+    _, robot, folder = bench
+    _save(robot)
+    late = Robot()
+    try:
+        start = time.monotonic()
+        wait_until(lambda: late.map.voxels, 5, "a snapshot")
+        assert time.monotonic() - start < 2.5
+        assert late.map.voxels == saved_voxels(folder / "map.npz")
+    finally:
+        late.close()
+
+
+def test_markers_of_an_early_and_a_late_subscriber_show_the_saved_map(bench):
+    _, robot, folder = bench
+    early = MarkerClient(robot.node)
+    wait_until(lambda: early.voxels, 5, "markers")
+    _walk(robot, 4)
+    late = MarkerClient(robot.node)
+    wait_until(lambda: any(m.action == Marker.DELETEALL for message in late.messages for m in message.markers), 5, "the whole map")
+    _save(robot)
+    saved = set(saved_voxels(folder / "map.npz"))
+    wait_until(lambda: early.voxels == saved, 5, "the early subscriber to show the map")
+    wait_until(lambda: late.voxels == saved, 5, "the late subscriber to show the map")
+    names = {marker.text for (ns, _), marker in late.shown.items() if ns == "legend"}
+    assert {"floor", "wall", "objects", "unlabelled"} <= names
+    early.close()
+    late.close()
+
+
+def test_a_marker_keeps_its_id_while_its_block_changes(bench):
+    _, robot, _ = bench
+    client = MarkerClient(robot.node)
+    wait_until(lambda: client.voxels, 5, "markers")
+    blocks: dict[int, set] = {}
+    _walk(robot, 3)
+    for message in client.messages:
+        for marker in message.markers:
+            if marker.ns == "occupancy" and marker.action == Marker.ADD:
+                corners = {tuple(np.floor(np.array([p.x, p.y, p.z]) / 1.28).astype(int)) for p in marker.points}
+                blocks.setdefault(marker.id, set()).update(corners)
+    client.close()
+    assert len(blocks) > 1
+    assert all(len(corners) == 1 for corners in blocks.values())
+
+
+def test_the_saved_folder_holds_a_map_that_loads_and_a_report(bench):
+    _, robot, folder = bench
+    answer = _save(robot)
+    assert str(folder) in answer.message and "map.npz" in answer.message
+    loaded = load_map(folder)
+    assert loaded.frame_id == "map" and len(loaded.gaussians) > 0
+    report = json.loads((folder / "report.json").read_text())
+    assert report["frames"]["processed"] >= 10
+    assert report["latency"]["total"]["p50_ms"] > 0
+
+
+def test_an_int_for_a_double_is_taken(bench):
+    assert "cannot start" not in bench[0].log  # full_map_period and max_distance were given as whole numbers
+
+
+def _set(robot: Robot, name: str, value: ParameterValue):
+    client = robot.node.create_client(SetParametersAtomically, "/embodied_occupancy/set_parameters_atomically")
+    assert client.wait_for_service(timeout_sec=10)
+    future = client.call_async(SetParametersAtomically.Request(parameters=[Parameter(name=name, value=value)]))
+    wait_until(future.done, 10, "the answer")
+    robot.node.destroy_client(client)
+    return future.result().result
+
+
+def test_a_dynamic_parameter_changes_the_running_map(bench):
+    _, robot, folder = bench
+    _save(robot)
+    before = saved_voxels(folder / "map.npz")
+    assert _set(robot, "occupancy_threshold", ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=0.9)).successful
+    _walk(robot, 1)
+    _save(robot)
+    after = saved_voxels(folder / "map.npz")
+    assert set(after) != set(before) and min(p for _, p in after.values()) >= 0.875
+    assert robot.map.voxels == after
+    assert _set(robot, "occupancy_threshold", ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=0.5)).successful
+
+
+def test_a_wrong_value_is_refused_in_a_sentence(bench):
+    result = _set(bench[1], "occupancy_threshold", ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=1.5))
+    assert not result.successful and "0.99" in result.reason
+    result = _set(bench[1], "max_rate", ParameterValue(type=ParameterType.PARAMETER_STRING, string_value="fast"))
+    assert result.reason == "parameter max_rate is 'fast'; it must be a number from 0 to 1000"
+
+
+def test_a_read_only_parameter_stays(bench):
+    result = _set(bench[1], "model", ParameterValue(type=ParameterType.PARAMETER_STRING, string_value="other"))
+    assert not result.successful and "read-only" in result.reason
+
+
+def test_diagnostics_name_the_engine_the_latencies_and_the_map(bench):
+    values = bench[1].values
+    assert "ONNX Runtime" in values["engine"]
+    for stage in ("wait", "decode", "image", "expert", "memory", "splat", "publish", "arrival_to_update"):
+        assert float(values[f"latency.{stage}.p95_ms"]) >= float(values[f"latency.{stage}.p50_ms"]) >= 0
+    assert float(values["memory_mb"]) > 50
+    assert int(values["map.voxels"]) > 0
+
+
+def test_reset_empties_the_map_for_every_subscriber_and_mapping_goes_on(bench):
+    _, robot, folder = bench
+    markers = MarkerClient(robot.node)
+    wait_until(lambda: markers.voxels, 5, "markers")
+    robot.call(Empty, "reset")
+    wait_until(lambda: not robot.map.voxels, 5, "an empty map")
+    wait_until(lambda: not markers.voxels, 5, "no markers")
+    _walk(robot, 2)
+    _save(robot)
+    assert robot.map.voxels == saved_voxels(folder / "map.npz") != {}
+    wait_until(lambda: markers.voxels == set(robot.map.voxels), 5, "markers of the new map")
+    markers.close()
+
+
+def test_depth_missing_drops_an_image_where_depth_is_the_only_source(bench):
+    _, robot, _ = bench
+    stamp = robot.next_stamp()
+    robot.send(stamp, depth=None)
+    _walk(robot, 1)
+    robot.wait_for("dropped.no_depth", 1)
+
+
+def test_depth_that_is_all_nan_drops_an_image_where_depth_is_the_only_source(bench):
+    _, robot, _ = bench
+    stamp = robot.next_stamp()
+    robot.send(stamp, depth=robot.depth(stamp, np.full((HEIGHT, WIDTH), np.nan, np.float32)))
+    robot.wait_for("dropped.depth_without_readings", 1)
+    _walk(robot, 1)

@@ -1,0 +1,77 @@
+"""The node starts with a clear word, or fails with one; signals stop it cleanly, with the map saved."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+from std_srvs.srv import Trigger
+
+from tests.ros.harness import NodeProcess, Robot, saved_voxels
+
+
+def _stopped_after_some_frames(folder, signals) -> NodeProcess:
+    node = NodeProcess(folder, {"depth_source": "topic", "map_path": folder / "map"})
+    robot = Robot()
+    try:
+        robot.wait_for_node()
+        for _ in range(3):
+            robot.map_good_frame()
+        for _ in range(5):
+            robot.send()
+        for number in signals:
+            node.process.send_signal(number)
+            time.sleep(0.05)
+        assert node.process.wait(30) == 0, node.log
+    finally:
+        robot.close()
+        node.stop(signal.SIGKILL)
+    return node
+
+
+@pytest.mark.parametrize("signals", [(signal.SIGTERM,), (signal.SIGINT, signal.SIGINT)], ids=["SIGTERM", "SIGINT_twice"])
+def test_a_signal_ends_the_frame_in_work_and_saves_the_map(ros_context, tmp_path, signals):
+    node = _stopped_after_some_frames(tmp_path, signals)
+    assert len(saved_voxels(tmp_path / "map" / "map.npz")) > 100
+    assert "saved" in node.log and "stopped:" in node.log
+    assert "Traceback" not in node.log
+
+
+def test_without_a_map_path_save_map_says_why_nothing_was_written(ros_context, tmp_path):
+    node = NodeProcess(tmp_path)
+    robot = Robot()
+    try:
+        answer = robot.call(Trigger, "save_map")
+        assert not answer.success
+        assert "map_path is empty" in answer.message
+    finally:
+        robot.close()
+        assert node.stop(signal.SIGTERM) == 0
+    assert "Traceback" not in node.log
+
+
+def test_the_start_says_what_runs_in_a_line_each(ros_context, tmp_path):
+    node = NodeProcess(tmp_path, remaps={"image": "/front/color/image_raw"})
+    node.stop()
+    for words in ("engine: ONNX Runtime", "precision: fp32", "model: ", "classes: ceiling, floor", "/front/color/camera_info (reliable)"):
+        assert words in node.log, words
+    assert "/embodied_occupancy/occupancy (reliable, transient local)" in node.log
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"model": "nothing"}, "no model named 'nothing'; known: "),
+        ({"model": "/not/there"}, "no model in /not/there"),
+        ({"engine": "tensorflow"}, "parameter engine is 'tensorflow'; it must be auto or onnxruntime or tensorrt or torch"),
+        ({"tf_timeout": -1.0}, "parameter tf_timeout is -1.0; it must be a number from 0 to 10"),
+        ({"threads": 1.5}, "parameter threads is 1.5; it must be a whole number from 0 to 256"),
+    ],
+    ids=["no_model", "no_path", "choice", "range", "type"],
+)
+def test_what_cannot_start_says_why_and_exits_with_1(ros_context, tmp_path, parameters, words):
+    node = NodeProcess(tmp_path, parameters, ready=False)
+    assert node.process.wait(30) == 1
+    assert words in node.log
+    assert "Traceback" not in node.log
