@@ -15,7 +15,7 @@ HELP = """Look into a bag, or make one of a generated room.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `sgrocc bag`."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, help="what to do")
     about = "Lists a bag's topics and frames, and says what `sgrocc map` would read of it, or why it cannot."
     info = actions.add_parser("info", help="topics, frames, and what `sgrocc map` would read", description=about)
     info.add_argument("bag", metavar="PATH", help="the bag: a file or a folder")

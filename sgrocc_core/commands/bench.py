@@ -18,7 +18,7 @@ HELP = """Measure how long things take on this machine.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `sgrocc bench`."""
-    actions = parser.add_subparsers(dest="action", metavar="WHAT", required=True)
+    actions = parser.add_subparsers(dest="action", metavar="WHAT", required=True, help="what to measure")
     step = actions.add_parser("step", help="a whole step and its stages", description="Times the mapper's step: image in to update out.")
     step.add_argument("--bag", default="", metavar="PATH", help="frames of this bag (default: a walk through a generated room)")
     step.add_argument("--frames", type=int, default=200, metavar="N", help="how many frames at most (default 200)")
