@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sgrocc_core.classes import UNKNOWN
+from sgrocc_core.classes import EMPTY, UNKNOWN
 from sgrocc_core.data.synthetic.camera_effects import CameraStyle, draw_style
 from sgrocc_core.data.synthetic.render import Renderer, View
 from sgrocc_core.data.synthetic.rooms import Scene, make_scene
@@ -88,8 +88,17 @@ def prepare(
             poses = walk(scene, frames if walker else int(np.ceil(frames * CANDIDATES)), rng, walker, smooth)
         except ValueError:  # no free floor
             continue
+        free = np.array([_in_free_space(grid, T_wc) for T_wc in poses])
+        if free.sum() < (len(poses) if walker else frames):  # through a hanging lamp, say
+            continue
+        poses = poses[free]
         return GeneratedScene(scene, grid, style, poses if walker else _richest(scene, style, poses, K, size, frames), K, rng)
     raise ValueError(f"no room of {min_classes} classes in {ATTEMPTS} attempts (seed {seed}, scene {index})")
+
+
+def _in_free_space(grid: LabelGrid, T_wc: np.ndarray) -> bool:
+    voxel = np.floor((T_wc[:3, 3] - grid.origin) / VOXEL_SIZE).astype(np.int64)
+    return bool(grid.crop(voxel, (1, 1, 1)).item() == EMPTY)
 
 
 def _richest(scene: Scene, style: CameraStyle, poses: np.ndarray, K: np.ndarray, size: tuple[int, int], frames: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from sgrocc_core.data.synthetic.rooms import Scene
 from sgrocc_core.geometry.lattice import BOX_VOXELS, VOXEL_SIZE
 
 SUB = 4
-"""Samples along a voxel's edge: 2 cm apart. Solids are grown by half of that, so none falls between them."""
+"""Samples along a voxel's edge: 2 cm apart. Solids are grown by half of that along each world axis, so none falls between them."""
 GROW = 0.01
 
 
@@ -62,7 +62,7 @@ def _count(counts, low, kinds, rotations, centres, halves, tapers, labels, weigh
         R, c = rotations[s], centres[s]
         first, last = np.zeros(3, np.int64), np.zeros(3, np.int64)
         for a in range(3):
-            h[a] = halves[s, a] + GROW
+            h[a] = halves[s, a] + GROW * (abs(R[0, a]) + abs(R[1, a]) + abs(R[2, a]))
         wide = max(1.0, tapers[s])
         for a in range(3):
             reach = abs(R[a, 0]) * h[0] * wide + abs(R[a, 1]) * h[1] * wide + abs(R[a, 2]) * h[2]
