@@ -13,6 +13,7 @@ import numpy as np
 
 from sgrocc_core.classes import NAMES
 from sgrocc_core.engines.engine import Engine, ImageOutputs
+from sgrocc_core.errors import DataError
 from sgrocc_core.gaussians.gaussians import LocalGaussians, constrain_scales, covariance, sigmoid, softmax
 from sgrocc_core.geometry.camera import Letterbox
 from sgrocc_core.geometry.lattice import BOX_VOXELS, box_pose
@@ -100,11 +101,16 @@ def evaluate_local(engine: Engine, samples: Iterable[Any], statistics: Statistic
 
     Returns:
         The figures, and with them the model, the settings, versions, machine and seconds.
+
+    Raises:
+        DataError: there are no views.
     """
     start = time.perf_counter()
     evaluation = LocalEvaluation(engine, statistics, threshold)
     for sample in samples:
         evaluation.add(sample)
+    if evaluation.views == 0:
+        raise DataError("no views to evaluate: the list is empty, or all of its scenes were left out")
     return {
         **evaluation.report(),
         "model": {"name": engine.spec.name, "folder": str(engine.spec.folder), "files": engine.spec.files, "engine": engine.description},

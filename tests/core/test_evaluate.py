@@ -1,11 +1,16 @@
 """The evaluation: an engine that knows the truth scores 1, trivial predictors score what they must, the report has its keys."""
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 
+from sgrocc_core.cli import main
 from sgrocc_core.engines.engine import ImageOutputs, ModelSpec
+from sgrocc_core.engines.export import export_model
+from sgrocc_core.engines.weights import build_networks
 from sgrocc_core.errors import DataError
 from sgrocc_core.gaussians.gaussians import LocalGaussians
 from sgrocc_core.geometry.lattice import voxel_centres
@@ -176,3 +181,52 @@ def test_statistics_survive_a_file_and_a_broken_file_is_refused(tmp_path):
 def test_no_views_make_no_statistics():
     with pytest.raises(DataError, match="no views"):
         collect([], "")
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory):
+    """One generated room of two frames, in both lists of a set."""
+    folder = tmp_path_factory.mktemp("rooms")
+    for split, seed in (("train", 1), ("test", 2)):
+        arguments = ["--scenes", "1", "--frames", "2", "--size", "320x240", "--seed", str(seed), "--split", split, "--jobs", "1"]
+        assert main(["synth", *arguments, "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory):
+    """A small model with random weights whose Gaussians are half opaque."""
+    networks = {"image": {}, "expert": {"channels": 8, "wide": 16, "hidden": 16, "offsets": 2, "blocks": 1}}
+    torch.manual_seed(0)
+    image, expert = build_networks(networks)
+    torch.nn.init.constant_(expert.refinements[0].each.bias, 4.0)
+    folder = tmp_path_factory.mktemp("model")
+    export_model(image, expert, networks, "untrained", folder)
+    return folder
+
+
+def test_the_command_evaluates_an_exported_model_on_a_generated_set(generated, untrained, tmp_path, capsys):
+    arguments = ["--data", generated, "--model", untrained, "--json", tmp_path / "report.json", "--train-data", generated]
+    assert main(["eval", "local", *map(str, arguments)]) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["views"] == 2 and report["scenes"] == 1
+    # Every voxel is filled: the score is the share of occupied voxels.
+    assert 0.05 < report["sensor"]["sc_iou"] < 0.7
+    assert report["predicted"]["sc_iou"] == pytest.approx(report["sensor"]["sc_iou"], abs=0.05)
+    assert report["baselines"]["depth_surface"]["sensor"]["in_view"]["sc_iou"] > 0.02
+    assert report["model"]["engine"].startswith("ONNX Runtime")
+    assert "depth surface, class by height" in capsys.readouterr().out
+
+
+def test_no_leak_leaves_the_training_sets_scenes_out(generated, untrained, tmp_path, capsys):
+    leaky = ["eval", "local", "--data", str(generated), "--split", "train", "--train-data", str(generated), "--no-leak"]
+    assert main([*leaky, "--model", str(untrained), "--json", str(tmp_path / "r.json")]) == 1
+    assert "no views" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options, message", [
+    (["--limit", "-1"], "--limit is -1"), (["--threshold", "1.5"], "--threshold is 1.5"), (["--no-leak"], "--no-leak needs --train-data"),
+])
+def test_an_option_that_is_not_allowed_is_named(options, message, tmp_path, capsys):
+    assert main(["eval", "local", "--data", "nowhere", "--json", str(tmp_path / "r.json"), *options]) == 1
+    assert message in capsys.readouterr().err
