@@ -7,7 +7,7 @@ BAG ?=
 DEPTH_SOURCE ?= fused
 MODEL ?= small
 OUT ?= runs/demo
-PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check
+PIP = .venv/bin/python -m pip install -qq --disable-pip-version-check
 STAMPS = .venv/stamps
 
 # A sourced ROS or another environment must not leak into .venv, whose ROS comes as wheels.
@@ -45,15 +45,18 @@ $(STAMPS)/venv:
 
 $(STAMPS)/run: $(STAMPS)/venv requirements/runtime.txt requirements/ros.txt requirements/rooms.txt support/tf2_msgs/setup.py setup.py
 	@command -v cc > /dev/null || { echo "error: no C compiler (cc), which generates tf2_msgs; apt install gcc"; exit 1; }
+	@echo "installing what runs: ONNX Runtime, ROS 2 as wheels, the generator of rooms"
 	@$(PIP) -r requirements/runtime.txt -r requirements/ros.txt -r requirements/rooms.txt
 	@$(PIP) --no-build-isolation --no-deps ./support/tf2_msgs
 	@$(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/run requirements/dev.txt
+	@echo "installing the checks"
 	@$(PIP) -r requirements/dev.txt
 	@touch $@
 
 $(STAMPS)/train: $(STAMPS)/dev requirements/train.txt
+	@echo "installing PyTorch, for training and its tests"
 	@$(PIP) -r requirements/train.txt
 	@touch $@
