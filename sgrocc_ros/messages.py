@@ -119,7 +119,7 @@ def byte_array(data: np.ndarray) -> array.array:
     """A contiguous array's bytes in the only form that a message takes without a copy through Python objects."""
     out = array.array("B")
     if data.nbytes:
-        out.frombytes(memoryview(np.ascontiguousarray(data)).cast("B"))
+        out.frombytes(np.ascontiguousarray(data).data.cast("B"))
     return out
 
 

@@ -162,7 +162,7 @@ class EmbodiedOccupancy(Node):
                 outcome.set_result((False, f"nothing was written to {self.parameters['map_path']}: {error}"))
 
         self._saver.submit(save)
-        response.success, response.message = await outcome
+        response.success, response.message = await outcome  # type: ignore[misc]
         self.get_logger().info(response.message)
         return response
 
@@ -181,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    rclpy.init(args=None if arguments is None else list(arguments), signal_handler_options=SignalHandlerOptions.NO)
     try:
         return _run(stop)
     finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import array
 import math
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,7 +80,7 @@ def test_a_quaternion_a_little_off_is_normalised_and_mapped(bench):
 
 
 def test_a_quaternion_far_from_unit_length_is_dropped(bench):
-    node, robot = bench
+    robot = bench[1]
     before = robot.count("dropped.bad_pose")
     _with(robot, transform=lambda stamp: robot.transform(stamp, norm=2.0))
     robot.wait_for("dropped.bad_pose", before + 1)
@@ -153,7 +154,7 @@ def test_an_image_whose_tf_never_comes_is_dropped_and_the_known_frames_are_named
 
 
 def test_tf_that_comes_100_ms_late_at_30_hz_starves_nothing(bench):
-    node, robot = bench
+    robot = bench[1]
     received, processed, lost = (robot.count(key) for key in ("received", "processed", "dropped.no_pose"))
     late: list[tuple[float, int]] = []
     start = time.monotonic()
@@ -185,6 +186,6 @@ def test_every_image_is_accounted_for(bench):
 
 
 def test_the_node_never_loads_torch(bench):
-    loaded = open(f"/proc/{bench[0].process.pid}/maps").read()
+    loaded = Path(f"/proc/{bench[0].process.pid}/maps").read_text()
     assert "onnxruntime" in loaded
     assert "torch" not in loaded

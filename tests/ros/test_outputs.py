@@ -13,7 +13,7 @@ from std_srvs.srv import Empty, Trigger
 from visualization_msgs.msg import Marker
 
 from sgrocc_core.map_file import load_map
-from tests.ros.harness import HEIGHT, WIDTH, MarkerClient, NodeProcess, Robot, saved_voxels, wait_until
+from tests.ros.harness import HEIGHT, WIDTH, MarkerClient, NodeProcess, Robot, as_voxels, saved_voxels, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +40,12 @@ def _walk(robot: Robot, frames: int, distance: float = 2.0) -> None:
         updates, processed = len(robot.map.updates), robot.count("processed")
         stamp = robot.next_stamp()
         robot.send(stamp, depth=robot.depth(stamp, depth))
-        # A frame that changes nothing has no update; the diagnostics then tell, a second later.
-        wait_until(lambda: len(robot.map.updates) > updates or robot.count("processed") > processed, 15, "the frame to be mapped")
+
+        def mapped(updates: int = updates, processed: int = processed) -> bool:
+            # A frame that changes nothing has no update; the diagnostics then tell, a second later.
+            return len(robot.map.updates) > updates or robot.count("processed") > processed
+
+        wait_until(mapped, 15, "the frame to be mapped")
 
 
 def _save(robot: Robot):
@@ -57,16 +61,14 @@ def test_the_first_snapshot_and_all_updates_give_exactly_the_saved_map(bench):
     _walk(robot, 4)
     _save(robot)
     saved = saved_voxels(folder / "map.npz")
+    wait_until(lambda: client.voxels == saved, 5, "the last update")
     for points in client.updates:
-        from tests.ros.harness import as_voxels
-
         for voxel, value in as_voxels(points).items():
             only_updates.pop(voxel, None)
             if value[0]:
                 only_updates[voxel] = value
     assert len(saved) > 100
     assert only_updates == saved
-    assert client.voxels == saved
     assert client.gaps == 0
 
 
@@ -157,12 +159,13 @@ def test_a_dynamic_parameter_changes_the_running_map(bench):
     _, robot, folder = bench
     _save(robot)
     before = saved_voxels(folder / "map.npz")
-    assert _set(robot, "occupancy_threshold", ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=0.9)).successful
+    assert _set(robot, "occupancy_threshold", ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=0.7)).successful
     _walk(robot, 1)
     _save(robot)
     after = saved_voxels(folder / "map.npz")
-    assert set(after) != set(before) and min(p for _, p in after.values()) >= 0.875
-    assert robot.map.voxels == after
+    assert 0 < len(after) < len(before)
+    assert min(p for _, p in after.values()) >= 11 / 16  # 0.7, rounded to a sixteenth
+    wait_until(lambda: robot.map.voxels == after, 5, "the subscriber to know")
     assert _set(robot, "occupancy_threshold", ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=0.5)).successful
 
 
@@ -194,9 +197,11 @@ def test_reset_empties_the_map_for_every_subscriber_and_mapping_goes_on(bench):
     robot.call(Empty, "reset")
     wait_until(lambda: not robot.map.voxels, 5, "an empty map")
     wait_until(lambda: not markers.voxels, 5, "no markers")
-    _walk(robot, 2)
+    _walk(robot, 5)
     _save(robot)
-    assert robot.map.voxels == saved_voxels(folder / "map.npz") != {}
+    saved = saved_voxels(folder / "map.npz")
+    assert saved
+    wait_until(lambda: robot.map.voxels == saved, 5, "the new map")
     wait_until(lambda: markers.voxels == set(robot.map.voxels), 5, "markers of the new map")
     markers.close()
 
