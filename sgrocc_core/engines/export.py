@@ -98,6 +98,7 @@ def export_model(
     state = {f"image.{k}": v for k, v in image.state_dict().items()} | {f"expert.{k}": v for k, v in expert.state_dict().items()}
     weights = folder / "weights.safetensors"
     save_file({k: v.detach().cpu().contiguous() for k, v in state.items() if not k.endswith("num_batches_tracked")}, str(weights))
+    weights.chmod(0o644)  # safetensors makes it private
     image_inputs, expert_inputs = example_inputs()
     differences: dict[str, float] = {}
     for file, prefix, network, inputs, outputs, names in (
