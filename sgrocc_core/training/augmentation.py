@@ -134,7 +134,7 @@ def light(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         image = np.clip(image + noise, 0, 255).astype(np.uint8)
     if rng.random() < 0.25:
         _, coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(30, 90))])
-        image = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+        image = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))
     if rng.random() < 0.3:
         image = _cover(image, rng)
     return image
@@ -184,8 +184,7 @@ def sensor_depth(depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     missing = (depth < rng.uniform(0.15, 0.5)) | (depth > rng.uniform(3.0, 9.0))
     if rng.random() < 0.85:
         blobs = rng.standard_normal((height // 30, width // 30), dtype=np.float32)
-        field = cv2.resize(blobs, (width, height), interpolation=cv2.INTER_CUBIC)
-        field += 0.3 * wavy
+        field = cv2.resize(blobs, (width, height), interpolation=cv2.INTER_CUBIC) + 0.3 * wavy
         small = np.ascontiguousarray(field[::8, ::8]).ravel()
         missing |= field < np.quantile(small, rng.uniform(0.0, 0.6))
     step = cv2.morphologyEx(depth, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))

@@ -60,7 +60,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise ModelError(f"cannot read the weights {path}: {error}") from error
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[nn.Parameter, str]) -> dict[str, Tensor]:
+def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[Tensor, str]) -> dict[str, Tensor]:
     """Moments and step counts of every parameter the optimizer has moved, by the parameter's name."""
     out = {}
     for parameter, moments in optimizer.state.items():
@@ -69,7 +69,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[nn.Parameter
     return out
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, names: dict[nn.Parameter, str], tensors: dict[str, Tensor]) -> None:
+def restore_optimizer(optimizer: torch.optim.Optimizer, names: dict[Tensor, str], tensors: dict[str, Tensor]) -> None:
     """Put back what `optimizer_tensors` gave."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:

@@ -41,14 +41,14 @@ def target_log_probability(log_empty: Tensor, class_weights: Tensor, target: Ten
     return torch.where(target == 0, log_empty, log_occupied + given)
 
 
-def focal(log_py: Tensor, target: Tensor, class_weights: Tensor, weights: Tensor, gamma: float = 2.0) -> Tensor:
+def focal(log_py: Tensor, target: Tensor, class_weights: Tensor, gamma: float = 2.0) -> Tensor:
     """Focal loss -w_y (1 - p_y)^gamma log p_y, averaged over voxels (Lin et al., 2017, eq. 5).
 
     Args:
-        log_py: (N,) log-probability of each voxel's own label. target: (N,) int64 in 0..C-1. class_weights: (C,). weights: (N,) of voxels.
+        log_py: (N,) log-probability of each voxel's own label. target: (N,) int64 in 0..C-1. class_weights: (C,).
     """
     loss = -class_weights[target] * (1 - log_py.exp()).clamp(min=0) ** gamma * log_py
-    return (loss * weights).sum() / weights.sum().clamp(min=EPS)
+    return loss.sum() / max(1, len(loss))
 
 
 def lovasz_softmax(p: Tensor, target: Tensor) -> Tensor:

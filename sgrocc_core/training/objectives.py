@@ -16,6 +16,8 @@ from sgrocc_core.training import losses
 from sgrocc_core.training.dataset import IN_VIEW, UNKNOWN_VOXEL
 
 Terms = dict[str, Tensor]
+SILENT = -20.0
+"""Raw opacity of a Gaussian that is not splatted."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,9 @@ class ImageWeights:
 class LocalWeights:
     """Weights of the local head's losses.
 
-    `unseen` weighs known voxels outside the picture in the point-wise losses; `dense` the auxiliary per-voxel head, which gives
-    every cell's hidden layer gradient even where no Gaussian is splatted. `samples` voxels a view enter the Lovasz loss,
-    `dense_share` of the known voxels the auxiliary one.
+    `dense` is of the auxiliary per-voxel head, which gives every cell's hidden layer gradient even where no Gaussian is splatted;
+    `unseen` weighs known voxels outside the picture in it. `samples` voxels a view enter the Lovasz loss, `dense_share` of the
+    known voxels the auxiliary one.
     """
 
     focal: float = 1.0
@@ -119,32 +121,47 @@ def local_objective(
 ) -> Terms:
     """Losses of the local head, averaged over the batch.
 
+    The splat and its losses are confined to what is known and in view, and to the Gaussians that can reach it; cells elsewhere
+    learn from the coarse and the dense loss, where they are known.
+
     Args:
         outputs: of `SpatialExpert` in training mode. batch: with `target` and `state` (B, 60, 60, 36). label_weights: (12,).
         generator: chooses the voxels of the Lovasz loss.
     """
     terms: dict[str, list[Tensor]] = {}
+    reached = cells_in_reach(batch["state"] == IN_VIEW)
+    splatted = {**outputs, "opacities": torch.where(reached[..., None], outputs["opacities"], SILENT)}
     for b in range(len(batch["target"])):
-        log_empty, weight_sums = local_head(outputs, b)
-        target, state = batch["target"][b].flatten(), batch["state"][b].flatten()
-        known = (state != UNKNOWN_VOXEL).nonzero()[:, 0]
-        labels = target[known].long()
-        seen = state[known] == IN_VIEW
-        log_empty, weight_sums = log_empty.flatten()[known], weight_sums.flatten(0, 2)[known]
+        log_empty, weight_sums = local_head(splatted, b)
+        seen = (batch["state"][b].flatten() == IN_VIEW).nonzero()[:, 0]
+        labels = batch["target"][b].flatten()[seen].long()
+        log_empty, weight_sums = log_empty.flatten()[seen], weight_sums.flatten(0, 2)[seen]
         log_py = losses.target_log_probability(log_empty, weight_sums, labels)
-        point_weights = torch.where(seen, 1.0, weights.unseen)
-        view_labels, view_p = labels[seen], losses.label_probabilities(log_empty[seen], weight_sums[seen])
-        some = torch.randint(max(1, len(view_labels)), (min(weights.samples, len(view_labels)),), generator=generator)
-        _add(terms, "focal", weights.focal * losses.focal(log_py, labels, label_weights, point_weights))
-        _add(terms, "lovasz", weights.lovasz * losses.lovasz_softmax(view_p[some], view_labels[some]))
-        _add(terms, "semantic", weights.semantic * losses.semantic_affinity(view_p, view_labels))
-        _add(terms, "geometric", weights.geometric * losses.geometric_affinity(1 - view_p[:, 0], view_labels))
+        p = losses.label_probabilities(log_empty, weight_sums)
+        some = torch.randint(max(1, len(labels)), (min(weights.samples, len(labels)),), generator=generator)
+        _add(terms, "focal", weights.focal * losses.focal(log_py, labels, label_weights))
+        _add(terms, "lovasz", weights.lovasz * losses.lovasz_softmax(p[some], labels[some]))
+        _add(terms, "semantic", weights.semantic * losses.semantic_affinity(p, labels))
+        _add(terms, "geometric", weights.geometric * losses.geometric_affinity(1 - p[:, 0], labels))
     occupied, known_cells = losses.coarse_targets(batch["target"])
     coarse = losses.coarse_occupancy(outputs["opacities"].flatten(0, 1), occupied.flatten(), known_cells.flatten())
     _add(terms, "coarse", weights.coarse * coarse)
     if weights.dense and "dense" in outputs:
         _add(terms, "dense", weights.dense * dense_loss(outputs["dense"], batch, label_weights, weights, generator))
     return {name: torch.stack(values).mean() for name, values in terms.items()}
+
+
+def cells_in_reach(seen: Tensor) -> Tensor:
+    """Cells whose Gaussians can reach a voxel that counts: those that hold one, and their neighbours.
+
+    Args:
+        seen: (B, 60, 60, 36) bool.
+
+    Returns:
+        (B, 16200) bool.
+    """
+    cells = F.max_pool3d(seen[:, None].float(), 2)
+    return F.max_pool3d(cells, 3, stride=1, padding=1).flatten(1) > 0
 
 
 def dense_loss(

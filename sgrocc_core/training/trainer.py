@@ -65,7 +65,9 @@ class Trainer:
             groups.append({"params": matrices, "share": share, "weight_decay": self.stage_config.weight_decay})
             groups.append({"params": vectors, "share": share, "weight_decay": 0.0})
         self.optimizer = torch.optim.AdamW(groups, lr=self.schedule.rate)
-        self.names = {p: prefix + name for prefix, module in self.trained.items() for name, p in module.named_parameters()}
+        self.names: dict[Tensor, str] = {
+            p: prefix + name for prefix, module in self.trained.items() for name, p in module.named_parameters()
+        }
         self.average = {name: value.detach().clone() for name, value in self._floating().items()}
 
     def _floating(self) -> dict[str, Tensor]:

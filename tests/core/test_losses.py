@@ -29,9 +29,9 @@ def test_the_log_probability_of_the_target_is_that_of_its_column() -> None:
 
 
 def test_focal_loss_of_two_voxels() -> None:
-    # 0.25 -> 2 * 0.75^2 * ln 4; 0.9 -> 0.1^2 * ln(1/0.9); the second voxel counts half
-    expected = (2 * 0.5625 * math.log(4) + 0.5 * 0.01 * -math.log(0.9)) / 1.5
-    found = losses.focal(torch.log(torch.tensor([0.25, 0.9])), torch.tensor([1, 0]), torch.tensor([1.0, 2.0]), torch.tensor([1.0, 0.5]))
+    # 0.25 -> 2 * 0.75^2 * ln 4; 0.9 -> 0.1^2 * ln(1/0.9)
+    expected = (2 * 0.5625 * math.log(4) + 0.01 * -math.log(0.9)) / 2
+    found = losses.focal(torch.log(torch.tensor([0.25, 0.9])), torch.tensor([1, 0]), torch.tensor([1.0, 2.0]))
     assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
