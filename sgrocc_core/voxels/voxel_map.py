@@ -1,8 +1,9 @@
 """The sparse voxel map: what is published, block by block, from the memory's Gaussians and the depth evidence (method, section 4).
 
-logit P(v) = clamp(logit P_splat(v)) + e(v). The clamp is what makes the sum sound: a voxel that depth never judged keeps the network's
-opinion up to +-PRIOR_BOUND; as evidence comes the bound shrinks to +-JUDGED_BOUND, less than either bound of e (-2, 3.5), so that free
-space seen often enough is free, and hits are occupied, whatever the network believes (its own confidence is not calibrated beyond that).
+logit P(v) = clamp(logit P_splat(v)) + e(v). The clamp is what makes the sum sound, since the network's confidence is not calibrated and
+e is bounded (-2, 3.5). Where depth has said nothing the network's opinion stands, up to +-PRIOR_BOUND. An opinion that depth contradicts
+is worth less the more depth has said, down to OUTVOTED: one look's hit (0.85) makes a voxel occupied, two looks through it (-0.82) make
+it free, whatever the network believes.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ LEVELS = 16
 """Probabilities are published in steps of 1/16."""
 PRIOR_BOUND = 6.0
 """Largest |logit P_splat| where depth has said nothing."""
-JUDGED_BOUND = 1.5
-"""Largest |logit P_splat| where |e| >= 1; in between the bound falls linearly."""
+OUTVOTED = 0.8
+"""Largest |logit P_splat| against evidence of |e| >= OUTVOTED, and just less than that; the bound falls linearly until there."""
 FREE_BELOW = -0.4
 """Observed free: e(v) below this, a sensor's one look, and not occupied."""
 CLASS_REACH = 3
@@ -160,10 +161,11 @@ def _judge(slots, log_empty, classes, evidence, tags, cell_labels, neighbours, o
 @njit(cache=True)
 def probability(log_empty, evidence):
     """P(v) of a voxel from log P(empty) of the splat and the log-odds of the evidence."""
-    bound = max(JUDGED_BOUND, PRIOR_BOUND - (PRIOR_BOUND - JUDGED_BOUND) * abs(evidence))
+    bound = max(OUTVOTED, PRIOR_BOUND - (PRIOR_BOUND - OUTVOTED) * abs(evidence) / OUTVOTED)
+    low, high = (-bound if evidence > 0 else -PRIOR_BOUND), (bound if evidence < 0 else PRIOR_BOUND)
     odds = math.expm1(-max(log_empty, -20.0))
-    prior = math.log(odds) if odds > 0 else -bound
-    return 1.0 / (1.0 + math.exp(-(min(max(prior, -bound), bound) + evidence)))
+    prior = math.log(odds) if odds > 0 else low
+    return 1.0 / (1.0 + math.exp(-(min(max(prior, low), high) + evidence)))
 
 
 @njit(cache=True)

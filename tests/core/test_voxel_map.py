@@ -145,8 +145,7 @@ def test_hits_fill_what_the_network_calls_empty():
     memory, voxel_map = new_map()
     memory.update(CORNER, box_of(), looks(SURFACE, [(9, 9, 9)]), 0)
     voxel = tuple((2 * (CORNER + [9, 9, 9])).tolist())
-    for _ in range(2):
-        evidence_at(memory, voxel, HIT)
+    evidence_at(memory, voxel, HIT)
     voxel_map.update()
     assert as_dict(*voxel_map.occupied())[voxel][0] == 255 and voxel_map.unlabelled == 1
 
@@ -157,16 +156,18 @@ def test_without_evidence_a_voxels_probability_is_the_splats():
 
 
 @pytest.mark.parametrize("splatted", [0.0, 0.3, 0.999, 1.0])
-def test_evidence_at_its_bounds_decides_whatever_the_network_says(splatted):
+def test_one_hit_or_two_looks_through_decide_whatever_the_network_says(splatted):
     log_empty = np.log(1 - splatted) if splatted < 1 else -100.0
-    assert probability(log_empty, -2.0) < 0.5 < probability(log_empty, 3.5)
+    assert probability(log_empty, -2 * MISS) < 0.5 < probability(log_empty, HIT)
 
 
-def test_more_evidence_never_means_less_probability_on_its_own_side():
-    for log_empty in (0.0, -0.7, -30.0):
-        for sign in (-1, 1):
-            ps = [probability(log_empty, sign * e) for e in np.linspace(1.0, 3.5, 20)]
-            assert (np.diff(ps) * sign > 0).all()
+def test_one_look_through_outvotes_a_doubtful_network_but_not_a_sure_one():
+    assert probability(np.log(1 - 0.58), -MISS) < 0.5 < probability(np.log(1 - 0.95), -MISS)
+
+
+def test_more_evidence_always_means_more_probability():
+    for log_empty in (0.0, -0.01, -0.7, -3.0, -30.0):
+        assert (np.diff([probability(log_empty, e) for e in np.linspace(-2.0, 3.5, 100)]) > 0).all()
 
 
 def test_an_evidence_filled_voxel_takes_the_nearest_cells_class():
