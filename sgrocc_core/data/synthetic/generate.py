@@ -17,7 +17,7 @@ from sgrocc_core.geometry.lattice import CELL_SIZE, CELL_VOXELS, VOXEL_SIZE, box
 
 NAMESPACES = {"train": 1, "test": 2, "heldout": 3, "walk": 4}
 """First word of every seed: two namespaces never share a room."""
-CANDIDATES = 1.7
+CANDIDATES = 2.5
 """Poses that are looked at, coarsely, for each frame that is kept."""
 ATTEMPTS = 40
 
@@ -115,6 +115,7 @@ def _richest(scene: Scene, style: CameraStyle, poses: np.ndarray, K: np.ndarray,
             + 2.0 * min(things, 0.5)
             + 0.7 * min(float(np.median(depth)), 2.5)
             - 4.0 * (np.percentile(depth, 25) < 0.45)
+            - 2.0 * (share.max() > 0.8)
         )
     keep = np.sort(np.argsort(-np.array(scores), kind="stable")[:frames])
     return poses[keep]

@@ -137,10 +137,12 @@ def _headings(way: np.ndarray, plan: FloorPlan, walker: Walker, rng: np.random.G
     for i in range(1, len(way)):
         options = wanted[i] + np.array([0.0, 0.5, -0.5, 1.0, -1.0, 1.6, -1.6, 3.1])
         worth = np.array([_worth_seeing(plan, way[i], o) for o in options])
-        best = options[np.argmax(worth - 0.12 * np.abs(options - wanted[i]))]
+        turned = np.abs((options - yaw[i - 1] + np.pi) % (2 * np.pi) - np.pi)
+        best = options[np.argmax(worth - 0.12 * np.abs(options - wanted[i]) - 0.15 * turned)]
         change = (best - yaw[i - 1] + np.pi) % (2 * np.pi) - np.pi
         yaw[i] = yaw[i - 1] + np.clip(change, -walker.turn, walker.turn)
-    return yaw
+    kernel = np.exp(-0.5 * (np.arange(-12, 13) / max(smooth / 4, 0.5)) ** 2)
+    return np.convolve(np.pad(yaw, 12, mode="edge"), kernel / kernel.sum(), "valid")
 
 
 def _worth_seeing(plan: FloorPlan, at: np.ndarray, yaw: float) -> float:
