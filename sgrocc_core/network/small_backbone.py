@@ -149,8 +149,8 @@ class ImageEngine(nn.Module):
 
         Returns:
             features (B, C, 30, 40); depth (B, 1, 60, 80), z-depth, m; spread (B, 1, 60, 80), Laplace scale of depth, m;
-            thickness (B, 1, 60, 80), m. With the semantic head also semantics (B, 12, 60, 80), logits of labels 0..11, and
-            depth_bins (B, bins, 60, 80), logits over `log_depths`.
+            thickness (B, 1, 60, 80), m. With the semantic head also semantics (B, 12, 60, 80), logits of labels 0..11,
+            depth_bins (B, bins, 60, 80), logits over `log_depths`, and pyramid (B, 64, 30, 40), what features are made from.
         """
         rays = gravity_rays(intrinsics, gravity, image.shape[2], image.shape[3])
         x = torch.cat([(image - self.mean) / self.deviation, rays], 1) * mask
@@ -167,4 +167,5 @@ class ImageEngine(nn.Module):
         if self.semantic_head:
             outputs["semantics"] = self.class_head(fine).float()
             outputs["depth_bins"] = bins
+            outputs["pyramid"] = top
         return outputs

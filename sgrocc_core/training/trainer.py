@@ -56,6 +56,8 @@ class Trainer:
         self.trained: dict[str, nn.Module] = {}
         if self.stage != "expert":
             self.trained["image."] = self.engine
+        else:  # no loss of the image stage reads the features: their projection is learned with the expert that reads them
+            self.trained["image.to_features."] = self.engine.to_features
         if self.expert is not None:
             self.trained["expert."] = self.expert
         for prefix, module in self.trained.items():
@@ -152,6 +154,8 @@ class Trainer:
         self.engine.train(learn_image)
         with torch.set_grad_enabled(learn_image):
             outputs = run_image(self.engine, batch, self.config.bf16)
+        if not learn_image:
+            outputs["features"] = self.engine.to_features(outputs["pyramid"].float())
         terms: dict[str, Tensor] = {}
         if learn_image:
             terms |= image_objective(outputs, batch, label_weights[0], ImageWeights())
