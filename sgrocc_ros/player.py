@@ -202,15 +202,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0, 1 after an error, 130 when interrupted.
     """
     argv = list(sys.argv[1:] if arguments is None else arguments)
-    own = rclpy.utilities.remove_ros_args(args=["bag_player", *argv])[1:]
-    options = build_parser().parse_args(own)
+    ros = argv.index("--ros-args") if "--ros-args" in argv else len(argv)
+    options = build_parser().parse_args(argv[:ros])
     if not options.rate > 0:
         print(f"error: --rate is {options.rate:g}; it must be above 0", file=sys.stderr)
         return 1
     remaps = [part for rule in options.remap for part in ("-r", rule)]
     try:
         reader = open_reader(options.bag)
-        rclpy.init(args=["bag_player", *argv, *(["--ros-args", *remaps] if remaps else [])])
+        rclpy.init(args=["bag_player", "--ros-args", *remaps, *argv[ros + 1 :]])
         node = rclpy.create_node("bag_player")
         player = BagPlayer(node, reader, options.topics, options.clock)
         player.wait_for_subscribers(options.wait_for, options.wait_timeout)

@@ -13,7 +13,9 @@ from sgrocc_ros.messages import POINT, cloud, read_cloud, voxel_points
 from sgrocc_ros.published import PublishedMap
 from tests.ros.harness import as_voxels
 
-_UPDATE = st.dictionaries(st.tuples(*[st.integers(-40, 40)] * 3), st.tuples(st.sampled_from([0, 1, 5, 11, 255]), st.integers(1, 16)), max_size=30)
+_UPDATE = st.dictionaries(
+    st.tuples(*[st.integers(-40, 40)] * 3), st.tuples(st.sampled_from([0, 1, 5, 11, 255]), st.integers(1, 16)), max_size=30
+)
 
 
 def _arrays(update: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -53,7 +55,10 @@ def test_markers_show_the_same_voxels_and_empty_blocks_have_none(updates):
 
 def test_only_blocks_that_changed_are_named():
     published = PublishedMap()
-    assert published.apply(1, np.array([[0, 0, 0], [15, 15, 15], [-1, 0, 16]]), np.array([1, 2, 3]), np.full(3, 0.5)) == {(0, 0, 0), (-1, 0, 1)}
+    assert published.apply(1, np.array([[0, 0, 0], [15, 15, 15], [-1, 0, 16]]), np.array([1, 2, 3]), np.full(3, 0.5)) == {
+        (0, 0, 0),
+        (-1, 0, 1),
+    }
 
 
 def test_freeing_empties_the_map():
