@@ -10,7 +10,7 @@ import pytest
 
 from sgrocc_core.classes import UNKNOWN
 from sgrocc_core.data.synthetic.camera_effects import draw_style
-from sgrocc_core.data.synthetic.generate import DEMO_WALKER, GeneratedFrame, GeneratedScene, prepare, render_frames, render_walk
+from sgrocc_core.data.synthetic.generate import GeneratedFrame, GeneratedScene, prepare, prepare_walk, render_frames, render_walk
 from sgrocc_core.data.synthetic.layouts import Layout, outline
 from sgrocc_core.data.synthetic.placement import FloorPlan
 from sgrocc_core.data.synthetic.primitives import Builder, rotation_zyx
@@ -162,7 +162,7 @@ def test_an_l_shaped_room_has_the_edges_of_its_outline():
 
 
 def test_a_walk_is_smooth_and_stays_in_free_space():
-    made = prepare("walk", 0, 0, 12, SIZE, 9, DEMO_WALKER, 18.0)
+    made, _ = prepare_walk(0, 12, SIZE)
     frames = list(render_walk(0, 12, SIZE))
     positions = np.array([f.T_wc[:3, 3] for f in frames])
     assert np.linalg.norm(np.diff(positions, axis=0), axis=1).max() < 0.12
@@ -171,3 +171,10 @@ def test_a_walk_is_smooth_and_stays_in_free_space():
     for frame in frames:
         cell = np.floor((frame.T_wc[:3, 3] - made.grid.origin) / VOXEL_SIZE).astype(int)
         assert made.grid.crop(cell, (1, 1, 1)).item() == 0
+
+
+@pytest.mark.slow
+def test_a_walk_is_the_same_from_any_number_of_processes():
+    for alone, shared in zip(render_walk(1, 16, SIZE, jobs=1), render_walk(1, 16, SIZE, jobs=2), strict=True):
+        np.testing.assert_array_equal(alone.view.depth, shared.view.depth)
+        np.testing.assert_array_equal(alone.view.image, shared.view.image)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache, partial
+from multiprocessing import get_context
 
 import numpy as np
 
 from sgrocc_core.classes import EMPTY, UNKNOWN
 from sgrocc_core.data.synthetic.camera_effects import CameraStyle, draw_style
+from sgrocc_core.data.synthetic.processes import end_with_parent
 from sgrocc_core.data.synthetic.render import Renderer, View
 from sgrocc_core.data.synthetic.rooms import Scene, make_scene
 from sgrocc_core.data.synthetic.trajectories import Walker, draw_intrinsics, walk
@@ -41,14 +45,14 @@ class GeneratedFrame:
 
 @dataclass(frozen=True)
 class GeneratedScene:
-    """A scene before its frames are rendered."""
+    """A scene before its frames are rendered; `words` is the seed of everything in it."""
 
     scene: Scene
     grid: LabelGrid
     style: CameraStyle
     poses: np.ndarray
     K: np.ndarray
-    rng: np.random.Generator
+    words: tuple[int, ...]
 
 
 def classes_in(grid: LabelGrid) -> set[int]:
@@ -78,7 +82,8 @@ def prepare(
         ValueError: no such room in 40 attempts.
     """
     for attempt in range(ATTEMPTS):
-        rng = np.random.default_rng([NAMESPACES[namespace], seed, index, attempt])
+        words = (NAMESPACES[namespace], seed, index, attempt)
+        rng = np.random.default_rng(words)
         scene = make_scene(rng)
         grid = voxelise(scene, rng.uniform(0, CELL_SIZE, 3))
         if len(classes_in(grid)) < min_classes:
@@ -92,7 +97,7 @@ def prepare(
         if free.sum() < (len(poses) if walker else frames):  # through a hanging lamp, say
             continue
         poses = poses[free]
-        return GeneratedScene(scene, grid, style, poses if walker else _richest(scene, style, poses, K, size, frames), K, rng)
+        return GeneratedScene(scene, grid, style, poses if walker else _richest(scene, style, poses, K, size, frames), K, words)
     raise ValueError(f"no room of {min_classes} classes in {ATTEMPTS} attempts (seed {seed}, scene {index})")
 
 
@@ -121,15 +126,20 @@ def _richest(scene: Scene, style: CameraStyle, poses: np.ndarray, K: np.ndarray,
     return poses[keep]
 
 
+def render_frame(made: GeneratedScene, renderer: Renderer, number: int, size: tuple[int, int], jitter: int = 3) -> GeneratedFrame:
+    """Renders frame `number` of the walk; its box is shifted by up to `jitter` cells at random."""
+    rng, T_wc = np.random.default_rng((*made.words, number)), made.poses[number]
+    cell = box_corner(T_wc, made.grid.origin) + rng.integers(-jitter, jitter + 1, 3)
+    corner = cell.astype(np.int64) * CELL_VOXELS
+    view = renderer.view(T_wc, made.K, size, rng)
+    return GeneratedFrame(view, made.K, T_wc, made.grid.origin + corner * VOXEL_SIZE, made.grid.crop(corner), corner)
+
+
 def render_frames(made: GeneratedScene, size: tuple[int, int], jitter: int = 3) -> Iterator[GeneratedFrame]:
-    """Renders the walk's frames; the box of a frame is shifted by up to `jitter` cells at random."""
+    """Renders all frames of the walk."""
     renderer = Renderer(made.scene, made.style)
-    for T_wc in made.poses:
-        cell = box_corner(T_wc, made.grid.origin) + made.rng.integers(-jitter, jitter + 1, 3)
-        corner = cell.astype(np.int64) * CELL_VOXELS
-        target = made.grid.crop(corner)
-        view = renderer.view(T_wc, made.K, size, made.rng)
-        yield GeneratedFrame(view, made.K, T_wc, made.grid.origin + corner * VOXEL_SIZE, target, corner)
+    for number in range(len(made.poses)):
+        yield render_frame(made, renderer, number, size, jitter)
 
 
 def known_bounds(grid: LabelGrid) -> tuple[np.ndarray, np.ndarray]:
@@ -141,6 +151,21 @@ def known_bounds(grid: LabelGrid) -> tuple[np.ndarray, np.ndarray]:
 DEMO_WALKER = Walker("head", 1.5, 0.35, 0.18, 0.03, 1.0, 0.045, 0.075)
 
 
-def render_walk(seed: int, frames: int, size: tuple[int, int]) -> Iterator[GeneratedFrame]:
+@lru_cache(maxsize=1)
+def prepare_walk(seed: int, frames: int, size: tuple[int, int]) -> tuple[GeneratedScene, Renderer]:
     """A smooth walk at 10 frames a second through one well furnished room (at least nine classes); namespace `walk`."""
-    return render_frames(prepare("walk", seed, 0, frames, size, 9, DEMO_WALKER, 18.0), size, 0)
+    made = prepare("walk", seed, 0, frames, size, 9, DEMO_WALKER, 18.0)
+    return made, Renderer(made.scene, made.style)
+
+
+def _walk_frame(seed: int, frames: int, size: tuple[int, int], number: int) -> GeneratedFrame:
+    return render_frame(*prepare_walk(seed, frames, size), number, size, 0)
+
+
+def render_walk(seed: int, frames: int, size: tuple[int, int], jobs: int = 2) -> Iterator[GeneratedFrame]:
+    """Frames of `prepare_walk` in order, rendered by `jobs` processes; the same for any number of them."""
+    if jobs < 2 or frames < 16:
+        yield from (_walk_frame(seed, frames, size, k) for k in range(frames))
+        return
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=end_with_parent) as pool:
+        yield from pool.map(partial(_walk_frame, seed, frames, size), range(frames))

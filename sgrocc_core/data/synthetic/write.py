@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -17,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from sgrocc_core.data.synthetic.generate import GeneratedFrame, GeneratedScene, known_bounds, prepare, render_frames
+from sgrocc_core.data.synthetic.processes import end_with_parent
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.geometry.camera import project
 from sgrocc_core.geometry.lattice import BOX_VOXELS, VOXEL_SIZE, voxel_centres
@@ -172,24 +172,12 @@ def _replace(path: Path, lines: list[str]) -> None:
     os.replace(part, path)
 
 
-def _end_with_parent() -> None:
-    """In a worker: ends it when the process that started it is gone, however that ended."""
-    parent = parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def _in_turn(config: SynthConfig) -> Iterator[str]:
     indices = range(config.first, config.first + config.scenes)
     if config.jobs == 1:
         yield from (write_scene(config, i) for i in indices)
         return
-    with ProcessPoolExecutor(config.jobs, get_context("spawn"), initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(config.jobs, get_context("spawn"), initializer=end_with_parent) as pool:
         jobs = [pool.submit(write_scene, config, i) for i in indices]
         try:
             yield from (job.result() for job in as_completed(jobs))
