@@ -47,7 +47,8 @@ def _checked_intrinsics(K: np.ndarray, width: int, height: int) -> np.ndarray:
         raise FrameError("bad_intrinsics", f"K is {K.tolist()}; it must be 3 x 3 finite numbers")
     fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
     if not (0.05 * width < fx < 50 * width and 0.05 * height < fy < 50 * height):
-        raise FrameError("bad_intrinsics", f"focal lengths fx={fx:g}, fy={fy:g} do not fit an image of {width} x {height} pixels; they must be positive pixels (is the camera calibrated?)")
+        lengths = f"focal lengths fx={fx:g}, fy={fy:g} do not fit an image of {width} x {height} pixels"
+        raise FrameError("bad_intrinsics", f"{lengths}; they must be positive pixels (is the camera calibrated?)")
     if not (-width < cx < 2 * width and -height < cy < 2 * height):
         raise FrameError("bad_intrinsics", f"principal point ({cx:g}, {cy:g}) is far outside an image of {width} x {height} pixels")
     return K
@@ -72,7 +73,8 @@ def _checked_depth(depth: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if depth.ndim != 2 or not np.issubdtype(depth.dtype, np.floating):
         raise FrameError("bad_depth", f"depth is {depth.shape} {depth.dtype}; it must be (H, W) float, metres")
     if depth.shape[0] * shape[1] != depth.shape[1] * shape[0]:
-        raise FrameError("bad_depth", f"depth of {depth.shape[1]} x {depth.shape[0]} is not registered to an image of {shape[1]} x {shape[0]} pixels: the aspect differs")
+        sizes = f"depth of {depth.shape[1]} x {depth.shape[0]} is not registered to an image of {shape[1]} x {shape[0]} pixels"
+        raise FrameError("bad_depth", f"{sizes}: the aspect differs")
     depth = depth.astype(np.float32)
     depth[~np.isfinite(depth) | (depth < 0) | (depth > 100)] = 0.0
     if not depth.any():
