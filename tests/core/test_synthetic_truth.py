@@ -127,6 +127,11 @@ def test_the_target_is_the_scene_s_grid_at_the_box(made):
         assert frame.target[20, 31, 14] == (scene.grid.labels[tuple(index)] if inside else UNKNOWN)
 
 
+def test_a_room_is_closed(made):
+    for frame in made[1]:
+        assert (frame.view.depth > 0).mean() > 0.9999
+
+
 def test_beyond_the_walls_is_unknown(made):
     scene, _ = made
     grid = scene.grid
