@@ -85,7 +85,7 @@ def _legend(page: np.ndarray, corner: tuple[int, int], labels: np.ndarray) -> No
         name = NAMES[label] if label < len(NAMES) else "unknown"
         cv2.rectangle(page, (x, y), (x + 26, y + 26), color, cv2.FILLED)
         cv2.rectangle(page, (x, y), (x + 26, y + 26), tuple(int(0.7 * v) for v in color), 1, cv2.LINE_AA)
-        _write(page, name + (" (not drawn)" if label == CEILING else ""), (x + 40, y + 21), 23, INK)
+        _write(page, name + (", cut off" if label == CEILING else ""), (x + 40, y + 21), 23, INK)
         _write(page, f"{count:,}", (x + 270, y + 21), 21, SOFT_INK, right=True)
 
 
