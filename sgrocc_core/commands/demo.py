@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bag", default="", metavar="PATH", help="your own bag, file or folder (default: a generated room)")
     parser.add_argument("--out", default="runs/demo", metavar="DIR", help="where the map goes (default runs/demo)")
     parser.add_argument("--rate", type=float, default=1.0, metavar="R", help="speed of the player; 0.5 is half (default 1)")
-    parser.add_argument("--seed", type=int, default=11, metavar="S", help="which generated room (default 11)")
+    parser.add_argument("--seed", type=int, default=1, metavar="S", help="which generated room (default 1)")
     parser.add_argument("--frames", type=int, default=200, metavar="N", help="images of the generated walk (default 200)")
     parser.add_argument("--model", default="small", metavar="NAME", help="a name under models/, or a model's folder (default small)")
     add_bag_arguments(parser)
