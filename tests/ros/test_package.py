@@ -94,18 +94,12 @@ def test_the_parameter_file_has_only_known_parameters_with_allowed_values():
         BY_NAME[name].check(value)
 
 
-def test_the_launch_files_arguments_are_parameters_with_allowed_defaults():
+def test_the_launch_files_arguments_are_parameters_of_the_node():
     tree = ast.parse((ROOT / "launch" / "embodied.launch.py").read_text())
-    table = next(n.value for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "ARGUMENTS")
-    rows = {row.elts[0].value: row for row in table.elts}
-    typed = {
-        name: row.elts[1].value for name, row in rows.items() if not (isinstance(row.elts[3], ast.Constant) and row.elts[3].value is None)
-    }
-    assert set(typed) - {"use_sim_time"} <= set(BY_NAME)
-    for name, default in typed.items():
-        if name != "use_sim_time":
-            BY_NAME[name].check(default)
-    assert {"image", "depth", "namespace", "rviz", "fastdds_profile"} <= set(rows)
+    tables = {n.targets[0].id: n.value for n in tree.body if isinstance(n, ast.Assign) and isinstance(n.value, ast.Dict)}
+    parameters, arguments = ({key.value for key in tables[name].keys} for name in ("PARAMETERS", "ARGUMENTS"))
+    assert parameters - {"use_sim_time"} <= set(BY_NAME)
+    assert {"image", "depth", "namespace", "rviz", "fastdds_profile", "params_file"} <= arguments
 
 
 def test_importing_the_node_brings_neither_torch_nor_training_code():
