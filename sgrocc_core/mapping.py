@@ -12,6 +12,9 @@ from sgrocc_core.frame import Frame
 if TYPE_CHECKING:
     from sgrocc_core.mapper import OccupancyMapper
 
+LOOKING_UP = 0.9
+"""A z axis of the camera whose upward part is above this looks at the ceiling; that of a body frame, which is up, looks the same."""
+
 
 @dataclass
 class MappingResult:
@@ -19,11 +22,13 @@ class MappingResult:
 
     Attributes:
         frames: mapped. with_depth: of those, how many had sensor depth. stamp_ns: of the newest.
+        looking_up: of those, how many have the camera's z axis pointing up in the map.
         timings: milliseconds of each frame, by stage.
     """
 
     frames: int = 0
     with_depth: int = 0
+    looking_up: int = 0
     stamp_ns: int = 0
     timings: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
@@ -35,6 +40,7 @@ def map_frames(mapper: OccupancyMapper, frames: Iterable[Frame]) -> MappingResul
         update = mapper.step(frame)
         result.frames += 1
         result.with_depth += frame.depth is not None
+        result.looking_up += bool(frame.T_wc[2, 2] > LOOKING_UP)
         result.stamp_ns = update.stamp_ns
         for stage, milliseconds in update.timings.items():
             result.timings[stage].append(milliseconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -85,6 +86,9 @@ def run(arguments: argparse.Namespace) -> int:
         result = map_frames(mapper, bar)
         saved = SavedMap.of(mapper, reader.map_frame, result.stamp_ns)
         report = build_report(arguments, reader, engine.description, result, saved)
+    if result.looking_up > 0.9 * result.frames:
+        print(f"warning: the z axis of {reader.camera_frame!r} points up in {reader.map_frame!r}; is it the camera's optical frame "
+              "(z forward, x right, y down)? Name that one with --camera-frame", file=sys.stderr)  # fmt: skip
     files = MapFolder(arguments.out).save(saved, report)
     print_summary(report, files)
     return 0

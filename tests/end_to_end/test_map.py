@@ -86,6 +86,16 @@ def test_mono_uses_no_depth_and_every_second_image(model, walk, tmp_path, capsys
     assert "6 in, 6 mapped (0 with depth)" in capsys.readouterr().out
 
 
+def test_poses_of_a_body_frame_instead_of_the_optical_one_are_warned_about(model, tmp_path, capsys):
+    from sgrocc_core.data.bags import BagWriter
+
+    K, level = np.array([[60.0, 0, 31.5], [0, 60.0, 23.5], [0, 0, 1]]), np.eye(4)  # x forward, z up
+    with BagWriter(tmp_path / "walk") as writer:
+        writer.write(10**9, np.full((48, 64, 3), 90, np.uint8), np.full((48, 64), 2.0), K, level)
+    assert main(["map", "--bag", str(tmp_path / "walk"), "--model", model, "--out", str(tmp_path / "out"), "--no-progress"]) == 0
+    assert "warning: the z axis of 'camera_color_optical_frame' points up in 'map'" in capsys.readouterr().err
+
+
 def test_a_map_from_before_is_kept_beside_the_new_one(model, walk, tmp_path):
     for every in ("6", "4"):
         assert main(["map", "--bag", str(walk), "--model", model, "--out", str(tmp_path), "--every", every, "--no-progress"]) == 0
