@@ -88,9 +88,9 @@ class EmbodiedOccupancy(Node):
         self.worker.join()
         self.outputs.close()
         self._saver.shutdown()
-        if self._map_folder is not None:
-            self.get_logger().info(self._write(self._snapshot()))
         received, processed, dropped, _ = self.statistics.counts()
+        if self._map_folder is not None and processed:
+            self.get_logger().info(self._write(self._snapshot()))
         causes = ", ".join(f"{count} {cause}" for cause, count in sorted(dropped.items())) or "none"
         self.get_logger().info(f"stopped: {received} images received, {processed} mapped, dropped: {causes}")
 
@@ -152,6 +152,9 @@ class EmbodiedOccupancy(Node):
         if self._map_folder is None:
             response.success = False
             response.message = "nothing was written: the parameter map_path is empty; start the node with a folder there"
+            return response
+        if not self.statistics.processed:
+            response.success, response.message = False, "nothing was written: no image has been mapped yet"
             return response
         outcome: Future = Future(executor=self.executor)
 

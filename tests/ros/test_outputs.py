@@ -20,7 +20,7 @@ from tests.ros.harness import HEIGHT, WIDTH, MarkerClient, NodeProcess, Robot, a
 def bench(ros_context, tmp_path_factory):
     """The node, a robot that listens to the map from the start, and the folder the node saves to."""
     folder = tmp_path_factory.mktemp("outputs")
-    parameters = {"depth_source": "topic", "map_path": folder / "map", "full_map_period": 1, "max_distance": 6, "tf_timeout": 5.0}
+    parameters = {"depth_source": "topic", "map_path": folder / "map", "full_map_period": 1, "max_distance": 6, "reset_on_time_jump": True}
     node = NodeProcess(folder, parameters)
     robot = Robot()
     try:
@@ -204,6 +204,17 @@ def test_reset_empties_the_map_for_every_subscriber_and_mapping_goes_on(bench):
     wait_until(lambda: robot.map.voxels == saved, 5, "the new map")
     wait_until(lambda: markers.voxels == set(robot.map.voxels), 5, "markers of the new map")
     markers.close()
+
+
+def test_a_jump_of_time_empties_the_map_where_that_is_wanted(bench):
+    _, robot, _ = bench
+    _walk(robot, 4)
+    assert robot.map.voxels
+    snapshots = robot.map.snapshots
+    robot.send(robot.next_stamp() - 60_000_000_000)
+    wait_until(lambda: not robot.map.voxels and robot.map.snapshots > snapshots, 10, "an empty map")
+    _walk(robot, 4)
+    assert robot.map.voxels
 
 
 def test_depth_missing_drops_an_image_where_depth_is_the_only_source(bench):

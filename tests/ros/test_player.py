@@ -22,7 +22,7 @@ from tf2_msgs.msg import TFMessage
 
 from sgrocc_core.data.bags import BagWriter
 from sgrocc_core.geometry.poses import make_pose
-from sgrocc_ros.messages import read_depth, read_image, stamp_ns
+from sgrocc_ros.messages import read_depth, read_image, stamp_ns, time_message
 from tests.ros.harness import FORWARD, ROOT, K, NodeProcess, Robot, wait_until
 
 FRAMES, PERIOD = 12, 50_000_000
@@ -150,7 +150,7 @@ def _write_ros1(path: Path) -> None:
             writer.write(connection, T0, store.serialize_ros1(message, message.__msgtype__))
 
 
-def test_the_node_receives_every_image_that_is_played(ros_context, bag, tmp_path):
+def test_the_node_receives_every_image_that_is_played_and_sees_the_clock_jump_back(ros_context, bag, tmp_path):
     parameters = {"depth_source": "fused", "image_transport": "compressed", "use_sim_time": True}
     remaps = {"image": "/camera/color/image_raw", "depth": "/camera/aligned_depth_to_color/image_raw"}
     node = NodeProcess(tmp_path, parameters, remaps)
@@ -162,6 +162,11 @@ def test_the_node_receives_every_image_that_is_played(ros_context, bag, tmp_path
         wait_until(lambda: robot.count("processed") + robot.count("dropped") == FRAMES, 5, "all to be judged")
         assert robot.count("processed") >= FRAMES // 3
         assert robot.count("dropped") == robot.count("dropped.overtaken"), robot.values
+        clock = robot.node.create_publisher(Clock, "/clock", 10)
+        wait_until(clock.get_subscription_count, 5)
+        for seconds in (0, -100):
+            clock.publish(Clock(clock=time_message(T0 + FRAMES * PERIOD + seconds * 10**9)))
+        robot.wait_for("noticed.time_jump", 1)
     finally:
         robot.close()
         node.stop()

@@ -51,10 +51,22 @@ def test_without_a_map_path_save_map_says_why_nothing_was_written(ros_context, t
     assert "Traceback" not in node.log
 
 
+def test_a_node_that_mapped_nothing_leaves_the_map_on_disk_alone(ros_context, tmp_path):
+    node = NodeProcess(tmp_path, {"map_path": tmp_path / "map"})
+    robot = Robot()
+    try:
+        answer = robot.call(Trigger, "save_map")
+        assert not answer.success and "no image has been mapped yet" in answer.message
+    finally:
+        robot.close()
+        assert node.stop(signal.SIGINT) == 0
+    assert not (tmp_path / "map").exists()
+
+
 def test_the_start_says_what_runs_in_a_line_each(ros_context, tmp_path):
-    node = NodeProcess(tmp_path, remaps={"image": "/front/color/image_raw"})
+    node = NodeProcess(tmp_path, remaps={"image": "/front/color/image_raw", "camera_info": "/elsewhere/info"})
     node.stop()
-    for words in ("engine: ONNX Runtime", "precision: fp32", "model: ", "classes: ceiling, floor", "/front/color/camera_info (reliable)"):
+    for words in ("engine: ONNX Runtime", "precision: fp32", "model: ", "classes: ceiling, floor", "/elsewhere/info (reliable)"):
         assert words in node.log, words
     assert "/embodied_occupancy/occupancy (reliable, transient local)" in node.log
 
