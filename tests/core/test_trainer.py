@@ -15,6 +15,7 @@ from sgrocc_core.training import checkpoint  # noqa: E402
 from sgrocc_core.training.config import StageConfig, TrainConfig, load_config  # noqa: E402
 from sgrocc_core.training.dataset import PackedViews, loader  # noqa: E402
 from sgrocc_core.training.schedule import Schedule  # noqa: E402
+from sgrocc_core.training.session import packed_folder, starting_weights  # noqa: E402
 from sgrocc_core.training.trainer import Trainer  # noqa: E402
 from tests.core.little_room import write_scene  # noqa: E402
 
@@ -88,12 +89,13 @@ def test_a_resumed_run_equals_an_uninterrupted_one(packed: Path, tmp_path: Path)
     assert all(torch.equal(whole.average[name], second.average[name]) for name in whole.average)
 
 
-def test_the_expert_stage_leaves_the_image_engine_as_it_was_and_moves_all_of_the_expert(packed: Path, tmp_path: Path) -> None:
+def test_the_expert_stage_moves_the_expert_and_of_the_image_engine_only_the_features_projection(packed: Path, tmp_path: Path) -> None:
     trainer = Trainer(config(2, batch=1), "expert", [packed], packed, tmp_path)
     image = {name: value.clone() for name, value in trainer.engine.state_dict().items()}
     expert = {name: value.clone() for name, value in trainer.expert.named_parameters()}  # type: ignore[union-attr]
     figures = trainer.run()
-    assert all(torch.equal(value, image[name]) for name, value in trainer.engine.state_dict().items())
+    moved = {name for name, value in trainer.engine.state_dict().items() if not torch.equal(value, image[name])}
+    assert moved == {"to_features.weight", "to_features.bias"}
     still = [name for name, value in trainer.expert.named_parameters() if torch.equal(value, expert[name])]  # type: ignore[union-attr]
     # Gaussians start too faint to be splatted, so the first steps say nothing of their classes.
     assert all("cell_logits.bias" in name for name in still)
@@ -113,6 +115,34 @@ def test_a_later_stage_starts_from_the_weights_of_an_earlier_one(packed: Path, t
         assert torch.equal(value, joint.engine.state_dict()[name])
     slow = [group["share"] for group in joint.optimizer.param_groups]
     assert slow == [0.25, 0.25, 1.0, 1.0]
+
+
+def test_the_joint_stage_moves_both_networks_with_the_losses_of_both(packed: Path, tmp_path: Path) -> None:
+    trainer = Trainer(config(1, batch=1), "joint", [packed], None, tmp_path)
+    image, expert = trainer.engine.stem[0][0].weight.clone(), trainer.expert.code[0].weight.clone()  # type: ignore[union-attr]
+    data = PackedViews([packed], trainer.options)
+    values = trainer.train_step(next(iter(loader(data, 1, 0, 1, 0))), trainer.label_weights(data))
+    assert not torch.equal(image, trainer.engine.stem[0][0].weight)
+    assert not torch.equal(expert, trainer.expert.code[0].weight)  # type: ignore[union-attr]
+    assert {"depth", "semantics", "focal", "coarse", "loss"} <= set(values)
+
+
+def test_a_stage_starts_from_the_models_own_weights_unless_told_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert starting_weights(config(1), None) is None
+    own = tmp_path / "models" / "small" / "weights.safetensors"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    assert starting_weights(config(1), None) == Path("models/small/weights.safetensors")
+    assert starting_weights(config(1), Path("none")) is None
+    with pytest.raises(DataError, match="no weights at elsewhere"):
+        starting_weights(config(1), Path("elsewhere"))
+
+
+def test_sets_of_the_same_name_are_packed_apart(tmp_path: Path) -> None:
+    one, other = (packed_folder(tmp_path / parent / "train", "train", tmp_path / "packed") for parent in "ab")
+    assert one != other
+    assert packed_folder(tmp_path / "a", "test", None) == tmp_path / "a" / "packed" / "test"
 
 
 def test_weights_of_another_network_are_refused_by_name(tmp_path: Path, packed: Path) -> None:
