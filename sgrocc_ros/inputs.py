@@ -63,6 +63,20 @@ class Follower:
     def __str__(self) -> str:
         return f"{self.topic} ({self._policy.name.lower().replace('_', ' ')}{', transient local' if self._latched else ''})"
 
+    def _receive(self, message: Any) -> None:
+        """Hand on a message and all that are queued behind it.
+
+        The executor takes one message a topic each time it wakes. When it is short of time, a deep queue (transforms) would fall behind a
+        shallow one (images), and no image would find its pose.
+        """
+        self._callback(message)
+        with self._subscription.handle:
+            for _ in range(self._depth):
+                taken = self._subscription.handle.take_message(self._kind, False)
+                if taken is None:
+                    return
+                self._callback(taken[0])
+
     def _override(self, topic: str, reliability: str) -> str:
         name = f"qos_overrides.{topic}.subscription.reliability"
         value = str(self._node.declare_parameter(name, reliability).value)
@@ -77,7 +91,7 @@ class Follower:
     def _subscribe(self) -> Any:
         durability = DurabilityPolicy.TRANSIENT_LOCAL if self._latched else DurabilityPolicy.VOLATILE
         qos = QoSProfile(depth=self._depth, reliability=self._policy, durability=durability)
-        return self._node.create_subscription(self._kind, self.topic, self._callback, qos)
+        return self._node.create_subscription(self._kind, self.topic, self._receive, qos)
 
 
 class Inputs:
