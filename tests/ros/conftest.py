@@ -1,7 +1,11 @@
 """The surroundings of the ROS tests: real DDS on this machine only, a domain of their own, field checks on."""
 
 import os
+import sys
 import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.ros.harness, whichever way pytest is started
 
 # Set before rclpy is first imported: DDS reads its settings when a participant is made, rclpy its checks on import.
 os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
