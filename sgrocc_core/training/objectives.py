@@ -36,7 +36,8 @@ class LocalWeights:
     """Weights of the local head's losses.
 
     `dense` is of the auxiliary per-voxel head, which gives every cell's hidden layer gradient even where no Gaussian is splatted;
-    `unseen` weighs known voxels outside the picture in it. `samples` voxels a view enter the Lovasz loss, `dense_share` of the
+    `unseen` weighs known voxels outside the picture in it. `undefined` pulls cells without truth (beyond walls, under floors)
+    weakly to empty in the coarse loss: nothing else says anything of them, and a map should not fill what nobody can know. `samples` voxels a view enter the Lovasz loss, `dense_share` of the
     known voxels the auxiliary one.
     """
 
@@ -47,6 +48,7 @@ class LocalWeights:
     coarse: float = 0.5
     dense: float = 0.5
     unseen: float = 0.25
+    undefined: float = 0.3
     samples: int = 8192
     dense_share: float = 0.25
 
@@ -144,7 +146,8 @@ def local_objective(
         _add(terms, "semantic", weights.semantic * losses.semantic_affinity(p, labels))
         _add(terms, "geometric", weights.geometric * losses.geometric_affinity(1 - p[:, 0], labels))
     occupied, known_cells = losses.coarse_targets(batch["target"])
-    coarse = losses.coarse_occupancy(outputs["opacities"].flatten(0, 1), occupied.flatten(), known_cells.flatten())
+    cell_weights = known_cells + weights.undefined * (1 - known_cells)
+    coarse = losses.coarse_occupancy(outputs["opacities"].flatten(0, 1), occupied.flatten(), cell_weights.flatten())
     _add(terms, "coarse", weights.coarse * coarse)
     if weights.dense and "dense" in outputs:
         _add(terms, "dense", weights.dense * dense_loss(outputs["dense"], batch, label_weights, weights, generator))
