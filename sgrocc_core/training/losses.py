@@ -51,6 +51,17 @@ def focal(log_py: Tensor, target: Tensor, class_weights: Tensor, gamma: float = 
     return loss.sum() / max(1, len(loss))
 
 
+def occupancy(log_empty: Tensor, target: Tensor) -> Tensor:
+    """Binary cross-entropy of occupied against empty, averaged over voxels: what keeps P(occupied) = 0.5 an even bet.
+
+    Args:
+        log_empty: (N,) log P(empty), <= 0. target: (N,) int64 labels, 0 = empty.
+    """
+    log_empty = log_empty.clamp(max=-EPS)
+    loss = -torch.where(target > 0, torch.log(-torch.expm1(log_empty)), log_empty)
+    return loss.sum() / max(1, len(loss))
+
+
 def lovasz_softmax(p: Tensor, target: Tensor) -> Tensor:
     """Lovasz-softmax: the convex extension of 1 - IoU, averaged over the classes present (Berman et al., 2018, algorithm 1).
 

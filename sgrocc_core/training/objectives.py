@@ -35,14 +35,18 @@ class ImageWeights:
 class LocalWeights:
     """Weights of the local head's losses.
 
-    `dense` is of the auxiliary per-voxel head, which gives every cell's hidden layer gradient even where no Gaussian is splatted;
-    `unseen` weighs known voxels outside the picture in it. `undefined` pulls cells without truth (beyond walls, under floors)
-    weakly to empty in the coarse loss: nothing else says anything of them, and a map should not fill what nobody can know. `samples` voxels a view enter the Lovasz loss, `dense_share` of the
-    known voxels the auxiliary one.
+    `occupancy` (cross-entropy, without class weights) and `jaccard` (Lovasz) ask of every voxel only whether it is occupied; the
+    class-weighted losses alone fill more than there is. `dense` is of the auxiliary per-voxel head, which gives every cell's hidden
+    layer gradient even where no Gaussian is splatted; `unseen` weighs known voxels outside the picture in it. `undefined` pulls
+    cells without truth (beyond walls, under floors) weakly to empty in the coarse loss: nothing else says anything of them, and a
+    map should not fill what nobody can know. `samples` voxels a view enter the Lovasz losses, `dense_share` of the known voxels the
+    auxiliary one.
     """
 
     focal: float = 1.0
     lovasz: float = 1.0
+    occupancy: float = 0.0
+    jaccard: float = 0.0
     semantic: float = 0.5
     geometric: float = 0.5
     coarse: float = 0.5
@@ -143,6 +147,9 @@ def local_objective(
         some = torch.randint(max(1, len(labels)), (min(weights.samples, len(labels)),), generator=generator)
         _add(terms, "focal", weights.focal * losses.focal(log_py, labels, label_weights))
         _add(terms, "lovasz", weights.lovasz * losses.lovasz_softmax(p[some], labels[some]))
+        _add(terms, "occupancy", weights.occupancy * losses.occupancy(log_empty, labels))
+        binary = torch.stack([p[some, 0], 1 - p[some, 0]], 1)
+        _add(terms, "jaccard", weights.jaccard * losses.lovasz_softmax(binary, (labels[some] > 0).long()))
         _add(terms, "semantic", weights.semantic * losses.semantic_affinity(p, labels))
         _add(terms, "geometric", weights.geometric * losses.geometric_affinity(1 - p[:, 0], labels))
     occupied, known_cells = losses.coarse_targets(batch["target"])

@@ -35,6 +35,12 @@ def test_focal_loss_of_two_voxels() -> None:
     assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_occupancy_is_the_cross_entropy_of_the_voxels() -> None:
+    log_empty = torch.log(torch.tensor([0.9, 0.2, 0.5]))
+    expected = -(math.log(0.9) + math.log(0.8) + math.log(0.5)) / 3
+    assert losses.occupancy(log_empty, torch.tensor([0, 4, 11])).item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_lovasz_of_hard_predictions_is_one_minus_mean_iou() -> None:
     target = torch.tensor([0, 0, 1, 1, 1, 2])
     found = torch.tensor([0, 1, 1, 1, 0, 2])
