@@ -45,14 +45,14 @@ class LocalWeights:
 
     focal: float = 1.0
     lovasz: float = 1.0
-    occupancy: float = 0.0
-    jaccard: float = 0.0
+    occupancy: float = 1.5
+    jaccard: float = 1.5
     semantic: float = 0.5
     geometric: float = 0.5
-    coarse: float = 0.5
+    coarse: float = 0.25
     dense: float = 0.5
     unseen: float = 0.25
-    undefined: float = 0.3
+    undefined: float = 1.0
     samples: int = 8192
     dense_share: float = 0.25
 
