@@ -21,6 +21,7 @@ from sgrocc_core.engines.engine import load_spec
 from sgrocc_core.errors import ConfigError, SgroccError
 from sgrocc_core.map_file import FILES, load_map, remove_map, rewrite_report
 from sgrocc_core.report import class_counts, figure, make_report
+from sgrocc_core.share import find_shared
 
 NODE = "embodied_occupancy"
 WALK_SIZE = (480, 360)
@@ -109,7 +110,7 @@ def _prepare_environment(out: Path) -> None:
     """DDS on this machine only, room for big messages, logs under the demo's folder; for this process and those it starts."""
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     os.environ["ROS_LOG_DIR"] = str((out / "log").resolve())
-    profile = Path(__file__).resolve().parents[1] / "config/fastdds.xml"
+    profile = find_shared("config/fastdds.xml")
     if profile.exists():
         os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(profile))
 

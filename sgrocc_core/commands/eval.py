@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sgrocc_core.share import find_shared
+
 HELP = """Score a model on views with ground truth, in the layout of Occ-ScanNet (`sgrocc synth` writes such sets).
 
   sgrocc eval local --data DIR --model small --json FILE
@@ -15,7 +17,7 @@ HELP = """Score a model on views with ground truth, in the layout of Occ-ScanNet
   sgrocc eval statistics --data TRAINING_SET --json FILE
       what the baselines know of a training set: class by height, frequencies, best constant depth"""
 
-STATISTICS = Path(__file__).resolve().parents[2] / "config" / "eval" / "statistics.json"
+STATISTICS = find_shared("config/eval/statistics.json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

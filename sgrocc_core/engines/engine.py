@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
-import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +18,7 @@ import yaml
 from sgrocc_core.classes import NAMES
 from sgrocc_core.errors import ConfigError, ModelError
 from sgrocc_core.gaussians.gaussians import LocalGaussians
+from sgrocc_core.share import share_roots
 
 FORMAT_VERSION = 1
 ENGINES = ("auto", "onnxruntime", "tensorrt", "torch")
@@ -142,11 +141,7 @@ def expert_outputs(values: list[np.ndarray]) -> LocalGaussians:
 
 def model_roots() -> list[Path]:
     """Folders searched for a model by its name: the checkout's, then the installed share of every prefix this package lies under."""
-    package = Path(__file__).resolve().parents[1]
-    prefixes = [*package.parents[1:6], Path(sys.prefix)]
-    prefixes += [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
-    roots = [package.parent / "models"] + [prefix / "share" / "sgrocc_ros" / "models" for prefix in prefixes]
-    return list(dict.fromkeys(roots))
+    return [root / "models" for root in share_roots()]
 
 
 def find_model(model: str | Path) -> Path:
