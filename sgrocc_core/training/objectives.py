@@ -37,8 +37,8 @@ class LocalWeights:
 
     `occupancy` (cross-entropy, without class weights) and `jaccard` (Lovasz) ask of every voxel only whether it is occupied; the
     class-weighted losses alone fill more than there is. `dense` is of the auxiliary per-voxel head, which gives every cell's hidden
-    layer gradient even where no Gaussian is splatted; `unseen` weighs known voxels outside the picture in it. `undefined` pulls
-    cells without truth (beyond walls, under floors) weakly to empty in the coarse loss: nothing else says anything of them, and a
+    layer gradient even where no Gaussian is splatted; `unseen` weighs known voxels outside the picture in it. `undefined` weighs a
+    term of its own that calls cells without truth (beyond walls, under floors) empty: nothing else says anything of them, and a
     map should not fill what nobody can know. `samples` voxels a view enter the Lovasz losses, `dense_share` of the known voxels the
     auxiliary one.
     """
@@ -153,9 +153,9 @@ def local_objective(
         _add(terms, "semantic", weights.semantic * losses.semantic_affinity(p, labels))
         _add(terms, "geometric", weights.geometric * losses.geometric_affinity(1 - p[:, 0], labels))
     occupied, known_cells = losses.coarse_targets(batch["target"])
-    cell_weights = known_cells + weights.undefined * (1 - known_cells)
-    coarse = losses.coarse_occupancy(outputs["opacities"].flatten(0, 1), occupied.flatten(), cell_weights.flatten())
-    _add(terms, "coarse", weights.coarse * coarse)
+    opacities, occupied, known_cells = outputs["opacities"].flatten(0, 1), occupied.flatten(), known_cells.flatten()
+    _add(terms, "coarse", weights.coarse * losses.coarse_occupancy(opacities, occupied, known_cells))
+    _add(terms, "undefined", weights.undefined * losses.coarse_occupancy(opacities, occupied, 1 - known_cells))
     if weights.dense and "dense" in outputs:
         _add(terms, "dense", weights.dense * dense_loss(outputs["dense"], batch, label_weights, weights, generator))
     return {name: torch.stack(values).mean() for name, values in terms.items()}
