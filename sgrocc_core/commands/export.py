@@ -26,9 +26,10 @@ def run(args: argparse.Namespace) -> int:
     from sgrocc_core.engines.export import export_model
     from sgrocc_core.engines.weights import build_networks, load_weights
     from sgrocc_core.errors import ConfigError
+    from sgrocc_core.share import find_shared
 
     root = Path(__file__).resolve().parents[2]
-    path = Path(args.model) if args.model.endswith((".yaml", ".yml")) else root / "config" / "models" / f"{args.model}.yaml"
+    path = Path(args.model) if args.model.endswith((".yaml", ".yml")) else find_shared(f"config/models/{args.model}.yaml")
     networks = _read(path)
     name = path.stem
     if args.untrained and args.weights:
