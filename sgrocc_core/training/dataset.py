@@ -24,8 +24,9 @@ from sgrocc_core.training.packed import PackedScene, open_scene, packed_scenes
 NEAREST_START = 0.12
 """How far behind a pixel's depth matter must begin for the pixel to have a thickness, metres."""
 
-UNKNOWN_VOXEL, UNSEEN, IN_VIEW = 0, 1, 2
-"""States of a voxel for the losses: its label is unknown; known outside the picture; known and in view."""
+UNKNOWN_VOXEL, UNSEEN, IN_VIEW, BEYOND = 0, 1, 2, 3
+"""States of a voxel for the losses: label unknown and outside the picture; known outside the picture; known and in view; unknown
+though its centre projects into the picture, as space behind walls and under floors does."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def run_lengths(depth: np.ndarray, K: np.ndarray, T_bc: np.ndarray, target: np.n
 
 @numba.njit(cache=True, nogil=True)
 def voxel_states(target: np.ndarray, K: np.ndarray, T_bc: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Which voxels count: 0 unknown, 1 known but outside the picture, 2 known and in view (the centre projects into the mask).
+    """The state of each voxel (`UNKNOWN_VOXEL` and its like); in view is what has its centre projected into the mask.
 
     Args:
         target: (X, Y, Z) uint8. K: (3, 3). T_bc: (4, 4) camera to grid, m. mask: (H, W) uint8.
@@ -101,19 +102,18 @@ def voxel_states(target: np.ndarray, K: np.ndarray, T_bc: np.ndarray, mask: np.n
     for i in range(target.shape[0]):
         for j in range(target.shape[1]):
             for k in range(target.shape[2]):
-                if target[i, j, k] == 255:
-                    continue
+                known = target[i, j, k] != 255
                 px = (i + 0.5) * VOXEL_SIZE - T_bc[0, 3]
                 py = (j + 0.5) * VOXEL_SIZE - T_bc[1, 3]
                 pz = (k + 0.5) * VOXEL_SIZE - T_bc[2, 3]
                 z = T_bc[0, 2] * px + T_bc[1, 2] * py + T_bc[2, 2] * pz
-                out[i, j, k] = UNSEEN
+                out[i, j, k] = UNSEEN if known else UNKNOWN_VOXEL
                 if z <= 0.05:
                     continue
                 u = int(np.floor(K[0, 0] * (T_bc[0, 0] * px + T_bc[1, 0] * py + T_bc[2, 0] * pz) / z + K[0, 2] + 0.5))
                 v = int(np.floor(K[1, 1] * (T_bc[0, 1] * px + T_bc[1, 1] * py + T_bc[2, 1] * pz) / z + K[1, 2] + 0.5))
                 if 0 <= u < width and 0 <= v < height and mask[v, u] > 0:
-                    out[i, j, k] = IN_VIEW
+                    out[i, j, k] = IN_VIEW if known else BEYOND
     return out
 
 

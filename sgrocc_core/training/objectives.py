@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sgrocc_core.classes import UNKNOWN
 from sgrocc_core.network.small_backbone import CANONICAL_FOCAL, MAX_DEPTH, MIN_DEPTH
 from sgrocc_core.network.spatial_expert import cells_of, local_head
 from sgrocc_core.training import losses
-from sgrocc_core.training.dataset import IN_VIEW, UNKNOWN_VOXEL
+from sgrocc_core.training.dataset import BEYOND, IN_VIEW, UNSEEN
 
 Terms = dict[str, Tensor]
 SILENT = -20.0
@@ -37,10 +36,10 @@ class LocalWeights:
 
     `occupancy` (cross-entropy, without class weights) and `jaccard` (Lovasz) ask of every voxel only whether it is occupied; the
     class-weighted losses alone fill more than there is. `dense` is of the auxiliary per-voxel head, which gives every cell's hidden
-    layer gradient even where no Gaussian is splatted; `unseen` weighs known voxels outside the picture in it. `undefined` weighs a
-    term of its own that calls cells without truth (beyond walls, under floors) empty: nothing else says anything of them, and a
-    map should not fill what nobody can know. `samples` voxels a view enter the Lovasz losses, `dense_share` of the known voxels the
-    auxiliary one.
+    layer gradient even where no Gaussian is splatted; `unseen` weighs known space outside the picture in it and in the coarse loss.
+    `undefined` weighs a term of its own that calls cells without truth (beyond walls, under floors) empty, `beyond` the voxels without
+    truth in `occupancy`, empty too: nothing else says anything of them, and a map should not fill what nobody can know. `samples`
+    voxels a view enter the Lovasz losses, `dense_share` of the known voxels the auxiliary one.
     """
 
     focal: float = 1.0
@@ -52,7 +51,8 @@ class LocalWeights:
     coarse: float = 0.25
     dense: float = 0.5
     unseen: float = 0.25
-    undefined: float = 1.0
+    undefined: float = 0.5
+    beyond: float = 0.3
     samples: int = 8192
     dense_share: float = 0.25
 
@@ -66,6 +66,18 @@ def class_weights(counts: Tensor) -> Tensor:
     frequency = 1000 * counts.double() / counts.sum().clamp(min=1)
     weights = 1.0 / torch.log(2.0 + frequency)
     return (weights / weights.mean()).float()
+
+
+def voxel_weights(counts: Tensor) -> Tensor:
+    """`class_weights` for labels of voxels: empty weighs as occupied voxels do on average, so the weights favour neither.
+
+    Args:
+        counts: (12,) how often each label occurs, label 0 = empty.
+    """
+    weights = class_weights(counts)
+    occupied = counts[1:].double()
+    weights[0] = ((weights[1:] * occupied).sum() / occupied.sum().clamp(min=1)).float()
+    return weights
 
 
 def image_objective(outputs: dict[str, Tensor], batch: dict[str, Tensor], label_weights: Tensor, weights: ImageWeights) -> Terms:
@@ -139,23 +151,27 @@ def local_objective(
     splatted = {**outputs, "opacities": torch.where(reached[..., None], outputs["opacities"], SILENT)}
     for b in range(len(batch["target"])):
         log_empty, weight_sums = local_head(splatted, b)
-        seen = (batch["state"][b].flatten() == IN_VIEW).nonzero()[:, 0]
+        log_empty, state = log_empty.flatten(), batch["state"][b].flatten()
+        seen, beyond = (state == IN_VIEW).nonzero()[:, 0], (state == BEYOND).nonzero()[:, 0]
         labels = batch["target"][b].flatten()[seen].long()
-        log_empty, weight_sums = log_empty.flatten()[seen], weight_sums.flatten(0, 2)[seen]
+        outside = losses.occupancy(log_empty[beyond], torch.zeros_like(beyond)) * len(beyond) / max(1, len(seen))
+        log_empty, weight_sums = log_empty[seen], weight_sums.flatten(0, 2)[seen]
         log_py = losses.target_log_probability(log_empty, weight_sums, labels)
         p = losses.label_probabilities(log_empty, weight_sums)
         some = torch.randint(max(1, len(labels)), (min(weights.samples, len(labels)),), generator=generator)
         _add(terms, "focal", weights.focal * losses.focal(log_py, labels, label_weights))
         _add(terms, "lovasz", weights.lovasz * losses.lovasz_softmax(p[some], labels[some]))
-        _add(terms, "occupancy", weights.occupancy * losses.occupancy(log_empty, labels))
+        _add(terms, "occupancy", weights.occupancy * (losses.occupancy(log_empty, labels) + weights.beyond * outside))
         binary = torch.stack([p[some, 0], 1 - p[some, 0]], 1)
         _add(terms, "jaccard", weights.jaccard * losses.lovasz_softmax(binary, (labels[some] > 0).long()))
         _add(terms, "semantic", weights.semantic * losses.semantic_affinity(p, labels))
         _add(terms, "geometric", weights.geometric * losses.geometric_affinity(1 - p[:, 0], labels))
-    occupied, known_cells = losses.coarse_targets(batch["target"])
-    opacities, occupied, known_cells = outputs["opacities"].flatten(0, 1), occupied.flatten(), known_cells.flatten()
-    _add(terms, "coarse", weights.coarse * losses.coarse_occupancy(opacities, occupied, known_cells))
-    _add(terms, "undefined", weights.undefined * losses.coarse_occupancy(opacities, occupied, 1 - known_cells))
+    occupied, known = losses.coarse_targets(batch["target"])
+    opacities, occupied, known = outputs["opacities"].flatten(0, 1), occupied.flatten(), known.flatten()
+    in_picture = F.max_pool3d((batch["state"] >= IN_VIEW)[:, None].float(), 2).flatten()
+    counts = in_picture + (1 - in_picture) * weights.unseen
+    _add(terms, "coarse", weights.coarse * losses.coarse_occupancy(opacities, occupied, known * counts))
+    _add(terms, "undefined", weights.undefined * losses.coarse_occupancy(opacities, occupied, (1 - known) * counts))
     if weights.dense and "dense" in outputs:
         _add(terms, "dense", weights.dense * dense_loss(outputs["dense"], batch, label_weights, weights, generator))
     return {name: torch.stack(values).mean() for name, values in terms.items()}
@@ -183,7 +199,7 @@ def dense_loss(
         logits: (B, 16200, 8, 12), voxels grouped by cell. batch: `target` and `state`.
     """
     labels, state = cells_of(batch["target"]).flatten(), cells_of(batch["state"]).flatten()
-    known = ((state != UNKNOWN_VOXEL) & (labels != UNKNOWN)).nonzero()[:, 0]
+    known = ((state == IN_VIEW) | (state == UNSEEN)).nonzero()[:, 0]
     known = known[torch.rand(len(known), generator=generator) < weights.dense_share]
     point_weights = torch.where(state[known] == IN_VIEW, 1.0, weights.unseen)
     loss = F.cross_entropy(logits.flatten(0, 2)[known], labels[known].long(), label_weights, reduction="none")

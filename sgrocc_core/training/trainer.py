@@ -21,7 +21,15 @@ from sgrocc_core.network.spatial_expert import SpatialExpert
 from sgrocc_core.training import checkpoint
 from sgrocc_core.training.config import StageConfig, TrainConfig
 from sgrocc_core.training.dataset import DatasetOptions, PackedViews, loader
-from sgrocc_core.training.objectives import ImageWeights, LocalWeights, class_weights, depth_prior, image_objective, local_objective
+from sgrocc_core.training.objectives import (
+    ImageWeights,
+    LocalWeights,
+    class_weights,
+    depth_prior,
+    image_objective,
+    local_objective,
+    voxel_weights,
+)
 from sgrocc_core.training.run_log import RunLog, summary
 from sgrocc_core.training.validation import Batch, fixed_views, run_image, validate_image, validate_local
 
@@ -201,7 +209,7 @@ class Trainer:
         """Class weights in the image and in the grid, from the views' own counts (the grid's from a sample of views)."""
         some = np.unique(np.linspace(0, len(data) - 1, min(64, len(data))).astype(int))
         voxels = sum(np.bincount(data.view(int(i)).target.ravel(), minlength=256)[:12] for i in some)
-        return class_weights(torch.from_numpy(data.counts.sum(0))), class_weights(torch.from_numpy(np.asarray(voxels)))
+        return class_weights(torch.from_numpy(data.counts.sum(0))), voxel_weights(torch.from_numpy(np.asarray(voxels)))
 
     def run(self, rescan: Callable[[], None] | None = None) -> dict[str, float]:
         """Train to the end of the schedule.

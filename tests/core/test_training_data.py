@@ -15,7 +15,7 @@ from sgrocc_core.geometry.camera import back_project, project
 from sgrocc_core.geometry.lattice import VOXEL_SIZE, voxel_centres
 from sgrocc_core.training import augmentation
 from sgrocc_core.training.augmentation import View
-from sgrocc_core.training.dataset import IN_VIEW, UNSEEN, DatasetOptions, PackedViews, StepSampler, run_lengths, voxel_states
+from sgrocc_core.training.dataset import BEYOND, IN_VIEW, UNSEEN, DatasetOptions, PackedViews, StepSampler, run_lengths, voxel_states
 from sgrocc_core.training.packed import open_scene, pack, packed_scenes
 from tests.core.little_room import write_scene
 
@@ -108,9 +108,9 @@ def test_voxel_states_are_those_of_the_projection(view: View) -> None:
     height, width = view.mask.shape
     seen = (z > 0.05) & (u >= -0.5) & (u < width - 0.5) & (v >= -0.5) & (v < height - 0.5)
     expected = np.where(seen.reshape(target.shape), IN_VIEW, UNSEEN)
-    expected[target == 255] = 0
+    expected[target == 255] = np.where(seen.reshape(target.shape), BEYOND, 0)[target == 255]
     assert (states != expected).mean() < 1e-4  # rounding at the picture's border
-    assert {0, UNSEEN, IN_VIEW} == set(np.unique(states))
+    assert {0, UNSEEN, IN_VIEW, BEYOND} == set(np.unique(states))
 
 
 def test_a_sample_is_a_function_of_seed_step_and_place(packed: Path) -> None:
