@@ -31,7 +31,7 @@ def push(label: int, state: int) -> dict[str, float]:
     target, states = torch.zeros(1, 60, 60, 36, dtype=torch.uint8), torch.full((1, 60, 60, 36), UNSEEN, dtype=torch.uint8)
     target[0][CORNER], states[0][CORNER] = label, state
     target[0, :2, :2, :2], states[0, :2, :2, :2] = 255, BEYOND  # elsewhere, silent: something to weigh against
-    states[0, 20, 20, 14] = IN_VIEW  # a neighbour that is seen, or nothing would be splatted
+    states[0, 20, 20, 12] = IN_VIEW  # a neighbour that is seen, or nothing would be splatted
     weights = LocalWeights(dense=0.0)
     found = {}
     raw = torch.zeros(4, requires_grad=True)
