@@ -102,7 +102,7 @@ def test_thickness_is_the_run_of_matter_along_the_ray() -> None:
 
 def test_voxel_states_are_those_of_the_projection(view: View) -> None:
     target = view.target.copy()
-    target[5:9] = 255
+    target[5:9], target[:, 28:31] = 255, 255  # one slab outside the picture, one through it
     states = voxel_states(target, view.K, view.T_bc, view.mask)
     u, v, z = project(voxel_centres(np.zeros(3)).reshape(-1, 3), view.K, view.T_bc)
     height, width = view.mask.shape
