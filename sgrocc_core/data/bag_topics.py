@@ -116,14 +116,14 @@ def _best_color(topics: list[Topic]) -> Topic:
         raise DataError(f"no colour image topic in the bag; {listing(topics)}")
     infos = {t.name for t in topics if t.kind == INFO}
 
-    def rank(t: Topic) -> tuple:
+    def _rank(t: Topic) -> tuple:
         name = t.name.lower()
         return (
             info_name(t.name) not in infos, any(word in name for word in _OTHER_EYES), not any(word in name for word in _NICE),
             t.coding.lower().startswith("mono"), t.kind != RAW, -t.count, t.name,
         )  # fmt: skip
 
-    return min(candidates, key=rank)
+    return min(candidates, key=_rank)
 
 
 def _nearest_info(topics: list[Topic], color: Topic) -> Topic:
@@ -144,7 +144,7 @@ def _best_depth(topics: list[Topic], color: Topic) -> Topic | None:
     """The depth in the colour image's own frame, which is what `registered` means; None if there is none."""
     candidates = [t for t in topics if t.is_depth and t.frame_id == color.frame_id]
 
-    def rank(t: Topic) -> tuple:
+    def _rank(t: Topic) -> tuple:
         return not any(word in t.name for word in ("aligned", "registered")), t.kind != RAW, -t.count, t.name
 
-    return min(candidates, key=rank) if candidates else None
+    return min(candidates, key=_rank) if candidates else None

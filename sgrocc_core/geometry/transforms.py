@@ -44,6 +44,7 @@ class _Edge:
     values: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
 
     def insert(self, stamp_ns: int, value: tuple[np.ndarray, np.ndarray], history_ns: int | None) -> None:
+        """Keep a value in stamp order, over one of the same stamp; what is older than the history, ns, goes."""
         at = bisect_left(self.stamps, stamp_ns)
         if at < len(self.stamps) and self.stamps[at] == stamp_ns:
             self.values[at] = value
@@ -55,6 +56,7 @@ class _Edge:
             del self.stamps[:old], self.values[:old]
 
     def at(self, child: str, stamp_ns: int) -> np.ndarray:
+        """(4, 4) pose at a stamp, interpolated; `child` is for the error's words."""
         if self.static:
             translation, quaternion = self.values[-1]
             return make_pose(rotation_from_quaternion(quaternion), translation)

@@ -18,7 +18,7 @@ def bed(m: Materials) -> Item:
     draped, rumple, shift = r.random() < 0.6, r.integers(0, 5), r.uniform(0, 0.9)
     lumps = r.random((5, 5))
 
-    def build(b: Builder) -> None:
+    def _build(b: Builder) -> None:
         if box:
             b.box((0, 0, (h - 0.15) / 2), (w, d, h - 0.15), BED, frame)
         else:
@@ -43,7 +43,7 @@ def bed(m: Materials) -> Item:
             b.cushion((x, d / 2 - 0.28, h + 0.1), (0.62, 0.4, 0.16), BED, pillow if k % 2 else white, (0.15 * lumps[k, 0], 0.0, -0.25))
 
     return Item(
-        w + 0.06, d + 0.06, build, (Surface(-w * 0.4, -d * 0.45, w * 0.4, d * 0.1, h + 0.08, 0.5, "soft"),), front=0.4, height=h + head
+        w + 0.06, d + 0.06, _build, (Surface(-w * 0.4, -d * 0.45, w * 0.4, d * 0.1, h + 0.08, 0.5, "soft"),), front=0.4, height=h + head
     )
 
 
@@ -53,7 +53,7 @@ def bunk_bed(m: Materials) -> Item:
     frame, sheets = (m.wood() if r.random() < 0.6 else m.metal()), [m.fabric(), m.fabric()]
     w, d, high = r.uniform(0.85, 1.05), r.uniform(1.95, 2.1), r.uniform(1.3, 1.5)
 
-    def build(b: Builder) -> None:
+    def _build(b: Builder) -> None:
         legs(b, w, d, high + 0.35, 0.07, BED, frame)
         for z, sheet in ((0.32, sheets[0]), (high, sheets[1])):
             b.box((0, 0, z), (w, d, 0.08), BED, frame)
@@ -64,4 +64,4 @@ def bunk_bed(m: Materials) -> Item:
         for k in range(5):
             b.box((w / 2 + 0.02, -d * 0.3, 0.25 + 0.28 * k), (0.03, 0.4, 0.03), BED, frame)
 
-    return Item(w + 0.08, d + 0.06, build, front=0.5, height=high + 0.5)
+    return Item(w + 0.08, d + 0.06, _build, front=0.5, height=high + 0.5)

@@ -239,14 +239,14 @@ def plant(m: Materials) -> Item:
     r = m.rng
     w, tall, trunk, pot = r.uniform(0.22, 0.42), r.uniform(0.4, 1.3), r.random() < 0.4, m.thing()
 
-    def build(b: Builder) -> None:
+    def _build(b: Builder) -> None:
         b.cylinder((0, 0, w * 0.5), (w * 0.8, w * 0.8, w), OBJECTS, pot, taper=1.25)
         stem = tall * 0.5 if trunk else 0.0
         if trunk:
             b.cylinder((0, 0, w + stem / 2), (0.04, 0.04, stem), OBJECTS, m.wood())
         foliage(b.at(0, 0, w + stem), m, 0.3 * tall + 0.08, tall - stem)
 
-    return Item(w + 0.15, w + 0.15, build, front=0.1, height=w + tall)
+    return Item(w + 0.15, w + 0.15, _build, front=0.1, height=w + tall)
 
 
 def floor_lamp(m: Materials) -> Item:
@@ -255,12 +255,12 @@ def floor_lamp(m: Materials) -> Item:
     metal, high, wide, taper = m.metal(), r.uniform(1.35, 1.8), r.uniform(0.25, 0.5), r.uniform(0.5, 1.6)
     shade = m.add(LAMP, m.hsv(0.1, 0.3, 0.95), emission=2.2) if r.random() < 0.4 else m.fabric()
 
-    def build(b: Builder) -> None:
+    def _build(b: Builder) -> None:
         b.cylinder((0, 0, 0.015), (0.3, 0.3, 0.03), OBJECTS, metal)
         b.cylinder((0, 0, high / 2), (0.03, 0.03, high), OBJECTS, metal)
         b.cylinder((0, 0, high), (wide, wide, 0.3), OBJECTS, shade, taper=taper)
 
-    return Item(0.4, 0.4, build, front=0.1, height=high)
+    return Item(0.4, 0.4, _build, front=0.1, height=high)
 
 
 def floor_thing(m: Materials) -> Item:
@@ -270,7 +270,7 @@ def floor_thing(m: Materials) -> Item:
     skin, second = m.thing(), m.fabric()
     s, k = r.uniform(0.25, 0.55), r.random(6)
 
-    def build(b: Builder) -> None:
+    def _build(b: Builder) -> None:
         if kind == "boxes":
             z = 0.0
             for i in range(1 + int(3 * k[0])):
@@ -309,7 +309,7 @@ def floor_thing(m: Materials) -> Item:
             for x in (-0.3, 0.3):
                 board.box((x, 0.02, 0.6), (0.03, 0.03, 1.2), OBJECTS, m.wood())
 
-    return Item(0.6 if kind == "easel" else s + 0.1, s + 0.1, build, front=0.0, height=s)
+    return Item(0.6 if kind == "easel" else s + 0.1, s + 0.1, _build, front=0.0, height=s)
 
 
 def coat_stand(m: Materials) -> Item:
@@ -317,7 +317,7 @@ def coat_stand(m: Materials) -> Item:
     wood, coats = m.wood(), [m.fabric() for _ in range(3)]
     r = m.rng.random(6)
 
-    def build(b: Builder) -> None:
+    def _build(b: Builder) -> None:
         b.cylinder((0, 0, 0.85), (0.04, 0.04, 1.7), OBJECTS, wood)
         b.cylinder((0, 0, 0.02), (0.45, 0.45, 0.04), OBJECTS, wood)
         for i in range(1 + int(3 * r[0])):
@@ -326,4 +326,4 @@ def coat_stand(m: Materials) -> Item:
                 (0.13 * np.cos(a), 0.13 * np.sin(a), 1.2 - 0.1 * r[2 + i]), (0.4, 0.22, 0.95), OBJECTS, coats[i], (a + 1.57, 0.0, 0.0)
             )
 
-    return Item(0.6, 0.6, build, front=0.1, height=1.7)
+    return Item(0.6, 0.6, _build, front=0.1, height=1.7)

@@ -6,6 +6,7 @@ One description serves both the picture (triangles for the ray caster) and the t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partialmethod
 
 import numpy as np
 import trimesh
@@ -114,50 +115,11 @@ class Builder:
         rows.labels.append(label)
         rows.materials.append(material)
 
-    def box(
-        self,
-        centre: tuple[float, float, float],
-        size: tuple[float, float, float],
-        label: int,
-        material: int,
-        angles: tuple[float, float, float] = (0.0, 0.0, 0.0),
-    ) -> None:
-        """Adds a box."""
-        self.add(BOX, centre, size, label, material, angles)
-
-    def cylinder(
-        self,
-        centre: tuple[float, float, float],
-        size: tuple[float, float, float],
-        label: int,
-        material: int,
-        angles: tuple[float, float, float] = (0.0, 0.0, 0.0),
-        taper: float = 1.0,
-    ) -> None:
-        """Adds an elliptic cylinder along its z; with taper < 1 a frustum that narrows upwards."""
-        self.add(CYLINDER, centre, size, label, material, angles, taper)
-
-    def ball(
-        self,
-        centre: tuple[float, float, float],
-        size: tuple[float, float, float],
-        label: int,
-        material: int,
-        angles: tuple[float, float, float] = (0.0, 0.0, 0.0),
-    ) -> None:
-        """Adds an ellipsoid."""
-        self.add(ELLIPSOID, centre, size, label, material, angles)
-
-    def cushion(
-        self,
-        centre: tuple[float, float, float],
-        size: tuple[float, float, float],
-        label: int,
-        material: int,
-        angles: tuple[float, float, float] = (0.0, 0.0, 0.0),
-    ) -> None:
-        """Adds a rounded box."""
-        self.add(ROUNDED, centre, size, label, material, angles)
+    box = partialmethod(add, BOX)
+    cylinder = partialmethod(add, CYLINDER)
+    """Elliptic, along its z; with taper < 1 a frustum that narrows upwards."""
+    ball = partialmethod(add, ELLIPSOID)
+    cushion = partialmethod(add, ROUNDED)
 
     def solids(self) -> Solids:
         """All that was added so far, in the outermost frame."""

@@ -27,7 +27,7 @@ def office_chair(m: Materials) -> Item:
     w, h, back, arms = r.uniform(0.44, 0.54), r.uniform(0.42, 0.54), r.uniform(0.4, 0.75), r.random() < 0.65
     lean = r.uniform(0.05, 0.25)
 
-    def build(b: Builder) -> None:
+    def _build(b: Builder) -> None:
         for k in range(5):
             a = k * 2 * np.pi / 5
             b.box((0.15 * np.cos(a), 0.15 * np.sin(a), 0.075), (0.3, 0.04, 0.035), CHAIR, black, (a, 0.1, 0.0))
@@ -41,7 +41,7 @@ def office_chair(m: Materials) -> Item:
                 b.box((s * (w / 2 + 0.03), 0, h + 0.11), (0.03, 0.05, 0.22), CHAIR, black)
                 b.cushion((s * (w / 2 + 0.03), -0.02, h + 0.23), (0.07, 0.28, 0.04), CHAIR, black)
 
-    return Item(0.64, 0.66, build, front=0.3, height=h + back)
+    return Item(0.64, 0.66, _build, front=0.3, height=h + back)
 
 
 def dining_chair(m: Materials) -> Item:
@@ -52,7 +52,7 @@ def dining_chair(m: Materials) -> Item:
     w, h, back, style = r.uniform(0.38, 0.5), r.uniform(0.43, 0.49), r.uniform(0.32, 0.6), r.choice(["slats", "panel", "shell", "ladder"])
     thick, splay, soft, lean = r.uniform(0.022, 0.045), r.choice([0.0, 0.12]), r.uniform(0.03, 0.08), r.uniform(0.0, 0.2)
 
-    def build(b: Builder) -> None:
+    def _build(b: Builder) -> None:
         legs(b, w, w, h, thick, CHAIR, frame, r.random() < 0.5, splay)
         if style == "shell":
             b.cushion((0, 0, h), (w * 1.05, w, 0.07), CHAIR, seat)
@@ -74,7 +74,7 @@ def dining_chair(m: Materials) -> Item:
             for z in (0.4, 0.7, 1.0):
                 top.box((0, 0, back * z), (w, 0.025, 0.07), CHAIR, frame)
 
-    return Item(w + 0.04, w + 0.08, build, front=0.25, height=h + back)
+    return Item(w + 0.04, w + 0.08, _build, front=0.25, height=h + back)
 
 
 def cantilever_chair(m: Materials) -> Item:
@@ -83,7 +83,7 @@ def cantilever_chair(m: Materials) -> Item:
     tube, shell = m.metal(), (m.black() if r.random() < 0.5 else m.furniture() if r.random() < 0.6 else m.fabric())
     w, h, back, t, arms = r.uniform(0.42, 0.52), r.uniform(0.43, 0.48), r.uniform(0.32, 0.45), 0.025, r.random() < 0.3
 
-    def build(b: Builder) -> None:
+    def _build(b: Builder) -> None:
         for s in (-1, 1):
             x = s * w / 2
             b.cylinder((x, 0, 0.015), (t, t, w), CHAIR, tube, (0.0, 0.0, np.pi / 2))
@@ -97,7 +97,7 @@ def cantilever_chair(m: Materials) -> Item:
         b.box((0, 0, h + 0.015), (w, w * 0.95, 0.03), CHAIR, shell)
         b.box((0, w / 2 + 0.06, h + back * 0.85), (w, 0.025, back * 0.65), CHAIR, shell, (0.0, 0.0, -0.15))
 
-    return Item(w + 0.06, w + 0.12, build, front=0.2, height=h + back)
+    return Item(w + 0.06, w + 0.12, _build, front=0.2, height=h + back)
 
 
 def stool(m: Materials) -> Item:
@@ -111,7 +111,7 @@ def stool(m: Materials) -> Item:
     )
     square = r.random() < 0.4
 
-    def build(b: Builder) -> None:
+    def _build(b: Builder) -> None:
         if style == "pouf":
             (b.cushion if square else b.cylinder)((0, 0, 0.21), (w * 1.2, w * 1.2, 0.42), CHAIR, seat)
             return
@@ -123,7 +123,7 @@ def stool(m: Materials) -> Item:
             b.cylinder((0, 0, h / 2), (0.05, 0.05, h), CHAIR, frame)
         (b.box if square else b.cylinder)((0, 0, h), (w, w, 0.05), CHAIR, seat)
 
-    return Item(w + 0.06, w + 0.06, build, front=0.15, height=h)
+    return Item(w + 0.06, w + 0.06, _build, front=0.15, height=h)
 
 
 def armchair(m: Materials) -> Item:
@@ -133,7 +133,7 @@ def armchair(m: Materials) -> Item:
     w, d, h, back = r.uniform(0.68, 0.9), r.uniform(0.7, 0.85), r.uniform(0.36, 0.45), r.uniform(0.35, 0.6)
     arm, slim = r.uniform(0.08, 0.18), r.random() < 0.35
 
-    def build(b: Builder) -> None:
+    def _build(b: Builder) -> None:
         legs(b, w * 0.9, d * 0.9, 0.16, 0.04, CHAIR, leg, True)
         low = 0.28 if slim else 0.12
         b.cushion((0, -0.02, (low + h) / 2), (w - 0.04, d - 0.06, h - low), CHAIR, cover)
@@ -146,7 +146,7 @@ def armchair(m: Materials) -> Item:
             else:
                 b.cushion((s * (w / 2 - arm / 2), 0, 0.1 + (h + 0.1) / 2), (arm, d, h + 0.1), CHAIR, cover)
 
-    return Item(w, d, build, front=0.45, height=h + back)
+    return Item(w, d, _build, front=0.45, height=h + back)
 
 
 def sofa(m: Materials) -> Item:
@@ -159,7 +159,7 @@ def sofa(m: Materials) -> Item:
     loose, high, side = r.random(int(seats) + 1), r.uniform(0.05, 0.22), r.choice([-1, 1])
     reach = 0.75 if chaise else 0.0
 
-    def build(b: Builder) -> None:
+    def _build(b: Builder) -> None:
         f = b.at(0, reach / 2)
         put = f.cushion if soft else f.box
         legs(f, w * 0.94, d * 0.9, 0.12, 0.05, SOFA, leg)
@@ -180,7 +180,7 @@ def sofa(m: Materials) -> Item:
             f.cushion((x, -d / 2 - reach / 2, h - 0.04), (each, reach, 0.18), SOFA, cover)
 
     surface = Surface(-w / 2 + arm, reach / 2 - d * 0.4, w / 2 - arm, reach / 2 + d * 0.1, h + 0.05, 0.6, "soft")
-    return Item(w, d + reach, build, (surface,), front=0.5, height=h + back)
+    return Item(w, d + reach, _build, (surface,), front=0.5, height=h + back)
 
 
 def bench(m: Materials) -> Item:
@@ -189,10 +189,10 @@ def bench(m: Materials) -> Item:
     seat, frame = (m.fabric() if r.random() < 0.4 else m.wood()), m.furniture()
     w, d, back = r.uniform(0.9, 1.7), r.uniform(0.34, 0.48), r.random() < 0.4
 
-    def build(b: Builder) -> None:
+    def _build(b: Builder) -> None:
         legs(b, w, d, 0.44, 0.05, CHAIR, frame)
         b.box((0, 0, 0.45), (w, d, 0.06), CHAIR, seat)
         if back:
             b.box((0, d / 2, 0.72), (w, 0.04, 0.35), CHAIR, seat, (0.0, 0.0, -0.1))
 
-    return Item(w, d + 0.04, build, (Surface(-w / 2, -d / 2, w / 2, d / 2, 0.48, 0.5, "soft"),), front=0.4, height=0.5)
+    return Item(w, d + 0.04, _build, (Surface(-w / 2, -d / 2, w / 2, d / 2, 0.48, 0.5, "soft"),), front=0.4, height=0.5)

@@ -36,14 +36,14 @@ def cabinet(m: Materials) -> Item:
     }[str(kind)]
     foot = r.choice([0.0, 0.06, 0.14])
 
-    def build(b: Builder) -> None:
+    def _build(b: Builder) -> None:
         b.box((0, 0.01, foot + (h - foot) / 2), (w, d - 0.02, h - foot), FURNITURE, body)
         if foot > 0:
             b.box((0, 0.03, foot / 2), (w * 0.9, d * 0.8, foot), FURNITURE, knob)
         _front(b, w * 0.98, -d / 2 + 0.005, foot + 0.03, h - 0.03, columns, rows, body if door < 0 else door, knob)
 
     surface = Surface(-w * 0.47, -d * 0.42, w * 0.47, d * 0.42, h, 0.6 if h < 1.4 else 0.35, "top" if h < 1.4 else "high")
-    return Item(w, d, build, (surface,), front=0.5, height=h)
+    return Item(w, d, _build, (surface,), front=0.5, height=h)
 
 
 def shelf(m: Materials) -> Item:
@@ -55,7 +55,7 @@ def shelf(m: Materials) -> Item:
     step, cell, panel = h / rows, w / columns, m.furniture()
     closed = int(r.integers(0, 2))
 
-    def build(b: Builder) -> None:
+    def _build(b: Builder) -> None:
         for k in range(rows + 1):
             b.box((0, 0, min(max(k * step, thick / 2), h - thick / 2)), (w, d, thick), FURNITURE, body)
         for k in range(columns + 1):
@@ -78,7 +78,7 @@ def shelf(m: Materials) -> Item:
         for k in range(closed, rows)
         for i in range(columns)
     )
-    return Item(w, d, build, (*surfaces, Surface(-w * 0.47, -d * 0.4, w * 0.47, d * 0.4, h, 0.4, "top")), front=0.4, height=h)
+    return Item(w, d, _build, (*surfaces, Surface(-w * 0.47, -d * 0.4, w * 0.47, d * 0.4, h, 0.4, "top")), front=0.4, height=h)
 
 
 def fridge(m: Materials) -> Item:
@@ -93,14 +93,14 @@ def fridge(m: Materials) -> Item:
         m.metal(),
     )
 
-    def build(b: Builder) -> None:
+    def _build(b: Builder) -> None:
         b.box((0, 0.02, h / 2), (w, d - 0.04, h), FURNITURE, body)
         for low, high in ((0.05, h * split), (h * split, h)):
             b.box((0, -d / 2 + 0.02, (low + high) / 2), (w - 0.01, 0.04, high - low - 0.015), FURNITURE, body)
             b.box((w * 0.4, -d / 2 - 0.02, (low + high) / 2), (0.025, 0.03, 0.35 * (high - low)), FURNITURE, knob)
 
     return Item(
-        w, d, build, (Surface(-w * 0.4, -d * 0.4, w * 0.4, d * 0.4, h, 0.4, "high" if h > 1.2 else "kitchen"),), front=0.6, height=h
+        w, d, _build, (Surface(-w * 0.4, -d * 0.4, w * 0.4, d * 0.4, h, 0.4, "high" if h > 1.2 else "kitchen"),), front=0.6, height=h
     )
 
 
@@ -118,7 +118,7 @@ def counter(m: Materials) -> Item:
     sink, stove, tiles = r.uniform(-0.35, -0.1) * w, r.uniform(0.1, 0.35) * w, m.add(2, m.any_color(), (0.8, 0.8, 0.78), 0.12, 0.1, 0.3, 50)
     wide, low = r.uniform(0.5, 1.0) * w, r.uniform(1.35, 1.5)
 
-    def build(b: Builder) -> None:
+    def _build(b: Builder) -> None:
         b.box((0, 0.02, 0.1 + (h - 0.14) / 2), (w, d - 0.06, h - 0.14), FURNITURE, door)
         b.box((0, 0.05, 0.05), (w, d - 0.12, 0.1), FURNITURE, black)
         _front(b, w, -d / 2 + 0.015, 0.1, h - 0.05, columns, 1, door, knob)
@@ -138,7 +138,7 @@ def counter(m: Materials) -> Item:
             b.box((stove, d / 2 - 0.25, low + 0.15), (0.6, 0.45, 0.1), OBJECTS, knob)
             b.box((stove, d / 2 - 0.15, low + 0.6), (0.3, 0.28, 0.9), OBJECTS, knob)
 
-    return Item(w, d, build, (Surface(-w * 0.48, -d * 0.4, w * 0.48, d * 0.35, h, 0.4, "kitchen"),), front=0.8, height=2.0)
+    return Item(w, d, _build, (Surface(-w * 0.48, -d * 0.4, w * 0.48, d * 0.35, h, 0.4, "kitchen"),), front=0.8, height=2.0)
 
 
 def screen_on(b: Builder, m: Materials, w: float, thick: float = 0.045, stand: bool = True, label: int = TVS) -> None:
@@ -159,7 +159,7 @@ def tv_bench(m: Materials) -> Item:
     body, knob, w, d, h = m.furniture(), m.metal(), r.uniform(1.0, 2.0), r.uniform(0.35, 0.48), r.uniform(0.3, 0.6)
     size, hung, columns = r.uniform(0.7, 1.45), r.random() < 0.35, int(r.integers(2, 4))
 
-    def build(b: Builder) -> None:
+    def _build(b: Builder) -> None:
         b.box((0, 0, h / 2), (w, d, h), FURNITURE, body)
         _front(b, w * 0.97, -d / 2, 0.03, h - 0.03, columns, 1, body, knob)
         if hung:
@@ -167,7 +167,7 @@ def tv_bench(m: Materials) -> Item:
         else:
             screen_on(b.at(0, 0.02, h, r.uniform(-0.15, 0.15)), m, min(size, w * 0.95), 0.055)
 
-    return Item(w, d, build, (Surface(-w * 0.47, -d * 0.4, w * 0.47, -d * 0.15, h, 0.25, "side"),), front=0.8, height=h + 0.7)
+    return Item(w, d, _build, (Surface(-w * 0.47, -d * 0.4, w * 0.47, -d * 0.15, h, 0.25, "side"),), front=0.8, height=h + 0.7)
 
 
 def stand_screen(m: Materials) -> Item:
@@ -175,14 +175,14 @@ def stand_screen(m: Materials) -> Item:
     r = m.rng
     size, high, black = r.uniform(1.0, 1.6), r.uniform(0.9, 1.2), m.black()
 
-    def build(b: Builder) -> None:
+    def _build(b: Builder) -> None:
         for s in (-1, 1):
             b.box((s * 0.3, 0, high / 2), (0.05, 0.05, high), TVS, black)
             b.box((s * 0.3, 0, 0.05), (0.06, 0.6, 0.05), TVS, black)
         b.box((0, 0, 0.4), (0.6, 0.4, 0.03), TVS, black)
         screen_on(b.at(0, -0.04, high - 0.1), m, size, 0.06, False)
 
-    return Item(size, 0.62, build, front=0.8, height=high + 0.9)
+    return Item(size, 0.62, _build, front=0.8, height=high + 0.9)
 
 
 def wall_panel(b: Builder, m: Materials) -> None:

@@ -32,7 +32,7 @@ def dining_table(m: Materials) -> Item:
     h, thick, style = r.uniform(0.71, 0.77), r.uniform(0.02, 0.06), r.choice(["legs", "pedestal", "panels"])
     leg, round_leg = r.uniform(0.035, 0.09), r.random() < 0.4
 
-    def build(b: Builder) -> None:
+    def _build(b: Builder) -> None:
         (b.cylinder if round_top else b.box)((0, 0, h - thick / 2), (w, d, thick), TABLE, top)
         if style == "legs":
             inner = 0.68 if round_top else 0.95
@@ -51,7 +51,7 @@ def dining_table(m: Materials) -> Item:
     surface = Surface(
         -w / 2 + inset * (0.5 if round_top else 1), -d / 2 + inset * 0.5, w / 2 - inset * 0.5, d / 2 - inset * 0.5, h, 0.8, "dining"
     )
-    return Item(w, d, build, (surface,), _seats_around(w, d, r), 0.7, h)
+    return Item(w, d, _build, (surface,), _seats_around(w, d, r), 0.7, h)
 
 
 def coffee_table(m: Materials) -> Item:
@@ -62,7 +62,7 @@ def coffee_table(m: Materials) -> Item:
     w, d = (r.uniform(0.5, 0.95),) * 2 if round_top else (r.uniform(0.7, 1.35), r.uniform(0.45, 0.75))
     h, thick, shelf, solid = r.uniform(0.3, 0.5), r.uniform(0.02, 0.07), r.random() < 0.35, r.random() < 0.15
 
-    def build(b: Builder) -> None:
+    def _build(b: Builder) -> None:
         (b.cylinder if round_top else b.box)((0, 0, h - thick / 2), (w, d, thick), TABLE, top)
         if solid:
             (b.cylinder if round_top else b.box)((0, 0, (h - thick) / 2), (w * 0.85, d * 0.85, h - thick), TABLE, under)
@@ -72,7 +72,7 @@ def coffee_table(m: Materials) -> Item:
             b.box((0, 0, h * 0.35), (w * 0.65, d * 0.65, 0.02), TABLE, top)
 
     k = 0.34 if round_top else 0.46
-    return Item(w, d, build, (Surface(-k * w, -k * d, k * w, k * d, h, 0.6, "coffee"),), front=0.35, height=h)
+    return Item(w, d, _build, (Surface(-k * w, -k * d, k * w, k * d, h, 0.6, "coffee"),), front=0.35, height=h)
 
 
 def side_table(m: Materials) -> Item:
@@ -81,7 +81,7 @@ def side_table(m: Materials) -> Item:
     top, w, h = m.furniture(), r.uniform(0.35, 0.55), r.uniform(0.42, 0.65)
     under, style = m.furniture(), r.choice(["legs", "pedestal", "cube"])
 
-    def build(b: Builder) -> None:
+    def _build(b: Builder) -> None:
         if style == "cube":
             b.box((0, 0, h / 2), (w, w, h), TABLE, top)
             return
@@ -92,7 +92,7 @@ def side_table(m: Materials) -> Item:
         else:
             legs(b, w * 0.75, w * 0.75, h, 0.03, TABLE, under, True, 0.08)
 
-    return Item(w, w, build, (Surface(-w * 0.33, -w * 0.33, w * 0.33, w * 0.33, h, 0.6, "side"),), front=0.2, height=h)
+    return Item(w, w, _build, (Surface(-w * 0.33, -w * 0.33, w * 0.33, w * 0.33, h, 0.6, "side"),), front=0.2, height=h)
 
 
 def desk(m: Materials) -> Item:
@@ -103,7 +103,7 @@ def desk(m: Materials) -> Item:
     h = r.uniform(0.7, 0.77) if r.random() < 0.88 else r.uniform(0.95, 1.15)
     style, box, side = r.choice(["legs", "panels", "tee"]), r.random() < 0.55, r.choice([-1, 1])
 
-    def build(b: Builder) -> None:
+    def _build(b: Builder) -> None:
         b.box((0, 0, h - thick / 2), (w, d, thick), TABLE, top)
         if style == "legs":
             legs(b, w, d, h - thick, 0.045, TABLE, under)
@@ -124,4 +124,4 @@ def desk(m: Materials) -> Item:
 
     surface = Surface(-w / 2 + 0.03, -d / 2 + 0.03, w / 2 - 0.03, d / 2 - 0.03, h, 0.9, "desk")
     seat = ((float(r.uniform(-0.2, 0.2)), float(-d / 2 - r.uniform(0.05, 0.4)), float(np.pi + 0.5 * r.normal())),)
-    return Item(w, d, build, (surface,), seat, 0.8, h)
+    return Item(w, d, _build, (surface,), seat, 0.8, h)
