@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,13 @@ from typing import Any
 import yaml
 
 from sgrocc_core.errors import ConfigError
+from sgrocc_core.network.spatial_expert import ExpertConfig
+from sgrocc_core.share import find_shared
+from sgrocc_core.training.objectives import LocalWeights
 from sgrocc_core.training.schedule import Schedule
 
 STAGES = ("image", "expert", "joint")
+DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -19,8 +24,9 @@ class StageConfig:
     """One stage of training.
 
     Attributes:
-        minutes: wall time; 0 = `steps` alone decide. steps: most steps. batch: views a step. rate: highest learning rate.
-        image_rate: the image engine's rate as a share of `rate` (joint stage). weight_decay: AdamW's. clip: bound of the gradient's norm.
+        minutes: wall time; 0 = `steps` alone decide. steps: most steps. batch: views a step, of all processes together.
+        rate: highest learning rate. image_rate: the image engine's rate as a share of `rate` (joint stage). weight_decay: AdamW's.
+        clip: bound of the gradient's norm. warmup: share of the run in which the rate rises.
     """
 
     minutes: float = 0.0
@@ -32,6 +38,17 @@ class StageConfig:
     clip: float = 10.0
     warmup: float = 0.03
 
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ConfigError(f"batch is {self.batch}; at least 1 is needed")
+        if not 0 <= self.image_rate <= 1:
+            raise ConfigError(f"image_rate is {self.image_rate}; it is a share of rate, from 0 to 1")
+        if self.weight_decay < 0:
+            raise ConfigError(f"weight_decay is {self.weight_decay}; it must be 0 or more")
+        if self.clip <= 0:
+            raise ConfigError(f"clip is {self.clip}; it must be positive")
+        self.schedule()
+
     def schedule(self) -> Schedule:
         """The stage's learning rate and end."""
         return Schedule(self.rate, self.steps, self.minutes, self.warmup)
@@ -42,18 +59,28 @@ class TrainConfig:
     """A whole run.
 
     Attributes:
-        model: name under models/ whose weights a run starts from. seed: of every random draw.
-        threads: of PyTorch. workers: processes that prepare views. bf16: autocast of network layers.
+        model: name under config/models and models/: what the networks are, and whose weights a run starts from.
+        image: arguments of the image engine. network: sizes and variants of the spatial expert. Read from YAML, both are those of
+            config/models/MODEL.yaml, with the keys given laid over them.
+        losses: weights of the local head's losses.
+        seed: of every random draw.
+        device: `cpu`, `cuda` (one GPU a process) or `auto`: CUDA where there is some.
+        amp: mixed precision: bf16 on CPUs and on GPUs that have it, else fp16 with scaled gradients.
+        threads: of PyTorch, on the CPU. workers: processes that prepare views, for each training process.
         average: decay of the moving average of weights, which is what is validated and kept.
         checkpoint_minutes, validate_minutes: how often. rescan_steps: how often new scenes are looked for.
-        validation_views: held-out views looked at while training.
+        validation_views: held-out views looked at while training. sensor_share: share of views with simulated sensor depth.
     """
 
     model: str = "small"
+    image: dict[str, Any] = field(default_factory=dict)
+    network: ExpertConfig = field(default_factory=ExpertConfig)
+    losses: LocalWeights = field(default_factory=LocalWeights)
     seed: int = 1
+    device: str = "auto"
+    amp: bool = True
     threads: int = 2
     workers: int = 1
-    bf16: bool = True
     average: float = 0.998
     checkpoint_minutes: float = 3.0
     validate_minutes: float = 4.0
@@ -63,52 +90,108 @@ class TrainConfig:
     stages: dict[str, StageConfig] = field(default_factory=lambda: {name: StageConfig() for name in STAGES})
 
     def __post_init__(self) -> None:
+        if self.device not in DEVICES:
+            raise ConfigError(f"device is {self.device!r}; it must be one of {', '.join(DEVICES)}")
         for name in ("threads", "rescan_steps", "validation_views"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; at least 1 is needed")
+        for name in ("seed", "workers"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        for name in ("checkpoint_minutes", "validate_minutes"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be positive")
         if not 0 <= self.sensor_share <= 1:
             raise ConfigError(f"sensor_share is {self.sensor_share}; it must be from 0 to 1")
         if not 0 <= self.average < 1:
             raise ConfigError(f"average is {self.average}; it must be from 0 to below 1")
-        for name, stage in self.stages.items():
+        for name in self.stages:
             if name not in STAGES:
                 raise ConfigError(f"unknown stage {name!r}; the stages are {', '.join(STAGES)}")
-            if stage.batch < 1:
-                raise ConfigError(f"stages.{name}.batch is {stage.batch}; at least 1 is needed")
-            stage.schedule()
-
-
-def _checked(cls: type, values: dict[str, Any], where: str) -> dict[str, Any]:
-    known = {f.name: f.type for f in fields(cls)}
-    for key, value in values.items():
-        if key not in known:
-            raise ConfigError(f"{where}: unknown key {key!r}; the keys are {', '.join(known)}")
-        wanted = known[key]
-        if wanted == "float" and isinstance(value, (int, float)) and not isinstance(value, bool):
-            values[key] = float(value)
-        elif wanted in ("int", "bool", "str") and type(value).__name__ != wanted:
-            raise ConfigError(f"{where}: {key} is {value!r}; it must be of type {wanted}")
-        elif wanted == "float" and not isinstance(value, float):
-            raise ConfigError(f"{where}: {key} is {value!r}; it must be a number")
-    return values
 
 
 def load_config(path: Path) -> TrainConfig:
     """Read a training configuration.
 
+    Args:
+        path: YAML file with keys of `TrainConfig`; `network`, `losses` and `stages` are mappings of keys to values in their turn.
+
     Raises:
         ConfigError: no such file, not YAML, or a key or value that is not allowed.
     """
+    values = _read(path)
+    where = str(path)
+    stages = {name: StageConfig() for name in STAGES}
+    for name, stage in _mapping(values.pop("stages", {}), where, "stages").items():
+        if name not in STAGES:
+            raise ConfigError(f"{where}: unknown stage {name!r} in stages; the stages are {', '.join(STAGES)}")
+        stages[name] = _made(StageConfig, _mapping(stage, where, f"stages.{name}"), f"{where}: stages.{name}")
+    losses = _made(LocalWeights, _mapping(values.pop("losses", {}), where, "losses"), f"{where}: losses")
+    image, network = _mapping(values.pop("image", {}), where, "image"), _mapping(values.pop("network", {}), where, "network")
+    _checked(ExpertConfig, network, f"{where}: network")
+    model = model_sections(_checked(TrainConfig, dict(values), where).get("model", TrainConfig.model))
+    network = _made(ExpertConfig, {**model["expert"], **network}, f"{where}: network")
+    given = {"image": {**model["image"], **image}, "network": network, "losses": losses, "stages": stages}
+    return _made(TrainConfig, {**values, **given}, where)
+
+
+def model_sections(model: str) -> dict[str, dict[str, Any]]:
+    """What config/models/MODEL.yaml says of the two networks.
+
+    Returns:
+        keyword arguments under `image` (the image engine's) and `expert` (`ExpertConfig`'s).
+
+    Raises:
+        ConfigError: there is no such model, or the file is not what it should be.
+    """
+    path = find_shared(f"config/models/{model}.yaml")
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
+        raise ConfigError(f"model is {model!r}: there is no {path}; the models known are {known}")
+    values = _read(path)
+    return {name: _mapping(values.get(name, {}), str(path), name) for name in ("image", "expert")}
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text())
     except OSError as error:
-        raise ConfigError(f"cannot read the training configuration {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must be a mapping of keys to values")
-    raw_stages = values.pop("stages", {}) or {}
-    stages = {name: StageConfig() for name in STAGES}
-    for name, stage in raw_stages.items():
-        stages[name] = StageConfig(**_checked(StageConfig, dict(stage or {}), f"{path}: stages.{name}"))
-    return TrainConfig(stages=stages, **_checked(TrainConfig, values, str(path)))
+    return values
+
+
+def _mapping(value: Any, where: str, key: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where}: {key} is {value!r}; it must be a mapping of keys to values")
+    return dict(value)
+
+
+def _checked(cls: type, values: dict[str, Any], where: str) -> dict[str, Any]:
+    """The values, where every key is a field of the class and every value of its type; whole numbers do for floats."""
+    known = {f.name: f.type for f in fields(cls)}
+    for key, value in values.items():
+        if key not in known:
+            raise ConfigError(f"{where}: unknown key {key!r}; the keys are {', '.join(known)}")
+        wanted = known[key]
+        if wanted == "float":
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise ConfigError(f"{where}: {key} is {value!r}; it must be a finite number")
+            values[key] = float(value)
+        elif wanted in ("int", "bool", "str") and type(value).__name__ != wanted:
+            kind = {"int": "a whole number", "bool": "true or false", "str": "text"}[str(wanted)]
+            raise ConfigError(f"{where}: {key} is {value!r}; it must be {kind}")
+    return values
+
+
+def _made(cls: type, values: dict[str, Any], where: str) -> Any:
+    checked = _checked(cls, values, where)
+    try:
+        return cls(**checked)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error

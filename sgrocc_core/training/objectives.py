@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sgrocc_core.errors import ConfigError
 from sgrocc_core.network.small_backbone import CANONICAL_FOCAL, MAX_DEPTH, MIN_DEPTH
 from sgrocc_core.network.spatial_expert import cells_of, local_head
 from sgrocc_core.training import losses
 from sgrocc_core.training.dataset import BEYOND, IN_VIEW, UNSEEN
 
 Terms = dict[str, Tensor]
+REGULARISATIONS = ("none", "uniform", "semantic")
 SILENT = -20.0
 """Raw opacity of a Gaussian that is not splatted."""
 
@@ -39,7 +41,8 @@ class LocalWeights:
     layer gradient even where no Gaussian is splatted; `unseen` weighs known space outside the picture in it and in the coarse loss.
     `undefined` weighs a term of its own that calls cells without truth (beyond walls, under floors) empty, `beyond` the voxels without
     truth in `occupancy`, empty too: nothing else says anything of them, and a map should not fill what nobody can know. `samples`
-    voxels a view enter the Lovasz losses, `dense_share` of the known voxels the auxiliary one.
+    voxels a view enter the Lovasz losses, `dense_share` of the known voxels the auxiliary one. `regularisation` is of the geometric
+    regularisation (GRM), of the kind `regularisation_kind`: one of REGULARISATIONS.
     """
 
     focal: float = 1.0
@@ -55,6 +58,20 @@ class LocalWeights:
     beyond: float = 0.3
     samples: int = 8192
     dense_share: float = 0.25
+    regularisation: float = 0.05
+    regularisation_kind: str = "none"
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if not isinstance(value, str) and not (value >= 0 and math.isfinite(value)):
+                raise ConfigError(f"{f.name} is {value}; it must be a finite number of 0 or more")
+        if self.samples < 1:
+            raise ConfigError(f"samples is {self.samples}; at least 1 is needed")
+        if self.dense_share > 1:
+            raise ConfigError(f"dense_share is {self.dense_share}; it is a share, from 0 to 1")
+        if self.regularisation_kind not in REGULARISATIONS:
+            raise ConfigError(f"regularisation_kind is {self.regularisation_kind!r}; it must be one of {', '.join(REGULARISATIONS)}")
 
 
 def class_weights(counts: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ their average, the optimizer's moments, the step and the time used.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,15 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sgrocc_core.engines.weights import build_networks
 from sgrocc_core.errors import DataError
-from sgrocc_core.network.small_backbone import ImageEngine
-from sgrocc_core.network.spatial_expert import SpatialExpert
 from sgrocc_core.training import checkpoint
 from sgrocc_core.training.config import StageConfig, TrainConfig
 from sgrocc_core.training.dataset import DatasetOptions, PackedViews, loader
 from sgrocc_core.training.objectives import (
     ImageWeights,
-    LocalWeights,
     class_weights,
     depth_prior,
     image_objective,
@@ -48,8 +47,9 @@ class Trainer:
         self.stage_config: StageConfig = config.stages[stage]
         self.schedule = self.stage_config.schedule()
         torch.manual_seed(config.seed)
-        self.engine = ImageEngine().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.expert = SpatialExpert() if stage != "image" else None
+        engine, expert = build_networks({"image": config.image, "expert": dataclasses.asdict(config.network)})
+        self.engine = engine.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.expert = expert if stage != "image" else None
         self.step, self.seconds = 0, 0.0
         self.options = DatasetOptions(augment=True, sensor_share=config.sensor_share, grid=stage != "image", seed=config.seed)
         self.heldout = heldout
@@ -161,7 +161,7 @@ class Trainer:
         learn_image = self.stage != "expert"
         self.engine.train(learn_image)
         with torch.set_grad_enabled(learn_image):
-            outputs = run_image(self.engine, batch, self.config.bf16)
+            outputs = run_image(self.engine, batch, self.config.amp)
         if not learn_image:
             outputs["features"] = self.engine.to_features(outputs["pyramid"].float())
         terms: dict[str, Tensor] = {}
@@ -170,9 +170,9 @@ class Trainer:
         if self.expert is not None:
             self.expert.train()
             depth = depth_prior(batch, outputs["depth"].detach(), generator)
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bf16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.config.amp):
                 found = self.expert(outputs["features"], depth, outputs["thickness"].detach(), batch["intrinsics"], batch["pose"])
-            terms |= local_objective(found, batch, label_weights[1], LocalWeights(), generator)
+            terms |= local_objective(found, batch, label_weights[1], self.config.losses, generator)
         return terms
 
     @torch.no_grad()
@@ -193,9 +193,9 @@ class Trainer:
         kept = {name: value.clone() for name, value in self._floating().items()}
         self._load(self.average)
         try:
-            figures = validate_image(self.engine, self._views, self.config.bf16) if self.stage != "expert" else {}
+            figures = validate_image(self.engine, self._views, self.config.amp) if self.stage != "expert" else {}
             if self.expert is not None:
-                figures |= validate_local(self.engine, self.expert, self._views, self.config.bf16)
+                figures |= validate_local(self.engine, self.expert, self._views, self.config.amp)
         finally:
             self._load(kept)
         return figures

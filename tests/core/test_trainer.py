@@ -31,7 +31,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config(steps: int, batch: int = 2, **changes: object) -> TrainConfig:
     stage = StageConfig(steps=steps, batch=batch, rate=1e-3)
-    base = TrainConfig(workers=0, bf16=False, validation_views=1, rescan_steps=3, stages=dict.fromkeys(("image", "expert", "joint"), stage))
+    base = TrainConfig(workers=0, amp=False, validation_views=1, rescan_steps=3, stages=dict.fromkeys(("image", "expert", "joint"), stage))
     return dataclasses.replace(base, **changes)  # type: ignore[arg-type]
 
 
@@ -162,7 +162,7 @@ def test_a_checkpoint_that_is_no_checkpoint_is_refused(packed: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_the_image_engine_learns_a_few_views_by_heart(packed: Path, tmp_path: Path) -> None:
-    trainer = Trainer(config(60, batch=4, bf16=True, average=0.9), "image", [packed], packed, tmp_path)
+    trainer = Trainer(config(60, batch=4, amp=True, average=0.9), "image", [packed], packed, tmp_path)
     trainer.options = dataclasses.replace(trainer.options, augment=False)
     before = trainer.validate()
     after = trainer.run()
