@@ -14,7 +14,7 @@ from sgrocc_core.network.lattice_encoder import (
     unfold_cells,
     volume_to_rows,
 )
-from sgrocc_core.network.spatial_expert import ExpertConfig, SpatialExpert, cells_of, joint_opacity_logit, local_head
+from sgrocc_core.network.spatial_expert import ExpertConfig, SpatialExpert, cells_of, local_head, voxels_of
 
 INTRINSICS = torch.tensor([[289.0, 289.0, 159.5, 119.5]])
 LEVEL = torch.tensor([[0.0, 0.0, 1.0, 0.0], [-1.0, 0.0, 0.0, 2.4], [0.0, -1.0, 0.0, 1.5], [0.0, 0.0, 0.0, 1.0]])
@@ -40,7 +40,7 @@ def test_outputs_have_the_documented_shapes(expert):
     shapes = {name: tuple(value.shape) for name, value in outputs.items()}
     assert shapes == {
         "means": (2, 16200, 4, 3), "scales": (2, 16200, 4, 3), "rotations": (2, 16200, 4, 4), "opacities": (2, 16200, 4),
-        "logits": (2, 16200, 4, 11), "features": (2, 16200, 32), "coarse": (2, 16200),
+        "logits": (2, 16200, 4, 11), "features": (2, 16200, 32),
     }
     assert torch.allclose(outputs["rotations"].norm(dim=-1), torch.ones(2, 16200, 4), atol=1e-5)
     assert expert.train()(*inputs())["dense"].shape == (1, 16200, 8, 12)
@@ -99,23 +99,6 @@ def test_the_geometric_code_without_depth_says_so():
     assert code[10:].abs().max() == 0
 
 
-def test_the_joint_opacity_is_that_of_independent_gaussians():
-    raw = torch.tensor([[-4.0, 0.3, 1.0, -8.0], [-20.0, -20.0, -20.0, -20.0], [30.0, 0.0, 0.0, 0.0]], dtype=torch.float64)
-    joint = 1 - (1 - torch.sigmoid(raw[0])).prod()
-    logits = joint_opacity_logit(raw)
-    assert torch.sigmoid(logits[0]).item() == pytest.approx(joint.item(), rel=1e-9)
-    assert torch.isfinite(logits).all()
-
-
-def test_silent_gaussians_learn_from_the_coarse_logit(expert):
-    expert.train().zero_grad()
-    outputs = expert(*inputs())
-    assert torch.sigmoid(outputs["opacities"]).max() < 0.021  # nobody is splatted at the start
-    torch.nn.functional.softplus(-outputs["coarse"]).mean().backward()
-    gradient = expert.refinements[1].each.weight.grad.reshape(4, 20, -1)
-    assert (gradient[:, 8].abs().sum(-1) > 0).all()  # the opacity of each of the four
-
-
 def test_autocast_changes_little(expert):
     expert.eval()
     plain = expert(*inputs())
@@ -145,9 +128,49 @@ def test_the_local_head_puts_a_gaussian_where_it_is():
     assert outputs["opacities"].grad[0, cell, 0] < 0
 
 
+def test_grouping_voxels_by_cell_and_back_is_the_identity():
+    voxels = torch.arange(60 * 60 * 36).reshape(1, 60, 60, 36)
+    assert torch.equal(voxels_of(cells_of(voxels)[0]), voxels[0])
+    logits = torch.stack([voxels, -voxels], -1)
+    grouped = torch.stack([cells_of(logits[..., c]) for c in range(2)], -1)
+    assert torch.equal(voxels_of(grouped[0]), logits[0])
+
+
+def test_the_dense_head_says_its_softmax_voxel_by_voxel():
+    torch.manual_seed(1)
+    expert = SpatialExpert(ExpertConfig(channels=4, wide=4, hidden=8, offsets=1, blocks=1, head="dense"))
+    outputs = expert.eval()(*inputs())
+    assert set(outputs) == {"opacities", "voxel_logits", "features"}
+    trained = expert.train()(*inputs())
+    assert {"dense", "opacities", "voxel_logits"} <= set(trained)
+    p = torch.softmax(trained["dense"][0], -1)
+    log_empty, class_weights = local_head(trained, 0)
+    voxel, cell, place = (21, 25, 7), (10 * 30 + 12) * 18 + 3, 0b111
+    assert log_empty.shape == (60, 60, 36) and class_weights.shape == (60, 60, 36, 11)
+    assert torch.allclose(log_empty[voxel].exp(), p[cell, place, 0], atol=1e-5)
+    assert torch.allclose(class_weights[voxel], p[cell, place, 1:], atol=1e-5)
+    log_empty.sum().backward()
+    assert expert.dense.weight.grad.abs().sum() > 0 and expert.refinements[0].each.weight.grad is None
+
+
+def test_the_heads_differ_in_nothing_but_the_head():
+    names = {head: set(SpatialExpert(ExpertConfig(head=head)).state_dict()) for head in ("gaussians", "dense")}
+    assert names["gaussians"] == names["dense"]
+
+
+def test_a_fixed_gate_is_not_learned():
+    fixed = SpatialExpert(ExpertConfig(sigma=0.1, gate_sigma_fixed=True))
+    still = {name for name, value in fixed.named_parameters() if not value.requires_grad}
+    assert still == {f"lifters.{i}.raw_{what}" for i in range(2) for what in ("alpha", "sigma")}
+    assert torch.nn.functional.softplus(fixed.lifters[0].raw_sigma).item() == pytest.approx(0.1)
+    assert torch.nn.functional.softplus(fixed.lifters[1].raw_alpha).item() == pytest.approx(1.0)
+
+
 def test_a_variant_that_does_not_exist_is_named():
     with pytest.raises(ConfigError, match=r"lifter is 'magic'; it must be one of soft, hard"):
         ExpertConfig(lifter="magic")
+    with pytest.raises(ConfigError, match="head is 'tail'; it must be one of gaussians, dense"):
+        ExpertConfig(head="tail")
     with pytest.raises(ConfigError, match="gaussians is 9"):
         ExpertConfig(gaussians=9)
 
