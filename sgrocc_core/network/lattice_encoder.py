@@ -37,7 +37,7 @@ def geometric_code(centres: Tensor, depth: Tensor, thickness: Tensor, intrinsics
 
     Args:
         centres: (N, 3) metres, box frame.
-        depth: (B, 1, H, W) metres, 0 = none. thickness: (B, 1, H / 4, W / 4) metres.
+        depth: (B, 1, H, W) metres, 0 = none. thickness: (B, 1, h, w) metres, by a whole factor coarser.
         intrinsics: (B, 4) pixels. pose: (B, 4, 4) T_bc.
 
     Returns:

@@ -15,7 +15,6 @@ from sgrocc_core.network.projection import Projection, project, sample_nearest, 
 
 GATES = ("one_sided", "symmetric")
 LIFTERS = ("soft", "hard", "deformable", "threshold")
-FEATURE_STRIDE = 8
 MAX_OFFSET = 0.24
 """Bound of an offset along each axis, metres."""
 HALF_DIAGONAL = 0.5 * math.sqrt(3.0) * 0.16
@@ -40,19 +39,19 @@ def gate_value(r: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
     return torch.exp(-alpha / (2.0 * sigma * sigma) * (r * r))
 
 
-def corner_rows(projection: Projection, height: int, width: int) -> tuple[Tensor, Tensor]:
+def corner_rows(projection: Projection, height: int, width: int, stride: int) -> tuple[Tensor, Tensor]:
     """The four rows of a feature table that a bilinear sample mixes, and their weights.
 
     Args:
-        projection: (B, M) points in the full image; the map is FEATURE_STRIDE coarser.
-        height, width: of the feature map.
+        projection: (B, M) points in the full image.
+        height, width: of the feature map. stride: how much coarser it is than the image.
 
     Returns:
         index: (B, M) int64 of the upper-left row of the patch (its right, lower and lower-right neighbours follow at +1, +width,
             +width + 1). weights: (B, M, 4) of the four, in that order; they add up to 1. Samples are clamped to the map's border pixels.
     """
-    x = ((projection.u + 0.5) * (1.0 / FEATURE_STRIDE) - 0.5).clamp(0.0, width - 1.0)
-    y = ((projection.v + 0.5) * (1.0 / FEATURE_STRIDE) - 0.5).clamp(0.0, height - 1.0)
+    x = ((projection.u + 0.5) * (1.0 / stride) - 0.5).clamp(0.0, width - 1.0)
+    y = ((projection.v + 0.5) * (1.0 / stride) - 0.5).clamp(0.0, height - 1.0)
     x0 = torch.floor(x.detach()).clamp(max=width - 2.0)
     y0 = torch.floor(y.detach()).clamp(max=height - 2.0)
     a, b = x - x0, y - y0
@@ -88,6 +87,13 @@ def weighted_rows(table: Tensor, index: Tensor, weights: Tensor, width: int) -> 
     return sums.new_zeros(batch * anchors, channels).index_copy(0, active, sums).reshape(batch, anchors, channels)
 
 
+def start_samples(offsets: int) -> Tensor:
+    """(K, 3) metres: where samples start, the corners of cubes about the anchor: of 0.16 m, then of other sizes, so that no two agree."""
+    corners = torch.tensor([[x, y, z] for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)])
+    halves = torch.tensor([0.08, 0.04, 0.12, 0.02, 0.16, 0.06, 0.10, 0.14])
+    return (halves[:, None, None] * corners).reshape(-1, 3)[:offsets]
+
+
 class SoftGatedLifter(nn.Module):
     """Image features to the lattice's anchors.
 
@@ -109,11 +115,9 @@ class SoftGatedLifter(nn.Module):
         self.raw_alpha = nn.Parameter(torch.tensor(_inverse_softplus(1.0)))
         self.raw_sigma = nn.Parameter(torch.tensor(_inverse_softplus(sigma)))
         nn.init.normal_(self.query.weight, std=0.01)
-        with torch.no_grad():  # offsets start at the corners of a cube of 0.16 m around the anchor (the first K of them)
-            corners = torch.tensor([[x, y, z] for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)])
-            start = corners.repeat((self.offsets + 7) // 8, 1)[: self.offsets] * (0.08 / MAX_OFFSET)
+        with torch.no_grad():
             self.query.bias.zero_()
-            self.query.bias[: self.offsets * 3] = torch.atanh(start).reshape(-1)
+            self.query.bias[: self.offsets * 3] = torch.atanh(start_samples(self.offsets) / MAX_OFFSET).reshape(-1)
 
     def forward(
         self, features: Tensor, query: Tensor, centres: Tensor, depth: Tensor, thickness: Tensor, intrinsics: Tensor, pose: Tensor
@@ -121,9 +125,9 @@ class SoftGatedLifter(nn.Module):
         """Lift.
 
         Args:
-            features: (B, C_f, H / 8, W / 8). query: (B, N, C_q).
+            features: (B, C_f, h, w), by a whole factor coarser than depth. query: (B, N, C_q).
             centres: (N, 3) anchors, metres, box frame.
-            depth: (B, 1, H, W) metres, 0 = none. thickness: (B, 1, H / 4, W / 4) metres.
+            depth: (B, 1, H, W) metres, 0 = none. thickness: (B, 1, h', w') metres, by a whole factor coarser.
             intrinsics: (B, 4) pixels. pose: (B, 4, 4) T_bc.
 
         Returns:
@@ -144,7 +148,7 @@ class SoftGatedLifter(nn.Module):
             attention = torch.softmax(raw[..., self.offsets * 3 :], -1)
         where = project(samples.reshape(batch, -1, 3), intrinsics, (depth.shape[2], depth.shape[3]))
         weight = attention * self._gate(camera[..., 2:], where, depth, thickness, (batch, anchors, self.offsets))
-        index, corners = corner_rows(where, height, width)
+        index, corners = corner_rows(where, height, width, int(depth.shape[3]) // int(width))
         corners = corners.reshape(batch, anchors, self.offsets, 4) * weight[..., None]
         return weighted_rows(table.float(), index.reshape(batch, anchors, self.offsets), corners, width)
 

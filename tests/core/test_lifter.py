@@ -77,7 +77,7 @@ def test_weighted_rows_of_one_sample_are_bilinear_interpolation():
     features = torch.randn(2, 7, 30, 40)
     u, v = torch.rand(2, 50) * 325 - 3, torch.rand(2, 50) * 245 - 3
     where = Projection(u, v, torch.ones_like(u), torch.ones_like(u, dtype=torch.bool))
-    index, weights = corner_rows(where, 30, 40)
+    index, weights = corner_rows(where, 30, 40, 8)
     found = weighted_rows(features.flatten(2).transpose(1, 2), index[..., None], weights[..., None, :], 40)
     grid = torch.stack([(u + 0.5) / 160 - 1, (v + 0.5) / 120 - 1], -1)[:, :, None]
     expected = F.grid_sample(features, grid, padding_mode="border", align_corners=False)[..., 0].transpose(1, 2)
