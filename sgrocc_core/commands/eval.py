@@ -14,8 +14,12 @@ HELP = """Score a model on views with ground truth, in the layout of Occ-ScanNet
   sgrocc eval local --data DIR --model small --json FILE
       every view through the exported model, with the model's own depth and with the sensor's; SC-IoU, mIoU, boundary F1, depth errors,
       for the whole box, in view and hidden, beside trivial baselines
+  sgrocc eval local --data DIR --weights runs/small/expert.weights.safetensors --json FILE
+      the same of trained weights that are not exported, in PyTorch; --model says which networks they are of
   sgrocc eval statistics --data TRAINING_SET --json FILE
-      what the baselines know of a training set: class by height, frequencies, best constant depth"""
+      what the baselines know of a training set: class by height, frequencies, best constant depth
+
+docs/evaluation.md says what every figure means."""
 
 STATISTICS = find_shared("config/eval/statistics.json")
 
@@ -27,13 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", help="train, test or a list file (default: test; train for statistics)")
     parser.add_argument("--json", type=Path, required=True, help="file to write")
     parser.add_argument("--limit", type=int, default=0, help="at most this many views, spread evenly over the set (default: all)")
-    parser.add_argument("--model", default="small", help="a model's name or folder (default: small)")
+    parser.add_argument("--model", default="small", help="name or folder of a model; with --weights, name under config/models (default: small)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="score these trained weights (safetensors, both networks) in PyTorch")
+    parser.add_argument("--config", type=Path, metavar="YAML", help="training configuration of the --weights (default: the model's)")
     parser.add_argument("--engine", default="auto", help="auto, onnxruntime, tensorrt or torch (default: auto)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of the engine (default: all)")
     parser.add_argument("--threshold", type=float, default=0.5, help="P(occupied) from which a voxel counts as occupied (default: 0.5)")
     parser.add_argument("--train-data", type=Path, help="collect the baselines' statistics from this set (default: the committed ones)")
-    parser.add_argument("--no-leak", action="store_true", help="leave out views of scenes that --train-data has too")
+    parser.add_argument("--no-leak", action="store_true", help="leave out scenes of --train-data, or of this set's own training list")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,32 +53,71 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--limit is {args.limit}; it must be 0 (all views) or more")
     if not 0 < args.threshold < 1:
         raise ConfigError(f"--threshold is {args.threshold}; it must lie between 0 and 1")
-    if args.no_leak and not args.train_data:
-        raise ConfigError("--no-leak needs --train-data: the set whose scenes are left out")
+    if args.config and not args.weights:
+        raise ConfigError("--config needs --weights: an exported model says itself what it is")
     if args.what == "statistics":
         return _statistics(args)
 
-    from sgrocc_core.engines.engine import open_engine
     from sgrocc_core.training.baselines import collect, load_statistics
     from sgrocc_core.training.evaluate import evaluate_local, table
 
-    engine = open_engine(args.model, args.engine, args.device, args.threads)
+    model = _model(args)
     split = args.split or "test"
-    data = OccScanNet(args.data, split)
-    left_out: set[str] = set()
+    data = OccScanNet(args.data, split, _size(model.image_size))
+    trained_on = _training_scenes(args)
+    left_out = trained_on if args.no_leak else set()
     if args.train_data:
-        training = OccScanNet(args.train_data, "train")
-        statistics = collect(_views(training, 400, "training set"), f"sgrocc eval local --train-data {args.train_data}")
-        left_out = {scene for scene, _ in training.names} if args.no_leak else set()
+        command = f"sgrocc eval local --train-data {args.train_data}"
+        statistics = collect(_views(OccScanNet(args.train_data, "train"), 400, "training set"), command)
     else:
         statistics = load_statistics(STATISTICS)
-    report: dict[str, Any] = evaluate_local(engine, _views(data, args.limit, engine.spec.name, left_out), statistics, args.threshold)
-    report["settings"] |= {"data": str(args.data), "split": split, "limit": args.limit, "no_leak": args.no_leak}
+    chosen = _chosen(data, args.limit, left_out)
+    report: dict[str, Any] = evaluate_local(model, _progress(data, chosen, model.name), statistics, args.threshold)
+    seen = {data.names[i][0] for i in chosen}
+    report["settings"] |= {
+        "data": str(args.data), "split": split, "limit": args.limit, "no_leak": args.no_leak,
+        "scenes_also_in_training_list": len(seen & trained_on) if trained_on else None,
+    }  # fmt: skip
     args.json.parent.mkdir(parents=True, exist_ok=True)
     args.json.write_text(json.dumps(report, indent=1) + "\n")
     print(table(report))
+    if seen & trained_on:
+        print(f"{len(seen & trained_on)} of the {len(seen)} scenes are in the training list too; --no-leak leaves them out")
     print(f"report: {args.json}")
     return 0
+
+
+def _model(args: argparse.Namespace) -> Any:
+    """What is to be scored, as a `LocalModel`."""
+    from sgrocc_core.training.local_models import EngineModel
+
+    if args.weights is None:
+        from sgrocc_core.engines.engine import open_engine
+
+        return EngineModel(open_engine(args.model, args.engine, args.device, args.threads))
+    from sgrocc_core.training.local_models import open_weights
+
+    return open_weights(args.weights, args.model, args.config, args.device, args.threads)
+
+
+def _size(image_size: tuple[int, int]) -> tuple[int, int] | None:
+    """Size at which views are read: that of small inputs; larger networks get the images as they are."""
+    return (320, 240) if image_size[0] <= 320 else None
+
+
+def _training_scenes(args: argparse.Namespace) -> set[str]:
+    """Scenes of the training list of `--train-data`, else of the set's own; empty where it has none."""
+    from sgrocc_core.data.occ_scannet import OccScanNet
+    from sgrocc_core.errors import ConfigError, DataError
+
+    try:
+        return {scene for scene, _ in OccScanNet(args.train_data or args.data, "train").names}
+    except DataError as error:
+        if args.train_data:
+            raise
+        if args.no_leak:
+            raise ConfigError(f"--no-leak needs a training list; give --train-data, or one beside the set: {error}") from error
+        return set()
 
 
 def _statistics(args: argparse.Namespace) -> int:
@@ -87,13 +132,20 @@ def _statistics(args: argparse.Namespace) -> int:
     return 0
 
 
-def _views(data: Any, limit: int, name: str, left_out: set[str] | None = None) -> Iterator[Any]:
-    """Samples of a set but those of the scenes `left_out`, at most `limit`, spread evenly, with a progress bar."""
-    import numpy as np
+def _views(data: Any, limit: int, name: str) -> Iterator[Any]:
+    """At most `limit` samples of a set, spread evenly, with a progress bar."""
+    return _progress(data, _chosen(data, limit, set()), name)
+
+
+def _chosen(data: Any, limit: int, left_out: set[str]) -> list[int]:
+    """Indices of a set's samples but those of the scenes `left_out`, at most `limit`, spread evenly."""
+    from sgrocc_core.training.evaluate import spread_evenly
+
+    return spread_evenly([i for i, (scene, _) in enumerate(data.names) if scene not in left_out], limit)
+
+
+def _progress(data: Any, indices: list[int], name: str) -> Iterator[Any]:
     from tqdm import tqdm
 
-    indices = np.array([i for i, (scene, _) in enumerate(data.names) if not left_out or scene not in left_out], np.int64)
-    if 0 < limit < len(indices):
-        indices = indices[np.linspace(0, len(indices) - 1, limit).round().astype(np.int64)]
     for index in tqdm(indices, desc=name, unit="view"):
-        yield data[int(index)]
+        yield data[index]

@@ -17,7 +17,6 @@ from sgrocc_core.classes import EMPTY, NUM_CLASSES, UNKNOWN
 from sgrocc_core.errors import DataError
 from sgrocc_core.geometry.camera import back_project
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
-from sgrocc_core.training.metrics import OccupancyCounts
 
 LOWEST, STEP, BINS = -1.0, 0.16, 32
 """Height bins: where the first begins in world z, their size (metres), and how many there are."""
@@ -124,12 +123,8 @@ def depth_surface(
     return labels
 
 
-def by_frequency(counts: OccupancyCounts, statistics: Statistics) -> dict[str, Any]:
-    """Expected figures of labels drawn at random by frequency, on the truth that `counts` has counted.
-
-    Args:
-        counts: of any predictor on the same views and region: only its rows' sums are used.
-    """
-    drawn = OccupancyCounts()
-    drawn.confusion[:, : NUM_CLASSES + 1] = counts.confusion.sum(1)[:, None] * np.array(statistics.label_frequency)
-    return {**drawn.figures(), "boundary_f1": None}
+def drawn_by_frequency(shape: tuple[int, ...], statistics: Statistics, seed: int) -> np.ndarray:
+    """Labels drawn at random, each voxel for itself, by how often labels occur; the same for the same seed. (X, Y, Z) uint8."""
+    share = np.cumsum(statistics.label_frequency)
+    draws = np.random.default_rng(seed).random(shape) * share[-1]
+    return np.minimum(np.searchsorted(share, draws, side="right"), NUM_CLASSES).astype(np.uint8)

@@ -1,43 +1,39 @@
-"""Evaluation of the local task (method, section 7): views through an exported model, with its own depth and with the sensor's."""
+"""Evaluation of the local task (method, section 7): views through a model, with its own depth and with the sensor's."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-import platform
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from sgrocc_core.classes import NAMES
-from sgrocc_core.engines.engine import Engine, ImageOutputs
+from sgrocc_core.engines.engine import ImageOutputs
 from sgrocc_core.errors import DataError
-from sgrocc_core.gaussians.gaussians import LocalGaussians, constrain_scales, covariance, sigmoid, softmax
 from sgrocc_core.geometry.camera import Letterbox
-from sgrocc_core.geometry.lattice import BOX_VOXELS, box_pose
+from sgrocc_core.geometry.lattice import box_pose
 from sgrocc_core.geometry.poses import gravity_aligned_rotation
-from sgrocc_core.training.baselines import Statistics, by_frequency, depth_surface
-from sgrocc_core.training.metrics import REGIONS, DepthErrors, RegionCounts, regions
-from sgrocc_core.voxels.splat import labels_from
-from sgrocc_core.voxels.splat_numba import splat
+from sgrocc_core.report import machine, versions
+from sgrocc_core.training.baselines import Statistics, depth_surface, drawn_by_frequency
+from sgrocc_core.training.local_models import LocalModel
+from sgrocc_core.training.metrics import Calibration, DepthErrors, RegionCounts, regions
+from sgrocc_core.voxels.splat import labels_from, probability_from
 
-PACKAGES = ("numpy", "numba", "onnxruntime", "opencv-python-headless")
 SOURCES = ("predicted", "sensor")
+PoseNoise = Callable[[int, np.ndarray], np.ndarray]
+"""The pose a network is told (4, 4), from a view's number and its true pose; the truth is scored where it is."""
 
 
-def local_labels(gaussians: LocalGaussians, threshold: float = 0.5) -> np.ndarray:
-    """The box's labels: the Gaussians splatted, then the one label rule. (60, 60, 36) uint8."""
-    keep = gaussians.opacities.reshape(-1)
-    covariances = covariance(constrain_scales(gaussians.scales.reshape(-1, 3)), gaussians.rotations.reshape(-1, 4))
-    classes = softmax(gaussians.logits.reshape(len(keep), -1))
-    log_empty, class_weights = splat(gaussians.means.reshape(-1, 3), covariances, sigmoid(keep), classes, np.zeros(3), BOX_VOXELS)
-    return labels_from(log_empty, class_weights, threshold)
+def spread_evenly(indices: list[int], limit: int) -> list[int]:
+    """At most `limit` of the indices (0: all), spread evenly, the first and the last among them."""
+    if not 0 < limit < len(indices):
+        return indices
+    return [indices[int(k)] for k in np.linspace(0, len(indices) - 1, limit).round()]
 
 
 def learned_prior(outputs: ImageOutputs, mask: np.ndarray) -> np.ndarray:
-    """The head's depth at the input's size, repeated (never interpolated), 0 in the padding. (240, 320) float32 metres."""
+    """The head's depth at the input's size, repeated (never interpolated), 0 in the padding. (H, W) float32 metres."""
     factor = mask.shape[0] // outputs.depth.shape[0]
     return np.repeat(np.repeat(outputs.depth, factor, 0), factor, 1) * mask
 
@@ -46,58 +42,80 @@ class LocalEvaluation:
     """Counts over the views of a set.
 
     Args:
-        engine: the model. statistics: of the baselines' training set. threshold: `occupancy_threshold`.
+        model: what is scored. threshold: `occupancy_threshold`.
+        statistics: of the baselines' training set; None leaves the baselines out.
+        pose_noise: disturbs the pose that the network is told; None: it is told the truth.
     """
 
-    def __init__(self, engine: Engine, statistics: Statistics, threshold: float = 0.5) -> None:
-        self.engine, self.statistics, self.threshold = engine, statistics, threshold
+    def __init__(
+        self, model: LocalModel, statistics: Statistics | None, threshold: float = 0.5, pose_noise: PoseNoise | None = None
+    ) -> None:
+        self.model, self.statistics, self.threshold, self.pose_noise = model, statistics, threshold, pose_noise
         self.views = 0
         self.scenes: set[str] = set()
-        self.model = {source: RegionCounts() for source in SOURCES}
+        self.counts = {source: RegionCounts() for source in SOURCES}
+        self.calibration = {source: Calibration() for source in SOURCES}
         self.surface = {source: RegionCounts() for source in SOURCES}
-        self.empty = RegionCounts()
+        self.empty, self.drawn = RegionCounts(), RegionCounts()
         self.depth, self.constant = DepthErrors(), DepthErrors()
 
     def add(self, sample: Any) -> None:
         """Run and count one `Sample`."""
         height, width = sample.image.shape[:2]
-        letterbox = Letterbox((width, height), self.engine.spec.image_size)
+        letterbox = Letterbox((width, height), self.model.image_size)
         K, mask = letterbox.intrinsics(sample.K), letterbox.mask()
-        outputs = self.engine.image(letterbox.image(sample.image), mask, K, gravity_aligned_rotation(sample.T_wc[:3, :3]))
+        told = sample.T_wc if self.pose_noise is None else self.pose_noise(self.views, sample.T_wc)
+        outputs = self.model.image(letterbox.image(sample.image), mask, K, gravity_aligned_rotation(told[:3, :3]))
         priors = {"predicted": learned_prior(outputs, mask), "sensor": letterbox.depth(sample.depth)}
-        T_bc = box_pose(sample.T_wc, sample.voxel_origin)
-        masks = regions(sample.target, sample.depth, sample.K, T_bc)
+        masks = regions(sample.target, sample.depth, sample.K, box_pose(sample.T_wc, sample.voxel_origin))
+        T_bc = box_pose(told, sample.voxel_origin)
         for source, prior in priors.items():
-            labels = local_labels(self.engine.expert(outputs.features, prior, outputs.thickness, K, T_bc), self.threshold)
-            self.model[source].add(labels, sample.target, masks)
-            surface = depth_surface(prior, K, sample.T_wc, sample.voxel_origin, sample.target.shape, self.statistics)
-            self.surface[source].add(surface, sample.target, masks)
-        self.empty.add(np.zeros_like(sample.target), sample.target, masks)
+            log_empty, class_weights = self.model.voxels(outputs.features, prior, outputs.thickness, K, T_bc)
+            self.counts[source].add(labels_from(log_empty, class_weights, self.threshold), sample.target, masks)
+            self.calibration[source].add(probability_from(log_empty), sample.target, masks["in_view"])
         self.depth.add(priors["predicted"], priors["sensor"])
-        self.constant.add(np.full_like(mask, self.statistics.constant_depth), priors["sensor"])
+        if self.statistics is not None:
+            self._add_baselines(sample, priors, K, masks, self.statistics)
         self.views += 1
         self.scenes.add(sample.scene)
 
+    def _add_baselines(
+        self, sample: Any, priors: dict[str, np.ndarray], K: np.ndarray, masks: dict[str, np.ndarray], statistics: Statistics
+    ) -> None:
+        target = sample.target
+        for source, prior in priors.items():
+            surface = depth_surface(prior, K, sample.T_wc, sample.voxel_origin, target.shape, statistics)
+            self.surface[source].add(surface, target, masks)
+        self.empty.add(np.zeros_like(target), target, masks)
+        self.drawn.add(drawn_by_frequency(target.shape, statistics, self.views), target, masks)
+        self.constant.add(np.full_like(priors["sensor"], statistics.constant_depth), priors["sensor"])
+
     def report(self) -> dict[str, Any]:
-        """All figures so far, keys as in the method's section 7."""
-        frequency = {name: by_frequency(self.empty.counts[name], self.statistics) for name in REGIONS}
-        return {
-            **{source: counts.figures() for source, counts in self.model.items()},
-            "depth": self.depth.figures(),
-            "baselines": {
+        """All figures so far, keys as in the method's section 7; `details` are of what is in view."""
+        figures: dict[str, Any] = {source: counts.figures() for source, counts in self.counts.items()}
+        figures["depth"] = self.depth.figures()
+        if self.statistics is not None:
+            figures["baselines"] = {
                 "depth_surface": {source: counts.figures() for source, counts in self.surface.items()},
                 "all_empty": self.empty.figures(),
-                "class_frequency": {**frequency["all"], "in_view": frequency["in_view"], "hidden": frequency["hidden"]},
+                "class_frequency": self.drawn.figures(),
                 "constant_depth": {"depth": self.statistics.constant_depth, **self.constant.figures()},
                 "statistics": {"views": self.statistics.views, "command": self.statistics.command},
-            },
-            "views": self.views,
-            "scenes": len(self.scenes),
+            }
+        figures["details"] = {
+            source: {
+                "calibration": self.calibration[source].figures(),
+                "confusion": self.counts[source].counts["in_view"].confusions(),
+            }
+            for source in SOURCES
         }
+        return {**figures, "views": self.views, "scenes": len(self.scenes)}
 
 
-def evaluate_local(engine: Engine, samples: Iterable[Any], statistics: Statistics, threshold: float = 0.5) -> dict[str, Any]:
-    """Evaluate a model on views.
+def evaluate_local(
+    model: LocalModel, samples: Iterable[Any], statistics: Statistics | None, threshold: float = 0.5, pose_noise: PoseNoise | None = None
+) -> dict[str, Any]:
+    """Evaluate a model on views; arguments as of `LocalEvaluation`.
 
     Returns:
         The figures, and with them the model, the settings, versions, machine and seconds.
@@ -106,17 +124,17 @@ def evaluate_local(engine: Engine, samples: Iterable[Any], statistics: Statistic
         DataError: there are no views.
     """
     start = time.perf_counter()
-    evaluation = LocalEvaluation(engine, statistics, threshold)
+    evaluation = LocalEvaluation(model, statistics, threshold, pose_noise)
     for sample in samples:
         evaluation.add(sample)
     if evaluation.views == 0:
         raise DataError("no views to evaluate: the list is empty, or all of its scenes were left out")
     return {
         **evaluation.report(),
-        "model": {"name": engine.spec.name, "folder": str(engine.spec.folder), "files": engine.spec.files, "engine": engine.description},
+        "model": model.description(),
         "settings": {"occupancy_threshold": threshold},
-        "versions": {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}},
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "system": platform.platform()},
+        "versions": versions(),
+        "machine": machine(),
         "seconds": round(time.perf_counter() - start, 1),
     }
 
@@ -135,8 +153,11 @@ def table(report: dict[str, Any]) -> str:
         cells = [f"{part['sc_iou']:.3f} / {part['miou']:.3f}" for part in (figures["in_view"], figures["hidden"], figures)]
         lines.append(f"{name:34}" + "".join(f"{cell:>15}" for cell in cells))
     constant = report["baselines"]["constant_depth"]
-    lines.append(f"depth: AbsRel {report['depth']['abs_rel']:.3f}, delta1 {report['depth']['delta1']:.3f}")
-    lines.append(f"  a constant of {constant['depth']:.2f} m: AbsRel {constant['abs_rel']:.3f}, delta1 {constant['delta1']:.3f}")
+    for name, part in (("depth", report["depth"]), (f"  a constant of {constant['depth']:.2f} m", constant)):
+        known = part["abs_rel"] is not None
+        lines.append(f"{name}: " + (f"AbsRel {part['abs_rel']:.3f}, delta1 {part['delta1']:.3f}" if known else "no depth to compare with"))
+    errors = ", ".join(f"{report['details'][source]['calibration']['error']:.3f} with {source} depth" for source in SOURCES)
+    lines.append(f"P(occupied) is off by {errors} (in view, mean)")
     lines.append(f"\n{'IoU in view':12}{'predicted':>11}{'sensor':>9}{'by height (sensor)':>20}")
     for name in NAMES[1:]:
         values = [part["in_view"]["per_class"][name] for part in (report["predicted"], report["sensor"], surface["sensor"])]

@@ -16,6 +16,7 @@ from sgrocc_core.geometry.lattice import VOXEL_SIZE, voxel_centres
 
 HIDDEN_MARGIN = VOXEL_SIZE
 """A voxel is hidden where it lies farther behind the first surface than this, metres."""
+TENTHS = 10
 REGIONS = ("all", "in_view", "hidden")
 
 
@@ -63,7 +64,7 @@ class OccupancyCounts:
     Attributes:
         confusion: (12, 13) rows are true labels, columns predicted ones; column 12: occupied without a class (label 255).
         boundary_predicted, boundary_true: boundary voxels of the prediction and of the truth.
-        boundary_precise, boundary_found: those of them with one of the other at most one voxel away.
+        boundary_precise, boundary_found: those of them that are one of the other's or share a face with one.
     """
 
     confusion: np.ndarray = field(default_factory=lambda: np.zeros((NUM_CLASSES + 1, NUM_CLASSES + 2)))
@@ -91,8 +92,19 @@ class OccupancyCounts:
         self.boundary_precise += int((edge_predicted & near_true & mask).sum())
         self.boundary_found += int((edge_true & near_predicted & mask).sum())
 
+    def confusions(self) -> dict[str, dict[str, int]]:
+        """Voxels by true label, then by predicted one, in names; `no class`: predicted occupied without a class. Zeros are left out."""
+        columns = (*NAMES, "no class")
+        return {
+            NAMES[row]: {columns[c]: int(self.confusion[row, c]) for c in np.flatnonzero(self.confusion[row])}
+            for row in range(NUM_CLASSES + 1)
+        }
+
     def figures(self) -> dict[str, Any]:
-        """SC-IoU, mIoU in both conventions, boundary F1 and the IoU of each class (None where the class is absent)."""
+        """SC-IoU, mIoU in both conventions, boundary F1 and the IoU of each class (None where the class is absent).
+
+        A ratio of nothing to nothing counts as 0.
+        """
         truth = self.confusion[:, : NUM_CLASSES + 1]
         hit = self.confusion[1:, 1:].sum()
         per_class: dict[str, float | None] = {}
@@ -134,6 +146,43 @@ class RegionCounts:
 
 
 @dataclass
+class Calibration:
+    """How often voxels predicted occupied with some probability are, over any number of views.
+
+    Attributes:
+        voxels: (10,) voxels by predicted P(occupied), in tenths. occupied: (10,) how many of them are. predicted: (10,) sum of P.
+    """
+
+    voxels: np.ndarray = field(default_factory=lambda: np.zeros(TENTHS))
+    occupied: np.ndarray = field(default_factory=lambda: np.zeros(TENTHS))
+    predicted: np.ndarray = field(default_factory=lambda: np.zeros(TENTHS))
+
+    def add(self, probability: np.ndarray, target: np.ndarray, mask: np.ndarray) -> None:
+        """Count one view.
+
+        Args:
+            probability: (X, Y, Z) P(occupied). target: (X, Y, Z) uint8 labels. mask: (X, Y, Z) bool, the region.
+        """
+        mask = mask & (target != UNKNOWN)
+        p = probability[mask].astype(np.float64)
+        tenth = np.clip((p * TENTHS).astype(np.int64), 0, TENTHS - 1)
+        self.voxels += np.bincount(tenth, minlength=TENTHS)
+        self.predicted += np.bincount(tenth, p, minlength=TENTHS)
+        self.occupied += np.bincount(tenth, target[mask] != EMPTY, minlength=TENTHS)
+
+    def figures(self) -> dict[str, Any]:
+        """`bins`: from, to, voxels, mean predicted P, share occupied (None without voxels). `error`: mean |P - share| over voxels."""
+        bins = [
+            {
+                "from": i / TENTHS, "to": (i + 1) / TENTHS, "voxels": int(count),
+                "predicted": float(p / count) if count else None, "occupied": float(occupied / count) if count else None,
+            }
+            for i, (count, p, occupied) in enumerate(zip(self.voxels, self.predicted, self.occupied))
+        ]  # fmt: skip
+        return {"error": _ratio(np.abs(self.predicted - self.occupied).sum(), self.voxels.sum()), "bins": bins}
+
+
+@dataclass
 class DepthErrors:
     """Errors of depth over any number of images; every image counts the same."""
 
@@ -153,6 +202,8 @@ class DepthErrors:
         self.abs_rel.append(float(np.mean(np.abs(p - d) / d)))
         self.delta1.append(float(np.mean(np.maximum(p / d, d / p) < 1.25)))
 
-    def figures(self) -> dict[str, float]:
-        """abs_rel: mean of |p - d| / d. delta1: share of pixels within a factor of 1.25."""
-        return {"abs_rel": _ratio(sum(self.abs_rel), len(self.abs_rel)), "delta1": _ratio(sum(self.delta1), len(self.delta1))}
+    def figures(self) -> dict[str, float | None]:
+        """abs_rel: mean of |p - d| / d. delta1: share of pixels within a factor of 1.25. None where no image had any depth."""
+        if not self.abs_rel:
+            return {"abs_rel": None, "delta1": None}
+        return {"abs_rel": float(np.mean(self.abs_rel)), "delta1": float(np.mean(self.delta1))}

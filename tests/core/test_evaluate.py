@@ -14,8 +14,9 @@ from sgrocc_core.engines.weights import build_networks
 from sgrocc_core.errors import DataError
 from sgrocc_core.gaussians.gaussians import LocalGaussians
 from sgrocc_core.geometry.lattice import voxel_centres
-from sgrocc_core.training.baselines import Statistics, by_frequency, collect, depth_surface, height_bins, load_statistics
-from sgrocc_core.training.evaluate import evaluate_local, learned_prior, table
+from sgrocc_core.training.baselines import Statistics, collect, depth_surface, drawn_by_frequency, height_bins, load_statistics
+from sgrocc_core.training.evaluate import evaluate_local, learned_prior, spread_evenly, table
+from sgrocc_core.training.local_models import EngineModel
 from sgrocc_core.training.metrics import OccupancyCounts
 
 ORIGIN = np.array([1.6, -3.2, -0.32])
@@ -83,7 +84,7 @@ class Oracle:
 def report():
     sample = view()
     engine = Oracle(sample.target)
-    found = evaluate_local(engine, [sample, sample], STATISTICS)
+    found = evaluate_local(EngineModel(engine), [sample, sample], STATISTICS)
     assert engine.depths == [1.5, 2.0] * 2  # each view with the head's depth, then with the sensor's
     return found
 
@@ -102,8 +103,38 @@ def test_the_report_has_the_methods_keys(report):
         assert set(report[source]["in_view"]) == set(report[source]["hidden"]) == keys
         assert next(iter(report[source]["per_class"])) == "ceiling" and len(report[source]["per_class"]) == 11
     assert set(report["depth"]) == {"abs_rel", "delta1"}
-    assert {"depth_surface", "all_empty", "class_frequency", "constant_depth"} <= set(report["baselines"])
+    baselines = report["baselines"]
+    for part in (*baselines["depth_surface"].values(), baselines["all_empty"], baselines["class_frequency"]):
+        assert set(part) == keys | {"in_view", "hidden"} and set(part["hidden"]) == keys
+        assert all(part[key] is not None for key in keys)
+    assert set(baselines["depth_surface"]) == {"predicted", "sensor"} and "constant_depth" in baselines
     assert report["versions"]["numpy"] == np.__version__
+
+
+def test_the_details_say_what_is_taken_for_what_and_how_sure(report):
+    details = report["details"]["sensor"]
+    assert set(details["confusion"]["furniture"]) == {"furniture"} and set(details["confusion"]["empty"]) == {"empty"}
+    full = details["calibration"]["bins"][9]
+    assert full["occupied"] == 1.0 and full["predicted"] > 0.99  # opacity logits of 8
+    assert details["calibration"]["error"] < 0.05
+
+
+def test_the_truth_is_scored_where_it_is_and_the_network_told_elsewhere():
+    sample = view()
+    engine = Oracle(sample.target)
+    engine.expert = lambda features, depth, thickness, K, T_bc: told.append(T_bc) or Oracle(sample.target).expert(
+        features, depth, thickness, K, np.vstack([np.c_[T_WC[:3, :3], T_WC[:3, 3] - ORIGIN], T_bc[3:]])
+    )
+    told = []
+
+    def noise(number, T_wc):
+        moved = T_wc.copy()
+        moved[:3, 3] += [0.1 * number, 0, 0]
+        return moved
+
+    report = evaluate_local(EngineModel(engine), [sample, sample], None, pose_noise=noise)
+    assert [round(float(T[0, 3]), 3) for T in told] == [0.1, 0.1, 0.2, 0.2]  # x of the camera in the box: 1.7 - 1.6, then 0.1 more
+    assert report["sensor"]["in_view"]["sc_iou"] == 1.0 and "baselines" not in report
 
 
 def test_depth_is_scored_against_the_sensors(report):
@@ -144,11 +175,22 @@ def test_the_depth_surface_lies_where_the_depth_says():
 
 
 def test_labels_drawn_by_frequency_score_their_expectation():
+    target = np.zeros((60, 60, 36), np.uint8)
+    target[:30] = 11
+    drawn = drawn_by_frequency(target.shape, STATISTICS, 5)
+    assert set(np.unique(drawn)) == {0, 11}  # half of each, and nothing that never occurs
+    assert np.array_equal(drawn, drawn_by_frequency(target.shape, STATISTICS, 5))
+    assert not np.array_equal(drawn, drawn_by_frequency(target.shape, STATISTICS, 6))
     counts = OccupancyCounts()
-    counts.add(np.zeros((4, 1, 1), np.uint8), np.array([0, 0, 11, 11], np.uint8).reshape(4, 1, 1), np.ones((4, 1, 1), bool))
-    figures = by_frequency(counts, STATISTICS)
-    assert figures["sc_iou"] == pytest.approx(1 / 3)  # expected: 1 hit, 1 false, 1 missed
-    assert figures["per_class"]["objects"] == pytest.approx(1 / 3)
+    counts.add(drawn, target, np.ones(target.shape, bool))
+    figures = counts.figures()
+    assert figures["sc_iou"] == pytest.approx(1 / 3, abs=0.01)  # expected: a quarter each of hits, false and missed
+    assert figures["per_class"]["objects"] == pytest.approx(1 / 3, abs=0.01)
+
+
+def test_views_are_spread_evenly():
+    assert spread_evenly([3, 4, 5, 6, 9], 3) == [3, 5, 9]
+    assert spread_evenly([3, 4], 0) == spread_evenly([3, 4], 7) == [3, 4]
 
 
 def test_statistics_of_a_training_set():
@@ -218,6 +260,31 @@ def test_the_command_evaluates_an_exported_model_on_a_generated_set(generated, u
     assert "depth surface, class by height" in capsys.readouterr().out
 
 
+def test_weights_score_as_their_export_does(generated, untrained, tmp_path):
+    config = tmp_path / "run.yaml"
+    config.write_text("network: {channels: 8, wide: 16, hidden: 16, offsets: 2, blocks: 1}\n")
+    common = ["--data", str(generated), "--limit", "1", "--json", str(tmp_path / "r.json")]
+    assert main(["eval", "local", *common, "--model", str(untrained)]) == 0
+    exported = json.loads((tmp_path / "r.json").read_text())
+    assert main(["eval", "local", *common, "--weights", str(untrained / "weights.safetensors"), "--config", str(config)]) == 0
+    weights = json.loads((tmp_path / "r.json").read_text())
+    assert weights["model"]["engine"].startswith("PyTorch") and weights["settings"]["scenes_also_in_training_list"] == 0
+    for source in ("predicted", "sensor"):
+        assert weights[source]["sc_iou"] == pytest.approx(exported[source]["sc_iou"], abs=1e-3)
+        assert weights[source]["boundary_f1"] == pytest.approx(exported[source]["boundary_f1"], abs=1e-2)
+    assert weights["depth"]["abs_rel"] == pytest.approx(exported["depth"]["abs_rel"], rel=1e-3)
+
+
+def test_no_leak_needs_a_list_of_what_was_trained_on(generated, untrained, tmp_path, capsys):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "occscannet").mkdir()
+    for name in ("gathered_data", "posed_images", "test_final.txt"):
+        (tmp_path / "set" / "occscannet" / name).symlink_to(generated / "occscannet" / name)
+    arguments = ["--data", str(tmp_path / "set"), "--model", str(untrained), "--json", str(tmp_path / "r.json")]
+    assert main(["eval", "local", *arguments, "--no-leak"]) == 1
+    assert "--no-leak needs a training list" in capsys.readouterr().err
+
+
 def test_no_leak_leaves_the_training_sets_scenes_out(generated, untrained, tmp_path, capsys):
     leaky = ["eval", "local", "--data", str(generated), "--split", "train", "--train-data", str(generated), "--no-leak"]
     assert main([*leaky, "--model", str(untrained), "--json", str(tmp_path / "r.json")]) == 1
@@ -225,7 +292,8 @@ def test_no_leak_leaves_the_training_sets_scenes_out(generated, untrained, tmp_p
 
 
 @pytest.mark.parametrize("options, message", [
-    (["--limit", "-1"], "--limit is -1"), (["--threshold", "1.5"], "--threshold is 1.5"), (["--no-leak"], "--no-leak needs --train-data"),
+    (["--limit", "-1"], "--limit is -1"), (["--threshold", "1.5"], "--threshold is 1.5"),
+    (["--config", "c.yaml"], "--config needs --weights"),
 ])
 def test_an_option_that_is_not_allowed_is_named(options, message, tmp_path, capsys):
     assert main(["eval", "local", "--data", "nowhere", "--json", str(tmp_path / "r.json"), *options]) == 1

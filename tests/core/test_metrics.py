@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sgrocc_core.training.metrics import DepthErrors, OccupancyCounts, RegionCounts, boundary, regions
+from sgrocc_core.training.metrics import Calibration, DepthErrors, OccupancyCounts, RegionCounts, boundary, regions
 
 
 def counted(predicted, target, mask=None):
@@ -117,3 +117,65 @@ def test_depth_errors_by_hand():
     figures = errors.figures()
     assert figures["abs_rel"] == pytest.approx((0.1 + 0.5) / 2)
     assert figures["delta1"] == pytest.approx((0.5 + 0.0) / 2)
+
+
+def test_depth_without_any_truth_has_no_error():
+    errors = DepthErrors()
+    errors.add(np.array([[1.0]]), np.array([[0.0]]))
+    assert errors.figures() == {"abs_rel": None, "delta1": None}
+
+
+def test_delta1_is_the_share_within_a_factor_of_a_quarter_more():
+    errors = DepthErrors()
+    errors.add(np.array([[1.24, 1.26, 0.81, 0.79]]), np.ones((1, 4)))  # 1 / 0.81 = 1.235, 1 / 0.79 = 1.266
+    assert errors.figures()["delta1"] == 0.5
+
+
+def test_confusions_are_counted_by_name():
+    confusion = counted([3, 5, 2, 0, 255, 7], [3, 3, 0, 8, 8, 255]).confusions()
+    assert confusion["wall"] == {"wall": 1, "chair": 1}
+    assert confusion["empty"] == {"floor": 1} and confusion["table"] == {"empty": 1, "no class": 1}
+    assert confusion["sofa"] == {} and len(confusion) == 12
+
+
+def test_boundary_precision_and_recall_by_hand():
+    # Along x, known empty after: truth ends at 2, the prediction at 2 in the first row and at 5 in the second.
+    target, predicted = np.zeros((8, 2, 1), np.uint8), np.zeros((8, 2, 1), np.uint8)
+    target[:3] = 3
+    predicted[:3, 0], predicted[:6, 1] = 3, 3
+    counts = OccupancyCounts()
+    counts.add(predicted, target, np.ones(target.shape, bool))
+    # Predicted boundary: (2, 0); in row 1 (5, 1) at the end and (3..5, 1) beside empty (3..5, 0): (3, 1), (4, 1), (5, 1). Total 4.
+    # True boundary: (2, 0) and (2, 1). Near the truth: (2, 0) and (3, 1). Found: (2, 0) itself, (2, 1) beside it.
+    assert (counts.boundary_predicted, counts.boundary_precise) == (4, 2)
+    assert (counts.boundary_true, counts.boundary_found) == (2, 2)
+    assert counts.figures()["boundary_f1"] == pytest.approx(2 * 0.5 * 1.0 / 1.5)
+
+
+def test_a_region_counts_its_own_boundary_but_may_find_it_next_door():
+    target, predicted = np.zeros((6, 1, 1), np.uint8), np.zeros((6, 1, 1), np.uint8)
+    target[:3], predicted[:4] = 3, 3  # boundaries at 2 and at 3
+    region = np.arange(6).reshape(6, 1, 1) < 3
+    counts = OccupancyCounts()
+    counts.add(predicted, target, region)
+    assert (counts.boundary_predicted, counts.boundary_true, counts.boundary_found) == (0, 1, 1)
+
+
+def test_nothing_true_and_nothing_predicted_scores_zero():
+    figures = counted([0, 0], [0, 255]).figures()
+    assert (figures["sc_iou"], figures["miou"], figures["miou_absent_zero"], figures["boundary_f1"]) == (0.0, 0.0, 0.0, 0.0)
+
+
+def test_calibration_by_hand():
+    calibration = Calibration()
+    p = np.array([0.05, 0.05, 0.25, 0.29, 1.0, 0.5]).reshape(6, 1, 1)
+    target = np.array([0, 3, 3, 0, 8, 255], np.uint8).reshape(6, 1, 1)
+    calibration.add(p, target, np.ones((6, 1, 1), bool))
+    figures = calibration.figures()
+    first, third, last = figures["bins"][0], figures["bins"][2], figures["bins"][9]
+    assert (first["voxels"], first["predicted"], first["occupied"]) == (2, pytest.approx(0.05), 0.5)
+    assert (third["from"], third["voxels"], third["predicted"], third["occupied"]) == (0.2, 2, pytest.approx(0.27), 0.5)
+    assert (last["voxels"], last["occupied"]) == (1, 1.0)
+    assert figures["bins"][5]["voxels"] == 0 and figures["bins"][5]["occupied"] is None  # its only voxel is unknown
+    # |0.1 - 1| + |0.54 - 1| + |1 - 1| over 5 voxels
+    assert figures["error"] == pytest.approx((0.9 + 0.46) / 5)
