@@ -18,6 +18,7 @@ import yaml
 from sgrocc_core.classes import NAMES
 from sgrocc_core.errors import ConfigError, ModelError
 from sgrocc_core.gaussians.gaussians import LocalGaussians
+from sgrocc_core.geometry.image_grid import ImageGrid
 from sgrocc_core.share import share_roots
 
 FORMAT_VERSION = 1
@@ -37,7 +38,8 @@ class ModelSpec:
 
     Attributes:
         name: of the model. folder: where its files lie.
-        image_size: (width, height) of the network's input, pixels.
+        image_size: (width, height) of the network's input, pixels. feature_stride, head_stride: how much coarser the feature map is, and
+            depth, spread and thickness; see `ImageGrid`.
         feature_channels: C of the feature map and of the anchors. gaussians_per_cell: G. offsets: K of the lifter.
         canonical_focal: focal length that depth was learned for, pixels.
         classes: names of labels 0..11.
@@ -49,6 +51,8 @@ class ModelSpec:
     folder: Path
     format_version: int = FORMAT_VERSION
     image_size: tuple[int, int] = (320, 240)
+    feature_stride: int = 8
+    head_stride: int = 4
     feature_channels: int = 32
     gaussians_per_cell: int = 4
     offsets: int = 8
@@ -57,15 +61,20 @@ class ModelSpec:
     files: dict[str, str] = field(default_factory=dict)
     networks: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    @property
+    def grid(self) -> ImageGrid:
+        """The sizes of the image engine; ConfigError where they do not fit each other."""
+        return ImageGrid(self.image_size, self.feature_stride, self.head_stride)
+
 
 @dataclass(frozen=True)
 class ImageOutputs:
-    """What the image engine says of one image; numpy float32.
+    """What the image engine says of one image; numpy float32. Sizes are those of the model's `grid`.
 
     Attributes:
-        features: (1, C, 30, 40), stride 8.
-        depth: (60, 80) metres along the optical axis. spread: (60, 80) metres, Laplace scale of depth.
-        thickness: (60, 80) metres, how far matter goes on behind the surface. All three mean nothing in the letterbox's padding.
+        features: (1, C, *feature_shape); of the small model (1, 32, 30, 40).
+        depth: head_shape, metres along the optical axis; of the small model (60, 80). spread: the same, metres, Laplace scale of depth.
+        thickness: the same, metres, how far matter goes on behind the surface. All three mean nothing in the letterbox's padding.
     """
 
     features: np.ndarray
@@ -88,7 +97,7 @@ class Engine(Protocol):
         """Features and depth prior of one letterboxed image.
 
         Args:
-            image_u8: (240, 320, 3) uint8 RGB. mask: (240, 320) float32, 0 in the padding.
+            image_u8: (H, W, 3) uint8 RGB of the model's image size. mask: (H, W) float32, 0 in the padding.
             K: (3, 3) intrinsics of the letterboxed image, pixels. R_gc: (3, 3) camera to gravity-aligned frame.
         """
         ...
@@ -97,7 +106,7 @@ class Engine(Protocol):
         """Gaussians of the local box.
 
         Args:
-            features: (1, C, 30, 40). depth: (240, 320) float32 metres, 0 = none and in the padding. thickness: (60, 80) metres.
+            features: of `image`. depth: (H, W) float32 metres, 0 = none and in the padding. thickness: of `image`, metres.
             K: (3, 3) pixels. T_bc: (4, 4) camera to box frame, metres.
         """
         ...
@@ -197,6 +206,7 @@ def load_spec(model: str | Path) -> ModelSpec:
         values["image_size"] = tuple(int(n) for n in values.get("image_size", (320, 240)))
         values["classes"] = tuple(str(n) for n in values.get("classes", NAMES))
         spec = ModelSpec(folder=folder, **values)
+        _ = spec.grid  # its sizes are checked when it is made
     except (TypeError, ValueError) as error:
         raise ModelError(f"{path}: {error}") from error
     if spec.classes != NAMES:

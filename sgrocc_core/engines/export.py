@@ -26,9 +26,12 @@ from sgrocc_core.engines.engine import (
 )
 from sgrocc_core.engines.graph import OPSET, check_graph, tidy
 from sgrocc_core.errors import ModelError
-from sgrocc_core.network.small_backbone import CANONICAL_FOCAL, ImageEngine
+from sgrocc_core.geometry.image_grid import ImageGrid
+from sgrocc_core.network.image_engine import AnyImageEngine
 from sgrocc_core.network.spatial_expert import OUTPUTS, SpatialExpert
 
+SMALL_GRID = ImageGrid((320, 240), 8, 4)
+"""Sizes of the small model."""
 TOLERANCE = 1e-3
 """Largest difference between ONNX Runtime and PyTorch, relative to an output's largest value."""
 
@@ -45,11 +48,14 @@ class _Ordered(nn.Module):
         return tuple(values[name] for name in self.outputs)
 
 
-def example_inputs(seed: int = 0) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def example_inputs(grid: ImageGrid = SMALL_GRID, channels: int = 32, seed: int = 0) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Plausible inputs of both graphs: textured image, a camera of 1.5 m height that looks ahead and down, four surfaces.
 
     Depth and thickness are constant in each quarter of the image: they are sampled nearest, and a rounding error that moves a sample
     into the next pixel is no disagreement of the networks.
+
+    Args:
+        grid: sizes of the image engine. channels: of its features.
     """
     draw = np.random.default_rng(seed)
     tilt = 0.3
@@ -58,17 +64,19 @@ def example_inputs(seed: int = 0) -> tuple[dict[str, Tensor], dict[str, Tensor]]
     R = np.stack([right, np.cross(forward, right), forward], 1)
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = R, (0.03, 2.41, 1.47)
-    intrinsics = torch.tensor([[289.0, 289.0, 159.5, 119.5]])
-    depth = np.kron([[3.1, 2.3], [1.5, 1.8]], np.ones((120, 160)))
-    thickness = np.kron([[0.2, 0.5], [0.9, 0.3]], np.ones((30, 40)))
+    width, height = grid.image_size
+    focal = 289.0 * width / 320
+    intrinsics = torch.tensor([[focal, focal, (width - 1) / 2, (height - 1) / 2]])
+    depth = _quarters([[3.1, 2.3], [1.5, 1.8]], grid.image_shape)
+    thickness = _quarters([[0.2, 0.5], [0.9, 0.3]], grid.head_shape)
     image = {
-        "image": torch.from_numpy(draw.random((1, 3, 240, 320), np.float32)),
-        "mask": torch.ones(1, 1, 240, 320),
+        "image": torch.from_numpy(draw.random((1, 3, height, width), np.float32)),
+        "mask": torch.ones(1, 1, height, width),
         "intrinsics": intrinsics,
         "gravity": torch.from_numpy(R.astype(np.float32))[None],
     }
     expert = {
-        "features": torch.from_numpy(draw.standard_normal((1, 32, 30, 40)).astype(np.float32)),
+        "features": torch.from_numpy(draw.standard_normal((1, channels, *grid.feature_shape)).astype(np.float32)),
         "depth": torch.from_numpy(depth.astype(np.float32))[None, None],
         "thickness": torch.from_numpy(thickness.astype(np.float32))[None, None],
         "intrinsics": intrinsics,
@@ -77,8 +85,14 @@ def example_inputs(seed: int = 0) -> tuple[dict[str, Tensor], dict[str, Tensor]]
     return image, expert
 
 
+def _quarters(values: list[list[float]], shape: tuple[int, int]) -> np.ndarray:
+    """An array of a shape (rows, columns) with one value in each quarter."""
+    rows, columns = (np.arange(n) * 2 // n for n in shape)
+    return np.array(values)[rows[:, None], columns]
+
+
 def export_model(
-    image: ImageEngine, expert: SpatialExpert, networks: dict[str, dict[str, Any]], name: str, folder: Path
+    image: AnyImageEngine, expert: SpatialExpert, networks: dict[str, dict[str, Any]], name: str, folder: Path
 ) -> dict[str, float]:
     """Write a model folder and check it.
 
@@ -99,7 +113,7 @@ def export_model(
     weights = folder / "weights.safetensors"
     save_file({k: v.detach().cpu().contiguous() for k, v in state.items() if not k.endswith("num_batches_tracked")}, str(weights))
     weights.chmod(0o644)  # safetensors makes it private
-    image_inputs, expert_inputs = example_inputs()
+    image_inputs, expert_inputs = example_inputs(image.grid, image.channels)
     differences: dict[str, float] = {}
     for file, prefix, network, inputs, outputs, names in (
         ("image.onnx", "image", image, image_inputs, IMAGE_OUTPUTS, IMAGE_OUTPUTS),
@@ -112,7 +126,7 @@ def export_model(
     worst = max(differences, key=lambda key: differences[key])
     if not differences[worst] <= TOLERANCE:
         raise ModelError(f"{worst} differs from PyTorch by {differences[worst]:.1e} of its largest value; at most {TOLERANCE:g} is allowed")
-    _write_description(expert, networks, name, folder)
+    _write_description(image, expert, networks, name, folder)
     return differences
 
 
@@ -146,16 +160,20 @@ def compare(
     return differences
 
 
-def _write_description(expert: SpatialExpert, networks: dict[str, dict[str, Any]], name: str, folder: Path) -> None:
+def _write_description(
+    image: AnyImageEngine, expert: SpatialExpert, networks: dict[str, dict[str, Any]], name: str, folder: Path
+) -> None:
     files = ("image.onnx", "expert.onnx", "weights.safetensors")
     values = {
         "format_version": FORMAT_VERSION,
         "name": name,
-        "image_size": [320, 240],
+        "image_size": list(image.grid.image_size),
+        "feature_stride": image.grid.feature_stride,
+        "head_stride": image.grid.head_stride,
         "feature_channels": expert.config.feature_channels,
         "gaussians_per_cell": expert.config.gaussians,
         "offsets": expert.config.offsets,
-        "canonical_focal": CANONICAL_FOCAL,
+        "canonical_focal": image.canonical_focal,
         "classes": list(NAMES),
         "files": {file: sha256_of(folder / file) for file in files},
         "networks": networks,

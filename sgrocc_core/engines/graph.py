@@ -17,9 +17,10 @@ OPSET = 17
 SHARED_BYTES = 1024
 """Tensors of at least this size are stored in weights.safetensors only."""
 OPERATORS = frozenset(
-    """Add And BatchNormalization Cast Clip Concat Conv Div Exp Expand Flatten Floor Gather GatherElements Gemm GlobalAveragePool Greater
-    Identity Less Log MatMul Max Min Mul Neg Pow Reciprocal ReduceL2 ReduceMean ReduceSum Relu Reshape Resize Sigmoid Slice Softmax
-    Softplus Split Sqrt Squeeze Sub Tanh Transpose Unsqueeze Where""".split()  # noqa: SIM905
+    """Add And AveragePool BatchNormalization Cast Clip Concat Conv ConvTranspose Div Erf Exp Expand Flatten Floor Gather
+    GatherElements Gemm GlobalAveragePool Greater Identity LayerNormalization Less Log MatMul Max Min Mul Neg Pow Reciprocal
+    ReduceL2 ReduceMean ReduceSum Relu Reshape Resize Sigmoid Slice Softmax Softplus Split Sqrt Squeeze Sub Tanh Transpose
+    Unsqueeze Where""".split()  # noqa: SIM905
 )
 """Operators that the graphs may use: TensorRT's ONNX parser takes all of them, and none has a data-dependent shape or a sub-graph."""
 

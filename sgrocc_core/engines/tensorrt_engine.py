@@ -61,6 +61,8 @@ class _Graph:
         """Copy the inputs up, run, copy the outputs down; returns arrays of their own."""
         kinds = self._cudart.cudaMemcpyKind
         for name, value in feed.items():
+            if name not in self._buffers:  # TensorRT drops an input that nothing reads (the base model's `gravity`)
+                continue
             device, host = self._buffers[name]
             np.copyto(host, value, casting="same_kind")
             self._checked(self._cudart.cudaMemcpyAsync(device, host.ctypes.data, host.nbytes, kinds.cudaMemcpyHostToDevice, self._stream))

@@ -9,27 +9,33 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from sgrocc_core.errors import ConfigError, ModelError
-from sgrocc_core.network.small_backbone import ImageEngine
+from sgrocc_core.network.image_engine import AnyImageEngine, build_image_engine
 from sgrocc_core.network.spatial_expert import ExpertConfig, SpatialExpert
 from sgrocc_core.training import checkpoint
 
 
-def build_networks(networks: dict[str, dict[str, Any]]) -> tuple[ImageEngine, SpatialExpert]:
+def build_networks(networks: dict[str, dict[str, Any]]) -> tuple[AnyImageEngine, SpatialExpert]:
     """The two networks, with fresh weights.
 
     Args:
-        networks: keyword arguments under `image` (ImageEngine) and `expert` (ExpertConfig).
+        networks: keyword arguments under `image` (`build_image_engine`) and `expert` (ExpertConfig).
 
     Raises:
-        ConfigError: an argument that is not known, or a value that is not allowed.
+        ConfigError: an argument that is not known, a value that is not allowed, or features that the expert does not take.
+        ModelError: what the image engine needs is not installed.
     """
+    image = build_image_engine(networks.get("image", {}))
     try:
-        return ImageEngine(**networks.get("image", {})), SpatialExpert(ExpertConfig(**networks.get("expert", {})))
+        expert = SpatialExpert(ExpertConfig(**networks.get("expert", {})))
     except TypeError as error:
         raise ConfigError(f"the model's configuration does not fit the networks: {error}") from error
+    if image.channels != expert.config.feature_channels:
+        takes = expert.config.feature_channels
+        raise ConfigError(f"the image engine has channels {image.channels} and the expert feature_channels {takes}; they must be equal")
+    return image, expert
 
 
-def load_weights(path: Path, image: ImageEngine, expert: SpatialExpert) -> None:
+def load_weights(path: Path, image: AnyImageEngine, expert: SpatialExpert) -> None:
     """Fill both networks from a file.
 
     Tensors that only training uses (the 2D class head, the dense head, counters of batch norm) may be absent.

@@ -12,8 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sgrocc_core.geometry.image_grid import ImageGrid
+
 CANONICAL_FOCAL = 289.0
 """Focal length that depth is learned for, pixels at 320 x 240 (ScanNet's camera at that size)."""
+IMAGE_SIZE = (320, 240)
+"""(width, height) of the input, pixels."""
 FEATURE_STRIDE = 8
 HEAD_STRIDE = 4
 MIN_DEPTH, MAX_DEPTH = 0.25, 12.0
@@ -82,6 +86,18 @@ def gravity_rays(intrinsics: Tensor, gravity: Tensor, height: int, width: int) -
     return (gravity @ camera).view(-1, 3, height, width)
 
 
+def focal_scale(intrinsics: Tensor, canonical: float) -> Tensor:
+    """(B, 1, 1, 1) factor from the canonical camera's depth to that of cameras (B, 4) fx, fy, cx, cy, pixels."""
+    return torch.sqrt(intrinsics[:, 0] * intrinsics[:, 1]).view(-1, 1, 1, 1) / canonical
+
+
+def spread_and_thickness(shape: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+    """Raw values of the shape head (B, 2, h, w) to spread and thickness, metres, both (B, 1, h, w); depth: (B, 1, h, w) metres."""
+    # The spread is learned relative to depth: errors of a learned depth are errors of scale.
+    spread = torch.clamp(torch.exp(shape[:, :1] - 2.0) * depth, MIN_SPREAD, MAX_SPREAD)
+    return spread, MIN_THICKNESS + (MAX_THICKNESS - MIN_THICKNESS) * torch.sigmoid(shape[:, 1:] - 1.0)
+
+
 class ImageEngine(nn.Module):
     """RGB and camera to features, depth, spread and thickness.
 
@@ -100,7 +116,8 @@ class ImageEngine(nn.Module):
         semantic_head: bool = True,
     ) -> None:
         super().__init__()
-        self.channels, self.semantic_head = channels, semantic_head
+        self.channels, self.semantic_head, self.canonical_focal = channels, semantic_head, CANONICAL_FOCAL
+        self.grid = ImageGrid(IMAGE_SIZE, FEATURE_STRIDE, HEAD_STRIDE)
         self.stem = nn.Sequential(ConvNorm(6, 24, 3, 2), ConvNorm(24, widths[0], 3, 2))
         self.stages = nn.ModuleList()
         for level, (width, count) in enumerate(zip(widths, blocks)):
@@ -157,12 +174,9 @@ class ImageEngine(nn.Module):
         top, fine = self.pyramid(x)
         bins = self.depth_head(fine).float()
         log_depth = (F.softmax(bins, 1) * self.log_depths).sum(1, keepdim=True)
-        scale = torch.sqrt(intrinsics[:, 0] * intrinsics[:, 1]).view(-1, 1, 1, 1) / CANONICAL_FOCAL
+        scale = focal_scale(intrinsics, CANONICAL_FOCAL)
         depth = torch.exp(log_depth) * scale
-        shape = self.shape_head(fine).float()
-        # The spread is learned relative to depth: errors of a learned depth are errors of scale.
-        spread = torch.clamp(torch.exp(shape[:, :1] - 2.0) * depth, MIN_SPREAD, MAX_SPREAD)
-        thickness = MIN_THICKNESS + (MAX_THICKNESS - MIN_THICKNESS) * torch.sigmoid(shape[:, 1:] - 1.0)
+        spread, thickness = spread_and_thickness(self.shape_head(fine).float(), depth)
         outputs = {"features": self.to_features(top).float(), "depth": depth, "spread": spread, "thickness": thickness}
         if self.semantic_head:
             outputs["semantics"] = self.class_head(fine).float()
