@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", help="train, test or a list file (default: test; train for statistics)")
     parser.add_argument("--json", type=Path, required=True, help="file to write")
     parser.add_argument("--limit", type=int, default=0, help="at most this many views, spread evenly over the set (default: all)")
-    parser.add_argument("--model", default="small", help="name or folder of a model; with --weights, name under config/models (default: small)")
+    parser.add_argument("--model", default="small", help="name or folder; with --weights, a name under config/models (default: small)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="score these trained weights (safetensors, both networks) in PyTorch")
     parser.add_argument("--config", type=Path, metavar="YAML", help="training configuration of the --weights (default: the model's)")
     parser.add_argument("--engine", default="auto", help="auto, onnxruntime, tensorrt or torch (default: auto)")
