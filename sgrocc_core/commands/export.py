@@ -17,6 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", type=Path, help="safetensors file with both networks (default: models/NAME/weights.safetensors)")
     parser.add_argument("--out", type=Path, help="folder to write (default: models/NAME)")
     parser.add_argument("--untrained", action="store_true", help="use freshly initialised weights: for measuring speed and for tests only")
+    parser.add_argument(
+        "--prior", nargs="?", const="", metavar="DIR",
+        help="with --untrained: fill the published depth prior of the image engine, from DIR or (without DIR) from the Hugging Face cache",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -26,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from sgrocc_core.engines.export import export_model
     from sgrocc_core.engines.weights import build_networks, load_weights
     from sgrocc_core.errors import ConfigError
+    from sgrocc_core.network.depth_anything import DepthAnythingEngine
     from sgrocc_core.share import find_shared
 
     root = Path(__file__).resolve().parents[2]
@@ -34,13 +39,19 @@ def run(args: argparse.Namespace) -> int:
     name = path.stem
     if args.untrained and args.weights:
         raise ConfigError("--untrained and --weights exclude each other")
+    if args.untrained and not args.out:
+        raise ConfigError("--untrained needs --out: it must not replace a trained model")
+    if args.prior is not None and not args.untrained:
+        raise ConfigError("--prior needs --untrained: trained weights hold their prior")
     torch.manual_seed(0)
     image, expert = build_networks(networks)
     out = args.out or root / "models" / name
     if not args.untrained:
         load_weights(args.weights or root / "models" / name / "weights.safetensors", image, expert)
-    elif not args.out:
-        raise ConfigError("--untrained needs --out: it must not replace a trained model")
+    if args.prior is not None:
+        if not isinstance(image, DepthAnythingEngine):
+            raise ConfigError(f"--prior: the image engine of {name} has no published prior")
+        print(f"depth prior from {image.load_prior(Path(args.prior) if args.prior else None)}")
     differences = export_model(image, expert, networks, name, out)
     for file in sorted(out.iterdir()):
         if file.is_file():

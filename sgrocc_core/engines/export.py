@@ -120,7 +120,7 @@ def export_model(
         ("expert.onnx", "expert", expert, expert_inputs, OUTPUTS, EXPERT_OUTPUTS),
     ):
         _write_graph(network, inputs, outputs, names, folder / file)
-        tidy(folder / file, weights, prefix)
+        tidy(folder / file, weights, prefix, {key: tuple(value.shape) for key, value in inputs.items()})
         check_graph(folder / file)
         differences |= {f"{file}:{k}": d for k, d in compare(folder / file, network, inputs, outputs, names).items()}
     worst = max(differences, key=lambda key: differences[key])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 from pathlib import Path
@@ -16,6 +17,8 @@ from sgrocc_core.errors import ModelError
 OPSET = 17
 SHARED_BYTES = 1024
 """Tensors of at least this size are stored in weights.safetensors only."""
+TRANSPOSED_BYTES = 1 << 18
+"""So are, from this size on, the transposes of its matrices that the tracer makes: the graph turns them back, once, when it is loaded."""
 OPERATORS = frozenset(
     """Add And AveragePool BatchNormalization Cast Clip Concat Conv ConvTranspose Div Erf Exp Expand Flatten Floor Gather
     GatherElements Gemm GlobalAveragePool Greater Identity LayerNormalization Less Log MatMul Max Min Mul Neg Pow Reciprocal
@@ -25,20 +28,30 @@ OPERATORS = frozenset(
 """Operators that the graphs may use: TensorRT's ONNX parser takes all of them, and none has a data-dependent shape or a sub-graph."""
 
 
-def tidy(path: Path, weights: Path, prefix: str) -> None:
-    """Fold what is constant and store the large tensors once.
+def tidy(path: Path, weights: Path, prefix: str, inputs: dict[str, tuple[int, ...]]) -> None:
+    """Fold what is constant, store the large tensors once, and declare every input, also what this network does not read.
 
     Args:
         path: graph, rewritten in place. weights: the safetensors file beside it.
         prefix: of the network's tensors in that file; in the graph they begin with `network.`.
+        inputs: shapes of the float32 inputs by name, in their order: what an engine is fed is the same for every model.
     """
     model = onnx.load(str(path))
     _fold_constants(model)
+    _declare_inputs(model, inputs)
     for node in model.graph.node:
         node.doc_string = ""  # the tracer notes source lines of the machine that exported
     _share_weights(model, weights, prefix)
     path.write_bytes(model.SerializeToString(deterministic=True))
     onnx.checker.check_model(str(path))
+
+
+def _declare_inputs(model: onnx.ModelProto, inputs: dict[str, tuple[int, ...]]) -> None:
+    """Give the graph these inputs in this order; the tracer leaves out what nothing reads."""
+    traced = {value.name: onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in model.graph.input}
+    del model.graph.input[:]
+    for name, shape in inputs.items():
+        model.graph.input.append(traced.get(name) or onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
 
 
 def _fold_constants(model: onnx.ModelProto) -> None:
@@ -84,18 +97,46 @@ def _share_weights(model: onnx.ModelProto, weights: Path, prefix: str) -> None:
     data = weights.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + length])
+    places = {
+        name.removeprefix(f"{prefix}."): (8 + length + entry["data_offsets"][0], 8 + length + entry["data_offsets"][1])
+        for name, entry in header.items()
+        if name.startswith(f"{prefix}.")
+    }
+    matrices = _transposes(data, places, {name: header[f"{prefix}.{name}"]["shape"] for name in places})
+    turned = []
     for tensor in model.graph.initializer:
-        entry = header.get(f"{prefix}.{tensor.name.removeprefix('network.')}")
         raw = numpy_helper.to_array(tensor).tobytes()
-        if entry is None or len(raw) < SHARED_BYTES:
-            continue
-        begin, end = (8 + length + offset for offset in entry["data_offsets"])
-        if data[begin:end] != raw:
-            continue
-        tensor.ClearField("raw_data")
-        tensor.data_location = onnx.TensorProto.EXTERNAL
-        for key, value in (("location", weights.name), ("offset", begin), ("length", end - begin)):
-            tensor.external_data.add(key=key, value=str(value))
+        begin, end = places.get(tensor.name.removeprefix("network."), (0, 0))
+        if len(raw) >= SHARED_BYTES and data[begin:end] == raw:
+            _refer(tensor, weights.name, begin, end)
+        elif len(raw) >= TRANSPOSED_BYTES and (source := matrices.get(hashlib.sha256(raw).digest())) is not None:
+            stored = f"{tensor.name}_stored"
+            turned.append(onnx.helper.make_node("Transpose", [stored], [tensor.name], f"{tensor.name}_turned", perm=[1, 0]))
+            tensor.name, shape = stored, list(reversed(tensor.dims))
+            tensor.ClearField("dims")
+            tensor.dims.extend(shape)
+            _refer(tensor, weights.name, *places[source])
+    nodes = [*turned, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def _transposes(data: bytes, places: dict[str, tuple[int, int]], shapes: dict[str, list[int]]) -> dict[bytes, str]:
+    """Names of large matrices by the SHA-256 of their transpose."""
+    found = {}
+    for name, (begin, end) in places.items():
+        if len(shapes[name]) == 2 and end - begin >= TRANSPOSED_BYTES:
+            matrix = np.frombuffer(data, np.float32, (end - begin) // 4, begin).reshape(shapes[name])
+            found[hashlib.sha256(matrix.T.tobytes()).digest()] = name
+    return found
+
+
+def _refer(tensor: onnx.TensorProto, file: str, begin: int, end: int) -> None:
+    """Let a tensor's values be those bytes of a file beside the graph."""
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", file), ("offset", begin), ("length", end - begin)):
+        tensor.external_data.add(key=key, value=str(value))
 
 
 def check_graph(path: Path) -> None:
