@@ -1,11 +1,11 @@
 """Reads the Occ-ScanNet layout: images, depth, poses and local voxel targets; generated sets and the real one alike.
 
-Its pickles are read by an unpickler that admits NumPy arrays and plain containers only.
+A target's grid stands where its pose put it, on no common lattice. The network's box is put exactly there: camera poses are given to
+it relative to `voxel_origin` (geometry.lattice.box_pose), so no label is ever moved or resampled.
 """
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,55 +13,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from sgrocc_core.errors import DataError
+from sgrocc_core.classes import NAMES, UNKNOWN
+from sgrocc_core.data.images import decode_compressed
+from sgrocc_core.data.plain_pickle import load_plain_pickle, wanted
+from sgrocc_core.errors import DataError, FrameError
 from sgrocc_core.geometry.camera import scale_intrinsics
 from sgrocc_core.geometry.lattice import BOX_VOXELS
 
-_ALLOWED = {
-    (module, name)
-    for name, modules in {
-        "_reconstruct": ("numpy.core.multiarray", "numpy._core.multiarray"),
-        "scalar": ("numpy.core.multiarray", "numpy._core.multiarray"),
-        "_frombuffer": ("numpy.core.numeric", "numpy._core.numeric"),
-        "ndarray": ("numpy",),
-        "dtype": ("numpy",),
-        "encode": ("_codecs",),
-        "OrderedDict": ("collections",),
-    }.items()
-    for module in modules
-}
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}; only NumPy arrays and plain containers are admitted")
-        return super().find_class(module, name)
-
-
-def load_plain_pickle(path: Path) -> dict[str, Any]:
-    """A pickled dict of arrays and plain values.
-
-    Raises:
-        DataError: no such file, not a pickle of a dict, or one that would run code.
-    """
-    try:
-        with open(path, "rb") as file:
-            content = _PlainUnpickler(file).load()
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist") from error
-    except Exception as error:  # a damaged pickle may raise nearly anything
-        raise DataError(f"{path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path} holds a {type(content).__name__}; it must be a dict")
-    return content
-
-
-def wanted(content: dict[str, Any], key: str, path: Path) -> Any:
-    """content[key], or a DataError that names the keys there are."""
-    if key not in content:
-        raise DataError(f"{path} has no {key!r}; its keys are {', '.join(map(str, content))}")
-    return content[key]
+SPLITS = ("train", "test", "train_mini", "test_mini")
 
 
 @dataclass(frozen=True)
@@ -85,30 +44,71 @@ class Sample:
     labels_2d: np.ndarray | None
 
 
+def embodied_test_scenes(root: Path) -> frozenset[str]:
+    """Names of the embodied task's test scenes, all of which occur in the local task's training lists.
+
+    Args:
+        root: the folder that holds `occscannet` and `scene_occ`, or `occscannet` itself.
+
+    Raises:
+        DataError: the list is not there, or is empty.
+    """
+    places = [base / "scene_occ" / "test_online.txt" for base in (root, root.absolute().parent)]
+    listed = next((place for place in places if place.is_file()), None)
+    if listed is None:
+        raise DataError(
+            f"no-leak needs the embodied task's test list, {places[0]}, which does not exist: put scene_occ/test_online.txt of "
+            "EmbodiedOcc-ScanNet there, or do without no-leak"
+        )
+    scenes = frozenset(line.strip() for line in listed.read_text().splitlines() if line.strip())
+    if not scenes:
+        raise DataError(f"{listed} names no scenes: get the list again")
+    return scenes
+
+
 class OccScanNet:
     """A list of samples, read from disk one at a time.
+
+    The local task is split by frame: its lists share their scenes, and the training lists hold every scene of the embodied test list.
+    `no_leak` makes a split by scene of them: the embodied test scenes are left out of every list but `test` and `test_mini`, which
+    keep those scenes only. What was trained with it has seen nothing of what is then tested, in either task.
 
     Args:
         root: the folder that holds `occscannet`, or that folder itself.
         split: `train`, `test`, `train_mini`, `test_mini`, or a list file.
         size: (width, height) pixels of the images, depth and labels; None keeps the native size.
+        no_leak: see above; needs `scene_occ/test_online.txt` beside `occscannet`.
+
+    Attributes:
+        names: (scene, frame) of every sample. left_out: scenes of the list that `no_leak` left out, in order of name.
 
     Raises:
         DataError: no such folder or list, or an empty one.
     """
 
-    def __init__(self, root: str | Path, split: str | Path = "train", size: tuple[int, int] | None = (320, 240)) -> None:
+    def __init__(
+        self, root: str | Path, split: str | Path = "train", size: tuple[int, int] | None = (320, 240), no_leak: bool = False
+    ) -> None:
         root = Path(root)
         self.root = root / "occscannet" if (root / "occscannet").is_dir() else root
         if not (self.root / "gathered_data").is_dir():
-            raise DataError(f"{root} holds no Occ-ScanNet data: there is no gathered_data in it")
+            raise DataError(
+                f"{root} holds no Occ-ScanNet data: there is no gathered_data in it; unpack gathered_data and posed_images there, "
+                "or make rooms with `sgrocc synth`"
+            )
         self.size = size
-        listed = self.root / f"{split}_final.txt" if str(split) in ("train", "test", "train_mini", "test_mini") else Path(split)
+        listed = self.root / f"{split}_final.txt" if str(split) in SPLITS else Path(split)
         if not listed.is_file():
-            raise DataError(f"{listed} does not exist; the split must be train, test, train_mini, test_mini or a list file")
-        self.names = [tuple(line.strip().removesuffix(".pkl").split("/")[-2:]) for line in listed.read_text().splitlines() if line.strip()]
-        if not self.names or any(len(name) != 2 for name in self.names):
-            raise DataError(f"{listed} lists no frames; its lines must be SCENE/NNNNN.pkl")
+            raise DataError(f"{listed} does not exist; the split must be {', '.join(SPLITS)} or a list file")
+        self.names = _listed_names(listed)
+        self.left_out: tuple[str, ...] = ()
+        if no_leak:
+            scenes, embodied = {scene for scene, _ in self.names}, embodied_test_scenes(root)
+            kept = scenes & embodied if str(split) in ("test", "test_mini") else scenes - embodied
+            self.left_out = tuple(sorted(scenes - kept))
+            self.names = [name for name in self.names if name[0] in kept]
+            if not self.names:
+                raise DataError(f"no-leak leaves nothing of {listed}: all {len(scenes)} scenes of it are left out")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -119,45 +119,134 @@ class OccScanNet:
         return read_sample(self.root, scene, frame, self.size)
 
 
+def _listed_names(listed: Path) -> list[tuple[str, str]]:
+    """Scene and frame of every line of a list, whatever folders stand before them."""
+    names = []
+    for number, line in enumerate(listed.read_text().splitlines(), 1):
+        if not line.strip():
+            continue
+        parts = line.strip().removesuffix(".pkl").split("/")[-2:]
+        if len(parts) != 2 or not all(parts):
+            raise DataError(f"{listed}, line {number} is {line.strip()!r}; it must be gathered_data/SCENE/NNNNN.pkl")
+        names.append((parts[0], parts[1]))
+    if not names:
+        raise DataError(f"{listed} lists no frames; its lines must be gathered_data/SCENE/NNNNN.pkl")
+    return names
+
+
 def read_sample(root: Path, scene: str, frame: str, size: tuple[int, int] | None) -> Sample:
-    """The sample of a scene's frame under the folder `occscannet`, at (width, height) pixels; DataError as above."""
+    """A frame of a scene.
+
+    Args:
+        root: the folder `occscannet`. size: (width, height) pixels, None for the native ones.
+
+    Raises:
+        DataError: a file is missing or damaged: names scene, frame, file and what to do.
+    """
     path = root / "gathered_data" / scene / f"{frame}.pkl"
-    content = load_plain_pickle(path)
-    images = root / "posed_images" / scene
-    image = _read(images / f"{frame}.jpg", cv2.IMREAD_COLOR)
-    depth = _read(images / f"{frame}.png", cv2.IMREAD_UNCHANGED)
-    labels_path = root / "labels_2d" / scene / f"{frame}.png"
-    labels = _read(labels_path, cv2.IMREAD_UNCHANGED) if labels_path.is_file() else None
-    height, width = image.shape[:2]
-    size = (width, height) if size is None else size
-    if (width, height) != size:
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if size[0] < width else cv2.INTER_LINEAR)
-    K = np.asarray(wanted(content, "intrinsic", path), np.float64)[:3, :3]
-    return Sample(
-        scene,
-        frame,
-        cv2.cvtColor(image, cv2.COLOR_BGR2RGB),
-        _nearest(depth, size).astype(np.float32) * np.float32(1e-3),
-        scale_intrinsics(K, size[0] / width, size[1] / height),
-        np.asarray(wanted(content, "cam_pose", path), np.float64),
-        np.asarray(wanted(content, "voxel_origin", path), np.float64).reshape(3),
-        _target(wanted(content, "target_1_4", path), path),
-        None if labels is None else _nearest(labels, size),
+    try:
+        content = load_plain_pickle(path, remedy("gathered_data"))
+        images = root / "posed_images" / scene
+        image = _read_colour(images / f"{frame}.jpg")
+        depth = _read_png(images / f"{frame}.png", "posed_images")
+        if depth.dtype != np.uint16 or depth.ndim != 2:
+            raise DataError(f"{images / frame}.png is {depth.dtype} of shape {depth.shape}; depth must be one channel of 16 bit, in mm")
+        labels_path = root / "labels_2d" / scene / f"{frame}.png"
+        labels = _read_png(labels_path, "labels_2d") if labels_path.is_file() else None
+        height, width = image.shape[:2]
+        size = (width, height) if size is None else size
+        if (width, height) != size:
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if size[0] < width else cv2.INTER_LINEAR)
+        K = _matrix(wanted(content, "intrinsic", path), "intrinsic", path)
+        return Sample(
+            scene,
+            frame,
+            image,
+            _nearest(depth, size).astype(np.float32) * np.float32(1e-3),
+            scale_intrinsics(K, size[0] / width, size[1] / height),
+            _pose(wanted(content, "cam_pose", path), path),
+            _origin(wanted(content, "voxel_origin", path), path),
+            stored_target(wanted(content, "target_1_4", path), "target_1_4", path),
+            None if labels is None else _nearest(labels, size),
+        )
+    except DataError as error:
+        raise DataError(f"scene {scene}, frame {frame}: {error}") from error
+
+
+def remedy(folder: str) -> str:
+    """What to do about a file of one of the set's folders."""
+    return (
+        f"unpack {folder} of the set again (a generated set: delete the scene and run `sgrocc synth` again), "
+        "or take its line out of the list"
     )
 
 
-def _target(stored: np.ndarray, path: Path) -> np.ndarray:
-    """[y, x, z] as stored to [x, y, z]."""
+def stored_target(stored: Any, key: str, path: Path) -> np.ndarray:
+    """A grid of labels as the sets store it, [y, x, z], to (60, 60, 36) uint8 [x, y, z].
+
+    Raises:
+        DataError: another shape, or a value that is no label.
+    """
     target = np.asarray(stored)
     if target.shape != BOX_VOXELS:
-        raise DataError(f"{path}: target_1_4 is {target.shape}; it must be {BOX_VOXELS}")
-    return np.ascontiguousarray(target.astype(np.uint8, copy=False).transpose(1, 0, 2))
+        raise DataError(f"{path}: {key} is {target.shape}; it must be {BOX_VOXELS}")
+    return np.ascontiguousarray(checked_labels(target, key, path).transpose(1, 0, 2))
 
 
-def _read(path: Path, mode: int) -> np.ndarray:
-    image = cv2.imread(str(path), mode) if path.is_file() else None
+def checked_labels(stored: np.ndarray, key: str, path: Path) -> np.ndarray:
+    """Labels of any stored type as uint8: 0 to 11, 255 unknown; DataError for other values."""
+    if stored.dtype.kind not in "iufb" or not stored.size:
+        raise DataError(f"{path}: {key} is of type {stored.dtype} and shape {stored.shape}; it must hold labels")
+    wrong = stored[~(((stored >= 0) & (stored < len(NAMES))) | (stored == UNKNOWN))]
+    if wrong.size:
+        allowed = f"labels are 0 to {len(NAMES) - 1}, and {UNKNOWN} for unknown"
+        raise DataError(f"{path}: {key} holds {wrong[0]!s} and the like in {wrong.size} voxels; {allowed}")
+    return stored.astype(np.uint8)
+
+
+def _matrix(stored: Any, key: str, path: Path) -> np.ndarray:
+    """The top-left (3, 3) of the stored intrinsics."""
+    K = np.asarray(stored)
+    if K.ndim != 2 or min(K.shape) < 3 or K.dtype.kind not in "iuf":
+        raise DataError(f"{path}: {key} is {K.dtype} of shape {K.shape}; it must be at least (3, 3)")
+    K = K[:3, :3].astype(np.float64)
+    if not np.isfinite(K).all() or K[0, 0] <= 0 or K[1, 1] <= 0:
+        raise DataError(f"{path}: {key} is {K.tolist()}; its focal lengths must be positive")
+    return K
+
+
+def _pose(stored: Any, path: Path) -> np.ndarray:
+    """The stored pose, camera to world; a scan that had lost tracking stores one that is not finite."""
+    T_wc = np.asarray(stored)
+    if T_wc.shape != (4, 4) or T_wc.dtype.kind not in "iuf":
+        raise DataError(f"{path}: cam_pose is {T_wc.dtype} of shape {T_wc.shape}; it must be (4, 4)")
+    T_wc = T_wc.astype(np.float64)
+    if not np.isfinite(T_wc).all() or not np.allclose(T_wc[:3, :3] @ T_wc[:3, :3].T, np.eye(3), atol=0.01):
+        raise DataError(f"{path}: cam_pose is no pose ({T_wc[:3].tolist()}): take the frame's line out of the list")
+    return T_wc
+
+
+def _origin(stored: Any, path: Path) -> np.ndarray:
+    origin = np.asarray(stored)
+    if origin.size != 3 or origin.dtype.kind not in "iuf" or not np.isfinite(origin).all():
+        raise DataError(f"{path}: voxel_origin is {origin.tolist()}; it must be three numbers, metres")
+    return origin.astype(np.float64).reshape(3)
+
+
+def _read_colour(path: Path) -> np.ndarray:
+    """(H, W, 3) uint8 RGB; unlike OpenCV's reading of files this refuses a JPEG that is cut off."""
+    try:
+        return decode_compressed(path.read_bytes())
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist: {remedy('posed_images')}") from error
+    except (OSError, FrameError) as error:
+        raise DataError(f"{path} cannot be decoded ({error}): {remedy('posed_images')}") from error
+
+
+def _read_png(path: Path, folder: str) -> np.ndarray:
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
     if image is None:
-        raise DataError(f"{path} {'cannot be decoded' if path.is_file() else 'does not exist'}")
+        raise DataError(f"{path} {'cannot be decoded' if path.is_file() else 'does not exist'}: {remedy(folder)}")
     return np.asarray(image)
 
 
