@@ -76,8 +76,9 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, names: dict[Tensor, str]
             prefix = f"optimizer.{names[parameter]}."
             found = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
             if found:
+                # Counts of steps stay on the CPU, where AdamW keeps them.
                 optimizer.state[parameter] = {
-                    key: value.clone(memory_format=torch.preserve_format) if value.dim() else value.clone() for key, value in found.items()
+                    key: value.to(parameter.device, copy=True) if value.dim() else value.clone() for key, value in found.items()
                 }
 
 

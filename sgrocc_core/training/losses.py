@@ -1,5 +1,8 @@
 """Losses of the spatial expert (method, section 5); every one counts only what its mask lets in.
 
+A loss whose mean goes over the views of a batch together divides by its sum over all processes' batches (`distribution`); one that is
+computed view by view is averaged by whoever puts the views together.
+
 Occupancy losses take the label distribution of N voxels, (N, 12): column 0 is P(empty), column c is P(occupied) P(c | occupied),
 which is what the local head's splat gives; the focal loss takes the logarithm of the true label's column alone.
 """
@@ -9,6 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from sgrocc_core.training.distribution import shared_total
 
 EPS = 1e-6
 
@@ -148,15 +153,26 @@ def coarse_targets(target: Tensor) -> tuple[Tensor, Tensor]:
     return occupied, torch.maximum(occupied, 1 - unknown)
 
 
-def coarse_occupancy(opacities: Tensor, occupied: Tensor, weights: Tensor) -> Tensor:
-    """Binary cross-entropy of a cell's joint opacity 1 - prod(1 - o_g): silent Gaussians get gradient here.
+def cell_occupancy(opacities: Tensor, occupied: Tensor) -> Tensor:
+    """Binary cross-entropy of each cell's joint opacity 1 - prod(1 - o_g): silent Gaussians get gradient here.
 
     Args:
-        opacities: (N, G) raw logits of the cells' Gaussians. occupied: (N,) 0 or 1. weights: (N,), 0 = unknown.
+        opacities: (N, G) raw logits of the cells' Gaussians. occupied: (N,) 0 or 1.
+
+    Returns:
+        (N,); see `weighted_mean`.
     """
     log_empty = F.logsigmoid(-opacities.float()).sum(-1).clamp(max=-EPS)
-    loss = -(occupied * torch.log(-torch.expm1(log_empty)) + (1 - occupied) * log_empty)
-    return (loss * weights).sum() / weights.sum().clamp(min=EPS)
+    return -(occupied * torch.log(-torch.expm1(log_empty)) + (1 - occupied) * log_empty)
+
+
+def weighted_mean(loss: Tensor, weights: Tensor, at_least: float = 1.0) -> Tensor:
+    """Mean of a loss under weights, over the batch of all processes.
+
+    Args:
+        loss, weights: same shape; weights may be bool. at_least: lower bound of what is divided by.
+    """
+    return (loss * weights).sum() / shared_total(weights.sum().float(), at_least)
 
 
 def laplace_nll(depth: Tensor, spread: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -166,13 +182,13 @@ def laplace_nll(depth: Tensor, spread: Tensor, target: Tensor, valid: Tensor) ->
         depth, spread, target: same shape, metres. valid: same shape, bool.
     """
     loss = (depth - target).abs() / spread + torch.log(2 * spread)
-    return (loss * valid).sum() / valid.sum().clamp(min=1)
+    return weighted_mean(loss, valid)
 
 
 def log_depth_error(depth: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """Mean |log d - log d*| over valid pixels: a metre matters more near by."""
     error = (torch.log(depth.clamp(min=1e-3)) - torch.log(target.clamp(min=1e-3))).abs()
-    return (error * valid).sum() / valid.sum().clamp(min=1)
+    return weighted_mean(error, valid)
 
 
 def depth_bins(logits: Tensor, log_depths: Tensor, log_target: Tensor, valid: Tensor) -> Tensor:
@@ -188,7 +204,7 @@ def depth_bins(logits: Tensor, log_depths: Tensor, log_target: Tensor, valid: Te
     share = position - low
     log_p = F.log_softmax(logits, 1)
     loss = -((1 - share) * log_p.gather(1, low) + share * log_p.gather(1, low + 1))
-    return (loss * valid).sum() / valid.sum().clamp(min=1)
+    return weighted_mean(loss, valid)
 
 
 def thickness_error(thickness: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -198,4 +214,4 @@ def thickness_error(thickness: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         thickness, target: same shape, metres, positive. valid: same shape, bool.
     """
     error = (torch.log(thickness.clamp(min=1e-2)) - torch.log(target.clamp(min=1e-2))).abs()
-    return (error * valid).sum() / valid.sum().clamp(min=1)
+    return weighted_mean(error, valid)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -14,9 +16,9 @@ from sgrocc_core.network.small_backbone import CANONICAL_FOCAL, MAX_DEPTH, MIN_D
 from sgrocc_core.network.spatial_expert import cells_of, local_head
 from sgrocc_core.training import losses
 from sgrocc_core.training.dataset import BEYOND, IN_VIEW, UNSEEN
+from sgrocc_core.training.regularisation import REGULARISATIONS, Surface, regularisation
 
 Terms = dict[str, Tensor]
-REGULARISATIONS = ("none", "uniform", "semantic")
 SILENT = -20.0
 """Raw opacity of a Gaussian that is not splatted."""
 
@@ -101,49 +103,71 @@ def image_objective(outputs: dict[str, Tensor], batch: dict[str, Tensor], label_
     """Losses of the image engine.
 
     Args:
-        outputs: of `ImageEngine` with its semantic head. batch: of `dataset.loader`. label_weights: (12,) of 2D classes.
+        outputs: of an image engine in training mode. batch: of `dataset.loader`. label_weights: (12,) of 2D classes.
 
     Returns:
-        weighted terms; their sum is the loss.
+        weighted terms; their sum is the loss. Heads that the engine lacks have none.
     """
     depth, target = outputs["depth"], batch["depth"]
-    scale = torch.sqrt(batch["intrinsics"][:, 0] * batch["intrinsics"][:, 1]).view(-1, 1, 1, 1) / CANONICAL_FOCAL
     valid = (target > 0) & (target < 1.5 * MAX_DEPTH)
-    log_target = torch.log((target / scale).clamp(MIN_DEPTH, MAX_DEPTH))
-    count = outputs["depth_bins"].shape[1]
-    log_depths = torch.linspace(math.log(MIN_DEPTH), math.log(MAX_DEPTH), count)
-    labels = batch["labels"].long()
-    labels = torch.where(labels > 11, -100, labels)
-    return {
+    terms = {
         "depth": weights.depth * losses.log_depth_error(depth, target, valid),
-        "bins": weights.bins * losses.depth_bins(outputs["depth_bins"], log_depths, log_target, valid),
         "likelihood": weights.likelihood * losses.laplace_nll(depth, outputs["spread"], target, valid),
         "thickness": weights.thickness * losses.thickness_error(outputs["thickness"], batch["thickness"], batch["thickness"] > 0),
-        "semantics": weights.semantics * F.cross_entropy(outputs["semantics"], labels, label_weights, ignore_index=-100),
     }
+    if "depth_bins" in outputs:
+        scale = torch.sqrt(batch["intrinsics"][:, 0] * batch["intrinsics"][:, 1]).view(-1, 1, 1, 1) / CANONICAL_FOCAL
+        log_target = torch.log((target / scale).clamp(MIN_DEPTH, MAX_DEPTH))
+        log_depths = torch.linspace(math.log(MIN_DEPTH), math.log(MAX_DEPTH), outputs["depth_bins"].shape[1], device=depth.device)
+        terms["bins"] = weights.bins * losses.depth_bins(outputs["depth_bins"], log_depths, log_target, valid)
+    if "semantics" in outputs:
+        terms["semantics"] = weights.semantics * pixel_classes(outputs["semantics"], batch["labels"], label_weights)
+    return terms
 
 
-def depth_prior(batch: dict[str, Tensor], predicted: Tensor, generator: torch.Generator) -> Tensor:
+def pixel_classes(logits: Tensor, labels: Tensor, label_weights: Tensor) -> Tensor:
+    """Class-weighted cross-entropy of the 2D class head; 0 for a batch without labels.
+
+    Args:
+        logits: (B, 12, h, w). labels: (B, h, w) uint8, 255 unknown. label_weights: (12,).
+    """
+    known = labels < 12
+    labels = torch.where(known, labels.long(), 0)
+    loss = F.cross_entropy(logits, labels, reduction="none")
+    return losses.weighted_mean(loss, label_weights[labels] * known, losses.EPS)
+
+
+def draws(seed: int, step: int, places: Sequence[int]) -> list[torch.Generator]:
+    """Sources of random numbers for the views of a batch: each depends on seed, step and the view's place in the whole batch only.
+
+    They draw on the CPU, so a run on a GPU draws the same.
+    """
+    words = [np.random.SeedSequence((seed, step, place)).generate_state(1, np.uint64) for place in places]
+    return [torch.Generator().manual_seed(int(word[0] >> np.uint64(1))) for word in words]
+
+
+def depth_prior(batch: dict[str, Tensor], predicted: Tensor, generators: list[torch.Generator]) -> Tensor:
     """The depth that the expert is given: the sensor's where the batch has one, else the head's.
 
     Half of the views with a sensor get their holes filled with the head's depth scaled by the median ratio to the sensor's, as
     the mapper's `fused` does; the others keep them, as `topic` does.
 
     Args:
-        batch: with `prior` (B, 1, H, W) m and `mask`. predicted: (B, 1, H / 4, W / 4) m. generator: decides which views are filled.
+        batch: with `prior` (B, 1, H, W) m and `mask`. predicted: (B, 1, h, w) m, at the head's resolution.
+        generators: one a view, decide which are filled.
 
     Returns:
         (B, 1, H, W) m, 0 = none.
     """
-    head = F.interpolate(predicted, scale_factor=4.0, mode="nearest")
     sensor = batch["prior"]
-    fill = torch.rand(len(sensor), generator=generator) < 0.5
+    head = F.interpolate(predicted, size=sensor.shape[-2:], mode="nearest")
     out = []
-    for b in range(len(sensor)):
+    for b, generator in enumerate(generators):
+        fill = torch.rand((), generator=generator).item() < 0.5
         have = sensor[b] > 0
         if not have.any():
             out.append(head[b])
-        elif fill[b]:
+        elif fill:
             ratio = (sensor[b][have] / head[b][have]).median().clamp(0.25, 4.0)
             out.append(torch.where(have, sensor[b], head[b] * ratio))
         else:
@@ -152,7 +176,12 @@ def depth_prior(batch: dict[str, Tensor], predicted: Tensor, generator: torch.Ge
 
 
 def local_objective(
-    outputs: dict[str, Tensor], batch: dict[str, Tensor], label_weights: Tensor, weights: LocalWeights, generator: torch.Generator
+    outputs: dict[str, Tensor],
+    batch: dict[str, Tensor],
+    label_weights: Tensor,
+    weights: LocalWeights,
+    generators: list[torch.Generator],
+    surface: Surface | None = None,
 ) -> Terms:
     """Losses of the local head, averaged over the batch.
 
@@ -161,12 +190,13 @@ def local_objective(
 
     Args:
         outputs: of `SpatialExpert` in training mode. batch: with `target` and `state` (B, 60, 60, 36). label_weights: (12,).
-        generator: chooses the voxels of the Lovasz loss.
+        generators: one a view, choose the voxels of the Lovasz and the auxiliary loss. surface: what the depth prior shows, for the
+            geometric regularisation; without it there is none.
     """
     terms: dict[str, list[Tensor]] = {}
     reached = cells_in_reach(batch["state"] == IN_VIEW)
     splatted = {**outputs, "opacities": torch.where(reached[..., None], outputs["opacities"], SILENT)}
-    for b in range(len(batch["target"])):
+    for b, generator in enumerate(generators):
         log_empty, weight_sums = local_head(splatted, b)
         log_empty, state = log_empty.flatten(), batch["state"][b].flatten()
         seen, beyond = (state == IN_VIEW).nonzero()[:, 0], (state == BEYOND).nonzero()[:, 0]
@@ -175,7 +205,7 @@ def local_objective(
         log_empty, weight_sums = log_empty[seen], weight_sums.flatten(0, 2)[seen]
         log_py = losses.target_log_probability(log_empty, weight_sums, labels)
         p = losses.label_probabilities(log_empty, weight_sums)
-        some = torch.randint(max(1, len(labels)), (min(weights.samples, len(labels)),), generator=generator)
+        some = torch.randint(max(1, len(labels)), (min(weights.samples, len(labels)),), generator=generator).to(labels.device)
         _add(terms, "focal", weights.focal * losses.focal(log_py, labels, label_weights))
         _add(terms, "lovasz", weights.lovasz * losses.lovasz_softmax(p[some], labels[some]))
         _add(terms, "occupancy", weights.occupancy * (losses.occupancy(log_empty, labels) + weights.beyond * outside))
@@ -183,15 +213,28 @@ def local_objective(
         _add(terms, "jaccard", weights.jaccard * losses.lovasz_softmax(binary, (labels[some] > 0).long()))
         _add(terms, "semantic", weights.semantic * losses.semantic_affinity(p, labels))
         _add(terms, "geometric", weights.geometric * losses.geometric_affinity(1 - p[:, 0], labels))
-    occupied, known = losses.coarse_targets(batch["target"])
-    opacities, occupied, known = outputs["opacities"].flatten(0, 1), occupied.flatten(), known.flatten()
+    for name, value in cell_terms(outputs["opacities"], batch, weights).items():
+        _add(terms, name, value)
+    if weights.dense and "dense" in outputs:
+        _add(terms, "dense", weights.dense * dense_loss(outputs["dense"], batch, label_weights, weights, generators))
+    if surface is not None and "means" in outputs:
+        regularity = regularisation(outputs, surface, batch["target"], weights.regularisation_kind)
+        _add(terms, "regularisation", weights.regularisation * regularity)
+    return {name: torch.stack(values).mean() for name, values in terms.items()}
+
+
+def cell_terms(opacities: Tensor, batch: dict[str, Tensor], weights: LocalWeights) -> Terms:
+    """`coarse`: whether known cells hold something; `undefined`: cells without truth are empty. Means over the batch.
+
+    Args:
+        opacities: (B, 16200, G) raw. batch: `target` and `state`.
+    """
+    occupied, known = (value.flatten() for value in losses.coarse_targets(batch["target"]))
     in_picture = F.max_pool3d((batch["state"] >= IN_VIEW)[:, None].float(), 2).flatten()
     counts = in_picture + (1 - in_picture) * weights.unseen
-    _add(terms, "coarse", weights.coarse * losses.coarse_occupancy(opacities, occupied, known * counts))
-    _add(terms, "undefined", weights.undefined * losses.coarse_occupancy(opacities, occupied, (1 - known) * counts))
-    if weights.dense and "dense" in outputs:
-        _add(terms, "dense", weights.dense * dense_loss(outputs["dense"], batch, label_weights, weights, generator))
-    return {name: torch.stack(values).mean() for name, values in terms.items()}
+    loss = losses.cell_occupancy(opacities.flatten(0, 1), occupied)
+    coarse, undefined = (losses.weighted_mean(loss, share * counts, losses.EPS) for share in (known, 1 - known))
+    return {"coarse": weights.coarse * coarse, "undefined": weights.undefined * undefined}
 
 
 def cells_in_reach(seen: Tensor) -> Tensor:
@@ -208,19 +251,20 @@ def cells_in_reach(seen: Tensor) -> Tensor:
 
 
 def dense_loss(
-    logits: Tensor, batch: dict[str, Tensor], label_weights: Tensor, weights: LocalWeights, generator: torch.Generator
+    logits: Tensor, batch: dict[str, Tensor], label_weights: Tensor, weights: LocalWeights, generators: list[torch.Generator]
 ) -> Tensor:
     """Cross-entropy of the auxiliary per-voxel head over a random share of the known voxels.
 
     Args:
-        logits: (B, 16200, 8, 12), voxels grouped by cell. batch: `target` and `state`.
+        logits: (B, 16200, 8, 12), voxels grouped by cell. batch: `target` and `state`. generators: one a view.
     """
     labels, state = cells_of(batch["target"]).flatten(), cells_of(batch["state"]).flatten()
-    known = ((state == IN_VIEW) | (state == UNSEEN)).nonzero()[:, 0]
-    known = known[torch.rand(len(known), generator=generator) < weights.dense_share]
+    voxels = len(state) // len(generators)
+    chosen = torch.stack([torch.rand(voxels, generator=g) < weights.dense_share for g in generators]).flatten().to(state.device)
+    known = (((state == IN_VIEW) | (state == UNSEEN)) & chosen).nonzero()[:, 0]
     point_weights = torch.where(state[known] == IN_VIEW, 1.0, weights.unseen)
     loss = F.cross_entropy(logits.flatten(0, 2)[known], labels[known].long(), label_weights, reduction="none")
-    return (loss * point_weights).sum() / point_weights.sum().clamp(min=1.0)
+    return losses.weighted_mean(loss, point_weights)
 
 
 def _add(terms: dict[str, list[Tensor]], name: str, value: Tensor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,16 +13,20 @@ from tqdm import tqdm
 
 
 class RunLog:
-    """Log of one stage: OUT/STAGE.jsonl (appended to) and OUT/tensorboard/STAGE.
+    """Log of one stage: OUT/STAGE.jsonl and OUT/tensorboard/STAGE.
 
     Args:
         out: folder of the run; made if missing.
+        step: where the run goes on; what an earlier log says of later steps is dropped, for they are taken again.
     """
 
-    def __init__(self, out: Path, stage: str) -> None:
+    def __init__(self, out: Path, stage: str, step: int = 0) -> None:
         out.mkdir(parents=True, exist_ok=True)
-        self._lines = (out / f"{stage}.jsonl").open("a")
-        self._board = SummaryWriter(str(out / "tensorboard" / stage))  # type: ignore[no-untyped-call]
+        path = out / f"{stage}.jsonl"
+        kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step] if step and path.is_file() else []
+        path.write_text("".join(f"{line}\n" for line in kept))
+        self._lines = path.open("a")
+        self._board = SummaryWriter(str(out / "tensorboard" / stage), purge_step=step + 1)  # type: ignore[no-untyped-call]
         self._bar = tqdm(total=100, desc=stage, bar_format="{l_bar}{bar}| {elapsed}{postfix}", mininterval=5)
 
     def __enter__(self) -> Self:
@@ -44,6 +49,30 @@ class RunLog:
         """Move the bar to a share of the run, with a line of text."""
         self._bar.n = round(100 * done)
         self._bar.set_postfix_str(text)
+
+
+class NoLog(RunLog):
+    """The log of a process that leaves writing to the first one."""
+
+    def __init__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        pass
+
+    def note(self, kind: str, step: int, seconds: float, values: dict[str, float]) -> None:
+        """Write nothing."""
+
+    def show(self, done: float, text: str) -> None:
+        """Show nothing."""
+
+
+def _step_of(line: str) -> float:
+    """The step of a line of the log; infinity where a kill left half a line."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
 
 
 def summary(figures: dict[str, float]) -> str:

@@ -1,12 +1,14 @@
 """Training of the spatial expert in stages: image engine alone, expert on its frozen features, both at a low rate (method, section 6).
 
 A run can be stopped at any moment and resumed exactly: draws depend on seed and step only, and a checkpoint holds the weights,
-their average, the optimizer's moments, the step and the time used.
+their average, the optimizer's moments, the step and the time used. Several processes (`distribution`) train as one.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,22 +17,22 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from sgrocc_core.engines.weights import build_networks
 from sgrocc_core.errors import DataError
-from sgrocc_core.training import checkpoint
+from sgrocc_core.training import checkpoint, distribution
+from sgrocc_core.training.compute import choose
 from sgrocc_core.training.config import StageConfig, TrainConfig
 from sgrocc_core.training.dataset import DatasetOptions, PackedViews, loader
-from sgrocc_core.training.objectives import (
-    ImageWeights,
-    class_weights,
-    depth_prior,
-    image_objective,
-    local_objective,
-    voxel_weights,
-)
-from sgrocc_core.training.run_log import RunLog, summary
-from sgrocc_core.training.validation import Batch, fixed_views, run_image, validate_image, validate_local
+from sgrocc_core.training.heldout import look_at_image, look_at_voxels
+from sgrocc_core.training.objectives import Terms, class_weights, voxel_weights
+from sgrocc_core.training.run_log import NoLog, RunLog, summary
+from sgrocc_core.training.step import Batch, StepObjective
+from sgrocc_core.training.validation import fixed_views
+
+LOOKS = 50
+"""Times that processes look for the same views before they give up."""
 
 
 class Trainer:
@@ -46,10 +48,16 @@ class Trainer:
         self.config, self.stage, self.folders, self.out = config, stage, folders, out
         self.stage_config: StageConfig = config.stages[stage]
         self.schedule = self.stage_config.schedule()
+        self.processes = distribution.here()
+        self.processes.places(self.stage_config.batch)
+        self.compute = choose(config.device, config.amp, self.processes.local_rank)
         torch.manual_seed(config.seed)
         engine, expert = build_networks({"image": config.image, "expert": dataclasses.asdict(config.network)})
-        self.engine = engine.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.expert = expert if stage != "image" else None
+        engine = engine.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.engine: nn.Module = distribution.synchronise(engine.to(self.compute.device), self.compute.device)
+        self.expert: nn.Module | None = None
+        if stage != "image":
+            self.expert = distribution.synchronise(expert.to(self.compute.device), self.compute.device)
         self.step, self.seconds = 0, 0.0
         self.options = DatasetOptions(augment=True, sensor_share=config.sensor_share, grid=stage != "image", seed=config.seed)
         self.heldout = heldout
@@ -65,27 +73,38 @@ class Trainer:
         if self.stage != "expert":
             self.trained["image."] = self.engine
         else:  # no loss of the image stage reads the features: their projection is learned with the expert that reads them
-            self.trained["image.to_features."] = self.engine.to_features
+            projection = self.engine.get_submodule("to_features")
+            self.engine.requires_grad_(False)
+            self.trained["image.to_features."] = projection.requires_grad_(True)
         if self.expert is not None:
             self.trained["expert."] = self.expert
         for prefix, module in self.trained.items():
             share = self.stage_config.image_rate if self.stage == "joint" and prefix == "image." else 1.0
-            matrices = [p for p in module.parameters() if p.dim() > 1]
-            vectors = [p for p in module.parameters() if p.dim() <= 1]
+            learned = [p for p in module.parameters() if p.requires_grad]
+            matrices, vectors = [p for p in learned if p.dim() > 1], [p for p in learned if p.dim() <= 1]
             groups.append({"params": matrices, "share": share, "weight_decay": self.stage_config.weight_decay})
             groups.append({"params": vectors, "share": share, "weight_decay": 0.0})
         self.optimizer = torch.optim.AdamW(groups, lr=self.schedule.rate)
+        self.scaler = self.compute.scaler()
         self.names: dict[Tensor, str] = {
-            p: prefix + name for prefix, module in self.trained.items() for name, p in module.named_parameters()
+            p: prefix + name for prefix, module in self.trained.items() for name, p in module.named_parameters() if p.requires_grad
         }
         self.average = {name: value.detach().clone() for name, value in self._floating().items()}
+        objective = StepObjective(self.engine, self.expert, self.stage != "expert", self.config.losses, self.compute)
+        self.objective: nn.Module = objective
+        if self.processes.count > 1:  # buffers are the same everywhere: batch norms share their statistics
+            self.objective = DistributedDataParallel(objective, find_unused_parameters=True, broadcast_buffers=False)
 
     def _floating(self) -> dict[str, Tensor]:
+        """What learning changes: trained parameters and floating-point buffers, by name."""
+        frozen = {
+            prefix + name for prefix, module in self.trained.items() for name, p in module.named_parameters() if not p.requires_grad
+        }
         return {
             prefix + name: value
             for prefix, module in self.trained.items()
             for name, value in module.state_dict().items()
-            if value.is_floating_point()
+            if value.is_floating_point() and prefix + name not in frozen
         }
 
     def warm_start(self, path: Path) -> list[str]:
@@ -109,12 +128,15 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint, and the averaged weights as a model file beside it (`STAGE.weights.safetensors`)."""
+        if not self.processes.first:
+            return
         tensors = {f"average.{name}": value for name, value in self.average.items()}
         for prefix, module in (("image.", self.engine), ("expert.", self.expert)):
             if module is not None:
                 tensors |= {prefix + name: value for name, value in module.state_dict().items()}
         tensors |= checkpoint.optimizer_tensors(self.optimizer, self.names)
         state = {"stage": self.stage, "step": self.step, "seconds": self.seconds, "seed": self.config.seed}
+        state["scaler"] = self.scaler.state_dict()
         checkpoint.write(self.checkpoint_path, tensors, state)
         checkpoint.save_model(self.out / f"{self.stage}.weights.safetensors", self.engine, self.expert, self.average)
 
@@ -131,49 +153,42 @@ class Trainer:
             if module is not None:
                 checkpoint.load_weights(module, tensors, prefix, self.checkpoint_path)
         self._prepare()
-        self.average = {name: tensors[f"average.{name}"] for name in self.average}
+        self.average = {name: tensors[f"average.{name}"].to(own.device) for name, own in self.average.items()}
         checkpoint.restore_optimizer(self.optimizer, self.names, tensors)
+        if state.get("scaler"):
+            self.scaler.load_state_dict(state["scaler"])
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
 
     def train_step(self, batch: Batch, label_weights: tuple[Tensor, Tensor]) -> dict[str, float]:
         """One step of the optimizer.
 
+        Args:
+            batch: of `dataset.loader`; with several processes, this one's share. label_weights: of `label_weights`.
+
         Returns:
-            every term of the loss, `loss`, `gradient` (norm) and `rate`.
+            every term of the loss, `loss`, `gradient` (norm) and `rate`: those of the whole batch.
         """
-        torch.manual_seed(self.config.seed * 1_000_003 + self.step)  # dropout and sampling of this step, the same after a resume
+        # Dropout of this step: the same after a resume, another in every process.
+        torch.manual_seed(self.config.seed * 1_000_003 + self.step + 7_368_787 * self.processes.rank)
         rate = self.schedule.rate_at(self.step, self.seconds)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["share"]
-        terms = self._terms(batch, label_weights)
-        loss = torch.stack(list(terms.values())).sum()
+        size = len(batch["image"])
+        places = range(self.processes.rank * size, (self.processes.rank + 1) * size)
+        terms: Terms = self.objective(self.compute.move(batch), label_weights, self.config.seed, self.step, places)
+        values = torch.stack(list(terms.values()))
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(list(self.names), self.stage_config.clip)
-        if torch.isfinite(norm):
-            self.optimizer.step()
+        self.scaler.scale(values.sum()).backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(list(self.names), self.stage_config.clip).item()
+        if math.isfinite(norm) or self.scaler.is_enabled():  # a scaler leaves the step out itself, and lowers its scale
+            self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if math.isfinite(norm):
             self._update_average()
         self.step += 1
-        return {**{k: v.item() for k, v in terms.items()}, "loss": loss.item(), "gradient": norm.item(), "rate": rate}
-
-    def _terms(self, batch: Batch, label_weights: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-        generator = torch.Generator().manual_seed(self.config.seed * 7919 + self.step)
-        learn_image = self.stage != "expert"
-        self.engine.train(learn_image)
-        with torch.set_grad_enabled(learn_image):
-            outputs = run_image(self.engine, batch, self.config.amp)
-        if not learn_image:
-            outputs["features"] = self.engine.to_features(outputs["pyramid"].float())
-        terms: dict[str, Tensor] = {}
-        if learn_image:
-            terms |= image_objective(outputs, batch, label_weights[0], ImageWeights())
-        if self.expert is not None:
-            self.expert.train()
-            depth = depth_prior(batch, outputs["depth"].detach(), generator)
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.config.amp):
-                found = self.expert(outputs["features"], depth, outputs["thickness"].detach(), batch["intrinsics"], batch["pose"])
-            terms |= local_objective(found, batch, label_weights[1], self.config.losses, generator)
-        return terms
+        found = distribution.averaged(values).tolist()
+        return {**dict(zip(terms, found, strict=True)), "loss": sum(found), "gradient": norm, "rate": rate}
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -189,13 +204,14 @@ class Trainer:
             data = PackedViews([self.heldout], DatasetOptions(augment=False, sensor_share=1.0, grid=self.expert is not None))
             if not len(data):
                 return {}
-            self._views = fixed_views(data, self.config.validation_views, data.options)
+            views = fixed_views(data, self.config.validation_views, data.options)
+            self._views = views[self.processes.rank :: self.processes.count]
         kept = {name: value.clone() for name, value in self._floating().items()}
         self._load(self.average)
         try:
-            figures = validate_image(self.engine, self._views, self.config.amp) if self.stage != "expert" else {}
+            figures = look_at_image(self.engine, self._views, self.compute) if self.stage != "expert" else {}
             if self.expert is not None:
-                figures |= validate_local(self.engine, self.expert, self._views, self.config.amp)
+                figures |= look_at_voxels(self.engine, self.expert, self._views, self.compute)
         finally:
             self._load(kept)
         return figures
@@ -206,55 +222,73 @@ class Trainer:
             value.copy_(values[name])
 
     def label_weights(self, data: PackedViews) -> tuple[Tensor, Tensor]:
-        """Class weights in the image and in the grid, from the views' own counts (the grid's from a sample of views)."""
+        """Class weights in the image and in the grid, from the views' own counts (the grid's from a sample of views); on the device."""
         some = np.unique(np.linspace(0, len(data) - 1, min(64, len(data))).astype(int))
         voxels = sum(np.bincount(data.view(int(i)).target.ravel(), minlength=256)[:12] for i in some)
-        return class_weights(torch.from_numpy(data.counts.sum(0))), voxel_weights(torch.from_numpy(np.asarray(voxels)))
+        image, grid = class_weights(torch.from_numpy(data.counts.sum(0))), voxel_weights(torch.from_numpy(np.asarray(voxels)))
+        return image.to(self.compute.device), grid.to(self.compute.device)
 
     def run(self, rescan: Callable[[], None] | None = None) -> dict[str, float]:
         """Train to the end of the schedule.
 
         Args:
-            rescan: called before data is looked for, at the start and every `rescan_steps`; may add packed scenes.
+            rescan: called by the first process before data is looked for, at the start and every `rescan_steps`; may add packed scenes.
 
         Returns:
             the last validation's figures.
 
         Raises:
-            DataError: no training views.
+            DataError: no training views, or the processes find different ones.
         """
         every = self.config.rescan_steps
         self._saved = self._validated = time.monotonic()
-        with RunLog(self.out, self.stage) as log:
+        with RunLog(self.out, self.stage, self.step) if self.processes.first else NoLog() as log:
             while self.schedule.progress(self.step, self.seconds) < 1.0:
-                if rescan is not None:
-                    rescan()
-                data = PackedViews(self.folders, self.options)
-                if not len(data):
-                    raise DataError(f"no training views under {', '.join(map(str, self.folders))}")
+                data = self._look_for_data(rescan)
                 self._run_steps(data, min(self.schedule.steps, (self.step // every + 1) * every), log)
             self.save()
             self.figures = self.validate()
             log.note("heldout", self.step, self.seconds, self.figures)
+        distribution.wait_for_all()  # the files are there for everybody
         return self.figures
+
+    def _look_for_data(self, rescan: Callable[[], None] | None) -> PackedViews:
+        """The views there are, the same in every process: one that looks while a scene appears looks again."""
+        where = ", ".join(map(str, self.folders))
+        for _ in range(LOOKS):
+            if rescan is not None and self.processes.first:
+                rescan()
+            distribution.wait_for_all()
+            data = PackedViews(self.folders, self.options)
+            if distribution.same_everywhere([len(data), hashlib.sha256(data.counts.tobytes()).hexdigest()]):
+                if not len(data):
+                    raise DataError(f"no training views under {where}")
+                return data
+            time.sleep(0.2)
+        raise DataError(f"the processes find different training views under {where}; all must see the same files")
 
     def _run_steps(self, data: PackedViews, last: int, log: RunLog) -> None:
         """Train on one look at the data, until step `last` or the schedule's end."""
-        weights = self.label_weights(data)
+        weights, size = self.label_weights(data), self.stage_config.batch
         clock = time.monotonic()
-        for batch in loader(data, self.stage_config.batch, self.step, last, self.config.workers):
+        whole = loader(data, size, self.step, last, self.config.workers)
+        for batch in distribution.shared_loader(whole, self.processes, size):
             values = self.train_step(batch, weights)
             now = time.monotonic()
-            self.seconds, speed, clock = self.seconds + now - clock, self.stage_config.batch / (now - clock), now
+            speed = size / (now - clock)
+            due = [float(now - self._saved > 60 * self.config.checkpoint_minutes)]
+            due.append(float(now - self._validated > 60 * self.config.validate_minutes))
+            self.seconds, save, look = distribution.told_by_first([self.seconds + now - clock, *due])
+            clock = now
             done = self.schedule.progress(self.step, self.seconds)
             if self.step % 20 == 0:
                 log.note("train", self.step, self.seconds, {**values, "views_per_second": speed, "views": float(len(data))})
                 text = f"step {self.step}, loss {values['loss']:.3f}, {speed:.0f} views/s of {len(data)}, {summary(self.figures)}"
                 log.show(done, text)
-            if now - self._saved > 60 * self.config.checkpoint_minutes:
+            if save:
                 self.save()
                 self._saved = time.monotonic()
-            if now - self._validated > 60 * self.config.validate_minutes:
+            if look:
                 self.figures = self.validate()
                 log.note("heldout", self.step, self.seconds, self.figures)
                 self._validated = time.monotonic()

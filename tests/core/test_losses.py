@@ -93,13 +93,13 @@ def test_a_cell_is_known_when_something_is_in_it_or_all_of_it_is_known_empty() -
 def test_coarse_occupancy_is_the_cross_entropy_of_the_joint_opacity() -> None:
     raw = torch.tensor([[0.0, 0.0], [math.log(1 / 3), -30.0], [5.0, 5.0]])
     # joint: 1 - 0.5 * 0.5 = 0.75; 0.25; the third is unknown
-    loss = losses.coarse_occupancy(raw, torch.tensor([1.0, 0.0, 0.0]), torch.tensor([1.0, 1.0, 0.0]))
+    loss = losses.weighted_mean(losses.cell_occupancy(raw, torch.tensor([1.0, 0.0, 0.0])), torch.tensor([1.0, 1.0, 0.0]))
     assert loss.item() == pytest.approx((-math.log(0.75) - math.log(0.75)) / 2, rel=1e-4)
 
 
 def test_silent_gaussians_get_gradient_from_an_occupied_cell() -> None:
     raw = torch.full((1, 4), -4.0, requires_grad=True)
-    losses.coarse_occupancy(raw, torch.ones(1), torch.ones(1)).backward()
+    losses.cell_occupancy(raw, torch.ones(1)).sum().backward()
     assert raw.grad is not None and (raw.grad < -0.1).all()
 
 

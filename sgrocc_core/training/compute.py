@@ -1,0 +1,64 @@
+"""Where a training process computes and in what precision: a CPU or one CUDA GPU; bf16, or fp16 with scaled gradients on GPUs without it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sgrocc_core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device and the precision of network layers on it.
+
+    Attributes:
+        device: of weights and batches. dtype: that autocast computes in; None = float32 throughout.
+    """
+
+    device: torch.device
+    dtype: torch.dtype | None = None
+
+    def autocast(self) -> torch.autocast:
+        """The context in which network layers run."""
+        return torch.autocast(self.device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None)
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """Scales gradients that float16 would lose; does nothing in every other precision."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
+
+    def move(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The batch on this device."""
+        return {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
+
+    @property
+    def description(self) -> str:
+        """Device and precision, for people."""
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
+        return f"{name}, {str(self.dtype or torch.float32).removeprefix('torch.')}"
+
+
+def choose(device: str, amp: bool, local_rank: int = 0) -> Compute:
+    """The compute of a process.
+
+    Args:
+        device: `cpu`, `cuda` or `auto` (CUDA where there is some). amp: mixed precision.
+        local_rank: number of the process on its machine; each gets the GPU of its number.
+
+    Raises:
+        ConfigError: CUDA was asked for and there is none, or more processes than GPUs.
+    """
+    count = torch.cuda.device_count() if device != "cpu" and torch.cuda.is_available() else 0
+    if device == "cuda" and count == 0:
+        raise ConfigError(f"device is 'cuda', but PyTorch {torch.__version__} finds no CUDA device; use cpu, or install a CUDA build")
+    if count == 0:
+        return Compute(torch.device("cpu"), torch.bfloat16 if amp else None)
+    if local_rank >= count:
+        raise ConfigError(f"process {local_rank} of this machine has no GPU of its own: there are {count}; start at most {count} processes")
+    found = torch.device("cuda", local_rank)
+    torch.cuda.set_device(found)
+    if not amp:
+        return Compute(found)
+    return Compute(found, torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16)

@@ -1,0 +1,114 @@
+"""A quick look at held-out views while a model trains, split over the processes; the figures that are reported come from `sgrocc eval`.
+
+Every process counts on its share of the views; counts and sums are added up over the processes before anything is divided, so the
+figures are those of one process with all views.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sgrocc_core.network.spatial_expert import local_head
+from sgrocc_core.training.compute import Compute
+from sgrocc_core.training.dataset import IN_VIEW
+from sgrocc_core.training.distribution import summed
+from sgrocc_core.training.step import Batch, run_image
+from sgrocc_core.training.validation import collate, confusion, mean_iou
+from sgrocc_core.voxels.splat import labels_from
+
+Views = list[dict[str, np.ndarray]]
+IMAGE_FIGURES = ("abs_rel", "delta1", "abs_rel_scaled", "thickness")
+BATCH = 16
+
+
+@dataclass
+class ImageCounts:
+    """What the image engine's figures are made of.
+
+    Attributes:
+        sums: (4,) of the figures of every view, in the order of IMAGE_FIGURES. views: (4,) how many have each.
+        confusion: (12, 12) of the 2D classes, rows truth.
+    """
+
+    sums: np.ndarray = field(default_factory=lambda: np.zeros(len(IMAGE_FIGURES)))
+    views: np.ndarray = field(default_factory=lambda: np.zeros(len(IMAGE_FIGURES)))
+    confusion: np.ndarray = field(default_factory=lambda: np.zeros((12, 12)))
+
+    def add(self, outputs: dict[str, Tensor], batch: Batch) -> None:
+        """Count a batch of views; tensors on the CPU."""
+        for b in range(len(batch["depth"])):
+            valid = batch["depth"][b] > 0
+            truth, found = batch["depth"][b][valid], outputs["depth"][b][valid]
+            if len(truth):
+                relative = ((found - truth).abs() / truth).mean().item()
+                close = (torch.maximum(found / truth, truth / found) < 1.25).float().mean().item()
+                scaled = ((found * (truth / found).median() - truth).abs() / truth).mean().item()
+                self.sums[:3] += (relative, close, scaled)
+                self.views[:3] += 1
+            behind = batch["thickness"][b] > 0
+            if behind.any():
+                self.sums[3] += (outputs["thickness"][b] - batch["thickness"][b])[behind].abs().mean().item()
+                self.views[3] += 1
+        if "semantics" in outputs:
+            labels = batch["labels"].numpy()
+            self.confusion += confusion(labels, outputs["semantics"].argmax(1).numpy(), labels < 12)
+
+    def figures(self) -> dict[str, float]:
+        """abs_rel: mean |d - d*| / d*. delta1: share within a factor of 1.25. abs_rel_scaled: after the median ratio of each view.
+        thickness: mean |t - t*|, m. miou_2d: over the views together. A figure that no view has is NaN."""
+        sums, views, matrix = summed(self.sums), summed(self.views), summed(self.confusion)
+        values = [float(total / count) if count else float("nan") for total, count in zip(sums, views, strict=True)]
+        return {**dict(zip(IMAGE_FIGURES, values, strict=True)), "miou_2d": mean_iou(matrix)}
+
+
+@torch.no_grad()
+def look_at_image(engine: nn.Module, views: Views, compute: Compute) -> dict[str, float]:
+    """Depth and 2D class figures of the image engine; see `ImageCounts.figures`.
+
+    Args:
+        views: this process's share of the held-out views; may be empty.
+    """
+    engine.eval()
+    counts = ImageCounts()
+    for start in range(0, len(views), BATCH):
+        batch = collate(views[start : start + BATCH])
+        outputs = run_image(engine, compute.move(batch), compute)
+        counts.add({name: outputs[name].cpu() for name in ("depth", "thickness", "semantics") if name in outputs}, batch)
+    return counts.figures()
+
+
+@torch.no_grad()
+def look_at_voxels(engine: nn.Module, expert: nn.Module, views: Views, compute: Compute) -> dict[str, float]:
+    """Voxel figures in view, with the head's depth (`predicted_...`) and with simulated sensor depth (`sensor_...`).
+
+    Args:
+        views: with a grid and a sensor share of 1; this process's share of them, may be empty.
+
+    Returns:
+        sc_iou and miou of both, over all views of all processes together.
+    """
+    engine.eval()
+    expert.eval()
+    matrices = {name: np.zeros((12, 12)) for name in ("predicted", "sensor")}
+    for view in views:
+        batch = compute.move(collate([view]))
+        image = run_image(engine, batch, compute)
+        head = F.interpolate(image["depth"], size=batch["prior"].shape[-2:], mode="nearest") * batch["mask"]
+        for name, depth in (("predicted", head), ("sensor", batch["prior"])):
+            with compute.autocast():
+                outputs = expert(image["features"], depth, image["thickness"], batch["intrinsics"], batch["pose"])
+            log_empty, weights = (value.cpu().numpy() for value in local_head(outputs, 0))
+            found = labels_from(log_empty, weights)
+            matrices[name] += confusion(view["target"], found, (view["state"] == IN_VIEW) & (view["target"] < 12))
+    figures = {}
+    for name, own in matrices.items():
+        matrix = summed(own)
+        hit = matrix[1:, 1:].sum()
+        figures[f"{name}_sc_iou"] = float(hit / max(1, hit + matrix[0, 1:].sum() + matrix[1:, 0].sum()))
+        figures[f"{name}_miou"] = mean_iou(matrix)
+    return figures
