@@ -5,6 +5,7 @@ Every draw is a function of (seed, step, place in the batch) alone, so a resumed
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,8 @@ from sgrocc_core.geometry.lattice import VOXEL_SIZE
 from sgrocc_core.geometry.poses import gravity_aligned_rotation
 from sgrocc_core.network.small_backbone import HEAD_STRIDE, MAX_THICKNESS, MIN_THICKNESS
 from sgrocc_core.training.augmentation import View, geometry, light, sensor_depth
-from sgrocc_core.training.packed import PackedScene, open_scene, packed_scenes
+from sgrocc_core.training.packed import PackedScene, open_scene
+from sgrocc_core.training.rolling import scenes_to_read
 
 NEAREST_START = 0.12
 """How far behind a pixel's depth matter must begin for the pixel to have a thickness, metres."""
@@ -27,6 +29,10 @@ NEAREST_START = 0.12
 UNKNOWN_VOXEL, UNSEEN, IN_VIEW, BEYOND = 0, 1, 2, 3
 """States of a voxel for the losses: label unknown and outside the picture; known outside the picture; known and in view; unknown
 though its centre projects into the picture, as space behind walls and under floors does."""
+
+
+OPEN_SCENES = 64
+"""Packed scenes that a process keeps open: each takes seven of the files that a process may have (1,024 on many machines)."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +161,7 @@ def item(view: View, options: DatasetOptions, rng: np.random.Generator) -> dict[
 
 
 class PackedViews(Dataset[dict[str, np.ndarray]]):
-    """All views of the packed scenes found under some folders when it is made.
+    """All views of the packed scenes found under some folders when it is made; of a folder that is filled on the fly, of the newest.
 
     Args:
         folders: packed folders. options: see `DatasetOptions`.
@@ -163,8 +169,14 @@ class PackedViews(Dataset[dict[str, np.ndarray]]):
 
     def __init__(self, folders: list[Path], options: DatasetOptions) -> None:
         self.options = options
-        self.scenes = [path for folder in folders if folder.is_dir() for path in packed_scenes(folder)]
-        self._open: dict[int, PackedScene] = {}
+        self.scenes: list[Path] = []
+        self._leases = []
+        for folder in folders:
+            if folder.is_dir():
+                scenes, lease = scenes_to_read(folder)
+                self.scenes += scenes
+                self._leases.append(lease)
+        self._open: OrderedDict[int, PackedScene] = OrderedDict()
         index, counts = [], []
         for s, path in enumerate(self.scenes):
             scene_counts = np.load(path / "counts.npy", allow_pickle=False)
@@ -176,12 +188,19 @@ class PackedViews(Dataset[dict[str, np.ndarray]]):
     def __len__(self) -> int:
         return len(self.index)
 
+    def _scene(self, s: int) -> PackedScene:
+        """Scene s, opened; of the scenes that were open the one used longest ago is closed when there are too many."""
+        if s not in self._open:
+            if len(self._open) >= OPEN_SCENES:
+                self._open.popitem(last=False)
+            self._open[s] = open_scene(self.scenes[s])
+        self._open.move_to_end(s)
+        return self._open[s]
+
     def view(self, i: int) -> View:
         """View i as it was packed."""
         s, k = (int(x) for x in self.index[i])
-        scene = self._open.get(s)
-        if scene is None:
-            scene = self._open[s] = open_scene(self.scenes[s])
+        scene = self._scene(s)
         return View(
             image=np.array(scene.image[k]),
             mask=np.ones(scene.image.shape[1:3], np.uint8),
@@ -238,5 +257,3 @@ def loader(data: PackedViews, batch: int, first: int, last: int, workers: int) -
     sampler = StepSampler(data.balance(), batch, first, last, data.options.seed)
     ahead = 4 if workers else None
     return DataLoader(data, batch_sampler=sampler, num_workers=workers, worker_init_fn=_prepare_worker, prefetch_factor=ahead)
-
-

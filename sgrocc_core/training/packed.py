@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from tqdm import tqdm
 
 from sgrocc_core.classes import UNKNOWN
 from sgrocc_core.errors import DataError
@@ -68,33 +69,59 @@ def pack(data: OccScanNet, folder: Path) -> int:
 
     Args:
         data: the data set; its `names` are scene and frame of every sample without decoding it.
-        folder: where the packed scenes are; made if missing.
+        folder: where the packed scenes are; made if missing. What is packed with `no_leak` needs a folder of its own.
 
     Returns:
         number of scenes added. A scene appears under its name only when it is complete.
+
+    Raises:
+        DataError: a sample cannot be read, or a packed scene holds other frames than the data set lists.
     """
     folder.mkdir(parents=True, exist_ok=True)
     scenes: dict[str, list[int]] = {}
     for index, (scene, _) in enumerate(data.names):
         scenes.setdefault(scene, []).append(index)
-    added = 0
+    missing = []
     for scene, indices in scenes.items():
-        done = folder / scene
-        if done.exists():
-            continue
-        part = folder / f".{scene}.{os.getpid()}"
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir()
-        for name, values in _arrays(data[i] for i in indices).items():
-            np.save(part / f"{name}.npy", values)
-        (part / "packed.json").write_text(json.dumps({"format_version": FORMAT_VERSION, "views": len(indices)}))
-        try:
-            part.rename(done)
-        except OSError:  # another process packed the same scene meanwhile
-            shutil.rmtree(part)
-            continue
-        added += 1
-    return added
+        if not (folder / scene).exists():
+            missing.append(scene)
+        elif _views(folder / scene) != len(indices):
+            raise DataError(
+                f"{folder / scene} holds {_views(folder / scene)} views, but the set's list has {len(indices)} of that scene: delete it, "
+                "it is made again"
+            )
+    return sum(
+        write_scene(folder, scene, (data[i] for i in scenes[scene])) for scene in tqdm(missing, f"packing {folder}", unit="scene", delay=5)
+    )
+
+
+def write_scene(folder: Path, name: str, samples: Iterable[Sample]) -> bool:
+    """Write one packed scene; it appears under its name when it is complete.
+
+    Returns:
+        False if another process wrote the same scene meanwhile.
+    """
+    part = folder / f".{name}.{os.getpid()}"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    arrays = _arrays(samples)
+    for key, values in arrays.items():
+        np.save(part / f"{key}.npy", values)
+    (part / "packed.json").write_text(json.dumps({"format_version": FORMAT_VERSION, "views": len(arrays["image"])}))
+    try:
+        part.rename(folder / name)
+    except OSError:
+        shutil.rmtree(part)
+        return False
+    return True
+
+
+def _views(folder: Path) -> int:
+    """Number of views of a packed scene, -1 for what is none."""
+    try:
+        return int(json.loads((folder / "packed.json").read_text())["views"])
+    except (OSError, ValueError, KeyError):
+        return -1
 
 
 def open_scene(folder: Path) -> PackedScene:

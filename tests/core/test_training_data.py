@@ -164,3 +164,9 @@ def test_a_packed_scene_of_another_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a" / "packed.json").write_text('{"format_version": 0}')
     with pytest.raises(DataError, match="version 0"):
         open_scene(tmp_path / "a")
+
+
+def test_a_packed_scene_with_other_frames_than_the_list_is_named(tmp_path: Path) -> None:
+    pack(_Set(["a"]), tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"a holds 1 views, but the set's list has 2 of that scene: delete it"):
+        pack(_Set(["a", "a"]), tmp_path)  # type: ignore[arg-type]
