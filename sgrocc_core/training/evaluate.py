@@ -21,7 +21,7 @@ from sgrocc_core.training.metrics import Calibration, DepthErrors, RegionCounts,
 from sgrocc_core.voxels.splat import labels_from, probability_from
 
 SOURCES = ("predicted", "sensor")
-PoseNoise = Callable[[int, np.ndarray], np.ndarray]
+PoseDisturbance = Callable[[int, np.ndarray], np.ndarray]
 """The pose a network is told (4, 4), from a view's number and its true pose; the truth is scored where it is."""
 
 
@@ -48,7 +48,7 @@ class LocalEvaluation:
     """
 
     def __init__(
-        self, model: LocalModel, statistics: Statistics | None, threshold: float = 0.5, pose_noise: PoseNoise | None = None
+        self, model: LocalModel, statistics: Statistics | None, threshold: float = 0.5, pose_noise: PoseDisturbance | None = None
     ) -> None:
         self.model, self.statistics, self.threshold, self.pose_noise = model, statistics, threshold, pose_noise
         self.views = 0
@@ -113,7 +113,8 @@ class LocalEvaluation:
 
 
 def evaluate_local(
-    model: LocalModel, samples: Iterable[Any], statistics: Statistics | None, threshold: float = 0.5, pose_noise: PoseNoise | None = None
+    model: LocalModel, samples: Iterable[Any], statistics: Statistics | None, threshold: float = 0.5,
+    pose_noise: PoseDisturbance | None = None,
 ) -> dict[str, Any]:
     """Evaluate a model on views; arguments as of `LocalEvaluation`.
 

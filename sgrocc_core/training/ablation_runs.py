@@ -1,0 +1,368 @@
+"""Trains and evaluates the variants of an ablation from one image engine, on the same views and seeds, resumably.
+
+In the folder of an ablation: `image.safetensors`, the shared image engine; `views`, links to the packed scenes, fixed when it begins;
+`trained/VARIANT/seed_N`, configuration, checkpoint and weights of a run; `results/VARIANT/seed_N.json`, its figures.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from sgrocc_core.data.occ_scannet import OccScanNet
+from sgrocc_core.errors import ConfigError, DataError, ModelError
+from sgrocc_core.share import find_shared
+from sgrocc_core.training import checkpoint
+from sgrocc_core.training.ablation import Ablation, Variant, laid_over
+from sgrocc_core.training.config import TrainConfig, load_config
+from sgrocc_core.training.evaluate import PoseDisturbance, evaluate_local, spread_evenly
+from sgrocc_core.training.local_models import open_weights
+from sgrocc_core.training.packed import packed_scenes
+from sgrocc_core.training.session import IMAGE_SIZE, pack_split, packed_folder
+from sgrocc_core.training.trainer import Trainer
+from sgrocc_core.training.validation import Batch
+
+STAGE = "expert"
+IRRELEVANT = ("device", "threads", "workers", "checkpoint_minutes", "validate_minutes", "validation_views", "rescan_steps")
+"""Keys of the configuration that change nothing in what is learned: a run goes on even if they change."""
+STEPS_TIMED, VIEWS_TIMED = 4, 3
+
+
+@dataclass(frozen=True)
+class Options:
+    """What an ablation is run with.
+
+    Attributes:
+        budget: steps of each run. seeds: how many, from 1. config: base training configuration.
+        data: roots of training sets. heldout: root of the set to evaluate on (its split `test`). limit: held-out views, 0 = all.
+        packed: see `session.packed_folder`. image_weights: whose image engine all share; None: the model's own weights.
+        out: folder of the ablation.
+    """
+
+    budget: int
+    seeds: int
+    config: Path
+    data: tuple[Path, ...]
+    heldout: Path
+    out: Path
+    packed: Path | None = None
+    image_weights: Path | None = None
+    limit: int = 0
+
+    def __post_init__(self) -> None:
+        for key, low in (("budget", 1), ("seeds", 1), ("limit", 0)):
+            if getattr(self, key) < low:
+                raise ConfigError(f"{key} is {getattr(self, key)}; it must be {low} or more")
+
+
+class TimedTrainer(Trainer):
+    """A trainer that is told disturbed poses and notes when each step ended.
+
+    Args:
+        pose_noise: root mean square length of the disturbance, metres; other arguments as of `Trainer`.
+    """
+
+    def __init__(self, config: TrainConfig, folder: Path, out: Path, pose_noise: float = 0.0) -> None:
+        super().__init__(config, STAGE, [folder], None, out)
+        self.pose_noise = pose_noise
+        self.step_ends: list[float] = []
+
+    def train_step(self, batch: Batch, label_weights: tuple[Tensor, Tensor]) -> dict[str, float]:
+        """One step; see `Trainer.train_step`."""
+        if self.pose_noise > 0:
+            generator = torch.Generator().manual_seed(self.config.seed * 104_729 + self.step)
+            pose = batch["pose"].clone()
+            shift = torch.randn(len(pose), 3, generator=generator) * (self.pose_noise / 3**0.5)
+            pose[:, :3, 3] += shift.to(pose)
+            batch = {**batch, "pose": pose}
+        values = super().train_step(batch, label_weights)
+        self.step_ends.append(time.monotonic())
+        return values
+
+
+def disturbed(length: float, seed: int) -> PoseDisturbance | None:
+    """Evaluation's counterpart: moves view n's pose by a normal draw of `length` metres root mean square; None for 0."""
+    if length <= 0:
+        return None
+
+    def move(view: int, T_wc: np.ndarray) -> np.ndarray:
+        moved = np.array(T_wc, np.float64)
+        moved[:3, 3] += np.random.default_rng((seed, view)).normal(0, length / 3**0.5, 3)
+        return moved
+
+    return move
+
+
+def frame_step(data: OccScanNet, pairs: int = 200) -> float:
+    """Median distance from frame to frame of the same scene, metres, over at most so many pairs spread over the set; 0 without any."""
+    neighbours = [i for i in range(len(data.names) - 1) if data.names[i][0] == data.names[i + 1][0]]
+    some = spread_evenly(neighbours, pairs)
+    steps = [np.linalg.norm(data[i + 1].T_wc[:3, 3] - data[i].T_wc[:3, 3]) for i in some]
+    return float(np.median(steps)) if steps else 0.0
+
+
+class AblationRuns:
+    """All runs of one ablation; making it checks every configuration and prepares the folder.
+
+    Raises:
+        ConfigError: a variant's configuration is wrong, or the folder holds runs made with other settings.
+        DataError: no views. ModelError: no image engine's weights.
+    """
+
+    def __init__(self, ablation: Ablation, options: Options) -> None:
+        self.ablation, self.options = ablation, options
+        self.seeds = list(range(1, options.seeds + 1))
+        self.out = options.out
+        self.heldout = OccScanNet(options.heldout, "test", IMAGE_SIZE)
+        self.chosen = spread_evenly(list(range(len(self.heldout))), options.limit)
+        noisy = any(n.share for v in ablation.variants for n in (v.training_noise, v.evaluation_noise))
+        self.frame_step = frame_step(self.heldout) if noisy else 0.0
+        self.out.mkdir(parents=True, exist_ok=True)
+        base = _base(options.config)
+        runs = [(variant, seed) for variant in ablation.variants for seed in self.seeds]
+        texts = {(variant.name, seed): self._config_text(base, variant, seed) for variant, seed in runs}
+        self.configs = {key: self._checked(key[0], text) for key, text in texts.items()}
+        self.image_weights = self._share_image_engine()
+        self.views = self._fix_views()
+        self.settings = {(variant.name, seed): self._settings(variant, seed) for variant, seed in runs}
+        for key, settings in self.settings.items():
+            self._claim(self._folder(*key), settings, texts[key])
+
+    def _folder(self, variant: str, seed: int) -> Path:
+        """Where a variant is trained, which may be where another one is."""
+        chosen = next(v for v in self.ablation.variants if v.name == variant)
+        return self.out / "trained" / self.ablation.trained_as(chosen).name / f"seed_{seed}"
+
+    def _config_text(self, base: dict[str, Any], variant: Variant, seed: int) -> str:
+        """The run's configuration as YAML: the base, the variant's values, then what every run of an ablation has."""
+        stage = {"stages": {STAGE: {"steps": self.options.budget, "minutes": 0}}}
+        fixed = {"seed": seed, "rescan_steps": self.options.budget, **stage}
+        return yaml.safe_dump(laid_over(laid_over(base, variant.overrides), fixed), sort_keys=False)
+
+    def _checked(self, variant: str, text: str) -> TrainConfig:
+        path = self.out / ".config.yaml"
+        path.write_text(text)
+        try:
+            return load_config(path)
+        except ConfigError as error:
+            raise ConfigError(f"variant {variant!r} of {self.ablation.name}: {error}") from error
+        finally:
+            path.unlink()
+
+    def _share_image_engine(self) -> Path:
+        """The image engine's tensors alone, copied into the folder: no variant starts from a trained expert."""
+        path = self.out / "image.safetensors"
+        source = self.options.image_weights or find_shared(f"models/{next(iter(self.configs.values())).model}/weights.safetensors")
+        if not source.is_file():
+            raise ModelError(f"there are no weights {source} of an image engine; give --image-weights")
+        tensors = {name: value for name, value in checkpoint.read_weights(source).items() if name.startswith("image.")}
+        if not tensors:
+            raise ModelError(f"{source} holds no image engine: no tensor's name begins with image.")
+        part = path.with_suffix(".part")
+        save_file({name: value.contiguous() for name, value in tensors.items()}, part)
+        if path.exists() and path.read_bytes() != part.read_bytes():
+            part.unlink()
+            raise ConfigError(f"{path} is another image engine than that of {source}; give another --out")
+        part.replace(path)
+        return path
+
+    def _fix_views(self) -> Path:
+        """Links to the packed scenes there are when the ablation begins: data that grows later changes no run."""
+        folder = self.out / "views"
+        if folder.is_dir():
+            return folder
+        part = folder.with_suffix(".part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        for i, root in enumerate(self.options.data):
+            packed = packed_folder(root, "train", self.options.packed)
+            pack_split(root, "train", packed)
+            for scene in packed_scenes(packed):
+                (part / f"{i:02d}_{scene.name}").symlink_to(scene.resolve())
+        if not any(part.iterdir()):
+            raise DataError(f"no training views under {', '.join(map(str, self.options.data))}")
+        part.rename(folder)
+        return folder
+
+    def _settings(self, variant: Variant, seed: int) -> dict[str, Any]:
+        """What a trained run depends on."""
+        config = dataclasses.asdict(self.configs[variant.name, seed])
+        return {
+            "config": {key: value for key, value in config.items() if key not in IRRELEVANT},
+            "pose_noise": variant.training_noise.length(self.frame_step),
+            "image_engine": hashlib.sha256(self.image_weights.read_bytes()).hexdigest(),
+            "scenes": hashlib.sha256("\n".join(path.name for path in packed_scenes(self.views)).encode()).hexdigest(),
+            "data": [str(path) for path in self.options.data],
+        }
+
+    def _claim(self, folder: Path, settings: dict[str, Any], config: str) -> None:
+        """Make a run's folder, or check that it is of these settings."""
+        path = folder / "settings.json"
+        plain = json.loads(json.dumps(settings))
+        before = json.loads(path.read_text()) if path.is_file() else plain
+        changed = [key for key in plain if before.get(key) != plain[key]]
+        if changed:
+            raise ConfigError(f"{folder} was trained with other settings ({', '.join(changed)}); give another --out, or delete that folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.yaml").write_text(config)
+        _write(path, plain)
+
+    def trained(self, variant: Variant, seed: int) -> bool:
+        """Whether a run's training is over."""
+        return (self._folder(variant.name, seed) / "finished.json").is_file()
+
+    def result(self, variant: Variant, seed: int) -> dict[str, Any] | None:
+        """What a finished run scored: `report` and `training`; None if it is not there, or of other settings."""
+        path = self._result_path(variant, seed)
+        if not path.is_file():
+            return None
+        content = json.loads(path.read_text())
+        return content if content["settings"] == self._evaluation_settings(variant, seed) else None
+
+    def _result_path(self, variant: Variant, seed: int) -> Path:
+        return self.out / "results" / variant.name / f"seed_{seed}.json"
+
+    def _evaluation_settings(self, variant: Variant, seed: int) -> dict[str, Any]:
+        return {
+            "training": json.loads(json.dumps(self.settings[variant.name, seed])),
+            "heldout": str(self.options.heldout), "views": len(self.chosen),
+            "pose_noise": variant.evaluation_noise.length(self.frame_step),
+        }  # fmt: skip
+
+    def open_runs(self) -> list[tuple[Variant, int]]:
+        """Runs without a result, seed by seed, so that all variants are soon there once."""
+        return [(v, seed) for seed in self.seeds for v in self.ablation.variants if self.result(v, seed) is None]
+
+    def _trainer(self, variant: Variant, seed: int, out: Path, **changes: Any) -> TimedTrainer:
+        config = dataclasses.replace(self.configs[variant.name, seed], **changes)
+        torch.set_num_threads(config.threads)
+        trainer = TimedTrainer(config, self.views, out, variant.training_noise.length(self.frame_step))
+        if trainer.checkpoint_path.is_file():
+            trainer.resume()
+        else:
+            trainer.warm_start(self.image_weights)
+        return trainer
+
+    def train(self, variant: Variant, seed: int) -> None:
+        """Train one run, from its checkpoint if it has one; nothing to do if it is finished."""
+        if self.trained(variant, seed):
+            return
+        folder = self._folder(variant.name, seed)
+        trainer = self._trainer(variant, seed, folder)
+        trainer.run()
+        finished = {"steps": trainer.step, "seconds": trainer.seconds, "seconds_per_step": trainer.seconds / max(1, trainer.step)}
+        _write(folder / "finished.json", finished)
+
+    def evaluate(self, variant: Variant, seed: int) -> dict[str, Any]:
+        """Score one trained run on the held-out views and keep the result."""
+        folder = self._folder(variant.name, seed)
+        config = self.configs[variant.name, seed]
+        model = open_weights(folder / f"{STAGE}.weights.safetensors", config.model, folder / "config.yaml", config.device, config.threads)
+        noise = disturbed(variant.evaluation_noise.length(self.frame_step), seed)
+        samples = (self.heldout[i] for i in tqdm(self.chosen, desc=f"{variant.name}, seed {seed}", unit="view", mininterval=5))
+        content = {
+            "settings": self._evaluation_settings(variant, seed),
+            "training": json.loads((folder / "finished.json").read_text()),
+            "report": evaluate_local(model, samples, None, pose_noise=noise),
+        }
+        _write(self._result_path(variant, seed), content)
+        return content
+
+    def seconds_needed(self) -> dict[str, tuple[float, float]]:
+        """Seconds a step and seconds a held-out view of every variant that has an open run, timed on a few of each."""
+        found: dict[str, tuple[float, float]] = {}
+        for variant, seed in self.open_runs():
+            if variant.name not in found:
+                same = self.ablation.trained_as(variant).name
+                found[variant.name] = found[same] if same in found else self._time(variant, seed)
+        return found
+
+    def _time(self, variant: Variant, seed: int) -> tuple[float, float]:
+        folder = self.out / "timing"
+        shutil.rmtree(folder, ignore_errors=True)
+        stages = self.configs[variant.name, seed].stages
+        short = {**stages, STAGE: dataclasses.replace(stages[STAGE], steps=STEPS_TIMED)}
+        with contextlib.redirect_stderr(io.StringIO()):
+            trainer = self._trainer(variant, seed, folder, stages=short)
+            trainer.run()
+        step = float(np.median(np.diff(trainer.step_ends)))
+        config, ends = self._folder(variant.name, seed) / "config.yaml", []
+        model = open_weights(folder / f"{STAGE}.weights.safetensors", "small", config, trainer.config.device, trainer.config.threads)
+        samples = [self.heldout[i] for i in spread_evenly(self.chosen, VIEWS_TIMED)]
+        for sample in samples[:1] * 2 + samples:
+            evaluate_local(model, [sample], None)
+            ends.append(time.monotonic())
+        shutil.rmtree(folder)
+        return step, float(np.median(np.diff(ends)[1:]))
+
+    def seconds_left(self, needed: dict[str, tuple[float, float]]) -> float:
+        """What the open runs will take, from `seconds_needed`; steps that a checkpoint holds are done."""
+        total, counted = 0.0, set()
+        for variant, seed in self.open_runs():
+            step, view = needed[variant.name]
+            folder = self._folder(variant.name, seed)
+            total += view * len(self.chosen)
+            if folder not in counted and not self.trained(variant, seed):
+                total += step * (self.options.budget - _steps_done(folder))
+                counted.add(folder)
+        return total
+
+    def run(self, needed: dict[str, tuple[float, float]], after_each: Callable[[], None]) -> None:
+        """All open runs; `after_each` is called whenever there is a new result."""
+        plan = self.open_runs()
+        for i, (variant, seed) in enumerate(plan):
+            left = readable(self.seconds_left(needed))
+            print(f"run {i + 1} of {len(plan)}: {variant.name}, seed {seed}; about {left} left", flush=True)
+            self.train(variant, seed)
+            training = self.evaluate(variant, seed)["training"]
+            needed[variant.name] = (training["seconds_per_step"], needed[variant.name][1])
+            after_each()
+
+
+def readable(seconds: float) -> str:
+    """A duration for people."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _steps_done(folder: Path) -> int:
+    path = folder / f"{STAGE}.checkpoint.safetensors"
+    return int(checkpoint.read(path)[1]["step"]) if path.is_file() else 0
+
+
+def _base(path: Path) -> dict[str, Any]:
+    """The base configuration as it stands in its file."""
+    try:
+        values = yaml.safe_load(path.read_text()) or {}
+    except OSError as error:
+        raise ConfigError(f"cannot read the training configuration {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must be a mapping of keys to values")
+    return values
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    """A JSON file that is whole or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(json.dumps(content, indent=1) + "\n")
+    part.replace(path)
