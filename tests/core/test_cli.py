@@ -11,7 +11,7 @@ from sgrocc_core import __version__
 from sgrocc_core.cli import build_parser, find_commands, main
 
 COMMANDS = tuple(find_commands())
-HEAVY = ("torch", "trimesh", "onnx", "sgrocc_core.training", "sgrocc_core.network")
+HEAVY = ("torch", "transformers", "trimesh", "onnx", "sgrocc_core.training", "sgrocc_core.network")
 
 
 def error_of(capsys, *arguments: str) -> str:

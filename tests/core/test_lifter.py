@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sgrocc_core.network.lifter import SoftGatedLifter, corner_rows, gate_value, residual, weighted_rows
+from sgrocc_core.network.lifter import MAX_OFFSET, SoftGatedLifter, corner_rows, gate_value, residual, start_samples, weighted_rows
 from sgrocc_core.network.projection import Projection, project, sample_nearest, to_camera
 
 K = torch.tensor([[289.0, 289.0, 159.5, 119.5]])
@@ -72,14 +72,15 @@ def test_nearest_samples_take_the_pixel_whose_area_holds_the_point():
     assert sample_nearest(image, coarse, stride=4).tolist() == [[0.0, 5.0, 11.0]]
 
 
-def test_weighted_rows_of_one_sample_are_bilinear_interpolation():
+@pytest.mark.parametrize("height, width, stride", [(30, 40, 8), (70, 92, 7)])
+def test_weighted_rows_of_one_sample_are_bilinear_interpolation(height, width, stride):
     torch.manual_seed(0)
-    features = torch.randn(2, 7, 30, 40)
-    u, v = torch.rand(2, 50) * 325 - 3, torch.rand(2, 50) * 245 - 3
+    features = torch.randn(2, 7, height, width)
+    u, v = torch.rand(2, 50) * (width * stride + 5) - 3, torch.rand(2, 50) * (height * stride + 5) - 3
     where = Projection(u, v, torch.ones_like(u), torch.ones_like(u, dtype=torch.bool))
-    index, weights = corner_rows(where, 30, 40, 8)
-    found = weighted_rows(features.flatten(2).transpose(1, 2), index[..., None], weights[..., None, :], 40)
-    grid = torch.stack([(u + 0.5) / 160 - 1, (v + 0.5) / 120 - 1], -1)[:, :, None]
+    index, weights = corner_rows(where, height, width, stride)
+    found = weighted_rows(features.flatten(2).transpose(1, 2), index[..., None], weights[..., None, :], width)
+    grid = torch.stack([(u + 0.5) / (width * stride / 2) - 1, (v + 0.5) / (height * stride / 2) - 1], -1)[:, :, None]
     expected = F.grid_sample(features, grid, padding_mode="border", align_corners=False)[..., 0].transpose(1, 2)
     assert torch.allclose(found, expected, atol=1e-4)
 
@@ -107,6 +108,28 @@ def test_hidden_matter_gets_evidence_from_the_one_sided_gate_only():
     one_sided = lift(lifter(), behind, depth=2.0, thickness=1.6)
     symmetric = lift(lifter(gate="symmetric"), behind, depth=2.0, thickness=1.6)
     assert symmetric.abs().max() < 0.02 * one_sided.abs().max()  # e^(-1.5^2 / 0.5) = 0.011
+
+
+def test_a_camera_of_the_base_models_size_lifts_what_lies_at_its_pixel():
+    """644 x 490, features and thickness of stride 7: one pixel of the map is lit, and only the anchor that falls onto it sees it."""
+    module = lifter("hard", gate="symmetric")
+    features = torch.zeros(1, 8, 70, 92)
+    features[0, :, 20, 60] = 1.0
+    depth, thickness = torch.full((1, 1, 490, 644), 2.0), torch.full((1, 1, 70, 92), 0.3)
+    camera = torch.tensor([[581.0, 581.0, 321.5, 244.5]])
+    u, v = 60 * 7 + 3, 20 * 7 + 3  # the middle of that pixel
+    at = [[2 * (u + du - 321.5) / 581, 2 * (v - 244.5) / 581, 2.0] for du in (0, 7, 14)]
+    out = module(features, torch.zeros(1, 3, 5), torch.tensor(at), depth, thickness, camera, AHEAD)[0]
+    dark = module.value(torch.zeros(8))
+    assert torch.allclose(out[0], module.value(torch.ones(8)), atol=1e-4)
+    assert torch.allclose(out[1], dark, atol=1e-3) and torch.allclose(out[2], dark, atol=1e-4)
+
+
+def test_samples_start_at_places_of_their_own_within_the_bound():
+    places = start_samples(64)
+    assert torch.allclose(places[:8].abs(), torch.full((8, 3), 0.08))
+    assert len({tuple(place.tolist()) for place in places}) == 64
+    assert places.abs().max() < MAX_OFFSET
 
 
 def test_without_depth_an_anchor_gets_nothing():

@@ -284,5 +284,5 @@ def test_fused_depth_fills_the_sensors_holes_with_the_heads_scaled_depth():
 
 
 def test_the_mapper_runs_without_torch_or_trimesh():
-    code = "import sys, sgrocc_core.mapper; print([m for m in ('torch', 'trimesh', 'rosbags') if m in sys.modules])"
+    code = "import sys, sgrocc_core.mapper; print([m for m in ('torch', 'transformers', 'trimesh', 'rosbags') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
