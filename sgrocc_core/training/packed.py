@@ -17,14 +17,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from sgrocc_core.classes import UNKNOWN
+from sgrocc_core.classes import EMPTY, UNKNOWN
 from sgrocc_core.errors import DataError
+from sgrocc_core.geometry.camera import back_project
+from sgrocc_core.geometry.lattice import VOXEL_SIZE, box_pose
 
 if TYPE_CHECKING:
     from sgrocc_core.data.occ_scannet import OccScanNet, Sample
 
 FORMAT_VERSION = 1
 ARRAYS = ("image", "depth", "labels", "target", "K", "T_bc", "counts")
+
+
+INTO_SURFACE = 0.02
+"""How far behind a pixel's depth its voxel is looked up, metres: a surface on a voxel's border belongs to the voxel behind."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +54,32 @@ class PackedScene:
         return len(self.image)
 
 
+def labels_from_grid(sample: Sample) -> np.ndarray:
+    """2D labels of a set that has none: of each pixel the label of the voxel in which its surface lies.
+
+    Returns:
+        (H, W) uint8; 255 where there is no depth, where the surface lies outside the grid, and where its voxel is empty or unknown.
+    """
+    deeper = np.where(sample.depth > 0, sample.depth + INTO_SURFACE, 0)
+    index = np.floor((back_project(deeper, sample.K, sample.T_wc) - sample.voxel_origin) / VOXEL_SIZE)
+    inside = ((index >= 0) & (index < sample.target.shape)).all(1)
+    found = np.full(len(index), UNKNOWN, np.uint8)
+    found[inside] = sample.target[tuple(index[inside].astype(np.int64).T)]
+    labels = np.full(sample.depth.shape, UNKNOWN, np.uint8)
+    labels[sample.depth > 0] = np.where(found == EMPTY, UNKNOWN, found)
+    return labels
+
+
 def _arrays(samples: Iterable[Sample]) -> dict[str, np.ndarray]:
     columns: dict[str, list[np.ndarray]] = {name: [] for name in ARRAYS}
     for sample in samples:
-        T_bc = np.array(sample.T_wc, np.float64)
-        T_bc[:3, 3] -= sample.voxel_origin
-        labels = sample.labels_2d if sample.labels_2d is not None else np.full(sample.depth.shape, UNKNOWN, np.uint8)
+        labels = sample.labels_2d if sample.labels_2d is not None else labels_from_grid(sample)
         columns["image"].append(sample.image)
         columns["depth"].append(np.clip(np.nan_to_num(sample.depth) * 1000 + 0.5, 0, 65535).astype(np.uint16))
         columns["labels"].append(labels)
         columns["target"].append(sample.target)
         columns["K"].append(np.asarray(sample.K, np.float64))
-        columns["T_bc"].append(T_bc)
+        columns["T_bc"].append(box_pose(sample.T_wc, sample.voxel_origin))
         columns["counts"].append(np.bincount(labels.ravel(), minlength=256)[:12])
     return {name: np.stack(values) for name, values in columns.items()}
 

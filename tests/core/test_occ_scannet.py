@@ -74,6 +74,18 @@ def test_a_packed_view_keeps_the_grid_where_it_stood(root, tmp_path):
     assert scene.target[0, 7, 5, 0] == 2 and scene.target[0, 0, 59, 35] == 8 and scene.target[0, 30, 0, 9] == 255
 
 
+def test_2d_labels_of_a_set_without_them_are_those_of_the_voxels_that_the_pixels_lie_in(root):
+    """Walls 1.5 m ahead (label 3) and, from voxel x 40 on, 3 m ahead (label 10), where u >= 11.5 + (40 * 0.08 - 2.387) / 3.02 * 20."""
+    pytest.importorskip("torch")
+    from sgrocc_core.training.packed import labels_from_grid
+
+    stored = np.zeros((60, 60, 36))
+    stored[18:20], stored[37, 40:] = 3, 10
+    write_local(root, SCENE, FRAME, target_1_4=array_bytes(stored, "u1", stored.shape))
+    labels = labels_from_grid(OccScanNet(root, "train", None)[0])
+    assert (labels[:, :12] == 3).all() and (labels[:, 12:17] == 255).all() and (labels[:, 17:] == 10).all()
+
+
 @pytest.mark.parametrize("code", ["f8", "f4", "i8"])
 def test_labels_of_any_stored_type_are_read(root, code):
     stored = np.zeros((60, 60, 36))
