@@ -16,6 +16,7 @@ from sgrocc_core.geometry.lattice import VOXEL_SIZE, voxel_centres
 from sgrocc_core.training import augmentation
 from sgrocc_core.training.augmentation import View
 from sgrocc_core.training.dataset import BEYOND, IN_VIEW, UNSEEN, DatasetOptions, PackedViews, StepSampler, run_lengths, voxel_states
+from sgrocc_core.training.loader_speed import packed_speed
 from sgrocc_core.training.packed import open_scene, pack, packed_scenes
 from tests.core.little_room import write_scene
 
@@ -170,3 +171,10 @@ def test_a_packed_scene_with_other_frames_than_the_list_is_named(tmp_path: Path)
     pack(_Set(["a"]), tmp_path)  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"a holds 1 views, but the set's list has 2 of that scene: delete it"):
         pack(_Set(["a", "a"]), tmp_path)  # type: ignore[arg-type]
+
+
+def test_the_loaders_speed_is_measured_over_every_view_it_gives(packed: Path, tmp_path: Path) -> None:
+    wall, core = packed_speed(packed, grid=True, batch=2, workers=1, steps=3)
+    assert wall > 0 and core > 0
+    with pytest.raises(DataError, match="no packed views under"):
+        packed_speed(tmp_path, grid=True, batch=2, workers=1, steps=3)
