@@ -49,9 +49,10 @@ class PriorSize:
     megabytes: int
     licence: str
 
-    def command(self) -> str:
-        """The command that fetches the weights into the Hugging Face cache."""
-        return f"hf download {self.repository} {DESCRIPTION} {WEIGHTS}"
+    def advice(self, folder: Path | None = None) -> str:
+        """How to get the weights: into the Hugging Face cache, or into a folder."""
+        where = f" --local-dir {folder}" if folder is not None else ""
+        return f"get them ({self.megabytes} MB, {self.licence}) with `hf download {self.repository} {DESCRIPTION} {WEIGHTS}{where}`"
 
 
 PRIORS = {
@@ -76,7 +77,7 @@ def prior_size(size: str, architecture: dict[str, Any] | None = None) -> PriorSi
     """
     if size not in PRIORS:
         raise ConfigError(f"size is {size!r}; it must be one of {', '.join(PRIORS)}")
-    changes = {key: tuple(value) if isinstance(value, list) else value for key, value in (architecture or {}).items()}
+    changes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in (architecture or {}).items()}
     try:
         return replace(PRIORS[size], **changes)
     except TypeError as error:
@@ -135,18 +136,17 @@ def find_prior(size: PriorSize, folder: Path | None = None) -> Path:
     Raises:
         ModelError: config.json or model.safetensors is not there; says what command fetches them.
     """
-    advice = f"get them ({size.megabytes} MB, {size.licence}) with `{size.command()}`"
     if folder is not None:
         missing = [name for name in (DESCRIPTION, WEIGHTS) if not (folder / name).is_file()]
         if missing:
-            raise ModelError(f"{folder} has no {' and no '.join(missing)}; {advice} --local-dir {folder}")
+            raise ModelError(f"{folder} has no {' and no '.join(missing)}; {size.advice(folder)}")
         return folder
     require_transformers()
     hub = importlib.import_module("huggingface_hub")
     found = [hub.try_to_load_from_cache(size.repository, name) for name in (DESCRIPTION, WEIGHTS)]
     if not all(isinstance(path, str) for path in found):
-        where = hub.constants.HF_HUB_CACHE
-        raise ModelError(f"no weights of {size.repository} in the Hugging Face cache {where}; {advice}, or name a folder that holds them")
+        where = f"in the Hugging Face cache {hub.constants.HF_HUB_CACHE}"
+        raise ModelError(f"no weights of {size.repository} {where}; {size.advice()}, or name a folder that holds them")
     return Path(found[0]).parent
 
 

@@ -152,7 +152,7 @@ def test_a_cache_without_the_weights_says_how_to_get_them(size, licence, tmp_pat
 
 def test_a_pickle_is_no_substitute_for_safetensors(copy):
     (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
-    with pytest.raises(ModelError, match=r"has no model\.safetensors; get them .*hf download"):
+    with pytest.raises(ModelError, match=r"has no model\.safetensors; get them .*`hf download .* --local-dir .*/prior`"):
         find_prior(TINY, copy)
 
 
