@@ -13,7 +13,8 @@ HELP = """Train a model.
 trains the spatial expert of one image in stages: `image` (features, depth, 2D classes), `expert` (the lattice, on frozen image
 features), `joint` (both, slowly); `all` is the three in turn, each from the weights of the one before. Data is what `sgrocc synth`
 writes, or Occ-ScanNet itself. Stop it whenever you like; `--resume` goes on exactly where the last checkpoint was. Weights of every
-stage are in OUT/STAGE.weights.safetensors, curves in OUT/tensorboard and OUT/STAGE.jsonl.
+stage are in OUT/STAGE.weights.safetensors, curves in OUT/tensorboard and OUT/STAGE.jsonl. It trains on a GPU where PyTorch finds
+one; on several, one process each: torchrun --nproc-per-node N -m sgrocc_core.cli train local ...
 """
 
 STAGES = ("image", "expert", "joint", "all")
@@ -39,21 +40,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-minutes", type=float, metavar="M", help="wall time of each stage, over the configuration's; the rate falls to zero within it"
     )
     parser.add_argument("--seed", type=int, help="over the configuration's")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="over the configuration's")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from sgrocc_core.training import distribution
     from sgrocc_core.training.config import STAGES as ALL
     from sgrocc_core.training.config import load_config
     from sgrocc_core.training.session import train_stage
 
     config = load_config(args.config)
-    if args.seed is not None:
-        config = dataclasses.replace(config, seed=args.seed)
+    changes = {name: value for name, value in (("seed", args.seed), ("device", args.device)) if value is not None}
+    config = dataclasses.replace(config, **changes)
     start = args.start
-    for stage in ALL if args.stage == "all" else (args.stage,):
-        if args.max_minutes is not None:
-            stages = {**config.stages, stage: dataclasses.replace(config.stages[stage], minutes=args.max_minutes)}
-            config = dataclasses.replace(config, stages=stages)
-        start = train_stage(config, stage, args.data, args.heldout, args.packed, args.out, start, args.resume)
+    with distribution.joined():
+        for stage in ALL if args.stage == "all" else (args.stage,):
+            if args.max_minutes is not None:
+                stages = {**config.stages, stage: dataclasses.replace(config.stages[stage], minutes=args.max_minutes)}
+                config = dataclasses.replace(config, stages=stages)
+            start = train_stage(config, stage, args.data, args.heldout, args.packed, args.out, start, args.resume)
     return 0

@@ -1,4 +1,4 @@
-"""Where a training process computes and in what precision: a CPU or one CUDA GPU; bf16, or fp16 with scaled gradients on GPUs without it."""
+"""Where a training process computes and in what precision: a CPU or one CUDA GPU; bf16, or fp16 with scaled gradients on older GPUs."""
 
 from __future__ import annotations
 

@@ -11,6 +11,8 @@ import torch
 
 from sgrocc_core.data.occ_scannet import OccScanNet
 from sgrocc_core.errors import DataError
+from sgrocc_core.network.depth_anything import DepthAnythingEngine
+from sgrocc_core.training import distribution
 from sgrocc_core.training.checkpoint import read
 from sgrocc_core.training.config import TrainConfig
 from sgrocc_core.training.packed import pack, packed_scenes
@@ -83,7 +85,7 @@ def train_stage(
     start: Path | None = None,
     resume: bool = False,
 ) -> Path:
-    """Train one stage.
+    """Train one stage; with several processes (`distribution.joined`) all call this, and the first one packs, writes and talks.
 
     Args:
         data: roots of training sets. heldout: root of the set to validate on (its split `test`). packed: see `packed_folder`.
@@ -93,24 +95,43 @@ def train_stage(
         the averaged weights' file.
     """
     torch.set_num_threads(config.threads)
+    first = distribution.here().first
     out.mkdir(parents=True, exist_ok=True)
     sets = [(root, packed_folder(root, "train", packed)) for root in data]
-    held = None
-    if heldout is not None:
-        held = packed_folder(heldout, "test", packed)
+    held = None if heldout is None else packed_folder(heldout, "test", packed)
+    if first and heldout is not None and held is not None:
         pack_split(heldout, "test", held)
+    distribution.wait_for_all()
     trainer = Trainer(config, stage, [folder for _, folder in sets], held, out)
     weights = starting_weights(config, start)
-    if resume and trainer.checkpoint_path.is_file():
-        trainer.resume()
-        print(f"stage {stage}: resumed at step {trainer.step}, after {trainer.seconds / 60:.1f} min")
-    elif weights is not None:
-        print(f"stage {stage}: starts from {weights} ({', '.join(trainer.warm_start(weights)) or 'nothing in it fits'})")
-    else:
-        print(f"stage {stage}: starts from random weights")
+    begun = begin(trainer, weights, resume)
+    if first:
+        print(f"stage {stage}: {begun}; {trainer.compute.description}, {_processes(trainer.processes.count)}")
     figures = trainer.run(Packer(sets))
     result = out / f"{stage}.weights.safetensors"
-    _, state = read(trainer.checkpoint_path)
-    (out / f"{stage}.result.json").write_text(json.dumps({**state, "figures": figures, "started_from": str(weights)}, indent=1))
-    print(f"stage {stage}: {trainer.step} steps in {trainer.seconds / 60:.1f} min; {summary(figures)}; weights in {result}")
+    if first:
+        _, state = read(trainer.checkpoint_path)
+        (out / f"{stage}.result.json").write_text(json.dumps({**state, "figures": figures, "started_from": str(weights)}, indent=1))
+        print(f"stage {stage}: {trainer.step} steps in {trainer.seconds / 60:.1f} min; {summary(figures)}; weights in {result}")
     return result
+
+
+def begin(trainer: Trainer, weights: Path | None, resume: bool) -> str:
+    """Fill the networks: from the stage's checkpoint, from weights, or, where an image engine builds on one, with the published prior.
+
+    Returns:
+        what was done, for people.
+    """
+    if resume and trainer.checkpoint_path.is_file():
+        trainer.resume()
+        return f"resumed at step {trainer.step}, after {trainer.seconds / 60:.1f} min"
+    loaded = trainer.warm_start(weights) if weights is not None else []
+    if "image" not in loaded and isinstance(trainer.engine, DepthAnythingEngine):
+        loaded.append(f"depth prior of {trainer.engine.load_prior()}")
+    if weights is None:
+        return f"starts from random weights{''.join(f', {name}' for name in loaded)}"
+    return f"starts from {weights} ({', '.join(loaded) or 'nothing in it fits'})"
+
+
+def _processes(count: int) -> str:
+    return "one process" if count == 1 else f"{count} processes"

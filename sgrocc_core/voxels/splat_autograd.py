@@ -1,4 +1,4 @@
-"""The Numba splat behind a `torch.autograd.Function`: what training on CPUs uses."""
+"""The splat that training uses: on CPUs Numba's behind a `torch.autograd.Function`, elsewhere the reference, run again for backward."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
-from sgrocc_core.voxels import splat_numba
+from sgrocc_core.voxels import splat_numba, splat_torch
 
 
 class _Splat(torch.autograd.Function):
@@ -41,7 +42,7 @@ def splat(
     shape: tuple[int, int, int],
     voxel_size: float = VOXEL_SIZE,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`splat_torch.splat`, fast, on the CPU, differentiable in the first four arguments; all four of one float type.
+    """`splat_torch.splat`, differentiable in the first four arguments; all four of one float type and on one device, as the results.
 
     Args:
         means: (N, 3) metres, in the frame of `corner`.
@@ -55,6 +56,10 @@ def splat(
     Returns:
         log_empty: (X, Y, Z) log P(empty). class_weights: (X, Y, Z, C), sum of w_i p_ic.
     """
+    if means.device.type != "cpu":  # every pair of Gaussian and voxel is held in memory: kept for one backward pass, not for a batch's
+        arguments = (means, covariances, opacities, class_probabilities, torch.as_tensor(corner, device=means.device), shape, voxel_size)
+        outputs: tuple[torch.Tensor, torch.Tensor] = checkpoint(splat_torch.splat, *arguments, use_reentrant=False)
+        return outputs
     place = np.asarray(corner, np.float64)
     log_empty, class_weights = _Splat.apply(means, covariances, opacities, class_probabilities, place, tuple(shape), voxel_size)
     return log_empty, class_weights

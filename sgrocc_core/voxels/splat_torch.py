@@ -32,18 +32,18 @@ def splat(
     Returns:
         log_empty: (X, Y, Z) log P(empty). class_weights: (X, Y, Z, C), sum of w_i p_ic.
     """
-    corner = torch.as_tensor(corner, dtype=means.dtype)
+    corner = torch.as_tensor(corner, dtype=means.dtype, device=means.device)
     active = opacities > MIN_OPACITY
     means, covariances = means[active] - corner, covariances[active]
     opacities, class_probabilities = opacities[active], class_probabilities[active]
 
-    steps = torch.arange(-SUPPORT, SUPPORT + 1)
+    steps = torch.arange(-SUPPORT, SUPPORT + 1, device=means.device)
     offsets = torch.stack(torch.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(-1, 3)  # [S, 3]
     home = torch.floor(means.detach() / voxel_size).long()  # [M, 3]
     voxels = home[:, None] + offsets[None]  # [M, S, 3]
     d = (voxels.to(means.dtype) + 0.5) * voxel_size - means[:, None]  # [M, S, 3]
     mahalanobis2 = torch.einsum("msi,mij,msj->ms", d, torch.linalg.inv(covariances), d)
-    inside = ((voxels >= 0) & (voxels < torch.tensor(shape))).all(-1) & (mahalanobis2 <= MAX_MAHALANOBIS2)
+    inside = ((voxels >= 0) & (voxels < torch.tensor(shape, device=means.device))).all(-1) & (mahalanobis2 <= MAX_MAHALANOBIS2)
 
     g, s = inside.nonzero(as_tuple=True)
     w = opacities[g] * torch.exp(-0.5 * mahalanobis2[g, s])  # [P] pairs of Gaussian and voxel

@@ -1,0 +1,63 @@
+"""What each of the processes of test_distribution.py runs: a short training run, noting all that must not depend on their number.
+
+Usage: two_processes.py PACKED OUT [STEPS], alone or under torchrun; the first process writes OUT/found.json and OUT/found.safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from sgrocc_core.network.spatial_expert import ExpertConfig
+from sgrocc_core.training import distribution
+from sgrocc_core.training.config import StageConfig, TrainConfig
+from sgrocc_core.training.objectives import LocalWeights
+from sgrocc_core.training.trainer import Trainer
+
+
+class NotingTrainer(Trainer):
+    """Keeps the figures of every step and the gradients of the first."""
+
+    def train_step(self, batch: Any, label_weights: Any) -> dict[str, float]:
+        """See `Trainer.train_step`."""
+        values = super().train_step(batch, label_weights)
+        if self.step == 1:
+            self.gradients = {name: p.grad.clone() for p, name in self.names.items() if p.grad is not None}
+        self.__dict__.setdefault("steps", []).append(values)
+        return values
+
+
+def configuration(steps: int) -> TrainConfig:
+    """Both networks at their smallest, in float32 and without dropout, whose masks every process draws for itself."""
+    return TrainConfig(
+        image={"channels": 4, "widths": [8, 8, 8, 8], "blocks": [1, 1, 1, 1]},
+        network=ExpertConfig(channels=4, wide=4, hidden=8, feature_channels=4, offsets=1, gaussians=2, blocks=1, dropout=0.0),
+        losses=LocalWeights(regularisation_kind="semantic", samples=500),
+        device="cpu", amp=False, threads=1, workers=0, average=0.5, validation_views=5,
+        stages={"joint": StageConfig(steps=steps, batch=4, rate=1e-3)},
+    )
+
+
+def main(packed: Path, out: Path, steps: int) -> None:
+    """Run."""
+    torch.set_num_threads(1)
+    with distribution.joined() as processes:
+        trainer = NotingTrainer(configuration(steps), "joint", [packed], packed, out / f"process{processes.rank}")
+        found: dict[str, Any] = {"count": processes.count, "before": trainer.validate()}
+        found["same"] = distribution.same_everywhere([1, "two"])
+        found["different"] = distribution.same_everywhere([processes.rank, "two"])
+        found["other_length"] = distribution.same_everywhere("a" * processes.rank)
+        trainer.run()
+        found |= {"steps": trainer.__dict__["steps"], "after": trainer.figures}
+        if processes.first:
+            (out / "found.json").write_text(json.dumps(found))
+            save_file({name: value.contiguous() for name, value in trainer.gradients.items()}, out / "found.safetensors")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
