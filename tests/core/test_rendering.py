@@ -26,7 +26,7 @@ def config(folder: Path, **changes) -> RenderConfig:
     return RenderConfig(**{"folder": folder, "keep": 2, "frames": 1, "size": SIZE, "seed": 5, "niceness": 0, **changes})
 
 
-def until(condition, seconds: float = 60.0) -> bool:
+def until(condition, seconds: float = 240.0) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():
