@@ -50,7 +50,8 @@ class Options:
 
     Attributes:
         budget: steps of each run. seeds: how many, from 1. config: base training configuration.
-        data: roots of training sets. heldout: root of the set to evaluate on (its split `test`). limit: held-out views, 0 = all.
+        data: roots of training sets, or folders of packed scenes.
+        heldout: root of the set to evaluate on (its split `test`). limit: held-out views, 0 = all.
         packed: see `session.packed_folder`. image_weights: whose image engine all share; None: the model's own weights.
         out: folder of the ablation.
     """
@@ -191,8 +192,10 @@ class AblationRuns:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         for i, root in enumerate(self.options.data):
-            packed = packed_folder(root, "train", self.options.packed)
-            pack_split(root, "train", packed)
+            packed = root
+            if not (root.is_dir() and packed_scenes(root)):  # not packed scenes themselves, but a set
+                packed = packed_folder(root, "train", self.options.packed)
+                pack_split(root, "train", packed)
             for scene in packed_scenes(packed):
                 (part / f"{i:02d}_{scene.name}").symlink_to(scene.resolve())
         if not any(part.iterdir()):

@@ -202,6 +202,16 @@ def test_an_interrupted_ablation_goes_on_from_its_checkpoint(finished: Path, pla
         assert all(torch.equal(whole[key], parts[key]) for key in whole)
 
 
+def test_packed_scenes_do_for_a_training_set(finished: Path, place: Path) -> None:
+    options = ablation_runs.Options(
+        2, 1, place / "config.yaml", (finished / "views",), place / "rooms", place / "packed", image_weights=place / "image.safetensors"
+    )
+    runs = ablation_runs.AblationRuns(load_ablation(str(place / "two.yaml")), options)
+    linked, known = list(runs.views.iterdir()), list((finished / "views").iterdir())
+    assert [path.resolve() for path in linked] == [path.resolve() for path in known] and linked[0].name == f"00_{known[0].name}"
+    assert len(runs.open_runs()) == 2 and runs.open_runs()[0][0].name == "soft"
+
+
 def test_the_estimate_is_given_without_training(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ablate(place, "estimate", "--estimate") == 0
     out = capsys.readouterr().out
