@@ -40,7 +40,7 @@ class ModelSpec:
         name: of the model. folder: where its files lie.
         image_size: (width, height) of the network's input, pixels. feature_stride, head_stride: how much coarser the feature map is, and
             depth, spread and thickness; see `ImageGrid`.
-        feature_channels: C of the feature map and of the anchors. gaussians_per_cell: G. offsets: K of the lifter.
+        feature_channels: C of the anchors, which is what the memory keeps of them. gaussians_per_cell: G. offsets: K of the lifter.
         canonical_focal: focal length that depth was learned for, pixels.
         classes: names of labels 0..11.
         files: SHA-256 of each file, by name.

@@ -170,7 +170,7 @@ def _write_description(
         "image_size": list(image.grid.image_size),
         "feature_stride": image.grid.feature_stride,
         "head_stride": image.grid.head_stride,
-        "feature_channels": expert.config.feature_channels,
+        "feature_channels": expert.config.channels,
         "gaussians_per_cell": expert.config.gaussians,
         "offsets": expert.config.offsets,
         "canonical_focal": image.canonical_focal,

@@ -120,7 +120,6 @@ def build_prior(size: PriorSize, grid: tuple[int, int]) -> nn.Module:
     backbone = transformers.Dinov2Config(
         hidden_size=size.hidden, num_hidden_layers=size.layers, num_attention_heads=size.heads, patch_size=PATCH,
         image_size=[grid[0] * PATCH, grid[1] * PATCH], out_indices=list(size.taps), reshape_hidden_states=False,
-        attn_implementation="eager",
     )
     config = transformers.DepthAnythingConfig(
         backbone_config=backbone, patch_size=PATCH, reassemble_hidden_size=size.hidden, neck_hidden_sizes=list(size.neck),

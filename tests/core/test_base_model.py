@@ -50,7 +50,7 @@ def test_onnx_agrees_with_pytorch_to_a_thousandth(exported):
 def test_the_description_says_the_sizes(exported):
     spec = load_spec(exported[0])
     assert (spec.image_size, spec.feature_stride, spec.head_stride) == ((70, 56), 7, 7)
-    assert spec.canonical_focal == 598.0 and spec.feature_channels == 8 and spec.offsets == 16
+    assert spec.canonical_focal == 598.0 and spec.feature_channels == 12 and spec.offsets == 16
 
 
 def test_inputs_and_outputs_are_those_of_every_model_in_this_models_sizes(exported):

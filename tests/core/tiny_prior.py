@@ -7,7 +7,7 @@ pytest.importorskip("transformers", reason="transformers is not installed: make 
 
 ARCHITECTURE = {"hidden": 24, "layers": 4, "heads": 2, "taps": (1, 2, 3, 4), "neck": (8, 8, 16, 16), "fusion": 8, "head": 8}
 IMAGE = {"kind": "depth_anything_v2", "channels": 8, "image_size": [70, 56], "hidden": 16, "architecture": ARCHITECTURE}
-EXPERT = {"channels": 8, "wide": 16, "hidden": 16, "feature_channels": 8, "offsets": 16, "gaussians": 2, "blocks": 1}
+EXPERT = {"channels": 12, "wide": 16, "hidden": 16, "feature_channels": 8, "offsets": 16, "gaussians": 2, "blocks": 1}
 BASE = {"image": IMAGE, "expert": EXPERT}
 
 
