@@ -7,13 +7,13 @@ mapper with `origin=scene.origin`, and voxel (i, j, k) of the map is voxel (i, j
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from sgrocc_core.data.occ_scannet import SPLITS, Sample, checked_labels, read_sample, remedy
+from sgrocc_core.data.occ_scannet import SPLITS, Sample, checked_labels, read_sample, remedy, stored_target
 from sgrocc_core.data.plain_pickle import load_plain_pickle, wanted
 from sgrocc_core.errors import DataError
 from sgrocc_core.geometry.lattice import VOXEL_SIZE, voxel_centres
@@ -78,7 +78,7 @@ class EmbodiedScanNet:
     def frames(self, scene: EmbodiedScene) -> Iterator[tuple[Sample, np.ndarray]]:
         """Frames of a scene in order, each with its mask in the scene's grid, (X, Y, Z) bool.
 
-        A frame's target is that of the local task.
+        A frame's target is the stream's `local_label`, [x, y, z]: the scene's labels in the frame's box, not the local task's target.
 
         Raises:
             DataError: a frame's file is missing or damaged.
@@ -88,9 +88,10 @@ class EmbodiedScanNet:
             try:
                 content = load_plain_pickle(path, remedy("streme_occ_new_package"))
                 mask = _grid(wanted(content, "mask_in_global", path), scene.labels.shape, "mask_in_global", path).astype(bool)
+                target = stored_target(wanted(content, "local_label", path), "local_label", path)
             except DataError as error:
                 raise DataError(f"scene {scene.name}, frame {frame}: {error}") from error
-            yield read_sample(self.root / "occscannet", scene.name, frame, self.size), mask
+            yield replace(read_sample(self.root / "occscannet", scene.name, frame, self.size), target=target), mask
 
 
 def _scene(name: str, path: Path) -> EmbodiedScene:

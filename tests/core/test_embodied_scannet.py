@@ -83,6 +83,12 @@ def test_frames_come_in_numeric_order_whatever_folders_their_author_had(root):
         np.testing.assert_array_equal(sample.voxel_origin, (0.613, 1.0, 0.101))
 
 
+def test_a_frames_target_is_its_local_label_stored_y_first(root):
+    data = EmbodiedScanNet(root, "test", None)
+    for sample, _ in data.frames(data[0]):
+        assert sample.target.dtype == np.uint8 and sample.target[50, 4, 2] == 9 and np.count_nonzero(sample.target) == 1
+
+
 def test_the_mini_lists_read_the_same_stream(root):
     data = EmbodiedScanNet(root, "test_mini", None)
     assert len(list(data.frames(data[0]))) == 3
@@ -111,6 +117,9 @@ def test_a_damaged_or_missing_frame_of_the_stream_is_named_with_what_to_do(root)
     data = EmbodiedScanNet(root, "test")
     path = write_stream(root, "test", 0, "00020", mask_in_global=array_bytes([1, 0], "b1", (2,)))
     with pytest.raises(DataError, match=rf"scene {SCENE}, frame 00020: .*mask_in_global is bool of shape \(2,\)"):
+        list(data.frames(data[0]))
+    write_stream(root, "test", 0, "00020", local_label=array_bytes(np.zeros(8), "u1", (2, 2, 2)))
+    with pytest.raises(DataError, match=rf"scene {SCENE}, frame 00020: .*local_label is \(2, 2, 2\)"):
         list(data.frames(data[0]))
     path.unlink()
     with pytest.raises(DataError, match=rf"scene {SCENE}, frame 00020: .*00020_new\.pkl does not exist: unpack streme_occ_new_package"):

@@ -129,7 +129,8 @@ def _write_embodied(config: SynthConfig, scene: str, made: GeneratedScene, frame
     for number, frame in enumerate(frames):
         mask = mask_in_global(frame, first, labels.shape, config.size)
         union |= mask
-        _dump(stream / f"{scene}_{number:05d}_new.pkl", {"local_label": frame.target, "mask_in_global": mask})
+        local = np.ascontiguousarray(frame.target.transpose(1, 0, 2))  # stored [y, x, z], as target_1_4 is
+        _dump(stream / f"{scene}_{number:05d}_new.pkl", {"local_label": local, "mask_in_global": mask})
     points = voxel_centres(made.grid.origin + first * VOXEL_SIZE, labels.shape).astype(np.float32)
     content = {
         "scene_dim": list(labels.shape),
