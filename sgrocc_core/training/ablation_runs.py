@@ -35,8 +35,8 @@ from sgrocc_core.training.evaluate import PoseDisturbance, evaluate_local, sprea
 from sgrocc_core.training.local_models import open_weights
 from sgrocc_core.training.packed import packed_scenes
 from sgrocc_core.training.session import IMAGE_SIZE, pack_split, packed_folder
+from sgrocc_core.training.step import Batch
 from sgrocc_core.training.trainer import Trainer
-from sgrocc_core.training.validation import Batch
 
 STAGE = "expert"
 IRRELEVANT = ("device", "threads", "workers", "checkpoint_minutes", "validate_minutes", "validation_views", "rescan_steps")
