@@ -61,7 +61,7 @@ class LocalWeights:
     samples: int = 8192
     dense_share: float = 0.25
     regularisation: float = 0.05
-    regularisation_kind: str = "none"
+    regularisation_kind: str = "semantic"
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -143,7 +143,7 @@ def draws(seed: int, step: int, places: Sequence[int]) -> list[torch.Generator]:
     They draw on the CPU, so a run on a GPU draws the same.
     """
     words = [np.random.SeedSequence((seed, step, place)).generate_state(1, np.uint64) for place in places]
-    return [torch.Generator().manual_seed(int(word[0] >> np.uint64(1))) for word in words]
+    return [torch.Generator("cpu").manual_seed(int(word[0] >> np.uint64(1))) for word in words]
 
 
 def depth_prior(batch: dict[str, Tensor], predicted: Tensor, generators: list[torch.Generator]) -> Tensor:
@@ -163,7 +163,7 @@ def depth_prior(batch: dict[str, Tensor], predicted: Tensor, generators: list[to
     head = F.interpolate(predicted, size=sensor.shape[-2:], mode="nearest")
     out = []
     for b, generator in enumerate(generators):
-        fill = torch.rand((), generator=generator).item() < 0.5
+        fill = torch.rand((), generator=generator, device=generator.device).item() < 0.5
         have = sensor[b] > 0
         if not have.any():
             out.append(head[b])
@@ -205,7 +205,7 @@ def local_objective(
         log_empty, weight_sums = log_empty[seen], weight_sums.flatten(0, 2)[seen]
         log_py = losses.target_log_probability(log_empty, weight_sums, labels)
         p = losses.label_probabilities(log_empty, weight_sums)
-        some = torch.randint(max(1, len(labels)), (min(weights.samples, len(labels)),), generator=generator).to(labels.device)
+        some = _chosen(len(labels), weights.samples, generator).to(labels.device)
         _add(terms, "focal", weights.focal * losses.focal(log_py, labels, label_weights))
         _add(terms, "lovasz", weights.lovasz * losses.lovasz_softmax(p[some], labels[some]))
         _add(terms, "occupancy", weights.occupancy * (losses.occupancy(log_empty, labels) + weights.beyond * outside))
@@ -260,11 +260,16 @@ def dense_loss(
     """
     labels, state = cells_of(batch["target"]).flatten(), cells_of(batch["state"]).flatten()
     voxels = len(state) // len(generators)
-    chosen = torch.stack([torch.rand(voxels, generator=g) < weights.dense_share for g in generators]).flatten().to(state.device)
+    chosen = torch.stack([torch.rand(voxels, generator=g, device=g.device) < weights.dense_share for g in generators]).flatten().to(state.device)
     known = (((state == IN_VIEW) | (state == UNSEEN)) & chosen).nonzero()[:, 0]
     point_weights = torch.where(state[known] == IN_VIEW, 1.0, weights.unseen)
     loss = F.cross_entropy(logits.flatten(0, 2)[known], labels[known].long(), label_weights, reduction="none")
     return losses.weighted_mean(loss, point_weights)
+
+
+def _chosen(count: int, most: int, generator: torch.Generator) -> Tensor:
+    """At most `most` random indices into `count` things, with repetition, on the generator's device."""
+    return torch.randint(max(1, count), (min(most, count),), generator=generator, device=generator.device)
 
 
 def _add(terms: dict[str, list[Tensor]], name: str, value: Tensor) -> None:

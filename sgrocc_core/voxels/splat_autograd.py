@@ -56,10 +56,27 @@ def splat(
     Returns:
         log_empty: (X, Y, Z) log P(empty). class_weights: (X, Y, Z, C), sum of w_i p_ic.
     """
-    if means.device.type != "cpu":  # every pair of Gaussian and voxel is held in memory: kept for one backward pass, not for a batch's
-        arguments = (means, covariances, opacities, class_probabilities, torch.as_tensor(corner, device=means.device), shape, voxel_size)
-        outputs: tuple[torch.Tensor, torch.Tensor] = checkpoint(splat_torch.splat, *arguments, use_reentrant=False)
-        return outputs
+    if means.device.type != "cpu":
+        return splat_recomputed(means, covariances, opacities, class_probabilities, corner, shape, voxel_size)
     place = np.asarray(corner, np.float64)
     log_empty, class_weights = _Splat.apply(means, covariances, opacities, class_probabilities, place, tuple(shape), voxel_size)
     return log_empty, class_weights
+
+
+def splat_recomputed(
+    means: torch.Tensor,
+    covariances: torch.Tensor,
+    opacities: torch.Tensor,
+    class_probabilities: torch.Tensor,
+    corner: Any,
+    shape: tuple[int, int, int],
+    voxel_size: float = VOXEL_SIZE,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`splat_torch.splat` on any device, computed again for its gradient.
+
+    It holds every pair of Gaussian and voxel, some 1.5 GB for a full box: so only one sample's pairs are there at a time, not a batch's.
+    Arguments and results are those of `splat`.
+    """
+    arguments = (means, covariances, opacities, class_probabilities, corner, shape, voxel_size)
+    outputs: tuple[torch.Tensor, torch.Tensor] = checkpoint(splat_torch.splat, *arguments, use_reentrant=False)
+    return outputs
