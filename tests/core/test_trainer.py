@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ torch = pytest.importorskip("torch")
 from sgrocc_core.errors import DataError, ModelError  # noqa: E402
 from sgrocc_core.network.spatial_expert import ExpertConfig  # noqa: E402
 from sgrocc_core.training import checkpoint  # noqa: E402
+from sgrocc_core.training.compute import Compute  # noqa: E402
 from sgrocc_core.training.config import StageConfig, TrainConfig  # noqa: E402
 from sgrocc_core.training.dataset import PackedViews, loader  # noqa: E402
 from sgrocc_core.training.objectives import LocalWeights  # noqa: E402
@@ -104,6 +106,31 @@ def test_a_resumed_log_forgets_the_steps_that_are_taken_again(tmp_path: Path) ->
         log.note("train", 60, 2.0, {"loss": 2.0})
     lines = [json.loads(line) for line in (tmp_path / "joint.jsonl").read_text().splitlines()]
     assert [(line["step"], line["loss"]) for line in lines] == [(20, 1.0), (40, 1.0), (60, 2.0)]
+
+
+def test_in_fp16_a_step_that_overflows_is_left_out_and_the_scale_is_kept_over_a_resume(small_packed: Path, tmp_path: Path) -> None:
+    def begin() -> Trainer:
+        trainer = Trainer(tiny(4), "image", [small_packed], None, tmp_path)
+        trainer.compute = Compute(torch.device("cpu"), torch.float16)
+        trainer._prepare()
+        return trainer
+
+    trainer = begin()
+    data = PackedViews([small_packed], trainer.options)
+    weights = trainer.label_weights(data)
+    batches = iter(loader(data, 2, 0, 2, 0))
+    trainer.scaler._init_scale = 1e37  # no gradient survives that
+    before = {name: value.clone() for name, value in trainer.engine.named_parameters()}
+    trainer.train_step(next(batches), weights)
+    assert all(torch.equal(value, before[name]) for name, value in trainer.engine.named_parameters())
+    assert trainer.scaler.get_scale() == pytest.approx(0.5e37)
+    trainer.scaler.update(256.0)
+    values = trainer.train_step(next(batches), weights)
+    assert math.isfinite(values["gradient"]) and not torch.equal(before["stem.0.0.weight"], trainer.engine.get_parameter("stem.0.0.weight"))
+    trainer.save()
+    resumed = begin()
+    resumed.resume()
+    assert resumed.scaler.get_scale() == 256.0
 
 
 def test_a_batch_without_2d_labels_trains_without_their_loss(small_packed: Path, tmp_path: Path) -> None:
