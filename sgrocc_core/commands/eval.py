@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of the engine (default: all)")
     parser.add_argument("--threshold", type=float, default=0.5, help="P(occupied) from which a voxel counts as occupied (default: 0.5)")
     parser.add_argument("--train-data", type=Path, help="collect the baselines' statistics from this set (default: the committed ones)")
-    parser.add_argument("--no-leak", action="store_true", help="leave out scenes of --train-data, or of this set's own training list")
+    parser.add_argument("--no-leak", action="store_true", help="score no scene that was trained on; see docs/evaluation.md")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -63,8 +63,9 @@ def run(args: argparse.Namespace) -> int:
 
     model = _model(args)
     split = args.split or "test"
-    data = OccScanNet(args.data, split, _size(model.image_size))
-    trained_on = _training_scenes(args)
+    by_scene = args.no_leak and not args.train_data and _has_embodied_list(args.data)
+    data = OccScanNet(args.data, split, _size(model.image_size), no_leak=by_scene)
+    trained_on = _training_scenes(args, by_scene)
     left_out = trained_on if args.no_leak else set()
     if args.train_data:
         command = f"sgrocc eval local --train-data {args.train_data}"
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     report: dict[str, Any] = evaluate_local(model, _progress(data, chosen, model.name), statistics, args.threshold)
     seen = {data.names[i][0] for i in chosen}
     report["settings"] |= {
-        "data": str(args.data), "split": split, "limit": args.limit, "no_leak": args.no_leak,
+        "data": str(args.data), "split": split, "limit": args.limit, "no_leak": args.no_leak, "split_by_embodied_test_scenes": by_scene,
         "scenes_also_in_training_list": len(seen & trained_on) if trained_on else None,
     }  # fmt: skip
     args.json.parent.mkdir(parents=True, exist_ok=True)
@@ -105,17 +106,28 @@ def _size(image_size: tuple[int, int]) -> tuple[int, int] | None:
     return (320, 240) if image_size[0] <= 320 else None
 
 
-def _training_scenes(args: argparse.Namespace) -> set[str]:
-    """Scenes of the training list of `--train-data`, else of the set's own; empty where it has none."""
+def _has_embodied_list(root: Path) -> bool:
+    """Whether a set knows its embodied test scenes: then `OccScanNet` itself splits it by scene."""
+    from sgrocc_core.data.occ_scannet import embodied_test_scenes
+    from sgrocc_core.errors import DataError
+
+    try:
+        return bool(embodied_test_scenes(root))
+    except DataError:
+        return False
+
+
+def _training_scenes(args: argparse.Namespace, by_scene: bool) -> set[str]:
+    """Scenes of the training list of `--train-data`, else of the set's own (as split by scene, or not); empty where it has none."""
     from sgrocc_core.data.occ_scannet import OccScanNet
     from sgrocc_core.errors import ConfigError, DataError
 
     try:
-        return {scene for scene, _ in OccScanNet(args.train_data or args.data, "train").names}
+        return {scene for scene, _ in OccScanNet(args.train_data or args.data, "train", no_leak=by_scene).names}
     except DataError as error:
         if args.train_data:
             raise
-        if args.no_leak:
+        if args.no_leak and not by_scene:
             raise ConfigError(f"--no-leak needs a training list; give --train-data, or one beside the set: {error}") from error
         return set()
 

@@ -291,6 +291,28 @@ def test_no_leak_leaves_the_training_sets_scenes_out(generated, untrained, tmp_p
     assert "no views" in capsys.readouterr().err
 
 
+def test_no_leak_keeps_the_embodied_test_scenes_where_the_set_names_them(generated, untrained, tmp_path):
+    """One scene on both sides of a split by frame, another only trained on: the first is an embodied test scene."""
+    layout = tmp_path / "set" / "occscannet"
+    layout.mkdir(parents=True)
+    for name in ("gathered_data", "posed_images"):
+        (layout / name).symlink_to(generated / "occscannet" / name)
+    lists = {split: (generated / "occscannet" / f"{split}_final.txt").read_text() for split in ("train", "test")}
+    (layout / "train_final.txt").write_text(lists["train"] + lists["test"])
+    (layout / "test_final.txt").write_text(lists["train"] + lists["test"])
+    tested = lists["test"].split("/")[-2]
+    (tmp_path / "set" / "scene_occ").mkdir()
+    (tmp_path / "set" / "scene_occ" / "test_online.txt").write_text(tested)
+    common = ["--data", str(tmp_path / "set"), "--model", str(untrained), "--json", str(tmp_path / "r.json"), "--limit", "2"]
+    assert main(["eval", "local", *common]) == 0
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["scenes"] == report["settings"]["scenes_also_in_training_list"] == 2
+    assert main(["eval", "local", *common, "--no-leak"]) == 0
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["scenes"] == 1 and report["settings"]["split_by_embodied_test_scenes"]
+    assert report["settings"]["scenes_also_in_training_list"] == 0
+
+
 @pytest.mark.parametrize("options, message", [
     (["--limit", "-1"], "--limit is -1"), (["--threshold", "1.5"], "--threshold is 1.5"),
     (["--config", "c.yaml"], "--config needs --weights"),
