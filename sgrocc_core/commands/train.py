@@ -14,7 +14,7 @@ trains the spatial expert of one image in stages: `image` (features, depth, 2D c
 features), `joint` (both, slowly); `all` is the three in turn, each from the weights of the one before. Data is what `sgrocc synth`
 writes, or Occ-ScanNet itself. Stop it whenever you like; `--resume` goes on exactly where the last checkpoint was. Weights of every
 stage are in OUT/STAGE.weights.safetensors, curves in OUT/tensorboard and OUT/STAGE.jsonl. It trains on a GPU where PyTorch finds
-one; on several, one process each: torchrun --nproc-per-node N -m sgrocc_core.cli train local ...
+one; on several, one process each: torchrun --nproc-per-node N -m -- sgrocc_core.cli train local ...
 """
 
 STAGES = ("image", "expert", "joint", "all")
@@ -26,8 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, default=Path("config/train/small_local.yaml"), help="YAML file (default: %(default)s)")
     parser.add_argument("--stage", choices=STAGES, default="all", help="stage to train (default: %(default)s)")
     parser.add_argument(
-        "--data", type=Path, nargs="+", default=[Path("runs/rooms/train")], metavar="DIR",
-        help="folders of training scenes (default: runs/rooms/train)",
+        "--data", type=Path, nargs="+", metavar="DIR", help="folders of training scenes (default: runs/rooms/train; none with --render)"
+    )
+    parser.add_argument(
+        "--render", type=int, metavar="ROOMS", help="render new rooms while training and read the newest ROOMS of them (in OUT/rendered)"
     )
     parser.add_argument("--heldout", type=Path, metavar="DIR", help="folder of scenes to validate on; never trained on")
     parser.add_argument("--packed", type=Path, metavar="DIR", help="where decoded views are kept (default: `packed` in each data folder)")
@@ -48,16 +50,19 @@ def run(args: argparse.Namespace) -> int:
     from sgrocc_core.training import distribution
     from sgrocc_core.training.config import STAGES as ALL
     from sgrocc_core.training.config import load_config
+    from sgrocc_core.training.rendering import RenderConfig
     from sgrocc_core.training.session import train_stage
 
     config = load_config(args.config)
     changes = {name: value for name, value in (("seed", args.seed), ("device", args.device)) if value is not None}
     config = dataclasses.replace(config, **changes)
+    data = args.data or ([Path("runs/rooms/train")] if args.render is None else [])
+    rendered = None if args.render is None else RenderConfig(args.out / "rendered", keep=args.render)
     start = args.start
     with distribution.joined():
         for stage in ALL if args.stage == "all" else (args.stage,):
             if args.max_minutes is not None:
                 stages = {**config.stages, stage: dataclasses.replace(config.stages[stage], minutes=args.max_minutes)}
                 config = dataclasses.replace(config, stages=stages)
-            start = train_stage(config, stage, args.data, args.heldout, args.packed, args.out, start, args.resume)
+            start = train_stage(config, stage, data, args.heldout, args.packed, args.out, start, args.resume, rendered)
     return 0

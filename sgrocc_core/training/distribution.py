@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Sampler
 
 from sgrocc_core.errors import ConfigError
@@ -236,6 +238,17 @@ class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
         if self.affine:
             y = y * self.weight.view(shape) + self.bias.view(shape)
         return y.to(x.dtype)
+
+
+def distributed(module: nn.Module) -> nn.Module:
+    """A module whose gradients are averaged over the processes; its weights become the first process's.
+
+    Parameters that a loss does not reach are allowed: each stage and each variant of the networks leaves others out. Buffers are not
+    sent round at every step: batch norms share their statistics, so they are the same everywhere.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # newer PyTorch renames broadcast_buffers
+        return DistributedDataParallel(module, find_unused_parameters=True, broadcast_buffers=False)
 
 
 def synchronise(module: nn.Module, device: torch.device) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import multiprocessing
@@ -16,6 +17,7 @@ from sgrocc_core.training import distribution
 from sgrocc_core.training.checkpoint import read
 from sgrocc_core.training.config import TrainConfig
 from sgrocc_core.training.packed import pack, packed_scenes
+from sgrocc_core.training.rendering import RenderConfig, RoomRenderer
 from sgrocc_core.training.run_log import summary
 from sgrocc_core.training.trainer import Trainer
 
@@ -54,6 +56,20 @@ class Packer:
             pack_split(root, "train", folder)
 
 
+class Newcomers:
+    """What adds scenes to a run's folders: data sets that are packed, and rooms that are rendered."""
+
+    def __init__(self, packer: Packer, rooms: RoomRenderer | None) -> None:
+        self.packer, self.rooms = packer, rooms
+
+    def __call__(self) -> None:
+        """Return when there is something to read."""
+        if self.packer.sets:
+            self.packer()
+        if self.rooms is not None:
+            self.rooms()
+
+
 def _pack_sets(sets: list[tuple[Path, Path]]) -> None:
     for root, folder in sets:
         pack_split(root, "train", folder)
@@ -84,12 +100,13 @@ def train_stage(
     out: Path,
     start: Path | None = None,
     resume: bool = False,
+    rendered: RenderConfig | None = None,
 ) -> Path:
     """Train one stage; with several processes (`distribution.joined`) all call this, and the first one packs, writes and talks.
 
     Args:
         data: roots of training sets. heldout: root of the set to validate on (its split `test`). packed: see `packed_folder`.
-        start: see `starting_weights`. resume: go on from the stage's checkpoint.
+        start: see `starting_weights`. resume: go on from the stage's checkpoint. rendered: rooms to render meanwhile, and read too.
 
     Returns:
         the averaged weights' file.
@@ -102,17 +119,20 @@ def train_stage(
     if first and heldout is not None and held is not None:
         pack_split(heldout, "test", held)
     distribution.wait_for_all()
-    trainer = Trainer(config, stage, [folder for _, folder in sets], held, out)
+    folders = [folder for _, folder in sets] + ([rendered.folder] if rendered is not None else [])
+    trainer = Trainer(config, stage, folders, held, out)
     weights = starting_weights(config, start)
     begun = begin(trainer, weights, resume)
     if first:
         print(f"stage {stage}: {begun}; {trainer.compute.description}, {_processes(trainer.processes.count)}")
-    figures = trainer.run(Packer(sets))
+    with RoomRenderer(rendered, leader=first) if rendered is not None else contextlib.nullcontext() as rooms:
+        figures = trainer.run(Newcomers(Packer(sets), rooms))
     result = out / f"{stage}.weights.safetensors"
     if first:
         _, state = read(trainer.checkpoint_path)
         (out / f"{stage}.result.json").write_text(json.dumps({**state, "figures": figures, "started_from": str(weights)}, indent=1))
-        print(f"stage {stage}: {trainer.step} steps in {trainer.seconds / 60:.1f} min; {summary(figures)}; weights in {result}")
+        told = [f"{trainer.step} steps in {trainer.seconds / 60:.1f} min", summary(figures), f"weights in {result}"]
+        print(f"stage {stage}: {'; '.join(text for text in told if text)}")
     return result
 
 

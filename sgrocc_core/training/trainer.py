@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from sgrocc_core.engines.weights import build_networks
 from sgrocc_core.errors import DataError
@@ -92,8 +91,8 @@ class Trainer:
         self.average = {name: value.detach().clone() for name, value in self._floating().items()}
         objective = StepObjective(self.engine, self.expert, self.stage != "expert", self.config.losses, self.compute)
         self.objective: nn.Module = objective
-        if self.processes.count > 1:  # buffers are the same everywhere: batch norms share their statistics
-            self.objective = DistributedDataParallel(objective, find_unused_parameters=True, broadcast_buffers=False)
+        if self.processes.count > 1:
+            self.objective = distribution.distributed(objective)
 
     def _floating(self) -> dict[str, Tensor]:
         """What learning changes: trained parameters and floating-point buffers, by name."""
