@@ -31,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--render", type=int, metavar="ROOMS", help="render new rooms while training and read the newest ROOMS of them (in OUT/rendered)"
     )
+    parser.add_argument("--mini", action="store_true", help="the mini lists of Occ-ScanNet, of --data and --heldout")
+    parser.add_argument("--no-leak", action="store_true", help="train on no scene of the embodied test, and validate on those alone")
     parser.add_argument("--heldout", type=Path, metavar="DIR", help="folder of scenes to validate on; never trained on")
     parser.add_argument("--packed", type=Path, metavar="DIR", help="where decoded views are kept (default: `packed` in each data folder)")
     parser.add_argument("--out", type=Path, default=Path("runs/small"), metavar="DIR", help="checkpoints and logs (default: %(default)s)")
@@ -51,18 +53,19 @@ def run(args: argparse.Namespace) -> int:
     from sgrocc_core.training.config import STAGES as ALL
     from sgrocc_core.training.config import load_config
     from sgrocc_core.training.rendering import RenderConfig
-    from sgrocc_core.training.session import train_stage
+    from sgrocc_core.training.session import TrainingData, train_stage
 
     config = load_config(args.config)
     changes = {name: value for name, value in (("seed", args.seed), ("device", args.device)) if value is not None}
     config = dataclasses.replace(config, **changes)
-    data = args.data or ([Path("runs/rooms/train")] if args.render is None else [])
+    roots = args.data or ([Path("runs/rooms/train")] if args.render is None else [])
     rendered = None if args.render is None else RenderConfig(args.out / "rendered", keep=args.render)
+    data = TrainingData(tuple(roots), args.heldout, args.packed, args.mini, args.no_leak, rendered)
     start = args.start
     with distribution.joined():
         for stage in ALL if args.stage == "all" else (args.stage,):
             if args.max_minutes is not None:
                 stages = {**config.stages, stage: dataclasses.replace(config.stages[stage], minutes=args.max_minutes)}
                 config = dataclasses.replace(config, stages=stages)
-            start = train_stage(config, stage, data, args.heldout, args.packed, args.out, start, args.resume, rendered)
+            start = train_stage(config, stage, data, args.out, start, args.resume)
     return 0

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import multiprocessing
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -31,29 +32,79 @@ def packed_folder(root: Path, split: str, packed: Path | None) -> Path:
     return packed / f"{root.name}-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]}" / split
 
 
-def pack_split(root: Path, split: str, folder: Path) -> int:
+def pack_split(root: Path, split: str, folder: Path, no_leak: bool = False) -> int:
     """Decode the scenes of a split that the packed folder lacks; number of scenes added."""
-    return pack(OccScanNet(root, split, IMAGE_SIZE), folder)
+    return pack(OccScanNet(root, split, IMAGE_SIZE, no_leak), folder)
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """A split of a data set, and the folder of its decoded copy.
+
+    Attributes:
+        root: of the set. split: one of its lists. folder: of packed scenes. no_leak: a split by scene, see `OccScanNet`.
+    """
+
+    root: Path
+    split: str
+    folder: Path
+    no_leak: bool = False
+
+    def pack(self) -> None:
+        """Decode the scenes that the folder lacks."""
+        pack_split(self.root, self.split, self.folder, self.no_leak)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run reads.
+
+    Attributes:
+        roots: of training sets. heldout: root of the set to validate on. packed: see `packed_folder`.
+        mini: the sets' mini lists. no_leak: leave scenes of the embodied test out of training, and validate on them alone.
+        rendered: rooms to render meanwhile, and read too.
+    """
+
+    roots: tuple[Path, ...]
+    heldout: Path | None = None
+    packed: Path | None = None
+    mini: bool = False
+    no_leak: bool = False
+    rendered: RenderConfig | None = None
+
+    def _set(self, root: Path, split: str) -> TrainingSet:
+        split += "_mini" if self.mini else ""
+        name = split + ("_no_leak" if self.no_leak else "")
+        return TrainingSet(root, split, packed_folder(root, name, self.packed), self.no_leak)
+
+    def training_sets(self) -> list[TrainingSet]:
+        """The training splits."""
+        return [self._set(root, "train") for root in self.roots]
+
+    def heldout_set(self) -> TrainingSet | None:
+        """The split to validate on."""
+        return None if self.heldout is None else self._set(self.heldout, "test")
 
 
 class Packer:
     """Adds scenes that have appeared since, in a process of its own, so that training does not wait for them."""
 
-    def __init__(self, sets: list[tuple[Path, Path]]) -> None:
+    def __init__(self, sets: list[TrainingSet]) -> None:
         self.sets = sets
         self._process: multiprocessing.process.BaseProcess | None = None
 
     def __call__(self) -> None:
         """Pack now if there is nothing yet; else start packing, unless it is still under way."""
-        if not any(folder.is_dir() and packed_scenes(folder) for _, folder in self.sets):
-            self._pack()
+        if not any(each.folder.is_dir() and packed_scenes(each.folder) for each in self.sets):
+            _pack_sets(self.sets)
         elif self._process is None or not self._process.is_alive():
             self._process = multiprocessing.get_context("spawn").Process(target=_pack_sets, args=(self.sets,), daemon=True)
             self._process.start()
 
-    def _pack(self) -> None:
-        for root, folder in self.sets:
-            pack_split(root, "train", folder)
+
+def _pack_sets(sets: list[TrainingSet]) -> None:
+    for each in sets:
+        each.pack()
 
 
 class Newcomers:
@@ -68,11 +119,6 @@ class Newcomers:
             self.packer()
         if self.rooms is not None:
             self.rooms()
-
-
-def _pack_sets(sets: list[tuple[Path, Path]]) -> None:
-    for root, folder in sets:
-        pack_split(root, "train", folder)
 
 
 def starting_weights(config: TrainConfig, start: Path | None) -> Path | None:
@@ -92,21 +138,12 @@ def starting_weights(config: TrainConfig, start: Path | None) -> Path | None:
 
 
 def train_stage(
-    config: TrainConfig,
-    stage: str,
-    data: list[Path],
-    heldout: Path | None,
-    packed: Path | None,
-    out: Path,
-    start: Path | None = None,
-    resume: bool = False,
-    rendered: RenderConfig | None = None,
+    config: TrainConfig, stage: str, data: TrainingData, out: Path, start: Path | None = None, resume: bool = False
 ) -> Path:
     """Train one stage; with several processes (`distribution.joined`) all call this, and the first one packs, writes and talks.
 
     Args:
-        data: roots of training sets. heldout: root of the set to validate on (its split `test`). packed: see `packed_folder`.
-        start: see `starting_weights`. resume: go on from the stage's checkpoint. rendered: rooms to render meanwhile, and read too.
+        start: see `starting_weights`. resume: go on from the stage's checkpoint.
 
     Returns:
         the averaged weights' file.
@@ -114,13 +151,12 @@ def train_stage(
     torch.set_num_threads(config.threads)
     first = distribution.here().first
     out.mkdir(parents=True, exist_ok=True)
-    sets = [(root, packed_folder(root, "train", packed)) for root in data]
-    held = None if heldout is None else packed_folder(heldout, "test", packed)
-    if first and heldout is not None and held is not None:
-        pack_split(heldout, "test", held)
+    sets, held, rendered = data.training_sets(), data.heldout_set(), data.rendered
+    if first and held is not None:
+        held.pack()
     distribution.wait_for_all()
-    folders = [folder for _, folder in sets] + ([rendered.folder] if rendered is not None else [])
-    trainer = Trainer(config, stage, folders, held, out)
+    folders = [each.folder for each in sets] + ([rendered.folder] if rendered is not None else [])
+    trainer = Trainer(config, stage, folders, held.folder if held is not None else None, out)
     weights = starting_weights(config, start)
     begun = begin(trainer, weights, resume)
     if first:
