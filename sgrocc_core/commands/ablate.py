@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, default=0, metavar="N", help="at most so many held-out views, spread evenly (default: all)")
     parser.add_argument("--packed", type=Path, metavar="DIR", help="where decoded views are kept (default: `packed` in each data folder)")
     parser.add_argument("--image-weights", type=Path, metavar="FILE", help="whose image engine all variants share (default: the model's)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="checkpoints and results of the runs (default: runs/ablations/NAME)")
+    parser.add_argument("--out", type=Path, default=Path("runs/ablations"), metavar="DIR", help="runs, results (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=Path("docs/results"), metavar="DIR", help="tables, picture (default: %(default)s)")
     parser.add_argument("--estimate", action="store_true", help="say how long it will take, and stop")
 
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
     ablation = load_ablation(args.name)
     options = Options(
-        args.budget, args.seeds, args.config, tuple(args.data), args.heldout, args.out or Path("runs/ablations") / ablation.name,
+        args.budget, args.seeds, args.config, tuple(args.data), args.heldout, args.out,
         args.packed, args.image_weights, args.limit,
     )  # fmt: skip
     runs = AblationRuns(ablation, options)
@@ -80,11 +80,12 @@ def run(args: argparse.Namespace) -> int:
 def _facts(args: argparse.Namespace, runs: Any, results: dict[str, dict[int, dict[str, Any]]]) -> dict[str, Any]:
     """What was run, for the report."""
     from sgrocc_core.report import machine
+    from sgrocc_core.training.packed import packed_scenes
 
     config = next(iter(runs.configs.values()))
     batch, here = config.stages["expert"].batch, machine()
     seconds = {name: [r["training"]["seconds_per_step"] for r in found.values()] for name, found in results.items() if found}
-    rooms = len(list(runs.views.iterdir()))
+    rooms = len(packed_scenes(runs.views))
     facts = {
         "training": f"{args.budget} steps of {batch} views on {rooms} rooms, from one image engine; seeds {runs.seeds}",
         "evaluation": f"{len(runs.chosen)} held-out views of {len({runs.heldout.names[i][0] for i in runs.chosen})} rooms",

@@ -69,11 +69,6 @@ class Ablation:
     note: str
     variants: tuple[Variant, ...]
 
-    def trained_as(self, variant: Variant) -> Variant:
-        """The first variant that is trained as this one: variants that differ in their evaluation only share their training."""
-        same = (v for v in self.variants if (v.overrides, v.training_noise) == (variant.overrides, variant.training_noise))
-        return next(same)
-
 
 def load_ablation(name: str) -> Ablation:
     """Read an ablation.

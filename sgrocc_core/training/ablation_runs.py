@@ -1,7 +1,8 @@
 """Trains and evaluates the variants of an ablation from one image engine, on the same views and seeds, resumably.
 
-In the folder of an ablation: `image.safetensors`, the shared image engine; `views`, links to the packed scenes, fixed when it begins;
-`trained/VARIANT/seed_N`, configuration, checkpoint and weights of a run; `results/VARIANT/seed_N.json`, its figures.
+In their folder: `image.safetensors`, the shared image engine; `views`, links to the packed scenes, fixed when the first ablation begins;
+`trained/RUN`, configuration, checkpoint and weights of a run, named by a digest of all it depends on, so that ablations share the runs that
+they have in common; `results/ABLATION/VARIANT/seed_N.json`, figures.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Options:
         data: roots of training sets, or folders of packed scenes.
         heldout: root of the set to evaluate on (its split `test`). limit: held-out views, 0 = all.
         packed: see `session.packed_folder`. image_weights: whose image engine all share; None: the model's own weights.
-        out: folder of the ablation.
+        out: folder of the runs, of one or several ablations.
     """
 
     budget: int
@@ -142,13 +143,16 @@ class AblationRuns:
         self.image_weights = self._share_image_engine()
         self.views = self._fix_views()
         self.settings = {(variant.name, seed): self._settings(variant, seed) for variant, seed in runs}
-        for key, settings in self.settings.items():
-            self._claim(self._folder(*key), settings, texts[key])
+        for key, text in texts.items():
+            folder = self._folder(*key)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "config.yaml").write_text(text)
+            _write(folder / "settings.json", self.settings[key])
 
     def _folder(self, variant: str, seed: int) -> Path:
-        """Where a variant is trained, which may be where another one is."""
-        chosen = next(v for v in self.ablation.variants if v.name == variant)
-        return self.out / "trained" / self.ablation.trained_as(chosen).name / f"seed_{seed}"
+        """Where a run is trained: the same for runs that depend on the same settings, whatever they are called."""
+        text = json.dumps(self.settings[variant, seed], sort_keys=True)
+        return self.out / "trained" / hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def _config_text(self, base: dict[str, Any], variant: Variant, seed: int) -> str:
         """The run's configuration as YAML: the base, the variant's values, then what every run of an ablation has."""
@@ -185,8 +189,11 @@ class AblationRuns:
 
     def _fix_views(self) -> Path:
         """Links to the packed scenes there are when the ablation begins: data that grows later changes no run."""
-        folder = self.out / "views"
+        folder, data = self.out / "views", [str(path) for path in self.options.data]
         if folder.is_dir():
+            before = json.loads((folder / "data.json").read_text())
+            if before != data:
+                raise ConfigError(f"{self.out} holds runs on {', '.join(before)}, not on {', '.join(data)}; give another --out")
             return folder
         part = folder.with_suffix(".part")
         shutil.rmtree(part, ignore_errors=True)
@@ -199,32 +206,21 @@ class AblationRuns:
             for scene in packed_scenes(packed):
                 (part / f"{i:02d}_{scene.name}").symlink_to(scene.resolve())
         if not any(part.iterdir()):
-            raise DataError(f"no training views under {', '.join(map(str, self.options.data))}")
+            raise DataError(f"no training views under {', '.join(data)}")
+        (part / "data.json").write_text(json.dumps(data))
         part.rename(folder)
         return folder
 
     def _settings(self, variant: Variant, seed: int) -> dict[str, Any]:
-        """What a trained run depends on."""
+        """What a trained run depends on, as plain JSON."""
         config = dataclasses.asdict(self.configs[variant.name, seed])
-        return {
+        settings = {
             "config": {key: value for key, value in config.items() if key not in IRRELEVANT},
             "pose_noise": variant.training_noise.length(self.frame_step),
             "image_engine": hashlib.sha256(self.image_weights.read_bytes()).hexdigest(),
             "scenes": hashlib.sha256("\n".join(path.name for path in packed_scenes(self.views)).encode()).hexdigest(),
-            "data": [str(path) for path in self.options.data],
         }
-
-    def _claim(self, folder: Path, settings: dict[str, Any], config: str) -> None:
-        """Make a run's folder, or check that it is of these settings."""
-        path = folder / "settings.json"
-        plain = json.loads(json.dumps(settings))
-        before = json.loads(path.read_text()) if path.is_file() else plain
-        changed = [key for key in plain if before.get(key) != plain[key]]
-        if changed:
-            raise ConfigError(f"{folder} was trained with other settings ({', '.join(changed)}); give another --out, or delete that folder")
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.yaml").write_text(config)
-        _write(path, plain)
+        return dict(json.loads(json.dumps(settings)))
 
     def trained(self, variant: Variant, seed: int) -> bool:
         """Whether a run's training is over."""
@@ -239,11 +235,11 @@ class AblationRuns:
         return content if content["settings"] == self._evaluation_settings(variant, seed) else None
 
     def _result_path(self, variant: Variant, seed: int) -> Path:
-        return self.out / "results" / variant.name / f"seed_{seed}.json"
+        return self.out / "results" / self.ablation.name / variant.name / f"seed_{seed}.json"
 
     def _evaluation_settings(self, variant: Variant, seed: int) -> dict[str, Any]:
         return {
-            "training": json.loads(json.dumps(self.settings[variant.name, seed])),
+            "training": self.settings[variant.name, seed],
             "heldout": str(self.options.heldout), "views": len(self.chosen),
             "pose_noise": variant.evaluation_noise.length(self.frame_step),
         }  # fmt: skip
@@ -281,7 +277,7 @@ class AblationRuns:
         samples = (self.heldout[i] for i in tqdm(self.chosen, desc=f"{variant.name}, seed {seed}", unit="view", mininterval=5))
         content = {
             "settings": self._evaluation_settings(variant, seed),
-            "training": json.loads((folder / "finished.json").read_text()),
+            "training": {"folder": str(folder), **json.loads((folder / "finished.json").read_text())},
             "report": evaluate_local(model, samples, None, pose_noise=noise),
         }
         _write(self._result_path(variant, seed), content)
@@ -292,8 +288,8 @@ class AblationRuns:
         found: dict[str, tuple[float, float]] = {}
         for variant, seed in self.open_runs():
             if variant.name not in found:
-                same = self.ablation.trained_as(variant).name
-                found[variant.name] = found[same] if same in found else self._time(variant, seed)
+                same = [name for name in found if self._folder(name, seed) == self._folder(variant.name, seed)]
+                found[variant.name] = found[same[0]] if same else self._time(variant, seed)
         return found
 
     def _time(self, variant: Variant, seed: int) -> tuple[float, float]:

@@ -20,6 +20,7 @@ from sgrocc_core.training.ablation import Ablation, PoseNoise, Variant, laid_ove
 from sgrocc_core.training.ablation_chart import FIRST, HEADER, OURS, ROW, axis_range, render_chart, tick_step  # noqa: E402
 from sgrocc_core.training.ablation_report import Findings, markdown, summary_rows  # noqa: E402
 from sgrocc_core.training.config import load_config  # noqa: E402
+from sgrocc_core.training.packed import packed_scenes  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "config" / "ablations").glob("*.yaml"))
@@ -84,13 +85,6 @@ def test_an_ablation_that_does_not_exist_is_named_with_those_that_do() -> None:
         load_ablation("nothing")
 
 
-def test_variants_that_differ_in_their_evaluation_only_are_trained_once() -> None:
-    ablation = load_ablation("pose_noise")
-    trained = {variant.name: ablation.trained_as(variant).name for variant in ablation.variants}
-    assert trained["ray_5_cm_told_later"] == trained["ray_5_percent_told_later"] == "ray"
-    assert trained["ray_5_cm"] == "ray_5_cm"
-
-
 def test_noise_in_metres_and_as_a_share_of_the_step() -> None:
     assert PoseNoise(metres=0.05).length(0.3) == 0.05
     assert PoseNoise(share=0.05).length(0.3) == pytest.approx(0.015)
@@ -138,7 +132,7 @@ def test_an_ablation_runs_from_end_to_end(finished: Path) -> None:
     results: dict[tuple[str, int], dict] = {}
     for name in ("soft", "hard"):
         for seed in (1, 2):
-            results[name, seed] = json.loads((finished / "results" / name / f"seed_{seed}.json").read_text())
+            results[name, seed] = json.loads((finished / "results" / "two" / name / f"seed_{seed}.json").read_text())
             assert results[name, seed]["training"]["steps"] == 2 and results[name, seed]["report"]["views"] == 2
     rows = list(csv.DictReader((finished / "docs" / "two.csv").open()))
     row = next(r for r in rows if (r["variant"], r["depth"], r["region"], r["metric"]) == ("hard", "sensor", "all", "sc_iou"))
@@ -156,7 +150,8 @@ def test_an_ablation_runs_from_end_to_end(finished: Path) -> None:
 def test_all_variants_share_the_image_engine_and_none_starts_from_a_trained_expert(finished: Path, place: Path) -> None:
     shared = checkpoint.read_weights(finished / "image.safetensors")
     assert not [name for name in shared if not name.startswith("image.")]
-    trained = checkpoint.read_weights(finished / "trained" / "hard" / "seed_2" / "expert.weights.safetensors")
+    result = json.loads((finished / "results" / "two" / "hard" / "seed_2.json").read_text())
+    trained = checkpoint.read_weights(Path(result["training"]["folder"]) / "expert.weights.safetensors")
     stem = next(name for name in shared if name.startswith("image.stem") and name.endswith("weight"))
     assert torch.equal(shared[stem], trained[stem])
     starts = checkpoint.read_weights(place / "image.safetensors")
@@ -176,9 +171,38 @@ def test_a_finished_ablation_is_not_run_again(finished: Path, place: Path, monke
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
-def test_runs_of_other_settings_are_not_mixed(finished: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert ablate(place, "whole", budget=3) == 1
-    assert "was trained with other settings (config)" in capsys.readouterr().err
+def runs_of(place: Path, out: str, text: str, budget: int = 2, data: str = "rooms") -> ablation_runs.AblationRuns:
+    """An ablation's runs, none of them begun."""
+    (place / f"{out}.yaml").write_text(text)
+    options = ablation_runs.Options(
+        budget, 1, place / "config.yaml", (place / data,), place / "rooms", place / out, image_weights=place / "image.safetensors"
+    )
+    return ablation_runs.AblationRuns(load_ablation(str(place / f"{out}.yaml")), options)
+
+
+def folders(runs: ablation_runs.AblationRuns) -> dict[str, Path]:
+    return {variant.name: runs._folder(variant.name, 1) for variant in runs.ablation.variants}
+
+
+def test_runs_that_differ_in_name_or_evaluation_only_are_trained_once(finished: Path, place: Path) -> None:
+    text = """
+    variants:
+      - {name: default}
+      - {name: told_later, evaluation_noise: {metres: 0.05}}
+      - {name: the_same_in_words, config: {network: {lifter: soft}}}
+      - {name: noisy, training_noise: {metres: 0.05}, evaluation_noise: {metres: 0.05}}
+    """
+    runs = runs_of(place, "whole", text)
+    where = folders(runs)
+    assert where["default"] == where["told_later"] == where["the_same_in_words"] != where["noisy"]
+    assert where["default"] == folders(runs_of(place, "whole", TWO))["soft"]  # another ablation's
+    assert runs.trained(runs.ablation.variants[1], 1) and not runs.trained(runs.ablation.variants[3], 1)
+    assert folders(runs_of(place, "whole", TWO, budget=3))["soft"] != where["default"]
+
+
+def test_runs_on_other_data_are_not_mixed(finished: Path, place: Path) -> None:
+    with pytest.raises(ConfigError, match="whole holds runs on .*rooms, not on .*elsewhere; give another --out"):
+        runs_of(place, "whole", TWO, data="elsewhere")
 
 
 def test_an_interrupted_ablation_goes_on_from_its_checkpoint(finished: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,9 +221,9 @@ def test_an_interrupted_ablation_goes_on_from_its_checkpoint(finished: Path, pla
     assert stopped == [1] and not (place / "parts" / "results").exists()
     assert ablate(place, "parts", seeds=1) == 0
     for name in ("soft", "hard"):
-        whole, parts = (
-            checkpoint.read_weights(place / out / "trained" / name / "seed_1" / "expert.weights.safetensors") for out in ("whole", "parts")
-        )
+        files = [json.loads((place / out / "results" / "two" / name / "seed_1.json").read_text()) for out in ("whole", "parts")]
+        whole, parts = (checkpoint.read_weights(Path(f["training"]["folder"]) / "expert.weights.safetensors") for f in files)
+        assert files[0]["training"]["folder"] != files[1]["training"]["folder"]
         assert all(torch.equal(whole[key], parts[key]) for key in whole)
 
 
@@ -208,7 +232,7 @@ def test_packed_scenes_do_for_a_training_set(finished: Path, place: Path) -> Non
         2, 1, place / "config.yaml", (finished / "views",), place / "rooms", place / "packed", image_weights=place / "image.safetensors"
     )
     runs = ablation_runs.AblationRuns(load_ablation(str(place / "two.yaml")), options)
-    linked, known = list(runs.views.iterdir()), list((finished / "views").iterdir())
+    linked, known = packed_scenes(runs.views), packed_scenes(finished / "views")
     assert [path.resolve() for path in linked] == [path.resolve() for path in known] and linked[0].name == f"00_{known[0].name}"
     assert len(runs.open_runs()) == 2 and runs.open_runs()[0][0].name == "soft"
 
@@ -225,7 +249,7 @@ def test_training_under_pose_noise_is_told_a_disturbed_pose(finished: Path, tmp_
     step = ablation_runs.Trainer.train_step
     monkeypatch.setattr(ablation_runs.Trainer, "train_step", lambda self, batch, w: told.append(batch["pose"]) or step(self, batch, w))
     for noise in (0.0, 0.5):
-        config = load_config(finished / "trained" / "soft" / "seed_1" / "config.yaml")
+        config = load_config(next(finished.glob("trained/*/config.yaml")))
         ablation_runs.TimedTrainer(config, finished / "views", tmp_path / str(noise), noise).run()
     shifts = [moved - true for true, moved in zip(told[:2], told[2:], strict=True)]
     assert all(0.01 < shift[0, :3, 3].norm() < 2 and not shift[0, :3, :3].any() for shift in shifts)
