@@ -69,6 +69,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[Tensor, str]
     return out
 
 
+@torch.no_grad()
 def restore_optimizer(optimizer: torch.optim.Optimizer, names: dict[Tensor, str], tensors: dict[str, Tensor]) -> None:
     """Put back what `optimizer_tensors` gave."""
     for group in optimizer.param_groups:
@@ -76,9 +77,10 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, names: dict[Tensor, str]
             prefix = f"optimizer.{names[parameter]}."
             found = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
             if found:
-                # Counts of steps stay on the CPU, where AdamW keeps them.
+                # Counts of steps stay on the CPU, where AdamW keeps them; moments lie in memory as their parameter does.
                 optimizer.state[parameter] = {
-                    key: value.to(parameter.device, copy=True) if value.dim() else value.clone() for key, value in found.items()
+                    key: value.clone() if key == "step" else torch.empty_like(parameter).copy_(value)
+                    for key, value in found.items()
                 }
 
 

@@ -152,7 +152,8 @@ class Trainer:
             if module is not None:
                 checkpoint.load_weights(module, tensors, prefix, self.checkpoint_path)
         self._prepare()
-        self.average = {name: tensors[f"average.{name}"].to(own.device) for name, own in self.average.items()}
+        for name, own in self.average.items():
+            own.copy_(tensors[f"average.{name}"])
         checkpoint.restore_optimizer(self.optimizer, self.names, tensors)
         if state.get("scaler"):
             self.scaler.load_state_dict(state["scaler"])
