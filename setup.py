@@ -40,7 +40,7 @@ setup(
         "tqdm>=4.60",
     ],
     extras_require={
-        "train": ["torch>=2.4", "onnx>=1.16", "onnxscript>=0.5", "tensorboard>=2.14"],
+        "train": ["torch>=2.4", "onnx>=1.16", "onnxscript>=0.5", "tensorboard>=2.14", "transformers>=5.23,<6"],
         "rooms": ["trimesh>=4.4", "embreex>=2.17"],
     },
     data_files=[

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from sgrocc_core.errors import ConfigError
+from sgrocc_core.geometry.image_grid import ImageGrid
 from sgrocc_core.network.depth_anything import DepthAnythingEngine
 from sgrocc_core.network.priors import refuse_depth_anything_3
 from sgrocc_core.network.small_backbone import ImageEngine
@@ -34,3 +37,9 @@ def build_image_engine(options: dict[str, Any]) -> AnyImageEngine:
         return ImageEngine(**arguments) if kind == "small" else DepthAnythingEngine(**arguments)
     except TypeError as error:
         raise ConfigError(f"the image engine {kind} does not take these arguments: {error}") from error
+
+
+def grid_of(options: dict[str, Any]) -> ImageGrid:
+    """Sizes of the image engine that `build_image_engine` would make, without making its weights; the same errors."""
+    with torch.device("meta"):
+        return build_image_engine(options).grid

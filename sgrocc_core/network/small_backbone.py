@@ -16,10 +16,7 @@ from sgrocc_core.geometry.image_grid import ImageGrid
 
 CANONICAL_FOCAL = 289.0
 """Focal length that depth is learned for, pixels at 320 x 240 (ScanNet's camera at that size)."""
-IMAGE_SIZE = (320, 240)
-"""(width, height) of the input, pixels."""
-FEATURE_STRIDE = 8
-HEAD_STRIDE = 4
+GRID = ImageGrid(image_size=(320, 240), feature_stride=8, head_stride=4)
 MIN_DEPTH, MAX_DEPTH = 0.25, 12.0
 """Bounds of the canonical depth, metres."""
 DEPTH_BINS = 48
@@ -117,7 +114,7 @@ class ImageEngine(nn.Module):
     ) -> None:
         super().__init__()
         self.channels, self.semantic_head, self.canonical_focal = channels, semantic_head, CANONICAL_FOCAL
-        self.grid = ImageGrid(IMAGE_SIZE, FEATURE_STRIDE, HEAD_STRIDE)
+        self.grid = GRID
         self.stem = nn.Sequential(ConvNorm(6, 24, 3, 2), ConvNorm(24, widths[0], 3, 2))
         self.stages = nn.ModuleList()
         for level, (width, count) in enumerate(zip(widths, blocks)):

@@ -28,14 +28,15 @@ from tqdm import tqdm
 
 from sgrocc_core.data.occ_scannet import OccScanNet
 from sgrocc_core.errors import ConfigError, DataError, ModelError
+from sgrocc_core.network.image_engine import grid_of
 from sgrocc_core.share import find_shared
 from sgrocc_core.training import checkpoint
 from sgrocc_core.training.ablation import Ablation, Variant, laid_over
 from sgrocc_core.training.config import TrainConfig, load_config
 from sgrocc_core.training.evaluate import PoseDisturbance, evaluate_local, spread_evenly
 from sgrocc_core.training.local_models import open_weights
-from sgrocc_core.training.packed import packed_scenes
-from sgrocc_core.training.session import IMAGE_SIZE, pack_split, packed_folder
+from sgrocc_core.training.packed import packed_scenes, view_size
+from sgrocc_core.training.session import pack_split, packed_folder
 from sgrocc_core.training.step import Batch
 from sgrocc_core.training.trainer import Trainer
 
@@ -131,12 +132,13 @@ class AblationRuns:
         self.ablation, self.options = ablation, options
         self.seeds = list(range(1, options.seeds + 1))
         self.out = options.out
-        self.heldout = OccScanNet(options.heldout, "test", IMAGE_SIZE)
+        base = _base(options.config)
+        self.size = view_size(grid_of(load_config(options.config).image))
+        self.heldout = OccScanNet(options.heldout, "test", self.size)
         self.chosen = spread_evenly(list(range(len(self.heldout))), options.limit)
         noisy = any(n.share for v in ablation.variants for n in (v.training_noise, v.evaluation_noise))
         self.frame_step = frame_step(self.heldout) if noisy else 0.0
         self.out.mkdir(parents=True, exist_ok=True)
-        base = _base(options.config)
         runs = [(variant, seed) for variant in ablation.variants for seed in self.seeds]
         texts = {(variant.name, seed): self._config_text(base, variant, seed) for variant, seed in runs}
         self.configs = {key: self._checked(key[0], text) for key, text in texts.items()}
@@ -201,8 +203,8 @@ class AblationRuns:
         for i, root in enumerate(self.options.data):
             packed = root
             if not (root.is_dir() and packed_scenes(root)):  # not packed scenes themselves, but a set
-                packed = packed_folder(root, "train", self.options.packed)
-                pack_split(root, "train", packed)
+                packed = packed_folder(root, "train", self.options.packed, self.size)
+                pack_split(root, "train", packed, size=self.size)
             for scene in packed_scenes(packed):
                 (part / f"{i:02d}_{scene.name}").symlink_to(scene.resolve())
         if not any(part.iterdir()):

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from sgrocc_core.geometry.camera import Letterbox
+
 BOX_EDGE = 4.8
 """Horizontal edge of the local grid, metres."""
 
@@ -32,6 +34,19 @@ class View:
     K: np.ndarray
     T_bc: np.ndarray
     target: np.ndarray
+
+
+def letterboxed(view: View, size: tuple[int, int]) -> View:
+    """The view in a network's input of (width, height) pixels."""
+    height, width = view.image.shape[:2]
+    box = Letterbox((width, height), size)
+    inside = box.mask()
+    labels = np.where(inside > 0, box.depth(view.labels.astype(np.float32)), 255)  # sampled as depth is: nearest
+    mask = box.depth(view.mask.astype(np.float32))
+    return replace(
+        view, image=box.image(view.image), mask=mask.astype(np.uint8), depth=box.depth(view.depth), labels=labels.astype(np.uint8),
+        K=box.intrinsics(view.K),
+    )  # fmt: skip
 
 
 def mirror(view: View) -> View:
@@ -188,8 +203,9 @@ def sensor_depth(depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         small = np.ascontiguousarray(field[::8, ::8]).ravel()
         missing |= field < np.quantile(small, rng.uniform(0.0, 0.6))
     step = cv2.morphologyEx(depth, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-    edges = (step > 0.06 * depth + 0.02).astype(np.uint8)
-    reach = int(rng.integers(1, 8))
-    missing |= cv2.dilate(edges, np.ones((reach, reach), np.uint8)) > 0
+    if rng.random() < 0.75:  # other sensors see edges sharply, or their drivers fill them
+        edges = (step > 0.06 * depth + 0.02).astype(np.uint8)
+        reach = int(rng.integers(1, 8))
+        missing |= cv2.dilate(edges, np.ones((reach, reach), np.uint8)) > 0
     noisy[missing] = 0.0
     return np.maximum(noisy, 0.0).astype(np.float32)

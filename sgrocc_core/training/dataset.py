@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
 from sgrocc_core.geometry.poses import gravity_aligned_rotation
-from sgrocc_core.network.small_backbone import HEAD_STRIDE, MAX_THICKNESS, MIN_THICKNESS
-from sgrocc_core.training.augmentation import View, geometry, light, sensor_depth
+from sgrocc_core.network.small_backbone import GRID, MAX_THICKNESS, MIN_THICKNESS
+from sgrocc_core.training.augmentation import View, geometry, letterboxed, light, sensor_depth
 from sgrocc_core.training.packed import PackedScene, open_scene
 from sgrocc_core.training.rolling import scenes_to_read
 
@@ -42,12 +42,16 @@ class DatasetOptions:
     Attributes:
         augment: random geometry and light. sensor_share: share of views with simulated sensor depth as depth prior.
         grid: give the voxel target and depth prior (the expert's stages), beside the image's targets.
+        head_stride: pixels of the image a pixel of the targets at the heads' resolution.
+        input_size: (width, height) that views are letterboxed to, pixels; None leaves them as they were packed.
     """
 
     augment: bool = True
     sensor_share: float = 0.5
     grid: bool = False
     seed: int = 0
+    head_stride: int = GRID.head_stride
+    input_size: tuple[int, int] | None = None
 
 
 @numba.njit(cache=True, nogil=True)
@@ -127,17 +131,18 @@ def item(view: View, options: DatasetOptions, rng: np.random.Generator) -> dict[
     """One view as the arrays of a training sample, augmented if the options say so.
 
     Returns:
-        image (3, H, W) uint8, mask (1, H, W) uint8, intrinsics (4,), gravity (3, 3), depth and thickness (1, H/4, W/4) m, labels
-        (H/4, W/4) uint8; with a grid also prior (1, H, W) m (simulated sensor depth, or all 0: the head's own depth is meant),
-        pose (4, 4) T_bc, target and state (60, 60, 36) uint8.
+        image (3, H, W) uint8, mask (1, H, W) uint8, intrinsics (4,), gravity (3, 3), depth and thickness (1, h, w) m, labels
+        (h, w) uint8, at the heads' resolution; with a grid also prior (1, H, W) m (simulated sensor depth, or all 0: the head's own
+        depth is meant), pose (4, 4) T_bc, target and state (60, 60, 36) uint8.
     """
     if options.augment:
         view = geometry(view, rng)
         image = light(view.image, rng)
     else:
         image = view.image
-    offset = HEAD_STRIDE // 2
-    depth = np.ascontiguousarray(view.depth[offset::HEAD_STRIDE, offset::HEAD_STRIDE])
+    stride = options.head_stride
+    offset = stride // 2
+    depth = np.ascontiguousarray(view.depth[offset::stride, offset::stride])
     fx, fy, cx, cy = view.K[0, 0], view.K[1, 1], view.K[0, 2], view.K[1, 2]
     out = {
         "image": np.ascontiguousarray((image * view.mask[..., None]).transpose(2, 0, 1)),
@@ -145,8 +150,8 @@ def item(view: View, options: DatasetOptions, rng: np.random.Generator) -> dict[
         "intrinsics": np.array([fx, fy, cx, cy], np.float32),
         "gravity": gravity_aligned_rotation(view.T_bc[:3, :3]).astype(np.float32),
         "depth": depth[None],
-        "thickness": run_lengths(depth, view.K, view.T_bc, view.target, HEAD_STRIDE)[None],
-        "labels": np.ascontiguousarray(view.labels[offset::HEAD_STRIDE, offset::HEAD_STRIDE]),
+        "thickness": run_lengths(depth, view.K, view.T_bc, view.target, stride)[None],
+        "labels": np.ascontiguousarray(view.labels[offset::stride, offset::stride]),
     }
     if options.grid:
         use_sensor = rng.random() < options.sensor_share
@@ -198,10 +203,10 @@ class PackedViews(Dataset[dict[str, np.ndarray]]):
         return self._open[s]
 
     def view(self, i: int) -> View:
-        """View i as it was packed."""
+        """View i, letterboxed if the options say so."""
         s, k = (int(x) for x in self.index[i])
         scene = self._scene(s)
-        return View(
+        view = View(
             image=np.array(scene.image[k]),
             mask=np.ones(scene.image.shape[1:3], np.uint8),
             depth=scene.depth[k].astype(np.float32) / 1000,
@@ -210,6 +215,7 @@ class PackedViews(Dataset[dict[str, np.ndarray]]):
             T_bc=np.array(scene.T_bc[k]),
             target=np.array(scene.target[k]),
         )
+        return letterboxed(view, self.options.input_size) if self.options.input_size else view
 
     def __getitem__(self, key: tuple[int, int, int]) -> dict[str, np.ndarray]:
         """Sample of (view, step, place in the batch)."""

@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from sgrocc_core.classes import EMPTY, UNKNOWN
 from sgrocc_core.errors import DataError
-from sgrocc_core.geometry.camera import back_project
+from sgrocc_core.geometry.camera import Letterbox, back_project
+from sgrocc_core.geometry.image_grid import ImageGrid
 from sgrocc_core.geometry.lattice import VOXEL_SIZE, box_pose
 
 if TYPE_CHECKING:
@@ -31,6 +32,17 @@ ARRAYS = ("image", "depth", "labels", "target", "K", "T_bc", "counts")
 
 INTO_SURFACE = 0.02
 """How far behind a pixel's depth its voxel is looked up, metres: a surface on a voxel's border belongs to the voxel behind."""
+
+
+CAMERA_SIZE = (640, 480)
+"""(width, height) of the public sets' images, pixels: their aspect is that of packed views."""
+SMALL_SIZE = (320, 240)
+
+
+def view_size(grid: ImageGrid) -> tuple[int, int]:
+    """(width, height) of packed views, pixels: what of an engine's input a picture of CAMERA_SIZE fills."""
+    _, _, width, height = Letterbox(CAMERA_SIZE, grid.image_size).content
+    return width, height
 
 
 @dataclass(frozen=True)

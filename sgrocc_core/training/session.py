@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import multiprocessing
@@ -14,27 +15,28 @@ import torch
 from sgrocc_core.data.occ_scannet import OccScanNet
 from sgrocc_core.errors import DataError
 from sgrocc_core.network.depth_anything import DepthAnythingEngine
+from sgrocc_core.network.image_engine import grid_of
 from sgrocc_core.training import distribution
 from sgrocc_core.training.checkpoint import read
 from sgrocc_core.training.config import TrainConfig
-from sgrocc_core.training.packed import pack, packed_scenes
+from sgrocc_core.training.packed import SMALL_SIZE, pack, packed_scenes, view_size
 from sgrocc_core.training.rendering import RenderConfig, RoomRenderer
 from sgrocc_core.training.run_log import summary
 from sgrocc_core.training.trainer import Trainer
 
-IMAGE_SIZE = (320, 240)
 
-
-def packed_folder(root: Path, split: str, packed: Path | None) -> Path:
-    """Where the decoded copy of a data set lies: in the set itself, or under a folder of its own for every set."""
+def packed_folder(root: Path, split: str, packed: Path | None, size: tuple[int, int] = SMALL_SIZE) -> Path:
+    """Where the decoded copy of a data set lies: in the set itself, or under a folder of its own for every set, size by size."""
+    if size != SMALL_SIZE:
+        split = f"{split}_{size[0]}x{size[1]}"
     if packed is None:
         return root / "packed" / split
     return packed / f"{root.name}-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]}" / split
 
 
-def pack_split(root: Path, split: str, folder: Path, no_leak: bool = False) -> int:
+def pack_split(root: Path, split: str, folder: Path, no_leak: bool = False, size: tuple[int, int] = SMALL_SIZE) -> int:
     """Decode the scenes of a split that the packed folder lacks; number of scenes added."""
-    return pack(OccScanNet(root, split, IMAGE_SIZE, no_leak), folder)
+    return pack(OccScanNet(root, split, size, no_leak), folder)
 
 
 @dataclass(frozen=True)
@@ -43,16 +45,18 @@ class TrainingSet:
 
     Attributes:
         root: of the set. split: one of its lists. folder: of packed scenes. no_leak: a split by scene, see `OccScanNet`.
+        size: of the decoded views, pixels.
     """
 
     root: Path
     split: str
     folder: Path
     no_leak: bool = False
+    size: tuple[int, int] = SMALL_SIZE
 
     def pack(self) -> None:
         """Decode the scenes that the folder lacks."""
-        pack_split(self.root, self.split, self.folder, self.no_leak)
+        pack_split(self.root, self.split, self.folder, self.no_leak, self.size)
 
 
 @dataclass(frozen=True)
@@ -72,18 +76,18 @@ class TrainingData:
     no_leak: bool = False
     rendered: RenderConfig | None = None
 
-    def _set(self, root: Path, split: str) -> TrainingSet:
+    def _set(self, root: Path, split: str, size: tuple[int, int]) -> TrainingSet:
         split += "_mini" if self.mini else ""
         name = split + ("_no_leak" if self.no_leak else "")
-        return TrainingSet(root, split, packed_folder(root, name, self.packed), self.no_leak)
+        return TrainingSet(root, split, packed_folder(root, name, self.packed, size), self.no_leak, size)
 
-    def training_sets(self) -> list[TrainingSet]:
-        """The training splits."""
-        return [self._set(root, "train") for root in self.roots]
+    def training_sets(self, size: tuple[int, int] = SMALL_SIZE) -> list[TrainingSet]:
+        """The training splits, decoded to a size."""
+        return [self._set(root, "train", size) for root in self.roots]
 
-    def heldout_set(self) -> TrainingSet | None:
-        """The split to validate on."""
-        return None if self.heldout is None else self._set(self.heldout, "test")
+    def heldout_set(self, size: tuple[int, int] = SMALL_SIZE) -> TrainingSet | None:
+        """The split to validate on, decoded to a size."""
+        return None if self.heldout is None else self._set(self.heldout, "test", size)
 
 
 class Packer:
@@ -151,7 +155,10 @@ def train_stage(
     torch.set_num_threads(config.threads)
     first = distribution.here().first
     out.mkdir(parents=True, exist_ok=True)
-    sets, held, rendered = data.training_sets(), data.heldout_set(), data.rendered
+    size = view_size(grid_of(config.image))
+    sets, held, rendered = data.training_sets(size), data.heldout_set(size), data.rendered
+    if rendered is not None:
+        rendered = dataclasses.replace(rendered, size=size)
     if first and held is not None:
         held.pack()
     distribution.wait_for_all()

@@ -26,6 +26,7 @@ from sgrocc_core.training.config import StageConfig, TrainConfig
 from sgrocc_core.training.dataset import DatasetOptions, PackedViews, loader
 from sgrocc_core.training.heldout import look_at_image, look_at_voxels
 from sgrocc_core.training.objectives import Terms, class_weights, voxel_weights
+from sgrocc_core.training.packed import view_size
 from sgrocc_core.training.run_log import NoLog, RunLog, summary
 from sgrocc_core.training.step import Batch, StepObjective
 from sgrocc_core.training.validation import fixed_views
@@ -58,7 +59,11 @@ class Trainer:
         if stage != "image":
             self.expert = distribution.synchronise(expert.to(self.compute.device), self.compute.device)
         self.step, self.seconds = 0, 0.0
-        self.options = DatasetOptions(augment=True, sensor_share=config.sensor_share, grid=stage != "image", seed=config.seed)
+        grid = engine.grid
+        self.options = DatasetOptions(
+            augment=True, sensor_share=config.sensor_share, grid=stage != "image", seed=config.seed, head_stride=grid.head_stride,
+            input_size=None if view_size(grid) == grid.image_size else grid.image_size,
+        )  # fmt: skip
         self.heldout = heldout
         self.figures: dict[str, float] = {}
         self._views: list[dict[str, np.ndarray]] | None = None
@@ -201,7 +206,7 @@ class Trainer:
         if self.heldout is None:
             return {}
         if self._views is None:
-            data = PackedViews([self.heldout], DatasetOptions(augment=False, sensor_share=1.0, grid=self.expert is not None))
+            data = PackedViews([self.heldout], dataclasses.replace(self.options, augment=False, sensor_share=1.0, seed=0))
             if not len(data):
                 return {}
             views = fixed_views(data, self.config.validation_views, data.options)
