@@ -82,7 +82,7 @@ class OccupancyMapper:
         view = view_cells(depth.layers, T_bc, self._config.max_distance)
         clock.lap("slice")
         # 3. The spatial expert's Gaussians of the box.
-        gaussians = self.engine.expert(seen.features, depth.expert, seen.thickness, K, T_bc)
+        gaussians = self.engine.expert(seen.features, depth.expert, depth.spread, seen.thickness, K, T_bc)
         _check_finite(gaussians)
         clock.lap("expert")
         # 4. Verify, update and write back; the depth's own evidence.

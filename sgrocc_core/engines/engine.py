@@ -21,13 +21,13 @@ from sgrocc_core.gaussians.gaussians import LocalGaussians
 from sgrocc_core.geometry.image_grid import ImageGrid
 from sgrocc_core.share import share_roots
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 ENGINES = ("auto", "onnxruntime", "tensorrt", "torch")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("fp32", "fp16")
 IMAGE_INPUTS = ("image", "mask", "intrinsics", "gravity")
 IMAGE_OUTPUTS = ("features", "depth", "spread", "thickness")
-EXPERT_INPUTS = ("features", "depth", "thickness", "intrinsics", "pose")
+EXPERT_INPUTS = ("features", "depth", "spread", "thickness", "intrinsics", "pose")
 EXPERT_OUTPUTS = ("means", "scales", "rotations", "opacities", "logits", "anchor_features")
 """Names in expert.onnx; a graph may not name an output as an input, so the anchors' features are `anchor_features` there."""
 
@@ -102,11 +102,14 @@ class Engine(Protocol):
         """
         ...
 
-    def expert(self, features: np.ndarray, depth: np.ndarray, thickness: np.ndarray, K: np.ndarray, T_bc: np.ndarray) -> LocalGaussians:
+    def expert(
+        self, features: np.ndarray, depth: np.ndarray, spread: np.ndarray, thickness: np.ndarray, K: np.ndarray, T_bc: np.ndarray
+    ) -> LocalGaussians:
         """Gaussians of the local box.
 
         Args:
-            features: of `image`. depth: (H, W) float32 metres, 0 = none and in the padding. thickness: of `image`, metres.
+            features: of `image`. depth: (H, W) float32 metres, 0 = none and in the padding.
+            spread: (H, W) float32 metres, how far that depth may be off. thickness: of `image`, metres.
             K: (3, 3) pixels. T_bc: (4, 4) camera to box frame, metres.
         """
         ...
@@ -126,11 +129,14 @@ def image_feed(image_u8: np.ndarray, mask: np.ndarray, K: np.ndarray, R_gc: np.n
     return {"image": image, "mask": inside, "intrinsics": intrinsics_vector(K), "gravity": gravity}
 
 
-def expert_feed(features: np.ndarray, depth: np.ndarray, thickness: np.ndarray, K: np.ndarray, T_bc: np.ndarray) -> dict[str, np.ndarray]:
+def expert_feed(
+    features: np.ndarray, depth: np.ndarray, spread: np.ndarray, thickness: np.ndarray, K: np.ndarray, T_bc: np.ndarray
+) -> dict[str, np.ndarray]:
     """The inputs of expert.onnx, by name, from the arguments of `Engine.expert`."""
     return {
         "features": np.ascontiguousarray(features, np.float32),
         "depth": np.ascontiguousarray(depth, np.float32)[None, None],
+        "spread": np.ascontiguousarray(spread, np.float32)[None, None],
         "thickness": np.ascontiguousarray(thickness, np.float32)[None, None],
         "intrinsics": intrinsics_vector(K),
         "pose": np.ascontiguousarray(T_bc, np.float32)[None],

@@ -68,6 +68,7 @@ def example_inputs(grid: ImageGrid = SMALL_GRID, channels: int = 32, seed: int =
     focal = 289.0 * width / 320
     intrinsics = torch.tensor([[focal, focal, (width - 1) / 2, (height - 1) / 2]])
     depth = _quarters([[3.1, 2.3], [1.5, 1.8]], grid.image_shape)
+    spread = _quarters([[0.3, 0.06], [0.05, 0.8]], grid.image_shape)
     thickness = _quarters([[0.2, 0.5], [0.9, 0.3]], grid.head_shape)
     image = {
         "image": torch.from_numpy(draw.random((1, 3, height, width), np.float32)),
@@ -78,6 +79,7 @@ def example_inputs(grid: ImageGrid = SMALL_GRID, channels: int = 32, seed: int =
     expert = {
         "features": torch.from_numpy(draw.standard_normal((1, channels, *grid.feature_shape)).astype(np.float32)),
         "depth": torch.from_numpy(depth.astype(np.float32))[None, None],
+        "spread": torch.from_numpy(spread.astype(np.float32))[None, None],
         "thickness": torch.from_numpy(thickness.astype(np.float32))[None, None],
         "intrinsics": intrinsics,
         "pose": torch.from_numpy(pose.astype(np.float32))[None],

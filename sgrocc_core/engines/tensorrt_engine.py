@@ -155,9 +155,11 @@ class TensorRTEngine:
         """See `engine.Engine.image`."""
         return image_outputs(self._image.run(IMAGE_OUTPUTS, image_feed(image_u8, mask, K, R_gc)))
 
-    def expert(self, features: np.ndarray, depth: np.ndarray, thickness: np.ndarray, K: np.ndarray, T_bc: np.ndarray) -> LocalGaussians:
+    def expert(
+        self, features: np.ndarray, depth: np.ndarray, spread: np.ndarray, thickness: np.ndarray, K: np.ndarray, T_bc: np.ndarray
+    ) -> LocalGaussians:
         """See `engine.Engine.expert`."""
-        return expert_outputs(self._expert.run(EXPERT_OUTPUTS, expert_feed(features, depth, thickness, K, T_bc)))
+        return expert_outputs(self._expert.run(EXPERT_OUTPUTS, expert_feed(features, depth, spread, thickness, K, T_bc)))
 
     def close(self) -> None:
         """Free the GPU's memory."""

@@ -57,6 +57,8 @@ class TorchEngine:
         """See `engine.Engine.image`."""
         return image_outputs(self._run(self._image, IMAGE_INPUTS, image_feed(image_u8, mask, K, R_gc), IMAGE_OUTPUTS))
 
-    def expert(self, features: np.ndarray, depth: np.ndarray, thickness: np.ndarray, K: np.ndarray, T_bc: np.ndarray) -> LocalGaussians:
+    def expert(
+        self, features: np.ndarray, depth: np.ndarray, spread: np.ndarray, thickness: np.ndarray, K: np.ndarray, T_bc: np.ndarray
+    ) -> LocalGaussians:
         """See `engine.Engine.expert`."""
-        return expert_outputs(self._run(self._expert, EXPERT_INPUTS, expert_feed(features, depth, thickness, K, T_bc), OUTPUTS))
+        return expert_outputs(self._run(self._expert, EXPERT_INPUTS, expert_feed(features, depth, spread, thickness, K, T_bc), OUTPUTS))

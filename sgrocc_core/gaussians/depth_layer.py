@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -98,10 +99,13 @@ def footprint_minimum(minima, stride, u, v, half):
     return min(min(table[va, ua], table[va, ub]), min(table[vb, ua], table[vb, ub]))
 
 
-@njit(cache=True)
-def sensor_sigma(z):
-    """sigma_g of a depth sensor at distance z, metres."""
-    return SENSOR_SIGMA[0] + SENSOR_SIGMA[1] * z * z
+def sensor_spread(depth: Any) -> Any:
+    """sigma_g of a sensor's depth, metres; arrays and tensors of any shape alike."""
+    return SENSOR_SIGMA[0] + SENSOR_SIGMA[1] * depth * depth
+
+
+sensor_sigma = njit(cache=True)(sensor_spread)
+"""The same for compiled code."""
 
 
 @njit(cache=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from sgrocc_core.errors import FrameError
 from sgrocc_core.frame import Frame
-from sgrocc_core.gaussians.depth_layer import DepthLayer
+from sgrocc_core.gaussians.depth_layer import DepthLayer, sensor_spread
 from sgrocc_core.geometry.camera import Letterbox, scale_intrinsics
 
 DEPTH_SOURCES = ("mono", "topic", "fused")
@@ -27,10 +27,12 @@ class DepthPrior:
 
     Attributes:
         expert: (240, 320) float32 metres, letterboxed, 0 = none and in the padding: what the expert is given.
+        spread: (240, 320) float32 metres, how far that may be off: a sensor's sigma_g, or the head's spread.
         layers: for view states and evidence, at their own resolutions, the most trusted first.
     """
 
     expert: np.ndarray
+    spread: np.ndarray
     layers: list[DepthLayer]
 
 
@@ -53,20 +55,21 @@ def depth_prior(source: str, frame: Frame, letterbox: Letterbox, depth: np.ndarr
     learned = np.where(inside, depth, 0).astype(np.float32)
     head_K = scale_intrinsics(letterbox.intrinsics(frame.K), head[1] / mask.shape[1], head[0] / mask.shape[0])
     if source == "mono" or frame.depth is None:
-        return DepthPrior(_upsampled(learned, mask), [DepthLayer.learned(learned, spread, head_K)])
+        return DepthPrior(_upsampled(learned, mask), _upsampled(spread, mask), [DepthLayer.learned(learned, spread, head_K)])
 
     height, width = frame.depth.shape
     sensor_K = scale_intrinsics(frame.K, width / frame.image.shape[1], height / frame.image.shape[0])
     sensor_layer = DepthLayer.sensor(frame.depth, sensor_K)
     sensor = Letterbox((width, height), letterbox.target).depth(frame.depth)
     if source == "topic":
-        return DepthPrior(sensor, [sensor_layer])
+        return DepthPrior(sensor, sensor_spread(sensor), [sensor_layer])
     scale = _scale(sensor, learned)
     filled = np.where(sensor > 0, sensor, _upsampled(learned * scale, mask))
+    off = np.where(sensor > 0, sensor_spread(sensor), _upsampled(spread * scale, mask))
     rows, columns = mask.shape[0] // head[0], mask.shape[1] // head[1]
     seen = (sensor.reshape(head[0], rows, head[1], columns) > 0).any((1, 3))
     holes = np.where(seen, 0, learned * scale).astype(np.float32)
-    return DepthPrior(filled, [sensor_layer, DepthLayer.learned(holes, spread * scale, head_K)])
+    return DepthPrior(filled, off, [sensor_layer, DepthLayer.learned(holes, spread * scale, head_K)])
 
 
 def _upsampled(depth: np.ndarray, mask: np.ndarray) -> np.ndarray:

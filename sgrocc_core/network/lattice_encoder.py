@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sgrocc_core.geometry.lattice import BOX_CELLS, CELL_SIZE, NUM_ANCHORS, VOXEL_SIZE
 from sgrocc_core.network.projection import project, sample_nearest, to_camera
 
-CODE_CHANNELS = 26
+CODE_CHANNELS = 28
 TSDF_RANGE = 0.24
 """The sub-voxels' z - D is clamped to +- this, metres."""
 NEAR_WIDTH = 0.06
@@ -32,17 +32,19 @@ def sub_voxel_offsets() -> Tensor:
     return torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
 
 
-def geometric_code(centres: Tensor, depth: Tensor, thickness: Tensor, intrinsics: Tensor, pose: Tensor) -> Tensor:
+def geometric_code(centres: Tensor, depth: Tensor, spread: Tensor, thickness: Tensor, intrinsics: Tensor, pose: Tensor) -> Tensor:
     """What is known of each cell from the pose and the depth prior alone.
 
     Args:
         centres: (N, 3) metres, box frame.
-        depth: (B, 1, H, W) metres, 0 = none. thickness: (B, 1, h, w) metres, by a whole factor coarser.
+        depth: (B, 1, H, W) metres, 0 = none. spread: (B, 1, H, W) metres, how far the depth may be off.
+        thickness: (B, 1, h, w) metres, by a whole factor coarser.
         intrinsics: (B, 4) pixels. pose: (B, 4, 4) T_bc.
 
     Returns:
-        (B, N, 26), of order 1: z - D near and far, (z - D) / t, in view, has depth, height above the camera, distance, viewing ray in
-        world axes (3), then for the 8 sub-voxels: clamped z - D, and a bump where it is near 0 (tells a surface from a hole in the depth).
+        (B, N, 28), of order 1: z - D near and far, (z - D) / t, in view, has depth, height above the camera, distance, viewing ray in
+        world axes (3), then for the 8 sub-voxels: clamped z - D, and a bump where it is near 0 (tells a surface from a hole in the depth);
+        last the logarithm of the spread, and (z - D) / spread: whether to take the depth at its word.
     """
     batch, cells = depth.shape[0], centres.shape[0]
     size = (depth.shape[2], depth.shape[3])
@@ -51,6 +53,7 @@ def geometric_code(centres: Tensor, depth: Tensor, thickness: Tensor, intrinsics
     surface = sample_nearest(depth, where)
     known = (where.inside & (surface > 0)).float()
     behind = where.z - surface
+    off = sample_nearest(spread, where).clamp(min=0.01)
     t = sample_nearest(thickness, where, size[1] // thickness.shape[-1]).clamp(min=0.05)
     ray = centres - pose[:, None, :3, 3]
     distance = ray.norm(dim=-1, keepdim=True)
@@ -62,6 +65,7 @@ def geometric_code(centres: Tensor, depth: Tensor, thickness: Tensor, intrinsics
         -1,
     )
     frame = torch.cat([ray[..., 2:] * 0.5, distance * 0.25, ray / distance.clamp(min=1e-3)], -1)
+    trust = torch.stack([torch.log(off * 10.0) * 0.5 * known, (behind / off).clamp(-4, 4) * 0.25 * known], -1)
     # Sub-voxels: camera coordinates are linear in the offset, so only the 8 offsets are rotated.
     turned = torch.matmul(sub_voxel_offsets().to(centres), pose[:, :3, :3])
     voxels = (camera[:, :, None] + turned[:, None]).reshape(batch, cells * 8, 3)
@@ -71,7 +75,7 @@ def geometric_code(centres: Tensor, depth: Tensor, thickness: Tensor, intrinsics
     signed = (where.z - surface).clamp(-TSDF_RANGE, TSDF_RANGE)
     near = torch.exp(-(signed * (1.0 / NEAR_WIDTH)).square()) * known
     tsdf = signed * (1.0 / TSDF_RANGE) * known
-    return torch.cat([single, frame, tsdf.reshape(batch, cells, 8), near.reshape(batch, cells, 8)], -1)
+    return torch.cat([single, frame, tsdf.reshape(batch, cells, 8), near.reshape(batch, cells, 8), trust], -1)
 
 
 def rows_to_volume(rows: Tensor) -> Tensor:

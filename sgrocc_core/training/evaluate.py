@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from sgrocc_core.classes import NAMES
-from sgrocc_core.engines.engine import ImageOutputs
 from sgrocc_core.errors import DataError
+from sgrocc_core.gaussians.depth_layer import sensor_spread
 from sgrocc_core.geometry.camera import Letterbox
 from sgrocc_core.geometry.lattice import box_pose
 from sgrocc_core.geometry.poses import gravity_aligned_rotation
@@ -32,10 +32,10 @@ def spread_evenly(indices: list[int], limit: int) -> list[int]:
     return [indices[int(k)] for k in np.linspace(0, len(indices) - 1, limit).round()]
 
 
-def learned_prior(outputs: ImageOutputs, mask: np.ndarray) -> np.ndarray:
-    """The head's depth at the input's size, repeated (never interpolated), 0 in the padding. (H, W) float32 metres."""
-    factor = mask.shape[0] // outputs.depth.shape[0]
-    return np.repeat(np.repeat(outputs.depth, factor, 0), factor, 1) * mask
+def repeated(small: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A head's output at the input's size, repeated (never interpolated), 0 in the padding. (H, W) float32."""
+    factor = mask.shape[0] // small.shape[0]
+    return np.repeat(np.repeat(small, factor, 0), factor, 1) * mask
 
 
 class LocalEvaluation:
@@ -66,11 +66,13 @@ class LocalEvaluation:
         K, mask = letterbox.intrinsics(sample.K), letterbox.mask()
         told = sample.T_wc if self.pose_noise is None else self.pose_noise(self.views, sample.T_wc)
         outputs = self.model.image(letterbox.image(sample.image), mask, K, gravity_aligned_rotation(told[:3, :3]))
-        priors = {"predicted": learned_prior(outputs, mask), "sensor": letterbox.depth(sample.depth)}
+        exact = letterbox.depth(sample.depth)
+        priors = {"predicted": repeated(outputs.depth, mask), "sensor": exact}
+        spreads = {"predicted": repeated(outputs.spread, mask), "sensor": sensor_spread(exact)}
         masks = regions(sample.target, sample.depth, sample.K, box_pose(sample.T_wc, sample.voxel_origin))
         T_bc = box_pose(told, sample.voxel_origin)
         for source, prior in priors.items():
-            log_empty, class_weights = self.model.voxels(outputs.features, prior, outputs.thickness, K, T_bc)
+            log_empty, class_weights = self.model.voxels(outputs.features, prior, spreads[source], outputs.thickness, K, T_bc)
             self.counts[source].add(labels_from(log_empty, class_weights, self.threshold), sample.target, masks)
             self.calibration[source].add(probability_from(log_empty), sample.target, masks["in_view"])
         self.depth.add(priors["predicted"], priors["sensor"])

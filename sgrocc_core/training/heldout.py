@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sgrocc_core.gaussians.depth_layer import sensor_spread
 from sgrocc_core.network.spatial_expert import local_head
 from sgrocc_core.training.compute import Compute
 from sgrocc_core.training.dataset import IN_VIEW
@@ -98,10 +99,11 @@ def look_at_voxels(engine: nn.Module, expert: nn.Module, views: Views, compute: 
     for view in views:
         batch = compute.move(collate([view]))
         image = run_image(engine, batch, compute)
-        head = F.interpolate(image["depth"], size=batch["prior"].shape[-2:], mode="nearest") * batch["mask"]
-        for name, depth in (("predicted", head), ("sensor", batch["prior"])):
+        head, off = (F.interpolate(image[key], size=batch["prior"].shape[-2:], mode="nearest") for key in ("depth", "spread"))
+        given = {"predicted": (head * batch["mask"], off), "sensor": (batch["prior"], sensor_spread(batch["prior"]))}
+        for name, (depth, spread) in given.items():
             with compute.autocast():
-                outputs = expert(image["features"], depth, image["thickness"], batch["intrinsics"], batch["pose"])
+                outputs = expert(image["features"], depth, spread, image["thickness"], batch["intrinsics"], batch["pose"])
             log_empty, weights = (value.cpu().numpy() for value in local_head(outputs, 0))
             found = labels_from(log_empty, weights)
             matrices[name] += confusion(view["target"], found, (view["state"] == IN_VIEW) & (view["target"] < 12))

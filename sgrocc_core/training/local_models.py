@@ -34,7 +34,9 @@ class LocalModel(Protocol):
         """See `Engine.image`."""
         ...
 
-    def voxels(self, features: np.ndarray, depth: np.ndarray, thickness: np.ndarray, K: np.ndarray, T_bc: np.ndarray) -> Voxels:
+    def voxels(
+        self, features: np.ndarray, depth: np.ndarray, spread: np.ndarray, thickness: np.ndarray, K: np.ndarray, T_bc: np.ndarray
+    ) -> Voxels:
         """The box's voxels; arguments of `Engine.expert`."""
         ...
 
@@ -63,9 +65,11 @@ class EngineModel:
         """See `Engine.image`."""
         return self.engine.image(image_u8, mask, K, R_gc)
 
-    def voxels(self, features: np.ndarray, depth: np.ndarray, thickness: np.ndarray, K: np.ndarray, T_bc: np.ndarray) -> Voxels:
+    def voxels(
+        self, features: np.ndarray, depth: np.ndarray, spread: np.ndarray, thickness: np.ndarray, K: np.ndarray, T_bc: np.ndarray
+    ) -> Voxels:
         """See `LocalModel.voxels`."""
-        return splat_local(self.engine.expert(features, depth, thickness, K, T_bc))
+        return splat_local(self.engine.expert(features, depth, spread, thickness, K, T_bc))
 
     def description(self) -> dict[str, Any]:
         """Name, folder, files and runtime."""
@@ -99,13 +103,15 @@ class NetworkModel:
         out = {name: value.numpy() for name, value in self._run(self._image, image_feed(image_u8, mask, K, R_gc)).items()}
         return ImageOutputs(out["features"], out["depth"][0, 0], out["spread"][0, 0], out["thickness"][0, 0])
 
-    def voxels(self, features: np.ndarray, depth: np.ndarray, thickness: np.ndarray, K: np.ndarray, T_bc: np.ndarray) -> Voxels:
+    def voxels(
+        self, features: np.ndarray, depth: np.ndarray, spread: np.ndarray, thickness: np.ndarray, K: np.ndarray, T_bc: np.ndarray
+    ) -> Voxels:
         """See `LocalModel.voxels`."""
         import torch
 
         from sgrocc_core.network.spatial_expert import local_head
 
-        outputs = self._run(self._expert, expert_feed(features, depth, thickness, K, T_bc))
+        outputs = self._run(self._expert, expert_feed(features, depth, spread, thickness, K, T_bc))
         with torch.inference_mode():
             log_empty, class_weights = local_head(outputs, 0)
         return log_empty.numpy(), class_weights.numpy()
@@ -147,4 +153,4 @@ def open_weights(path: Path, model: str, config: Path | None, device: str = "aut
     image, expert = build_networks(sections)
     load_weights(path, image, expert)
     where = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-    return NetworkModel(image, expert, model, str(path), where)
+    return NetworkModel(image, expert, model, str(path), where, image.grid.image_size)

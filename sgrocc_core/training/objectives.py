@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sgrocc_core.errors import ConfigError
+from sgrocc_core.gaussians.depth_layer import sensor_spread
 from sgrocc_core.network.small_backbone import CANONICAL_FOCAL, MAX_DEPTH, MIN_DEPTH
 from sgrocc_core.network.spatial_expert import cells_of, local_head
 from sgrocc_core.training import losses
@@ -146,33 +147,34 @@ def draws(seed: int, step: int, places: Sequence[int]) -> list[torch.Generator]:
     return [torch.Generator("cpu").manual_seed(int(word[0] >> np.uint64(1))) for word in words]
 
 
-def depth_prior(batch: dict[str, Tensor], predicted: Tensor, generators: list[torch.Generator]) -> Tensor:
-    """The depth that the expert is given: the sensor's where the batch has one, else the head's.
+def depth_prior(batch: dict[str, Tensor], image: dict[str, Tensor], generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
+    """The depth that the expert is given and its spread: the sensor's where the batch has one, else the head's.
 
     Half of the views with a sensor get their holes filled with the head's depth scaled by the median ratio to the sensor's, as
     the mapper's `fused` does; the others keep them, as `topic` does.
 
     Args:
-        batch: with `prior` (B, 1, H, W) m and `mask`. predicted: (B, 1, h, w) m, at the head's resolution.
+        batch: with `prior` (B, 1, H, W) m and `mask`. image: the engine's `depth` and `spread`, (B, 1, h, w) m.
         generators: one a view, decide which are filled.
 
     Returns:
-        (B, 1, H, W) m, 0 = none.
+        depth (B, 1, H, W) m, 0 = none; spread, the same.
     """
     sensor = batch["prior"]
-    head = F.interpolate(predicted, size=sensor.shape[-2:], mode="nearest")
-    out = []
+    head, off = (F.interpolate(image[key].detach(), size=sensor.shape[-2:], mode="nearest") for key in ("depth", "spread"))
+    depths, spreads = [], []
     for b, generator in enumerate(generators):
         fill = torch.rand((), generator=generator, device=generator.device).item() < 0.5
         have = sensor[b] > 0
+        depth, spread = sensor[b], sensor_spread(sensor[b])
         if not have.any():
-            out.append(head[b])
+            depth, spread = head[b], off[b]
         elif fill:
             ratio = (sensor[b][have] / head[b][have]).median().clamp(0.25, 4.0)
-            out.append(torch.where(have, sensor[b], head[b] * ratio))
-        else:
-            out.append(sensor[b])
-    return torch.stack(out) * batch["mask"]
+            depth, spread = torch.where(have, depth, head[b] * ratio), torch.where(have, spread, off[b] * ratio)
+        depths.append(depth)
+        spreads.append(spread)
+    return torch.stack(depths) * batch["mask"], torch.stack(spreads)
 
 
 def local_objective(
@@ -260,7 +262,8 @@ def dense_loss(
     """
     labels, state = cells_of(batch["target"]).flatten(), cells_of(batch["state"]).flatten()
     voxels = len(state) // len(generators)
-    chosen = torch.stack([torch.rand(voxels, generator=g, device=g.device) < weights.dense_share for g in generators]).flatten().to(state.device)
+    drawn = torch.stack([torch.rand(voxels, generator=g, device=g.device) for g in generators])
+    chosen = (drawn < weights.dense_share).flatten().to(state.device)
     known = (((state == IN_VIEW) | (state == UNSEEN)) & chosen).nonzero()[:, 0]
     point_weights = torch.where(state[known] == IN_VIEW, 1.0, weights.unseen)
     loss = F.cross_entropy(logits.flatten(0, 2)[known], labels[known].long(), label_weights, reduction="none")

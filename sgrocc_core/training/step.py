@@ -62,9 +62,10 @@ class StepObjective(nn.Module):
         if self.expert is not None:
             self.expert.train()
             generators = draws(seed, step, places)
-            depth = depth_prior(batch, outputs["depth"].detach(), generators)
+            depth, spread = depth_prior(batch, outputs, generators)
             with self.compute.autocast():
-                found = self.expert(outputs["features"], depth, outputs["thickness"].detach(), batch["intrinsics"], batch["pose"])
+                thickness = outputs["thickness"].detach()
+                found = self.expert(outputs["features"], depth, spread, thickness, batch["intrinsics"], batch["pose"])
             surface = self._surface(outputs, batch, depth)
             terms |= local_objective(found, batch, label_weights[1], self.losses, generators, surface)
         return terms

@@ -63,7 +63,8 @@ def test_inputs_and_outputs_are_those_of_every_model_in_this_models_sizes(export
         {"features": (1, 8, 8, 10), "depth": (1, 1, 8, 10), "spread": (1, 1, 8, 10), "thickness": (1, 1, 8, 10)},
     ]
     assert shapes("expert.onnx")[0] == {
-        "features": (1, 8, 8, 10), "depth": (1, 1, 56, 70), "thickness": (1, 1, 8, 10), "intrinsics": (1, 4), "pose": (1, 4, 4),
+        "features": (1, 8, 8, 10), "depth": (1, 1, 56, 70), "spread": (1, 1, 56, 70), "thickness": (1, 1, 8, 10),
+        "intrinsics": (1, 4), "pose": (1, 4, 4),
     }
 
 
@@ -87,8 +88,8 @@ def test_both_engines_give_the_same(exported):
     for name in ("onnxruntime", "torch"):
         engine = open_engine(exported[0], name, "cpu", 1 if name == "onnxruntime" else 0)
         seen = engine.image(picture, np.ones((56, 70), np.float32), K, np.eye(3))
-        thickness = feed["thickness"][0, 0].numpy()
-        found.append((seen, engine.expert(seen.features, feed["depth"][0, 0].numpy(), thickness, K, feed["pose"][0].numpy())))
+        depth, spread, thickness = (feed[name][0, 0].numpy() for name in ("depth", "spread", "thickness"))
+        found.append((seen, engine.expert(seen.features, depth, spread, thickness, K, feed["pose"][0].numpy())))
     for one, two in zip(*found):
         for name, value in vars(one).items():
             assert np.abs(value - getattr(two, name)).max() <= 1e-3 * np.abs(value).max(), name

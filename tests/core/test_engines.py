@@ -49,7 +49,8 @@ def run(engine):
     picture = (image["image"][0].numpy().transpose(1, 2, 0) * 255).astype(np.uint8)
     seen = engine.image(picture, image["mask"][0, 0].numpy(), K, image["gravity"][0].numpy())
     depth = expert["depth"][0, 0].numpy()
-    return seen, engine.expert(seen.features, depth, seen.thickness, K, expert["pose"][0].numpy())
+    spread = expert["spread"][0, 0].numpy()
+    return seen, engine.expert(seen.features, depth, spread, seen.thickness, K, expert["pose"][0].numpy())
 
 
 def change(model, **values):
@@ -103,7 +104,10 @@ def test_inputs_and_outputs_are_as_documented(exported):
         {"features": (1, 32, 30, 40), "depth": (1, 1, 60, 80), "spread": (1, 1, 60, 80), "thickness": (1, 1, 60, 80)},
     )
     assert shapes("expert.onnx") == (
-        {"features": (1, 32, 30, 40), "depth": (1, 1, 240, 320), "thickness": (1, 1, 60, 80), "intrinsics": (1, 4), "pose": (1, 4, 4)},
+        {
+            "features": (1, 32, 30, 40), "depth": (1, 1, 240, 320), "spread": (1, 1, 240, 320), "thickness": (1, 1, 60, 80),
+            "intrinsics": (1, 4), "pose": (1, 4, 4),
+        },
         {
             "means": (1, 16200, 2, 3), "scales": (1, 16200, 2, 3), "rotations": (1, 16200, 2, 4), "opacities": (1, 16200, 2),
             "logits": (1, 16200, 2, 11), "anchor_features": (1, 16200, 8),
@@ -162,8 +166,8 @@ def test_a_damaged_file_is_named(model):
 
 
 def test_another_format_version_is_refused(model):
-    change(model, format_version=2)
-    with pytest.raises(ModelError, match="format_version 2; this release reads version 1"):
+    change(model, format_version=1)
+    with pytest.raises(ModelError, match="format_version 1; this release reads version 2"):
         load_spec(model)
 
 

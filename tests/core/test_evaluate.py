@@ -15,7 +15,7 @@ from sgrocc_core.errors import DataError
 from sgrocc_core.gaussians.gaussians import LocalGaussians
 from sgrocc_core.geometry.lattice import voxel_centres
 from sgrocc_core.training.baselines import Statistics, collect, depth_surface, drawn_by_frequency, height_bins, load_statistics
-from sgrocc_core.training.evaluate import evaluate_local, learned_prior, spread_evenly, table
+from sgrocc_core.training.evaluate import evaluate_local, repeated, spread_evenly, table
 from sgrocc_core.training.local_models import EngineModel
 from sgrocc_core.training.metrics import OccupancyCounts
 
@@ -65,7 +65,7 @@ class Oracle:
         flat = np.full((60, 80), 1.5, np.float32)
         return ImageOutputs(np.zeros((1, 32, 30, 40), np.float32), flat, flat, flat)
 
-    def expert(self, features, depth, thickness, K, T_bc):
+    def expert(self, features, depth, spread, thickness, K, T_bc):
         self.depths.append(float(depth.max()))
         assert np.allclose(T_bc[:3, 3], T_WC[:3, 3] - ORIGIN)
 
@@ -122,8 +122,8 @@ def test_the_details_say_what_is_taken_for_what_and_how_sure(report):
 def test_the_truth_is_scored_where_it_is_and_the_network_told_elsewhere():
     sample = view()
     engine = Oracle(sample.target)
-    engine.expert = lambda features, depth, thickness, K, T_bc: told.append(T_bc) or Oracle(sample.target).expert(
-        features, depth, thickness, K, np.vstack([np.c_[T_WC[:3, :3], T_WC[:3, 3] - ORIGIN], T_bc[3:]])
+    engine.expert = lambda features, depth, spread, thickness, K, T_bc: told.append(T_bc) or Oracle(sample.target).expert(
+        features, depth, spread, thickness, K, np.vstack([np.c_[T_WC[:3, :3], T_WC[:3, 3] - ORIGIN], T_bc[3:]])
     )
     told = []
 
@@ -159,7 +159,7 @@ def test_the_learned_depth_is_repeated_and_masked():
     depth = np.arange(60 * 80, dtype=np.float32).reshape(60, 80) + 1
     mask = np.ones((240, 320), np.float32)
     mask[:30] = 0
-    prior = learned_prior(ImageOutputs(np.zeros((1, 1, 30, 40)), depth, depth, depth), mask)
+    prior = repeated(depth, mask)
     assert prior[:30].max() == 0
     assert prior[35, 13] == depth[8, 3] and prior[239, 319] == depth[59, 79]
 

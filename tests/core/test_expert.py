@@ -24,8 +24,8 @@ LEVEL = torch.tensor([[0.0, 0.0, 1.0, 0.0], [-1.0, 0.0, 0.0, 2.4], [0.0, -1.0, 0
 def inputs(batch=1, depth=2.5):
     torch.manual_seed(3)
     return (
-        torch.randn(batch, 32, 30, 40), torch.full((batch, 1, 240, 320), depth), torch.full((batch, 1, 60, 80), 0.4),
-        INTRINSICS.expand(batch, -1), LEVEL.expand(batch, -1, -1),
+        torch.randn(batch, 32, 30, 40), torch.full((batch, 1, 240, 320), depth), torch.full((batch, 1, 240, 320), 0.2),
+        torch.full((batch, 1, 60, 80), 0.4), INTRINSICS.expand(batch, -1), LEVEL.expand(batch, -1, -1),
     )
 
 
@@ -81,20 +81,21 @@ def test_half_resolution_cells_unfold_to_their_eight_children():
 
 
 def test_the_geometric_code_says_how_far_behind_the_surface_a_cell_is():
-    _, depth, thickness, intrinsics, pose = inputs(depth=2.5)
+    _, depth, spread, thickness, intrinsics, pose = inputs(depth=2.5)
     centres = torch.tensor([[2.62, 2.44, 1.54]])  # z = 2.62: 0.12 m behind the surface, on the axis but for 4 cm
-    code = geometric_code(centres, depth, thickness, intrinsics, pose)[0, 0]
+    code = geometric_code(centres, depth, spread, thickness, intrinsics, pose)[0, 0]
     assert code[:5].tolist() == pytest.approx([0.24, 0.048, 0.075, 1.0, 1.0], abs=1e-5)  # 2 r, 0.4 r, r / t / 4, in view, has depth
     distance = (2.62**2 + 0.04**2 + 0.04**2) ** 0.5
     assert code[5:10].tolist() == pytest.approx([0.02, distance / 4, 2.62 / distance, 0.04 / distance, 0.04 / distance], abs=1e-5)
     near, far = 0.08 / 0.24, 0.16 / 0.24  # sub-voxels at x -+ 0.04 m
     assert code[10:18].tolist() == pytest.approx([near] * 4 + [far] * 4, abs=1e-4)
     assert code[18].item() == pytest.approx(np.exp(-((0.08 / 0.06) ** 2)), abs=1e-3)
+    assert code[26:].tolist() == pytest.approx([np.log(2) / 2, 0.12 / 0.2 / 4], abs=1e-4)  # half the log of spread / 0.1 m, r / spread / 4
 
 
 def test_the_geometric_code_without_depth_says_so():
-    _, depth, thickness, intrinsics, pose = inputs(depth=0.0)
-    code = geometric_code(torch.tensor([[2.5, 2.4, 1.5]]), depth, thickness, intrinsics, pose)[0, 0]
+    _, depth, spread, thickness, intrinsics, pose = inputs(depth=0.0)
+    code = geometric_code(torch.tensor([[2.5, 2.4, 1.5]]), depth, spread, thickness, intrinsics, pose)[0, 0]
     assert code[:5].tolist() == [0.0, 0.0, 0.0, 1.0, 0.0]
     assert code[10:].abs().max() == 0
 

@@ -277,6 +277,9 @@ def test_fused_depth_fills_the_sensors_holes_with_the_heads_scaled_depth():
     prior = depth_source.depth_prior("fused", frame, box, true / 1.7, np.full((60, 80), 0.1, np.float32))
     assert np.array_equal(prior.expert[frame.depth > 0], frame.depth[frame.depth > 0])
     np.testing.assert_allclose(prior.expert[:, :18], 2.0, rtol=0.01)
+    near = frame.depth[120, 200]
+    assert prior.spread[120, 200] == pytest.approx(0.04 + 0.01 * near**2, rel=1e-5)
+    np.testing.assert_allclose(prior.spread[:, :18], 0.17, rtol=0.01)  # the head's, scaled as its depth
     sensor, learned = prior.layers
     assert sensor.is_sensor and not learned.is_sensor
     assert (learned.depth[:, :5] > 0).all() and not learned.depth[:, 5:].any()
