@@ -15,7 +15,8 @@ HELP = """Compare variants of the spatial expert.
 trains every variant of config/ablations/NAME.yaml for --budget steps with every seed, all from the same image engine and on the same
 views, scores each on the held-out views with predicted and with sensor depth, and writes means, spreads and differences paired by seed
 to RESULTS/NAME.md, .csv, .runs.csv and .png. It says first how long that takes. Stop it whenever you like; the same command goes on
-where it was: finished runs are kept, an interrupted one continues from its checkpoint. docs/evaluation.md says how to read it."""
+where it was: finished runs are kept, an interrupted one continues from its checkpoint. Started several times side by side
+(--threads 1), the processes share out the runs. docs/evaluation.md says how to read it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image-weights", type=Path, metavar="FILE", help="whose image engine all variants share (default: the model's)")
     parser.add_argument("--out", type=Path, default=Path("runs/ablations"), metavar="DIR", help="runs, results (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=Path("docs/results"), metavar="DIR", help="tables, picture (default: %(default)s)")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of PyTorch (default: the configuration's)")
     parser.add_argument("--estimate", action="store_true", help="say how long it will take, and stop")
 
 
@@ -45,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     ablation = load_ablation(args.name)
     options = Options(
         args.budget, args.seeds, args.config, tuple(args.data), args.heldout, args.out,
-        args.packed, args.image_weights, args.limit,
+        args.packed, args.image_weights, args.limit, args.threads,
     )  # fmt: skip
     runs = AblationRuns(ablation, options)
     plan = runs.open_runs()

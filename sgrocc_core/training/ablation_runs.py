@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import io
 import json
+import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,9 +35,10 @@ from sgrocc_core.share import find_shared
 from sgrocc_core.training import checkpoint
 from sgrocc_core.training.ablation import Ablation, Variant, laid_over
 from sgrocc_core.training.config import TrainConfig, load_config
-from sgrocc_core.training.evaluate import PoseDisturbance, evaluate_local, spread_evenly
+from sgrocc_core.training.evaluate import evaluate_local, spread_evenly
 from sgrocc_core.training.local_models import open_weights
 from sgrocc_core.training.packed import packed_scenes, view_size
+from sgrocc_core.training.pose_noise import disturbed, frame_step
 from sgrocc_core.training.session import pack_split, packed_folder
 from sgrocc_core.training.step import Batch
 from sgrocc_core.training.trainer import Trainer
@@ -44,6 +47,8 @@ STAGE = "expert"
 IRRELEVANT = ("device", "threads", "workers", "checkpoint_minutes", "validate_minutes", "validation_views", "rescan_steps")
 """Keys of the configuration that change nothing in what is learned: a run goes on even if they change."""
 STEPS_TIMED, VIEWS_TIMED = 4, 3
+PAUSE = 2.0
+"""Seconds between two looks at runs that other processes are at."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Options:
         data: roots of training sets, or folders of packed scenes.
         heldout: root of the set to evaluate on (its split `test`). limit: held-out views, 0 = all.
         packed: see `session.packed_folder`. image_weights: whose image engine all share; None: the model's own weights.
-        out: folder of the runs, of one or several ablations.
+        out: folder of the runs, of one or several ablations. threads: in place of the configuration's.
     """
 
     budget: int
@@ -67,6 +72,7 @@ class Options:
     packed: Path | None = None
     image_weights: Path | None = None
     limit: int = 0
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         for key, low in (("budget", 1), ("seeds", 1), ("limit", 0)):
@@ -99,27 +105,6 @@ class TimedTrainer(Trainer):
         return values
 
 
-def disturbed(length: float, seed: int) -> PoseDisturbance | None:
-    """Evaluation's counterpart: moves view n's pose by a normal draw of `length` metres root mean square; None for 0."""
-    if length <= 0:
-        return None
-
-    def move(view: int, T_wc: np.ndarray) -> np.ndarray:
-        moved = np.array(T_wc, np.float64)
-        moved[:3, 3] += np.random.default_rng((seed, view)).normal(0, length / 3**0.5, 3)
-        return moved
-
-    return move
-
-
-def frame_step(data: OccScanNet, pairs: int = 200) -> float:
-    """Median distance from frame to frame of the same scene, metres, over at most so many pairs spread over the set; 0 without any."""
-    neighbours = [i for i in range(len(data.names) - 1) if data.names[i][0] == data.names[i + 1][0]]
-    some = spread_evenly(neighbours, pairs)
-    steps = [np.linalg.norm(data[i + 1].T_wc[:3, 3] - data[i].T_wc[:3, 3]) for i in some]
-    return float(np.median(steps)) if steps else 0.0
-
-
 class AblationRuns:
     """All runs of one ablation; making it checks every configuration and prepares the folder.
 
@@ -139,7 +124,13 @@ class AblationRuns:
         noisy = any(n.share for v in ablation.variants for n in (v.training_noise, v.evaluation_noise))
         self.frame_step = frame_step(self.heldout) if noisy else 0.0
         self.out.mkdir(parents=True, exist_ok=True)
-        runs = [(variant, seed) for variant in ablation.variants for seed in self.seeds]
+        with open(self.out / ".lock", "w") as file:  # others may be starting in the same folder
+            fcntl.flock(file, fcntl.LOCK_EX)
+            self._prepare(base)
+
+    def _prepare(self, base: dict[str, Any]) -> None:
+        """Configurations, the shared image engine, the fixed views and a folder for every run."""
+        runs = [(variant, seed) for variant in self.ablation.variants for seed in self.seeds]
         texts = {(variant.name, seed): self._config_text(base, variant, seed) for variant, seed in runs}
         self.configs = {key: self._checked(key[0], text) for key, text in texts.items()}
         self.image_weights = self._share_image_engine()
@@ -166,7 +157,8 @@ class AblationRuns:
         path = self.out / ".config.yaml"
         path.write_text(text)
         try:
-            return load_config(path)
+            config = load_config(path)
+            return config if self.options.threads is None else dataclasses.replace(config, threads=self.options.threads)
         except ConfigError as error:
             raise ConfigError(f"variant {variant!r} of {self.ablation.name}: {error}") from error
         finally:
@@ -295,7 +287,7 @@ class AblationRuns:
         return found
 
     def _time(self, variant: Variant, seed: int) -> tuple[float, float]:
-        folder = self.out / "timing"
+        folder = self.out / f"timing_{os.getpid()}"
         shutil.rmtree(folder, ignore_errors=True)
         stages = self.configs[variant.name, seed].stages
         short = {**stages, STAGE: dataclasses.replace(stages[STAGE], steps=STEPS_TIMED)}
@@ -324,16 +316,39 @@ class AblationRuns:
                 counted.add(folder)
         return total
 
+    @contextlib.contextmanager
+    def claimed(self, variant: Variant, seed: int) -> Iterator[bool]:
+        """Whether this process has a run to itself while inside; another `sgrocc ablate` in the same folder may be at it."""
+        with open(self._folder(variant.name, seed) / ".lock", "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+
     def run(self, needed: dict[str, tuple[float, float]], after_each: Callable[[], None]) -> None:
-        """All open runs; `after_each` is called whenever there is a new result."""
-        plan = self.open_runs()
-        for i, (variant, seed) in enumerate(plan):
-            left = readable(self.seconds_left(needed))
-            print(f"run {i + 1} of {len(plan)}: {variant.name}, seed {seed}; about {left} left", flush=True)
+        """All open runs, leaving out those that another process is at; returns when every run has a result.
+
+        Args:
+            needed: of `seconds_needed`, kept up to date. after_each: called whenever there is a new result.
+        """
+        while plan := self.open_runs():
+            if not any(self._run_if_free(variant, seed, needed) for variant, seed in plan):
+                time.sleep(PAUSE)
+            after_each()
+
+    def _run_if_free(self, variant: Variant, seed: int, needed: dict[str, tuple[float, float]]) -> bool:
+        """Train and score one run unless another process is at it, or has been meanwhile; whether it was done here."""
+        with self.claimed(variant, seed) as free:
+            if not free or self.result(variant, seed) is not None:
+                return False
+            left = f"{len(self.open_runs())} of {len(self.seeds) * len(self.ablation.variants)} runs and"
+            print(f"{variant.name}, seed {seed}; {left} about {readable(self.seconds_left(needed))} left for one process", flush=True)
             self.train(variant, seed)
             training = self.evaluate(variant, seed)["training"]
             needed[variant.name] = (training["seconds_per_step"], needed[variant.name][1])
-            after_each()
+            return True
 
 
 def readable(seconds: float) -> str:

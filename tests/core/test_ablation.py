@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from sgrocc_core.training.ablation_chart import FIRST, HEADER, OURS, ROW, axis_r
 from sgrocc_core.training.ablation_report import Findings, markdown, summary_rows  # noqa: E402
 from sgrocc_core.training.config import load_config  # noqa: E402
 from sgrocc_core.training.packed import packed_scenes  # noqa: E402
+from sgrocc_core.training.pose_noise import disturbed  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "config" / "ablations").glob("*.yaml"))
@@ -91,13 +94,13 @@ def test_noise_in_metres_and_as_a_share_of_the_step() -> None:
 
 
 def test_a_disturbed_pose_is_off_by_its_length_and_the_same_again() -> None:
-    move = ablation_runs.disturbed(0.05, seed=1)
+    move = disturbed(0.05, seed=1)
     T = np.eye(4)
     shifts = np.array([move(view, T)[:3, 3] for view in range(4000)])
     assert np.sqrt((shifts**2).sum(1).mean()) == pytest.approx(0.05, rel=0.03)
     assert np.abs(shifts.mean(0)).max() < 0.003
     assert np.array_equal(move(7, T), move(7, T)) and np.array_equal(T, np.eye(4))
-    assert ablation_runs.disturbed(0.0, seed=1) is None
+    assert disturbed(0.0, seed=1) is None
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +228,25 @@ def test_an_interrupted_ablation_goes_on_from_its_checkpoint(finished: Path, pla
         whole, parts = (checkpoint.read_weights(Path(f["training"]["folder"]) / "expert.weights.safetensors") for f in files)
         assert files[0]["training"]["folder"] != files[1]["training"]["folder"]
         assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+def test_a_run_that_another_process_is_at_is_left_to_it(place: Path) -> None:
+    runs = runs_of(place, "shared", TWO)
+    soft, hard = runs.ablation.variants
+    with runs.claimed(soft, 1) as mine, runs.claimed(soft, 1) as again, runs.claimed(hard, 1) as other:
+        assert (mine, again, other) == (True, False, True)
+    options = [f"{value!s}" for value in (
+        "--budget", 2, "--seeds", 1, "--config", place / "config.yaml", "--image-weights", place / "image.safetensors",
+        "--data", place / "rooms", "--threads", 1, "--heldout", place / "rooms", "--out", place / "shared",
+        "--results", place / "shared/docs",
+    )]  # fmt: skip
+    command = [sys.executable, "-m", "sgrocc_core.cli", "ablate", str(place / "two.yaml"), *options]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    told = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], told
+    begun = [line.split(";")[0] for text, _ in told for line in text.splitlines() if "left for one process" in line]
+    assert sorted(begun) == ["hard, seed 1", "soft, seed 1"]  # each once, whoever did it
+    assert all("two.md" in text for text, _ in told)
 
 
 def test_packed_scenes_do_for_a_training_set(finished: Path, place: Path) -> None:
