@@ -41,16 +41,16 @@ def render_map(
     """The picture as (1240, 2000, 3) uint8 RGB; arguments as in `draw_map`."""
     page = np.empty((PAGE[1], PAGE[0], 3), np.uint8)
     page[:] = BACKGROUND.astype(np.uint8)
-    _write(page, title, (MARGIN, 84), 40, INK, bold=True)
+    write_text(page, title, (MARGIN, 84), 40, INK, bold=True)
     count = len(voxels)
     if count == 0:
-        _write(page, "The map is empty: nothing has been seen as occupied.", (MARGIN, 130), 24, SOFT_INK)
+        write_text(page, "The map is empty: nothing has been seen as occupied.", (MARGIN, 130), 24, SOFT_INK)
         return page
     grid = Grid.of(voxels, labels, margin=2)
     extent = np.ptp(voxels, axis=0) + 1
     metres = " x ".join(f"{value * voxel_size:.1f}" for value in extent)
     caption = f"{count:,} occupied voxels of {100 * voxel_size:g} cm   ·   {metres} m   ·   frame {frame_id}"
-    _write(page, caption, (MARGIN, 128), 24, SOFT_INK)
+    write_text(page, caption, (MARGIN, 128), 24, SOFT_INK)
     room_size = (PAGE[0] - COLUMN - 2 * MARGIN - 30, PAGE[1] - HEADER - MARGIN)
     room = draw_room(grid, (room_size[0] * SUPERSAMPLING, room_size[1] * SUPERSAMPLING), round(2.4 / voxel_size))
     _paste(page, room, (MARGIN, HEADER), room_size)
@@ -85,8 +85,8 @@ def _legend(page: np.ndarray, corner: tuple[int, int], labels: np.ndarray) -> No
         name = NAMES[label] if label < len(NAMES) else "unknown"
         cv2.rectangle(page, (x, y), (x + 26, y + 26), color, cv2.FILLED)
         cv2.rectangle(page, (x, y), (x + 26, y + 26), tuple(int(0.7 * v) for v in color), 1, cv2.LINE_AA)
-        _write(page, name + (", cut off" if label == CEILING else ""), (x + 40, y + 21), 23, INK)
-        _write(page, f"{count:,}", (x + 270, y + 21), 21, SOFT_INK, right=True)
+        write_text(page, name + (", cut off" if label == CEILING else ""), (x + 40, y + 21), 23, INK)
+        write_text(page, f"{count:,}", (x + 270, y + 21), 21, SOFT_INK, right=True)
 
 
 def _scale_bar(page: np.ndarray, corner: tuple[int, int], pixels_per_metre: float) -> None:
@@ -98,10 +98,10 @@ def _scale_bar(page: np.ndarray, corner: tuple[int, int], pixels_per_metre: floa
         x0, x1 = x + length * quarter // 4, x + length * (quarter + 1) // 4
         cv2.rectangle(page, (x0, y), (x1, y + 9), INK if quarter % 2 == 0 else (255, 255, 255), cv2.FILLED)
     cv2.rectangle(page, (x, y), (x + length, y + 9), INK, 1)
-    _write(page, f"{metres:g} m", (x + length + 14, y + 13), 23, INK)
+    write_text(page, f"{metres:g} m", (x + length + 14, y + 13), 23, INK)
 
 
-def _write(
+def write_text(
     page: np.ndarray, text: str, at: tuple[int, int], size: int, color: tuple[int, int, int], bold: bool = False, right: bool = False
 ) -> None:
     """Text with its baseline's left (or right) end at a point; OpenCV 5 brings outline fonts, older ones only strokes."""

@@ -157,7 +157,7 @@ def _chosen(data: Any, limit: int, left_out: set[str]) -> list[int]:
 
 
 def _progress(data: Any, indices: list[int], name: str) -> Iterator[Any]:
-    from tqdm import tqdm
+    from sgrocc_core.progress import progress
 
-    for index in tqdm(indices, desc=name, unit="view"):
+    for index in progress(indices, desc=name, unit="view"):
         yield data[index]

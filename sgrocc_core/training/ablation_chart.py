@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from sgrocc_core.draw import INK, LINE, SOFT_INK, _write
+from sgrocc_core.draw import INK, LINE, SOFT_INK, write_text
 
 if TYPE_CHECKING:
     from sgrocc_core.training.ablation_report import Findings, Key
@@ -40,11 +40,11 @@ def render_chart(findings: Findings) -> np.ndarray:
     """The picture, (H, W, 3) uint8 RGB."""
     height = HEADER + ROW * len(findings.variants) + FOOTER
     page = np.full((height, WIDTH, 3), BACKGROUND, np.uint8)
-    _write(page, findings.ablation.title, (MARGIN, 66), 34, INK, bold=True)
-    _write(page, "Held-out views, in view, percent. Small dots: seeds; bar: mean ± standard deviation.", (MARGIN, 102), 21, SOFT_INK)
+    write_text(page, findings.ablation.title, (MARGIN, 66), 34, INK, bold=True)
+    write_text(page, "Held-out views, in view, percent. Small dots: seeds; bar: mean ± standard deviation.", (MARGIN, 102), 21, SOFT_INK)
     for i, variant in enumerate(findings.variants):
         y = _row(i)
-        _write(page, variant.name, (MARGIN, y + 8), 23, INK, bold=i == 0)
+        write_text(page, variant.name, (MARGIN, y + 8), 23, INK, bold=i == 0)
         cv2.line(page, (MARGIN, y + ROW // 2), (WIDTH - MARGIN, y + ROW // 2), LINE, 1)
     for column, (title, key) in enumerate(PANELS):
         _panel(page, findings, MARGIN + NAMES + column * (PANEL + GAP), title, key)
@@ -52,7 +52,7 @@ def render_chart(findings: Findings) -> np.ndarray:
         y = height - 24
         _diamond(page, (MARGIN + 9, y - 7))
         text = "where the paper's difference to its own first row would put the variant (its depth is predicted)"
-        _write(page, text, (MARGIN + 30, y), 20, SOFT_INK)
+        write_text(page, text, (MARGIN + 30, y), 20, SOFT_INK)
     return page
 
 
@@ -69,12 +69,12 @@ def _panel(page: np.ndarray, findings: Findings, left: int, title: str, key: Key
     def x(value: float) -> int:
         return left + round(PANEL * (value - low) / (high - low))
 
-    _write(page, title, (left, HEADER - 22), 22, INK)
+    write_text(page, title, (left, HEADER - 22), 22, INK)
     bottom = HEADER + ROW * len(values)
     step = tick_step(high - low)
     for tick in np.arange(np.ceil(low / step) * step, high + 1e-9, step):
         cv2.line(page, (x(tick), HEADER - 8), (x(tick), bottom), LINE, 1)
-        _write(page, f"{tick:g}", (x(tick) - 10, bottom + 26), 18, SOFT_INK)
+        write_text(page, f"{tick:g}", (x(tick) - 10, bottom + 26), 18, SOFT_INK)
     for i, (value, group) in enumerate(zip(values, seeds)):
         colour = FIRST if i == 0 else OURS
         y = _row(i)
@@ -85,7 +85,7 @@ def _panel(page: np.ndarray, findings: Findings, left: int, title: str, key: Key
         for one in group:
             cv2.circle(page, (x(one), y), 4, tuple(int(0.5 * c + 0.5 * b) for c, b in zip(colour, BACKGROUND)), cv2.FILLED, cv2.LINE_AA)
         cv2.circle(page, (x(value.mean), y), 8, colour, cv2.FILLED, cv2.LINE_AA)
-        _write(page, f"{value.mean:.1f}", (x(value.mean) - 18, y - 14), 18, colour)
+        write_text(page, f"{value.mean:.1f}", (x(value.mean) - 18, y - 14), 18, colour)
 
 
 def _paper_places(findings: Findings, key: Key, first: Estimate) -> list[float | None]:

@@ -26,11 +26,11 @@ import torch
 import yaml
 from safetensors.torch import save_file
 from torch import Tensor
-from tqdm import tqdm
 
 from sgrocc_core.data.occ_scannet import OccScanNet
 from sgrocc_core.errors import ConfigError, DataError, ModelError
 from sgrocc_core.network.image_engine import grid_of
+from sgrocc_core.progress import progress
 from sgrocc_core.share import find_shared
 from sgrocc_core.training import checkpoint
 from sgrocc_core.training.ablation import Ablation, Variant, laid_over
@@ -268,7 +268,7 @@ class AblationRuns:
         config = self.configs[variant.name, seed]
         model = open_weights(folder / f"{STAGE}.weights.safetensors", config.model, folder / "config.yaml", config.device, config.threads)
         noise = disturbed(variant.evaluation_noise.length(self.frame_step), seed)
-        samples = (self.heldout[i] for i in tqdm(self.chosen, desc=f"{variant.name}, seed {seed}", unit="view", mininterval=5))
+        samples = (self.heldout[i] for i in progress(self.chosen, desc=f"{variant.name}, seed {seed}", unit="view"))
         content = {
             "settings": self._evaluation_settings(variant, seed),
             "training": {"folder": str(folder), **json.loads((folder / "finished.json").read_text())},

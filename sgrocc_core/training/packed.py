@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from sgrocc_core.classes import EMPTY, UNKNOWN
 from sgrocc_core.errors import DataError
 from sgrocc_core.geometry.camera import Letterbox, back_project
 from sgrocc_core.geometry.image_grid import ImageGrid
 from sgrocc_core.geometry.lattice import VOXEL_SIZE, box_pose
+from sgrocc_core.progress import progress
 
 if TYPE_CHECKING:
     from sgrocc_core.data.occ_scannet import OccScanNet, Sample
@@ -123,7 +123,8 @@ def pack(data: OccScanNet, folder: Path) -> int:
                 "it is made again"
             )
     return sum(
-        write_scene(folder, scene, (data[i] for i in scenes[scene])) for scene in tqdm(missing, f"packing {folder}", unit="scene", delay=5)
+        write_scene(folder, scene, (data[i] for i in scenes[scene]))
+        for scene in progress(missing, f"packing {folder}", unit="scene", delay=5)
     )
 
 

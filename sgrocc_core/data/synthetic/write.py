@@ -13,13 +13,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from sgrocc_core.data.synthetic.generate import GeneratedFrame, GeneratedScene, known_bounds, prepare, render_frames
 from sgrocc_core.data.synthetic.processes import end_with_parent
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.geometry.camera import project
 from sgrocc_core.geometry.lattice import BOX_VOXELS, VOXEL_SIZE, voxel_centres
+from sgrocc_core.progress import progress
 
 MINI = 8
 """The mini lists hold every eighth scene."""
@@ -191,7 +191,7 @@ def write_scenes(config: SynthConfig) -> int:
     """Generates all scenes with a progress bar of frames; returns the number of frames in the lists."""
     (config.out / "occscannet" / "gathered_data").mkdir(parents=True, exist_ok=True)
     frames = 0
-    with tqdm(total=config.scenes * config.frames, unit="frame", desc=f"{config.split} {config.out}") as bar:
+    with progress(total=config.scenes * config.frames, unit="frame", desc=f"{config.split} {config.out}") as bar:
         for count, _ in enumerate(_in_turn(config), 1):
             bar.update(config.frames)
             if count % 10 == 0 or count == config.scenes:
