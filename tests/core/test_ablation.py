@@ -242,7 +242,7 @@ def test_a_run_that_another_process_is_at_is_left_to_it(place: Path) -> None:
     )]  # fmt: skip
     command = [sys.executable, "-m", "sgrocc_core.cli", "ablate", str(place / "two.yaml"), *options]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    told = [process.communicate(timeout=120) for process in processes]
+    told = [process.communicate(timeout=600) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], told
     begun = [line.split(";")[0] for text, _ in told for line in text.splitlines() if "left for one process" in line]
     assert sorted(begun) == ["hard, seed 1", "soft, seed 1"]  # each once, whoever did it
