@@ -34,6 +34,7 @@ from sgrocc_core.progress import progress
 from sgrocc_core.share import find_shared
 from sgrocc_core.training import checkpoint
 from sgrocc_core.training.ablation import Ablation, Variant, laid_over
+from sgrocc_core.training.compute import use_threads
 from sgrocc_core.training.config import TrainConfig, load_config
 from sgrocc_core.training.evaluate import evaluate_local, spread_evenly
 from sgrocc_core.training.local_models import open_weights
@@ -244,7 +245,7 @@ class AblationRuns:
 
     def _trainer(self, variant: Variant, seed: int, out: Path, **changes: Any) -> TimedTrainer:
         config = dataclasses.replace(self.configs[variant.name, seed], **changes)
-        torch.set_num_threads(config.threads)
+        use_threads(config.threads)
         trainer = TimedTrainer(config, self.views, out, variant.training_noise.length(self.frame_step))
         if trainer.checkpoint_path.is_file():
             trainer.resume()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numba
 import torch
 from torch import Tensor
 
@@ -38,6 +39,15 @@ class Compute:
         """Device and precision, for people."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
         return f"{name}, {str(self.dtype or torch.float32).removeprefix('torch.')}"
+
+
+def use_threads(count: int) -> None:
+    """Let PyTorch and Numba (the splat) compute in `count` CPU threads each.
+
+    Threads that wait for work spin: where one of the two keeps more of them than there are free cores, a step takes many times as long.
+    """
+    torch.set_num_threads(count)
+    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
 
 
 def choose(device: str, amp: bool, local_rank: int = 0) -> Compute:

@@ -139,12 +139,13 @@ def open_weights(path: Path, model: str, config: Path | None, device: str = "aut
     import torch
 
     from sgrocc_core.engines.weights import build_networks, load_weights
+    from sgrocc_core.training.compute import use_threads
     from sgrocc_core.training.config import load_config, model_sections
 
     if device == "cuda" and not torch.cuda.is_available():
         raise ModelError("device cuda: PyTorch finds no CUDA device; use device cpu")
     if threads:
-        torch.set_num_threads(threads)
+        use_threads(threads)
     if config is None:
         sections = model_sections(model)
     else:

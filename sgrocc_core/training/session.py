@@ -10,14 +10,13 @@ import multiprocessing
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from sgrocc_core.data.occ_scannet import OccScanNet
 from sgrocc_core.errors import DataError
 from sgrocc_core.network.depth_anything import DepthAnythingEngine
 from sgrocc_core.network.image_engine import grid_of
 from sgrocc_core.training import distribution
 from sgrocc_core.training.checkpoint import read
+from sgrocc_core.training.compute import use_threads
 from sgrocc_core.training.config import TrainConfig
 from sgrocc_core.training.packed import SMALL_SIZE, pack, packed_scenes, view_size
 from sgrocc_core.training.rendering import RenderConfig, RoomRenderer
@@ -152,7 +151,7 @@ def train_stage(
     Returns:
         the averaged weights' file.
     """
-    torch.set_num_threads(config.threads)
+    use_threads(config.threads)
     first = distribution.here().first
     out.mkdir(parents=True, exist_ok=True)
     size = view_size(grid_of(config.image))

@@ -18,6 +18,8 @@ from sgrocc_core.voxels.splat import MAX_MAHALANOBIS2, MAX_WEIGHT, SUPPORT
 
 SLAB = 4
 """Planes of voxels along x that one task writes."""
+_ROW = ((0, 1, 2), (1, 3, 4), (2, 4, 5))
+"""Where the rows of a symmetric matrix lie among its six numbers xx xy xz yy yz zz."""
 _LOG_BELOW = 1e-30
 """The product of (1 - w) is folded into the sum of logarithms before it gets smaller than this: few logarithms, no underflow."""
 
@@ -82,7 +84,8 @@ def splat_backward(
     if len(active):
         centres, precisions, bounds = supports(means, covariances, _corner(corner), np.asarray(shape), voxel_size, active)
         upstream = (np.ascontiguousarray(grad_log_empty), np.ascontiguousarray(grad_class_weights))
-        _backward(centres, precisions, bounds, active, opacities, class_probabilities, *upstream, voxel_size, *grads)
+        lanes = (0,) * class_probabilities.shape[1]
+        _backward(centres, precisions, bounds, active, opacities, class_probabilities, lanes, *upstream, voxel_size, *grads)
     return grads
 
 
@@ -194,57 +197,66 @@ def _forward(centres, precisions, bounds, active, opacities, probabilities, slab
         out += np.log(product)
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
+@njit(parallel=True, cache=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"})
 def _backward(
-    centres, precisions, bounds, active, opacities, probabilities, grad_log_empty, grad_class_weights, voxel_size,
+    centres, precisions, bounds, active, opacities, probabilities, lanes, grad_log_empty, grad_class_weights, h,
     grad_means, grad_covariances, grad_opacities, grad_probabilities,
 ):
-    classes = probabilities.shape[1]
+    """`lanes` is a tuple of one item a class: its length is known when this is compiled, so loops over classes become vectors.
+
+    Along z the exponent is a quadratic: neighbours differ by a factor that itself changes by a constant one; a row takes two exponentials.
+    """
     for i in prange(len(active)):
-        g = active[i]
-        p = precisions[i]
-        o = opacities[g]
-        share = probabilities[g]
-        grad_share = grad_probabilities[g]
-        grad_o = mx = my = mz = cxx = cxy = cxz = cyy = cyz = czz = 0.0
+        g, p, centre = active[i], precisions[i], centres[i]
+        o, share, grad_share = opacities[g], probabilities[g], grad_probabilities[g]
+        step = math.exp(-p[5] * h * h)
+        # With t = dL/dw exp(...): sums over the support of t, t d, t d d^T.
+        s = sx = sy = sz = sxx = sxy = sxz = syy = syz = szz = 0.0
         for x in range(bounds[i, 0], bounds[i, 1]):
-            dx = (x + 0.5) * voxel_size - centres[i, 0]
+            dx = (x + 0.5) * h - centre[0]
             for y in range(bounds[i, 2], bounds[i, 3]):
-                dy = (y + 0.5) * voxel_size - centres[i, 1]
-                for z in range(bounds[i, 4], bounds[i, 5]):
-                    dz = (z + 0.5) * voxel_size - centres[i, 2]
-                    # (ux, uy, uz) = Sigma^-1 d
-                    ux = p[0] * dx + p[1] * dy + p[2] * dz
-                    uy = p[1] * dx + p[3] * dy + p[4] * dz
-                    uz = p[2] * dx + p[4] * dy + p[5] * dz
-                    mahalanobis2 = ux * dx + uy * dy + uz * dz
-                    if mahalanobis2 > MAX_MAHALANOBIS2:
-                        continue
-                    kernel = math.exp(-0.5 * mahalanobis2)
+                dy = (y + 0.5) * h - centre[1]
+                constant = p[0] * dx * dx + 2.0 * p[1] * dx * dy + p[3] * dy * dy
+                linear = 2.0 * (p[2] * dx + p[4] * dy)
+                inside = linear * linear - 4.0 * p[5] * (constant - MAX_MAHALANOBIS2)
+                if inside < 0.0:
+                    continue
+                low, high = (-linear - math.sqrt(inside)) / (2.0 * p[5]), (-linear + math.sqrt(inside)) / (2.0 * p[5])
+                first = max(bounds[i, 4], math.ceil((centre[2] + low) / h - 0.5))
+                last = min(bounds[i, 5], math.floor((centre[2] + high) / h - 0.5) + 1)
+                if first >= last:
+                    continue
+                dz = (first + 0.5) * h - centre[2]
+                kernel = math.exp(-0.5 * (constant + dz * (linear + p[5] * dz)))
+                ratio = math.exp(-0.5 * h * (linear + p[5] * (2.0 * dz + h)))
+                row = row_z = row_zz = 0.0
+                for z in range(first, last):
                     w = o * kernel
                     upstream = grad_class_weights[x, y, z]
                     wt = upstream.dtype.type(w)
                     grad_w = upstream.dtype.type(0.0)
-                    for c in range(classes):
+                    for c in range(len(lanes)):
                         grad_w += upstream[c] * share[c]
                         grad_share[c] += wt * upstream[c]
-                    slope = float(grad_w)
+                    t = float(grad_w)
                     if w <= MAX_WEIGHT:
-                        slope -= grad_log_empty[x, y, z] / (1.0 - w)
-                    grad_o += slope * kernel
-                    half = 0.5 * slope * w  # minus the gradient with respect to d^T Sigma^-1 d
-                    mx += 2.0 * half * ux
-                    my += 2.0 * half * uy
-                    mz += 2.0 * half * uz
-                    cxx += half * ux * ux
-                    cxy += half * ux * uy
-                    cxz += half * ux * uz
-                    cyy += half * uy * uy
-                    cyz += half * uy * uz
-                    czz += half * uz * uz
-        grad_opacities[g] = grad_o
-        grad_means[g, 0], grad_means[g, 1], grad_means[g, 2] = mx, my, mz
-        grad_covariances[g, 0, 0], grad_covariances[g, 1, 1], grad_covariances[g, 2, 2] = cxx, cyy, czz
-        grad_covariances[g, 0, 1] = grad_covariances[g, 1, 0] = cxy
-        grad_covariances[g, 0, 2] = grad_covariances[g, 2, 0] = cxz
-        grad_covariances[g, 1, 2] = grad_covariances[g, 2, 1] = cyz
+                        t -= grad_log_empty[x, y, z] / (1.0 - w)
+                    t *= kernel
+                    row += t
+                    row_z += t * dz
+                    row_zz += t * dz * dz
+                    dz += h
+                    kernel *= ratio
+                    ratio *= step
+                s += row
+                sx, sy, sz = sx + row * dx, sy + row * dy, sz + row_z
+                sxx, sxy, sxz = sxx + row * dx * dx, sxy + row * dx * dy, sxz + row_z * dx
+                syy, syz, szz = syy + row * dy * dy, syz + row_z * dy, szz + row_zz
+        grad_opacities[g] = s
+        for k in range(3):
+            a, b, c = p[_ROW[k][0]], p[_ROW[k][1]], p[_ROW[k][2]]
+            grad_means[g, k] = o * (a * sx + b * sy + c * sz)
+            # Row k of P S, times P: dL/dSigma = o / 2 P S P, with P the precision and S the sum of t d d^T.
+            u, v, w = a * sxx + b * sxy + c * sxz, a * sxy + b * syy + c * syz, a * sxz + b * syz + c * szz
+            for j in range(3):
+                grad_covariances[g, k, j] = 0.5 * o * (u * p[_ROW[j][0]] + v * p[_ROW[j][1]] + w * p[_ROW[j][2]])

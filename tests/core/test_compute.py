@@ -14,7 +14,7 @@ from sgrocc_core.errors import ConfigError  # noqa: E402
 from sgrocc_core.network import lattice_encoder, refinement  # noqa: E402
 from sgrocc_core.network.lattice_encoder import sub_voxel_offsets  # noqa: E402
 from sgrocc_core.network.refinement import start_offsets  # noqa: E402
-from sgrocc_core.training.compute import Compute, choose  # noqa: E402
+from sgrocc_core.training.compute import Compute, choose, use_threads  # noqa: E402
 from sgrocc_core.training.dataset import DatasetOptions, PackedViews, loader  # noqa: E402
 from sgrocc_core.training.objectives import LocalWeights  # noqa: E402
 from sgrocc_core.training.step import StepObjective  # noqa: E402
@@ -111,3 +111,16 @@ def test_the_data_loader_is_left_as_it_is_when_one_process_trains(tmp_path: Path
     expected, found = next(iter(whole)), next(iter(half))
     assert {name: value.shape[0] for name, value in found.items()} == dict.fromkeys(expected, 1)
     assert all(torch.equal(found[name][0], expected[name][1]) for name in expected)
+
+
+def test_threads_are_set_for_pytorch_and_for_the_splat():
+    numba = pytest.importorskip("numba")
+    before = torch.get_num_threads(), numba.get_num_threads()
+    try:
+        use_threads(1)
+        assert (torch.get_num_threads(), numba.get_num_threads()) == (1, 1)
+        use_threads(4096)
+        assert numba.get_num_threads() == numba.config.NUMBA_NUM_THREADS  # Numba refuses more than it started with
+    finally:
+        torch.set_num_threads(before[0])
+        numba.set_num_threads(before[1])
