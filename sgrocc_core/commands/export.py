@@ -32,10 +32,12 @@ def run(args: argparse.Namespace) -> int:
     from sgrocc_core.errors import ConfigError
     from sgrocc_core.network.depth_anything import DepthAnythingEngine
     from sgrocc_core.share import find_shared
+    from sgrocc_core.yaml_file import read_mapping
 
     root = Path(__file__).resolve().parents[2]
     path = Path(args.model) if args.model.endswith((".yaml", ".yml")) else find_shared(f"config/models/{args.model}.yaml")
-    networks = _read(path)
+    sections = read_mapping(path, "model configuration", ("image", "expert"))
+    networks = {key: dict(section or {}) for key, section in sections.items()}
     name = path.stem
     if args.untrained and args.weights:
         raise ConfigError("--untrained and --weights exclude each other")
@@ -59,20 +61,3 @@ def run(args: argparse.Namespace) -> int:
     worst = max(differences, key=lambda key: differences[key])
     print(f"ONNX Runtime agrees with PyTorch: largest relative difference {differences[worst]:.1e} ({worst})")
     return 0
-
-
-def _read(path: Path) -> dict[str, dict[str, object]]:
-    import yaml
-
-    from sgrocc_core.errors import ConfigError
-
-    try:
-        values = yaml.safe_load(path.read_text())
-    except OSError as error:
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
-        raise ConfigError(f"cannot read the model configuration {path}: {error.strerror}; known there: {known}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
-    if not isinstance(values, dict) or set(values) - {"image", "expert"}:
-        raise ConfigError(f"{path} must hold the sections image and expert, and nothing else")
-    return {key: dict(section or {}) for key, section in values.items()}

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.share import find_shared
+from sgrocc_core.yaml_file import read_mapping
 
 FOLDER = "config/ablations"
 METRICS = ("sc_iou", "miou", "boundary_f1")
@@ -80,15 +79,9 @@ def load_ablation(name: str) -> Ablation:
         ConfigError: there is none, or it is not what it should be.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else find_shared(f"{FOLDER}/{name}.yaml")
-    try:
-        values = yaml.safe_load(path.read_text())
-    except OSError as error:
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
-        raise ConfigError(f"there is no ablation {path}: {error.strerror}; known there: {known}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
-    if not isinstance(values, dict) or set(values) - {"title", "note", "variants"} or not isinstance(values.get("variants"), list):
-        raise ConfigError(f"{path} must hold title, note and a list of variants, and nothing else")
+    values = read_mapping(path, "ablation", ("title", "note", "variants"))
+    if not isinstance(values.get("variants"), list):
+        raise ConfigError(f"{path} must hold a list of variants")
     variants = tuple(_variant(entry, f"{path}: variant {i + 1}") for i, entry in enumerate(values["variants"]))
     names = [variant.name for variant in variants]
     if len(variants) < 2 or len(set(names)) < len(names):

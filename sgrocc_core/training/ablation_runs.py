@@ -43,6 +43,7 @@ from sgrocc_core.training.pose_noise import disturbed, frame_step
 from sgrocc_core.training.session import pack_split, packed_folder
 from sgrocc_core.training.step import Batch
 from sgrocc_core.training.trainer import Trainer
+from sgrocc_core.yaml_file import read_mapping
 
 STAGE = "expert"
 IRRELEVANT = ("device", "threads", "workers", "checkpoint_minutes", "validate_minutes", "validation_views", "rescan_steps")
@@ -118,7 +119,7 @@ class AblationRuns:
         self.ablation, self.options = ablation, options
         self.seeds = list(range(1, options.seeds + 1))
         self.out = options.out
-        base = _base(options.config)
+        base = read_mapping(options.config, "training configuration")
         self.size = view_size(grid_of(load_config(options.config).image))
         self.heldout = OccScanNet(options.heldout, "test", self.size)
         self.chosen = spread_evenly(list(range(len(self.heldout))), options.limit)
@@ -362,19 +363,6 @@ def readable(seconds: float) -> str:
 def _steps_done(folder: Path) -> int:
     path = folder / f"{STAGE}.checkpoint.safetensors"
     return int(checkpoint.read(path)[1]["step"]) if path.is_file() else 0
-
-
-def _base(path: Path) -> dict[str, Any]:
-    """The base configuration as it stands in its file."""
-    try:
-        values = yaml.safe_load(path.read_text()) or {}
-    except OSError as error:
-        raise ConfigError(f"cannot read the training configuration {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} must be a mapping of keys to values")
-    return values
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

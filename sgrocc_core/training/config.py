@@ -7,13 +7,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.network.spatial_expert import ExpertConfig
 from sgrocc_core.share import find_shared
 from sgrocc_core.training.objectives import LocalWeights
 from sgrocc_core.training.schedule import Schedule
+from sgrocc_core.yaml_file import read_mapping
 
 STAGES = ("image", "expert", "joint")
 DEVICES = ("auto", "cpu", "cuda")
@@ -119,7 +118,7 @@ def load_config(path: Path) -> TrainConfig:
     Raises:
         ConfigError: no such file, not YAML, or a key or value that is not allowed.
     """
-    values = _read(path)
+    values = read_mapping(path, "configuration")
     where = str(path)
     stages = {name: StageConfig() for name in STAGES}
     for name, stage in _mapping(values.pop("stages", {}), where, "stages").items():
@@ -148,20 +147,8 @@ def model_sections(model: str) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
         raise ConfigError(f"model is {model!r}: there is no {path}; the models known are {known}")
-    values = _read(path)
+    values = read_mapping(path, "model configuration")
     return {name: _mapping(values.get(name, {}), str(path), name) for name in ("image", "expert")}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} must be a mapping of keys to values")
-    return values
 
 
 def _mapping(value: Any, where: str, key: str) -> dict[str, Any]:

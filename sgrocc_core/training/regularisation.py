@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 from sgrocc_core.classes import EMPTY, STRUCTURAL, UNKNOWN
 from sgrocc_core.gaussians.confidence import BAND
-from sgrocc_core.gaussians.depth_layer import SENSOR_SIGMA
 from sgrocc_core.network.projection import project, to_camera
 from sgrocc_core.training.distribution import shared_total
 
@@ -49,12 +48,11 @@ class Surface:
 
 
 @torch.no_grad()
-def surface_of(depth: Tensor, sensor: Tensor, spread: Tensor, intrinsics: Tensor, pose: Tensor) -> Surface:
+def surface_of(depth: Tensor, spread: Tensor, intrinsics: Tensor, pose: Tensor) -> Surface:
     """The planes of a depth prior.
 
     Args:
-        depth: (B, 1, H, W) metres, the prior, 0 = none. sensor: (B, 1, H, W) metres, what of it a sensor measured, 0 = nothing.
-        spread: (B, 1, h, w) metres, sigma_g of the rest, at any resolution. intrinsics: (B, 4). pose: (B, 4, 4).
+        depth: (B, 1, H, W) metres, the prior, 0 = none. spread: (B, 1, H, W) metres, its sigma_g. intrinsics: (B, 4). pose: (B, 4, 4).
     """
     have = (depth > 0).float()
     share = F.avg_pool2d(have, POOL)
@@ -70,9 +68,7 @@ def surface_of(depth: Tensor, sensor: Tensor, spread: Tensor, intrinsics: Tensor
     ray = torch.cat([(u / fx).expand_as(inverse), (v / fy).expand_as(inverse), torch.ones_like(inverse)], 1)
     slant = inverse / (planes.norm(dim=1, keepdim=True) * ray.norm(dim=1, keepdim=True)).clamp(min=1e-9)  # n . ray = 1 / D
     z = 1 / inverse.clamp(min=1e-3)
-    measured = F.avg_pool2d((sensor > 0).float(), POOL) >= 0.5
-    learned = F.interpolate(spread.float(), size=(height, width), mode="nearest")
-    sigma = torch.where(measured, SENSOR_SIGMA[0] + SENSOR_SIGMA[1] * z * z, learned)
+    sigma = F.avg_pool2d(have * spread.float(), POOL) / share.clamp(min=1e-6)
     valid = present & ok_u & ok_v & (slant > MIN_SLANT)
     return Surface(planes.permute(0, 2, 3, 1), valid[:, 0], z[:, 0], sigma[:, 0], intrinsics.float(), pose.float())
 

@@ -66,11 +66,11 @@ class StepObjective(nn.Module):
             with self.compute.autocast():
                 thickness = outputs["thickness"].detach()
                 found = self.expert(outputs["features"], depth, spread, thickness, batch["intrinsics"], batch["pose"])
-            surface = self._surface(outputs, batch, depth)
+            surface = self._surface(batch, depth, spread)
             terms |= local_objective(found, batch, label_weights[1], self.losses, generators, surface)
         return terms
 
-    def _surface(self, outputs: dict[str, Tensor], batch: Batch, depth: Tensor) -> Surface | None:
+    def _surface(self, batch: Batch, depth: Tensor, spread: Tensor) -> Surface | None:
         if self.losses.regularisation_kind == "none" or not self.losses.regularisation:
             return None
-        return surface_of(depth, batch["prior"], outputs["spread"].detach(), batch["intrinsics"], batch["pose"])
+        return surface_of(depth, spread, batch["intrinsics"], batch["pose"])

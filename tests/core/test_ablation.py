@@ -74,7 +74,8 @@ def test_values_are_laid_over_key_by_key() -> None:
         ("variants: [{name: a}, {name: b, paper: {iou: 1}}]", "paper is"),
         ("variants: [{name: a}, {name: b, training_noise: {metres: 3}}]", "metres is 3"),
         ("variants: [{name: a}, {name: b, training_noise: {metres: 0.1, share: 0.1}}]", "one of metres, share"),
-        ("[]", "must hold title, note and a list of variants"),
+        ("[]", "must be a mapping"),
+        ("{title: a}", "must hold a list of variants"),
     ],
 )
 def test_a_wrong_ablation_is_refused_by_name(tmp_path: Path, text: str, message: str) -> None:
@@ -84,7 +85,7 @@ def test_a_wrong_ablation_is_refused_by_name(tmp_path: Path, text: str, message:
 
 
 def test_an_ablation_that_does_not_exist_is_named_with_those_that_do() -> None:
-    with pytest.raises(ConfigError, match="no ablation .*nothing.yaml.*lifters"):
+    with pytest.raises(ConfigError, match="cannot read the ablation .*nothing.yaml.*lifters"):
         load_ablation("nothing")
 
 

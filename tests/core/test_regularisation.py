@@ -8,6 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from sgrocc_core.gaussians.depth_layer import sensor_spread  # noqa: E402
 from sgrocc_core.geometry.lattice import NUM_ANCHORS  # noqa: E402
 from sgrocc_core.training.regularisation import Surface, cell_weights, regularisation, surface_of  # noqa: E402
 
@@ -29,8 +30,7 @@ def plane_depth(normal: tuple[float, float, float], distance: float) -> torch.Te
 
 
 def seen(depth: torch.Tensor, sensor: bool = True, spread: float = 0.3) -> Surface:
-    measured = depth if sensor else torch.zeros_like(depth)
-    return surface_of(depth, measured, torch.full((1, 1, H // 4, W // 4), spread), K, POSE)
+    return surface_of(depth, sensor_spread(depth) if sensor else torch.full_like(depth, spread), K, POSE)
 
 
 def gaussian(
