@@ -18,16 +18,17 @@ import yaml
 from sgrocc_core.classes import NAMES
 from sgrocc_core.errors import ConfigError, ModelError
 from sgrocc_core.gaussians.gaussians import LocalGaussians
+from sgrocc_core.geometry.depth_hits import count_hits
 from sgrocc_core.geometry.image_grid import ImageGrid
 from sgrocc_core.share import share_roots
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 ENGINES = ("auto", "onnxruntime", "tensorrt", "torch")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("fp32", "fp16")
 IMAGE_INPUTS = ("image", "mask", "intrinsics", "gravity")
 IMAGE_OUTPUTS = ("features", "depth", "spread", "thickness")
-EXPERT_INPUTS = ("features", "depth", "spread", "thickness", "intrinsics", "pose")
+EXPERT_INPUTS = ("features", "depth", "spread", "hits", "thickness", "intrinsics", "pose")
 EXPERT_OUTPUTS = ("means", "scales", "rotations", "opacities", "logits", "anchor_features")
 """Names in expert.onnx; a graph may not name an output as an input, so the anchors' features are `anchor_features` there."""
 
@@ -137,6 +138,7 @@ def expert_feed(
         "features": np.ascontiguousarray(features, np.float32),
         "depth": np.ascontiguousarray(depth, np.float32)[None, None],
         "spread": np.ascontiguousarray(spread, np.float32)[None, None],
+        "hits": count_hits(depth, K, T_bc)[None],
         "thickness": np.ascontiguousarray(thickness, np.float32)[None, None],
         "intrinsics": intrinsics_vector(K),
         "pose": np.ascontiguousarray(T_bc, np.float32)[None],

@@ -26,6 +26,7 @@ from sgrocc_core.engines.engine import (
 )
 from sgrocc_core.engines.graph import OPSET, check_graph, tidy
 from sgrocc_core.errors import ModelError
+from sgrocc_core.geometry.depth_hits import count_hits
 from sgrocc_core.geometry.image_grid import ImageGrid
 from sgrocc_core.network.image_engine import AnyImageEngine
 from sgrocc_core.network.spatial_expert import OUTPUTS, SpatialExpert
@@ -67,6 +68,7 @@ def example_inputs(grid: ImageGrid = SMALL_GRID, channels: int = 32, seed: int =
     width, height = grid.image_size
     focal = 289.0 * width / 320
     intrinsics = torch.tensor([[focal, focal, (width - 1) / 2, (height - 1) / 2]])
+    calibration = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
     depth = _quarters([[3.1, 2.3], [1.5, 1.8]], grid.image_shape)
     spread = _quarters([[0.3, 0.06], [0.05, 0.8]], grid.image_shape)
     thickness = _quarters([[0.2, 0.5], [0.9, 0.3]], grid.head_shape)
@@ -80,6 +82,7 @@ def example_inputs(grid: ImageGrid = SMALL_GRID, channels: int = 32, seed: int =
         "features": torch.from_numpy(draw.standard_normal((1, channels, *grid.feature_shape)).astype(np.float32)),
         "depth": torch.from_numpy(depth.astype(np.float32))[None, None],
         "spread": torch.from_numpy(spread.astype(np.float32))[None, None],
+        "hits": torch.from_numpy(count_hits(depth, calibration, pose))[None],
         "thickness": torch.from_numpy(thickness.astype(np.float32))[None, None],
         "intrinsics": intrinsics,
         "pose": torch.from_numpy(pose.astype(np.float32))[None],

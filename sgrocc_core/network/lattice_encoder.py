@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sgrocc_core.geometry.lattice import BOX_CELLS, CELL_SIZE, NUM_ANCHORS, VOXEL_SIZE
-from sgrocc_core.network.projection import project, sample_nearest, to_camera
+from sgrocc_core.network.projection import MIN_Z, project, sample_nearest, to_camera
 
-CODE_CHANNELS = 28
+CODE_CHANNELS = 44
 TSDF_RANGE = 0.24
 """The sub-voxels' z - D is clamped to +- this, metres."""
 NEAR_WIDTH = 0.06
@@ -32,19 +32,22 @@ def sub_voxel_offsets() -> Tensor:
     return torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
 
 
-def geometric_code(centres: Tensor, depth: Tensor, spread: Tensor, thickness: Tensor, intrinsics: Tensor, pose: Tensor) -> Tensor:
+def geometric_code(
+    centres: Tensor, depth: Tensor, spread: Tensor, hits: Tensor, thickness: Tensor, intrinsics: Tensor, pose: Tensor
+) -> Tensor:
     """What is known of each cell from the pose and the depth prior alone.
 
     Args:
         centres: (N, 3) metres, box frame.
         depth: (B, 1, H, W) metres, 0 = none. spread: (B, 1, H, W) metres, how far the depth may be off.
-        thickness: (B, 1, h, w) metres, by a whole factor coarser.
+        hits: (B, N, 8), back-projected pixels of the depth in each sub-voxel. thickness: (B, 1, h, w) metres, by a whole factor coarser.
         intrinsics: (B, 4) pixels. pose: (B, 4, 4) T_bc.
 
     Returns:
-        (B, N, 28), of order 1: z - D near and far, (z - D) / t, in view, has depth, height above the camera, distance, viewing ray in
+        (B, N, 44), of order 1: z - D near and far, (z - D) / t, in view, has depth, height above the camera, distance, viewing ray in
         world axes (3), then for the 8 sub-voxels: clamped z - D, and a bump where it is near 0 (tells a surface from a hole in the depth);
-        last the logarithm of the spread, and (z - D) / spread: whether to take the depth at its word.
+        then the logarithm of the spread, and (z - D) / spread: whether to take the depth at its word; last for the 8 sub-voxels whether
+        any pixel's depth lies in them, and what share of the pixels they cover does.
     """
     batch, cells = depth.shape[0], centres.shape[0]
     size = (depth.shape[2], depth.shape[3])
@@ -75,7 +78,10 @@ def geometric_code(centres: Tensor, depth: Tensor, spread: Tensor, thickness: Te
     signed = (where.z - surface).clamp(-TSDF_RANGE, TSDF_RANGE)
     near = torch.exp(-(signed * (1.0 / NEAR_WIDTH)).square()) * known
     tsdf = signed * (1.0 / TSDF_RANGE) * known
-    return torch.cat([single, frame, tsdf.reshape(batch, cells, 8), near.reshape(batch, cells, 8), trust], -1)
+    area = VOXEL_SIZE * VOXEL_SIZE * intrinsics[:, 0] * intrinsics[:, 1]  # of a voxel 1 m away, pixels
+    share = hits * where.z.reshape(batch, cells, 8).clamp(min=MIN_Z).square() / area[:, None, None]
+    hit = [hits.clamp(max=1.0), share.clamp(max=1.0)]
+    return torch.cat([single, frame, tsdf.reshape(batch, cells, 8), near.reshape(batch, cells, 8), trust, *hit], -1)
 
 
 def rows_to_volume(rows: Tensor) -> Tensor:

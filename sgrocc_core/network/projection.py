@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sgrocc_core.geometry.lattice import BOX_VOXELS, VOXEL_SIZE
+
 MIN_Z = 0.05
 """Points nearer to the camera plane than this, metres, count as behind the camera."""
 
@@ -75,3 +77,28 @@ def sample_nearest(image: Tensor, projection: Projection, stride: int = 1) -> Te
     row = torch.floor((projection.v + 0.5) * (1.0 / stride)).clamp(0, height - 1)
     index = (row * width + column).to(torch.int64)
     return image.flatten(1).gather(1, index)
+
+
+@torch.no_grad()
+def count_hits(depth: Tensor, intrinsics: Tensor, pose: Tensor) -> Tensor:
+    """Back-projected pixels of every voxel of the local box, as `geometry.depth_hits.count_hits` of each sample; on any device.
+
+    Args:
+        depth: (B, 1, H, W) metres, 0 = none. intrinsics: (B, 4) pixels. pose: (B, 4, 4) T_bc, camera to box.
+
+    Returns:
+        (B, 60, 60, 36) float32.
+    """
+    batch, _, height, width = depth.shape
+    fx, fy, cx, cy = (value.view(-1, 1, 1) for value in intrinsics.double().unbind(1))
+    z = depth[:, 0].double()
+    x = (torch.arange(width, device=depth.device) - cx) / fx * z
+    y = (torch.arange(height, device=depth.device)[:, None] - cy) / fy * z
+    points = torch.stack([x, y, z], -1).flatten(1, 2) @ pose[:, :3, :3].double().transpose(1, 2) + pose[:, None, :3, 3].double()
+    index = torch.floor(points / VOXEL_SIZE).long()
+    size = torch.tensor(BOX_VOXELS, device=depth.device)
+    inside = ((index >= 0) & (index < size)).all(-1) & (z.flatten(1) > 0)
+    sample = torch.arange(batch, device=depth.device)[:, None].expand_as(inside)[inside]
+    i, j, k = index[inside].unbind(-1)
+    flat = ((sample * BOX_VOXELS[0] + i) * BOX_VOXELS[1] + j) * BOX_VOXELS[2] + k
+    return torch.bincount(flat, minlength=batch * BOX_VOXELS[0] * BOX_VOXELS[1] * BOX_VOXELS[2]).float().view(batch, *BOX_VOXELS)

@@ -99,13 +99,14 @@ class SpatialExpert(nn.Module):
                 module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)
 
     def forward(
-        self, features: Tensor, depth: Tensor, spread: Tensor, thickness: Tensor, intrinsics: Tensor, pose: Tensor
+        self, features: Tensor, depth: Tensor, spread: Tensor, hits: Tensor, thickness: Tensor, intrinsics: Tensor, pose: Tensor
     ) -> dict[str, Tensor]:
         """Predict the Gaussians of the local box.
 
         Args:
             features: (B, 32, 30, 40), stride 8. depth: (B, 1, 240, 320) metres along the optical axis, 0 = none (padding too).
             spread: (B, 1, 240, 320) metres, how far that depth may be off (sigma_g of a sensor, b of the image engine).
+            hits: (B, 60, 60, 36) how many of that depth's pixels lie in each voxel, see `projection.count_hits`.
             thickness: (B, 1, 60, 80) metres. intrinsics: (B, 4) fx, fy, cx, cy, pixels of the 320 x 240 image.
             pose: (B, 4, 4) T_bc, camera to box frame.
 
@@ -121,7 +122,7 @@ class SpatialExpert(nn.Module):
         """
         prior = (depth.float(), thickness.float(), intrinsics.float(), pose.float())
         with torch.autocast(depth.device.type, enabled=False):  # pixels and metres need more than bf16
-            code = geometric_code(self.centres, prior[0], spread.float(), *prior[1:])
+            code = geometric_code(self.centres, prior[0], spread.float(), cells_of(hits.float()), *prior[1:])
         x = self.code(code)
         state = start_state(self.centres, self.config.gaussians)
         for lifter, encoder, refinement in zip(self.lifters, self.encoders, self.refinements, strict=True):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sgrocc_core.gaussians.depth_layer import sensor_spread
+from sgrocc_core.network.projection import count_hits
 from sgrocc_core.network.spatial_expert import local_head
 from sgrocc_core.training.compute import Compute
 from sgrocc_core.training.dataset import IN_VIEW
@@ -103,7 +104,8 @@ def look_at_voxels(engine: nn.Module, expert: nn.Module, views: Views, compute: 
         given = {"predicted": (head * batch["mask"], off), "sensor": (batch["prior"], sensor_spread(batch["prior"]))}
         for name, (depth, spread) in given.items():
             with compute.autocast():
-                outputs = expert(image["features"], depth, spread, image["thickness"], batch["intrinsics"], batch["pose"])
+                hits = count_hits(depth, batch["intrinsics"], batch["pose"])
+                outputs = expert(image["features"], depth, spread, hits, image["thickness"], batch["intrinsics"], batch["pose"])
             log_empty, weights = (value.cpu().numpy() for value in local_head(outputs, 0))
             found = labels_from(log_empty, weights)
             matrices[name] += confusion(view["target"], found, (view["state"] == IN_VIEW) & (view["target"] < 12))

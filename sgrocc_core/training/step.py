@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from sgrocc_core.network.projection import count_hits
 from sgrocc_core.training.compute import Compute
 from sgrocc_core.training.objectives import (
     ImageWeights,
@@ -65,7 +66,8 @@ class StepObjective(nn.Module):
             depth, spread = depth_prior(batch, outputs, generators)
             with self.compute.autocast():
                 thickness = outputs["thickness"].detach()
-                found = self.expert(outputs["features"], depth, spread, thickness, batch["intrinsics"], batch["pose"])
+                hits = count_hits(depth, batch["intrinsics"], batch["pose"])
+                found = self.expert(outputs["features"], depth, spread, hits, thickness, batch["intrinsics"], batch["pose"])
             surface = self._surface(batch, depth, spread)
             terms |= local_objective(found, batch, label_weights[1], self.losses, generators, surface)
         return terms

@@ -14,6 +14,7 @@ from sgrocc_core.network.lattice_encoder import (
     unfold_cells,
     volume_to_rows,
 )
+from sgrocc_core.network.projection import count_hits
 from sgrocc_core.network.spatial_expert import ExpertConfig, SpatialExpert, cells_of, local_head, voxels_of
 
 INTRINSICS = torch.tensor([[289.0, 289.0, 159.5, 119.5]])
@@ -23,9 +24,10 @@ LEVEL = torch.tensor([[0.0, 0.0, 1.0, 0.0], [-1.0, 0.0, 0.0, 2.4], [0.0, -1.0, 0
 
 def inputs(batch=1, depth=2.5):
     torch.manual_seed(3)
+    prior, camera = torch.full((batch, 1, 240, 320), depth), (INTRINSICS.expand(batch, -1), LEVEL.expand(batch, -1, -1))
     return (
-        torch.randn(batch, 32, 30, 40), torch.full((batch, 1, 240, 320), depth), torch.full((batch, 1, 240, 320), 0.2),
-        torch.full((batch, 1, 60, 80), 0.4), INTRINSICS.expand(batch, -1), LEVEL.expand(batch, -1, -1),
+        torch.randn(batch, 32, 30, 40), prior, torch.full((batch, 1, 240, 320), 0.2), count_hits(prior, *camera),
+        torch.full((batch, 1, 60, 80), 0.4), *camera,
     )
 
 
@@ -81,21 +83,25 @@ def test_half_resolution_cells_unfold_to_their_eight_children():
 
 
 def test_the_geometric_code_says_how_far_behind_the_surface_a_cell_is():
-    _, depth, spread, thickness, intrinsics, pose = inputs(depth=2.5)
+    _, depth, spread, _, thickness, intrinsics, pose = inputs(depth=2.5)
     centres = torch.tensor([[2.62, 2.44, 1.54]])  # z = 2.62: 0.12 m behind the surface, on the axis but for 4 cm
-    code = geometric_code(centres, depth, spread, thickness, intrinsics, pose)[0, 0]
+    hits = torch.tensor([0.0, 1, 40, 400, 0, 0, 0, 0]).view(1, 1, 8)
+    code = geometric_code(centres, depth, spread, hits, thickness, intrinsics, pose)[0, 0]
     assert code[:5].tolist() == pytest.approx([0.24, 0.048, 0.075, 1.0, 1.0], abs=1e-5)  # 2 r, 0.4 r, r / t / 4, in view, has depth
     distance = (2.62**2 + 0.04**2 + 0.04**2) ** 0.5
     assert code[5:10].tolist() == pytest.approx([0.02, distance / 4, 2.62 / distance, 0.04 / distance, 0.04 / distance], abs=1e-5)
     near, far = 0.08 / 0.24, 0.16 / 0.24  # sub-voxels at x -+ 0.04 m
     assert code[10:18].tolist() == pytest.approx([near] * 4 + [far] * 4, abs=1e-4)
     assert code[18].item() == pytest.approx(np.exp(-((0.08 / 0.06) ** 2)), abs=1e-3)
-    assert code[26:].tolist() == pytest.approx([np.log(2) / 2, 0.12 / 0.2 / 4], abs=1e-4)  # half the log of spread / 0.1 m, r / spread / 4
+    assert code[26:28].tolist() == pytest.approx([np.log(2) / 2, 0.12 / 0.2 / 4], abs=1e-4)  # log of spread / 0.1 m, halved; r / spread / 4
+    assert code[28:36].tolist() == [0, 1, 1, 1, 0, 0, 0, 0]
+    pixels = (289 * 0.08 / 2.58) ** 2  # what a voxel covers at z = 2.62 - 0.04
+    assert code[36:].tolist() == pytest.approx([0, 1 / pixels, 40 / pixels, 1, 0, 0, 0, 0], abs=1e-4)
 
 
 def test_the_geometric_code_without_depth_says_so():
-    _, depth, spread, thickness, intrinsics, pose = inputs(depth=0.0)
-    code = geometric_code(torch.tensor([[2.5, 2.4, 1.5]]), depth, spread, thickness, intrinsics, pose)[0, 0]
+    _, depth, spread, hits, thickness, intrinsics, pose = inputs(depth=0.0)
+    code = geometric_code(torch.tensor([[2.5, 2.4, 1.5]]), depth, spread, cells_of(hits)[:, :1], thickness, intrinsics, pose)[0, 0]
     assert code[:5].tolist() == [0.0, 0.0, 0.0, 1.0, 0.0]
     assert code[10:].abs().max() == 0
 

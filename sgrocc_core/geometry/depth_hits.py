@@ -1,0 +1,42 @@
+"""How many pixels of a depth image lie in each voxel of the local box: what of the box the depth shows to be full.
+
+A voxel's own pixel may look past what fills a corner of it: at silhouettes and thin things back-projection finds most of what is there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from sgrocc_core.geometry.lattice import BOX_VOXELS, VOXEL_SIZE
+
+
+def count_hits(depth: np.ndarray, K: np.ndarray, T_bc: np.ndarray) -> np.ndarray:
+    """Back-projected pixels of every voxel of the local box.
+
+    Args:
+        depth: (H, W) float32 metres along the optical axis, 0 = none. K: (3, 3) pixels. T_bc: (4, 4) camera to box frame, metres.
+
+    Returns:
+        (60, 60, 36) float32.
+    """
+    hits = np.zeros(BOX_VOXELS, np.float32)
+    pixels = np.array([K[0, 0], K[1, 1], K[0, 2], K[1, 2]], np.float64)
+    _count(np.ascontiguousarray(depth, np.float32), pixels, np.ascontiguousarray(T_bc, np.float64), hits)
+    return hits
+
+
+@njit(cache=True)
+def _count(depth, K, T, hits):
+    for row in range(depth.shape[0]):
+        y = (row - K[3]) / K[1]
+        for column in range(depth.shape[1]):
+            d = float(depth[row, column])
+            if d <= 0.0:
+                continue
+            x = (column - K[2]) / K[0]
+            i = int(np.floor((d * (T[0, 0] * x + T[0, 1] * y + T[0, 2]) + T[0, 3]) / VOXEL_SIZE))
+            j = int(np.floor((d * (T[1, 0] * x + T[1, 1] * y + T[1, 2]) + T[1, 3]) / VOXEL_SIZE))
+            k = int(np.floor((d * (T[2, 0] * x + T[2, 1] * y + T[2, 2]) + T[2, 3]) / VOXEL_SIZE))
+            if 0 <= i < hits.shape[0] and 0 <= j < hits.shape[1] and 0 <= k < hits.shape[2]:
+                hits[i, j, k] += 1.0
