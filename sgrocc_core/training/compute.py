@@ -47,7 +47,7 @@ def use_threads(count: int) -> None:
     Threads that wait for work spin: where one of the two keeps more of them than there are free cores, a step takes many times as long.
     """
     torch.set_num_threads(count)
-    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(min(count, int(numba.config.NUMBA_NUM_THREADS)))  # type: ignore[attr-defined]
 
 
 def choose(device: str, amp: bool, local_rank: int = 0) -> Compute:
