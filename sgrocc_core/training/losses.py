@@ -67,6 +67,15 @@ def occupancy(log_empty: Tensor, target: Tensor) -> Tensor:
     return loss.sum() / max(1, len(loss))
 
 
+def soft_cross_entropy(p: Tensor, soft: Tensor) -> Tensor:
+    """Cross-entropy of a distribution against a teacher's, averaged over voxels (Hinton et al., 2015, without a temperature).
+
+    Args:
+        p, soft: (N, C) probabilities, the student's and the teacher's.
+    """
+    return -(soft * torch.log(p.clamp(min=EPS))).sum() / max(1, len(p))
+
+
 def lovasz_softmax(p: Tensor, target: Tensor) -> Tensor:
     """Lovasz-softmax: the convex extension of 1 - IoU, averaged over the classes present (Berman et al., 2018, algorithm 1).
 

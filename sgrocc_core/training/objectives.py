@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.gaussians.depth_layer import sensor_spread
 from sgrocc_core.network.small_backbone import CANONICAL_FOCAL, MAX_DEPTH, MIN_DEPTH
-from sgrocc_core.network.spatial_expert import cells_of, local_head
+from sgrocc_core.network.spatial_expert import cells_of, local_head, voxels_of
 from sgrocc_core.training import losses
 from sgrocc_core.training.dataset import BEYOND, IN_VIEW, UNSEEN
 from sgrocc_core.training.regularisation import REGULARISATIONS, Surface, regularisation
@@ -43,7 +43,8 @@ class LocalWeights:
     class-weighted losses alone fill more than there is. `dense` is of the auxiliary per-voxel head, which gives every cell's hidden
     layer gradient even where no Gaussian is splatted; `unseen` weighs known space outside the picture in it and in the coarse loss.
     `undefined` weighs a term of its own that calls cells without truth (beyond walls, under floors) empty, `beyond` the voxels without
-    truth in `occupancy`, empty too: nothing else says anything of them, and a map should not fill what nobody can know. `samples`
+    truth in `occupancy`, empty too: nothing else says anything of them, and a map should not fill what nobody can know.
+    `distill` has the splat take after the auxiliary head, where there is one: soft labels instead of the truth's hard ones. `samples`
     voxels a view enter the Lovasz losses, `dense_share` of the known voxels the auxiliary one. `regularisation` is of the geometric
     regularisation (GRM), of the kind `regularisation_kind`: one of REGULARISATIONS.
     """
@@ -59,6 +60,7 @@ class LocalWeights:
     unseen: float = 0.25
     undefined: float = 0.5
     beyond: float = 0.3
+    distill: float = 0.0
     samples: int = 8192
     dense_share: float = 0.25
     regularisation: float = 0.05
@@ -213,6 +215,9 @@ def local_objective(
         _add(terms, "occupancy", weights.occupancy * (losses.occupancy(log_empty, labels) + weights.beyond * outside))
         binary = torch.stack([p[some, 0], 1 - p[some, 0]], 1)
         _add(terms, "jaccard", weights.jaccard * losses.lovasz_softmax(binary, (labels[some] > 0).long()))
+        if weights.distill and "dense" in outputs:
+            soft = torch.softmax(voxels_of(outputs["dense"][b].detach()).flatten(0, 2)[seen[some]], 1)
+            _add(terms, "distill", weights.distill * losses.soft_cross_entropy(p[some], soft))
         _add(terms, "semantic", weights.semantic * losses.semantic_affinity(p, labels))
         _add(terms, "geometric", weights.geometric * losses.geometric_affinity(1 - p[:, 0], labels))
     for name, value in cell_terms(outputs["opacities"], batch, weights).items():

@@ -121,3 +121,11 @@ def test_thickness_error_is_of_the_logarithm() -> None:
     valid = torch.tensor([True, True, False])
     loss = losses.thickness_error(torch.tensor([0.2, 0.5, 1.0]), torch.tensor([0.1, 0.5, 2.0]), valid)
     assert loss.item() == pytest.approx(math.log(2) / 2, rel=1e-5)
+
+
+def test_soft_cross_entropy_is_the_teachers_mean_of_minus_log_p():
+    p = torch.tensor([[0.5, 0.5], [0.9, 0.1]])
+    soft = torch.tensor([[1.0, 0.0], [0.25, 0.75]])
+    expected = (-math.log(0.5) - 0.25 * math.log(0.9) - 0.75 * math.log(0.1)) / 2
+    assert losses.soft_cross_entropy(p, soft).item() == pytest.approx(expected, rel=1e-6)
+    assert losses.soft_cross_entropy(p[:0], soft[:0]).item() == 0

@@ -68,3 +68,18 @@ def test_weights_of_voxels_favour_neither_empty_nor_occupied() -> None:
     occupied = counts[1:].float()
     assert weights[0].item() == pytest.approx(((weights[1:] * occupied).sum() / occupied.sum()).item(), rel=1e-5)
     assert torch.equal(weights[1:], class_weights(counts)[1:])
+
+
+@pytest.mark.parametrize("taught", [0, 3])
+def test_distillation_pulls_the_splat_to_the_auxiliary_head_and_leaves_that_alone(taught: int) -> None:
+    target, states = torch.zeros(1, 60, 60, 36, dtype=torch.uint8), torch.full((1, 60, 60, 36), UNSEEN, dtype=torch.uint8)
+    states[0][CORNER] = IN_VIEW
+    raw, dense = torch.zeros(4, requires_grad=True), torch.zeros(1, NUM_ANCHORS, 8, 12, requires_grad=True)
+    with torch.no_grad():
+        dense[..., taught] = 8.0
+    terms = local_objective(
+        {**outputs(raw), "dense": dense}, {"target": target, "state": states}, torch.ones(12), LocalWeights(distill=1.0), draws(0, 0, [0])
+    )
+    by_opacity, by_teacher = torch.autograd.grad(terms["distill"], (raw, dense), allow_unused=True)
+    assert by_teacher is None
+    assert (by_opacity > 0).all() if taught == 0 else (by_opacity < 0).all()
