@@ -61,10 +61,12 @@ class TreeBuffer:
         self._tree = TransformTree(HISTORY_NS)
 
     def add(self, message: Any, translation: np.ndarray, quaternion: np.ndarray, static: bool) -> None:
+        """See `Buffer.add`."""
         parent, child, stamp, _, _ = transform_values(message)
         self._tree.add(parent, child, stamp, translation, quaternion, static)
 
     def lookup(self, target: str, source: str, stamp: int) -> np.ndarray:
+        """See `Buffer.lookup`."""
         return self._tree.lookup(target, source, stamp)
 
     def frames(self) -> list[str]:
@@ -83,6 +85,7 @@ class Tf2Buffer:
         self._names: set[str] = set()
 
     def add(self, message: Any, translation: np.ndarray, quaternion: np.ndarray, static: bool) -> None:
+        """See `Buffer.add`."""
         rotation = message.transform.rotation
         rotation.x, rotation.y, rotation.z, rotation.w = (float(v) for v in quaternion)
         self._names |= {message.header.frame_id, message.child_frame_id}
@@ -93,6 +96,7 @@ class Tf2Buffer:
             self._buffer.set_transform(message, "sgrocc")
 
     def lookup(self, target: str, source: str, stamp: int) -> np.ndarray:
+        """See `Buffer.lookup`."""
         from rclpy.time import Time
 
         try:

@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
 
     def report() -> None:
+        """Write the tables and the picture anew, out of the runs that are finished."""
         results: dict[str, dict[int, dict[str, Any]]] = {}
         for variant in ablation.variants:
             found = {seed: runs.result(variant, seed) for seed in runs.seeds}

@@ -197,6 +197,19 @@ def _forward(centres, precisions, bounds, active, opacities, probabilities, slab
         out += np.log(product)
 
 
+@njit(cache=True, error_model="numpy")
+def _spread_gradients(opacity, p, first, second, grad_mean, grad_covariance):
+    """dL/dmu = o P s and dL/dSigma = o / 2 P S P, out of s = sum t d (3,) and S = sum t d d^T (six numbers), with P the precision."""
+    for k in range(3):
+        a, b, c = p[_ROW[k][0]], p[_ROW[k][1]], p[_ROW[k][2]]
+        grad_mean[k] = opacity * (a * first[0] + b * first[1] + c * first[2])
+        u = a * second[0] + b * second[1] + c * second[2]  # row k of P S
+        v = a * second[1] + b * second[3] + c * second[4]
+        w = a * second[2] + b * second[4] + c * second[5]
+        for j in range(3):
+            grad_covariance[k, j] = 0.5 * opacity * (u * p[_ROW[j][0]] + v * p[_ROW[j][1]] + w * p[_ROW[j][2]])
+
+
 @njit(parallel=True, cache=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"})
 def _backward(
     centres, precisions, bounds, active, opacities, probabilities, lanes, grad_log_empty, grad_class_weights, h,
@@ -253,10 +266,4 @@ def _backward(
                 sxx, sxy, sxz = sxx + row * dx * dx, sxy + row * dx * dy, sxz + row_z * dx
                 syy, syz, szz = syy + row * dy * dy, syz + row_z * dy, szz + row_zz
         grad_opacities[g] = s
-        for k in range(3):
-            a, b, c = p[_ROW[k][0]], p[_ROW[k][1]], p[_ROW[k][2]]
-            grad_means[g, k] = o * (a * sx + b * sy + c * sz)
-            # Row k of P S, times P: dL/dSigma = o / 2 P S P, with P the precision and S the sum of t d d^T.
-            u, v, w = a * sxx + b * sxy + c * sxz, a * sxy + b * syy + c * syz, a * sxz + b * syz + c * szz
-            for j in range(3):
-                grad_covariances[g, k, j] = 0.5 * o * (u * p[_ROW[j][0]] + v * p[_ROW[j][1]] + w * p[_ROW[j][2]])
+        _spread_gradients(o, p, (sx, sy, sz), (sxx, sxy, sxz, syy, syz, szz), grad_means[g], grad_covariances[g])
