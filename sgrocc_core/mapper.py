@@ -80,9 +80,10 @@ class OccupancyMapper:
         corner = box_corner(T_lc, box_below=self._config.box_below)
         T_bc = box_pose(T_lc, corner * CELL_SIZE)
         view = view_cells(depth.layers, T_bc, self._config.max_distance)
+        history = self.memory.history(corner, view, frame.stamp_ns)
         clock.lap("slice")
         # 3. The spatial expert's Gaussians of the box.
-        gaussians = self.engine.expert(seen.features, depth.expert, depth.spread, seen.thickness, K, T_bc)
+        gaussians = self.engine.expert(seen.features, depth.expert, depth.spread, seen.thickness, K, T_bc, history)
         _check_finite(gaussians)
         clock.lap("expert")
         # 4. Verify, update and write back; the depth's own evidence.

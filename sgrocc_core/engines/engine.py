@@ -17,18 +17,19 @@ import yaml
 
 from sgrocc_core.classes import NAMES
 from sgrocc_core.errors import ConfigError, ModelError
-from sgrocc_core.gaussians.gaussians import LocalGaussians
+from sgrocc_core.gaussians.gaussians import History, LocalGaussians
 from sgrocc_core.geometry.depth_hits import count_hits
 from sgrocc_core.geometry.image_grid import ImageGrid
+from sgrocc_core.geometry.lattice import NUM_ANCHORS
 from sgrocc_core.share import share_roots
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 ENGINES = ("auto", "onnxruntime", "tensorrt", "torch")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("fp32", "fp16")
 IMAGE_INPUTS = ("image", "mask", "intrinsics", "gravity")
 IMAGE_OUTPUTS = ("features", "depth", "spread", "thickness")
-EXPERT_INPUTS = ("features", "depth", "spread", "hits", "thickness", "intrinsics", "pose")
+EXPERT_INPUTS = ("features", "depth", "spread", "hits", "thickness", "intrinsics", "pose", "history", "past")
 EXPERT_OUTPUTS = ("means", "scales", "rotations", "opacities", "logits", "anchor_features")
 """Names in expert.onnx; a graph may not name an output as an input, so the anchors' features are `anchor_features` there."""
 
@@ -104,14 +105,15 @@ class Engine(Protocol):
         ...
 
     def expert(
-        self, features: np.ndarray, depth: np.ndarray, spread: np.ndarray, thickness: np.ndarray, K: np.ndarray, T_bc: np.ndarray
+        self, features: np.ndarray, depth: np.ndarray, spread: np.ndarray, thickness: np.ndarray, K: np.ndarray, T_bc: np.ndarray,
+        history: History | None = None,
     ) -> LocalGaussians:
         """Gaussians of the local box.
 
         Args:
             features: of `image`. depth: (H, W) float32 metres, 0 = none and in the padding.
             spread: (H, W) float32 metres, how far that depth may be off. thickness: of `image`, metres.
-            K: (3, 3) pixels. T_bc: (4, 4) camera to box frame, metres.
+            K: (3, 3) pixels. T_bc: (4, 4) camera to box frame, metres. history: of the box in the memory; None: there is none.
         """
         ...
 
@@ -131,9 +133,12 @@ def image_feed(image_u8: np.ndarray, mask: np.ndarray, K: np.ndarray, R_gc: np.n
 
 
 def expert_feed(
-    features: np.ndarray, depth: np.ndarray, spread: np.ndarray, thickness: np.ndarray, K: np.ndarray, T_bc: np.ndarray
+    features: np.ndarray, depth: np.ndarray, spread: np.ndarray, thickness: np.ndarray, K: np.ndarray, T_bc: np.ndarray,
+    history: History | None, channels: int,
 ) -> dict[str, np.ndarray]:
-    """The inputs of expert.onnx, by name, from the arguments of `Engine.expert`."""
+    """The inputs of expert.onnx, by name, from the arguments of `Engine.expert`; channels: of the anchors' features."""
+    if history is None:
+        history = History(np.zeros((NUM_ANCHORS, channels), np.float32), np.zeros((NUM_ANCHORS, 3), np.float32))
     return {
         "features": np.ascontiguousarray(features, np.float32),
         "depth": np.ascontiguousarray(depth, np.float32)[None, None],
@@ -142,6 +147,8 @@ def expert_feed(
         "thickness": np.ascontiguousarray(thickness, np.float32)[None, None],
         "intrinsics": intrinsics_vector(K),
         "pose": np.ascontiguousarray(T_bc, np.float32)[None],
+        "history": np.ascontiguousarray(history.features, np.float32)[None],
+        "past": np.ascontiguousarray(history.past, np.float32)[None],
     }
 
 

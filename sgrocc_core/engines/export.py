@@ -28,6 +28,7 @@ from sgrocc_core.engines.graph import OPSET, check_graph, tidy
 from sgrocc_core.errors import ModelError
 from sgrocc_core.geometry.depth_hits import count_hits
 from sgrocc_core.geometry.image_grid import ImageGrid
+from sgrocc_core.geometry.lattice import NUM_ANCHORS
 from sgrocc_core.network.image_engine import AnyImageEngine
 from sgrocc_core.network.spatial_expert import OUTPUTS, SpatialExpert
 
@@ -49,14 +50,16 @@ class _Ordered(nn.Module):
         return tuple(values[name] for name in self.outputs)
 
 
-def example_inputs(grid: ImageGrid = SMALL_GRID, channels: int = 32, seed: int = 0) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def example_inputs(
+    grid: ImageGrid = SMALL_GRID, channels: int = 32, anchor_channels: int = 32, seed: int = 0
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Plausible inputs of both graphs: textured image, a camera of 1.5 m height that looks ahead and down, four surfaces.
 
     Depth and thickness are constant in each quarter of the image: they are sampled nearest, and a rounding error that moves a sample
     into the next pixel is no disagreement of the networks.
 
     Args:
-        grid: sizes of the image engine. channels: of its features.
+        grid: sizes of the image engine. channels: of its features. anchor_channels: of the lattice's.
     """
     draw = np.random.default_rng(seed)
     tilt = 0.3
@@ -86,6 +89,8 @@ def example_inputs(grid: ImageGrid = SMALL_GRID, channels: int = 32, seed: int =
         "thickness": torch.from_numpy(thickness.astype(np.float32))[None, None],
         "intrinsics": intrinsics,
         "pose": torch.from_numpy(pose.astype(np.float32))[None],
+        "history": torch.from_numpy(draw.standard_normal((1, NUM_ANCHORS, anchor_channels)).astype(np.float32)),
+        "past": torch.from_numpy(draw.random((1, NUM_ANCHORS, 3), np.float32)),
     }
     return image, expert
 
@@ -118,7 +123,7 @@ def export_model(
     weights = folder / "weights.safetensors"
     save_file({k: v.detach().cpu().contiguous() for k, v in state.items() if not k.endswith("num_batches_tracked")}, str(weights))
     weights.chmod(0o644)  # safetensors makes it private
-    image_inputs, expert_inputs = example_inputs(image.grid, image.channels)
+    image_inputs, expert_inputs = example_inputs(image.grid, image.channels, expert.config.channels)
     differences: dict[str, float] = {}
     for file, prefix, network, inputs, outputs, names in (
         ("image.onnx", "image", image, image_inputs, IMAGE_OUTPUTS, IMAGE_OUTPUTS),

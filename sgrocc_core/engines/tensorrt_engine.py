@@ -23,7 +23,7 @@ from sgrocc_core.engines.engine import (
     require_file,
 )
 from sgrocc_core.errors import ModelError
-from sgrocc_core.gaussians.gaussians import LocalGaussians
+from sgrocc_core.gaussians.gaussians import History, LocalGaussians
 
 WORKSPACE_BYTES = 1 << 30
 
@@ -156,10 +156,12 @@ class TensorRTEngine:
         return image_outputs(self._image.run(IMAGE_OUTPUTS, image_feed(image_u8, mask, K, R_gc)))
 
     def expert(
-        self, features: np.ndarray, depth: np.ndarray, spread: np.ndarray, thickness: np.ndarray, K: np.ndarray, T_bc: np.ndarray
+        self, features: np.ndarray, depth: np.ndarray, spread: np.ndarray, thickness: np.ndarray, K: np.ndarray, T_bc: np.ndarray,
+        history: History | None = None,
     ) -> LocalGaussians:
         """See `engine.Engine.expert`."""
-        return expert_outputs(self._expert.run(EXPERT_OUTPUTS, expert_feed(features, depth, spread, thickness, K, T_bc)))
+        feed = expert_feed(features, depth, spread, thickness, K, T_bc, history, self.spec.feature_channels)
+        return expert_outputs(self._expert.run(EXPERT_OUTPUTS, feed))
 
     def close(self) -> None:
         """Free the GPU's memory."""

@@ -19,7 +19,7 @@ from sgrocc_core.engines.engine import (
 )
 from sgrocc_core.engines.weights import build_networks, load_weights
 from sgrocc_core.errors import ModelError
-from sgrocc_core.gaussians.gaussians import LocalGaussians
+from sgrocc_core.gaussians.gaussians import History, LocalGaussians
 from sgrocc_core.network.spatial_expert import OUTPUTS
 
 
@@ -58,7 +58,9 @@ class TorchEngine:
         return image_outputs(self._run(self._image, IMAGE_INPUTS, image_feed(image_u8, mask, K, R_gc), IMAGE_OUTPUTS))
 
     def expert(
-        self, features: np.ndarray, depth: np.ndarray, spread: np.ndarray, thickness: np.ndarray, K: np.ndarray, T_bc: np.ndarray
+        self, features: np.ndarray, depth: np.ndarray, spread: np.ndarray, thickness: np.ndarray, K: np.ndarray, T_bc: np.ndarray,
+        history: History | None = None,
     ) -> LocalGaussians:
         """See `engine.Engine.expert`."""
-        return expert_outputs(self._run(self._expert, EXPERT_INPUTS, expert_feed(features, depth, spread, thickness, K, T_bc), OUTPUTS))
+        feed = expert_feed(features, depth, spread, thickness, K, T_bc, history, self.spec.feature_channels)
+        return expert_outputs(self._run(self._expert, EXPERT_INPUTS, feed, OUTPUTS))

@@ -19,6 +19,19 @@ VOXEL_VARIANCE = VOXEL_SIZE**2 / 12
 """Variance of a voxel's own extent, square metres: without it small Gaussians fall between voxel centres."""
 
 
+@dataclass(frozen=True)
+class History:
+    """What the memory knows of the local box's anchors before a look, for the network's fusion (Eq. 4).
+
+    Attributes:
+        features: (16200, C) float32, 0 where the memory holds nothing.
+        past: (16200, 3) float32: tag (1 = refined in view before), confidence C (Eq. 8) under the present depth, age in seconds.
+    """
+
+    features: np.ndarray
+    past: np.ndarray
+
+
 def _namespace(array: Any) -> Any:
     """The module (numpy or torch) that an array belongs to; torch is only looked up where it is loaded already."""
     return sys.modules[type(array).__module__.split(".")[0]]

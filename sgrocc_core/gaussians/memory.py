@@ -12,8 +12,8 @@ from sgrocc_core.classes import NUM_CLASSES
 from sgrocc_core.errors import DataError
 from sgrocc_core.gaussians.confidence import UNSEEN, CellView
 from sgrocc_core.gaussians.evidence import BOUNDS
-from sgrocc_core.gaussians.gaussians import LocalGaussians
-from sgrocc_core.gaussians.update import CellFields, NewFields, update_cells
+from sgrocc_core.gaussians.gaussians import History, LocalGaussians
+from sgrocc_core.gaussians.update import CellFields, NewFields, read_history, update_cells
 from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_VOXELS, BOX_CELLS, CELL_SIZE
 
 BLOCK_ROWS = BLOCK_CELLS**3
@@ -105,6 +105,17 @@ class GaussianMemory:
         out["opacities"][~held] = DEFAULT_OPACITY
         out["means"] += _cell_centres()[:, None]
         return LocalGaussians(**out)
+
+    def history(self, corner: np.ndarray, view: CellView, stamp_ns: int) -> History:
+        """What is known of the local box's anchors before a look.
+
+        Args:
+            corner: (3,) int, cell index of the box's lowest corner. view: how the frame sees the box's cells. stamp_ns: of the frame.
+        """
+        rows = self.box(corner)
+        found = History(np.zeros((len(rows), self.feature_channels), np.float32), np.zeros((len(rows), 3), np.float32))
+        read_history(self.fields, rows, view.state, view.residual, view.sigma, stamp_ns, found.features, found.past)
+        return found
 
     def update(self, corner: np.ndarray, gaussians: LocalGaussians, view: CellView, stamp_ns: int) -> None:
         """Write one look's Gaussians back: only cells in view; see `update_cells`.

@@ -17,6 +17,7 @@ from sgrocc_core.gaussians.confidence import (
     OCCUPIED,
     SURFACE,
     TEMPERATURE,
+    UNSEEN,
     cell_occupancy,
     class_distribution,
     geometric_confidence,
@@ -84,13 +85,7 @@ def update_cells(stored, index, new, anchors, centres, state, residual, sigma, w
     for i in range(len(index)):
         n, a = index[i], anchors[i]
         before = stored.opacities[n].max() > MIN_RAW_OPACITY
-        occupancy = cell_occupancy(stored.opacities[n])
-        confidence = 0.0
-        if stored.tag[n] == 1:
-            confidence = geometric_confidence(state[a], occupancy, residual[a], sigma[a])
-            if occupancy >= OCCUPIED:
-                class_distribution(stored.logits[n], stored.opacities[n], TEMPERATURE, distribution)
-                confidence *= semantic_confidence(distribution, occupancy)
+        confidence = stored_confidence(stored, n, state[a], residual[a], sigma[a], distribution)
         kept = confidence * stored.weight[n]
         _blend(stored, n, new, a, centres[i], np.float32(1.0 - kept / (stored.weight[n] + weight[a])))
         stored.weight[n] = min(kept + weight[a], MAX_WEIGHT)
@@ -103,6 +98,38 @@ def update_cells(stored, index, new, anchors, centres, state, residual, sigma, w
             stored.label[n] = distribution.argmax() + 1
         changed[i] = before or after
     return changed
+
+
+@njit(cache=True)
+def stored_confidence(stored, n, state, residual, sigma, distribution):
+    """C = m C_geo C_sem (Eq. 8) of stored cell n under a look: its view state, z - D and sigma_g; distribution (C,) is scratch."""
+    if stored.tag[n] != 1:
+        return 0.0
+    occupancy = cell_occupancy(stored.opacities[n])
+    confidence = geometric_confidence(state, occupancy, residual, sigma)
+    if occupancy >= OCCUPIED:
+        class_distribution(stored.logits[n], stored.opacities[n], TEMPERATURE, distribution)
+        confidence *= semantic_confidence(distribution, occupancy)
+    return confidence
+
+
+@njit(cache=True)
+def read_history(stored, rows, state, residual, sigma, stamp, features, past):
+    """What the memory knows of the local box's cells before a look.
+
+    Args:
+        stored: CellFields. rows: (A,) int64, rows of it, -1 = none. state, residual, sigma: (A,) the CellView's. stamp: nanoseconds.
+        features, past: (A, C) and (A, 3), zero; filled, see `History`. Cells that this look does not see have confidence 1 if tagged.
+    """
+    distribution = np.empty(stored.logits.shape[2], np.float64)
+    for a in range(len(rows)):
+        n = rows[a]
+        if n < 0 or stored.tag[n] == 0:
+            continue
+        features[a] = stored.features[n]
+        past[a, 0] = 1.0
+        past[a, 1] = 1.0 if state[a] == UNSEEN else stored_confidence(stored, n, state[a], residual[a], sigma[a], distribution)
+        past[a, 2] = max(stamp - stored.stamp[n], 0) * 1e-9
 
 
 @njit(cache=True)

@@ -9,33 +9,37 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+FUSIONS = ("identity", "random", "none")
+
 
 class HistoryFusion(nn.Module):
     """Eq. 4, 5 for all anchors of a box.
 
     Args:
         channels: of the features. hidden: width of phi's hidden layer.
+        start: `identity` (Eq. 5), or `random`: both matrices as PyTorch draws them, which ablations compare with.
     """
 
-    def __init__(self, channels: int, hidden: int = 64) -> None:
+    def __init__(self, channels: int, hidden: int = 64, start: str = "identity") -> None:
         super().__init__()
         self.current = nn.Linear(channels, channels, bias=False)
         self.history = nn.Linear(channels, channels, bias=False)
         self.phi = nn.Sequential(nn.Linear(channels + 3, hidden), nn.ReLU(), nn.Linear(hidden, channels))
-        with torch.no_grad():
-            self.current.weight.copy_(torch.eye(channels))
-            self.history.weight.zero_()
+        if start == "identity":
+            with torch.no_grad():
+                self.current.weight.copy_(torch.eye(channels))
+                self.history.weight.zero_()
 
-    def forward(self, current: Tensor, history: Tensor, tag: Tensor, confidence: Tensor, age: Tensor) -> Tensor:
+    def forward(self, current: Tensor, history: Tensor, past: Tensor) -> Tensor:
         """Fuse.
 
         Args:
             current: (B, N, C) this image's features. history: (B, N, C) the memory's, finite (0 where there is none).
-            tag: (B, N) 1 where the anchor was refined in view before. confidence: (B, N) C of Eq. 8, 0..1.
-            age: (B, N) seconds since the anchor was last updated, >= 0.
+            past: (B, N, 3): tag (1 where the anchor was refined in view before); confidence C of Eq. 8, 0..1; age, seconds since the
+                anchor was last updated, >= 0.
 
         Returns:
             (B, N, C).
         """
-        state = torch.stack([tag, confidence, torch.log1p(age)], -1)
-        return self.current(current) + self.history(self.phi(torch.cat([history, state.to(history.dtype)], -1)))
+        state = torch.cat([past[..., :2], torch.log(1.0 + past[..., 2:])], -1)
+        return self.current(current) + self.history(self.phi(torch.cat([history, state], -1).to(current.dtype)))

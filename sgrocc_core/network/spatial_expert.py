@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sgrocc_core.classes import NUM_CLASSES
 from sgrocc_core.errors import ConfigError, ModelError
+from sgrocc_core.network.fusion import FUSIONS, HistoryFusion
 from sgrocc_core.network.lattice_encoder import CODE_CHANNELS, ContextBlock, cell_centres, geometric_code
 from sgrocc_core.network.lifter import GATES, LIFTERS, SoftGatedLifter
 from sgrocc_core.network.refinement import MAX_STEP, REFINEMENTS, Refinement, start_state
@@ -37,6 +38,7 @@ class ExpertConfig:
         dense_head: whether training also gets per-voxel logits straight from the hidden layer (an auxiliary target without splatting).
         head: what the local head makes voxels of: `gaussians`, or `dense`, those per-voxel logits (to compare with; it has no Gaussians
             to export).
+        fusion: with the anchors' history, before the last block: `identity` (at the start the single image's output), `random` or `none`.
     """
 
     channels: int = 32
@@ -54,9 +56,12 @@ class ExpertConfig:
     dropout: float = 0.1
     dense_head: bool = True
     head: str = "gaussians"
+    fusion: str = "identity"
 
     def __post_init__(self) -> None:
-        for key, allowed in (("gate", GATES), ("lifter", LIFTERS), ("refinement", REFINEMENTS), ("head", HEADS)):
+        for key, allowed in (
+            ("gate", GATES), ("lifter", LIFTERS), ("refinement", REFINEMENTS), ("head", HEADS), ("fusion", FUSIONS),
+        ):
             if getattr(self, key) not in allowed:
                 raise ConfigError(f"{key} is {getattr(self, key)!r}; it must be one of {', '.join(allowed)}")
         for key, low, high in (
@@ -90,6 +95,7 @@ class SpatialExpert(nn.Module):
         self.dense = nn.Linear(c.hidden, 8 * (NUM_CLASSES + 1)) if c.dense_head or c.head == "dense" else None
         if c.head == "dense" and self.dense is not None:
             nn.init.constant_(self.dense.bias.data.view(8, -1)[:, 0], START_EMPTY)
+        self.fusion = None if c.fusion == "none" else HistoryFusion(c.channels, start=c.fusion)
         if c.gate_sigma_fixed:
             for lifter in self.lifters:
                 lifter.get_parameter("raw_alpha").requires_grad_(False)
@@ -99,7 +105,8 @@ class SpatialExpert(nn.Module):
                 module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)
 
     def forward(
-        self, features: Tensor, depth: Tensor, spread: Tensor, hits: Tensor, thickness: Tensor, intrinsics: Tensor, pose: Tensor
+        self, features: Tensor, depth: Tensor, spread: Tensor, hits: Tensor, thickness: Tensor, intrinsics: Tensor, pose: Tensor,
+        history: Tensor | None = None, past: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Predict the Gaussians of the local box.
 
@@ -109,6 +116,8 @@ class SpatialExpert(nn.Module):
             hits: (B, 60, 60, 36) how many of that depth's pixels lie in each voxel, see `projection.count_hits`.
             thickness: (B, 1, 60, 80) metres. intrinsics: (B, 4) fx, fy, cx, cy, pixels of the 320 x 240 image.
             pose: (B, 4, 4) T_bc, camera to box frame.
+            history: (B, 16200, C) the anchors' features in the memory, 0 where there are none. past: (B, 16200, 3) their tag, confidence
+                and age, see `HistoryFusion`. Without them nothing is fused.
 
         Returns:
             means (B, 16200, G, 3) metres, box frame; scales (B, 16200, G, 3) raw; rotations (B, 16200, G, 4) unit wxyz; opacities
@@ -125,7 +134,9 @@ class SpatialExpert(nn.Module):
             code = geometric_code(self.centres, prior[0], spread.float(), cells_of(hits.float()), *prior[1:])
         x = self.code(code)
         state = start_state(self.centres, self.config.gaussians)
-        for lifter, encoder, refinement in zip(self.lifters, self.encoders, self.refinements, strict=True):
+        for block, (lifter, encoder, refinement) in enumerate(zip(self.lifters, self.encoders, self.refinements, strict=True), 1):
+            if block == self.config.blocks and self.fusion is not None and history is not None and past is not None:
+                x = self.fusion(x, history, past)
             with torch.autocast(depth.device.type, enabled=False):
                 lifted = lifter(features.float(), x.float(), self.centres, *prior)
             x = encoder(x + lifted.to(x.dtype))

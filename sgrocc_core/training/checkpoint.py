@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from sgrocc_core.errors import DataError, ModelError
 
 FORMAT_VERSION = 1
-TRAINING_ONLY = ("class_head", "expert.dense.")
-"""Parts of names of weights that only training uses; a model file may leave them out."""
+OPTIONAL = ("class_head", "expert.dense.", "expert.fusion.")
+"""Parts of names of weights that a file may leave out: what only training uses, and fusion, which then is the identity it starts as."""
 
 
 def write(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -97,7 +97,7 @@ def load_weights(module: nn.Module, tensors: dict[str, Tensor], prefix: str, sou
     if not found:
         return False
     own = module.state_dict()
-    optional = (*TRAINING_ONLY, "num_batches_tracked")
+    optional = (*OPTIONAL, "num_batches_tracked")
     missing = [name for name in own if name not in found and not any(part in prefix + name for part in optional)]
     foreign = [name for name in found if name not in own or own[name].shape != found[name].shape]
     if missing or foreign:

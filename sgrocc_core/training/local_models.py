@@ -16,6 +16,8 @@ from sgrocc_core.voxels.splat_numba import splat
 if TYPE_CHECKING:
     from torch import nn
 
+    from sgrocc_core.network.spatial_expert import SpatialExpert
+
 Voxels = tuple[np.ndarray, np.ndarray]
 """log P(empty) (60, 60, 36) and class weights (60, 60, 36, 11), as the splat gives them."""
 
@@ -86,9 +88,10 @@ class NetworkModel:
     """
 
     def __init__(
-        self, image: nn.Module, expert: nn.Module, name: str, source: str, device: str = "cpu", image_size: tuple[int, int] = (320, 240)
+        self, image: nn.Module, expert: SpatialExpert, name: str, source: str, device: str = "cpu", image_size: tuple[int, int] = (320, 240)
     ) -> None:
         self._image, self._expert = image.eval().to(device), expert.eval().to(device)
+        self._channels = int(expert.config.channels)
         self.name, self.source, self.device, self.image_size = name, source, device, image_size
 
     def _run(self, network: nn.Module, feed: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -111,7 +114,7 @@ class NetworkModel:
 
         from sgrocc_core.network.spatial_expert import local_head
 
-        outputs = self._run(self._expert, expert_feed(features, depth, spread, thickness, K, T_bc))
+        outputs = self._run(self._expert, expert_feed(features, depth, spread, thickness, K, T_bc, None, self._channels))
         with torch.inference_mode():
             log_empty, class_weights = local_head(outputs, 0)
         return log_empty.numpy(), class_weights.numpy()

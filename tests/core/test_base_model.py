@@ -64,7 +64,7 @@ def test_inputs_and_outputs_are_those_of_every_model_in_this_models_sizes(export
     ]
     assert shapes("expert.onnx")[0] == {
         "features": (1, 8, 8, 10), "depth": (1, 1, 56, 70), "spread": (1, 1, 56, 70), "hits": (1, 60, 60, 36), "thickness": (1, 1, 8, 10),
-        "intrinsics": (1, 4), "pose": (1, 4, 4),
+        "intrinsics": (1, 4), "pose": (1, 4, 4), "history": (1, 16200, 12), "past": (1, 16200, 3),
     }
 
 

@@ -71,7 +71,7 @@ def test_map_says_what_is_wrong_with_a_model(tmp_path, capsys):
     (tmp_path / "old").mkdir()
     (tmp_path / "old/model.yaml").write_text("format_version: 0\nname: old\nfiles: {}\n")
     (tmp_path / "torn").mkdir()
-    (tmp_path / "torn/model.yaml").write_text("format_version: 3\nname: torn\nfiles: {image.onnx: '00'}\n")
+    (tmp_path / "torn/model.yaml").write_text("format_version: 4\nname: torn\nfiles: {image.onnx: '00'}\n")
     for model, message in (("huge", "no model named 'huge'"), (tmp_path / "old", "format_version 0"), (tmp_path / "torn", "is missing")):
         assert message in error_of(capsys, "map", "--bag", bag, "--out", tmp_path / "out", "--model", model)
 

@@ -107,6 +107,7 @@ def test_inputs_and_outputs_are_as_documented(exported):
         {
             "features": (1, 32, 30, 40), "depth": (1, 1, 240, 320), "spread": (1, 1, 240, 320),
             "hits": (1, 60, 60, 36), "thickness": (1, 1, 60, 80), "intrinsics": (1, 4), "pose": (1, 4, 4),
+            "history": (1, 16200, 8), "past": (1, 16200, 3),
         },
         {
             "means": (1, 16200, 2, 3), "scales": (1, 16200, 2, 3), "rotations": (1, 16200, 2, 4), "opacities": (1, 16200, 2),
@@ -167,7 +168,7 @@ def test_a_damaged_file_is_named(model):
 
 def test_another_format_version_is_refused(model):
     change(model, format_version=1)
-    with pytest.raises(ModelError, match="format_version 1; this release reads version 3"):
+    with pytest.raises(ModelError, match="format_version 1; this release reads version 4"):
         load_spec(model)
 
 

@@ -209,3 +209,25 @@ def test_means_keep_their_precision_a_hundred_kilometres_away():
     far = CORNER + np.array([625_000, -625_000, 0])
     memory.update(far, box, looks(SURFACE, CELLS), 0)
     np.testing.assert_allclose(memory.read(far).means[anchor(15, 15, 9)], box.means[anchor(15, 15, 9)], atol=1e-6)
+
+
+def test_the_history_of_a_box_is_what_its_cells_hold_before_the_look():
+    memory, box = new_memory(), box_of(CELLS[:2], opacity=5.0, seed=1)
+    memory.update(CORNER, box, looks(SURFACE, CELLS[:2]), 10**9)
+    corner = CORNER + [2, -3, 1]  # cell (i, j, k) is now (i - 2, j + 3, k - 1)
+    here = [(1, 7, 4), (13, 18, 8)]
+    history = memory.history(corner, looks(SURFACE, here[:1]), 3 * 10**9)
+    for old, cell in zip(CELLS, here):
+        np.testing.assert_array_equal(history.features[anchor(*cell)], box.features[anchor(*old)])
+    assert history.past[anchor(*here[0])].tolist() == pytest.approx([1, 1, 2])  # at the surface, z = D, one class: confirmed; 2 s ago
+    assert history.past[anchor(*here[1])].tolist() == [1, 1, 2]  # not seen this time: nothing speaks against it
+    held = [anchor(*cell) for cell in here]
+    assert not np.delete(history.features, held, 0).any() and not np.delete(history.past, held, 0).any()
+
+
+def test_the_historys_confidence_falls_where_the_look_speaks_against_it():
+    memory, cell = new_memory(), [CELLS[1]]
+    memory.update(CORNER, box_of(cell, opacity=5.0), looks(SURFACE, cell), 0)
+    confidence = {state: memory.history(CORNER, looks(state, cell), 0).past[anchor(*cell[0]), 1] for state in (FREE, SURFACE, HIDDEN)}
+    assert confidence[FREE] < 0.01 and confidence[SURFACE] > 0.99 and confidence[HIDDEN] > 0.99
+    assert memory.history(CORNER, looks(FREE, cell), -5).past[anchor(*cell[0]), 2] == 0  # time that went back is no age
