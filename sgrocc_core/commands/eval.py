@@ -16,6 +16,9 @@ HELP = """Score a model on views with ground truth, in the layout of Occ-ScanNet
       for the whole box, in view and hidden, beside trivial baselines
   sgrocc eval local --data DIR --weights runs/small/expert.weights.safetensors --json FILE
       the same of trained weights that are not exported, in PyTorch; --model says which networks they are of
+  sgrocc eval embodied --data DIR --model small --json FILE
+      whole scenes, frame by frame, through the mapper (layout of EmbodiedOcc-ScanNet: `sgrocc synth --embodied`): the map after the last
+      frame, the curve over frames, and the single frames of the same run
   sgrocc eval statistics --data TRAINING_SET --json FILE
       what the baselines know of a training set: class by height, frequencies, best constant depth
 
@@ -26,11 +29,12 @@ STATISTICS = find_shared("config/eval/statistics.json")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("what", choices=("local", "statistics"), help="what to do; see above")
+    parser.add_argument("what", choices=("local", "embodied", "statistics"), help="what to do; see above")
     parser.add_argument("--data", type=Path, required=True, help="folder of the set")
     parser.add_argument("--split", help="train, test or a list file (default: test; train for statistics)")
     parser.add_argument("--json", type=Path, required=True, help="file to write")
-    parser.add_argument("--limit", type=int, default=0, help="at most this many views, spread evenly over the set (default: all)")
+    parser.add_argument("--limit", type=int, default=0, help="at most this many views (embodied: scenes), spread evenly (default: all)")
+    parser.add_argument("--frames", type=int, default=0, help="embodied: at most this many frames of a scene, the first (default: all)")
     parser.add_argument("--model", default="small", help="name or folder; with --weights, a name under config/models (default: small)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="score these trained weights (safetensors, both networks) in PyTorch")
     parser.add_argument("--config", type=Path, metavar="YAML", help="training configuration of the --weights (default: the model's)")
@@ -44,8 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, write the report, print its main figures."""
-    import json
-
     from sgrocc_core.data.occ_scannet import OccScanNet
     from sgrocc_core.errors import ConfigError
 
@@ -55,8 +57,12 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--threshold is {args.threshold}; it must lie between 0 and 1")
     if args.config and not args.weights:
         raise ConfigError("--config needs --weights: an exported model says itself what it is")
+    if args.frames < 0:
+        raise ConfigError(f"--frames is {args.frames}; it must be 0 (all frames) or more")
     if args.what == "statistics":
         return _statistics(args)
+    if args.what == "embodied":
+        return _embodied(args)
 
     from sgrocc_core.training.baselines import collect, load_statistics
     from sgrocc_core.training.evaluate import evaluate_local, table
@@ -79,11 +85,44 @@ def run(args: argparse.Namespace) -> int:
         "data": str(args.data), "split": split, "limit": args.limit, "no_leak": args.no_leak, "split_by_embodied_test_scenes": by_scene,
         "scenes_also_in_training_list": len(seen & trained_on) if trained_on else None,
     }  # fmt: skip
-    args.json.parent.mkdir(parents=True, exist_ok=True)
-    args.json.write_text(json.dumps(report, indent=1) + "\n")
+    _write(args.json, report)
     print(table(report))
     if seen & trained_on:
         print(f"{len(seen & trained_on)} of the {len(seen)} scenes are in the training list too; --no-leak leaves them out")
+    print(f"report: {args.json}")
+    return 0
+
+
+def _write(path: Path, report: dict[str, Any]) -> None:
+    import json
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def _embodied(args: argparse.Namespace) -> int:
+    from sgrocc_core.data.embodied_scannet import EmbodiedScanNet
+    from sgrocc_core.engines.engine import open_engine
+    from sgrocc_core.errors import ConfigError
+    from sgrocc_core.mapper import MapperConfig
+    from sgrocc_core.progress import progress
+    from sgrocc_core.training.baselines import load_statistics
+    from sgrocc_core.training.evaluate import spread_evenly
+    from sgrocc_core.training.evaluate_embodied import evaluate_embodied, table
+
+    if args.weights or args.no_leak or args.train_data:
+        raise ConfigError("--weights, --no-leak and --train-data are of `eval local`; export a model to evaluate its maps")
+    engine = open_engine(args.model, args.engine, args.device, args.threads)
+    split = args.split or "test"
+    data = EmbodiedScanNet(args.data, split, _size(engine.spec.image_size))
+    chosen = spread_evenly(list(range(len(data))), args.limit)
+    config = MapperConfig(occupancy_threshold=args.threshold)
+    statistics = load_statistics(STATISTICS)
+    with progress(None, desc=engine.spec.name, unit="frame") as bar:
+        report = evaluate_embodied(engine, data, chosen, statistics, config, args.frames, bar.update)
+    report["settings"] |= {"data": str(args.data), "split": split, "limit": args.limit, "frames": args.frames}
+    _write(args.json, report)
+    print(table(report))
     print(f"report: {args.json}")
     return 0
 
