@@ -112,7 +112,7 @@ def evaluated() -> tuple[dict, Oracle]:  # type: ignore[type-arg]
 
 def test_an_engine_that_knows_the_truth_maps_it(evaluated) -> None:  # type: ignore[no-untyped-def]
     report, _ = evaluated
-    for source, least in (("predicted", 0.95), ("sensor", 0.99)):  # a learned depth's coarse pixels carve at edges
+    for source, least in (("predicted", 0.92), ("sensor", 0.99)):  # a learned depth's coarse pixels carve at edges
         part = report[source]
         assert part["single_frame"]["sc_iou"] == part["single_frame"]["miou"] == 1.0
         assert part["sc_iou"] > least and part["miou"] > least and part["hidden"]["sc_iou"] > least
