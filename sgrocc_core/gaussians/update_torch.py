@@ -1,0 +1,117 @@
+"""The memory's update in PyTorch: the readable reference of `update.py`, and what training runs, since it can be differentiated.
+
+x <- x + lambda (x_new - x) carries gradients through x and x_new; lambda itself, weights, tags and counts are bookkeeping without any.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from sgrocc_core.gaussians.confidence import FREE, HIDDEN, OCCUPIED, SEMANTIC_HIGH, SEMANTIC_LOW, SURFACE, TEMPERATURE, UNSEEN
+from sgrocc_core.gaussians.update import MAX_WEIGHT, MEAN_REACH, SEEN_THROUGH_FRAMES, SILENT
+
+CONFIDENCES = ("none", "geometric", "semantic", "hybrid")
+"""Which factors of Eq. 8 count; `none`: C = 1 wherever there is a history."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What N cells hold, as `update.CellFields` without stamp and label, with the time of the last look in seconds.
+
+    Attributes:
+        means: (N, G, 3) metres from the cell's centre. scales: (N, G, 3) raw. rotations: (N, G, 4) unit wxyz. opacities: (N, G) raw.
+        logits: (N, G, 11). features: (N, C). tag, weight, stamp, seen_through: (N,) float.
+    """
+
+    means: Tensor
+    scales: Tensor
+    rotations: Tensor
+    opacities: Tensor
+    logits: Tensor
+    features: Tensor
+    tag: Tensor
+    weight: Tensor
+    stamp: Tensor
+    seen_through: Tensor
+
+    def detached(self) -> Cells:
+        """The same values without gradient."""
+        return Cells(*(getattr(self, f.name).detach() for f in fields(self)))
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a frame sees N cells, as `confidence.CellView`.
+
+    Attributes:
+        state: (N,) int64. residual, sigma: (N,) metres. weight: (N,).
+    """
+
+    state: Tensor
+    residual: Tensor
+    sigma: Tensor
+    weight: Tensor
+
+
+def occupancy(opacities: Tensor) -> Tensor:
+    """(N,) 1 - prod(1 - sigmoid) of raw opacities (N, G)."""
+    return 1 - torch.exp(torch.nn.functional.logsigmoid(-opacities).sum(-1))
+
+
+@torch.no_grad()
+def confidence(cells: Cells, look: Look, kind: str = "hybrid") -> Tensor:
+    """C = m C_geo C_sem (Eq. 6 to 8) of each cell under a look, (N,); kind: one of CONFIDENCES. Unseen cells have that of hidden ones."""
+    o = occupancy(cells.opacities)
+    full = o >= OCCUPIED
+    g = torch.exp(-look.residual.square() / (2 * look.sigma.square()).clamp(min=1e-12))
+    geometric = torch.where(full, g, 1 - g)
+    geometric = torch.where(look.state == FREE, 1 - o, geometric)
+    geometric = torch.where((look.state == HIDDEN) | (look.state == UNSEEN), 1.0, geometric)
+    share = torch.sigmoid(cells.opacities)
+    distribution = (share[..., None] * torch.softmax(cells.logits / TEMPERATURE, -1)).sum(-2) / share.sum(-1, keepdim=True).clamp(min=1e-12)
+    semantic = ((distribution.amax(-1) - SEMANTIC_LOW) / (SEMANTIC_HIGH - SEMANTIC_LOW)).clamp(0, 1)
+    semantic = torch.where(full, semantic, 1.0)
+    one = torch.ones_like(o)
+    return cells.tag * (geometric if kind in ("geometric", "hybrid") else one) * (semantic if kind in ("semantic", "hybrid") else one)
+
+
+def updated(cells: Cells, new: Cells, look: Look, stamp: float, kind: str = "hybrid") -> Cells:
+    """The cells after one look; those that it does not see stay as they are.
+
+    Args:
+        new: the expert's output for the same cells (its tag, weight, stamp and count are not read), means from the cell's centre.
+        stamp: of the look, seconds. kind: see `confidence`.
+    """
+    seen = look.state != UNSEEN
+    with torch.no_grad():
+        kept = confidence(cells, look, kind) * cells.weight
+        rate = torch.where(seen, 1 - kept / (cells.weight + look.weight).clamp(min=1e-12), 0.0)
+    blended = {}
+    for name in ("scales", "opacities", "logits", "features"):
+        old, fresh = getattr(cells, name), getattr(new, name)
+        blended[name] = old + rate.view(-1, *[1] * (old.dim() - 1)) * (fresh - old)
+    offset = new.means.clamp(-MEAN_REACH, MEAN_REACH)
+    blended["means"] = cells.means + rate[:, None, None] * (offset - cells.means)
+    blended["rotations"] = _nlerp(cells.rotations, new.rotations, rate[:, None, None])
+    with torch.no_grad():
+        weight = torch.where(seen, (kept + look.weight).clamp(max=MAX_WEIGHT), cells.weight)
+        full = occupancy(blended["opacities"]) >= OCCUPIED
+        count = torch.where(look.state == SURFACE, 0.0, cells.seen_through)
+        count = torch.where((look.state == FREE) & full, (count + 1).clamp(max=SEEN_THROUGH_FRAMES), count)
+        gone = ((look.state == FREE) & full & (count >= SEEN_THROUGH_FRAMES))[:, None]
+    blended["opacities"] = torch.where(gone, blended["opacities"].clamp(max=SILENT), blended["opacities"])
+    tag, time = torch.where(seen, 1.0, cells.tag), torch.where(seen, stamp, cells.stamp)
+    return replace(cells, **blended, tag=tag, weight=weight, stamp=time, seen_through=count)
+
+
+def _nlerp(q: Tensor, target: Tensor, rate: Tensor) -> Tensor:
+    """Unit quaternions (..., 4) moved towards others, or their negatives, and normalised."""
+    sign = torch.where((q * target).sum(-1, keepdim=True) >= 0, 1.0, -1.0)
+    moved = q + rate * (sign * target - q)
+    norm = moved.norm(dim=-1, keepdim=True)
+    identity = torch.zeros_like(q)
+    identity[..., 0] = 1.0
+    return torch.where(norm > 1e-6, moved / norm.clamp(min=1e-6), identity)
