@@ -20,6 +20,7 @@ from sgrocc_core.engines.engine import Engine
 from sgrocc_core.errors import DataError
 from sgrocc_core.frame import Frame
 from sgrocc_core.gaussians.gaussians import History, LocalGaussians
+from sgrocc_core.geometry.camera import scale_intrinsics
 from sgrocc_core.geometry.lattice import BOX_VOXELS, CELL_VOXELS, box_corner
 from sgrocc_core.geometry.poses import make_pose
 from sgrocc_core.mapper import MapperConfig, OccupancyMapper
@@ -109,7 +110,7 @@ class EmbodiedEvaluation:
             for source, walk in walks.items():
                 depth = walk.step(sample, number, mask, union)
                 if self.statistics is not None:
-                    K = _scaled(sample.K, sample.image.shape, depth.shape)
+                    K = scale_intrinsics(sample.K, depth.shape[1] / sample.image.shape[1], depth.shape[0] / sample.image.shape[0])
                     found = depth_surface(depth, K, sample.T_wc, scene.origin, scene.labels.shape, self.statistics)
                     np.copyto(surfaces[source], found, where=found != EMPTY)
             tick()
@@ -174,14 +175,6 @@ class _Walk:
         """Count the finished map."""
         self.counts.final.add(self.labels, self.scene.labels, union)
         self.counts.hidden.add(self.labels, self.scene.labels, union & ~observed)
-
-
-def _scaled(K: np.ndarray, shape: tuple[int, ...], to: tuple[int, ...]) -> np.ndarray:
-    """Intrinsics (3, 3) of an image (rows, columns, ...) at another size."""
-    scale = np.array([to[1] / shape[1], to[0] / shape[0], 1.0])[:, None]
-    half = np.array([[0.0, 0.0, 0.5], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])
-    scaled: np.ndarray = (K + half) * scale - half
-    return scaled
 
 
 def _paint(labels: np.ndarray, voxels: np.ndarray, values: np.ndarray) -> None:
