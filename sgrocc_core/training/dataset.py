@@ -254,7 +254,7 @@ class StepSampler(Sampler[list[tuple[int, int, int]]]):
             yield [(int(v), step, k) for k, v in enumerate(views)]
 
 
-def _prepare_worker(_: int) -> None:
+def prepare_worker(_: int) -> None:
     cv2.setNumThreads(0)
 
 
@@ -262,4 +262,4 @@ def loader(data: PackedViews, batch: int, first: int, last: int, workers: int) -
     """Batches of the steps first..last-1 of a run, as dicts of tensors."""
     sampler = StepSampler(data.balance(), batch, first, last, data.options.seed)
     ahead = 4 if workers else None
-    return DataLoader(data, batch_sampler=sampler, num_workers=workers, worker_init_fn=_prepare_worker, prefetch_factor=ahead)
+    return DataLoader(data, batch_sampler=sampler, num_workers=workers, worker_init_fn=prepare_worker, prefetch_factor=ahead)

@@ -73,17 +73,9 @@ class Trainer:
     def _prepare(self) -> None:
         """Optimizer, names and the moving average for the weights as they are now."""
         groups: list[dict[str, Any]] = []
-        self.trained: dict[str, nn.Module] = {}
-        if self.stage != "expert":
-            self.trained["image."] = self.engine
-        else:  # no loss of the image stage reads the features: their projection is learned with the expert that reads them
-            projection = self.engine.get_submodule("to_features")
-            self.engine.requires_grad_(False)
-            self.trained["image.to_features."] = projection.requires_grad_(True)
-        if self.expert is not None:
-            self.trained["expert."] = self.expert
+        self.trained = self.learning()
         for prefix, module in self.trained.items():
-            share = self.stage_config.image_rate if self.stage == "joint" and prefix == "image." else 1.0
+            share = self.share(prefix)
             learned = [p for p in module.parameters() if p.requires_grad]
             matrices, vectors = [p for p in learned if p.dim() > 1], [p for p in learned if p.dim() <= 1]
             groups.append({"params": matrices, "share": share, "weight_decay": self.stage_config.weight_decay})
@@ -94,10 +86,37 @@ class Trainer:
             p: prefix + name for prefix, module in self.trained.items() for name, p in module.named_parameters() if p.requires_grad
         }
         self.average = {name: value.detach().clone() for name, value in self._floating().items()}
-        objective = StepObjective(self.engine, self.expert, self.stage != "expert", self.config.losses, self.compute)
-        self.objective: nn.Module = objective
+        self.objective: nn.Module = self.make_objective()
         if self.processes.count > 1:
             self.objective = distribution.distributed(objective)
+
+    def learning(self) -> dict[str, nn.Module]:
+        """The modules that this stage trains, by the prefix of their weights' names; the others are frozen."""
+        trained: dict[str, nn.Module] = {}
+        if self.stage != "expert":
+            trained["image."] = self.engine
+        else:  # no loss of the image stage reads the features: their projection is learned with the expert that reads them
+            projection = self.engine.get_submodule("to_features")
+            self.engine.requires_grad_(False)
+            trained["image.to_features."] = projection.requires_grad_(True)
+        if self.expert is not None:
+            trained["expert."] = self.expert
+        return trained
+
+    def share(self, prefix: str) -> float:
+        """Rate of one of the trained modules as a share of the stage's."""
+        return self.stage_config.image_rate if self.stage == "joint" and prefix == "image." else 1.0
+
+    def make_objective(self) -> nn.Module:
+        """The networks with their loss."""
+        return StepObjective(self.engine, self.expert, self.stage != "expert", self.config.losses, self.compute)
+
+    def terms(self, batch: Batch, label_weights: tuple[Tensor, Tensor]) -> Terms:
+        """The loss of a batch, term by term."""
+        size = len(batch["image"])
+        places = range(self.processes.rank * size, (self.processes.rank + 1) * size)
+        found: Terms = self.objective(self.compute.move(batch), label_weights, self.config.seed, self.step, places)
+        return found
 
     def _floating(self) -> dict[str, Tensor]:
         """What learning changes: trained parameters and floating-point buffers, by name."""
@@ -178,9 +197,7 @@ class Trainer:
         rate = self.schedule.rate_at(self.step, self.seconds)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["share"]
-        size = len(batch["image"])
-        places = range(self.processes.rank * size, (self.processes.rank + 1) * size)
-        terms: Terms = self.objective(self.compute.move(batch), label_weights, self.config.seed, self.step, places)
+        terms = self.terms(batch, label_weights)
         values = torch.stack(list(terms.values()))
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(values.sum()).backward()
