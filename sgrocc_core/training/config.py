@@ -10,11 +10,13 @@ from typing import Any
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.network.spatial_expert import ExpertConfig
 from sgrocc_core.share import find_shared
+from sgrocc_core.training.embodied_step import WalkConfig
 from sgrocc_core.training.objectives import LocalWeights
 from sgrocc_core.training.schedule import Schedule
 from sgrocc_core.yaml_file import read_mapping
 
-STAGES = ("image", "expert", "joint")
+STAGES = ("image", "expert", "joint", "manager", "all", "end_to_end")
+"""The local model's stages, then the phases of embodied training."""
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -61,7 +63,7 @@ class TrainConfig:
         model: name under config/models and models/: what the networks are, and whose weights a run starts from.
         image: arguments of the image engine. network: sizes and variants of the spatial expert. Read from YAML, both are those of
             config/models/MODEL.yaml, with the keys given laid over them.
-        losses: weights of the local head's losses.
+        losses: weights of the local head's losses. walk: how walks through scenes are trained on (embodied).
         seed: of every random draw.
         device: `cpu`, `cuda` (one GPU a process) or `auto`: CUDA where there is some.
         amp: mixed precision: bf16 on CPUs and on GPUs that have it, else fp16 with scaled gradients.
@@ -86,6 +88,7 @@ class TrainConfig:
     rescan_steps: int = 400
     validation_views: int = 96
     sensor_share: float = 0.5
+    walk: WalkConfig = field(default_factory=WalkConfig)
     stages: dict[str, StageConfig] = field(default_factory=lambda: {name: StageConfig() for name in STAGES})
 
     def __post_init__(self) -> None:
@@ -125,12 +128,13 @@ def load_config(path: Path) -> TrainConfig:
         if name not in STAGES:
             raise ConfigError(f"{where}: unknown stage {name!r} in stages; the stages are {', '.join(STAGES)}")
         stages[name] = _made(StageConfig, _mapping(stage, where, f"stages.{name}"), f"{where}: stages.{name}")
+    walk = _made(WalkConfig, _mapping(values.pop("walk", {}), where, "walk"), f"{where}: walk")
     losses = _made(LocalWeights, _mapping(values.pop("losses", {}), where, "losses"), f"{where}: losses")
     image, network = _mapping(values.pop("image", {}), where, "image"), _mapping(values.pop("network", {}), where, "network")
     _checked(ExpertConfig, network, f"{where}: network")
     model = model_sections(_checked(TrainConfig, dict(values), where).get("model", TrainConfig.model))
     network = _made(ExpertConfig, {**model["expert"], **network}, f"{where}: network")
-    given = {"image": {**model["image"], **image}, "network": network, "losses": losses, "stages": stages}
+    given = {"image": {**model["image"], **image}, "network": network, "losses": losses, "walk": walk, "stages": stages}
     return _made(TrainConfig, {**values, **given}, where)
 
 

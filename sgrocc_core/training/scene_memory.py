@@ -80,22 +80,26 @@ class SceneMemory:
         past = torch.stack([cells.tag, sure, (stamp - cells.stamp).clamp(min=0)], -1) * cells.tag[:, None]
         return cells.features * cells.tag[:, None], past
 
-    def update(self, rows: Tensor, outputs: Outputs, b: int, look: Look, stamp: float) -> None:
-        """Write sample b of the expert's outputs back; gradients stay in the memory until `detach`."""
+    def update(self, rows: Tensor, outputs: Outputs, b: int, look: Look, stamp: float) -> Cells:
+        """Write sample b of the expert's outputs back; gradients stay in the memory until `detach`.
+
+        Returns:
+            the box's cells as they are now.
+        """
         own = (outputs[name][b].float() for name in ("scales", "rotations", "opacities", "logits", "features"))
         unread = (self.cells.tag.new_zeros(NUM_ANCHORS) for _ in range(4))
         new = Cells(outputs["means"][b].float() - self.centres[:, None], *own, *unread)
         after = updated(self.box(rows), new, look, stamp, self.kind)
         values = {f.name: getattr(self.cells, f.name).index_copy(0, rows, getattr(after, f.name)) for f in fields(Cells)}
         self.cells = Cells(**values)
+        return after
 
     def detach(self) -> None:
         """Forget where the values came from."""
         self.cells = self.cells.detached()
 
-    def splattable(self, rows: Tensor) -> Outputs:
-        """The box's Gaussians in the form of the expert's outputs, a batch of one; those never refined in view are silent."""
-        cells = self.box(rows)
+    def splattable(self, cells: Cells) -> Outputs:
+        """A box's Gaussians in the form of the expert's outputs, a batch of one; those never refined in view are silent."""
         silent = torch.full_like(cells.opacities, DEFAULT_OPACITY)
         return {
             "means": (cells.means + self.centres[:, None])[None], "scales": cells.scales[None], "rotations": cells.rotations[None],

@@ -28,7 +28,7 @@ from sgrocc_core.training.heldout import look_at_image, look_at_voxels
 from sgrocc_core.training.objectives import Terms, class_weights, voxel_weights
 from sgrocc_core.training.packed import view_size
 from sgrocc_core.training.run_log import NoLog, RunLog, summary
-from sgrocc_core.training.step import Batch, StepObjective
+from sgrocc_core.training.step import StepObjective
 from sgrocc_core.training.validation import fixed_views
 
 LOOKS = 50
@@ -88,7 +88,7 @@ class Trainer:
         self.average = {name: value.detach().clone() for name, value in self._floating().items()}
         self.objective: nn.Module = self.make_objective()
         if self.processes.count > 1:
-            self.objective = distribution.distributed(objective)
+            self.objective = distribution.distributed(self.objective)
 
     def learning(self) -> dict[str, nn.Module]:
         """The modules that this stage trains, by the prefix of their weights' names; the others are frozen."""
@@ -111,7 +111,7 @@ class Trainer:
         """The networks with their loss."""
         return StepObjective(self.engine, self.expert, self.stage != "expert", self.config.losses, self.compute)
 
-    def terms(self, batch: Batch, label_weights: tuple[Tensor, Tensor]) -> Terms:
+    def terms(self, batch: Any, label_weights: tuple[Tensor, Tensor]) -> Terms:
         """The loss of a batch, term by term."""
         size = len(batch["image"])
         places = range(self.processes.rank * size, (self.processes.rank + 1) * size)
@@ -183,11 +183,11 @@ class Trainer:
             self.scaler.load_state_dict(state["scaler"])
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
 
-    def train_step(self, batch: Batch, label_weights: tuple[Tensor, Tensor]) -> dict[str, float]:
+    def train_step(self, batch: Any, label_weights: tuple[Tensor, Tensor]) -> dict[str, float]:
         """One step of the optimizer.
 
         Args:
-            batch: of `dataset.loader`; with several processes, this one's share. label_weights: of `label_weights`.
+            batch: of `dataset.loader` (what `terms` takes); with several processes, this one's share. label_weights: of `label_weights`.
 
         Returns:
             every term of the loss, `loss`, `gradient` (norm) and `rate`: those of the whole batch.
@@ -296,23 +296,34 @@ class Trainer:
         whole = loader(data, size, self.step, last, self.config.workers)
         for batch in distribution.shared_loader(whole, self.processes, size):
             values = self.train_step(batch, weights)
-            now = time.monotonic()
-            speed = size / (now - clock)
-            due = [float(now - self._saved > 60 * self.config.checkpoint_minutes)]
-            due.append(float(now - self._validated > 60 * self.config.validate_minutes))
-            self.seconds, save, look = distribution.told_by_first([self.seconds + now - clock, *due])
-            clock = now
-            done = self.schedule.progress(self.step, self.seconds)
-            if self.step % 20 == 0:
-                log.note("train", self.step, self.seconds, {**values, "views_per_second": speed, "views": float(len(data))})
-                text = f"step {self.step}, loss {values['loss']:.3f}, {speed:.0f} views/s of {len(data)}, {summary(self.figures)}"
-                log.show(done, text)
-            if save:
-                self.save()
-                self._saved = time.monotonic()
-            if look:
-                self.figures = self.validate()
-                log.note("heldout", self.step, self.seconds, self.figures)
-                self._validated = time.monotonic()
-            if done >= 1.0:
+            clock = self.after_step(values, clock, size, len(data), log)
+            if self.schedule.progress(self.step, self.seconds) >= 1.0:
                 break
+
+    def after_step(self, values: dict[str, float], clock: float, views: int, of: int, log: RunLog, may_save: bool = True) -> float:
+        """What is due after a step: the log, a checkpoint, a look at held-out views.
+
+        Args:
+            values: of `train_step`. clock: `time.monotonic()` when the step began. views: of the step. of: how many there are.
+            may_save: whether a run could be resumed here.
+
+        Returns:
+            when the next step begins.
+        """
+        now = time.monotonic()
+        speed = views / (now - clock)
+        due = [float(now - self._saved > 60 * self.config.checkpoint_minutes)]
+        due.append(float(now - self._validated > 60 * self.config.validate_minutes))
+        self.seconds, save, look = distribution.told_by_first([self.seconds + now - clock, *due])
+        if self.step % 20 == 0:
+            log.note("train", self.step, self.seconds, {**values, "views_per_second": speed, "views": float(of)})
+            text = f"step {self.step}, loss {values['loss']:.3f}, {speed:.0f} views/s of {of}, {summary(self.figures)}"
+            log.show(self.schedule.progress(self.step, self.seconds), text)
+        if save and may_save:
+            self.save()
+            self._saved = time.monotonic()
+        if look:
+            self.figures = self.validate()
+            log.note("heldout", self.step, self.seconds, self.figures)
+            self._validated = time.monotonic()
+        return now

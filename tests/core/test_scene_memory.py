@@ -45,11 +45,12 @@ def test_it_is_the_mappers_memory_while_nothing_is_saved() -> None:
         np.testing.assert_allclose(features.numpy(), history.features, atol=2e-5)
         np.testing.assert_allclose(past.numpy(), history.past, atol=2e-5)
         sparse.update(corner, box, view, int(stamp * 1e9))
-        dense.update(rows, outputs(box), 0, look_of(view), stamp)
-        held, found = sparse.read(corner), dense.splattable(rows)
+        after = dense.update(rows, outputs(box), 0, look_of(view), stamp)
+        held, found = sparse.read(corner), dense.splattable(dense.box(rows))
+        assert all(torch.equal(value, dense.splattable(after)[name]) for name, value in found.items())
         for name in ("means", "scales", "rotations", "opacities", "logits"):
-            after = f"{name} after look {step}"
-            np.testing.assert_allclose(found[name][0].numpy(), getattr(held, name), atol=3e-5, rtol=1e-5, err_msg=after)
+            where = f"{name} after look {step}"
+            np.testing.assert_allclose(found[name][0].numpy(), getattr(held, name), atol=3e-5, rtol=1e-5, err_msg=where)
 
 
 def test_gradients_go_back_through_the_looks_until_they_are_cut() -> None:
