@@ -13,18 +13,24 @@ HELP = """Train a model.
 trains the spatial expert of one image in stages: `image` (features, depth, 2D classes), `expert` (the lattice, on frozen image
 features), `joint` (both, slowly); `all` is the three in turn, each from the weights of the one before. Data is what `sgrocc synth`
 writes, or Occ-ScanNet itself. Stop it whenever you like; `--resume` goes on exactly where the last checkpoint was. Weights of every
-stage are in OUT/STAGE.weights.safetensors, curves in OUT/tensorboard and OUT/STAGE.jsonl. It trains on a GPU where PyTorch finds
-one; on several, one process each: torchrun --nproc-per-node N -m -- sgrocc_core.cli train local ...
+stage are in OUT/STAGE.weights.safetensors, curves in OUT/tensorboard and OUT/STAGE.jsonl.
+
+  sgrocc train embodied --config config/train/small_embodied.yaml --data runs/walks/train --heldout runs/walks/heldout
+
+trains the temporal manager on walks through scenes (`sgrocc synth --embodied`), in two phases: `manager` (fusion alone, on the frozen
+spatial expert), `everything` (all but the depth backbone, slowly); `end_to_end` is what they are compared with.
+
+It trains on a GPU where PyTorch finds one; on several, one process each: torchrun --nproc-per-node N -m -- sgrocc_core.cli train local ...
 """
 
-STAGES = ("image", "expert", "joint", "all")
+STAGES = ("image", "expert", "joint", "manager", "everything", "end_to_end", "all")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("what", choices=("local",), help="what to train: `local` is the spatial expert of one image")
-    parser.add_argument("--config", type=Path, default=Path("config/train/small_local.yaml"), help="YAML file (default: %(default)s)")
-    parser.add_argument("--stage", choices=STAGES, default="all", help="stage to train (default: %(default)s)")
+    parser.add_argument("what", choices=("local", "embodied"), help="`local`: the spatial expert of one image; `embodied`: the manager too")
+    parser.add_argument("--config", type=Path, help="YAML file (default: config/train/small_local.yaml, or small_embodied.yaml)")
+    parser.add_argument("--stage", choices=STAGES, default="all", help="stage or phase to train (default: all of them in turn)")
     parser.add_argument(
         "--data", type=Path, nargs="+", metavar="DIR", help="folders of training scenes (default: runs/rooms/train; none with --render)"
     )
@@ -49,13 +55,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from sgrocc_core.errors import ConfigError
     from sgrocc_core.training import distribution
-    from sgrocc_core.training.config import STAGES as ALL
-    from sgrocc_core.training.config import load_config
+    from sgrocc_core.training.config import LOCAL_STAGES, TWO_PHASES, load_config
+    from sgrocc_core.training.embodied_session import train_phase
     from sgrocc_core.training.rendering import RenderConfig
     from sgrocc_core.training.session import TrainingData, train_stage
 
-    config = load_config(args.config)
+    stages = LOCAL_STAGES if args.what == "local" else (*TWO_PHASES, "end_to_end")
+    if args.stage not in (*stages, "all"):
+        raise ConfigError(f"--stage is {args.stage}; of {args.what} training the stages are {', '.join(stages)}, all")
+    if args.what == "embodied" and (args.render is not None or args.no_leak):
+        raise ConfigError("--render and --no-leak are of `train local`: walks are read from embodied sets, which are split by scene")
+    config = load_config(args.config or Path(f"config/train/small_{args.what}.yaml"))
     changes = {name: value for name, value in (("seed", args.seed), ("device", args.device)) if value is not None}
     config = dataclasses.replace(config, **changes)
     roots = args.data or ([Path("runs/rooms/train")] if args.render is None else [])
@@ -63,9 +75,10 @@ def run(args: argparse.Namespace) -> int:
     data = TrainingData(tuple(roots), args.heldout, args.packed, args.mini, args.no_leak, rendered)
     start = args.start
     with distribution.joined():
-        for stage in ALL if args.stage == "all" else (args.stage,):
+        for stage in {"local": LOCAL_STAGES, "embodied": TWO_PHASES}[args.what] if args.stage == "all" else (args.stage,):
             if args.max_minutes is not None:
-                stages = {**config.stages, stage: dataclasses.replace(config.stages[stage], minutes=args.max_minutes)}
-                config = dataclasses.replace(config, stages=stages)
-            start = train_stage(config, stage, data, args.out, start, args.resume)
+                limited = {**config.stages, stage: dataclasses.replace(config.stages[stage], minutes=args.max_minutes)}
+                config = dataclasses.replace(config, stages=limited)
+            train = train_stage if args.what == "local" else train_phase
+            start = train(config, stage, data, args.out, start, args.resume)
     return 0

@@ -15,8 +15,10 @@ from sgrocc_core.training.objectives import LocalWeights
 from sgrocc_core.training.schedule import Schedule
 from sgrocc_core.yaml_file import read_mapping
 
-STAGES = ("image", "expert", "joint", "manager", "all", "end_to_end")
-"""The local model's stages, then the phases of embodied training."""
+LOCAL_STAGES = ("image", "expert", "joint")
+TWO_PHASES = ("manager", "everything")
+STAGES = (*LOCAL_STAGES, *TWO_PHASES, "end_to_end")
+"""The local model's stages, the two phases of embodied training, and what those are compared with."""
 DEVICES = ("auto", "cpu", "cuda")
 
 

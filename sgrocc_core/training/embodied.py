@@ -1,7 +1,7 @@
 """Embodied training (method, section 6): the temporal manager alone on a frozen spatial expert, then everything at a low rate.
 
-The stages: `manager` (phase 1), `all` (phase 2: lifters and the spatial encoder at a tenth of the rate, the depth backbone not at all),
-and, to compare with, `end_to_end` (all of it from the first step, at one rate).
+The stages: `manager` (phase 1), `everything` (phase 2: lifters and the spatial encoder at a tenth of the rate, the depth backbone not at
+all), and, to compare with, `end_to_end` (all of it from the first step, at one rate).
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from sgrocc_core.training.sequences import Turn, Walks, episodes
 from sgrocc_core.training.step import Batch
 from sgrocc_core.training.trainer import Trainer
 
-PHASES = ("manager", "all", "end_to_end")
 SPATIAL = ("code", "lifters", "encoders")
 """The spatial expert's lifter and encoder: a tenth of the rate in phase 2."""
 HEADS = ("refinements", "dense", "fusion")
@@ -75,7 +74,7 @@ class EmbodiedTrainer(Trainer):
     def share(self, prefix: str) -> float:
         """A tenth for the spatial expert's lifter and encoder in phase 2; 1 otherwise."""
         spatial = prefix == "image.to_features." or prefix.removeprefix("expert.").rstrip(".") in SPATIAL
-        return SLOW if self.stage == "all" and spatial else 1.0
+        return SLOW if self.stage == "everything" and spatial else 1.0
 
     def make_objective(self) -> nn.Module:
         """The networks with the loss of a few frames of several walks."""

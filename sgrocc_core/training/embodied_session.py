@@ -1,0 +1,60 @@
+"""From the command line's words to a trained phase of the temporal manager: packs walks, finds the weights to start from, trains."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from sgrocc_core.data.embodied_scannet import EmbodiedScanNet
+from sgrocc_core.network.image_engine import grid_of
+from sgrocc_core.training import distribution
+from sgrocc_core.training.checkpoint import read
+from sgrocc_core.training.compute import use_threads
+from sgrocc_core.training.config import TrainConfig
+from sgrocc_core.training.embodied import EmbodiedTrainer
+from sgrocc_core.training.packed import view_size
+from sgrocc_core.training.run_log import summary
+from sgrocc_core.training.sequences import pack_walks
+from sgrocc_core.training.session import TrainingData, begin, packed_folder, starting_weights
+
+
+def train_phase(
+    config: TrainConfig, phase: str, data: TrainingData, out: Path, start: Path | None = None, resume: bool = False
+) -> Path:
+    """Train one phase; with several processes (`distribution.joined`) all call this, and the first one packs, writes and talks.
+
+    Args:
+        phase: `manager`, `everything` or `end_to_end`. data: roots of embodied sets; nothing is rendered.
+        start: see `starting_weights`. resume: go on from the phase's checkpoint.
+
+    Returns:
+        the averaged weights' file.
+    """
+    use_threads(config.threads)
+    first = distribution.here().first
+    out.mkdir(parents=True, exist_ok=True)
+    size = view_size(grid_of(config.image))
+    split = "_mini" if data.mini else ""
+    folders = [_packed(root, f"train{split}", data.packed, size, first) for root in data.roots]
+    heldout = None if data.heldout is None else _packed(data.heldout, f"test{split}", data.packed, size, first)
+    distribution.wait_for_all()
+    trainer = EmbodiedTrainer(config, phase, folders, heldout, out)
+    weights = starting_weights(config, start)
+    begun = begin(trainer, weights, resume)
+    if first:
+        print(f"phase {phase}: {begun}; {trainer.compute.description}, {trainer.processes.count} process(es)")
+    figures = trainer.run()
+    result = out / f"{phase}.weights.safetensors"
+    if first:
+        _, state = read(trainer.checkpoint_path)
+        (out / f"{phase}.result.json").write_text(json.dumps({**state, "figures": figures, "started_from": str(weights)}, indent=1))
+        told = [f"{trainer.step} steps in {trainer.seconds / 60:.1f} min", summary(figures), f"weights in {result}"]
+        print(f"phase {phase}: {'; '.join(text for text in told if text)}")
+    return result
+
+
+def _packed(root: Path, split: str, packed: Path | None, size: tuple[int, int], first: bool) -> Path:
+    folder = packed_folder(root, f"{split}_walks", packed, size)
+    if first:
+        pack_walks(EmbodiedScanNet(root, split, size), folder)
+    return folder
