@@ -11,7 +11,7 @@ from sgrocc_core.gaussians.confidence import view_cells
 from sgrocc_core.gaussians.depth_source import depth_prior
 from sgrocc_core.gaussians.evidence import observe
 from sgrocc_core.gaussians.gaussians import LocalGaussians
-from sgrocc_core.gaussians.memory import GaussianMemory
+from sgrocc_core.gaussians.memory import GaussianMemory, blocks_to_forget
 from sgrocc_core.geometry.camera import Letterbox
 from sgrocc_core.geometry.lattice import CELL_SIZE, box_corner, box_pose
 from sgrocc_core.geometry.poses import gravity_aligned_rotation, make_pose
@@ -90,6 +90,7 @@ class OccupancyMapper:
         keys, increments = observe(depth.layers, T_lc, self._config.max_distance)
         self.memory.update(corner, gaussians, view, frame.stamp_ns)
         self.memory.add_evidence(keys, increments)
+        self.voxel_map.forget(blocks_to_forget(self.memory, T_lc[:3, 3], self._config.forget_radius, self._config.max_memory_mb))
         clock.lap("memory")
         # 5. Splat the blocks that changed.
         voxels, labels, probability, blocks = self.voxel_map.update()

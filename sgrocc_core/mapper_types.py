@@ -11,6 +11,11 @@ from sgrocc_core.errors import ConfigError
 from sgrocc_core.gaussians.depth_source import DEPTH_SOURCES
 from sgrocc_core.geometry.lattice import BOX_BELOW
 
+BOX_REACH = 2.3
+"""A block's centre lies at most this much farther from the camera than `max_distance` while the block is in view, metres."""
+MIN_MEMORY_MB = 64.0
+"""What the blocks of one view take at most, and room to move, MB."""
+
 
 @dataclass(frozen=True)
 class MapperConfig:
@@ -21,6 +26,8 @@ class MapperConfig:
         occupancy_threshold: probability from which a voxel is occupied, 0..1 exclusive.
         box_below: how far the local box begins under the camera, 0..2.88 m.
         max_distance: nothing farther along the optical axis is mapped, 0.5..20 m.
+        max_memory_mb: bound of what the memory's blocks take, 0 = none; the farthest from the camera are forgotten first.
+        forget_radius: blocks farther than this from the camera are forgotten, metres, 0 = none.
 
     Raises:
         ConfigError: names the key, the value and what is allowed.
@@ -30,14 +37,26 @@ class MapperConfig:
     occupancy_threshold: float = 0.5
     box_below: float = BOX_BELOW
     max_distance: float = 4.8
+    max_memory_mb: float = 0.0
+    forget_radius: float = 0.0
 
     def __post_init__(self) -> None:
         if self.depth_source not in DEPTH_SOURCES:
             raise ConfigError(f"depth_source is {self.depth_source!r}; it must be one of {', '.join(DEPTH_SOURCES)}")
-        for key, low, high in (("occupancy_threshold", 0.01, 0.99), ("box_below", 0.0, 2.88), ("max_distance", 0.5, 20.0)):
+        bounds = (
+            ("occupancy_threshold", 0.01, 0.99), ("box_below", 0.0, 2.88), ("max_distance", 0.5, 20.0), ("max_memory_mb", 0.0, 1e6),
+            ("forget_radius", 0.0, 1e6),
+        )
+        for key, low, high in bounds:
             value = getattr(self, key)
             if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
                 raise ConfigError(f"{key} is {value!r}; it must be a number from {low:g} to {high:g}")
+        if 0 < self.forget_radius < self.max_distance + BOX_REACH:
+            least = self.max_distance + BOX_REACH
+            raise ConfigError(f"forget_radius is {self.forget_radius!r}; it must be 0 (none) or at least {least:g}: what is in view stays")
+        if 0 < self.max_memory_mb < MIN_MEMORY_MB:
+            allowed = f"0 (no bound) or at least {MIN_MEMORY_MB:g}, what one view may take"
+            raise ConfigError(f"max_memory_mb is {self.max_memory_mb!r}; it must be {allowed}")
 
 
 @dataclass(frozen=True)

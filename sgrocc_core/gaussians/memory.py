@@ -82,6 +82,46 @@ class GaussianMemory:
             self.neighbours[near[rows, sides], len(NEIGHBOURS) - 1 - sides] = start + rows
         return self.slots(keys)
 
+    def remove(self, slots: np.ndarray) -> list[tuple[int, int]]:
+        """Forget blocks; others move into their slots, so that those in use stay the first ones.
+
+        Args:
+            slots: (n,) int, each once.
+
+        Returns:
+            (from, to) of every block that moved, in the order in which they did: for whoever keeps arrays by slot.
+        """
+        moves = []
+        for slot in sorted(map(int, slots), reverse=True):
+            last = len(self) - 1
+            around = self.neighbours[slot]
+            sides = np.flatnonzero(around >= 0)
+            self.gaussians_changed[around[sides]] = True  # what reached over into them is gone
+            self.neighbours[around[sides], len(NEIGHBOURS) - 1 - sides] = -1
+            del self._slots[tuple(self._keys[slot].tolist())]
+            if slot != last:
+                self._move(last, slot)
+                moves.append((last, slot))
+            for array in self._by_slot():
+                array[last] = 0
+            self.neighbours[last] = -1
+        return moves
+
+    def _move(self, start: int, slot: int) -> None:
+        """Put the block of slot `start` into another."""
+        for array in self._by_slot():
+            array[slot] = array[start]
+        self._slots[tuple(self._keys[slot].tolist())] = slot
+        around = self.neighbours[slot]
+        sides = np.flatnonzero(around >= 0)
+        around[around == start] = slot  # itself
+        self.neighbours[around[sides], len(NEIGHBOURS) - 1 - sides] = slot
+
+    def _by_slot(self) -> list[np.ndarray]:
+        """All arrays as views whose first axis are the slots."""
+        fields = [field.reshape(-1, BLOCK_ROWS, *field.shape[1:]) for field in self.fields]
+        return [*fields, self.evidence, self.neighbours, self._keys, self.gaussians_changed, self.evidence_changed]
+
     def box(self, corner: np.ndarray) -> np.ndarray:
         """The local box as rows of `fields`.
 
@@ -220,6 +260,23 @@ class GaussianMemory:
             touched[tuple(((cells + corner) // BLOCK_CELLS - low).T)] = True
         slots = self.slots(np.argwhere(touched) + low)
         self.gaussians_changed[slots[slots >= 0]] = True
+
+
+def blocks_to_forget(memory: GaussianMemory, camera: np.ndarray, radius: float, most_mb: float) -> np.ndarray:
+    """Slots of the blocks that the bounds leave no room for.
+
+    Args:
+        camera: (3,) metres, lattice frame. radius: blocks whose centres are farther away go, metres, 0 = none. most_mb: of all blocks
+            together, MB, 0 = no bound; the farthest go first.
+    """
+    count = len(memory)
+    if not count or not (radius or most_mb):
+        return np.zeros(0, np.int64)
+    away = np.linalg.norm((memory.keys + 0.5) * (BLOCK_CELLS * CELL_SIZE) - camera, axis=1)
+    order = np.argsort(away, kind="stable")
+    room = int(most_mb * 1e6 / (memory.nbytes / count)) if most_mb else count
+    kept = min(room, int((away <= radius).sum()) if radius else count)
+    return np.sort(order[kept:])
 
 
 def _box_blocks(corner: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -53,6 +53,25 @@ class VoxelMap:
         shape = memory.evidence.shape
         self._log_empty, self._classes = np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
         self._labels, self._sixteenths = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+        self._forgotten: list[np.ndarray] = []
+
+    def forget(self, slots: np.ndarray) -> None:
+        """Remove blocks (n,) from the memory and from here; the next update says that their voxels are free.
+
+        Blocks that the memory has made since the last update have no voxels here yet.
+        """
+        if not len(slots):
+            return
+        if len(self.memory.evidence) > len(self._labels):
+            self._grow(len(self.memory.evidence))
+        block, x, y, z = np.nonzero(self._labels[slots])
+        self._forgotten.append(self.memory.keys[slots[block]] * BLOCK_VOXELS + np.stack([x, y, z], 1).astype(np.int32))
+        arrays = (self._log_empty, self._classes, self._labels, self._sixteenths)
+        for array in arrays:
+            array[slots] = 0
+        for start, slot in self.memory.remove(slots):
+            for array in arrays:
+                array[slot], array[start] = array[start], 0
 
     def update(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Take over what changed in the memory; all or nothing.
@@ -75,7 +94,23 @@ class VoxelMap:
         memory.gaussians_changed[:] = memory.evidence_changed[:] = False
         voxels = memory.keys[changed[block]] * BLOCK_VOXELS + np.stack([x, y, z], 1).astype(np.int32)
         probability = sixteenths[block, x, y, z].astype(np.float32) / LEVELS
-        return voxels, labels[block, x, y, z], probability, memory.keys[changed[touched]].copy()
+        return self._with_forgotten(voxels, labels[block, x, y, z], probability, memory.keys[changed[touched]].copy())
+
+    def _with_forgotten(
+        self, voxels: np.ndarray, labels: np.ndarray, probability: np.ndarray, blocks: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """An update with the voxels of forgotten blocks in it, but for those that are there again."""
+        gone, self._forgotten = self._forgotten, []
+        lost = np.concatenate(gone) if gone else np.zeros((0, 3), np.int32)
+        if len(lost):
+            told = {tuple(v) for v in voxels.tolist()}
+            lost = lost[[tuple(v) not in told for v in lost.tolist()]]
+            blocks = np.unique(np.concatenate([blocks, lost // BLOCK_VOXELS]), axis=0)
+        zeros = np.zeros(len(lost))
+        return (
+            np.concatenate([voxels, lost]), np.concatenate([labels, zeros.astype(np.uint8)]),
+            np.concatenate([probability, zeros.astype(np.float32)]), blocks,
+        )  # fmt: skip
 
     def refresh(self) -> None:
         """Judge every block anew at the next update (after the threshold changed, or the memory was restored)."""

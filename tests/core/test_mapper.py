@@ -289,3 +289,30 @@ def test_fused_depth_fills_the_sensors_holes_with_the_heads_scaled_depth():
 def test_the_mapper_runs_without_torch_or_trimesh():
     code = "import sys, sgrocc_core.mapper; print([m for m in ('torch', 'transformers', 'trimesh', 'rosbags') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_a_bounded_memory_holds_its_bound_and_the_updates_still_give_the_map(engine):
+    """The camera goes away by 20 m: with a bound the room it left is forgotten, voxel by voxel, told as freed."""
+    near, away = scene.walk(2), []
+    for frame in near:
+        T_wc = frame.T_wc.copy()
+        T_wc[0, 3] += 20.0
+        away.append(replace(frame, T_wc=T_wc, stamp_ns=10**9 + frame.stamp_ns))
+    mirror = {}
+    mapper = OccupancyMapper(engine, MapperConfig(forget_radius=8.0, max_memory_mb=100.0))
+    for update in map(mapper.step, near + away):
+        for voxel, value in as_dict(update.voxels, update.labels, update.probability).items():
+            if value[0]:
+                mirror[voxel] = value
+            else:
+                del mirror[voxel]
+        assert mapper.memory.nbytes <= 100e6
+    centre = (mapper.memory.keys + 0.5) * 1.28
+    assert np.linalg.norm(centre - away[-1].T_wc[:3, 3], axis=1).max() <= 8.0
+    assert mirror == as_dict(*mapper.voxel_map.occupied()) and min(v[0] for v in mirror) * 0.08 > 12
+
+
+@pytest.mark.parametrize("key,value", [("forget_radius", 3.0), ("forget_radius", -1.0), ("max_memory_mb", 5.0), ("max_memory_mb", True)])
+def test_bounds_that_leave_no_room_for_a_view_are_refused(key, value):
+    with pytest.raises(ConfigError, match=f"{key} is"):
+        MapperConfig(**{key: value})

@@ -8,7 +8,7 @@ from sgrocc_core.errors import DataError
 from sgrocc_core.gaussians import memory as memory_module
 from sgrocc_core.gaussians.confidence import FREE, HIDDEN, SURFACE
 from sgrocc_core.gaussians.gaussians import sigmoid
-from sgrocc_core.gaussians.memory import NEIGHBOURS, GaussianMemory
+from sgrocc_core.gaussians.memory import NEIGHBOURS, GaussianMemory, blocks_to_forget
 
 CORNER = np.array([-13, 5, -9])
 CELLS = [(3, 4, 5), (15, 15, 9), (29, 0, 17)]
@@ -231,3 +231,64 @@ def test_the_historys_confidence_falls_where_the_look_speaks_against_it():
     confidence = {state: memory.history(CORNER, looks(state, cell), 0).past[anchor(*cell[0]), 1] for state in (FREE, SURFACE, HIDDEN)}
     assert confidence[FREE] < 0.01 and confidence[SURFACE] > 0.99 and confidence[HIDDEN] > 0.99
     assert memory.history(CORNER, looks(FREE, cell), -5).past[anchor(*cell[0]), 2] == 0  # time that went back is no age
+
+
+def scattered(seed=0, count=12):
+    """A memory of some blocks with evidence and Gaussians that tell where they are."""
+    memory = new_memory()
+    rng = np.random.default_rng(seed)
+    keys = np.unique(rng.integers(-2, 3, (count, 3)), axis=0)
+    slots = memory.allocate(keys)
+    for key, slot in zip(keys, slots):
+        memory.evidence[slot] = key @ [1.0, 10.0, 100.0]
+        memory.fields.weight[slot * 512 : (slot + 1) * 512] = key @ [1.0, 10.0, 100.0]
+        memory.fields.stamp[slot * 512] = 5
+    return memory, keys
+
+
+def assert_sound(memory, keys):
+    """Every block lies under its key, knows its neighbours, and slots in use are the first ones."""
+    assert len(memory) == len(keys)
+    slots = memory.slots(keys)
+    assert sorted(slots.tolist()) == list(range(len(keys)))
+    for key, slot in zip(keys, slots):
+        assert memory.keys[slot].tolist() == key.tolist()
+        assert memory.evidence[slot, 3, 4, 5] == memory.fields.weight[slot * 512 + 7] == key @ [1.0, 10.0, 100.0]
+        np.testing.assert_array_equal(memory.neighbours[slot], memory.slots(key + NEIGHBOURS))
+    used = len(keys)
+    assert not memory.evidence[used:].any() and not memory.fields.weight[used * 512 :].any() and (memory.neighbours[used:] == -1).all()
+
+
+def test_removed_blocks_leave_the_others_as_they_were():
+    memory, keys = scattered()
+    rng = np.random.default_rng(1)
+    while len(keys):
+        assert_sound(memory, keys)
+        gone = rng.random(len(keys)) < 0.4
+        before = {tuple(k): s for k, s in zip(keys[~gone].tolist(), memory.slots(keys[~gone]).tolist())}
+        moves = memory.remove(memory.slots(keys[gone]))
+        for start, slot in moves:  # what a parallel array would do
+            key = next(k for k, s in before.items() if s == start)
+            before[key] = slot
+        keys = keys[~gone]
+        assert all(before[tuple(k)] == s for k, s in zip(keys.tolist(), memory.slots(keys).tolist()))
+    assert_sound(memory, keys)
+
+
+def test_neighbours_of_a_removed_block_are_splatted_again():
+    memory = new_memory()
+    memory.allocate(np.array([[0, 0, 0], [1, 0, 0], [5, 0, 0]]))
+    memory.remove(np.array([0]))
+    changed = {tuple(k) for k in memory.keys[memory.gaussians_changed[: len(memory)]].tolist()}
+    assert changed == {(1, 0, 0)}
+
+
+def test_the_farthest_blocks_are_forgotten_first():
+    memory = new_memory()
+    memory.allocate(np.array([[0, 0, 0], [9, 0, 0], [4, 0, 0], [2, 0, 0]]))
+    camera = np.array([0.64, 0.64, 0.64])  # in the middle of block 0; blocks are 1.28 m
+    per_block = memory.nbytes / 4 / 1e6
+    assert blocks_to_forget(memory, camera, 0, 0).tolist() == []
+    assert memory.keys[blocks_to_forget(memory, camera, 4.0, 0)].tolist() == [[9, 0, 0], [4, 0, 0]]
+    assert memory.keys[blocks_to_forget(memory, camera, 0, 3.5 * per_block)].tolist() == [[9, 0, 0]]
+    assert memory.keys[blocks_to_forget(memory, camera, 6.0, 1.5 * per_block)].tolist() == [[9, 0, 0], [4, 0, 0], [2, 0, 0]]

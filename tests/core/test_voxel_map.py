@@ -221,3 +221,34 @@ def test_a_new_threshold_counts_for_the_whole_map():
     after = as_dict(*voxel_map.occupied())
     assert 0 < len(after) < len(before) and set(expected) <= set(after) <= set(before)
     assert {tuple(v) for v in voxels[labels == 0].tolist()} == set(before) - set(after)
+
+
+def test_forgotten_blocks_are_told_as_freed_and_the_rest_is_what_the_memory_still_gives():
+    """Updates keep a mirror exact while blocks are forgotten and come back."""
+    memory, voxel_map = new_map()
+    rng = np.random.default_rng(5)
+    mirror, lost = {}, 0
+    for step in range(14):
+        cells = random_cells(rng, 300)
+        corner = CORNER + rng.integers(-8, 9, 3)
+        memory.update(corner, box_of(cells[:150], label=int(rng.integers(1, 12)), seed=step), looks(SURFACE, cells), step)
+        keys = np.unique(rng.integers(-1, 3, (6, 3)), axis=0)
+        memory.add_evidence(keys, sparse_evidence(rng, len(keys)))
+        if step % 3 == 2:
+            gone = np.flatnonzero(rng.random(len(memory)) < 0.4)
+            voxel_map.forget(gone)
+        voxels, labels, p, blocks = voxel_map.update()
+        assert len(np.unique(voxels, axis=0)) == len(voxels)
+        assert {tuple(b) for b in (voxels // 16).tolist()} == {tuple(b) for b in blocks.tolist()}
+        for voxel, (label, q) in as_dict(voxels, labels, p).items():
+            if label == 0:
+                mirror.pop(voxel)
+                lost += 1
+            else:
+                mirror[voxel] = (label, q)
+        assert mirror == as_dict(*voxel_map.occupied())
+    assert lost > 100
+    again, fresh = new_map()
+    again.restore(memory.arrays())
+    fresh.update()
+    assert as_dict(*fresh.occupied()) == mirror
