@@ -1,9 +1,7 @@
-"""Eq. 3 by hand, the bound of a mean, and what each kind of refinement may move; the fusion's exact identity."""
+"""Eq. 3 by hand, the bound of a mean, and what each kind of refinement may move."""
 
-import pytest
 import torch
 
-from sgrocc_core.network.fusion import HistoryFusion
 from sgrocc_core.network.refinement import Refinement, bound_to_cell, move_along_ray, start_offsets, start_state
 
 CENTRES = torch.tensor([[1.0, 2.0, 0.5], [3.0, 0.2, 1.5]])
@@ -89,19 +87,3 @@ def test_dropout_drops_whole_channels_and_only_in_training():
     assert 0 < dropped.sum() < live.sum()
     kept = live & ~dropped
     assert torch.allclose(hidden[0, :, kept], 2 * plain[0, :, kept])
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-def test_untrained_fusion_is_exactly_the_single_image(seed):
-    torch.manual_seed(seed)
-    fusion = HistoryFusion(32)
-    current, history = torch.randn(2, 100, 32), 100 * torch.randn(2, 100, 32)
-    fused = fusion(current, history, torch.ones(2, 100), torch.rand(2, 100), 1e4 * torch.rand(2, 100))
-    assert torch.equal(fused, current)
-
-
-def test_fusion_learns_from_history():
-    fusion = HistoryFusion(8)
-    history = torch.randn(1, 5, 8)
-    fusion(torch.randn(1, 5, 8), history, torch.ones(1, 5), torch.rand(1, 5), torch.rand(1, 5)).sum().backward()
-    assert fusion.history.weight.grad.abs().sum() > 0

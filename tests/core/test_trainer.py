@@ -152,7 +152,8 @@ def test_the_expert_stage_moves_the_expert_and_of_the_image_engine_only_the_feat
     assert moved == {"to_features.weight", "to_features.bias"}
     still = [name for name, value in trainer.expert.named_parameters() if torch.equal(value, expert[name])]  # type: ignore[union-attr]
     # Gaussians start too faint to be splatted, so the first steps say nothing of their classes.
-    assert [name for name in still if "cell_logits" not in name] == []
+    # Fusion has no history to learn from here.
+    assert [name for name in still if "cell_logits" not in name and not name.startswith("fusion.")] == []
     assert {"predicted_sc_iou", "sensor_miou"} <= set(figures)
     lines = [json.loads(line) for line in (tmp_path / "expert.jsonl").read_text().splitlines()]
     assert lines[-1]["kind"] == "heldout" and lines[-1]["step"] == 2
