@@ -51,6 +51,14 @@ def box_pose(T_wc: np.ndarray, corner_world: np.ndarray) -> np.ndarray:
     return T_bc
 
 
+def box_overlap(corner: np.ndarray, shape: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Where a local box at a corner (3,), voxels, and a grid of a shape overlap: slices of the grid, and of the box."""
+    low = np.maximum(corner, 0)
+    high = np.maximum(np.minimum(corner + BOX_VOXELS, shape), low)
+    grid = tuple(slice(int(a), int(b)) for a, b in zip(low, high))
+    return grid, tuple(slice(int(a), int(b)) for a, b in zip(low - corner, high - corner))
+
+
 def voxel_centres(corner: np.ndarray, shape: tuple[int, int, int] = BOX_VOXELS, size: float = VOXEL_SIZE) -> np.ndarray:
     """Centres of a regular grid's voxels.
 

@@ -176,5 +176,5 @@ class EmbodiedTrainer(Trainer):
         walks = Walks([self.heldout] if self.heldout else [], options, self.walk.length)
         chosen = spread_evenly(list(range(len(walks))), self.walk.validation_walks)
         mine = chosen[self.processes.rank :: self.processes.count]
-        memories = {scene: self.memory((np.array(walks.walk(scene).scene.shape) + 1) // 2) for scene in mine}
+        memories = {scene: self.memory(walks.cells(scene, Turn())) for scene in mine}
         return look_at_walks(self.engine, self.expert, walks, mine, memories, self.compute).figures()

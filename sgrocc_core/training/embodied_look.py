@@ -19,7 +19,7 @@ from sgrocc_core.training.embodied_step import FRAME_SECONDS, looks_of
 from sgrocc_core.training.scene_memory import SceneMemory
 from sgrocc_core.training.sequences import Walks
 from sgrocc_core.training.step import Batch, run_image
-from sgrocc_core.training.validation import collate, confusion, mean_iou
+from sgrocc_core.training.validation import collate, confusion, mean_iou, occupancy_iou
 from sgrocc_core.voxels.splat import labels_from
 
 
@@ -35,8 +35,7 @@ class WalkCounts:
         out = {}
         for name, own in (("fused", self.fused), ("memory", self.memory)):
             matrix = summed(own)
-            hit = matrix[1:, 1:].sum()
-            out[f"{name}_sc_iou"] = float(hit / max(1, hit + matrix[0, 1:].sum() + matrix[1:, 0].sum()))
+            out[f"{name}_sc_iou"] = occupancy_iou(matrix)
             out[f"{name}_miou"] = mean_iou(matrix)
         return out
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from sgrocc_core.data.embodied_scannet import EmbodiedScanNet
 from sgrocc_core.network.image_engine import grid_of
 from sgrocc_core.training import distribution
-from sgrocc_core.training.checkpoint import read
 from sgrocc_core.training.compute import use_threads
 from sgrocc_core.training.config import TrainConfig
 from sgrocc_core.training.embodied import EmbodiedTrainer
 from sgrocc_core.training.packed import view_size
-from sgrocc_core.training.run_log import summary
 from sgrocc_core.training.sequences import pack_walks
-from sgrocc_core.training.session import TrainingData, begin, packed_folder, starting_weights
+from sgrocc_core.training.session import TrainingData, packed_folder, run_told
 
 
 def train_phase(
@@ -38,19 +35,7 @@ def train_phase(
     folders = [_packed(root, f"train{split}", data.packed, size, first) for root in data.roots]
     heldout = None if data.heldout is None else _packed(data.heldout, f"test{split}", data.packed, size, first)
     distribution.wait_for_all()
-    trainer = EmbodiedTrainer(config, phase, folders, heldout, out)
-    weights = starting_weights(config, start)
-    begun = begin(trainer, weights, resume)
-    if first:
-        print(f"phase {phase}: {begun}; {trainer.compute.description}, {trainer.processes.count} process(es)")
-    figures = trainer.run()
-    result = out / f"{phase}.weights.safetensors"
-    if first:
-        _, state = read(trainer.checkpoint_path)
-        (out / f"{phase}.result.json").write_text(json.dumps({**state, "figures": figures, "started_from": str(weights)}, indent=1))
-        told = [f"{trainer.step} steps in {trainer.seconds / 60:.1f} min", summary(figures), f"weights in {result}"]
-        print(f"phase {phase}: {'; '.join(text for text in told if text)}")
-    return result
+    return run_told(EmbodiedTrainer(config, phase, folders, heldout, out), start, resume)
 
 
 def _packed(root: Path, split: str, packed: Path | None, size: tuple[int, int], first: bool) -> Path:

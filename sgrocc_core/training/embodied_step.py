@@ -17,13 +17,14 @@ from sgrocc_core.errors import ConfigError
 from sgrocc_core.gaussians.confidence import view_cells
 from sgrocc_core.gaussians.depth_layer import DepthLayer
 from sgrocc_core.gaussians.update_torch import CONFIDENCES, Look
+from sgrocc_core.mapper_types import MapperConfig
 from sgrocc_core.network.projection import count_hits
 from sgrocc_core.training.compute import Compute
 from sgrocc_core.training.objectives import LocalWeights, Terms, depth_prior, draws, local_objective
 from sgrocc_core.training.scene_memory import SceneMemory, look_of
 from sgrocc_core.training.step import Batch, run_image
 
-MAX_DISTANCE = 4.8
+MAX_DISTANCE = MapperConfig.max_distance
 """Cells farther along the optical axis are unseen, metres: the mapper's default."""
 UNHELD = ("coarse", "undefined", "dense", "distill", "regularisation")
 """Losses that the memory has not: they ask for all cells, or for outputs that only the network has."""

@@ -21,8 +21,7 @@ from sgrocc_core.errors import DataError
 from sgrocc_core.frame import Frame
 from sgrocc_core.gaussians.gaussians import History, LocalGaussians
 from sgrocc_core.geometry.camera import scale_intrinsics
-from sgrocc_core.geometry.lattice import BOX_VOXELS, CELL_VOXELS, box_corner
-from sgrocc_core.geometry.poses import make_pose
+from sgrocc_core.geometry.lattice import CELL_VOXELS, box_corner, box_overlap, box_pose
 from sgrocc_core.mapper import MapperConfig, OccupancyMapper
 from sgrocc_core.report import machine, versions
 from sgrocc_core.training.baselines import Statistics, depth_surface, drawn_by_frequency
@@ -105,7 +104,7 @@ class EmbodiedEvaluation:
         union, observed, number = np.zeros(scene.labels.shape, np.bool_), np.zeros(scene.labels.shape, np.bool_), 0
         for number, (sample, mask) in enumerate(frames, 1):
             union |= mask
-            T_sc = make_pose(sample.T_wc[:3, :3], sample.T_wc[:3, 3] - scene.origin)
+            T_sc = box_pose(sample.T_wc, scene.origin)
             observed |= mask & ~regions(scene.labels, sample.depth, sample.K, T_sc)["hidden"]
             for source, walk in walks.items():
                 depth = walk.step(sample, number, mask, union)
@@ -161,10 +160,10 @@ class _Walk:
     def _count_alone(self, sample: Sample, mask: np.ndarray) -> None:
         """Score what the network said of this frame by itself, within its box and mask."""
         threshold, origin = self.mapper.config.occupancy_threshold, self.scene.origin
-        T_sc = make_pose(sample.T_wc[:3, :3], sample.T_wc[:3, 3] - origin)
+        T_sc = box_pose(sample.T_wc, origin)
         corner = box_corner(T_sc, box_below=self.mapper.config.box_below) * CELL_VOXELS
         labels = labels_from(*splat_local(self.engine.alone), threshold)
-        whole, part = _overlap(corner, self.scene.labels.shape)
+        whole, part = box_overlap(corner, self.scene.labels.shape)
         inside = np.zeros(mask.shape, np.bool_)
         inside[whole] = True
         placed = np.zeros(mask.shape, np.uint8)
@@ -181,14 +180,6 @@ def _paint(labels: np.ndarray, voxels: np.ndarray, values: np.ndarray) -> None:
     """Write an update's voxels into a dense grid; those outside are left out."""
     inside = ((voxels >= 0) & (voxels < labels.shape)).all(1)
     labels[tuple(voxels[inside].T)] = values[inside]
-
-
-def _overlap(corner: np.ndarray, shape: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Where a box at a corner (3,), voxels, and a grid of a shape overlap: slices of the grid, and of the box."""
-    low = np.maximum(corner, 0)
-    high = np.maximum(np.minimum(corner + BOX_VOXELS, shape), low)
-    whole = tuple(slice(int(a), int(b)) for a, b in zip(low, high))
-    return whole, tuple(slice(int(a), int(b)) for a, b in zip(low - corner, high - corner))
 
 
 def evaluate_embodied(

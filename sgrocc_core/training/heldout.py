@@ -20,7 +20,7 @@ from sgrocc_core.training.compute import Compute
 from sgrocc_core.training.dataset import IN_VIEW
 from sgrocc_core.training.distribution import summed
 from sgrocc_core.training.step import Batch, run_image
-from sgrocc_core.training.validation import collate, confusion, mean_iou
+from sgrocc_core.training.validation import collate, confusion, mean_iou, occupancy_iou
 from sgrocc_core.voxels.splat import labels_from
 
 Views = list[dict[str, np.ndarray]]
@@ -112,7 +112,6 @@ def look_at_voxels(engine: nn.Module, expert: nn.Module, views: Views, compute: 
     figures = {}
     for name, own in matrices.items():
         matrix = summed(own)
-        hit = matrix[1:, 1:].sum()
-        figures[f"{name}_sc_iou"] = float(hit / max(1, hit + matrix[0, 1:].sum() + matrix[1:, 0].sum()))
+        figures[f"{name}_sc_iou"] = occupancy_iou(matrix)
         figures[f"{name}_miou"] = mean_iou(matrix)
     return figures

@@ -82,12 +82,22 @@ def labels_from_grid(sample: Sample) -> np.ndarray:
     return labels
 
 
+def labels_of(sample: Sample) -> np.ndarray:
+    """2D labels (H, W) uint8 of a sample: the set's own, or those of the voxels."""
+    return sample.labels_2d if sample.labels_2d is not None else labels_from_grid(sample)
+
+
+def millimetres(depth: np.ndarray) -> np.ndarray:
+    """Depth in metres (H, W) as uint16 millimetres, 0 = none."""
+    return np.clip(np.nan_to_num(depth) * 1000 + 0.5, 0, 65535).astype(np.uint16)
+
+
 def _arrays(samples: Iterable[Sample]) -> dict[str, np.ndarray]:
     columns: dict[str, list[np.ndarray]] = {name: [] for name in ARRAYS}
     for sample in samples:
-        labels = sample.labels_2d if sample.labels_2d is not None else labels_from_grid(sample)
+        labels = labels_of(sample)
         columns["image"].append(sample.image)
-        columns["depth"].append(np.clip(np.nan_to_num(sample.depth) * 1000 + 0.5, 0, 65535).astype(np.uint16))
+        columns["depth"].append(millimetres(sample.depth))
         columns["labels"].append(labels)
         columns["target"].append(sample.target)
         columns["K"].append(np.asarray(sample.K, np.float64))
@@ -134,13 +144,18 @@ def write_scene(folder: Path, name: str, samples: Iterable[Sample]) -> bool:
     Returns:
         False if another process wrote the same scene meanwhile.
     """
+    arrays = _arrays(samples)
+    return write_arrays(folder, name, arrays, "packed.json", {"format_version": FORMAT_VERSION, "views": len(arrays["image"])})
+
+
+def write_arrays(folder: Path, name: str, arrays: dict[str, np.ndarray], file: str, description: dict[str, int]) -> bool:
+    """Write arrays and a JSON description into a folder of that name, which appears when it is complete; False if another was faster."""
     part = folder / f".{name}.{os.getpid()}"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
-    arrays = _arrays(samples)
     for key, values in arrays.items():
         np.save(part / f"{key}.npy", values)
-    (part / "packed.json").write_text(json.dumps({"format_version": FORMAT_VERSION, "views": len(arrays["image"])}))
+    (part / file).write_text(json.dumps(description))
     try:
         part.rename(folder / name)
     except OSError:

@@ -7,8 +7,6 @@ have the same length, so a run can be stopped between episodes and resumed exact
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -21,11 +19,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from sgrocc_core.classes import UNKNOWN
 from sgrocc_core.data.embodied_scannet import EmbodiedScanNet
 from sgrocc_core.errors import DataError
-from sgrocc_core.geometry.lattice import BOX_VOXELS, CELL_SIZE, CELL_VOXELS, VOXEL_SIZE, box_corner
+from sgrocc_core.geometry.lattice import BOX_VOXELS, CELL_SIZE, CELL_VOXELS, VOXEL_SIZE, box_corner, box_overlap, box_pose
 from sgrocc_core.progress import progress
 from sgrocc_core.training.augmentation import View, letterboxed, light
 from sgrocc_core.training.dataset import OPEN_SCENES, DatasetOptions, item, prepare_worker
-from sgrocc_core.training.packed import labels_from_grid
+from sgrocc_core.training.packed import labels_of, millimetres, write_arrays
 
 FORMAT_VERSION = 1
 ARRAYS = ("image", "depth", "labels", "K", "T_sc", "scene")
@@ -65,23 +63,12 @@ def _pack(data: EmbodiedScanNet, index: int, folder: Path) -> None:
     columns: dict[str, list[np.ndarray]] = {name: [] for name in ARRAYS[:-1]}
     for sample, _ in data.frames(scene):
         columns["image"].append(sample.image)
-        columns["depth"].append(np.clip(np.nan_to_num(sample.depth) * 1000 + 0.5, 0, 65535).astype(np.uint16))
-        columns["labels"].append(sample.labels_2d if sample.labels_2d is not None else labels_from_grid(sample))
+        columns["depth"].append(millimetres(sample.depth))
+        columns["labels"].append(labels_of(sample))
         columns["K"].append(np.asarray(sample.K, np.float64))
-        T_sc = np.array(sample.T_wc, np.float64)
-        T_sc[:3, 3] -= scene.origin
-        columns["T_sc"].append(T_sc)
-    part = folder / f".{scene.name}.{os.getpid()}"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
-    for name, values in columns.items():
-        np.save(part / f"{name}.npy", np.stack(values))
-    np.save(part / "scene.npy", scene.labels)
-    (part / "walk.json").write_text(json.dumps({"format_version": FORMAT_VERSION, "frames": len(columns["image"])}))
-    try:
-        part.rename(folder / scene.name)
-    except OSError:  # another process was faster
-        shutil.rmtree(part)
+        columns["T_sc"].append(box_pose(sample.T_wc, scene.origin))
+    arrays = {name: np.stack(values) for name, values in columns.items()} | {"scene": scene.labels}
+    write_arrays(folder, scene.name, arrays, "walk.json", {"format_version": FORMAT_VERSION, "frames": len(columns["image"])})
 
 
 def open_walk(folder: Path) -> PackedWalk:
@@ -157,14 +144,18 @@ class Walks(Dataset[dict[str, np.ndarray]]):
         self._open.move_to_end(scene)
         return self._open[scene]
 
+    def cells(self, scene: int, turn: Turn) -> np.ndarray:
+        """(3,) int64, size of the turned scene in cells."""
+        size = np.array(turn.scene(self.walk(scene).scene).shape, np.int64)
+        return (size + CELL_VOXELS - 1) // CELL_VOXELS
+
     def view(self, scene: int, frame: int, turn: Turn) -> tuple[View, np.ndarray]:
         """A frame with the truth of its box, and the box's corner (3,) int64, cells of the turned scene."""
         walk = self.walk(scene)
         T_sc = turn.pose(walk.T_sc[frame], walk.scene.shape)
         truth = turn.scene(walk.scene)
         corner = box_corner(T_sc)
-        T_bc = T_sc.copy()
-        T_bc[:3, 3] -= corner * CELL_SIZE
+        T_bc = box_pose(T_sc, corner * CELL_SIZE)
         K = np.array(walk.K[frame])
         if turn.mirrored:
             K[0, 2] = walk.image.shape[2] - 1 - K[0, 2]
@@ -190,19 +181,14 @@ class Walks(Dataset[dict[str, np.ndarray]]):
         # One kind of depth for the whole walk, as a robot has.
         sensor = np.random.default_rng((self.options.seed, episode, place)).random() < self.options.sensor_share
         options = replace(self.options, augment=False, sensor_share=float(sensor))
-        shape = self.walk(scene).scene.shape
-        size = [shape[1], shape[0], shape[2]] if quarters % 2 else list(shape)
-        cells = (np.array(size, np.int64) + CELL_VOXELS - 1) // CELL_VOXELS
-        return item(view, options, draw) | {"corner": corner, "cells": cells}
+        return item(view, options, draw) | {"corner": corner, "cells": self.cells(scene, Turn(mirrored, quarters))}
 
 
 def cut(truth: np.ndarray, corner: np.ndarray) -> np.ndarray:
     """The box (60, 60, 36) of a scene's truth (X, Y, Z) at a corner (3,), voxels; unknown where the scene has none."""
     box = np.full(BOX_VOXELS, UNKNOWN, np.uint8)
-    low = np.maximum(corner, 0)
-    high = np.maximum(np.minimum(corner + BOX_VOXELS, truth.shape), low)
-    inside = tuple(slice(a, b) for a, b in zip(low - corner, high - corner))
-    box[inside] = truth[tuple(slice(a, b) for a, b in zip(low, high))]
+    there, here = box_overlap(corner, truth.shape)
+    box[here] = truth[there]
     return box
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import multiprocessing
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -163,12 +164,25 @@ def train_stage(
     distribution.wait_for_all()
     folders = [each.folder for each in sets] + ([rendered.folder] if rendered is not None else [])
     trainer = Trainer(config, stage, folders, held.folder if held is not None else None, out)
-    weights = starting_weights(config, start)
+    with RoomRenderer(rendered, leader=first) if rendered is not None else contextlib.nullcontext() as rooms:
+        return run_told(trainer, start, resume, Newcomers(Packer(sets), rooms))
+
+
+def run_told(trainer: Trainer, start: Path | None, resume: bool, rescan: Callable[[], None] | None = None) -> Path:
+    """Begin a stage, run it to its end and write down how it went; the first process says so.
+
+    Args:
+        start: see `starting_weights`. resume: go on from the stage's checkpoint. rescan: see `Trainer.run`.
+
+    Returns:
+        the averaged weights' file.
+    """
+    stage, out, first = trainer.stage, trainer.out, trainer.processes.first
+    weights = starting_weights(trainer.config, start)
     begun = begin(trainer, weights, resume)
     if first:
         print(f"stage {stage}: {begun}; {trainer.compute.description}, {_processes(trainer.processes.count)}")
-    with RoomRenderer(rendered, leader=first) if rendered is not None else contextlib.nullcontext() as rooms:
-        figures = trainer.run(Newcomers(Packer(sets), rooms))
+    figures = trainer.run(rescan)
     result = out / f"{stage}.weights.safetensors"
     if first:
         _, state = read(trainer.checkpoint_path)

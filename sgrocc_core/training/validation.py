@@ -25,6 +25,12 @@ def confusion(truth: np.ndarray, found: np.ndarray, valid: np.ndarray) -> np.nda
     return np.bincount(truth[valid].astype(np.int64) * 12 + found[valid], minlength=144).reshape(12, 12)
 
 
+def occupancy_iou(matrix: np.ndarray) -> float:
+    """TP / (TP + FP + FN) of occupied (labels 1..11) against empty; 0 where nothing is either."""
+    hit = matrix[1:, 1:].sum()
+    return float(hit / max(1, hit + matrix[0, 1:].sum() + matrix[1:, 0].sum()))
+
+
 def mean_iou(matrix: np.ndarray) -> float:
     """Mean over the labels 1..11 that occur of TP / (TP + FP + FN)."""
     hit = np.diag(matrix).astype(float)

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from truth import gaussians_of
 
 from sgrocc_core.cli import main
 from sgrocc_core.engines.engine import ImageOutputs, ModelSpec
 from sgrocc_core.engines.export import export_model
 from sgrocc_core.engines.weights import build_networks
 from sgrocc_core.errors import DataError
-from sgrocc_core.gaussians.gaussians import LocalGaussians
-from sgrocc_core.geometry.lattice import voxel_centres
 from sgrocc_core.training.baselines import Statistics, collect, depth_surface, drawn_by_frequency, height_bins, load_statistics
 from sgrocc_core.training.evaluate import evaluate_local, repeated, spread_evenly, table
 from sgrocc_core.training.local_models import EngineModel
@@ -68,16 +67,7 @@ class Oracle:
     def expert(self, features, depth, spread, thickness, K, T_bc):
         self.depths.append(float(depth.max()))
         assert np.allclose(T_bc[:3, 3], T_WC[:3, 3] - ORIGIN)
-
-        def grouped(values):
-            return values.reshape(30, 2, 30, 2, 18, 2, -1).transpose(0, 2, 4, 1, 3, 5, 6).reshape(16200, 8, -1).astype(np.float32)
-
-        labels = np.where(self.target == 255, 0, self.target)
-        logits = 20.0 * (labels[..., None] == np.arange(1, 12))
-        rotations = np.tile(np.array([1, 0, 0, 0], np.float32), (16200, 8, 1))
-        opacities = grouped(np.where(labels > 0, 8.0, -8.0)[..., None])[..., 0]
-        means, scales = grouped(voxel_centres(np.zeros(3))), np.full((16200, 8, 3), -20, np.float32)
-        return LocalGaussians(means, scales, rotations, opacities, grouped(logits), np.zeros((16200, 32), np.float32))
+        return gaussians_of(np.where(self.target == 255, 0, self.target))
 
 
 @pytest.fixture(scope="module")

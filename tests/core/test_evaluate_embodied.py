@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from streams import LEVEL
+from truth import gaussians_of
 
 from sgrocc_core.data.embodied_scannet import EmbodiedScene
 from sgrocc_core.data.occ_scannet import Sample
 from sgrocc_core.engines.engine import ImageOutputs, ModelSpec
 from sgrocc_core.errors import DataError
 from sgrocc_core.gaussians.gaussians import History, LocalGaussians
-from sgrocc_core.geometry.lattice import BOX_VOXELS, CELL_SIZE, VOXEL_SIZE, box_corner, voxel_centres
+from sgrocc_core.geometry.lattice import BOX_VOXELS, CELL_SIZE, VOXEL_SIZE, box_corner
 from sgrocc_core.geometry.poses import make_pose
 from sgrocc_core.training.baselines import Statistics
 from sgrocc_core.training.evaluate_embodied import EmbodiedEvaluation, table
@@ -89,15 +90,7 @@ class Oracle:
         labels = np.zeros(BOX_VOXELS, np.uint8)
         labels[inside] = self.truth.labels[tuple(index[inside].T)]
         labels[labels == 255] = 0
-
-        def grouped(values: np.ndarray) -> np.ndarray:
-            return values.reshape(30, 2, 30, 2, 18, 2, -1).transpose(0, 2, 4, 1, 3, 5, 6).reshape(16200, 8, -1).astype(np.float32)
-
-        logits = 20.0 * (labels[..., None] == np.arange(1, 12))
-        rotations = np.tile(np.array([1, 0, 0, 0], np.float32), (16200, 8, 1))
-        opacities = grouped(np.where(labels > 0, 8.0, -8.0)[..., None])[..., 0]
-        means, scales = grouped(voxel_centres(np.zeros(3))), np.full((16200, 8, 3), -20, np.float32)
-        return LocalGaussians(means, scales, rotations, opacities, grouped(logits), np.zeros((16200, 32), np.float32))
+        return gaussians_of(labels)
 
 
 @pytest.fixture(scope="module")
