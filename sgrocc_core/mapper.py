@@ -12,6 +12,7 @@ from sgrocc_core.gaussians.depth_source import depth_prior
 from sgrocc_core.gaussians.evidence import observe
 from sgrocc_core.gaussians.gaussians import LocalGaussians
 from sgrocc_core.gaussians.memory import GaussianMemory, blocks_to_forget
+from sgrocc_core.gaussians.motion_depth import MotionDepth
 from sgrocc_core.geometry.camera import Letterbox
 from sgrocc_core.geometry.lattice import CELL_SIZE, box_corner, box_pose
 from sgrocc_core.geometry.poses import gravity_aligned_rotation, make_pose
@@ -54,6 +55,7 @@ class OccupancyMapper:
         """Forget the map; the sequence goes on."""
         self.memory = GaussianMemory(self.engine.spec.gaussians_per_cell, self.engine.spec.feature_channels)
         self.voxel_map = VoxelMap(self.memory, self._config.occupancy_threshold)
+        self._motion = MotionDepth()
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Continue from what `memory.arrays()` gave; the voxel map is computed from it. DataError, and no change, if it does not fit."""
@@ -72,10 +74,14 @@ class OccupancyMapper:
         width, height = frame.image.shape[1], frame.image.shape[0]
         letterbox = Letterbox((width, height), self.engine.spec.image_size)
         K = letterbox.intrinsics(frame.K)
-        seen = self.engine.image(letterbox.image(frame.image), letterbox.mask(), K, gravity_aligned_rotation(frame.T_wc[:3, :3]))
+        image, mask = letterbox.image(frame.image), letterbox.mask()
+        seen = self.engine.image(image, mask, K, gravity_aligned_rotation(frame.T_wc[:3, :3]))
         clock.lap("image")
         # 2. The local box before the camera, and how the depth sees its cells.
-        depth = depth_prior(self._config.depth_source, frame, letterbox, seen.depth, seen.spread)
+        head, spread = seen.depth, seen.spread
+        if self._config.motion_depth and (frame.depth is None or self._config.depth_source == "mono"):
+            head, spread = self._motion.correct(image, mask, K, frame.T_wc, frame.stamp_ns, head, spread)
+        depth = depth_prior(self._config.depth_source, frame, letterbox, head, spread)
         T_lc = make_pose(frame.T_wc[:3, :3], frame.T_wc[:3, 3] - self.origin)
         corner = box_corner(T_lc, box_below=self._config.box_below)
         T_bc = box_pose(T_lc, corner * CELL_SIZE)

@@ -28,6 +28,7 @@ class MapperConfig:
         max_distance: nothing farther along the optical axis is mapped, 0.5..20 m.
         max_memory_mb: bound of what the memory's blocks take, 0 = none; the farthest from the camera are forgotten first.
         forget_radius: blocks farther than this from the camera are forgotten, metres, 0 = none.
+        motion_depth: whether points triangulated from the camera's motion correct the network's depth of frames without a sensor's.
 
     Raises:
         ConfigError: names the key, the value and what is allowed.
@@ -39,10 +40,13 @@ class MapperConfig:
     max_distance: float = 4.8
     max_memory_mb: float = 0.0
     forget_radius: float = 0.0
+    motion_depth: bool = True
 
     def __post_init__(self) -> None:
         if self.depth_source not in DEPTH_SOURCES:
             raise ConfigError(f"depth_source is {self.depth_source!r}; it must be one of {', '.join(DEPTH_SOURCES)}")
+        if not isinstance(self.motion_depth, bool):
+            raise ConfigError(f"motion_depth is {self.motion_depth!r}; it must be true or false")
         bounds = (
             ("occupancy_threshold", 0.01, 0.99), ("box_below", 0.0, 2.88), ("max_distance", 0.5, 20.0), ("max_memory_mb", 0.0, 1e6),
             ("forget_radius", 0.0, 1e6),

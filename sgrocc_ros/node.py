@@ -114,7 +114,7 @@ class EmbodiedOccupancy(Node):
         return facts | {"up_time_s": f"{time.monotonic() - self._started:.0f}"}
 
     def _on_parameters(self, names: set[str]) -> None:
-        if names & {"occupancy_threshold", "max_distance"}:
+        if names & {"occupancy_threshold", "max_distance", "motion_depth"}:
             self.worker.submit(self._configure)
 
     def _configure(self) -> None:

@@ -90,6 +90,9 @@ TABLE: tuple[Parameter, ...] = (
         "Whether `depth` or `<depth>/compressedDepth` is subscribed to; auto: whichever is published.",
         ("auto", "raw", "compressedDepth"),
     ),
+    Parameter(
+        "motion_depth", "input", True, "Whether the camera's motion corrects the network's depth (images without a sensor's).", dynamic=True
+    ),
     Parameter("depth_scale", "input", 0.001, "Metres a unit of 16UC1 depth.", minimum=1e-6, maximum=1.0),
     Parameter("sync_slop", "input", 0.03, "Largest difference of the stamps of an image and its depth, seconds.", minimum=0.0, maximum=1.0),
     Parameter("rectified", "input", "auto", "Whether P or K and D count; auto: P if the topic says `rect`.", ("auto", "yes", "no")),
@@ -104,6 +107,14 @@ TABLE: tuple[Parameter, ...] = (
     Parameter("occupancy_threshold", "map", 0.5, "A voxel is occupied from this probability on.", minimum=0.01, maximum=0.99, dynamic=True),
     Parameter("box_below", "map", 1.8, "How far the local box begins under the camera, metres.", minimum=0.0, maximum=2.88),
     Parameter("max_distance", "map", 4.8, "Farthest depth that is used, metres.", minimum=0.5, maximum=20.0, dynamic=True),
+    Parameter(
+        "max_memory_mb", "map", 0.0, "Bound of the map's memory, MB: the farthest is forgotten first; 0: none, else 64 or more.",
+        minimum=0.0, maximum=1e6,
+    ),
+    Parameter(
+        "forget_radius", "map", 0.0, "What is farther from the camera is forgotten, metres; 0: never, else `max_distance` + 2.3 or more.",
+        minimum=0.0, maximum=1e6,
+    ),
     Parameter("map_path", "map", "", "Folder of the saved map: `~/save_map` and a clean stop write to it; empty: neither does."),
     Parameter("full_map_period", "output", 5.0, "Seconds between whole maps on `~/occupancy`.", minimum=0.1, maximum=3600.0, dynamic=True),
     Parameter(
@@ -156,6 +167,7 @@ class Parameters:
             for change in changes:
                 if change.name in BY_NAME:
                     checked[change.name] = BY_NAME[change.name].check(change.value)
+            mapper_config(self._values | checked)  # values that are fine by themselves may not fit each other
         except ConfigError as error:
             return SetParametersResult(successful=False, reason=str(error))
         self._values.update(checked)
@@ -167,7 +179,7 @@ def mapper_config(values: Parameters | dict[str, Any]) -> MapperConfig:
     """The core's configuration out of the node's parameters."""
     from sgrocc_core.mapper import MapperConfig
 
-    names = ("depth_source", "occupancy_threshold", "box_below", "max_distance")
+    names = ("depth_source", "motion_depth", "occupancy_threshold", "box_below", "max_distance", "max_memory_mb", "forget_radius")
     return MapperConfig(**{name: values[name] for name in names})
 
 

@@ -28,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     parser.add_argument("--occupancy-threshold", type=float, default=0.5, metavar="P", help="probability that fills a voxel (default 0.5)")
     parser.add_argument("--max-distance", type=float, default=4.8, metavar="M", help="how far depth is trusted, metres (default 4.8)")
+    parser.add_argument("--no-motion-depth", dest="motion_depth", action="store_false",
+                        help="leave the network's depth as it is, uncorrected by points triangulated from the camera's motion")  # fmt: skip
     parser.add_argument("--no-progress", action="store_true", help="no progress bar (there is none without a terminal)")
 
 
@@ -76,7 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
     from sgrocc_core.mapping import map_frames
 
     config = MapperConfig(
-        depth_source=arguments.depth_source, occupancy_threshold=arguments.occupancy_threshold, max_distance=arguments.max_distance
+        depth_source=arguments.depth_source, occupancy_threshold=arguments.occupancy_threshold, max_distance=arguments.max_distance,
+        motion_depth=arguments.motion_depth,
     )
     with BagReader(arguments.bag, bag_options(arguments)) as reader:
         engine = open_engine(arguments.model, arguments.engine, arguments.device, arguments.threads)

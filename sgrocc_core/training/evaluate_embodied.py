@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -124,7 +124,7 @@ class EmbodiedEvaluation:
         self.scenes, self.frames = self.scenes + 1, self.frames + number
 
     def _mapper(self, scene: EmbodiedScene, depth_source: str) -> OccupancyMapper:
-        config = MapperConfig(depth_source, self.config.occupancy_threshold, self.config.box_below, self.config.max_distance)
+        config = replace(self.config, depth_source=depth_source)
         return OccupancyMapper(self.engine, config, tuple(float(v) for v in scene.origin))  # type: ignore[arg-type]
 
     def report(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from tests.ros.harness import HEIGHT, WIDTH, MarkerClient, NodeProcess, Robot, a
 def bench(ros_context, tmp_path_factory):
     """The node, a robot that listens to the map from the start, and the folder the node saves to."""
     folder = tmp_path_factory.mktemp("outputs")
-    parameters = {"depth_source": "topic", "map_path": folder / "map", "full_map_period": 1, "max_distance": 6, "reset_on_time_jump": True}
+    parameters = {"depth_source": "topic", "map_path": folder / "map", "forget_radius": 12.0, "full_map_period": 1, "max_distance": 6, "reset_on_time_jump": True}
     node = NodeProcess(folder, parameters)
     robot = Robot()
     try:
@@ -175,6 +175,11 @@ def test_a_wrong_value_is_refused_in_a_sentence(bench):
     assert not result.successful and "0.99" in result.reason
     result = _set(bench[1], "max_rate", ParameterValue(type=ParameterType.PARAMETER_STRING, string_value="fast"))
     assert result.reason == "parameter max_rate is 'fast'; it must be a number from 0 to 1000"
+
+
+def test_values_that_do_not_fit_each_other_are_refused(bench):
+    result = _set(bench[1], "max_distance", ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=11.0))
+    assert not result.successful and result.reason.startswith("forget_radius is 12.0; it must be 0 (none) or at least 13.3")
 
 
 def test_a_read_only_parameter_stays(bench):

@@ -49,7 +49,7 @@ def test_the_cores_configuration_takes_the_nodes_values():
     assert mapper_config(values) == MapperConfig(depth_source="topic", max_distance=3.0)
 
 
-@pytest.mark.parametrize("name", ["occupancy_threshold", "box_below", "max_distance"])
+@pytest.mark.parametrize("name", ["occupancy_threshold", "box_below", "max_distance", "max_memory_mb", "forget_radius"])
 def test_the_table_allows_what_the_core_allows(name):
     row = BY_NAME[name]
     for bound in (row.minimum, row.maximum):

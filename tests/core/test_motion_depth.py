@@ -1,0 +1,195 @@
+"""Depth from the camera's motion, on images of two textured walls whose depth is known: one 2 m away on the left, one 4 m on the right."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from sgrocc_core.engines.engine import open_engine
+from sgrocc_core.errors import ConfigError
+from sgrocc_core.frame import Frame
+from sgrocc_core.gaussians.motion_depth import MotionDepth
+from sgrocc_core.geometry.point_tracks import NO_POINTS, PointTracks, TrackedPoints
+from sgrocc_core.geometry.poses import make_pose
+from sgrocc_core.mapper import MapperConfig, OccupancyMapper
+
+K = np.array([[250.0, 0, 159.5], [0, 250.0, 119.5], [0, 0, 1]])
+FORWARD = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
+MASK = np.ones((240, 320), np.float32)
+TEXTURE = cv2.GaussianBlur(np.random.default_rng(4).integers(0, 256, (800, 800)).astype(np.float32), (0, 0), 2.0)
+TEXTURE = np.clip((TEXTURE - TEXTURE.mean()) * 8 + 128, 0, 255).astype(np.float32)
+
+
+def camera(y=0.0, yaw=0.0, x=0.0):
+    turn = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1.0]])
+    return make_pose(turn @ FORWARD, np.array([x, y, 1.2]))
+
+
+def look(T_wc, slid=0.0):
+    """Image (240, 320, 3) uint8 and depth (240, 320) float32; the near wall's texture has slid by so many metres."""
+    v, u = np.mgrid[0:240, 0:320]
+    d = np.stack([(u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1], np.ones(u.shape)], -1) @ T_wc[:3, :3].T
+    near, far = ((wall - T_wc[0, 3]) / d[..., 0] for wall in (2.0, 4.0))
+    left = T_wc[1, 3] + near * d[..., 1] > 0
+    depth = np.where(left, near, far)
+    at = T_wc[:3, 3] + depth[..., None] * d
+    scale = np.where(left, 200, 100)  # of equal grain in the picture
+    column, row = ((c * scale + 400).astype(np.float32) for c in (at[..., 1] + np.where(left, slid, 1.7), at[..., 2]))
+    grey = cv2.remap(TEXTURE, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, 2), depth.astype(np.float32)
+
+
+def follow(poses, tracks=None, slide=0.0, guess=1.0, **changed):
+    """The points of each image of a walk."""
+    tracks, found = tracks or PointTracks(), []
+    for k, T_wc in enumerate(poses):
+        image, depth = look(T_wc, slide * k)
+        values = {"grey": image[..., 0], "mask": MASK, "K": K, "T_wc": T_wc, "stamp_ns": k * 10**8, "depth": depth * guess} | changed
+        found.append(tracks.follow(**values))
+    return found
+
+
+SIDEWAYS = [camera(y=0.04 * k, yaw=0.01 * k) for k in range(8)]
+
+
+def error(points, T_wc):
+    """Relative error of the depth of each point away from the edge between the walls."""
+    true = look(T_wc)[1]
+    column, row = np.rint(points.pixels).astype(int).T
+    apart = cv2.dilate(true, np.ones((9, 9))) - cv2.erode(true, np.ones((9, 9))) < 1.0
+    return (points.depth / true[row, column] - 1)[apart[row, column]]
+
+
+def test_a_camera_that_moves_measures_depth_whatever_the_guess():
+    for guess in (1.0, 0.6, 1.6):
+        points = follow(SIDEWAYS, guess=guess)[-1]
+        off = error(points, SIDEWAYS[-1])
+        assert len(points.depth) > 100 and np.median(np.abs(off)) < 0.02 and np.mean(np.abs(off) < 0.1) > 0.95
+        assert points.pixels.dtype == points.depth.dtype == points.sigma.dtype == np.float32
+        near = points.depth < 3
+        assert near.sum() > 30 and (~near).sum() > 30
+        assert np.median(points.sigma[near]) < np.median(points.sigma[~near])  # less parallax far away
+
+
+def test_points_grow_more_certain_as_the_camera_goes_on():
+    medians = [np.median(p.sigma) for p in follow(SIDEWAYS)[3:]]
+    assert medians == sorted(medians, reverse=True)
+    assert all(len(p.depth) == 0 for p in follow(SIDEWAYS)[:2])  # three rays make a point
+
+
+def test_a_camera_that_only_turns_or_stands_still_measures_nothing():
+    assert not any(len(p.depth) for p in follow([camera(yaw=0.02 * k) for k in range(8)]))
+    assert not any(len(p.depth) for p in follow([camera()] * 8))
+
+
+def test_what_moves_is_not_taken_for_a_point():
+    """The near wall slides up and down by turns, which no still point explains; the far one stands."""
+    slides, tracks = [0, 0.05, 0, 0.05, 0, 0.05, 0, 0.05], PointTracks()
+    for k, T_wc in enumerate(SIDEWAYS):
+        image, depth = look(T_wc, slides[k])
+        points = tracks.follow(image[..., 0], MASK, K, T_wc, k * 10**8, depth)
+    true = look(SIDEWAYS[-1])[1]
+    column, row = np.rint(points.pixels).astype(int).T
+    still = follow(SIDEWAYS)[-1]
+    on_near = (true[row, column] < 3).sum()
+    assert on_near < 0.25 * (still.depth < 3).sum() and len(points.depth) - on_near > 30
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"stamp_ns": 10**12}, {"stamp_ns": -1}, {"T_wc": camera(y=3.0)}, {"T_wc": camera(yaw=2.0)}, {"K": K * 2}],
+    ids=["a gap", "back in time", "a leap", "a turn", "another camera"],
+)
+def test_nothing_is_followed_across(change):
+    tracks = PointTracks()
+    assert len(follow(SIDEWAYS, tracks)[-1].depth)
+    image, depth = look(SIDEWAYS[-1])
+    values = {"grey": image[..., 0], "mask": MASK, "K": K, "T_wc": SIDEWAYS[-1], "stamp_ns": 8 * 10**8, "depth": depth}
+    assert len(tracks.follow(**(values | change)).depth) == 0
+    assert len(follow(SIDEWAYS, tracks)[-1].depth)  # and it goes on from there
+
+
+def test_images_without_texture_and_padding_give_no_points():
+    assert not any(len(p.depth) for p in follow(SIDEWAYS, grey=np.full((240, 320), 90, np.uint8)))
+    mask = MASK.copy()
+    mask[:, :160] = 0
+    points = follow(SIDEWAYS, mask=mask)[-1]
+    assert len(points.depth) and points.pixels[:, 0].min() >= 159
+
+
+def test_points_draw_each_surface_by_itself():
+    """The near surface is guessed at 1.3 of its depth, the far one at 1.1; points are on half of the picture only."""
+    true = np.where(np.arange(80) < 40, 2.0, 4.0).astype(np.float32) * np.ones((60, 1), np.float32)
+    guess = np.where(true < 3, true * 1.3, true * 1.1).astype(np.float32)
+    v, u = np.mgrid[2:30:4, 1:80:4]
+    pixels = np.stack([u.ravel() * 4 + 1.5, v.ravel() * 4 + 1.5], 1).astype(np.float32)
+    points = TrackedPoints(pixels, true[v.ravel(), u.ravel()], np.full(v.size, 0.02, np.float32))
+    motion, spread = MotionDepth(), np.full((60, 80), 0.3, np.float32)
+    for _ in range(5):
+        depth, off = motion.apply(guess, spread, points, 4.0)
+    assert depth.dtype == off.dtype == np.float32
+    measured = np.s_[4:26]
+    assert np.abs(depth[measured] / true[measured] - 1).mean() < 0.03 < np.abs(guess / true - 1).mean()
+    assert (off[measured] / depth[measured]).mean() < 0.7 * (spread / guess).mean()
+    # Far from the points the image's own factor counts, and the spread is the head's, scaled alike.
+    np.testing.assert_allclose(depth[-1] / guess[-1], motion.factor, rtol=0.02)
+    np.testing.assert_allclose(off[-1] / spread[-1], motion.factor, rtol=0.1)
+
+
+def test_without_points_depth_is_as_it_was_and_the_factor_fades():
+    depth, spread = np.full((60, 80), 2.0, np.float32), np.full((60, 80), 0.2, np.float32)
+    motion = MotionDepth()
+    for got, given in zip(motion.apply(depth, spread, NO_POINTS, 4.0), (depth, spread), strict=True):
+        assert np.abs(got - given).max() < 1e-6
+    points = TrackedPoints(np.full((50, 2), 100, np.float32), np.full(50, 3.0, np.float32), np.full(50, 0.01, np.float32))
+    motion.apply(depth, spread, points, 4.0)
+    first = motion.factor
+    assert 1.2 < first < 1.5
+    factors = [motion.apply(depth, spread, NO_POINTS, 4.0)[0][0, 0] / 2 for _ in range(3)]
+    assert first > factors[0] > factors[1] > factors[2] > 1
+
+
+class Constant:
+    """The shipped engine with a head that says 3 m everywhere."""
+
+    def __init__(self, engine):
+        self._engine, self.spec, self.description, self.expert = engine, engine.spec, engine.description, engine.expert
+
+    def image(self, *inputs):
+        seen = self._engine.image(*inputs)
+        return replace(seen, depth=np.full_like(seen.depth, 3.0), spread=np.full_like(seen.spread, 0.5))
+
+
+@pytest.mark.parametrize("source,motion", [("mono", True), ("fused", True), ("mono", False)])
+def test_the_mapper_corrects_the_depth_of_colour_alone(source, motion):
+    mapper = OccupancyMapper(Constant(open_engine("small")), MapperConfig(depth_source=source, motion_depth=motion))
+    for k, T_wc in enumerate(SIDEWAYS):
+        image, depth = look(T_wc)
+        update = mapper.step(Frame(image, K, T_wc, k * 10**8))
+    near, far = update.depth[depth < 3], update.depth[depth > 3]
+    if motion:
+        assert np.median(near) < 2.4 and np.median(far) > 3.2
+    else:
+        assert (near == 3.0).all() and (far == 3.0).all()
+
+
+def test_a_sensors_frame_is_left_alone_and_a_reset_forgets_the_tracks():
+    mapper = OccupancyMapper(open_engine("small"), MapperConfig(depth_source="fused"))
+    for k, T_wc in enumerate(SIDEWAYS[:3]):
+        image, depth = look(T_wc)
+        update = mapper.step(Frame(image, K, T_wc, k * 10**8, depth))
+        assert np.array_equal(update.depth, depth)
+    engine = Constant(open_engine("small"))
+    mapper = OccupancyMapper(engine, MapperConfig(depth_source="mono"))
+    for k, T_wc in enumerate(SIDEWAYS):
+        update = mapper.step(Frame(look(T_wc)[0], K, T_wc, k * 10**8))
+    assert not (update.depth == 3.0).all()
+    mapper.reset()
+    assert (mapper.step(Frame(look(SIDEWAYS[-1])[0], K, SIDEWAYS[-1], 10**9)).depth == 3.0).all()
+
+
+@pytest.mark.parametrize("value", [1, "yes", None])
+def test_the_switch_is_true_or_false(value):
+    with pytest.raises(ConfigError, match="motion_depth is .*; it must be true or false"):
+        MapperConfig(motion_depth=value)
