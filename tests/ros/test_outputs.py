@@ -20,7 +20,8 @@ from tests.ros.harness import HEIGHT, WIDTH, MarkerClient, NodeProcess, Robot, a
 def bench(ros_context, tmp_path_factory):
     """The node, a robot that listens to the map from the start, and the folder the node saves to."""
     folder = tmp_path_factory.mktemp("outputs")
-    parameters = {"depth_source": "topic", "map_path": folder / "map", "forget_radius": 12.0, "full_map_period": 1, "max_distance": 6, "reset_on_time_jump": True}
+    parameters = {"depth_source": "topic", "map_path": folder / "map", "full_map_period": 1, "max_distance": 6, "reset_on_time_jump": True}
+    parameters |= {"forget_radius": 12.0}
     node = NodeProcess(folder, parameters)
     robot = Robot()
     try:
