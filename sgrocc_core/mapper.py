@@ -53,7 +53,7 @@ class OccupancyMapper:
 
     def reset(self) -> None:
         """Forget the map; the sequence goes on."""
-        self.memory = GaussianMemory(self.engine.spec.gaussians_per_cell, self.engine.spec.feature_channels)
+        self.memory = GaussianMemory(self.engine.spec.gaussians_per_cell, self.engine.spec.feature_channels, self._config.confidence)
         self.voxel_map = VoxelMap(self.memory, self._config.occupancy_threshold)
         self._motion = MotionDepth()
 

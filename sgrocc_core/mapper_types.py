@@ -8,6 +8,7 @@ from time import perf_counter
 import numpy as np
 
 from sgrocc_core.errors import ConfigError
+from sgrocc_core.gaussians.confidence import CONFIDENCES
 from sgrocc_core.gaussians.depth_source import DEPTH_SOURCES
 from sgrocc_core.geometry.lattice import BOX_BELOW
 
@@ -29,6 +30,8 @@ class MapperConfig:
         max_memory_mb: bound of what the memory's blocks take, 0 = none; the farthest from the camera are forgotten first.
         forget_radius: blocks farther than this from the camera are forgotten, metres, 0 = none.
         motion_depth: whether points triangulated from the camera's motion correct the network's depth of frames without a sensor's.
+        confidence: which factors of Eq. 8 the memory is judged by, one of CONFIDENCES; all but `hybrid` are for comparison. Counts from
+            the next reset on.
 
     Raises:
         ConfigError: names the key, the value and what is allowed.
@@ -41,10 +44,13 @@ class MapperConfig:
     max_memory_mb: float = 0.0
     forget_radius: float = 0.0
     motion_depth: bool = True
+    confidence: str = "hybrid"
 
     def __post_init__(self) -> None:
         if self.depth_source not in DEPTH_SOURCES:
             raise ConfigError(f"depth_source is {self.depth_source!r}; it must be one of {', '.join(DEPTH_SOURCES)}")
+        if self.confidence not in CONFIDENCES:
+            raise ConfigError(f"confidence is {self.confidence!r}; it must be one of {', '.join(CONFIDENCES)}")
         if not isinstance(self.motion_depth, bool):
             raise ConfigError(f"motion_depth is {self.motion_depth!r}; it must be true or false")
         bounds = (

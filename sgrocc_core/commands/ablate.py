@@ -1,4 +1,4 @@
-"""`sgrocc ablate`: trains variants of the network from one image engine on the same views and seeds, and compares them."""
+"""`sgrocc ablate`: trains variants of the network from the same weights on the same data and seeds, and compares them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import Any
 
 from sgrocc_core.share import find_shared
 
-HELP = """Compare variants of the spatial expert.
+HELP = """Compare variants of the spatial expert, or of the temporal manager.
 
   sgrocc ablate lifters --budget 3000 --seeds 3 --data runs/rooms/train --heldout runs/rooms/heldout
 
 trains every variant of config/ablations/NAME.yaml for --budget steps with every seed, all from the same image engine and on the same
 views, scores each on the held-out views with predicted and with sensor depth, and writes means, spreads and differences paired by seed
-to RESULTS/NAME.md, .csv, .runs.csv and .png. It says first how long that takes. Stop it whenever you like; the same command goes on
+to RESULTS/NAME.md, .csv, .runs.csv and .png. Ablations of the temporal manager (training, fusion, confidence) start from a whole spatial
+expert, train on walks and score maps: --data and --heldout then are sets made with `sgrocc synth --embodied`.
+
+It says first how long that takes. Stop it whenever you like; the same command goes on
 where it was: finished runs are kept, an interrupted one continues from its checkpoint. Started several times side by side
 (--threads 1), the processes share out the runs. docs/evaluation.md says how to read it."""
 
@@ -25,13 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help=f"an ablation under config/ablations ({names}), or a YAML file")
     parser.add_argument("--budget", type=int, required=True, metavar="STEPS", help="steps that every run is trained for")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each variant, with seeds 1 to N (default: 3)")
-    base, train, held = Path("config/train/small_local.yaml"), Path("runs/rooms/train"), Path("runs/rooms/heldout")
-    parser.add_argument("--config", type=Path, default=base, metavar="YAML", help="what variants are laid over (default: %(default)s)")
+    train, held = Path("runs/rooms/train"), Path("runs/rooms/heldout")
+    base = "what variants are laid over (default: config/train/small_local.yaml, or small_embodied.yaml)"
+    parser.add_argument("--config", type=Path, metavar="YAML", help=base)
     parser.add_argument("--data", type=Path, nargs="+", default=[train], metavar="DIR", help=f"training scenes (default: {train})")
     parser.add_argument("--heldout", type=Path, default=held, metavar="DIR", help="scenes to evaluate on (default: %(default)s)")
-    parser.add_argument("--limit", type=int, default=0, metavar="N", help="at most so many held-out views, spread evenly (default: all)")
+    limit = "at most so many held-out views or scenes, spread evenly (default: all)"
+    parser.add_argument("--limit", type=int, default=0, metavar="N", help=limit)
     parser.add_argument("--packed", type=Path, metavar="DIR", help="where decoded views are kept (default: `packed` in each data folder)")
-    parser.add_argument("--image-weights", type=Path, metavar="FILE", help="whose image engine all variants share (default: the model's)")
+    weights = "whose image engine (temporal manager: whole expert) all variants start from (default: the model's)"
+    parser.add_argument("--weights", type=Path, metavar="FILE", help=weights)
     parser.add_argument("--out", type=Path, default=Path("runs/ablations"), metavar="DIR", help="runs, results (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=Path("docs/results"), metavar="DIR", help="tables, picture (default: %(default)s)")
     parser.add_argument("--threads", type=int, metavar="N", help="threads of PyTorch (default: the configuration's)")
@@ -41,22 +47,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from sgrocc_core.training.ablation import load_ablation
+    from sgrocc_core.training.ablation_embodied import EmbodiedTask
+    from sgrocc_core.training.ablation_local import LocalTask
     from sgrocc_core.training.ablation_report import Findings, write_report
     from sgrocc_core.training.ablation_runs import AblationRuns, Options, readable
 
     ablation = load_ablation(args.name)
+    if args.config is None:
+        args.config = Path(f"config/train/small_{ablation.task}.yaml")
     options = Options(
-        args.budget, args.seeds, args.config, tuple(args.data), args.heldout, args.out,
-        args.packed, args.image_weights, args.limit, args.threads,
+        args.budget, args.seeds, args.config, tuple(args.data), args.heldout, args.out, args.packed, args.weights, args.limit, args.threads,
     )  # fmt: skip
-    runs = AblationRuns(ablation, options)
+    task = (EmbodiedTask if ablation.task == "embodied" else LocalTask)(ablation, options)
+    runs = AblationRuns(ablation, options, task)
     plan = runs.open_runs()
     total = len(ablation.variants) * args.seeds
     print(f"{ablation.title}: {len(ablation.variants)} variants x {args.seeds} seeds, {args.budget} steps each")
     print(f"  {total - len(plan)} of {total} runs are finished")
     needed = runs.seconds_needed()
     for variant, (step, view) in needed.items():
-        print(f"  {variant}: {step:.2f} s a step, {view:.2f} s a held-out view")
+        print(f"  {variant}: {step:.2f} s a step, {view:.2f} s a held-out {task.unit}")
     if plan:
         print(f"  about {readable(runs.seconds_left(needed))} on this machine as it is now", flush=True)
     if args.estimate:
@@ -83,19 +93,11 @@ def run(args: argparse.Namespace) -> int:
 def _facts(args: argparse.Namespace, runs: Any, results: dict[str, dict[int, dict[str, Any]]]) -> dict[str, Any]:
     """What was run, for the report."""
     from sgrocc_core.report import machine
-    from sgrocc_core.training.packed import packed_scenes
 
-    config = next(iter(runs.configs.values()))
-    batch, here = config.stages["expert"].batch, machine()
+    here = machine()
     seconds = {name: [r["training"]["seconds_per_step"] for r in found.values()] for name, found in results.items() if found}
-    rooms = len(packed_scenes(runs.views))
-    facts = {
-        "training": f"{args.budget} steps of {batch} views on {rooms} rooms, from one image engine; seeds {runs.seeds}",
-        "evaluation": f"{len(runs.chosen)} held-out views of {len({runs.heldout.names[i][0] for i in runs.chosen})} rooms",
+    return runs.facts() | {
         "command": f"`sgrocc ablate {args.name} --budget {args.budget} --seeds {args.seeds}`, configuration `{args.config}`",
         "seconds a step": ", ".join(f"{name} {sum(values) / len(values):.2f}" for name, values in seconds.items()),
         "machine": f"{here['cpu']}, {here['cores']} cores",
     }
-    if runs.frame_step:
-        facts["median translation from frame to frame"] = f"{runs.frame_step:.3f} m"
-    return facts

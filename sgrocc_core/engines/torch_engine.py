@@ -26,11 +26,11 @@ from sgrocc_core.network.spatial_expert import OUTPUTS
 class TorchEngine:
     """See `engine.Engine`."""
 
-    def __init__(self, spec: ModelSpec, device: str = "auto", threads: int = 0) -> None:
+    def __init__(self, spec: ModelSpec, device: str = "auto", threads: int = 0, weights: str = "weights.safetensors") -> None:
         """Build the networks and load their weights.
 
         Args:
-            device: `cpu`, `cuda` or `auto`. threads: of the CPU, for all of PyTorch in this process; 0 leaves them.
+            device: `cpu`, `cuda` or `auto`. threads: of the CPU, for all of PyTorch in this process; 0 leaves them. weights: their file.
 
         Raises:
             ModelError: weights missing or of another network, or CUDA was asked for and is not there.
@@ -42,7 +42,7 @@ class TorchEngine:
         if threads:
             torch.set_num_threads(threads)
         image, expert = build_networks(spec.networks)
-        load_weights(require_file(spec, "weights.safetensors"), image, expert)
+        load_weights(require_file(spec, weights), image, expert)
         self._image, self._expert = image.eval().to(self._device), expert.eval().to(self._device)
         self.description = f"PyTorch {torch.__version__}, {self._device.upper()}, {torch.get_num_threads()} threads, fp32"
 

@@ -28,6 +28,8 @@ DISTANCE_HALF = 3.0
 BORDER = 0.1
 """Share of the image's size over which a look's weight falls off towards the border."""
 MIN_BORDER_WEIGHT = 0.1
+CONFIDENCES = {"none": (False, False), "geometric": (True, False), "semantic": (False, True), "hybrid": (True, True)}
+"""Whether C_geo and C_sem of Eq. 8 count; with neither C = 1 wherever there is a history."""
 HIDDEN_WEIGHT = 0.1
 """What a look at a hidden cell weighs, relative to one at a surface."""
 

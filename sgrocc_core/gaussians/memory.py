@@ -10,7 +10,7 @@ import numpy as np
 
 from sgrocc_core.classes import NUM_CLASSES
 from sgrocc_core.errors import DataError
-from sgrocc_core.gaussians.confidence import UNSEEN, CellView
+from sgrocc_core.gaussians.confidence import CONFIDENCES, UNSEEN, CellView
 from sgrocc_core.gaussians.evidence import BOUNDS
 from sgrocc_core.gaussians.gaussians import History, LocalGaussians
 from sgrocc_core.gaussians.update import CellFields, NewFields, read_history, update_cells
@@ -38,8 +38,9 @@ class GaussianMemory:
         gaussians_changed, evidence_changed: (slots,) bool, what the voxel map has not taken over yet.
     """
 
-    def __init__(self, gaussians_per_cell: int, feature_channels: int) -> None:
+    def __init__(self, gaussians_per_cell: int, feature_channels: int, confidence: str = "hybrid") -> None:
         self.gaussians_per_cell, self.feature_channels = gaussians_per_cell, feature_channels
+        self._factors = CONFIDENCES[confidence]
         self.clear()
 
     def clear(self) -> None:
@@ -154,7 +155,7 @@ class GaussianMemory:
         """
         rows = self.box(corner)
         found = History(np.zeros((len(rows), self.feature_channels), np.float32), np.zeros((len(rows), 3), np.float32))
-        read_history(self.fields, rows, view.state, view.residual, view.sigma, stamp_ns, found.features, found.past)
+        read_history(self.fields, rows, view.state, view.residual, view.sigma, stamp_ns, self._factors, found.features, found.past)
         return found
 
     def update(self, corner: np.ndarray, gaussians: LocalGaussians, view: CellView, stamp_ns: int) -> None:
@@ -178,7 +179,8 @@ class GaussianMemory:
         rows = _rows(table, corner)[anchors]
         new = NewFields(*(np.ascontiguousarray(getattr(gaussians, name), np.float32) for name in NewFields._fields))
         centres = _cell_centres()[anchors]
-        changed = update_cells(self.fields, rows, new, anchors, centres, view.state, view.residual, view.sigma, view.weight, stamp_ns)
+        seen = (view.state, view.residual, view.sigma, view.weight)
+        changed = update_cells(self.fields, rows, new, anchors, centres, *seen, stamp_ns, self._factors)
         self._mark(cells[changed] + corner)
 
     def add_evidence(self, keys: np.ndarray, increments: np.ndarray) -> None:

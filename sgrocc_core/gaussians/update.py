@@ -69,13 +69,13 @@ class NewFields(NamedTuple):
 
 
 @njit(cache=True)
-def update_cells(stored, index, new, anchors, centres, state, residual, sigma, weight, stamp):
+def update_cells(stored, index, new, anchors, centres, state, residual, sigma, weight, stamp, factors):
     """Blend one look into the stored cells.
 
     Args:
         stored: CellFields. index: (n,) int64, rows of it.
         new: NewFields. anchors: (n,) int64, rows of it. centres: (n, 3) float32, the cells' centres in the box frame, metres.
-        state, residual, sigma, weight: (A,) the CellView's arrays. stamp: nanoseconds.
+        state, residual, sigma, weight: (A,) the CellView's arrays. stamp: nanoseconds. factors: a value of CONFIDENCES.
 
     Returns:
         (n,) bool: the cells of which a splatted Gaussian appeared, changed or went.
@@ -85,7 +85,7 @@ def update_cells(stored, index, new, anchors, centres, state, residual, sigma, w
     for i in range(len(index)):
         n, a = index[i], anchors[i]
         before = stored.opacities[n].max() > MIN_RAW_OPACITY
-        confidence = stored_confidence(stored, n, state[a], residual[a], sigma[a], distribution)
+        confidence = stored_confidence(stored, n, state[a], residual[a], sigma[a], factors, distribution)
         kept = confidence * stored.weight[n]
         _blend(stored, n, new, a, centres[i], np.float32(1.0 - kept / (stored.weight[n] + weight[a])))
         stored.weight[n] = min(kept + weight[a], MAX_WEIGHT)
@@ -101,25 +101,28 @@ def update_cells(stored, index, new, anchors, centres, state, residual, sigma, w
 
 
 @njit(cache=True)
-def stored_confidence(stored, n, state, residual, sigma, distribution):
-    """C = m C_geo C_sem (Eq. 8) of stored cell n under a look: its view state, z - D and sigma_g; distribution (C,) is scratch."""
+def stored_confidence(stored, n, state, residual, sigma, factors, distribution):
+    """C = m C_geo C_sem (Eq. 8) of stored cell n under a look: its view state, z - D and sigma_g; factors: whether C_geo and C_sem count;
+    distribution (C,) is scratch.
+    """
     if stored.tag[n] != 1:
         return 0.0
     occupancy = cell_occupancy(stored.opacities[n])
-    confidence = geometric_confidence(state, occupancy, residual, sigma)
-    if occupancy >= OCCUPIED:
+    confidence = geometric_confidence(state, occupancy, residual, sigma) if factors[0] else 1.0
+    if factors[1] and occupancy >= OCCUPIED:
         class_distribution(stored.logits[n], stored.opacities[n], TEMPERATURE, distribution)
         confidence *= semantic_confidence(distribution, occupancy)
     return confidence
 
 
 @njit(cache=True)
-def read_history(stored, rows, state, residual, sigma, stamp, features, past):
+def read_history(stored, rows, state, residual, sigma, stamp, factors, features, past):
     """What the memory knows of the local box's cells before a look.
 
     Args:
         stored: CellFields. rows: (A,) int64, rows of it, -1 = none. state, residual, sigma: (A,) the CellView's. stamp: nanoseconds.
-        features, past: (A, C) and (A, 3), zero; filled, see `History`. Cells that this look does not see have confidence 1 if tagged.
+        factors: a value of CONFIDENCES. features, past: (A, C) and (A, 3), zero; filled, see `History`. Cells that this look does not see
+            have confidence 1 if tagged.
     """
     distribution = np.empty(stored.logits.shape[2], np.float64)
     for a in range(len(rows)):
@@ -128,7 +131,10 @@ def read_history(stored, rows, state, residual, sigma, stamp, features, past):
             continue
         features[a] = stored.features[n]
         past[a, 0] = 1.0
-        past[a, 1] = 1.0 if state[a] == UNSEEN else stored_confidence(stored, n, state[a], residual[a], sigma[a], distribution)
+        if state[a] == UNSEEN:
+            past[a, 1] = 1.0
+        else:
+            past[a, 1] = stored_confidence(stored, n, state[a], residual[a], sigma[a], factors, distribution)
         past[a, 2] = max(stamp - stored.stamp[n], 0) * 1e-9
 
 

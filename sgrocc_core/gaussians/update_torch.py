@@ -10,11 +10,18 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from sgrocc_core.gaussians.confidence import FREE, HIDDEN, OCCUPIED, SEMANTIC_HIGH, SEMANTIC_LOW, SURFACE, TEMPERATURE, UNSEEN
+from sgrocc_core.gaussians.confidence import (
+    CONFIDENCES,
+    FREE,
+    HIDDEN,
+    OCCUPIED,
+    SEMANTIC_HIGH,
+    SEMANTIC_LOW,
+    SURFACE,
+    TEMPERATURE,
+    UNSEEN,
+)
 from sgrocc_core.gaussians.update import MAX_WEIGHT, MEAN_REACH, SEEN_THROUGH_FRAMES, SILENT
-
-CONFIDENCES = ("none", "geometric", "semantic", "hybrid")
-"""Which factors of Eq. 8 count; `none`: C = 1 wherever there is a history."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,8 @@ def confidence(cells: Cells, look: Look, kind: str = "hybrid") -> Tensor:
     semantic = ((distribution.amax(-1) - SEMANTIC_LOW) / (SEMANTIC_HIGH - SEMANTIC_LOW)).clamp(0, 1)
     semantic = torch.where(full, semantic, 1.0)
     one = torch.ones_like(o)
-    return cells.tag * (geometric if kind in ("geometric", "hybrid") else one) * (semantic if kind in ("semantic", "hybrid") else one)
+    by_geometry, by_meaning = CONFIDENCES[kind]
+    return cells.tag * (geometric if by_geometry else one) * (semantic if by_meaning else one)
 
 
 def updated(cells: Cells, new: Cells, look: Look, stamp: float, kind: str = "hybrid") -> Cells:

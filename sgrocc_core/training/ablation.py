@@ -1,7 +1,8 @@
 """What an ablation compares: variants of one training configuration, read from config/ablations/NAME.yaml.
 
 A variant is a set of values laid over the base configuration, and may disturb the poses that the network is told, in training,
-in evaluation, or in both. The first variant is what the others are compared with.
+in evaluation, or in both. The first variant is what the others are compared with. Those of the temporal manager (`task: embodied`) say in
+which phases the budget is trained.
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ from sgrocc_core.yaml_file import read_mapping
 FOLDER = "config/ablations"
 METRICS = ("sc_iou", "miou", "boundary_f1")
 """What the paper's tables give, and ours."""
-VARIANT_KEYS = ("name", "config", "training_noise", "evaluation_noise", "paper")
+VARIANT_KEYS = ("name", "config", "training_noise", "evaluation_noise", "phases", "paper")
+TASKS = ("local", "embodied")
+PHASES = ("manager", "everything", "end_to_end")
+TWO_PHASES = {"manager": 1 / 3, "everything": 2 / 3}
+"""Shares of the budget (method, section 6: epochs 1 to 5 and 6 to 15), where a variant does not say."""
 NOISE_KEYS = ("metres", "share")
 
 
@@ -34,6 +39,10 @@ class PoseNoise:
     metres: float = 0.0
     share: float = 0.0
 
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return self.metres > 0 or self.share > 0
+
     def length(self, step: float) -> float:
         """Root mean square length in metres, frames being `step` metres apart."""
         return self.metres + self.share * step
@@ -46,6 +55,7 @@ class Variant:
     Attributes:
         name: the field's name of it. overrides: nested values laid over the base configuration (`network`, `losses`, ...).
         training_noise, evaluation_noise: see `PoseNoise`. paper: the paper's figures in percent, by metric.
+        phases: of embodied training in their order, with their shares of the budget.
     """
 
     name: str
@@ -53,6 +63,7 @@ class Variant:
     training_noise: PoseNoise = PoseNoise()
     evaluation_noise: PoseNoise = PoseNoise()
     paper: dict[str, float] = field(default_factory=dict)
+    phases: dict[str, float] = field(default_factory=lambda: dict(TWO_PHASES))
 
 
 @dataclass(frozen=True)
@@ -61,12 +72,14 @@ class Ablation:
 
     Attributes:
         name: of the file. title: for people. note: what to know when reading it. variants: the first is the reference.
+        task: of TASKS: single views, or whole walks with the memory.
     """
 
     name: str
     title: str
     note: str
     variants: tuple[Variant, ...]
+    task: str = "local"
 
 
 def load_ablation(name: str) -> Ablation:
@@ -79,17 +92,20 @@ def load_ablation(name: str) -> Ablation:
         ConfigError: there is none, or it is not what it should be.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else find_shared(f"{FOLDER}/{name}.yaml")
-    values = read_mapping(path, "ablation", ("title", "note", "variants"))
+    values = read_mapping(path, "ablation", ("title", "note", "task", "variants"))
     if not isinstance(values.get("variants"), list):
         raise ConfigError(f"{path} must hold a list of variants")
-    variants = tuple(_variant(entry, f"{path}: variant {i + 1}") for i, entry in enumerate(values["variants"]))
+    task = values.get("task", "local")
+    if task not in TASKS:
+        raise ConfigError(f"{path}: task is {task!r}; it must be one of {', '.join(TASKS)}")
+    variants = tuple(_variant(entry, f"{path}: variant {i + 1}", task) for i, entry in enumerate(values["variants"]))
     names = [variant.name for variant in variants]
     if len(variants) < 2 or len(set(names)) < len(names):
         raise ConfigError(f"{path} has the variants {', '.join(names) or 'none'}; at least two are needed, each with a name of its own")
-    return Ablation(path.stem, str(values.get("title", path.stem)), str(values.get("note", "")).strip(), variants)
+    return Ablation(path.stem, str(values.get("title", path.stem)), str(values.get("note", "")).strip(), variants, task)
 
 
-def _variant(entry: Any, where: str) -> Variant:
+def _variant(entry: Any, where: str, task: str) -> Variant:
     if not isinstance(entry, dict) or "name" not in entry:
         raise ConfigError(f"{where} must be a mapping with a name")
     name = str(entry["name"])
@@ -104,7 +120,14 @@ def _variant(entry: Any, where: str) -> Variant:
     if not isinstance(paper, dict) or set(paper) - set(METRICS):
         raise ConfigError(f"{where}: paper is {paper!r}; its keys are {', '.join(METRICS)}")
     noises = {key: _noise(entry.get(key) or {}, f"{where}: {key}") for key in ("training_noise", "evaluation_noise")}
-    return Variant(name, overrides, paper={metric: float(value) for metric, value in paper.items()}, **noises)
+    if task == "embodied" and any(noises.values()):
+        raise ConfigError(f"{where}: walks are not trained under pose noise")
+    phases = entry.get("phases", TWO_PHASES)
+    if task != "embodied" and "phases" in entry:
+        raise ConfigError(f"{where}: phases are of `task: embodied`")
+    if not isinstance(phases, dict) or set(phases) - set(PHASES) or abs(sum(map(float, phases.values())) - 1) > 0.01:
+        raise ConfigError(f"{where}: phases is {phases!r}; it must give shares that add up to 1 of {', '.join(PHASES)}")
+    return Variant(name, overrides, paper={metric: float(value) for metric, value in paper.items()}, phases=dict(phases), **noises)
 
 
 def _noise(values: Any, where: str) -> PoseNoise:

@@ -14,13 +14,9 @@ if TYPE_CHECKING:
     from sgrocc_core.training.ablation_report import Findings, Key
     from sgrocc_core.training.comparison import Estimate
 
-PANELS: tuple[tuple[str, Key], ...] = (
-    ("SC-IoU, predicted depth", ("predicted", "in_view", "sc_iou")),
-    ("mIoU, predicted depth", ("predicted", "in_view", "miou")),
-    ("SC-IoU, sensor depth", ("sensor", "in_view", "sc_iou")),
-    ("mIoU, sensor depth", ("sensor", "in_view", "miou")),
-)
-"""Title and figure, from left to right."""
+PANELS = tuple((source, metric) for source in ("predicted", "sensor") for metric in ("sc_iou", "miou"))
+"""Depth and figure, from left to right."""
+WHAT = {"local": "Held-out views, in view", "embodied": "Maps of held-out scenes"}
 MARGIN, HEADER, FOOTER, NAMES, PANEL, ROW, GAP = 48, 170, 96, 310, 380, 64, 28
 WIDTH = 2 * MARGIN + NAMES + len(PANELS) * (PANEL + GAP)
 BACKGROUND, OURS, FIRST, PAPER = (250, 249, 246), (31, 119, 180), (38, 42, 48), (200, 90, 40)
@@ -41,13 +37,15 @@ def render_chart(findings: Findings) -> np.ndarray:
     height = HEADER + ROW * len(findings.variants) + FOOTER
     page = np.full((height, WIDTH, 3), BACKGROUND, np.uint8)
     write_text(page, findings.ablation.title, (MARGIN, 66), 34, INK, bold=True)
-    write_text(page, "Held-out views, in view, percent. Small dots: seeds; bar: mean ± standard deviation.", (MARGIN, 102), 21, SOFT_INK)
+    what = WHAT[findings.ablation.task]
+    write_text(page, f"{what}, percent. Small dots: seeds; bar: mean ± standard deviation.", (MARGIN, 102), 21, SOFT_INK)
     for i, variant in enumerate(findings.variants):
         y = _row(i)
         write_text(page, variant.name, (MARGIN, y + 8), 23, INK, bold=i == 0)
         cv2.line(page, (MARGIN, y + ROW // 2), (WIDTH - MARGIN, y + ROW // 2), LINE, 1)
-    for column, (title, key) in enumerate(PANELS):
-        _panel(page, findings, MARGIN + NAMES + column * (PANEL + GAP), title, key)
+    for column, (source, metric) in enumerate(PANELS):
+        title = f"{'SC-IoU' if metric == 'sc_iou' else 'mIoU'}, {source} depth"
+        _panel(page, findings, MARGIN + NAMES + column * (PANEL + GAP), title, (source, findings.regions[0], metric))
     if any(variant.paper for variant in findings.variants):
         y = height - 24
         _diamond(page, (MARGIN + 9, y - 7))

@@ -13,8 +13,13 @@ from sgrocc_core.training.ablation import METRICS, Ablation, Variant
 from sgrocc_core.training.comparison import Estimate, estimate, paired_difference
 from sgrocc_core.training.evaluate import SOURCES
 
-REGIONS = ("in_view", "hidden", "all")
-TITLES = {"sc_iou": "SC-IoU", "miou": "mIoU", "boundary_f1": "boundary F1", "in_view": "in view", "hidden": "hidden", "all": "whole box"}
+REGIONS = {"local": ("in_view", "hidden", "all"), "embodied": ("all", "hidden", "single_frame")}
+"""What is scored, by the ablation's task; the first is what orders and pictures are of."""
+TITLES = {"sc_iou": "SC-IoU", "miou": "mIoU", "boundary_f1": "boundary F1"}
+REGION_TITLES = {
+    "local": {"in_view": "in view", "hidden": "hidden", "all": "whole box"},
+    "embodied": {"all": "map", "hidden": "map, hidden", "single_frame": "single frames"},
+}
 Results = dict[str, dict[int, dict[str, Any]]]
 """By variant's name and seed, what `AblationRuns.result` gives."""
 Key = tuple[str, str, str]
@@ -44,6 +49,7 @@ class Findings:
         self.ablation, self.results = ablation, results
         self.variants = [v for v in ablation.variants if results.get(v.name)]
         self.reference = ablation.variants[0]
+        self.regions = REGIONS[ablation.task]
 
     def values(self, variant: Variant, key: Key) -> dict[int, float]:
         """Percent by seed."""
@@ -62,13 +68,25 @@ class Findings:
         same = variant.name == self.reference.name
         return Row(value, None if same else paired_difference(values, self.values(self.reference, key)))
 
+    def curves(self) -> dict[str, dict[int, float]]:
+        """Percent of mIoU by variant and step, mean over the seeds, of what was looked at while training; empty for single views."""
+        found: dict[str, dict[int, float]] = {}
+        for variant in self.variants:
+            points: dict[int, list[float]] = {}
+            for result in self.results[variant.name].values():
+                for point in result["report"].get("training_curve", ()):
+                    points.setdefault(point["step"], []).append(100.0 * point["fused_miou"])
+            if points:
+                found[variant.name] = {step: sum(values) / len(values) for step, values in sorted(points.items())}
+        return found
+
     def keys(self) -> Iterator[Key]:
         """Every figure that is compared."""
-        return itertools.product(SOURCES, REGIONS, METRICS)
+        return itertools.product(SOURCES, self.regions, METRICS)
 
 
 def write_report(findings: Findings, facts: dict[str, Any], stem: Path) -> list[Path]:
-    """Write STEM.csv, STEM.runs.csv, STEM.md and STEM.png.
+    """Write STEM.csv, STEM.runs.csv, STEM.md and STEM.png, and STEM.curve.png where there is something to show.
 
     Args:
         facts: what was run, name to value, for the Markdown's last lines.
@@ -77,11 +95,15 @@ def write_report(findings: Findings, facts: dict[str, Any], stem: Path) -> list[
         the files.
     """
     from sgrocc_core.training.ablation_chart import draw_chart
+    from sgrocc_core.training.ablation_curve import draw_curves
 
     stem.parent.mkdir(parents=True, exist_ok=True)
     files = [stem.with_name(stem.name + suffix) for suffix in (".md", ".png", ".csv", ".runs.csv")]
     files[0].write_text(markdown(findings, facts))
     draw_chart(findings, files[1])
+    if findings.curves():
+        files.append(stem.with_name(stem.name + ".curve.png"))
+        draw_curves(findings, files[-1])
     _write_csv(files[2], summary_rows(findings))
     _write_csv(files[3], run_rows(findings))
     return files
@@ -123,6 +145,9 @@ def markdown(findings: Findings, facts: dict[str, Any]) -> str:
         "seed, ± its standard error. \\* marks differences that are clear: 0 lies outside their 95 % interval (Student's t).", "",
         f"![{ablation.title}]({ablation.name}.png)", "",
     ]  # fmt: skip
+    if findings.curves():
+        text = "mIoU of fused predictions of held-out walks while training, predicted depth, weights as they were (not averaged)"
+        lines += [f"![{text}]({ablation.name}.curve.png)", "", f"{text}.", ""]
     for source in SOURCES:
         lines += [f"## With {source} depth", "", *_table(findings, source), ""]
     if any(variant.paper for variant in ablation.variants):
@@ -132,8 +157,10 @@ def markdown(findings: Findings, facts: dict[str, Any]) -> str:
 
 
 def _table(findings: Findings, source: str) -> list[str]:
-    columns = [(source, region, metric) for region in REGIONS for metric in METRICS if region != "hidden" or metric != "boundary_f1"]
-    header = ["variant", "seeds", *(f"{TITLES[key[2]]}, {TITLES[key[1]]}" for key in columns)]
+    pairs = itertools.product(findings.regions, METRICS)
+    columns = [(source, region, metric) for region, metric in pairs if region != "hidden" or metric != "boundary_f1"]
+    titles = REGION_TITLES[findings.ablation.task]
+    header = ["variant", "seeds", *(f"{TITLES[metric]}, {titles[region]}" for _, region, metric in columns)]
     lines = ["| " + " | ".join(header) + " |", "|---|" + "---|" * (len(header) - 1)]
     for variant in findings.variants:
         rows = [findings.row(variant, key) for key in columns]
@@ -168,7 +195,9 @@ def _paper_table(findings: Findings) -> list[str]:
 
 def _orders(findings: Findings) -> list[str]:
     """Which pairs of variants stand in the paper's order and which do not, by what is in view with predicted depth."""
-    lines = ["Order of the pairs of variants, ours (predicted depth, in view) against the paper's:", ""]
+    region = findings.regions[0]
+    title = REGION_TITLES[findings.ablation.task][region]
+    lines = [f"Order of the pairs of variants, ours (predicted depth, {title}) against the paper's:", ""]
     for metric in METRICS:
         agree: list[str] = []
         unclear: list[str] = []
@@ -176,7 +205,7 @@ def _orders(findings: Findings) -> list[str]:
         for one, other in itertools.combinations(findings.variants, 2):
             if metric not in one.paper or metric not in other.paper:
                 continue
-            key = ("predicted", "in_view", metric)
+            key = ("predicted", region, metric)
             ours = paired_difference(findings.values(other, key), findings.values(one, key))
             if ours is None:
                 continue

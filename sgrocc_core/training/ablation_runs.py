@@ -1,8 +1,8 @@
-"""Trains and evaluates the variants of an ablation from one image engine, on the same views and seeds, resumably.
+"""Trains and evaluates the variants of an ablation from the same weights, on the same data and seeds, resumably.
 
-In their folder: `image.safetensors`, the shared image engine; `views`, links to the packed scenes, fixed when the first ablation begins;
-`trained/RUN`, configuration, checkpoint and weights of a run, named by a digest of all it depends on, so that ablations share the runs that
-they have in common; `results/ABLATION/VARIANT/seed_N.json`, figures.
+What is trained, and how it is scored, is a `Task`. In the runs' folder: the weights that all start from; `views`, links to the packed
+scenes, fixed when the first ablation begins; `trained/RUN`, configuration, checkpoint and weights of a run, named by a digest of all it
+depends on, so that ablations share the runs that they have in common; `results/ABLATION/VARIANT/seed_N.json`, figures.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import fcntl
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -19,36 +18,20 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
-import torch
 import yaml
 from safetensors.torch import save_file
-from torch import Tensor
 
-from sgrocc_core.data.occ_scannet import OccScanNet
 from sgrocc_core.errors import ConfigError, DataError, ModelError
-from sgrocc_core.network.image_engine import grid_of
-from sgrocc_core.progress import progress
 from sgrocc_core.share import find_shared
 from sgrocc_core.training import checkpoint
 from sgrocc_core.training.ablation import Ablation, Variant, laid_over
-from sgrocc_core.training.compute import use_threads
 from sgrocc_core.training.config import TrainConfig, load_config
-from sgrocc_core.training.evaluate import evaluate_local, spread_evenly
-from sgrocc_core.training.local_models import open_weights
-from sgrocc_core.training.packed import packed_scenes, view_size
-from sgrocc_core.training.pose_noise import disturbed, frame_step
-from sgrocc_core.training.session import pack_split, packed_folder
-from sgrocc_core.training.step import Batch
-from sgrocc_core.training.trainer import Trainer
 from sgrocc_core.yaml_file import read_mapping
 
-STAGE = "expert"
 IRRELEVANT = ("device", "threads", "workers", "checkpoint_minutes", "validate_minutes", "validation_views", "rescan_steps")
 """Keys of the configuration that change nothing in what is learned: a run goes on even if they change."""
-STEPS_TIMED, VIEWS_TIMED = 4, 3
 PAUSE = 2.0
 """Seconds between two looks at runs that other processes are at."""
 
@@ -60,8 +43,8 @@ class Options:
     Attributes:
         budget: steps of each run. seeds: how many, from 1. config: base training configuration.
         data: roots of training sets, or folders of packed scenes.
-        heldout: root of the set to evaluate on (its split `test`). limit: held-out views, 0 = all.
-        packed: see `session.packed_folder`. image_weights: whose image engine all share; None: the model's own weights.
+        heldout: root of the set to evaluate on (its split `test`). limit: held-out views or scenes, 0 = all.
+        packed: see `session.packed_folder`. weights: that all variants start from, as far as their task shares them; None: the model's own.
         out: folder of the runs, of one or several ablations. threads: in place of the configuration's.
     """
 
@@ -72,7 +55,7 @@ class Options:
     heldout: Path
     out: Path
     packed: Path | None = None
-    image_weights: Path | None = None
+    weights: Path | None = None
     limit: int = 0
     threads: int | None = None
 
@@ -82,29 +65,68 @@ class Options:
                 raise ConfigError(f"{key} is {getattr(self, key)}; it must be {low} or more")
 
 
-class TimedTrainer(Trainer):
-    """A trainer that is told disturbed poses and notes when each step ended.
+@dataclass(frozen=True)
+class Run:
+    """One variant with one seed.
 
-    Args:
-        pose_noise: root mean square length of the disturbance, metres; other arguments as of `Trainer`.
+    Attributes:
+        folder: of the run, with `config.yaml`. views: folder of the packed scenes. start: the weights that all runs start from.
     """
 
-    def __init__(self, config: TrainConfig, folder: Path, out: Path, pose_noise: float = 0.0) -> None:
-        super().__init__(config, STAGE, [folder], None, out)
-        self.pose_noise = pose_noise
-        self.step_ends: list[float] = []
+    variant: Variant
+    seed: int
+    config: TrainConfig
+    folder: Path
+    views: Path
+    start: Path
 
-    def train_step(self, batch: Batch, label_weights: tuple[Tensor, Tensor]) -> dict[str, float]:
-        """One step; see `Trainer.train_step`."""
-        if self.pose_noise > 0:
-            generator = torch.Generator().manual_seed(self.config.seed * 104_729 + self.step)
-            pose = batch["pose"].clone()
-            shift = torch.randn(len(pose), 3, generator=generator) * (self.pose_noise / 3**0.5)
-            pose[:, :3, 3] += shift.to(pose)
-            batch = {**batch, "pose": pose}
-        values = super().train_step(batch, label_weights)
-        self.step_ends.append(time.monotonic())
-        return values
+
+class Task(Protocol):
+    """What an ablation trains and how it scores it.
+
+    Attributes:
+        shared: file name of the weights that all runs start from. unit: what is scored one by one, for people. chosen: indices of these.
+    """
+
+    shared: str
+    unit: str
+    chosen: list[int]
+
+    def is_shared(self, tensor: str) -> bool:
+        """Whether all variants start from a tensor of the weights that were given."""
+        ...
+
+    def steps(self, variant: Variant) -> dict[str, int]:
+        """Steps of each stage of a run, in the order of training."""
+        ...
+
+    def scenes(self, folder: Path) -> list[Path]:
+        """Packed scenes in a folder."""
+        ...
+
+    def pack(self, root: Path) -> Path:
+        """Pack a training set; the folder of its packed scenes."""
+        ...
+
+    def settings(self, variant: Variant) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What training and evaluation of a variant depend on beside its configuration, as plain JSON."""
+        ...
+
+    def train(self, run: Run) -> None:
+        """Train from the start, or from the run's checkpoints."""
+        ...
+
+    def evaluate(self, run: Run) -> dict[str, Any]:
+        """Score a trained run; the report."""
+        ...
+
+    def time(self, run: Run, folder: Path) -> tuple[float, float]:
+        """Seconds a step and seconds a held-out unit, timed on a few of each in an empty folder."""
+        ...
+
+    def facts(self, config: TrainConfig, scenes: int) -> dict[str, str]:
+        """What is trained and scored, for the report."""
+        ...
 
 
 class AblationRuns:
@@ -115,16 +137,11 @@ class AblationRuns:
         DataError: no views. ModelError: no image engine's weights.
     """
 
-    def __init__(self, ablation: Ablation, options: Options) -> None:
-        self.ablation, self.options = ablation, options
+    def __init__(self, ablation: Ablation, options: Options, task: Task) -> None:
+        self.ablation, self.options, self.task = ablation, options, task
         self.seeds = list(range(1, options.seeds + 1))
         self.out = options.out
         base = read_mapping(options.config, "training configuration")
-        self.size = view_size(grid_of(load_config(options.config).image))
-        self.heldout = OccScanNet(options.heldout, "test", self.size)
-        self.chosen = spread_evenly(list(range(len(self.heldout))), options.limit)
-        noisy = any(n.share for v in ablation.variants for n in (v.training_noise, v.evaluation_noise))
-        self.frame_step = frame_step(self.heldout) if noisy else 0.0
         self.out.mkdir(parents=True, exist_ok=True)
         with open(self.out / ".lock", "w") as file:  # others may be starting in the same folder
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -135,7 +152,7 @@ class AblationRuns:
         runs = [(variant, seed) for variant in self.ablation.variants for seed in self.seeds]
         texts = {(variant.name, seed): self._config_text(base, variant, seed) for variant, seed in runs}
         self.configs = {key: self._checked(key[0], text) for key, text in texts.items()}
-        self.image_weights = self._share_image_engine()
+        self.start = self._share_weights()
         self.views = self._fix_views()
         self.settings = {(variant.name, seed): self._settings(variant, seed) for variant, seed in runs}
         for key, text in texts.items():
@@ -151,8 +168,8 @@ class AblationRuns:
 
     def _config_text(self, base: dict[str, Any], variant: Variant, seed: int) -> str:
         """The run's configuration as YAML: the base, the variant's values, then what every run of an ablation has."""
-        stage = {"stages": {STAGE: {"steps": self.options.budget, "minutes": 0}}}
-        fixed = {"seed": seed, "rescan_steps": self.options.budget, **stage}
+        stages = {name: {"steps": steps, "minutes": 0} for name, steps in self.task.steps(variant).items()}
+        fixed = {"seed": seed, "rescan_steps": self.options.budget, "stages": stages}
         return yaml.safe_dump(laid_over(laid_over(base, variant.overrides), fixed), sort_keys=False)
 
     def _checked(self, variant: str, text: str) -> TrainConfig:
@@ -166,20 +183,20 @@ class AblationRuns:
         finally:
             path.unlink()
 
-    def _share_image_engine(self) -> Path:
-        """The image engine's tensors alone, copied into the folder: no variant starts from a trained expert."""
-        path = self.out / "image.safetensors"
-        source = self.options.image_weights or find_shared(f"models/{next(iter(self.configs.values())).model}/weights.safetensors")
+    def _share_weights(self) -> Path:
+        """The tensors that all start from, copied into the folder."""
+        path = self.out / self.task.shared
+        source = self.options.weights or find_shared(f"models/{next(iter(self.configs.values())).model}/weights.safetensors")
         if not source.is_file():
-            raise ModelError(f"there are no weights {source} of an image engine; give --image-weights")
-        tensors = {name: value for name, value in checkpoint.read_weights(source).items() if name.startswith("image.")}
-        if not tensors:
+            raise ModelError(f"there are no weights {source} of an image engine; give --weights")
+        tensors = {name: value for name, value in checkpoint.read_weights(source).items() if self.task.is_shared(name)}
+        if not any(name.startswith("image.") for name in tensors):
             raise ModelError(f"{source} holds no image engine: no tensor's name begins with image.")
         part = path.with_suffix(".part")
         save_file({name: value.contiguous() for name, value in tensors.items()}, part)
         if path.exists() and path.read_bytes() != part.read_bytes():
             part.unlink()
-            raise ConfigError(f"{path} is another image engine than that of {source}; give another --out")
+            raise ConfigError(f"{path} is not of {source}, but of other weights; give another --out")
         part.replace(path)
         return path
 
@@ -195,11 +212,9 @@ class AblationRuns:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         for i, root in enumerate(self.options.data):
-            packed = root
-            if not (root.is_dir() and packed_scenes(root)):  # not packed scenes themselves, but a set
-                packed = packed_folder(root, "train", self.options.packed, self.size)
-                pack_split(root, "train", packed, size=self.size)
-            for scene in packed_scenes(packed):
+            # Packed scenes themselves, or a set.
+            packed = root if root.is_dir() and self.task.scenes(root) else self.task.pack(root)
+            for scene in self.task.scenes(packed):
                 (part / f"{i:02d}_{scene.name}").symlink_to(scene.resolve())
         if not any(part.iterdir()):
             raise DataError(f"no training views under {', '.join(data)}")
@@ -212,9 +227,9 @@ class AblationRuns:
         config = dataclasses.asdict(self.configs[variant.name, seed])
         settings = {
             "config": {key: value for key, value in config.items() if key not in IRRELEVANT},
-            "pose_noise": variant.training_noise.length(self.frame_step),
-            "image_engine": hashlib.sha256(self.image_weights.read_bytes()).hexdigest(),
-            "scenes": hashlib.sha256("\n".join(path.name for path in packed_scenes(self.views)).encode()).hexdigest(),
+            **self.task.settings(variant)[0],
+            "start": hashlib.sha256(self.start.read_bytes()).hexdigest(),
+            "scenes": hashlib.sha256("\n".join(path.name for path in self.task.scenes(self.views)).encode()).hexdigest(),
         }
         return dict(json.loads(json.dumps(settings)))
 
@@ -236,51 +251,48 @@ class AblationRuns:
     def _evaluation_settings(self, variant: Variant, seed: int) -> dict[str, Any]:
         return {
             "training": self.settings[variant.name, seed],
-            "heldout": str(self.options.heldout), "views": len(self.chosen),
-            "pose_noise": variant.evaluation_noise.length(self.frame_step),
+            "heldout": str(self.options.heldout), f"{self.task.unit}s": len(self.task.chosen), **self.task.settings(variant)[1],
         }  # fmt: skip
 
     def open_runs(self) -> list[tuple[Variant, int]]:
         """Runs without a result, seed by seed, so that all variants are soon there once."""
         return [(v, seed) for seed in self.seeds for v in self.ablation.variants if self.result(v, seed) is None]
 
-    def _trainer(self, variant: Variant, seed: int, out: Path, **changes: Any) -> TimedTrainer:
-        config = dataclasses.replace(self.configs[variant.name, seed], **changes)
-        use_threads(config.threads)
-        trainer = TimedTrainer(config, self.views, out, variant.training_noise.length(self.frame_step))
-        if trainer.checkpoint_path.is_file():
-            trainer.resume()
-        else:
-            trainer.warm_start(self.image_weights)
-        return trainer
+    def run_of(self, variant: Variant, seed: int) -> Run:
+        """One of the runs."""
+        return Run(variant, seed, self.configs[variant.name, seed], self._folder(variant.name, seed), self.views, self.start)
 
     def train(self, variant: Variant, seed: int) -> None:
         """Train one run, from its checkpoint if it has one; nothing to do if it is finished."""
         if self.trained(variant, seed):
             return
-        folder = self._folder(variant.name, seed)
-        trainer = self._trainer(variant, seed, folder)
-        trainer.run()
-        finished = {"steps": trainer.step, "seconds": trainer.seconds, "seconds_per_step": trainer.seconds / max(1, trainer.step)}
-        _write(folder / "finished.json", finished)
+        run = self.run_of(variant, seed)
+        self.task.train(run)
+        states = [checkpoint.read(path)[1] for path in self._checkpoints(run)]
+        steps, seconds = sum(int(state["step"]) for state in states), sum(float(state["seconds"]) for state in states)
+        _write(run.folder / "finished.json", {"steps": steps, "seconds": seconds, "seconds_per_step": seconds / max(1, steps)})
+
+    def _checkpoints(self, run: Run) -> list[Path]:
+        paths = [run.folder / f"{stage}.checkpoint.safetensors" for stage in self.task.steps(run.variant)]
+        return [path for path in paths if path.is_file()]
 
     def evaluate(self, variant: Variant, seed: int) -> dict[str, Any]:
-        """Score one trained run on the held-out views and keep the result."""
-        folder = self._folder(variant.name, seed)
-        config = self.configs[variant.name, seed]
-        model = open_weights(folder / f"{STAGE}.weights.safetensors", config.model, folder / "config.yaml", config.device, config.threads)
-        noise = disturbed(variant.evaluation_noise.length(self.frame_step), seed)
-        samples = (self.heldout[i] for i in progress(self.chosen, desc=f"{variant.name}, seed {seed}", unit="view"))
+        """Score one trained run on held-out data and keep the result."""
+        run = self.run_of(variant, seed)
         content = {
             "settings": self._evaluation_settings(variant, seed),
-            "training": {"folder": str(folder), **json.loads((folder / "finished.json").read_text())},
-            "report": evaluate_local(model, samples, None, pose_noise=noise),
+            "training": {"folder": str(run.folder), **json.loads((run.folder / "finished.json").read_text())},
+            "report": self.task.evaluate(run),
         }
         _write(self._result_path(variant, seed), content)
         return content
 
+    def facts(self) -> dict[str, str]:
+        """What is run, for the report."""
+        return {**self.task.facts(next(iter(self.configs.values())), len(self.task.scenes(self.views))), "seeds": str(self.seeds)}
+
     def seconds_needed(self) -> dict[str, tuple[float, float]]:
-        """Seconds a step and seconds a held-out view of every variant that has an open run, timed on a few of each."""
+        """Seconds a step and seconds a held-out unit of every variant that has an open run, timed on a few of each."""
         found: dict[str, tuple[float, float]] = {}
         for variant, seed in self.open_runs():
             if variant.name not in found:
@@ -291,20 +303,10 @@ class AblationRuns:
     def _time(self, variant: Variant, seed: int) -> tuple[float, float]:
         folder = self.out / f"timing_{os.getpid()}"
         shutil.rmtree(folder, ignore_errors=True)
-        stages = self.configs[variant.name, seed].stages
-        short = {**stages, STAGE: dataclasses.replace(stages[STAGE], steps=STEPS_TIMED)}
-        with contextlib.redirect_stderr(io.StringIO()):
-            trainer = self._trainer(variant, seed, folder, stages=short)
-            trainer.run()
-        step = float(np.median(np.diff(trainer.step_ends)))
-        config, ends = self._folder(variant.name, seed) / "config.yaml", []
-        model = open_weights(folder / f"{STAGE}.weights.safetensors", "small", config, trainer.config.device, trainer.config.threads)
-        samples = [self.heldout[i] for i in spread_evenly(self.chosen, VIEWS_TIMED)]
-        for sample in samples[:1] * 2 + samples:
-            evaluate_local(model, [sample], None)
-            ends.append(time.monotonic())
-        shutil.rmtree(folder)
-        return step, float(np.median(np.diff(ends)[1:]))
+        try:
+            return self.task.time(self.run_of(variant, seed), folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def seconds_left(self, needed: dict[str, tuple[float, float]]) -> float:
         """What the open runs will take, from `seconds_needed`; steps that a checkpoint holds are done."""
@@ -312,9 +314,10 @@ class AblationRuns:
         for variant, seed in self.open_runs():
             step, view = needed[variant.name]
             folder = self._folder(variant.name, seed)
-            total += view * len(self.chosen)
+            total += view * len(self.task.chosen)
             if folder not in counted and not self.trained(variant, seed):
-                total += step * (self.options.budget - _steps_done(folder))
+                done = sum(int(checkpoint.read(path)[1]["step"]) for path in self._checkpoints(self.run_of(variant, seed)))
+                total += step * max(0, self.options.budget - done)
                 counted.add(folder)
         return total
 
@@ -358,11 +361,6 @@ def readable(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _steps_done(folder: Path) -> int:
-    path = folder / f"{STAGE}.checkpoint.safetensors"
-    return int(checkpoint.read(path)[1]["step"]) if path.is_file() else 0
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

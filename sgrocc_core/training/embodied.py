@@ -165,12 +165,13 @@ class EmbodiedTrainer(Trainer):
             return {
                 f"{name}_{key}": value
                 for name, share in (("predicted", 0.0), ("sensor", 1.0))
-                for key, value in self._look(share).items()
+                for key, value in self.look(share).items()
             }
         finally:
             self._load(kept)
 
-    def _look(self, sensor_share: float) -> dict[str, float]:
+    def look(self, sensor_share: float) -> dict[str, float]:
+        """Figures of the weights as they are on held-out walks, with this share of them seen by a sensor."""
         assert self.expert is not None
         options = dataclasses.replace(self.options, augment=False, sensor_share=sensor_share, seed=0)
         walks = Walks([self.heldout] if self.heldout else [], options, self.walk.length)

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from sgrocc_core.errors import ConfigError
-from sgrocc_core.gaussians.confidence import view_cells
+from sgrocc_core.gaussians.confidence import CONFIDENCES, view_cells
 from sgrocc_core.gaussians.depth_layer import DepthLayer
-from sgrocc_core.gaussians.update_torch import CONFIDENCES, Look
+from sgrocc_core.gaussians.update_torch import Look
 from sgrocc_core.mapper_types import MapperConfig
 from sgrocc_core.network.projection import count_hits
 from sgrocc_core.training.compute import Compute

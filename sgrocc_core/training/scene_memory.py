@@ -34,7 +34,7 @@ class SceneMemory:
 
     Args:
         cells: (X, Y, Z) of the scene. gaussians: G. channels: C. centres: (16200, 3) of a box's cells, metres, box frame.
-        kind: of the confidence, one of `update_torch.CONFIDENCES`.
+        kind: of the confidence, one of `confidence.CONFIDENCES`.
     """
 
     def __init__(self, cells: tuple[int, int, int], gaussians: int, channels: int, centres: Tensor, kind: str = "hybrid") -> None:

@@ -17,9 +17,10 @@ torch = pytest.importorskip("torch")
 from sgrocc_core.cli import main  # noqa: E402
 from sgrocc_core.engines.weights import build_networks  # noqa: E402
 from sgrocc_core.errors import ConfigError  # noqa: E402
-from sgrocc_core.training import ablation_runs, checkpoint  # noqa: E402
+from sgrocc_core.training import ablation_local, ablation_runs, checkpoint  # noqa: E402
 from sgrocc_core.training.ablation import Ablation, PoseNoise, Variant, laid_over, load_ablation  # noqa: E402
 from sgrocc_core.training.ablation_chart import FIRST, HEADER, OURS, ROW, axis_range, render_chart, tick_step  # noqa: E402
+from sgrocc_core.training.ablation_local import LocalTask  # noqa: E402
 from sgrocc_core.training.ablation_report import Findings, markdown, summary_rows  # noqa: E402
 from sgrocc_core.training.config import load_config  # noqa: E402
 from sgrocc_core.training.packed import packed_scenes  # noqa: E402
@@ -42,17 +43,17 @@ variants:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_committed_ablation_is_valid(name: str, tmp_path: Path) -> None:
-    base = yaml.safe_load((ROOT / "config" / "train" / "small_local.yaml").read_text())
     ablation = load_ablation(name)
+    base = yaml.safe_load((ROOT / "config" / "train" / f"small_{ablation.task}.yaml").read_text())
     made = set()
     for variant in ablation.variants:
         (tmp_path / "c.yaml").write_text(yaml.safe_dump(laid_over(base, variant.overrides)))
-        made.add((str(load_config(tmp_path / "c.yaml")), variant.training_noise, variant.evaluation_noise))
+        made.add((str(load_config(tmp_path / "c.yaml")), variant.training_noise, variant.evaluation_noise, *variant.phases))
     assert len(made) == len(ablation.variants)  # no two are the same
 
 
 def test_the_ablations_of_the_issue_are_there() -> None:
-    wanted = "lifters gate refinement refinement_single head pose_noise grm offsets sigma gaussians"
+    wanted = "lifters gate refinement refinement_single head pose_noise grm offsets sigma gaussians training fusion confidence"
     assert set(wanted.split()) <= set(NAMES)
     assert {v.name for v in load_ablation("lifters").variants} == {"hard", "deformable", "threshold", "soft"}
 
@@ -74,6 +75,11 @@ def test_values_are_laid_over_key_by_key() -> None:
         ("variants: [{name: a}, {name: b, paper: {iou: 1}}]", "paper is"),
         ("variants: [{name: a}, {name: b, training_noise: {metres: 3}}]", "metres is 3"),
         ("variants: [{name: a}, {name: b, training_noise: {metres: 0.1, share: 0.1}}]", "one of metres, share"),
+        ("{task: global, variants: [{name: a}, {name: b}]}", "task is 'global'; it must be one of local, embodied"),
+        ("variants: [{name: a}, {name: b, phases: {manager: 1}}]", "phases are of `task: embodied`"),
+        ("{task: embodied, variants: [{name: a}, {name: b, phases: {manager: 0.5}}]}", "shares that add up to 1"),
+        ("{task: embodied, variants: [{name: a}, {name: b, phases: {first: 1}}]}", "of manager, everything, end_to_end"),
+        ("{task: embodied, variants: [{name: a}, {name: b, training_noise: {metres: 0.1}}]}", "not trained under pose noise"),
         ("[]", "must be a mapping"),
         ("{title: a}", "must hold a list of variants"),
     ],
@@ -121,7 +127,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def ablate(place: Path, out: str, *options: str, budget: int = 2, seeds: int = 2) -> int:
     rooms = str(place / "rooms")
-    paths = ["--config", place / "config.yaml", "--image-weights", place / "image.safetensors", "--out", place / out]
+    paths = ["--config", place / "config.yaml", "--weights", place / "image.safetensors", "--out", place / out]
     sizes = ["--budget", str(budget), "--seeds", str(seeds), "--data", rooms, "--heldout", rooms]
     return main(["ablate", str(place / "two.yaml"), *sizes, *map(str, paths), "--results", str(place / out / "docs"), *options])
 
@@ -168,7 +174,7 @@ def test_a_finished_ablation_is_not_run_again(finished: Path, place: Path, monke
     def refuse(*_: object) -> None:
         raise AssertionError("a finished run was trained again")
 
-    monkeypatch.setattr(ablation_runs.TimedTrainer, "train_step", refuse)
+    monkeypatch.setattr(ablation_local.TimedTrainer, "train_step", refuse)
     (finished / "docs" / "two.md").unlink()
     assert ablate(place, "whole") == 0
     assert (finished / "docs" / "two.md").is_file()
@@ -179,9 +185,10 @@ def runs_of(place: Path, out: str, text: str, budget: int = 2, data: str = "room
     """An ablation's runs, none of them begun."""
     (place / f"{out}.yaml").write_text(text)
     options = ablation_runs.Options(
-        budget, 1, place / "config.yaml", (place / data,), place / "rooms", place / out, image_weights=place / "image.safetensors"
+        budget, 1, place / "config.yaml", (place / data,), place / "rooms", place / out, weights=place / "image.safetensors"
     )
-    return ablation_runs.AblationRuns(load_ablation(str(place / f"{out}.yaml")), options)
+    ablation = load_ablation(str(place / f"{out}.yaml"))
+    return ablation_runs.AblationRuns(ablation, options, LocalTask(ablation, options))
 
 
 def folders(runs: ablation_runs.AblationRuns) -> dict[str, Path]:
@@ -210,9 +217,9 @@ def test_runs_on_other_data_are_not_mixed(finished: Path, place: Path) -> None:
 
 
 def test_an_interrupted_ablation_goes_on_from_its_checkpoint(finished: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    step, stopped = ablation_runs.TimedTrainer.train_step, []
+    step, stopped = ablation_local.TimedTrainer.train_step, []
 
-    def interrupted(self: ablation_runs.TimedTrainer, batch: object, weights: object) -> dict[str, float]:
+    def interrupted(self: ablation_local.TimedTrainer, batch: object, weights: object) -> dict[str, float]:
         values = step(self, batch, weights)  # type: ignore[arg-type]
         if "trained" in self.out.parts and not stopped:
             self.save()
@@ -220,7 +227,7 @@ def test_an_interrupted_ablation_goes_on_from_its_checkpoint(finished: Path, pla
             raise KeyboardInterrupt
         return values
 
-    monkeypatch.setattr(ablation_runs.TimedTrainer, "train_step", interrupted)
+    monkeypatch.setattr(ablation_local.TimedTrainer, "train_step", interrupted)
     assert ablate(place, "parts", seeds=1) == 130
     assert stopped == [1] and not (place / "parts" / "results").exists()
     assert ablate(place, "parts", seeds=1) == 0
@@ -237,7 +244,7 @@ def test_a_run_that_another_process_is_at_is_left_to_it(place: Path) -> None:
     with runs.claimed(soft, 1) as mine, runs.claimed(soft, 1) as again, runs.claimed(hard, 1) as other:
         assert (mine, again, other) == (True, False, True)
     options = [f"{value!s}" for value in (
-        "--budget", 2, "--seeds", 1, "--config", place / "config.yaml", "--image-weights", place / "image.safetensors",
+        "--budget", 2, "--seeds", 1, "--config", place / "config.yaml", "--weights", place / "image.safetensors",
         "--data", place / "rooms", "--threads", 1, "--heldout", place / "rooms", "--out", place / "shared",
         "--results", place / "shared/docs",
     )]  # fmt: skip
@@ -252,9 +259,10 @@ def test_a_run_that_another_process_is_at_is_left_to_it(place: Path) -> None:
 
 def test_packed_scenes_do_for_a_training_set(finished: Path, place: Path) -> None:
     options = ablation_runs.Options(
-        2, 1, place / "config.yaml", (finished / "views",), place / "rooms", place / "packed", image_weights=place / "image.safetensors"
+        2, 1, place / "config.yaml", (finished / "views",), place / "rooms", place / "packed", weights=place / "image.safetensors"
     )
-    runs = ablation_runs.AblationRuns(load_ablation(str(place / "two.yaml")), options)
+    ablation = load_ablation(str(place / "two.yaml"))
+    runs = ablation_runs.AblationRuns(ablation, options, LocalTask(ablation, options))
     linked, known = packed_scenes(runs.views), packed_scenes(finished / "views")
     assert [path.resolve() for path in linked] == [path.resolve() for path in known] and linked[0].name == f"00_{known[0].name}"
     assert len(runs.open_runs()) == 2 and runs.open_runs()[0][0].name == "soft"
@@ -270,10 +278,10 @@ def test_the_estimate_is_given_without_training(place: Path, capsys: pytest.Capt
 def test_training_under_pose_noise_is_told_a_disturbed_pose(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[torch.Tensor] = []
     config = load_config(min(finished.glob("trained/*/config.yaml")))
-    step = ablation_runs.Trainer.train_step
-    monkeypatch.setattr(ablation_runs.Trainer, "train_step", lambda self, batch, w: told.append(batch["pose"]) or step(self, batch, w))
+    step = ablation_local.Trainer.train_step
+    monkeypatch.setattr(ablation_local.Trainer, "train_step", lambda self, batch, w: told.append(batch["pose"]) or step(self, batch, w))
     for noise in (0.0, 0.5):
-        ablation_runs.TimedTrainer(config, finished / "views", tmp_path / str(noise), noise).run()
+        ablation_local.TimedTrainer(config, finished / "views", tmp_path / str(noise), noise).run()
     steps = len(told) // 2  # how many depends on which of the trained runs' configurations was found
     shifts = [moved - true for true, moved in zip(told[:steps], told[steps:], strict=True)]
     assert all(0.01 < shift[0, :3, 3].norm() < 2 and not shift[0, :3, :3].any() for shift in shifts)

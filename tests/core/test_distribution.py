@@ -16,20 +16,23 @@ torch = pytest.importorskip("torch")
 
 from safetensors.torch import load_file  # noqa: E402
 
+from sgrocc_core.data.embodied_scannet import EmbodiedScanNet  # noqa: E402
 from sgrocc_core.errors import ConfigError  # noqa: E402
 from sgrocc_core.training import checkpoint, distribution  # noqa: E402
 from sgrocc_core.training.distribution import Processes, RankShare  # noqa: E402
+from sgrocc_core.training.sequences import pack_walks  # noqa: E402
 from tests.core.little_room import write_scene  # noqa: E402
+from tests.core.little_walks import make_walks  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 STEPS = 3
 Run = tuple[dict[str, Any], dict[str, Any], Path]
 
 
-def run(packed: Path, out: Path, processes: int) -> Run:
+def run(packed: Path, out: Path, processes: int, kind: str = "local", steps: int = STEPS) -> Run:
     out.mkdir()
     launcher = [] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command = [sys.executable, *launcher, str(Path(__file__).with_name("two_processes.py")), str(packed), str(out), str(STEPS)]
+    command = [sys.executable, *launcher, str(Path(__file__).with_name("two_processes.py")), kind, str(packed), str(out), str(steps)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -69,6 +72,27 @@ def test_two_processes_have_the_metrics_of_one(runs: tuple[Run, Run]) -> None:
         assert two["before"][name] == pytest.approx(value, rel=1e-6), name
     for name, value in one["after"].items():
         assert two["after"][name] == pytest.approx(value, rel=1e-2, abs=2e-3), name
+
+
+def test_two_processes_train_on_walks_as_one(tmp_path: Path) -> None:
+    """Two walks with their memories, one in each process: losses, gradients and what the maps of held-out walks score."""
+    make_walks(tmp_path)
+    data = EmbodiedScanNet(tmp_path / "train", "train", (320, 240))
+    pack_walks(data, tmp_path / "packed")
+    one, two = (run(tmp_path / "packed", tmp_path / str(n), n, "embodied", 2) for n in (1, 2))
+    first, second = ([found[0]["steps"][k] for found in (one, two)] for k in (0, 1))
+    assert {"focal", "memory_focal"} <= set(first[0])
+    for name, value in first[0].items():
+        assert first[1][name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
+    assert second[1]["loss"] == pytest.approx(second[0]["loss"], rel=2e-3)  # the memories hold what the first step put there
+    largest = max(value.abs().max().item() for value in one[1].values())
+    assert one[1].keys() == two[1].keys() and any(name.startswith("expert.fusion") for name in one[1])
+    for name, value in one[1].items():
+        assert (two[1][name] - value).abs().max().item() <= 1e-3 * value.abs().max().item() + 1e-6 * largest, name
+    for name, value in one[0]["before"].items():
+        assert two[0]["before"][name] == pytest.approx(value, rel=1e-6), name
+    for name, value in one[0]["after"].items():
+        assert two[0]["after"][name] == pytest.approx(value, rel=1e-2, abs=2e-3), name
 
 
 def test_batch_norms_share_their_statistics(runs: tuple[Run, Run]) -> None:

@@ -10,33 +10,19 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import yaml  # noqa: E402
+from little_walks import CONFIG, make_walks  # noqa: E402
 
 from sgrocc_core.cli import main  # noqa: E402
-from sgrocc_core.engines.weights import build_networks  # noqa: E402
 from sgrocc_core.errors import ConfigError  # noqa: E402
 from sgrocc_core.training import checkpoint  # noqa: E402
 from sgrocc_core.training.config import load_config  # noqa: E402
 from sgrocc_core.training.embodied import EmbodiedTrainer  # noqa: E402
 from sgrocc_core.training.embodied_step import WalkConfig  # noqa: E402
 
-EXPERT = {"channels": 8, "wide": 8, "hidden": 16, "offsets": 2, "gaussians": 1, "blocks": 2}
-CONFIG = {
-    "threads": 1, "workers": 0, "device": "cpu", "network": EXPERT, "losses": {"samples": 256}, "validate_minutes": 60,
-    "checkpoint_minutes": 0.0001, "walk": {"length": 2, "validation_walks": 1},
-    "stages": {name: {"steps": 4, "batch": 2, "rate": 0.001} for name in ("manager", "everything", "end_to_end")},
-}  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Rooms of three frames to train on and one to look at, a configuration and weights of tiny networks."""
-    folder = tmp_path_factory.mktemp("embodied")
-    for split, seed, scenes in (("train", 1, 2), ("test", 2, 1)):
-        arguments = ["--scenes", str(scenes), "--frames", "3", "--size", "320x240", "--seed", str(seed), "--split", split, "--jobs", "1"]
-        assert main(["synth", *arguments, "--embodied", "--out", str(folder / split)]) == 0
-    torch.manual_seed(0)
-    checkpoint.save_model(folder / "start.safetensors", *build_networks({"image": {}, "expert": EXPERT}))
-    return folder
+    return make_walks(tmp_path_factory.mktemp("embodied"))
 
 
 def train(place: Path, out: Path, stage: str, *options: str, **changes: object) -> Path:

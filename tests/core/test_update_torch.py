@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from sgrocc_core.gaussians.confidence import FREE, HIDDEN, SURFACE, UNSEEN  # noqa: E402
+from sgrocc_core.gaussians.confidence import CONFIDENCES, FREE, HIDDEN, SURFACE, UNSEEN  # noqa: E402
 from sgrocc_core.gaussians.update import CellFields, NewFields, read_history, update_cells  # noqa: E402
 from sgrocc_core.gaussians.update_torch import Cells, Look, confidence, updated  # noqa: E402
 
@@ -52,32 +52,35 @@ def look_of(look: dict[str, np.ndarray]) -> Look:
     return Look(state.long(), *rest)
 
 
-def test_pytorch_updates_as_numba_does() -> None:
+@pytest.mark.parametrize("kind", CONFIDENCES)
+def test_pytorch_updates_as_numba_does(kind: str) -> None:
     stored, new, look = case(0)
-    found = updated(as_torch(stored), as_torch(new), look_of(look), stamp=6.0)
+    found = updated(as_torch(stored), as_torch(new), look_of(look), 6.0, kind)
     seen = np.flatnonzero(look["state"] != UNSEEN)
     centres = np.zeros((len(seen), 3), np.float32)
-    update_cells(stored, seen, new, seen, centres, *(look[key] for key in ("state", "residual", "sigma", "weight")), 6 * 10**9)
+    views = (look[key] for key in ("state", "residual", "sigma", "weight"))
+    update_cells(stored, seen, new, seen, centres, *views, 6 * 10**9, CONFIDENCES[kind])
     for name in COMMON:
         np.testing.assert_allclose(getattr(found, name).numpy(), getattr(stored, name), atol=2e-5, rtol=2e-5, err_msg=name)
     np.testing.assert_allclose(found.stamp.numpy(), stored.stamp * 1e-9, rtol=1e-6)
     assert (stored.seen_through == 3).sum() > 20  # some were removed
 
 
-def test_pytorch_has_numbas_confidence() -> None:
+@pytest.mark.parametrize("kind", CONFIDENCES)
+def test_pytorch_has_numbas_confidence(kind: str) -> None:
     stored, _, look = case(1)
     features, past = np.zeros((N, C), np.float32), np.zeros((N, 3), np.float32)
-    read_history(stored, np.arange(N), look["state"], look["residual"], look["sigma"], 0, features, past)
-    found = confidence(as_torch(stored), look_of(look)).numpy()
+    read_history(stored, np.arange(N), look["state"], look["residual"], look["sigma"], 0, CONFIDENCES[kind], features, past)
+    found = confidence(as_torch(stored), look_of(look), kind).numpy()
     seen = look["state"] != UNSEEN
     np.testing.assert_allclose(found[seen], past[seen, 1], atol=2e-6)
 
 
-@pytest.mark.parametrize("kind", ["none", "geometric", "semantic", "hybrid"])
+@pytest.mark.parametrize("kind", CONFIDENCES)
 def test_the_kinds_of_confidence_are_its_factors(kind: str) -> None:
     stored, _, look = case(2)
     cells, seen = as_torch(stored), look_of(look)
-    parts = {name: confidence(cells, seen, name) for name in ("none", "geometric", "semantic", "hybrid")}
+    parts = {name: confidence(cells, seen, name) for name in CONFIDENCES}
     assert torch.equal(parts["none"], cells.tag)
     assert torch.allclose(parts["hybrid"], parts["geometric"] * parts["semantic"])
     assert ((parts[kind] >= 0) & (parts[kind] <= 1)).all()

@@ -1,6 +1,7 @@
 """What each of the processes of test_distribution.py runs: a short training run, noting all that must not depend on their number.
 
-Usage: two_processes.py PACKED OUT [STEPS], alone or under torchrun; the first process writes OUT/found.json and OUT/found.safetensors.
+Usage: two_processes.py local|embodied PACKED OUT STEPS, alone or under torchrun; the first process writes OUT/found.json and
+OUT/found.safetensors.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from safetensors.torch import save_file
 from sgrocc_core.network.spatial_expert import ExpertConfig
 from sgrocc_core.training import distribution
 from sgrocc_core.training.config import StageConfig, TrainConfig
+from sgrocc_core.training.embodied import EmbodiedTrainer
+from sgrocc_core.training.embodied_step import WalkConfig
 from sgrocc_core.training.objectives import LocalWeights
 from sgrocc_core.training.trainer import Trainer
 
 
-class NotingTrainer(Trainer):
+class Noting(Trainer):
     """Keeps the figures of every step and the gradients of the first."""
 
     def train_step(self, batch: Any, label_weights: Any) -> dict[str, float]:
@@ -32,6 +35,14 @@ class NotingTrainer(Trainer):
         return values
 
 
+class NotingTrainer(Noting):
+    """On single views."""
+
+
+class NotingEmbodiedTrainer(Noting, EmbodiedTrainer):
+    """On walks."""
+
+
 def configuration(steps: int) -> TrainConfig:
     """Both networks at their smallest, in float32 and without dropout, whose masks every process draws for itself."""
     return TrainConfig(
@@ -39,15 +50,20 @@ def configuration(steps: int) -> TrainConfig:
         network=ExpertConfig(channels=4, wide=4, hidden=8, feature_channels=4, offsets=1, gaussians=2, blocks=1, dropout=0.0),
         losses=LocalWeights(regularisation_kind="semantic", samples=500),
         device="cpu", amp=False, threads=1, workers=0, average=0.5, validation_views=5,
-        stages={"joint": StageConfig(steps=steps, batch=4, rate=1e-3)},
+        walk=WalkConfig(length=2, validation_walks=2),
+        stages={"joint": StageConfig(steps=steps, batch=4, rate=1e-3), "end_to_end": StageConfig(steps=steps, batch=2, rate=1e-3)},
     )
 
 
-def main(packed: Path, out: Path, steps: int) -> None:
+def main(kind: str, packed: Path, out: Path, steps: int) -> None:
     """Run."""
     torch.set_num_threads(1)
     with distribution.joined() as processes:
-        trainer = NotingTrainer(configuration(steps), "joint", [packed], packed, out / f"process{processes.rank}")
+        trainer: Noting
+        if kind == "local":
+            trainer = NotingTrainer(configuration(steps), "joint", [packed], packed, out / f"process{processes.rank}")
+        else:
+            trainer = NotingEmbodiedTrainer(configuration(steps), "end_to_end", [packed], packed, out / f"process{processes.rank}")
         found: dict[str, Any] = {"count": processes.count, "before": trainer.validate()}
         found["same"] = distribution.same_everywhere([1, "two"])
         found["different"] = distribution.same_everywhere([processes.rank, "two"])
@@ -60,4 +76,4 @@ def main(packed: Path, out: Path, steps: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
