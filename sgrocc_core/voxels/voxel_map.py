@@ -91,7 +91,7 @@ class VoxelMap:
         block, x, y, z = np.nonzero((labels != self._labels[changed]) | (sixteenths != self._sixteenths[changed]))
         touched = np.unique(block)
         self._labels[changed], self._sixteenths[changed] = labels, sixteenths
-        memory.gaussians_changed[:] = memory.evidence_changed[:] = False
+        memory.gaussians_changed[:count] = memory.evidence_changed[:count] = False
         voxels = memory.keys[changed[block]] * BLOCK_VOXELS + np.stack([x, y, z], 1).astype(np.int32)
         probability = sixteenths[block, x, y, z].astype(np.float32) / LEVELS
         return self._with_forgotten(voxels, labels[block, x, y, z], probability, memory.keys[changed[touched]].copy())
