@@ -53,9 +53,13 @@ def make_building(rooms: int, different: int, views: int, twin: int) -> Building
         twin: the last room is of the same kind as this one, so that the two may be compared.
     """
     made = [prepare("walk", 0, 1 + index, views, SIZE, MIN_CLASSES) for index in range(different)]
+    return Building([_rendered(scene) for scene in made], room_order(rooms, different, twin), _pitch(made))
+
+
+def room_order(rooms: int, different: int, twin: int) -> list[int]:
+    """Which kind stands on each plot; arguments as in `make_building`."""
     order = [plot % different for plot in range(rooms)]
-    order[-1] = order[twin]
-    return Building([_rendered(scene) for scene in made], order, _pitch(made))
+    return [*order[:-1], order[twin]]
 
 
 def _rendered(made: GeneratedScene) -> list[Frame]:
