@@ -11,7 +11,7 @@ from sgrocc_core.gaussians.confidence import view_cells
 from sgrocc_core.gaussians.depth_source import depth_prior
 from sgrocc_core.gaussians.evidence import observe
 from sgrocc_core.gaussians.gaussians import LocalGaussians
-from sgrocc_core.gaussians.memory import GaussianMemory, blocks_to_forget
+from sgrocc_core.gaussians.memory import BLOCK_ROWS, GaussianMemory, blocks_to_forget
 from sgrocc_core.gaussians.motion_depth import MotionDepth
 from sgrocc_core.geometry.camera import Letterbox
 from sgrocc_core.geometry.lattice import CELL_SIZE, box_corner, box_pose
@@ -115,8 +115,9 @@ class OccupancyMapper:
         K = np.array([[60.0, 0, 31.5], [0, 60.0, 23.5], [0, 0, 1]])
         T_wc = make_pose(np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.zeros(3))
         twin.step(Frame(np.full((48, 64, 3), 128, np.uint8), K, T_wc, 0, depth))
-        twin.memory.fields.opacities[:] = 0.0
-        twin.memory.gaussians_changed[:] = True
+        blocks = len(twin.memory)
+        twin.memory.fields.opacities[: blocks * BLOCK_ROWS] = 0.0
+        twin.memory.gaussians_changed[:blocks] = True
         twin.voxel_map.update()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import resource
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,12 @@ def machine() -> dict[str, Any]:
         "cpu": _cpu_model(), "cores": len(os.sched_getaffinity(0)), "memory_gib": round(pages * size / 2**30, 1),
         "system": f"{platform.system()} {platform.machine()}",
     }  # fmt: skip
+
+
+def memory_mb() -> float:
+    """Resident memory of this process, MB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
 
 
 def _cpu_model() -> str:

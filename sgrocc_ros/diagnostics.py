@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Callable
-from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
+from sgrocc_core.report import memory_mb
 from sgrocc_ros.statistics import QUIET, Statistics
 
 PERIOD = 1.0
 """Seconds between two messages."""
-
-
-def memory_mb() -> float:
-    """Resident memory of this process, megabytes."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 1e6
 
 
 class Diagnostics:

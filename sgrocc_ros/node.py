@@ -27,7 +27,8 @@ from sgrocc_core.errors import SgroccError
 from sgrocc_core.geometry.calibration import is_rectified
 from sgrocc_core.map_file import MapFolder, SavedMap
 from sgrocc_core.mapper import OccupancyMapper
-from sgrocc_ros.diagnostics import Diagnostics, memory_mb
+from sgrocc_core.report import memory_mb
+from sgrocc_ros.diagnostics import Diagnostics
 from sgrocc_ros.inputs import Inputs
 from sgrocc_ros.outputs import Outputs
 from sgrocc_ros.parameters import Parameters, mapper_config

@@ -20,27 +20,31 @@ BLOCK_SIZE = BLOCK_VOXELS * VOXEL_SIZE
 
 @dataclass
 class _Block:
-    """16^3 voxels: labels (0 = not occupied) and probability in sixteenths; the points are made when they are asked for."""
+    """16^3 voxels: labels (0 = not occupied) and probability in sixteenths, how many are occupied; points are made when asked for."""
 
     number: int
+    count: int = 0
     labels: np.ndarray = field(default_factory=lambda: np.zeros(_CELLS, np.uint8))
     sixteenths: np.ndarray = field(default_factory=lambda: np.zeros(_CELLS, np.uint8))
     points: np.ndarray | None = None
 
 
 class PublishedMap:
-    """Occupied voxels in blocks.
+    """Occupied voxels in blocks; an update costs what it changes, and a block that empties is forgotten but for its marker's number.
 
     Attributes:
         sequence: number of the last update that changed anything.
         stamp: of the newest frame in it, nanoseconds.
+        voxel_count: occupied voxels.
     """
 
     def __init__(self) -> None:
         self.sequence = 0
         self.stamp = 0
+        self.voxel_count = 0
         self._blocks: dict[tuple[int, int, int], _Block] = {}
         self._numbers: dict[tuple[int, int, int], int] = {}
+        self._low: np.ndarray | None = None
 
     def apply(self, stamp: int, voxels: np.ndarray, labels: np.ndarray, probability: np.ndarray) -> set[tuple[int, int, int]]:
         """Take an update.
@@ -63,13 +67,24 @@ class PublishedMap:
         sixteenths = np.rint(np.asarray(probability) * 16).astype(np.uint8)
         changed = set()
         for key, start, end in zip(map(tuple, keys.tolist()), [0, *ends[:-1]], ends):
-            block = self._blocks.get(key)
-            if block is None:
-                block = self._blocks[key] = _Block(self._numbers.setdefault(key, len(self._numbers)))
+            block = self._blocks.get(key) or _Block(self._numbers.setdefault(key, len(self._numbers)))
             rows = order[start:end]
             block.labels[local[rows]], block.sixteenths[local[rows]], block.points = labels[rows], sixteenths[rows], None
+            self._keep(key, block)
             changed.add(key)
         return changed
+
+    def _keep(self, key: tuple[int, int, int], block: _Block) -> None:
+        """Count a changed block's voxels; keep it if there are any."""
+        count = int(np.count_nonzero(block.labels))
+        self.voxel_count += count - block.count
+        block.count = count
+        if count:
+            if key not in self._blocks and self._low is not None:
+                self._low = np.minimum(self._low, key)
+            self._blocks[key] = block
+        elif self._blocks.pop(key, None) is not None and self._low is not None and (self._low == key).any():
+            self._low = None  # perhaps no other block reaches as low
 
     def freeing(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The update that empties the map: voxels, labels 0, probability 0."""
@@ -94,22 +109,20 @@ class PublishedMap:
         """The markers of some blocks, or of all that are not empty."""
         if keys is None:
             return [m for m in (self._marker(key, block) for key, block in self._blocks.items()) if len(m.voxels)]
-        return [self._marker(key, self._blocks[key]) for key in sorted(keys)]
+        return [self._marker(key, self._blocks.get(key) or _Block(self._numbers[key])) for key in sorted(keys)]
 
     def corner(self) -> tuple[float, float, float]:
         """Lowest corner of the blocks, metres; where the legend stands."""
-        keys = np.array(list(self._blocks) or [(0, 0, 0)])
-        x, y, z = keys.min(0) * BLOCK_SIZE
+        if not self._blocks:
+            return 0.0, 0.0, 0.0
+        if self._low is None:
+            self._low = np.array(list(self._blocks)).min(0)
+        x, y, z = self._low * BLOCK_SIZE
         return float(x), float(y), float(z)
 
     @property
-    def voxel_count(self) -> int:
-        """Occupied voxels."""
-        return sum(int(np.count_nonzero(block.labels)) for block in list(self._blocks.values()))
-
-    @property
     def block_count(self) -> int:
-        """Blocks with anything in them now or before."""
+        """Blocks with anything in them."""
         return len(self._blocks)
 
     def _marker(self, key: tuple[int, int, int], block: _Block) -> BlockMarker:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from sgrocc_core.bench.growth_command import add_growth, growth_table, measure_growth
 from sgrocc_core.commands.map import add_bag_arguments, add_model_arguments, bag_options
 
 HELP = """Measure how long things take on this machine.
@@ -13,6 +14,7 @@ HELP = """Measure how long things take on this machine.
   sgrocc bench step                  a whole step and its stages, frames one after the other and arriving at 30 Hz
   sgrocc bench step --bag walk.mcap  the same on a bag of your own
   sgrocc bench startup               from nothing to the first update
+  sgrocc bench growth                time and memory while the map grows, room after room
 """
 
 
@@ -26,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_bag_arguments(step)
     startup = actions.add_parser("startup", help="from nothing to the first update", description="Times the start, in a new process.")
     startup.add_argument("--runs", type=int, default=3, metavar="N", help="how often (default 3)")
-    for subparser in (step, startup):
+    for subparser in (step, startup, add_growth(actions)):
         add_model_arguments(subparser)
         subparser.add_argument("--json", default="", metavar="FILE", help="also write a report")
 
@@ -38,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     for name in ("frames", "runs", "arrival_rate"):
         if not getattr(arguments, name, 1) > 0:
             raise ConfigError(f"--{name.replace('_', '-')} is {getattr(arguments, name)}; it must be above 0")
-    report = _step(arguments) if arguments.action == "step" else _startup(arguments)
+    report = {"step": _step, "startup": _startup, "growth": _growth}[arguments.action](arguments)
     if arguments.json:
         import json
 
@@ -94,6 +96,14 @@ def _step(arguments: argparse.Namespace) -> dict[str, Any]:
     _head(report)
     print(f"{engine.description}, model {engine.spec.name}, depth {arguments.depth_source}, {len(frames)} frames")
     print(f"arriving at {arguments.arrival_rate:g} Hz: {live.mapped} of {live.arrived} mapped, {live.mapped / live.seconds:.1f} a second")
+    return report
+
+
+def _growth(arguments: argparse.Namespace) -> dict[str, Any]:
+    report = measure_growth(arguments)
+    _head(report)
+    print(growth_table(report))
+    print(f"files\n  {arguments.out}/report.json\n  {arguments.out}/growth.png")
     return report
 
 

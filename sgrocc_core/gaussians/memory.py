@@ -10,6 +10,7 @@ import numpy as np
 
 from sgrocc_core.classes import NUM_CLASSES
 from sgrocc_core.errors import DataError
+from sgrocc_core.gaussians.address_space import reserved_blocks
 from sgrocc_core.gaussians.confidence import CONFIDENCES, UNSEEN, CellView
 from sgrocc_core.gaussians.evidence import BOUNDS
 from sgrocc_core.gaussians.gaussians import History, LocalGaussians
@@ -22,8 +23,6 @@ DEFAULT_OPACITY = -20.0
 REACH_CELLS = 3
 """A cell's Gaussians touch no voxel, and lend their class to none, farther than this many cells away (means leave by one voxel at most and
 reach three; `voxel_map.CLASS_REACH`)."""
-RESERVED_BLOCKS = 1024
-"""Blocks that there is address space for at the start; pages that no block uses cost nothing."""
 NEIGHBOURS = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), -1).reshape(-1, 3)
 """(27, 3) offsets to a block's neighbours; entry 13 is the block itself."""
 
@@ -32,7 +31,7 @@ class GaussianMemory:
     """Everything that the stream remembers.
 
     Attributes:
-        fields: CellFields, rows of 512 a slot; beyond `len(self) * 512` unused.
+        fields: CellFields, rows of 512 a slot; beyond `len(self) * 512` unused, and never written to where no block has been.
         evidence: (slots, 16, 16, 16) float32, log-odds e(v).
         neighbours: (slots, 27) int32, slots of the neighbouring blocks in the order of NEIGHBOURS, -1 where there is none.
         gaussians_changed, evidence_changed: (slots,) bool, what the voxel map has not taken over yet.
@@ -46,7 +45,8 @@ class GaussianMemory:
     def clear(self) -> None:
         """Forget everything."""
         self._slots: dict[tuple[int, int, int], int] = {}
-        self._hold(RESERVED_BLOCKS)
+        self._hold(1)
+        self._hold(reserved_blocks(sum(array.nbytes for array in self._by_slot())))
 
     def __len__(self) -> int:
         """Blocks in the memory."""
@@ -105,7 +105,6 @@ class GaussianMemory:
                 moves.append((last, slot))
             for array in self._by_slot():
                 array[last] = 0
-            self.neighbours[last] = -1
         return moves
 
     def _move(self, start: int, slot: int) -> None:
@@ -243,7 +242,7 @@ class GaussianMemory:
             seen_through=np.zeros(rows, np.uint8), label=np.zeros(rows, np.uint8),
         )
         self.evidence = np.zeros((blocks, BLOCK_VOXELS, BLOCK_VOXELS, BLOCK_VOXELS), np.float32)
-        self.neighbours = np.full((blocks, len(NEIGHBOURS)), -1, np.int32)
+        self.neighbours = np.zeros((blocks, len(NEIGHBOURS)), np.int32)
         self._keys = np.zeros((blocks, 3), np.int32)
         self.gaussians_changed, self.evidence_changed = np.zeros(blocks, np.bool_), np.zeros(blocks, np.bool_)
         for name in ("evidence", "neighbours", "_keys", "gaussians_changed", "evidence_changed"):
@@ -272,11 +271,11 @@ def blocks_to_forget(memory: GaussianMemory, camera: np.ndarray, radius: float, 
             together, MB, 0 = no bound; the farthest go first.
     """
     count = len(memory)
-    if not count or not (radius or most_mb):
+    room = int(most_mb * 1e6 / (memory.nbytes / count)) if count and most_mb else count
+    if not radius and room >= count:
         return np.zeros(0, np.int64)
     away = np.linalg.norm((memory.keys + 0.5) * (BLOCK_CELLS * CELL_SIZE) - camera, axis=1)
     order = np.argsort(away, kind="stable")
-    room = int(most_mb * 1e6 / (memory.nbytes / count)) if most_mb else count
     kept = min(room, int((away <= radius).sum()) if radius else count)
     return np.sort(order[kept:])
 

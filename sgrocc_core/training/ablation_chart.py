@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from sgrocc_core.draw import INK, LINE, SOFT_INK, write_text
+from sgrocc_core.draw import INK, LINE, SOFT_INK, tick_step, write_text
 
 if TYPE_CHECKING:
     from sgrocc_core.training.ablation_report import Findings, Key
@@ -105,9 +105,3 @@ def axis_range(values: list[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
     margin = max(0.12 * (high - low), 0.5 * (2.0 - (high - low)))
     return low - margin, high + margin
-
-
-def tick_step(extent: float) -> float:
-    """The smallest round step with at most five ticks over an extent."""
-    power = 10.0 ** np.floor(np.log10(extent / 5))
-    return float(next(power * factor for factor in (1, 2, 5, 10) if extent / (power * factor) <= 5))

@@ -66,7 +66,7 @@ class VoxelMap:
             self._grow(len(self.memory.evidence))
         block, x, y, z = np.nonzero(self._labels[slots])
         self._forgotten.append(self.memory.keys[slots[block]] * BLOCK_VOXELS + np.stack([x, y, z], 1).astype(np.int32))
-        arrays = (self._log_empty, self._classes, self._labels, self._sixteenths)
+        arrays = self._by_slot()
         for array in arrays:
             array[slots] = 0
         for start, slot in self.memory.remove(slots):
@@ -91,7 +91,7 @@ class VoxelMap:
         block, x, y, z = np.nonzero((labels != self._labels[changed]) | (sixteenths != self._sixteenths[changed]))
         touched = np.unique(block)
         self._labels[changed], self._sixteenths[changed] = labels, sixteenths
-        memory.gaussians_changed[:] = memory.evidence_changed[:] = False
+        memory.gaussians_changed[:count] = memory.evidence_changed[:count] = False
         voxels = memory.keys[changed[block]] * BLOCK_VOXELS + np.stack([x, y, z], 1).astype(np.int32)
         probability = sixteenths[block, x, y, z].astype(np.float32) / LEVELS
         return self._with_forgotten(voxels, labels[block, x, y, z], probability, memory.keys[changed[touched]].copy())
@@ -145,12 +145,25 @@ class VoxelMap:
         return self._voxels(np.nonzero((self.memory.evidence[:count] < FREE_BELOW) & (self._labels[:count] == 0)))
 
     @property
+    def nbytes(self) -> int:
+        """Bytes that the memory's blocks take here."""
+        return sum(a.nbytes for a in self._by_slot()) * len(self.memory) // len(self._labels)
+
+    @property
+    def occupied_count(self) -> int:
+        """Occupied voxels."""
+        return int(np.count_nonzero(self._labels[: len(self.memory)]))
+
+    @property
     def unlabelled(self) -> int:
         """Occupied voxels without a class (255)."""
         return int((self._labels[: len(self.memory)] == UNKNOWN).sum())
 
     def _voxels(self, at: tuple[np.ndarray, ...]) -> np.ndarray:
         return self.memory.keys[at[0]] * BLOCK_VOXELS + np.stack(at[1:], 1).astype(np.int32)
+
+    def _by_slot(self) -> tuple[np.ndarray, ...]:
+        return self._log_empty, self._classes, self._labels, self._sixteenths
 
     def _grow(self, slots: int) -> None:
         for name in ("_log_empty", "_classes", "_labels", "_sixteenths"):

@@ -1,14 +1,19 @@
 """The Gaussian memory: slicing, the update by one look, look-through removal, saving."""
 
+import resource
+from pathlib import Path
+
 import numpy as np
 import pytest
 from streams import anchor, box_of, looks
 
 from sgrocc_core.errors import DataError
+from sgrocc_core.gaussians import address_space
 from sgrocc_core.gaussians import memory as memory_module
 from sgrocc_core.gaussians.confidence import FREE, HIDDEN, SURFACE
 from sgrocc_core.gaussians.gaussians import sigmoid
 from sgrocc_core.gaussians.memory import NEIGHBOURS, GaussianMemory, blocks_to_forget
+from sgrocc_core.report import memory_mb
 
 CORNER = np.array([-13, 5, -9])
 CELLS = [(3, 4, 5), (15, 15, 9), (29, 0, 17)]
@@ -165,7 +170,7 @@ def test_silent_cells_that_stay_silent_change_nothing():
 
 
 def test_a_memory_that_outgrows_its_room_keeps_what_it_holds(monkeypatch):
-    monkeypatch.setattr(memory_module, "RESERVED_BLOCKS", 1)
+    monkeypatch.setattr(memory_module, "reserved_blocks", lambda bytes_each: 1)
     small = new_memory()
     monkeypatch.undo()
     large = new_memory()
@@ -174,9 +179,29 @@ def test_a_memory_that_outgrows_its_room_keeps_what_it_holds(monkeypatch):
         for memory in (small, large):
             memory.update(corner, box_of(CELLS, seed=n), looks(SURFACE, CELLS), n)
             memory.add_evidence(memory.keys[-1:].copy(), np.full((1, 16, 16, 16), 0.1, np.float32))
-    assert len(small) == len(large) > 10
+    assert len(small) == len(large) > 10 and len(small.evidence) < len(large.evidence)
     for name, array in large.arrays().items():
         np.testing.assert_array_equal(small.arrays()[name], array)
+
+
+def test_a_memory_grows_without_being_copied_and_takes_what_its_blocks_take():
+    memory = new_memory()
+    before = [*memory.fields, memory.evidence, memory.neighbours]
+    start = memory_mb()
+    memory.allocate(np.stack(np.unravel_index(np.arange(1200), (12, 10, 10)), 1))
+    assert all(a is b for a, b in zip([*memory.fields, memory.evidence, memory.neighbours], before))
+    assert memory_mb() - start < memory.nbytes / 1e6 + 20
+
+
+def test_address_space_is_taken_for_all_of_the_machines_memory(monkeypatch):
+    monkeypatch.setattr(address_space, "_is_scarce", lambda: False)
+    kib = int(next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal")).split()[1])
+    assert address_space.reserved_blocks(2**16) == pytest.approx(kib / 64, rel=0.01)
+
+
+def test_where_address_space_is_limited_little_is_taken(monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (2**34, 2**34))
+    assert address_space.reserved_blocks(2**16) == 1024
 
 
 def test_a_saved_memory_goes_on_where_it_was():
@@ -255,8 +280,8 @@ def assert_sound(memory, keys):
         assert memory.keys[slot].tolist() == key.tolist()
         assert memory.evidence[slot, 3, 4, 5] == memory.fields.weight[slot * 512 + 7] == key @ [1.0, 10.0, 100.0]
         np.testing.assert_array_equal(memory.neighbours[slot], memory.slots(key + NEIGHBOURS))
-    used = len(keys)
-    assert not memory.evidence[used:].any() and not memory.fields.weight[used * 512 :].any() and (memory.neighbours[used:] == -1).all()
+    used, ever = len(keys), 100
+    assert not memory.evidence[used:ever].any() and not memory.fields.weight[used * 512 : ever * 512].any()
 
 
 def test_removed_blocks_leave_the_others_as_they_were():

@@ -38,6 +38,7 @@ def test_a_snapshot_is_the_sum_of_all_updates(updates):
     points = read_cloud(deserialize_message(serialize_message(cloud(published.points(), "map", 1)), PointCloud2))
     assert as_voxels(points) == expected
     assert published.voxel_count == len(expected)
+    assert published.block_count == len({(x // 16, y // 16, z // 16) for x, y, z in expected})
     assert published.sequence == sequence and (points["sequence"] == sequence).all()
 
 
@@ -51,6 +52,26 @@ def test_markers_show_the_same_voxels_and_empty_blocks_have_none(updates):
     assert shown == set(as_voxels(published.points()))
     assert len({marker.number for marker in published.markers(touched)}) == len(touched)
     assert all(len(marker.voxels) for marker in published.markers())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(_UPDATE, min_size=1, max_size=6))
+def test_the_corner_is_that_of_the_blocks_that_hold_something(updates):
+    published = PublishedMap()
+    for update in updates:
+        published.apply(1, *_arrays(update))
+        voxels = list(as_voxels(published.points()))
+        assert published.corner() == (tuple(np.min(voxels, 0) // 16 * 1.28) if voxels else (0, 0, 0))
+
+
+def test_an_emptied_block_is_deleted_under_its_number_and_comes_back_under_it():
+    published, voxel = PublishedMap(), np.array([[40, 3, -7]])
+    published.apply(1, np.array([[0, 0, 0]]), np.array([1], np.uint8), np.array([0.5]))
+    (first,) = published.markers(published.apply(2, voxel, np.array([5], np.uint8), np.array([1.0])))
+    (gone,) = published.markers(published.apply(3, voxel, np.array([0], np.uint8), np.array([0.0])))
+    (back,) = published.markers(published.apply(4, voxel, np.array([5], np.uint8), np.array([1.0])))
+    assert first.number == gone.number == back.number
+    assert len(gone.voxels) == 0 and back.voxels.tolist() == [[40, 3, -7]]
 
 
 def test_only_blocks_that_changed_are_named():

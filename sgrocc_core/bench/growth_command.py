@@ -1,0 +1,96 @@
+"""`sgrocc bench growth`: whether a step costs the same, and how much memory it takes, however large the map has become."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+KINDS, VIEWS = 4, 25
+"""Different rooms, and views of each."""
+
+
+def add_growth(actions: Any) -> argparse.ArgumentParser:
+    """The options of `sgrocc bench growth`."""
+    about = "Walks through a building of generated rooms; the networks run once a view, everything else for every frame."
+    parser: argparse.ArgumentParser = actions.add_parser("growth", help="time and memory while the map grows", description=about)
+    parser.add_argument("--frames", type=int, default=10_000, metavar="N", help="how many frames (default 10000)")
+    parser.add_argument("--rooms", type=int, default=50, metavar="N", help="in how many rooms, 2 or more (default 50)")
+    parser.add_argument("--out", default="runs/bench_growth", metavar="DIR", help="folder for report.json and growth.png")
+    parser.add_argument("--forget-radius", type=float, default=0.0, metavar="M", help="forget what is farther, metres (default 0: nothing)")
+    parser.add_argument("--max-memory-mb", type=float, default=0.0, metavar="MB", help="bound of the memory (default 0: none)")
+    return parser
+
+
+def measure_growth(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure, write the report and the picture; the report.
+
+    Raises:
+        ConfigError: numbers of frames or rooms that leave nothing to compare.
+    """
+    from tqdm import tqdm
+
+    from sgrocc_core.bench.building import make_building
+    from sgrocc_core.bench.growth import RepeatingEngine, early_room, figures, learn, walk
+    from sgrocc_core.bench.growth_chart import draw_growth
+    from sgrocc_core.engines.engine import open_engine
+    from sgrocc_core.errors import ConfigError
+    from sgrocc_core.mapper import MapperConfig
+    from sgrocc_core.report import make_report
+
+    if arguments.rooms < 2 or arguments.frames < arguments.rooms:
+        given = f"--frames is {arguments.frames} and --rooms {arguments.rooms}"
+        raise ConfigError(f"{given}; there must be at least 2 rooms, and a frame in each")
+    config = MapperConfig(forget_radius=arguments.forget_radius, max_memory_mb=arguments.max_memory_mb)
+    frames = arguments.frames // arguments.rooms
+    inner = open_engine(arguments.model, arguments.engine, arguments.device, arguments.threads)
+    engine = RepeatingEngine(inner)
+    building = make_building(arguments.rooms, min(KINDS, arguments.rooms - 1), min(VIEWS, frames), early_room(frames, arguments.rooms))
+    with tqdm(total=sum(map(len, building.views)), desc="the networks look", unit="view", disable=None) as bar:
+        learn(engine, building, config, bar.update)
+    with tqdm(total=frames * arguments.rooms, desc="walking", unit="frame", disable=None) as bar:
+        growth, _ = walk(engine, building, frames, config, bar.update)
+    configuration = {k: v for k, v in sorted(vars(arguments).items()) if k not in ("command", "json")} | {"runs_on": engine.description}
+    report = make_report("bench growth", configuration, figures(growth), growth.times) | {"rooms": _series(growth)}
+    out = Path(arguments.out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    title = f"{frames * arguments.rooms:,} frames through {arguments.rooms} rooms, model {engine.spec.name}"
+    draw_growth(growth, title, out / "growth.png")
+    return report
+
+
+def _series(growth: Any) -> list[dict[str, float]]:
+    """What the report keeps of every room: median times, milliseconds; sizes, see `Growth`."""
+    from sgrocc_core.bench.growth import bytes_per_voxel
+
+    return [
+        {k: round(v, 1) for k, v in room.items()}
+        | {f"{stage}_ms": round(growth.median(number, stage), 2) for stage in growth.times}
+        | {"bytes_per_voxel": round(bytes_per_voxel(room), 1)}
+        for number, room in enumerate(growth.rooms)
+    ]
+
+
+def growth_table(report: dict[str, Any]) -> str:
+    """A row for about every tenth room, and the figures beside their targets."""
+    from sgrocc_core.bench.growth import MOST_BYTES, MOST_TIMES
+
+    columns = (
+        ("frame", "frame"), ("slice_ms", "slice ms"), ("memory_ms", "memory ms"), ("splat_ms", "splat ms"), ("sum_ms", "sum ms"),
+        ("voxels", "voxels"), ("blocks", "blocks"), ("memory_mb", "map MB"), ("rss_mb", "process MB"), ("bytes_per_voxel", "bytes/voxel"),
+    )  # fmt: skip
+    rooms, found = report["rooms"], report["figures"]
+    shown = sorted({*range(0, len(rooms), max(1, len(rooms) // 10)), len(rooms) - 1})
+    lines = ["".join(f"{title:>12}" for _, title in columns)]
+    lines += ["".join(f"{rooms[n][key]:>12,g}" for key, _ in columns) for n in shown]
+    early, late = found["early"]["sum"]["value"], found["late"]["sum"]["value"]
+    slow = found["slowest_frame"]
+    return "\n".join([
+        *lines,
+        f"late over early  {found['late_over_early']['sum']['value']:.3f} ({late:.1f} of {early:.1f} ms); target: at most {MOST_TIMES:g}",
+        f"bytes per voxel  {found['bytes_per_voxel']['value']:.0f}; target: at most {MOST_BYTES:.0f}",
+        f"slowest frame    {slow['time']['value']:.0f} ms, number {slow['frame']['value']}",
+        f"process          {found['rss_start']['value']:.0f} MB before the walk, {found['rss_end']['value']:.0f} MB after",
+    ])  # fmt: skip

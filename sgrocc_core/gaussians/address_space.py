@@ -1,0 +1,31 @@
+"""How many blocks arrays that grow with the map have address space for at the start, so that growing copies nothing."""
+
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+
+LEAST_BLOCKS = 1024
+"""Where address space is limited or counted as used: more is made by copying when it is needed."""
+
+
+def reserved_blocks(bytes_each: int) -> int:
+    """Blocks to make arrays for: as many as the machine's memory holds, since pages that nothing is written to cost nothing.
+
+    Args:
+        bytes_each: what a block takes.
+    """
+    if _is_scarce():
+        return LEAST_BLOCKS
+    return max(LEAST_BLOCKS, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // bytes_each)
+
+
+def _is_scarce() -> bool:
+    """Whether address space is limited for this process, or the system promises no more of it than it has memory (overcommit 2)."""
+    if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+        return True
+    try:
+        return Path("/proc/sys/vm/overcommit_memory").read_text().strip() == "2"
+    except OSError:
+        return True

@@ -1,0 +1,81 @@
+"""A camera that is carried away: what lies behind is forgotten within the bounds, and every subscriber's map follows exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from std_srvs.srv import Trigger
+
+from sgrocc_core.map_file import load_map
+from tests.ros.harness import HEIGHT, WIDTH, MarkerClient, NodeProcess, Robot, saved_voxels, wait_until
+
+STEP, STEPS = 3.0, 14
+"""Metres that the camera moves sideways between frames, and how many there are."""
+HALF_DIAGONAL = 0.5 * 1.28 * np.sqrt(3)
+"""From the centre of a block to its corners, metres."""
+
+
+@pytest.fixture(scope="module", params=[{"forget_radius": 8.0}, {"max_memory_mb": 64}], ids=["radius", "memory"])
+def carried(request, ros_context, tmp_path_factory):
+    """A node with a bound, after the walk along a wall: the bound, the robot with markers, the first voxels, the saved folder."""
+    folder = tmp_path_factory.mktemp("forgetting")
+    node = NodeProcess(folder, {"depth_source": "topic", "map_path": folder / "map", "full_map_period": 1.0} | request.param)
+    robot = Robot()
+    try:
+        robot.wait_for_node()
+        markers = MarkerClient(robot.node)
+        first: set = set()
+        for step in range(STEPS):
+            stamp = robot.next_stamp()
+            depth = robot.depth(stamp, np.full((HEIGHT, WIDTH), 4.0, np.float32))
+            robot.send(stamp, depth=depth, transform=robot.transform(stamp, y=STEP * step))
+            # Every frame shows something new, so each has an update.
+            wait_until(lambda seen=step: len(robot.map.updates) > seen, 15, "the frame's update")
+            first = first or set(robot.map.voxels)
+        answer = robot.call(Trigger, "save_map")
+        assert answer.success, answer.message
+        yield request.param, robot, markers, first, folder / "map"
+    finally:
+        robot.close()
+        node.stop()
+
+
+def test_the_map_holds_its_bound_and_what_lies_behind_is_gone(carried):
+    bound, _, _, first, folder = carried
+    kept = load_map(folder)
+    if "forget_radius" in bound:
+        camera = np.array([0.0, STEP * (STEPS - 1), 0.0])
+        assert np.linalg.norm((kept.voxels + 0.5) * 0.08 - camera, axis=1).max() <= bound["forget_radius"] + HALF_DIAGONAL
+    else:
+        taken = sum(array.nbytes for array in kept.gaussians.values()) / 1e6
+        assert 0.9 * bound["max_memory_mb"] < taken <= bound["max_memory_mb"]
+    assert len(first) > 100 and not first & set(map(tuple, kept.voxels.tolist()))
+    assert (kept.voxels[:, 1] * 0.08).max() > STEP * (STEPS - 1)
+
+
+def test_a_subscriber_from_the_start_has_exactly_the_map(carried):
+    _, robot, _, _, folder = carried
+    saved = saved_voxels(folder / "map.npz")
+    wait_until(lambda: robot.map.voxels == saved, 20, "the last update")
+    assert robot.map.gaps == 0
+    freed = sum(int((points["label"] == 0).sum()) for points in robot.map.updates)
+    assert freed > 100
+
+
+def test_markers_from_the_start_and_of_a_late_subscriber_show_exactly_the_map(carried):
+    _, robot, markers, _, folder = carried
+    saved = set(saved_voxels(folder / "map.npz"))
+    wait_until(lambda: markers.voxels == saved, 20, "the markers of the last update")
+    late = MarkerClient(robot.node)
+    wait_until(lambda: late.voxels == saved, 20, "the whole map")
+    late.close()
+
+
+def test_a_late_subscriber_gets_exactly_the_map(carried):
+    _, _, _, _, folder = carried
+    saved = saved_voxels(folder / "map.npz")
+    late = Robot()
+    try:
+        wait_until(lambda: late.map.voxels == saved, 20, "a snapshot")
+    finally:
+        late.close()
