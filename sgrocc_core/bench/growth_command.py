@@ -84,7 +84,7 @@ def growth_table(report: dict[str, Any]) -> str:
     rooms, found = report["rooms"], report["figures"]
     shown = sorted({*range(0, len(rooms), max(1, len(rooms) // 10)), len(rooms) - 1})
     lines = ["".join(f"{title:>12}" for _, title in columns)]
-    lines += ["".join(f"{rooms[n][key]:>12,g}" for key, _ in columns) for n in shown]
+    lines += ["".join(f"{rooms[n][key]:>12,}" for key, _ in columns) for n in shown]
     early, late = found["early"]["sum"]["value"], found["late"]["sum"]["value"]
     slow = found["slowest_frame"]
     return "\n".join([

@@ -313,7 +313,7 @@ def test_the_farthest_blocks_are_forgotten_first():
     memory.allocate(np.array([[0, 0, 0], [9, 0, 0], [4, 0, 0], [2, 0, 0]]))
     camera = np.array([0.64, 0.64, 0.64])  # in the middle of block 0; blocks are 1.28 m
     per_block = memory.nbytes / 4 / 1e6
-    assert blocks_to_forget(memory, camera, 0, 0).tolist() == []
+    assert blocks_to_forget(memory, camera, 0, 0).tolist() == blocks_to_forget(memory, camera, 0, 4.5 * per_block).tolist() == []
     assert memory.keys[blocks_to_forget(memory, camera, 4.0, 0)].tolist() == [[9, 0, 0], [4, 0, 0]]
     assert memory.keys[blocks_to_forget(memory, camera, 0, 3.5 * per_block)].tolist() == [[9, 0, 0]]
     assert memory.keys[blocks_to_forget(memory, camera, 6.0, 1.5 * per_block)].tolist() == [[9, 0, 0], [4, 0, 0], [2, 0, 0]]
