@@ -1,4 +1,4 @@
-"""What a saved memory's arrays must be before a mapper goes on from them: shapes, types, and values that the memory itself could have made."""
+"""What saved arrays must be before a memory goes on from them: shapes, types, and values that a memory could have made itself."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check_memory(arrays: dict[str, np.ndarray], fields: CellFields) -> None:
         raise DataError(f"{WHAT} names a block twice")
     check_range(WHAT, "blocks", arrays["blocks"], -FARTHEST_BLOCK, FARTHEST_BLOCK)
     check_range(WHAT, "evidence", arrays["evidence"], *BOUNDS)
-    check_range(WHAT, "means", arrays["means"], -np.float32(MEAN_REACH), np.float32(MEAN_REACH))
+    check_range(WHAT, "means", arrays["means"], -float(np.float32(MEAN_REACH)), float(np.float32(MEAN_REACH)))
     check_range(WHAT, "weight", arrays["weight"], 0.0, MAX_WEIGHT)
     check_range(WHAT, "tag", arrays["tag"], 0, 1)
     check_range(WHAT, "label", arrays["label"], 0, NUM_CLASSES)
