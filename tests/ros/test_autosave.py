@@ -116,7 +116,7 @@ def _killed(robot: Robot, witness: Witness, folder: Path, delay: float) -> str:
         _send(robot, 1.5 + 0.1 * (n % 15))
         time.sleep(0.03)
         n += 1
-        if end is None and witness.generation >= first + 3:
+        if end is None and witness.generation >= first + 2:
             end = time.monotonic() + delay
         assert n < 2000, node.log
     assert node.stop(signal.SIGKILL) == -signal.SIGKILL

@@ -13,7 +13,8 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
 from sgrocc_core.errors import ConfigError
-from sgrocc_core.map_file import load_map
+from sgrocc_core.map_file import MapFolder, SavedMap, load_map
+from sgrocc_core.map_format import MapModel
 from sgrocc_ros.parameters import Parameters
 from tests.ros.harness import HEIGHT, WIDTH, MarkerClient, NodeProcess, Robot, saved_voxels, wait_until
 
@@ -36,26 +37,42 @@ def _saved(robot: Robot, folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def bench(ros_context, tmp_path_factory):
-    """The node with a map of a wall at 2 m, a robot that listens, the folder that the node saves to."""
+    """A node that was started on the map that another left, a robot that listens to it, the folder, the other's voxels."""
     folder = tmp_path_factory.mktemp("keeping")
-    node = NodeProcess(folder, {"depth_source": "topic", "map_path": folder / "map", "full_map_period": 1})
-    robot = Robot()
+    parameters = {"depth_source": "topic", "map_path": folder / "map", "full_map_period": 1}
+    robots = [Robot()]
+    nodes = [NodeProcess(folder, parameters)]
     try:
-        robot.wait_for_node()
-        wait_until(lambda: robot.map.snapshots, 10, "the first snapshot")
-        _map(robot, 2, 2.0)
-        yield node, robot, folder / "map"
+        robots[0].wait_for_node()
+        _map(robots[0], 2, 2.0)
+        assert nodes[0].stop(signal.SIGINT) == 0, nodes[0].log
+        robots[0].close()
+        nodes.append(NodeProcess(folder, parameters | {"load_on_start": True}))
+        robots.append(Robot())
+        yield nodes[1], robots[1], folder / "map", saved_voxels(folder / "map" / "map.npz")
     finally:
-        robot.close()
-        node.stop()
+        robots[-1].close()
+        for node in nodes:
+            node.stop()
+
+
+def test_a_node_goes_on_from_the_map_that_another_left(bench):
+    node, robot, folder, voxels = bench
+    assert len(voxels) > 100 and f"loaded {len(voxels)} occupied" in node.log
+    wait_until(lambda: robot.map.voxels == voxels, 10, "the loaded map, before any frame")
+    robot.wait_for_node()
+    _map(robot, 1, 3.0)
+    _saved(robot, folder)
+    wait_until(lambda: robot.map.voxels == saved_voxels(folder / "map.npz"), 5, "the map that grew on")
+    assert not list(folder.glob("previous_*"))  # it was loaded, so it is replaced
 
 
 def test_load_map_brings_the_saved_map_to_every_subscriber_and_mapping_goes_on(bench):
-    _, robot, folder = bench
+    _, robot, folder, _ = bench
     arrays = _saved(robot, folder)
     voxels = saved_voxels(folder / "map.npz")
     markers = MarkerClient(robot.node)
-    _map(robot, 2, 3.0)
+    _map(robot, 2, 2.5)
     assert robot.map.voxels != voxels
     answer = robot.call(Trigger, "load_map")
     assert answer.success and str(folder) in answer.message and f"loaded {len(voxels)} occupied" in answer.message
@@ -64,9 +81,6 @@ def test_load_map_brings_the_saved_map_to_every_subscriber_and_mapping_goes_on(b
     markers.close()
     assert robot.map.gaps == 0
     assert _saved(robot, folder) == arrays
-    _map(robot, 1, 3.0)
-    _saved(robot, folder)
-    wait_until(lambda: robot.map.voxels == saved_voxels(folder / "map.npz"), 5, "the map that grew on")
 
 
 def _cut(folder: Path, name: str) -> None:
@@ -93,33 +107,27 @@ SPOILERS = {
 }
 
 
-@pytest.mark.parametrize("name", SPOILERS)
-def test_a_map_that_cannot_be_loaded_is_named_and_the_running_map_stays_bit_for_bit(bench, name):
-    _, robot, folder = bench
+def test_maps_that_cannot_be_loaded_are_named_and_the_running_map_stays_bit_for_bit(bench, tmp_path):
+    _, robot, folder, _ = bench
     before = _saved(robot, folder)
-    spoil, words = SPOILERS[name]
-    spoil(folder)
-    answer = robot.call(Trigger, "load_map")
-    assert not answer.success and answer.message.startswith("nothing was loaded: ") and words in answer.message
+    shutil.copytree(folder, tmp_path / "good", symlinks=True)
+    for name, (spoil, words) in SPOILERS.items():
+        shutil.rmtree(folder)
+        shutil.copytree(tmp_path / "good", folder, symlinks=True)
+        spoil(folder)
+        answer = robot.call(Trigger, "load_map")
+        assert not answer.success and answer.message.startswith("nothing was loaded: ") and words in answer.message, name
     assert _saved(robot, folder) == before
 
 
-def test_a_node_goes_on_from_the_map_of_another_and_refuses_a_damaged_one(bench, tmp_path):
-    _, robot, folder = bench
-    _saved(robot, folder)
-    voxels = saved_voxels(folder / "map.npz")
-    shutil.copytree(folder, tmp_path / "map", symlinks=True)
-    parameters = {"map_path": tmp_path / "map", "load_on_start": True}
-    node = NodeProcess(tmp_path, parameters, {"__node": "second"})
-    assert f"loaded {len(voxels)} occupied" in node.log
-    assert node.stop(signal.SIGINT) == 0, node.log
-    assert saved_voxels(tmp_path / "map" / "map.npz") == voxels
-    _change(tmp_path / "map", frame_id=np.array("odom"))
-    (tmp_path / "map" / "gaussians.safetensors").resolve().unlink()
-    node = NodeProcess(tmp_path, parameters, ready=False)
+def test_a_node_does_not_start_on_a_map_that_cannot_be_loaded(ros_context, tmp_path):
+    voxels, none = np.zeros((1, 3), np.int32), np.zeros((0, 3), np.int32)
+    saved = SavedMap(voxels, np.ones(1, np.uint8), np.ones(1, np.float32), none, "odom", 77, {}, MapModel("small", 4, 32))
+    MapFolder(tmp_path / "map").save(saved, picture=False)
+    node = NodeProcess(tmp_path, {"map_path": tmp_path / "map", "load_on_start": True}, ready=False)
     assert node.process.wait(60) == 1 and "Traceback" not in node.log
     assert "cannot start: load_on_start, but the map in" in node.log and "frame is 'odom'; it must be the map frame 'map'" in node.log
-    assert not list((tmp_path / "map").glob("previous_*"))
+    assert load_map(tmp_path / "map").stamp_ns == 77 and not list((tmp_path / "map").glob("previous_*"))
 
 
 @pytest.mark.parametrize(
