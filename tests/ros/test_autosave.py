@@ -17,7 +17,7 @@ from sgrocc_core.map_file import MapFolder, SavedMap, load_map
 from sgrocc_core.map_format import MapModel
 from tests.ros.harness import HEIGHT, WIDTH, NodeProcess, Robot, wait_until
 
-PERIOD = 0.3
+PERIOD = 0.2
 """Seconds between autosaves while the node is killed."""
 
 
@@ -114,7 +114,7 @@ def _killed(robot: Robot, witness: Witness, folder: Path, delay: float) -> str:
     first, end, n = witness.generation, None, 0
     while end is None or time.monotonic() < end:
         _send(robot, 1.5 + 0.1 * (n % 15))
-        time.sleep(0.03)
+        time.sleep(0.05)
         n += 1
         if end is None and witness.generation >= first + 2:
             end = time.monotonic() + delay
