@@ -11,53 +11,14 @@ import json
 import os
 import re
 import shutil
-import zipfile
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
-
-from sgrocc_core.classes import NAMES
-from sgrocc_core.draw import draw_map
 from sgrocc_core.errors import DataError
-from sgrocc_core.geometry.lattice import VOXEL_SIZE
-from sgrocc_core.surface import write_ply
+from sgrocc_core.map_format import FILES, KEYS, MAP, REPORT, SavedMap, load_map, write_map
 
-FORMAT_VERSION = 1
-MAP, GAUSSIANS, PLY, PICTURE, REPORT = "map.npz", "gaussians.safetensors", "map.ply", "map.png", "report.json"
-FILES = (MAP, GAUSSIANS, PLY, PICTURE, REPORT)
-KEYS = ("voxels", "labels", "probability", "free", "voxel_size", "classes", "frame_id", "stamp_ns", "format_version")
-
-
-@dataclass(frozen=True)
-class SavedMap:
-    """A map as it lies on disk, and as it is taken from a mapper.
-
-    Attributes:
-        voxels: (N, 3) int32; centre = (index + 0.5) * voxel_size, metres, in frame_id. labels: (N,) uint8, 1 to 11.
-        probability: (N,) float32. free: (M, 3) int32, voxels observed free. stamp_ns: of the newest frame in it.
-        gaussians: the memory's arrays, what a restart continues from.
-    """
-
-    voxels: np.ndarray
-    labels: np.ndarray
-    probability: np.ndarray
-    free: np.ndarray
-    frame_id: str
-    stamp_ns: int
-    gaussians: dict[str, np.ndarray]
-    voxel_size: float = VOXEL_SIZE
-    classes: tuple[str, ...] = NAMES
-
-    @classmethod
-    def of(cls, mapper: Any, frame_id: str, stamp_ns: int) -> SavedMap:
-        """A copy of what an OccupancyMapper knows now; quick, so that a node can take it between two frames."""
-        voxels, labels, probability = mapper.voxel_map.occupied()
-        gaussians = {name: np.array(values) for name, values in mapper.memory.arrays().items()}
-        return cls(voxels, labels, probability, mapper.voxel_map.free(), frame_id, int(stamp_ns), gaussians)
+__all__ = ["FILES", "KEYS", "MapFolder", "SavedMap", "load_map", "remove_map", "rewrite_report", "save_map"]
 
 
 class MapFolder:
@@ -92,10 +53,11 @@ class MapFolder:
         part = generations / f".part-{os.getpid()}"
         part.mkdir()
         try:
-            written = _write_files(part, saved, report or {}, picture)
+            written = write_map(part, saved, report or {}, picture)
             _sync(part)
             name = f"{1 + max((int(p.name) for p in generations.iterdir() if p.name.isdigit()), default=0):06d}"
             part.rename(generations / name)
+            _sync_folder(generations)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
@@ -110,14 +72,22 @@ class MapFolder:
         self._retire(before, name)
         return [self.path / file for file in written]
 
-    def load(self) -> SavedMap:
-        """Read the current map; it may then be replaced by `save`.
+    @property
+    def empty(self) -> bool:
+        """Whether no map was ever saved or copied here; false, too, where its files are damaged or gone."""
+        return not any(os.path.lexists(self.path / name) for name in (".current", MAP))
+
+    def load(self, take: Callable[[SavedMap], Any] = lambda saved: None) -> SavedMap:
+        """Read the current map and give it to `take`; unless that raises, the map may then be replaced by `save`.
 
         Raises:
-            DataError: there is none, or it is damaged or of another version.
+            DataError: there is none, or it is damaged or of another version; and whatever `take` raises.
         """
         current = self._current()
+        if current is not None and not (self.path / MAP).exists():
+            raise DataError(f"the map in {self.path} is damaged: its pointer names the generation {current}, which has no {MAP}")
         saved = load_map(self.path)
+        take(saved)
         if current is not None:
             self._own.add(current)
         return saved
@@ -150,67 +120,11 @@ class MapFolder:
         return self.path / f"previous_{1 + max(taken, default=0)}"
 
 
-def load_map(path: str | Path) -> SavedMap:
-    """Read a map from a folder or a map.npz; the Gaussians beside it, if there are any.
-
-    Raises:
-        DataError: missing, damaged, or of another version.
-    """
-    path = Path(path)
-    file = path / MAP if path.is_dir() else path
-    if not file.exists():
-        raise DataError(f"no map at {file}")
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            missing = [key for key in KEYS if key not in arrays]
-            if missing:
-                raise DataError(f"{file} is not a map: it lacks {', '.join(missing)}")
-            version = int(arrays["format_version"])
-            if version != FORMAT_VERSION:
-                raise DataError(f"{file} is of format version {version}; this program reads version {FORMAT_VERSION}")
-            fields = {key: arrays[key] for key in KEYS}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{file} is damaged or not a map: {error}") from error
-    return SavedMap(
-        fields["voxels"], fields["labels"], fields["probability"], fields["free"], str(fields["frame_id"]), int(fields["stamp_ns"]),
-        _load_gaussians(file.parent / GAUSSIANS), float(fields["voxel_size"]), tuple(str(name) for name in fields["classes"]),
-    )  # fmt: skip
-
-
 def save_map(
     folder: str | Path, mapper: Any, frame_id: str, stamp_ns: int, report: dict[str, Any] | None = None, picture: bool = True
 ) -> list[Path]:
     """Save a mapper's map once; a process that saves again and again keeps a MapFolder instead."""
     return MapFolder(folder).save(SavedMap.of(mapper, frame_id, stamp_ns), report, picture)
-
-
-def _write_files(folder: Path, saved: SavedMap, report: dict[str, Any], picture: bool) -> list[str]:
-    np.savez_compressed(
-        folder / MAP, voxels=saved.voxels.astype(np.int32), labels=saved.labels.astype(np.uint8), free=saved.free.astype(np.int32),
-        probability=saved.probability.astype(np.float32), voxel_size=np.float64(saved.voxel_size), classes=np.array(saved.classes),
-        frame_id=np.array(saved.frame_id), stamp_ns=np.int64(saved.stamp_ns), format_version=np.int64(FORMAT_VERSION),
-    )  # fmt: skip
-    metadata = {"format_version": str(FORMAT_VERSION), "frame_id": saved.frame_id, "stamp_ns": str(saved.stamp_ns)}
-    save_file({k: np.ascontiguousarray(v) for k, v in saved.gaussians.items()}, folder / GAUSSIANS, metadata)
-    (folder / GAUSSIANS).chmod(0o644)  # safetensors makes it private
-    write_ply(folder / PLY, saved.voxels, saved.labels, saved.voxel_size)
-    (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n")
-    if picture:
-        draw_map(folder / PICTURE, saved.voxels, saved.labels, saved.voxel_size, saved.free, saved.frame_id)
-    return [file for file in FILES if (folder / file).exists()]
-
-
-def _load_gaussians(file: Path) -> dict[str, np.ndarray]:
-    if not file.exists():
-        return {}
-    try:
-        with safe_open(file, framework="np") as tensors:
-            version = (tensors.metadata() or {}).get("format_version")
-            if version != str(FORMAT_VERSION):
-                raise DataError(f"{file} is of format version {version}; this program reads version {FORMAT_VERSION}")
-            return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{file} is damaged: {error}") from error
 
 
 def _point(link: Path, target: str) -> None:

@@ -21,6 +21,9 @@ from sgrocc_core.voxels.voxel_map import VoxelMap
 
 __all__ = ["MapUpdate", "MapperConfig", "OccupancyMapper"]
 
+MOTION = "motion."
+"""Begins the names of the depth correction's arrays, beside the memory's."""
+
 
 class OccupancyMapper:
     """Maps frames into a Gaussian memory and a voxel map.
@@ -53,15 +56,35 @@ class OccupancyMapper:
 
     def reset(self) -> None:
         """Forget the map; the sequence goes on."""
-        self.memory = GaussianMemory(self.engine.spec.gaussians_per_cell, self.engine.spec.feature_channels, self._config.confidence)
+        self.memory = self._new_memory()
         self.voxel_map = VoxelMap(self.memory, self._config.occupancy_threshold)
         self._motion = MotionDepth()
 
+    def arrays(self, room: dict[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
+        """A copy of all that mapping goes on from: the memory's arrays, and those of the depth correction, `motion.NAME`.
+
+        Args:
+            room: what `memory.room()` gave, to copy into; None: fresh arrays.
+        """
+        return self.memory.arrays(room) | {MOTION + name: array for name, array in self._motion.arrays().items()}
+
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
-        """Continue from what `memory.arrays()` gave; the voxel map is computed from it. DataError, and no change, if it does not fit."""
-        self.memory.restore(arrays)
-        self.voxel_map = VoxelMap(self.memory, self._config.occupancy_threshold)
-        self.voxel_map.update()
+        """Continue from what `arrays` gave; the voxel map is computed from it. Without `motion.NAME` the camera's motion begins anew.
+
+        Raises:
+            DataError: the arrays do not fit the model, or hold what no mapper made; the map is as it was.
+        """
+        memory, motion = self._new_memory(), MotionDepth()
+        memory.restore(arrays)
+        if saved := {name.removeprefix(MOTION): array for name, array in arrays.items() if name.startswith(MOTION)}:
+            motion.restore(saved)
+        voxel_map = VoxelMap(memory, self._config.occupancy_threshold)
+        voxel_map.update()
+        self.memory, self.voxel_map, self._motion = memory, voxel_map, motion
+
+    def _new_memory(self) -> GaussianMemory:
+        spec = self.engine.spec
+        return GaussianMemory(spec.gaussians_per_cell, spec.feature_channels, self._config.confidence)
 
     def step(self, frame: Frame) -> MapUpdate:
         """Map one frame.

@@ -7,8 +7,6 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import rclpy
@@ -17,19 +15,16 @@ from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
-from rclpy.task import Future
-from std_srvs.srv import Empty, Trigger
+from std_srvs.srv import Empty
 
-from sgrocc_core import __version__
 from sgrocc_core.classes import NAMES
 from sgrocc_core.engines.engine import open_engine
 from sgrocc_core.errors import SgroccError
 from sgrocc_core.geometry.calibration import is_rectified
-from sgrocc_core.map_file import MapFolder, SavedMap
 from sgrocc_core.mapper import OccupancyMapper
-from sgrocc_core.report import memory_mb
 from sgrocc_ros.diagnostics import Diagnostics
 from sgrocc_ros.inputs import Inputs
+from sgrocc_ros.keeper import Keeper
 from sgrocc_ros.outputs import Outputs
 from sgrocc_ros.parameters import Parameters, mapper_config
 from sgrocc_ros.poses import Poses
@@ -60,8 +55,7 @@ class EmbodiedOccupancy(Node):
         self._engine = open_engine(p["model"], p["engine"], p["device"], p["threads"], p["precision"])
         self._mapper = OccupancyMapper(self._engine, mapper_config(p))
         self._mapper.warm_up()
-        self._map_folder = MapFolder(Path(p["map_path"]).expanduser()) if p["map_path"] else None
-        self._saver = ThreadPoolExecutor(max_workers=1, thread_name_prefix="saver")
+        self.keeper = Keeper(self, p, self._mapper, self.statistics)
         self.poses = Poses(self.statistics.notice)
         self.room = WaitingRoom(
             self.poses, self.statistics, p["map_frame"], p["camera_frame"], p["depth_source"], p["tf_timeout"], p["sync_slop"]
@@ -74,7 +68,7 @@ class EmbodiedOccupancy(Node):
         )
         spec = self._engine.spec
         self.diagnostics = Diagnostics(self, self.statistics, self._facts, f"{spec.name}: {self._engine.description}")
-        self.create_service(Trigger, "~/save_map", self._save_map)
+        self.keeper.attach(self.worker, self.outputs)
         self.create_service(Empty, "~/reset", self._reset)
         back = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-1), on_clock_change=False)
         self._jump_handle = self.get_clock().create_jump_callback(back, post_callback=lambda jump: self.inputs.clock_jumped_back())
@@ -87,13 +81,12 @@ class EmbodiedOccupancy(Node):
         Raises:
             OSError: the map cannot be written.
         """
+        self.keeper.stop()
         self.worker.stop()
         self.worker.join()
         self.outputs.close()
-        self._saver.shutdown()
+        self.keeper.save_last()
         received, processed, dropped, _ = self.statistics.counts()
-        if self._map_folder is not None and processed:
-            self.get_logger().info(self._write(self._snapshot()))
         causes = ", ".join(f"{count} {cause}" for cause, count in sorted(dropped.items())) or "none"
         self.get_logger().info(f"stopped: {received} images received, {processed} mapped, dropped: {causes}")
 
@@ -128,49 +121,9 @@ class EmbodiedOccupancy(Node):
 
     def _clear(self) -> None:
         """On the worker's thread."""
+        self.worker.changes += bool(len(self._mapper.memory))
         self._mapper.reset()
         self.outputs.reset(self.worker.newest_stamp)
-
-    def _snapshot(self) -> SavedMap:
-        """On the worker's thread, or after it has ended."""
-        return SavedMap.of(self._mapper, self.parameters["map_frame"], self.worker.newest_stamp)
-
-    def _write(self, saved: SavedMap) -> str:
-        """Write the map, and say so."""
-        assert self._map_folder is not None
-        report = {
-            "version": __version__,
-            "model": self._engine.spec.name,
-            "engine": self._engine.description,
-            "parameters": self.parameters.as_dict(),
-            **self.statistics.summary(),
-            "voxels": {NAMES[label]: int((saved.labels == label).sum()) for label in range(1, len(NAMES))},
-            "memory_mb": round(memory_mb(), 1),
-        }
-        files = self._map_folder.save(saved, report)
-        names = ", ".join(file.name for file in files)
-        return f"saved {len(saved.voxels)} occupied and {len(saved.free)} free voxels to {self._map_folder.path}: {names}"
-
-    async def _save_map(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        if self._map_folder is None:
-            response.success = False
-            response.message = "nothing was written: the parameter map_path is empty; start the node with a folder there"
-            return response
-        if not self.statistics.processed:
-            response.success, response.message = False, "nothing was written: no image has been mapped yet"
-            return response
-        outcome: Future = Future(executor=self.executor)
-
-        def save() -> None:
-            try:
-                outcome.set_result((True, self._write(self.worker.submit(self._snapshot).result(timeout=30.0))))
-            except (OSError, SgroccError, TimeoutError) as error:
-                outcome.set_result((False, f"nothing was written to {self.parameters['map_path']}: {error}"))
-
-        self._saver.submit(save)
-        response.success, response.message = await outcome  # type: ignore[misc]
-        self.get_logger().info(response.message)
-        return response
 
     def _reset(self, request: Empty.Request, response: Empty.Response) -> Empty.Response:
         self.worker.submit(self._clear)

@@ -71,7 +71,15 @@ class Outputs:
 
     def reset(self, stamp: int) -> None:
         """The map was emptied: say so on every topic. stamp: nanoseconds."""
-        self._jobs.put(lambda: self._publish_reset(stamp))
+        self.replace(stamp, np.zeros((0, 3), np.int32), np.zeros(0, np.uint8), np.zeros(0, np.float32))
+
+    def replace(self, stamp: int, voxels: np.ndarray, labels: np.ndarray, probability: np.ndarray) -> None:
+        """Another map has taken the place of this one: an update to it, and the whole of it, on every topic.
+
+        Args:
+            stamp: nanoseconds. voxels: (N, 3) int32, all that are occupied. labels: (N,) uint8. probability: (N,) multiples of 1/16.
+        """
+        self._jobs.put(lambda: self._publish_replacement(stamp, voxels, labels, probability))
 
     def close(self) -> None:
         """Publish what is queued, then end the thread."""
@@ -144,8 +152,8 @@ class Outputs:
         message = self._make_markers(self.published.markers(), self._frame_id, stamp, first)
         self._markers_lost = not self._publish(self._markers, message)
 
-    def _publish_reset(self, stamp: int) -> None:
-        self._apply(stamp, *self.published.freeing())
+    def _publish_replacement(self, stamp: int, voxels: np.ndarray, labels: np.ndarray, probability: np.ndarray) -> None:
+        self._apply(stamp, *self.published.replacing(voxels, labels, probability))
         self._publish_snapshot()
         self._publish_all_markers()
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from sgrocc_core.mapper import MapperConfig
 
+SHORTEST_AUTOSAVE = 0.1
+"""Seconds."""
 BEGIN, END = "<!-- parameters: begin -->", "<!-- parameters: end -->"
 
 
@@ -115,7 +117,12 @@ TABLE: tuple[Parameter, ...] = (
         "forget_radius", "map", 0.0, "What is farther from the camera is forgotten, metres; 0: never, else `max_distance` + 2.3 or more.",
         minimum=0.0, maximum=1e6,
     ),
-    Parameter("map_path", "map", "", "Folder of the saved map: `~/save_map` and a clean stop write to it; empty: neither does."),
+    Parameter("map_path", "map", "", "Folder of the saved map; empty: nothing is saved or loaded, not at a clean stop either."),
+    Parameter("load_on_start", "map", False, "Whether to go on from the map in `map_path`; one that cannot be loaded stops the start."),
+    Parameter(
+        "autosave_period", "map", 0.0, "Seconds between saves of a map that changed, without its picture; 0: none, else 0.1 or more.",
+        minimum=0.0, maximum=86400.0,
+    ),
     Parameter("full_map_period", "output", 5.0, "Seconds between whole maps on `~/occupancy`.", minimum=0.1, maximum=3600.0, dynamic=True),
     Parameter(
         "warn_period", "output", 10.0, "A cause is warned about at most once in so many seconds.", minimum=0.1, maximum=3600.0, dynamic=True
@@ -132,7 +139,7 @@ class Parameters:
         on_change: called with the names that changed, after they did.
 
     Raises:
-        ConfigError: an override that is not allowed.
+        ConfigError: an override that is not allowed, or not with the others.
     """
 
     def __init__(self, node: Node, on_change: Callable[[set[str]], None] = lambda names: None) -> None:
@@ -150,6 +157,7 @@ class Parameters:
                 dynamic_typing=True,
             )
             self._values[row.name] = row.check(node.declare_parameter(row.name, row.default, descriptor).value)
+        _check_keeping(self._values)
         node.add_on_set_parameters_callback(self._set)
 
     def __getitem__(self, name: str) -> Any:
@@ -181,6 +189,17 @@ def mapper_config(values: Parameters | dict[str, Any]) -> MapperConfig:
 
     names = ("depth_source", "motion_depth", "occupancy_threshold", "box_below", "max_distance", "max_memory_mb", "forget_radius")
     return MapperConfig(**{name: values[name] for name in names})
+
+
+def _check_keeping(values: dict[str, Any]) -> None:
+    """Check what says where and when the map is saved and loaded; ConfigError where it does not fit together."""
+    period = values["autosave_period"]
+    if 0 < period < SHORTEST_AUTOSAVE:
+        raise ConfigError(f"parameter autosave_period is {period}; it must be 0 (no autosave) or at least {SHORTEST_AUTOSAVE}")
+    if not values["map_path"]:
+        for name in ("autosave_period", "load_on_start"):
+            if values[name]:
+                raise ConfigError(f"parameter {name} is {values[name]}, but map_path is empty; it must name the map's folder")
 
 
 def documentation() -> str:

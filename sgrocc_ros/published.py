@@ -86,11 +86,16 @@ class PublishedMap:
         elif self._blocks.pop(key, None) is not None and self._low is not None and (self._low == key).any():
             self._low = None  # perhaps no other block reaches as low
 
-    def freeing(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The update that empties the map: voxels, labels 0, probability 0."""
-        voxels = [self._voxels(key, block) for key, block in self._blocks.items()]
-        all_voxels = np.concatenate(voxels) if voxels else np.zeros((0, 3), np.int64)
-        return all_voxels, np.zeros(len(all_voxels), np.uint8), np.zeros(len(all_voxels), np.float32)
+    def replacing(self, voxels: np.ndarray, labels: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The update that makes another map of this one: the other's voxels (as in `apply`), and this one's that it lacks, freed."""
+        here = [self._voxels(key, block) for key, block in self._blocks.items()]
+        there = {tuple(voxel) for voxel in voxels.tolist()}
+        gone = [voxel for block in here for voxel in block.tolist() if tuple(voxel) not in there]
+        zeros = np.zeros(len(gone))
+        return (
+            np.concatenate([np.asarray(voxels, np.int64).reshape(-1, 3), np.array(gone, np.int64).reshape(-1, 3)]),
+            np.concatenate([labels, zeros.astype(np.uint8)]), np.concatenate([probability, zeros.astype(np.float32)]),
+        )  # fmt: skip
 
     def points(self) -> np.ndarray:
         """All occupied voxels as points with the present sequence, (N,) of dtype POINT; only changed blocks are made anew."""

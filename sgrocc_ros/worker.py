@@ -37,6 +37,9 @@ class Worker(threading.Thread):
         statistics: where frames and failures are counted.
         depth_source, depth_scale, rectified: as the parameters.
         max_rate: most frames a second, asked each time; 0 is no bound.
+
+    Attributes:
+        newest_stamp: of the frames in the map, nanoseconds. changes: how often the map changed; both written on this thread.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class Worker(threading.Thread):
         self._commands: queue.SimpleQueue[tuple[Callable[[], Any], Future]] = queue.SimpleQueue()
         self._stopping = False
         self._calibration: tuple[tuple, Calibration] | None = None
-        self.newest_stamp = 0
+        self.newest_stamp = self.changes = 0
 
     def submit(self, command: Callable[[], Any]) -> Future:
         """Run something between two frames; the future holds what it returns."""
@@ -102,6 +105,7 @@ class Worker(threading.Thread):
         decoded = time.monotonic()
         update = self._mapper.step(frame)
         self.newest_stamp = frame.stamp_ns
+        self.changes += 1
         stages = {"wait": 1e3 * (start - complete.image.arrived), "decode": 1e3 * (decoded - start), **update.timings}
         self._outputs.update(update, complete.image.arrived, stages)
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from sgrocc_core.classes import NUM_CLASSES
-from sgrocc_core.errors import DataError
 from sgrocc_core.gaussians.address_space import reserved_blocks
 from sgrocc_core.gaussians.confidence import CONFIDENCES, UNSEEN, CellView
 from sgrocc_core.gaussians.evidence import BOUNDS
 from sgrocc_core.gaussians.gaussians import History, LocalGaussians
+from sgrocc_core.gaussians.saved_memory import check_memory
 from sgrocc_core.gaussians.update import CellFields, NewFields, read_history, update_cells
 from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_VOXELS, BOX_CELLS, CELL_SIZE
 
@@ -77,6 +77,7 @@ class GaussianMemory:
             self.fields.rotations[start * BLOCK_ROWS : (start + len(new)) * BLOCK_ROWS, :, 0] = 1.0
             self.fields.opacities[start * BLOCK_ROWS : (start + len(new)) * BLOCK_ROWS] = DEFAULT_OPACITY
             self._slots.update((key, start + n) for n, key in enumerate(new))
+            self.gaussians_changed[start : start + len(new)] = True  # Gaussians of blocks that were there before may reach into them
             near = self.slots((np.array(new)[:, None] + NEIGHBOURS).reshape(-1, 3)).reshape(-1, len(NEIGHBOURS))
             self.neighbours[start : start + len(new)] = near
             rows, sides = np.nonzero(near >= 0)
@@ -121,6 +122,10 @@ class GaussianMemory:
         """All arrays as views whose first axis are the slots."""
         fields = [field.reshape(-1, BLOCK_ROWS, *field.shape[1:]) for field in self.fields]
         return [*fields, self.evidence, self.neighbours, self._keys, self.gaussians_changed, self.evidence_changed]
+
+    def _saved(self) -> dict[str, np.ndarray]:
+        """What is saved of the memory, by slot: the fields, the evidence and the blocks' keys."""
+        return dict(zip((*self.fields._fields, "evidence"), self._by_slot())) | {"blocks": self._keys}
 
     def box(self, corner: np.ndarray) -> np.ndarray:
         """The local box as rows of `fields`.
@@ -176,6 +181,7 @@ class GaussianMemory:
         table = np.full(wanted.shape, -1, np.int64)
         table[wanted] = self.allocate(keys[wanted.ravel()])
         rows = _rows(table, corner)[anchors]
+        self.evidence_changed[rows[self.fields.tag[rows] == 0] // BLOCK_ROWS] = True  # a tag makes what is splatted there count
         new = NewFields(*(np.ascontiguousarray(getattr(gaussians, name), np.float32) for name in NewFields._fields))
         centres = _cell_centres()[anchors]
         seen = (view.state, view.residual, view.sigma, view.weight)
@@ -197,32 +203,33 @@ class GaussianMemory:
         self.evidence[slots] = new
         self.evidence_changed[slots] |= (new != old).reshape(len(slots), -1).any(1)
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """A copy of the memory as named arrays: `blocks` (B, 3) int32, every field (B, 512, ...), `evidence` (B, 16, 16, 16)."""
+    def room(self, spare: int = 64) -> dict[str, np.ndarray]:
+        """Arrays for `arrays` to copy into, for a few blocks more than there are, so that the copy itself waits for no fresh pages."""
+        sources = self._saved()
+        count = min(len(self) + spare, len(self.evidence))
+        return {name: np.full((count, *source.shape[1:]), 1, source.dtype) for name, source in sources.items()}
+
+    def arrays(self, room: dict[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
+        """A copy of the memory as named arrays: `blocks` (B, 3) int32, every field (B, 512, ...), `evidence` (B, 16, 16, 16).
+
+        Args:
+            room: what `room` gave, to copy into; None, or too little: fresh arrays.
+        """
         count = len(self)
-        out = {"blocks": self.keys.copy(), "evidence": self.evidence[:count].copy()}
-        for name, field in self.fields._asdict().items():
-            out[name] = field[: count * BLOCK_ROWS].reshape(count, BLOCK_ROWS, *field.shape[1:]).copy()
-        return out
+        if room is None or len(room["blocks"]) < count:
+            room = self.room(0)
+        for name, source in self._saved().items():
+            np.copyto(room[name][:count], source[:count])
+        return {name: array[:count] for name, array in room.items()}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Continue from what `arrays` gave; the present memory is replaced, or kept if the arrays do not fit.
 
         Raises:
-            DataError: an array is missing, or of another shape or type than this memory's model needs.
+            DataError: see `check_memory`.
         """
-        count = len(arrays.get("blocks", ()))
-        wanted = {"blocks": ((count, 3), np.int32), "evidence": ((count, *self.evidence.shape[1:]), np.float32)}
-        for name, field in self.fields._asdict().items():
-            wanted[name] = ((count, BLOCK_ROWS, *field.shape[1:]), field.dtype)
-        for name, (shape, dtype) in wanted.items():
-            if name not in arrays:
-                raise DataError(f"the saved memory has no array {name!r}; it must hold {', '.join(sorted(wanted))}")
-            if arrays[name].shape != shape or arrays[name].dtype != dtype:
-                found = f"{arrays[name].shape} {arrays[name].dtype}"
-                raise DataError(f"the saved memory's {name!r} is {found}; with this model it must be {shape} {np.dtype(dtype)}")
-        if len(np.unique(arrays["blocks"], axis=0)) != count:
-            raise DataError("the saved memory names a block twice")
+        check_memory(arrays, self.fields)
+        count = len(arrays["blocks"])
         self.clear()
         self.allocate(arrays["blocks"])
         self.evidence[:count] = arrays["evidence"]

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numba import njit
 
+from sgrocc_core.array_layout import Layout, check_arrays, check_range
 from sgrocc_core.geometry.point_tracks import PointTracks, TrackedPoints
 
 REACH = 8.0
@@ -35,6 +36,11 @@ SHRINK = (1.5, -0.22)
 """With points of weight n around a pixel its spread is (1 + 1.5 n)^-0.22 of the head's."""
 
 
+LAYOUT: Layout = {"log_factor": ((1,), np.float64)}
+MAX_LOG_FACTOR = 10.0
+"""A saved factor beyond this is no depth's, natural logarithm."""
+
+
 class MotionDepth:
     """Corrects the depth of image after image of one camera.
 
@@ -49,6 +55,18 @@ class MotionDepth:
     def factor(self) -> float:
         """See the class."""
         return float(np.exp(self._log_factor))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that correcting goes on from: the tracks' arrays, and `log_factor` (1,) float64."""
+        return {"log_factor": np.array([self._log_factor], np.float64)} | self.tracks.arrays()
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Go on from what `arrays` gave; DataError where it cannot be."""
+        what = "the saved depth correction"
+        check_arrays(what, arrays, LAYOUT)
+        check_range(what, "log_factor", arrays["log_factor"], -MAX_LOG_FACTOR, MAX_LOG_FACTOR)
+        self.tracks.restore(arrays)
+        self._log_factor = float(arrays["log_factor"][0])
 
     def correct(
         self, image: np.ndarray, mask: np.ndarray, K: np.ndarray, T_wc: np.ndarray, stamp_ns: int, depth: np.ndarray, spread: np.ndarray

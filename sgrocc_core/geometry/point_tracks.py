@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from sgrocc_core.array_layout import Layout, check_arrays
 from sgrocc_core.geometry.camera import project
 
 MAX_TRACKS = 400
@@ -50,6 +51,14 @@ class TrackedPoints:
 NO_POINTS = TrackedPoints(np.zeros((0, 2), np.float32), np.zeros(0, np.float32), np.zeros(0, np.float32))
 
 
+LAYOUT: Layout = {
+    "grey": (("H", "W"), np.uint8), "K": ((3, 3), np.float64), "T_wc": ((4, 4), np.float64), "stamp_ns": ((1,), np.int64),
+    "pixels": (("N", 2), np.float32), "points": (("N", 3), np.float64), "normal": (("N", 3, 3), np.float64),
+    "moment": (("N", 3), np.float64), "rays": (("N",), np.int64),
+}  # fmt: skip
+"""What `PointTracks.arrays` gives; the image `grey` is 0 x 0 before the first one."""
+
+
 class PointTracks:
     """Follows corners through a stream of images of one camera."""
 
@@ -64,6 +73,18 @@ class PointTracks:
         self._points = np.zeros((0, 3))
         self._normal, self._moment = np.zeros((0, 3, 3)), np.zeros((0, 3))
         self._rays = np.zeros(0, np.int64)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that following goes on from, see LAYOUT; not changed by what is followed later."""
+        grey = np.zeros((0, 0), np.uint8) if self._grey is None else self._grey
+        values = (grey, self._K, self._T_wc, np.array([self._stamp_ns], np.int64), self._pixels, self._points.copy())
+        return dict(zip(LAYOUT, (*values, self._normal, self._moment, self._rays)))
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Go on from what `arrays` gave; DataError where it is of another shape or type, or not finite."""
+        check_arrays("the saved tracks", arrays, LAYOUT)
+        grey, self._K, self._T_wc, stamp, self._pixels, points, self._normal, self._moment, self._rays = (arrays[name] for name in LAYOUT)
+        self._grey, self._stamp_ns, self._points = grey if grey.size else None, int(stamp[0]), points.copy()
 
     def follow(
         self, grey: np.ndarray, mask: np.ndarray, K: np.ndarray, T_wc: np.ndarray, stamp_ns: int, depth: np.ndarray

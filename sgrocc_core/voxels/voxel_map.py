@@ -135,14 +135,19 @@ class VoxelMap:
         return self._labels[slot].copy(), self._sixteenths[slot].copy()
 
     def occupied(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All occupied voxels: (N, 3) int32 indices, (N,) uint8 labels (255 = no class known), (N,) float32 probability in 1/16."""
-        at = np.nonzero(self._labels[: len(self.memory)])
-        return self._voxels(at), self._labels[at], self._sixteenths[at].astype(np.float32) / LEVELS
+        """All occupied voxels, see `occupied_voxels`."""
+        count = min(len(self.memory), len(self._labels))
+        return occupied_voxels(self.memory.keys, self._labels[:count], self._sixteenths[:count])
 
     def free(self) -> np.ndarray:
         """(M, 3) int32 voxels that were observed free."""
         count = min(len(self.memory), len(self._labels))
-        return self._voxels(np.nonzero((self.memory.evidence[:count] < FREE_BELOW) & (self._labels[:count] == 0)))
+        return free_voxels(self.memory.keys, self._labels[:count], self.memory.evidence[:count])
+
+    def published(self) -> tuple[np.ndarray, np.ndarray]:
+        """A copy of all labels and sixteenths, see `block`, (B, 16, 16, 16) each, in the order of the memory's blocks."""
+        count = min(len(self.memory), len(self._labels))
+        return self._labels[:count].copy(), self._sixteenths[:count].copy()
 
     @property
     def nbytes(self) -> int:
@@ -158,9 +163,6 @@ class VoxelMap:
     def unlabelled(self) -> int:
         """Occupied voxels without a class (255)."""
         return int((self._labels[: len(self.memory)] == UNKNOWN).sum())
-
-    def _voxels(self, at: tuple[np.ndarray, ...]) -> np.ndarray:
-        return self.memory.keys[at[0]] * BLOCK_VOXELS + np.stack(at[1:], 1).astype(np.int32)
 
     def _by_slot(self) -> tuple[np.ndarray, ...]:
         return self._log_empty, self._classes, self._labels, self._sixteenths
@@ -183,6 +185,28 @@ class VoxelMap:
                 memory.fields.label.reshape(-1, BLOCK_ROWS), memory.neighbours, _ORDER, self.occupancy_threshold, labels, sixteenths,
             )
         return labels, sixteenths
+
+
+def occupied_voxels(keys: np.ndarray, labels: np.ndarray, sixteenths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The occupied voxels of blocks.
+
+    Args:
+        keys: (B, 3) int32. labels, sixteenths: (B, 16, 16, 16) uint8, as of `VoxelMap.block`.
+
+    Returns:
+        (N, 3) int32 indices, (N,) uint8 labels (255 = no class known), (N,) float32 probability in 1/16.
+    """
+    at = np.nonzero(labels)
+    return _indices(keys, at), labels[at], sixteenths[at].astype(np.float32) / LEVELS
+
+
+def free_voxels(keys: np.ndarray, labels: np.ndarray, evidence: np.ndarray) -> np.ndarray:
+    """(M, 3) int32, the voxels of blocks that were observed free; evidence: (B, 16, 16, 16) log-odds, the others as before."""
+    return _indices(keys, np.nonzero((evidence < FREE_BELOW) & (labels == 0)))
+
+
+def _indices(keys: np.ndarray, at: tuple[np.ndarray, ...]) -> np.ndarray:
+    return keys[at[0]] * BLOCK_VOXELS + np.stack(at[1:], 1).astype(np.int32)
 
 
 @njit(cache=True)

@@ -1,11 +1,12 @@
 """Maps on disk: the round trip, whole generations whatever is killed, nothing overwritten unread, and clear errors."""
 
+import io
 import os
 import random
-import signal
+import shutil
 import subprocess
 import sys
-import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,24 +15,54 @@ import pytest
 from sgrocc_core.classes import NAMES
 from sgrocc_core.errors import DataError
 from sgrocc_core.map_file import FILES, KEYS, MapFolder, SavedMap, load_map
+from sgrocc_core.map_format import MapModel
 
 SAVER = """
-import sys, numpy as np
-from sgrocc_core.map_file import MapFolder, SavedMap
-folder, size = MapFolder(sys.argv[1]), int(sys.argv[2])
-for n in range(1, 10**6):
-    voxels = np.full((size, 3), n, np.int32)
-    rows = {"means": np.full((size, 3), n, np.float32)}
-    folder.save(SavedMap(voxels, np.ones(size, np.uint8), np.ones(size, np.float32), voxels, "map", n, rows), {"n": n}, picture=False)
-    print(n, flush=True)
+import os, random, signal, sys, time
+from pathlib import Path
+import numpy as np
+from sgrocc_core.map_file import MapFolder, SavedMap, load_map
+from sgrocc_core.map_format import MapModel
+
+def save_for_ever(path, size, told):
+    folder, n = MapFolder(path), 0
+    if not folder.empty:
+        n = folder.load().stamp_ns
+    while True:
+        n += 1
+        voxels = np.full((size, 3), n, np.int32)
+        ones, rows = np.ones(size), {"means": np.full((size, 3), n, np.float32)}
+        saved = SavedMap(voxels, ones.astype(np.uint8), ones.astype(np.float32), voxels, "map", n, rows, MapModel("m", 4, 32))
+        folder.save(saved, {"n": n}, picture=False)
+        os.write(told, n.to_bytes(8, "little"))
+
+path, size, kills, longest = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+chance = random.Random(4)
+for _ in range(kills):
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        save_for_ever(path, size, write)
+    os.close(write)
+    first = int.from_bytes(os.read(read, 8), "little")
+    time.sleep(chance.uniform(0.0, longest))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    rest = os.read(read, 1 << 16)
+    last = int.from_bytes(rest[-8:], "little") if rest else first
+    saved = load_map(path)
+    whole = len(saved.voxels) == size and (saved.voxels == saved.stamp_ns).all() and (saved.gaussians["means"] == saved.stamp_ns).all()
+    print(last, saved.stamp_ns, bool(whole), flush=True)
 """
+"""Forks a process that saves map after map, kills it at a random moment, loads; again and again. A line a kill: the last number that the
+process told of, the number in the file, whether every row of the file holds that number."""
 
 
 def a_map(stamp_ns: int = 7) -> SavedMap:
     voxels = np.array([[0, 0, 0], [1, 0, 0], [-5, 2, 3]], np.int32)
     labels, probability = np.array([2, 3, 11], np.uint8), np.array([0.5, 0.75, 1.0], np.float32)
     gaussians = {"means": np.arange(6, dtype=np.float32).reshape(2, 3), "blocks": np.array([[0, 0, 1]], np.int32)}
-    return SavedMap(voxels, labels, probability, np.array([[9, 9, 9]], np.int32), "odom", stamp_ns, gaussians)
+    return SavedMap(voxels, labels, probability, np.array([[9, 9, 9]], np.int32), "odom", stamp_ns, gaussians, MapModel("small", 4, 32))
 
 
 def test_a_saved_map_is_read_back_as_it_was(tmp_path):
@@ -41,6 +72,7 @@ def test_a_saved_map_is_read_back_as_it_was(tmp_path):
         np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
         assert getattr(read, name).dtype == getattr(written, name).dtype
     assert (read.frame_id, read.stamp_ns, read.voxel_size, read.classes) == ("odom", 7, 0.08, NAMES)
+    assert read.model == MapModel("small", 4, 32)
     assert sorted(read.gaussians) == ["blocks", "means"]
     np.testing.assert_array_equal(read.gaussians["means"], written.gaussians["means"])
 
@@ -50,7 +82,7 @@ def test_the_files_lie_under_their_plain_names_and_the_map_has_exactly_its_keys(
     assert paths == [tmp_path / name for name in FILES] and all(path.is_file() and path.stat().st_size for path in paths)
     with np.load(tmp_path / "map.npz", allow_pickle=False) as arrays:
         assert set(arrays.files) == set(KEYS)
-        assert arrays["voxel_size"] == 0.08 and arrays["stamp_ns"].dtype == np.int64 and int(arrays["format_version"]) == 1
+        assert arrays["voxel_size"] == 0.08 and arrays["stamp_ns"].dtype == np.int64 and int(arrays["format_version"]) == 2
 
 
 def test_the_mesh_has_the_outer_faces_of_the_voxels_only(tmp_path):
@@ -89,19 +121,17 @@ def test_plain_files_that_somebody_copied_there_are_kept_too(tmp_path):
     assert (tmp_path / "previous_1/map.npz").read_bytes() == b"precious" and load_map(tmp_path).stamp_ns == 7
 
 
-def test_a_kill_at_any_moment_leaves_a_whole_map(tmp_path):
-    chance = random.Random(4)
-    for round_ in range(6):
-        process = subprocess.Popen([sys.executable, "-c", SAVER, str(tmp_path), "20000"], stdout=subprocess.PIPE, text=True)
-        assert process.stdout.readline().strip() == "1"
-        time.sleep(chance.uniform(0.0, 0.15))
-        process.send_signal(signal.SIGKILL)
-        told = [1, *(int(line) for line in process.stdout.read().split())]
-        process.wait()
-        saved = load_map(tmp_path)
-        assert saved.stamp_ns in (told[-1], told[-1] + 1), f"round {round_}"
-        assert (saved.voxels == saved.stamp_ns).all() and len(saved.voxels) == 20000
-        assert (saved.gaussians["means"] == saved.stamp_ns).all()
+def killed(folder, kills):
+    command = [sys.executable, "-c", SAVER, str(folder), "20000", str(kills), "0.1"]
+    lines = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
+    assert len(lines) == kills
+    return [(int(told), int(stamp), whole == "True") for told, stamp, whole in map(str.split, lines)]
+
+
+@pytest.mark.parametrize("kills", [25, pytest.param(500, marks=pytest.mark.slow)])
+def test_a_kill_at_any_moment_leaves_the_last_whole_map(tmp_path, kills):
+    for told, stamp, whole in killed(tmp_path, kills):
+        assert whole and stamp in (told, told + 1)
     MapFolder(tmp_path).save(a_map(), picture=False)
     assert [p.name for p in (tmp_path / ".generations").iterdir() if p.name.startswith(".part")] == []
 
@@ -131,16 +161,103 @@ def test_a_damaged_map_says_so(tmp_path, content):
 def test_a_missing_map_a_foreign_file_and_another_version_say_so(tmp_path):
     with pytest.raises(DataError, match="no map at"):
         load_map(tmp_path)
-    np.savez(tmp_path / "map.npz", voxels=np.zeros((0, 3)))
-    with pytest.raises(DataError, match="it lacks labels, probability"):
+    np.savez(tmp_path / "map.npz", voxels=np.zeros((0, 3), np.int32))
+    with pytest.raises(DataError, match="is not a map: it lacks labels, probability"):
         load_map(tmp_path)
-    np.savez(tmp_path / "map.npz", **{key: np.array(0) for key in KEYS} | {"format_version": np.array(99)})
-    with pytest.raises(DataError, match="format version 99; this program reads version 1"):
+    np.savez(tmp_path / "map.npz", voxels=np.zeros((0, 3), np.int32), format_version=np.int64(1))
+    with pytest.raises(DataError, match="format version 1; this program reads version 2"):
         load_map(tmp_path)
 
 
-def test_a_pickle_inside_a_map_is_not_opened(tmp_path):
-    arrays = {key: np.array(0) for key in KEYS} | {"format_version": np.array(1), "voxels": np.array([Path("/")], object)}
-    np.savez(tmp_path / "map.npz", **arrays)
-    with pytest.raises(DataError, match="damaged or not a map"):
+def rewritten(folder, **changed):
+    """A good saved map with some arrays of map.npz replaced."""
+    MapFolder(folder).save(a_map(), picture=False)
+    with np.load(folder / "map.npz") as arrays:
+        kept = {key: arrays[key] for key in arrays.files}
+    np.savez(folder / "map.npz", **kept | changed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"voxels": np.array([Path("/")], object)}, r"'voxels' is \(1,\) object; it must be \(N, 3\) int32"),
+        ({"labels": np.ones(3, np.int64)}, r"'labels' is \(3,\) int64; it must be \(N = 3\) uint8"),
+        ({"probability": np.ones(4, np.float32)}, r"'probability' is \(4,\) float32; it must be \(N = 3\) float32"),
+        ({"free": np.zeros((2, 2), np.int32)}, r"'free' is \(2, 2\) int32; it must be \(M = 2, 3\) int32"),
+        ({"stamp_ns": np.float64(3)}, r"'stamp_ns' is \(\) float64; it must be \(\) int64"),
+        ({"probability": np.array([0.5, np.nan, 1], np.float32)}, "'probability' holds nan"),
+        ({"probability": np.array([0.5, 1.5, 1], np.float32)}, "'probability' holds 1.5; it must lie between 0 and 1"),
+        ({"labels": np.array([1, 12, 255], np.uint8)}, "'labels' holds 12; it must lie between 1 and 11"),
+        ({"voxels": np.full((3, 3), 2_000_000, np.int32)}, "'voxels' holds 2000000"),
+        ({"free": np.full((3, 3), -2_000_000, np.int32)}, "'free' holds -2000000"),
+        ({"stamp_ns": np.int64(-1)}, "'stamp_ns' holds -1"),
+        ({"voxel_size": np.float64(0.1)}, "'voxel_size' holds 0.1"),
+        ({"model": np.array("m" * 1000)}, "'model' has texts of 1000 characters; 256 are allowed"),
+        ({"frame_id": np.array("map")}, "belongs to another map than the map.npz beside it"),
+    ],
+)  # fmt: skip
+def test_contents_that_no_map_has_are_named(tmp_path, changed, words):
+    rewritten(tmp_path, **changed)
+    with pytest.raises(DataError, match=words):
         load_map(tmp_path)
+
+
+def test_arrays_of_absurd_size_are_refused_before_memory_is_taken_for_them(tmp_path):
+    """A header that promises 12 TB, in a file of a few hundred bytes."""
+    rewritten(tmp_path)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<i4", "fortran_order": False, "shape": (10**12, 3)})
+    with zipfile.ZipFile(tmp_path / "map.npz") as good:
+        members = {name: good.read(name) for name in good.namelist()}
+    with zipfile.ZipFile(tmp_path / "map.npz", "w") as bad:
+        for name, content in (members | {"free.npy": header.getvalue()}).items():
+            bad.writestr(name, content)
+    with pytest.raises(DataError, match="holds 12000.0 GB of arrays; this machine reads at most"):
+        load_map(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["map.npz", "gaussians.safetensors"])
+@pytest.mark.parametrize("left", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_a_file_cut_short_says_so(tmp_path, name, left):
+    MapFolder(tmp_path).save(a_map(), picture=False)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: int(left * len(content))])
+    with pytest.raises(DataError, match=f"{name} is damaged"):
+        load_map(tmp_path)
+
+
+def test_bytes_changed_anywhere_give_a_clear_error_or_a_map_that_is_whole(tmp_path):
+    """Whatever a disk does to map.npz: no other error, no array of another shape."""
+    MapFolder(tmp_path).save(a_map(), picture=False)
+    content, chance, refused = (tmp_path / "map.npz").read_bytes(), random.Random(5), 0
+    for _ in range(300):
+        spoilt = bytearray(content)
+        spoilt[chance.randrange(len(spoilt))] ^= 1 << chance.randrange(8)
+        (tmp_path / "map.npz").write_bytes(spoilt)
+        try:
+            assert load_map(tmp_path).voxels.shape == (3, 3)
+        except DataError:
+            refused += 1
+    assert refused > 100
+
+
+def test_a_map_that_take_refuses_is_not_overwritten(tmp_path):
+    MapFolder(tmp_path).save(a_map(1), picture=False)
+    second = MapFolder(tmp_path)
+
+    def refuse(saved):
+        raise DataError("not this one")
+
+    with pytest.raises(DataError, match="not this one"):
+        second.load(refuse)
+    second.save(a_map(2), picture=False)
+    assert load_map(tmp_path / "previous_1").stamp_ns == 1
+
+
+def test_a_folder_without_its_generation_is_damaged_not_empty(tmp_path):
+    assert MapFolder(tmp_path / "nothing").empty
+    MapFolder(tmp_path).save(a_map(), picture=False)
+    shutil.rmtree(tmp_path / ".generations")
+    assert not MapFolder(tmp_path).empty
+    with pytest.raises(DataError, match="is damaged: its pointer names the generation 000001"):
+        MapFolder(tmp_path).load()

@@ -159,6 +159,7 @@ def test_a_changed_cell_marks_the_blocks_its_gaussians_may_reach():
     memory = new_memory()
     keys = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), -1).reshape(-1, 3)
     memory.allocate(keys)
+    memory.gaussians_changed[:] = False
     memory.update(np.zeros(3, int), box_of([(4, 4, 1)]), looks(SURFACE, [(4, 4, 1)]), 0)
     assert {tuple(k) for k in memory.keys[memory.gaussians_changed[:27]].tolist()} == {(0, 0, 0), (0, 0, -1)}
 
@@ -166,7 +167,9 @@ def test_a_changed_cell_marks_the_blocks_its_gaussians_may_reach():
 def test_silent_cells_that_stay_silent_change_nothing():
     memory = new_memory()
     memory.update(CORNER, box_of(), looks(FREE, CELLS), 0)
-    assert not memory.gaussians_changed.any()
+    memory.gaussians_changed[:] = memory.evidence_changed[:] = False
+    memory.update(CORNER, box_of(), looks(FREE, CELLS), 1)
+    assert not memory.gaussians_changed.any() and not memory.evidence_changed.any()
 
 
 def test_a_memory_that_outgrows_its_room_keeps_what_it_holds(monkeypatch):
@@ -303,6 +306,7 @@ def test_removed_blocks_leave_the_others_as_they_were():
 def test_neighbours_of_a_removed_block_are_splatted_again():
     memory = new_memory()
     memory.allocate(np.array([[0, 0, 0], [1, 0, 0], [5, 0, 0]]))
+    memory.gaussians_changed[:] = False
     memory.remove(np.array([0]))
     changed = {tuple(k) for k in memory.keys[memory.gaussians_changed[: len(memory)]].tolist()}
     assert changed == {(1, 0, 0)}
@@ -317,3 +321,47 @@ def test_the_farthest_blocks_are_forgotten_first():
     assert memory.keys[blocks_to_forget(memory, camera, 4.0, 0)].tolist() == [[9, 0, 0], [4, 0, 0]]
     assert memory.keys[blocks_to_forget(memory, camera, 0, 3.5 * per_block)].tolist() == [[9, 0, 0]]
     assert memory.keys[blocks_to_forget(memory, camera, 6.0, 1.5 * per_block)].tolist() == [[9, 0, 0], [4, 0, 0], [2, 0, 0]]
+
+
+def test_what_is_copied_into_room_made_before_is_the_same(memory_with_room):
+    memory, room = memory_with_room
+    assert {name: a.tobytes() for name, a in memory.arrays(room).items()} == {name: a.tobytes() for name, a in memory.arrays().items()}
+
+
+@pytest.fixture(params=[0, 1000], ids=["too_little", "enough"])
+def memory_with_room(request):
+    memory = new_memory()
+    memory.update(CORNER, box_of(CELLS, seed=1), looks(SURFACE, CELLS), 5)
+    room = memory.room(request.param)
+    memory.add_evidence(np.array([[40, 41, 42]]), np.full((1, 16, 16, 16), 0.5, np.float32))
+    return memory, room
+
+
+def spoiled(arrays, name, value):
+    """A copy of saved arrays with one number changed."""
+    array = arrays[name].copy()
+    array.flat[7] = value
+    return arrays | {name: array}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("means", np.nan, "'means' holds values that are not finite"),
+        ("logits", np.inf, "'logits' holds values that are not finite"),
+        ("evidence", 4, "'evidence' holds 4.0.*between -2 and 3.5"),
+        ("means", 0.17, "'means' holds 0.17.*between -0.16 and 0.16"),
+        ("label", 12, "'label' holds 12; it must lie between 0 and 11"),
+        ("tag", 2, "'tag' holds 2; it must lie between 0 and 1"),
+        ("weight", -1.0, "'weight' holds -1.0; it must lie between 0 and 8"),
+        ("rotations", 5.0, "'length of rotations' holds 5"),
+        ("blocks", 80_001, "'blocks' holds 80001; it must lie between -80000 and 80000"),
+    ],
+)
+def test_values_that_no_memory_holds_are_refused_and_nothing_is_lost(name, value, words):
+    memory = new_memory()
+    memory.update(CORNER, box_of(CELLS, seed=1), looks(SURFACE, CELLS), 5)
+    before = memory.arrays()
+    with pytest.raises(DataError, match=words):
+        memory.restore(spoiled(before, name, value))
+    assert {n: a.tobytes() for n, a in memory.arrays().items()} == {n: a.tobytes() for n, a in before.items()}

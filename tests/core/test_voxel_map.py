@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from streams import box_of, looks
+from streams import anchor, box_of, looks
 
 from sgrocc_core.gaussians.confidence import FREE, HIDDEN, SURFACE
 from sgrocc_core.gaussians.evidence import HIT, MISS
@@ -90,6 +90,26 @@ def test_a_snapshot_and_the_updates_after_it_give_the_map_exactly():
                 else:
                     mirror[voxel] = (label, q)
     assert mirror == as_dict(*voxel_map.occupied()) and freed > 20
+
+
+@pytest.mark.parametrize("between", [True, False], ids=["splatted_in_between", "at_once"])
+def test_a_block_that_evidence_made_shows_what_its_neighbours_gaussians_reach_into(between):
+    """Gaussians at the end of block 0; then evidence makes block 1; then its cells are refined, and stay silent."""
+    memory, voxel_map = new_map()
+    box = box_of([(7, 4, 4)], opacity=6.0)
+    box.means[anchor(7, 4, 4), :, 0] += 0.08  # to the cell's face
+    memory.update(np.zeros(3, int), box, looks(SURFACE, [(7, 4, 4)]), 0)
+    voxel_map.update()
+    evidence_at(memory, (31, 0, 0), HIT)
+    if between:
+        voxel_map.update()
+    memory.update(np.zeros(3, int), box_of(), looks(HIDDEN, [(8, 4, 4)]), 1)
+    voxel_map.update()
+    again, fresh = new_map()
+    again.restore(memory.arrays())
+    fresh.update()
+    spilled = {voxel for voxel in as_dict(*fresh.occupied()) if 16 <= voxel[0] < 31}
+    assert spilled and as_dict(*voxel_map.occupied()) == as_dict(*fresh.occupied())
 
 
 def test_the_map_is_a_function_of_the_memory():

@@ -82,12 +82,15 @@ def test_only_blocks_that_changed_are_named():
     }
 
 
-def test_freeing_empties_the_map():
-    published = PublishedMap()
-    published.apply(1, np.array([[0, 0, 0], [90, -5, 3]]), np.array([1, 2], np.uint8), np.array([0.5, 1.0]))
-    published.apply(2, *published.freeing())
-    assert published.voxel_count == 0 and len(published.points()) == 0
-    assert published.sequence == 2
+@settings(max_examples=30, deadline=None)
+@given(_UPDATE, _UPDATE)
+def test_one_update_replaces_the_map_by_another(old, new):
+    published, wanted = PublishedMap(), {voxel: (label, n / 16) for voxel, (label, n) in new.items() if label}
+    published.apply(1, *_arrays(old))
+    voxels, labels, probability = published.replacing(*_arrays({v: x for v, x in new.items() if x[0]}))
+    assert len(np.unique(voxels, axis=0)) == len(voxels)  # a voxel is said once
+    published.apply(2, voxels, labels, probability)
+    assert as_voxels(published.points()) == wanted and published.voxel_count == len(wanted)
 
 
 def test_a_point_carries_centre_colour_label_and_probability():
