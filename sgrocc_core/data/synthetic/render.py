@@ -47,8 +47,13 @@ class Renderer:
 
     def depth_and_labels(self, T_wc: np.ndarray, K: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """(H, W) float32 z-depth in metres and (H, W) uint8 labels, without a picture; size is (width, height)."""
+        depth, solid = self.depth_and_solids(T_wc, K, size)
+        return depth, self._labels(solid)
+
+    def depth_and_solids(self, T_wc: np.ndarray, K: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """(H, W) float32 z-depth in metres and (H, W) index of the solid that each pixel sees, -1 = none; size is (width, height)."""
         depth, solid, *_ = self._cast(T_wc, camera_rays(K, T_wc[:3, :3], *size))
-        return depth.reshape(size[::-1]), self._labels(solid).reshape(size[::-1])
+        return depth.reshape(size[::-1]), solid.reshape(size[::-1])
 
     def view(self, T_wc: np.ndarray, K: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> View:
         """Renders; `rng` only decides noise, blur and the jitter of shadow rays."""
