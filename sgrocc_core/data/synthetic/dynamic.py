@@ -5,12 +5,15 @@ A chair is taken away, one is put down, a door opens, a person walks through; on
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from sgrocc_core.classes import EMPTY, UNKNOWN, label_of
+from sgrocc_core.data.dynamic_scenes import DOOR_OPENS, FORMAT_VERSION, SEES
 from sgrocc_core.data.synthetic.camera_effects import draw_style
 from sgrocc_core.data.synthetic.generate import ATTEMPTS, NAMESPACES, GeneratedFrame, GeneratedScene, render_frame
 from sgrocc_core.data.synthetic.materials import Materials
@@ -18,7 +21,7 @@ from sgrocc_core.data.synthetic.movers import Mover, person
 from sgrocc_core.data.synthetic.primitives import Solids
 from sgrocc_core.data.synthetic.render import Renderer
 from sgrocc_core.data.synthetic.rooms import Scene, make_scene
-from sgrocc_core.data.synthetic.staging import CHAIRS, direct, film, find_stage
+from sgrocc_core.data.synthetic.staging import CHAIRS, Sight, direct, film, find_stage
 from sgrocc_core.data.synthetic.trajectories import draw_intrinsics
 from sgrocc_core.data.synthetic.voxelise import class_counts, voxelise
 from sgrocc_core.geometry.camera import project, scale_intrinsics
@@ -28,8 +31,6 @@ LEAST_FRAMES = 100
 """Fewer leave no time to see four places before and after."""
 SEEN_FRAMES = 10
 """Frames that see the place of an event before it, and after it, at least."""
-SEES = 0.9
-"""A frame sees a place where at least this share of its voxels is in view, with nothing before them but what moves."""
 WIDE = np.deg2rad(64)
 """Least horizontal view of the camera: a door must fit in."""
 LOW_SIZE = 96
@@ -92,20 +93,32 @@ def prepare_dynamic(seed: int, index: int, frames: int, size: tuple[int, int]) -
         leaf, m = scene.layout.leaves[0], Materials(rng)
         chairs = (CHAIRS[rng.integers(len(CHAIRS))](m), CHAIRS[rng.integers(len(CHAIRS))](m))
         items = (*chairs, person(m))
-        stage = find_stage(scene, leaf, chairs, rng)
+        still = np.delete(np.arange(len(scene.solids.kinds)), np.arange(leaf.first, leaf.stop))
+        left = replace(scene, solids=scene.solids.chosen(still))
+        style = draw_style(rng)
+        stage = find_stage(scene, leaf, chairs, _sight(Renderer(left, style)), rng)
         directed = None if stage is None else direct(scene, leaf, stage, items, frames)
         if stage is None or directed is None:
             continue
-        movers = [_repainted(mover, len(scene.materials), mover.kind != "door_opens") for mover in directed[0]]
+        movers = [_repainted(mover, len(scene.materials), mover.kind != DOOR_OPENS) for mover in directed[0]]
         poses, K = film(scene, stage, movers, directed[1], rng), _wide_intrinsics(rng, size)
-        still = np.delete(np.arange(len(scene.solids.kinds)), np.arange(leaf.first, leaf.stop))
-        scene = replace(scene, solids=scene.solids.chosen(still), materials=np.r_[scene.materials, m.table()])
-        grid = voxelise(scene, rng.uniform(0, CELL_SIZE, 3))
-        made = GeneratedScene(scene, grid, draw_style(rng), poses, K, words)
+        left = replace(left, materials=np.r_[scene.materials, m.table()])
+        made = GeneratedScene(left, voxelise(left, rng.uniform(0, CELL_SIZE, 3)), style, poses, K, words)
         found = _with_truth(made, movers, size)
         if found is not None:
             return found
     raise ValueError(f"no scene in which a chair goes, one comes, a door opens and a person passes in view of {frames} frames")
+
+
+def _sight(renderer: Renderer) -> Sight:
+    """Whether next to nothing of a scene lies between an eye and points, in the room's frame."""
+    R, offset = renderer.scene.rotation, renderer.scene.offset
+
+    def sight(eye: np.ndarray, points: np.ndarray) -> bool:
+        origins = np.repeat((R @ eye + offset)[None], len(points), 0).astype(np.float32)
+        return bool(renderer.unblocked(origins, ((points - eye) @ R.T).astype(np.float32)).mean() > 0.94)
+
+    return sight
 
 
 def _wide_intrinsics(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
@@ -233,3 +246,21 @@ def render_dynamic(scene: DynamicScene, size: tuple[int, int]) -> Iterator[Gener
     movers = [event.mover for event in scene.events]
     for frame, renderer, _ in _renderers(scene.made, movers):
         yield render_frame(scene.at(frame), renderer, frame, size, 0)
+
+
+def write_changes(path: Path, scene: DynamicScene) -> None:
+    """The truth of a scene that changes as one file, which `dynamic_scenes` reads."""
+    grid, movers = scene.made.grid, [event.mover for event in scene.events]
+    content = {
+        "format_version": np.array(FORMAT_VERSION), "labels": grid.labels, "origin": grid.origin + grid.low * VOXEL_SIZE,
+        "thin": scene.thin, "voxels": scene.voxels.astype(np.int16), "history": scene.history, "kinds": np.array([m.kind for m in movers]),
+        "first": np.array([m.first for m in movers]), "last": np.array([m.last for m in movers]),
+        "seen": np.stack([event.seen for event in scene.events]),
+    }  # fmt: skip
+    for k, event in enumerate(scene.events):
+        content |= {f"emptied_{k}": event.emptied.astype(np.int16), f"filled_{k}": event.filled.astype(np.int16)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    with open(part, "wb") as file:
+        np.savez_compressed(file, **content)  # type: ignore[arg-type]
+    os.replace(part, path)

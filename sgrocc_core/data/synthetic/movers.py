@@ -12,16 +12,14 @@ from sgrocc_core.data.synthetic.materials import PLAIN, Materials
 from sgrocc_core.data.synthetic.primitives import Builder, Solids, rotation_zyx
 from sgrocc_core.data.synthetic.rooms import Scene
 
-CHAIR_TAKEN, CHAIR_PUT, DOOR_OPENS, PERSON_PASSES = KINDS = ("chair_taken", "chair_put", "door_opens", "person_passes")
-
 
 @dataclass(frozen=True)
 class Mover:
     """One thing that changes, in world coordinates; None where it is not there.
 
     Attributes:
-        kind: one of KINDS. first: the first frame that shows a change. last: the first frame after which nothing changes any more;
-            `first` where it happens at once. before, after: its solids before `first` and from `last` on.
+        kind: one of `dynamic_scenes.KINDS`. first: the first frame that shows a change. last: the first after which nothing changes any
+            more; `first` where it happens at once. before, after: its solids before `first` and from `last` on.
         during: of the frames between.
     """
 

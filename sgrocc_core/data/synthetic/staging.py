@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from sgrocc_core.data.dynamic_scenes import CHAIR_PUT, CHAIR_TAKEN, DOOR_OPENS, KINDS, PERSON_PASSES
 from sgrocc_core.data.synthetic import seating
 from sgrocc_core.data.synthetic.items import Item
 from sgrocc_core.data.synthetic.layouts import Leaf
-from sgrocc_core.data.synthetic.movers import CHAIR_PUT, CHAIR_TAKEN, DOOR_OPENS, KINDS, PERSON_PASSES, Mover, closed, person, placed
+from sgrocc_core.data.synthetic.movers import Mover, closed, placed
 from sgrocc_core.data.synthetic.placement import CELL, FloorPlan
 from sgrocc_core.data.synthetic.rooms import Scene
 from sgrocc_core.data.synthetic.trajectories import STRIDE, camera_pose, walkable_floor, wander
 
 CHAIRS = (seating.office_chair, seating.dining_chair, seating.cantilever_chair, seating.stool)
-NEAR, FAR = {"chair": 1.5, "door": 2.0, "person": 1.5}, {"chair": 3.0, "door": 3.6, "person": 3.4}
+NEAR, FAR = {"chair": 1.5, "door": 2.2, "person": 1.5}, {"chair": 3.0, "door": 3.6, "person": 3.4}
 """Distances from the camera at which things happen, metres."""
 STRIDE_OF_PERSON = (0.09, 0.16)
 """What a person walks between two frames, metres."""
@@ -27,8 +29,14 @@ LONGER = {PERSON_PASSES: 1.4}
 """Shares of the frames, relative to the other events'."""
 AFTER_PERSON = 12
 """Frames of its share that follow a person's passing, at least."""
+EYE = 1.45
+"""Height above the floor from which it is tried whether a place can be seen, metres."""
+STANDS = 16
+"""Stands of the camera that are tried in a room."""
 SWAY = 0.28
 """The camera strays from its stand by at most this along each axis, metres."""
+
+Sight = Callable[[np.ndarray, np.ndarray], bool]
 
 
 @dataclass(frozen=True)
@@ -51,8 +59,12 @@ class Stage:
         return {CHAIR_TAKEN: taken, CHAIR_PUT: put, DOOR_OPENS: self.door, PERSON_PASSES: self.way.mean(0)}
 
 
-def find_stage(scene: Scene, leaf: Leaf, chairs: tuple[Item, Item], rng: np.random.Generator, tries: int = 10) -> Stage | None:
-    """Places for the events about one stand of the camera; None where `tries` stands have room for none. The plan is left as it was."""
+def find_stage(scene: Scene, leaf: Leaf, chairs: tuple[Item, Item], sight: Sight, rng: np.random.Generator) -> Stage | None:
+    """Places for the events about one stand of the camera; None where STANDS stands have no room for them. The plan is left as it was.
+
+    Args:
+        sight: whether points (N, 3) are seen from an eye (3,), metres in the room's frame.
+    """
     plan, kept = scene.plan, scene.plan.taken.copy()
     door = (scene.rotation.T @ (closed(leaf, scene).centres[0] - scene.offset))[:2]
     plan.taken |= np.hypot(plan.x - leaf.hinge[0], plan.y - leaf.hinge[1]) < leaf.width + 0.15
@@ -61,13 +73,17 @@ def find_stage(scene: Scene, leaf: Leaf, chairs: tuple[Item, Item], rng: np.rand
         away = np.linalg.norm(stands - door, axis=1)
         stands = stands[(away > NEAR["door"]) & (away < FAR["door"])]
         free = plan.taken.copy()
-        for stand in rng.permutation(stands)[:tries]:
+        for stand in rng.permutation(stands)[:STANDS]:
             plan.taken = free.copy()
             plan.taken |= (np.abs(plan.x - stand[0]) < 0.6) & (np.abs(plan.y - stand[1]) < 0.6)
-            spots = [_chair_spot(plan, item, stand, rng) for item in chairs]
-            way = None if None in spots else _way(plan, stand, rng)
-            if spots[0] is not None and spots[1] is not None and way is not None:
-                return Stage(stand, (spots[0], spots[1]), door, way)
+            eye = np.array([*stand, EYE])
+            if not sight(eye, _upright(door[None], 0.3, LOOK_AT[DOOR_OPENS] * 1.9)):
+                continue
+            taken = _chair_spot(plan, chairs[0], eye, sight, rng)
+            put = _chair_spot(plan, chairs[1], eye, sight, rng) if taken else None
+            way = _way(plan, eye, sight, rng) if put else None
+            if taken is not None and put is not None and way is not None:
+                return Stage(stand, (taken, put), door, way)
         return None
     except ValueError:  # no free floor
         return None
@@ -80,27 +96,37 @@ def _cells(plan: FloorPlan, mask: np.ndarray) -> np.ndarray:
     return np.stack([plan.x[::STRIDE, ::STRIDE][mask], plan.y[::STRIDE, ::STRIDE][mask]], 1)
 
 
-def _chair_spot(plan: FloorPlan, item: Item, stand: np.ndarray, rng: np.random.Generator) -> tuple[float, float, float] | None:
-    for _ in range(20):
+def _upright(places: np.ndarray, width: float, height: float) -> np.ndarray:
+    """(N, 3) points of bodies of a width and height, metres, that stand at places (n, 2)."""
+    sides = [(0, 0), (width / 2, 0), (-width / 2, 0), (0, width / 2), (0, -width / 2)]
+    return np.array([(x + dx, y + dy, share * height) for x, y in places for dx, dy in sides for share in (0.1, 0.5, 1.0)])
+
+
+def _chair_spot(plan: FloorPlan, item: Item, eye: np.ndarray, sight: Sight, rng: np.random.Generator) -> tuple[float, float, float] | None:
+    for _ in range(40):
         spot = plan.free(item, rng, False, 1)
-        if spot is not None and NEAR["chair"] < np.hypot(spot[0] - stand[0], spot[1] - stand[1]) < FAR["chair"]:
+        if spot is None or not NEAR["chair"] < np.hypot(spot[0] - eye[0], spot[1] - eye[1]) < FAR["chair"]:
+            continue
+        if sight(eye, _upright(np.array([spot[:2]]), item.width, item.height)):
             plan.take(*spot, item)
             return spot
     return None
 
 
-def _way(plan: FloorPlan, stand: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
+def _way(plan: FloorPlan, eye: np.ndarray, sight: Sight, rng: np.random.Generator) -> np.ndarray | None:
     """(2, 2) metres: two ends of a straight way over free floor that the camera sees without turning, not nearer than a person's place."""
     floor = walkable_floor(plan, 0.3)
     cells = _cells(plan, floor)
     for _ in range(80):
         ends = cells[rng.integers(len(cells), size=2)]
         points = ends[0] + np.linspace(0, 1, 25)[:, None] * (ends[1] - ends[0])
-        away = np.linalg.norm(points - stand, axis=1)
+        away = np.linalg.norm(points - eye[:2], axis=1)
         index = np.rint((points - plan.low) / (CELL * STRIDE) - 0.25).astype(int)
-        angles = np.unwrap(np.arctan2(*(points - stand).T[::-1]))
+        angles = np.unwrap(np.arctan2(*(points - eye[:2]).T[::-1]))
         straight = 1.3 < np.linalg.norm(ends[1] - ends[0]) < 2.4 and np.ptp(angles) < 0.75
-        if straight and away.min() > NEAR["person"] and away.max() < FAR["person"] and floor[tuple(index.T)].all():
+        if not straight or away.min() < NEAR["person"] or away.max() > FAR["person"] or not floor[tuple(index.T)].all():
+            continue
+        if sight(eye, _upright(points[::6], 0.5, 1.8)):
             return ends
     return None
 
@@ -117,6 +143,9 @@ def direct(scene: Scene, leaf: Leaf, stage: Stage, items: tuple[Item, Item, Item
     places = stage.places()
     bearing = {kind: np.arctan2(*(place - stage.stand)[::-1]) for kind, place in places.items()}
     order = sorted(KINDS, key=lambda kind: bearing[kind])
+    gaps = np.diff([bearing[kind] for kind in order], append=bearing[order[0]] + 2 * np.pi)
+    first = (int(gaps.argmax()) + 1) % len(order)  # the widest turn is left out
+    order = order[first:] + order[:first]
     shares = np.cumsum([0.0] + [LONGER.get(kind, 1.0) for kind in order])
     bounds = np.rint(frames * shares / shares[-1]).astype(int)
     taken, put = (placed(item, scene, spot) for item, spot in zip(items, stage.chairs))

@@ -97,9 +97,9 @@ def _count(counts, low, kinds, rotations, centres, halves, tapers, labels, weigh
 
 
 def class_counts(solids: Solids, corner: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """How many samples of each voxel lie in solids of each class, weighted: (X, Y, Z, 12) uint16.
+    """How many samples of each voxel lie in solids of each class, weighted: (X, Y, Z, 12) uint16. Counts of several solids add up.
 
-    Floor, walls and ceiling count a third of other classes, or a picture on a wall would never win a voxel. Counts of several solids add up.
+    Floor, walls and ceiling count a third of other classes, or a picture on a wall would never win a voxel.
 
     Args:
         corner: (3,) m, the grid's lowest corner.
