@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the set")
     parser.add_argument("--split", help="train, test or a list file (default: test; train for statistics)")
     parser.add_argument("--json", type=Path, required=True, help="file to write")
-    parser.add_argument("--limit", type=int, default=0, help="at most this many views (embodied, dynamic: scenes), spread evenly (default: all)")
+    parser.add_argument("--limit", type=int, default=0, help="at most this many views (else: scenes), spread evenly (default: all)")
     parser.add_argument("--frames", type=int, default=0, help="embodied: at most this many frames of a scene, the first (default: all)")
     parser.add_argument("--depth-source", choices=("topic", "fused", "mono"), default="fused", help="dynamic: as of `map` (default: fused)")
     parser.add_argument("--model", default="small", help="name or folder; with --weights, a name under config/models (default: small)")
