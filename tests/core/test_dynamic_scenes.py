@@ -17,7 +17,7 @@ from sgrocc_core.geometry.camera import back_project
 from sgrocc_core.geometry.lattice import BOX_VOXELS, VOXEL_SIZE
 
 SIZE = (96, 72)
-INDEX = 1
+INDEX = 3
 """Of a scene that is found after few attempts."""
 
 
