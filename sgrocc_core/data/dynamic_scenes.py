@@ -126,11 +126,11 @@ def _scene(name: str, path: Path, stored: dict[str, Any]) -> ChangingScene:
             raise DataError(f"{path}: {key} is of shape {found}; it must be {wanted}: {REMEDY}")
     events = []
     for k, kind in enumerate(kinds):
-        places = [stored[f"{key}_{k}"].astype(np.int64) for key in ("emptied", "filled")]
+        emptied, filled = (stored[f"{key}_{k}"].astype(np.int64) for key in ("emptied", "filled"))
         first, last = int(stored["first"][k]), int(stored["last"][k])
         if kind not in KINDS or not 0 < first <= last < frames:
             raise DataError(f"{path}: event {k} is {kind!r} of frames {first} to {last} of {frames}; it must be one of {', '.join(KINDS)}")
-        if any(((p < 0) | (p >= labels.shape)).any() for p in (*places, voxels)):
+        if any(((p < 0) | (p >= labels.shape)).any() for p in (emptied, filled, voxels)):
             raise DataError(f"{path}: event {k} has voxels outside the grid of {labels.shape}: {REMEDY}")
-        events.append(SceneEvent(kind, first, last, *places, stored["seen"][k]))
+        events.append(SceneEvent(kind, first, last, emptied, filled, stored["seen"][k]))
     return ChangingScene(name, stored["origin"], tuple(events), frames, stored["thin"], labels, voxels, history)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 import shutil
 
 import numpy as np
 import pytest
 
 from sgrocc_core.classes import UNKNOWN, label_of
+from sgrocc_core.cli import main
 from sgrocc_core.data.dynamic_scenes import CHAIR_PUT, CHAIR_TAKEN, DOOR_OPENS, KINDS, PERSON_PASSES, DynamicScenes
 from sgrocc_core.data.synthetic.config import read_config
 from sgrocc_core.data.synthetic.write import write_scenes
@@ -139,6 +141,17 @@ def test_the_camera_moves_smoothly(samples):
     positions = np.array([s.T_wc[:3, 3] for s in samples])
     turns = [np.arccos(np.clip(a.T_wc[:3, 2] @ b.T_wc[:3, 2], -1, 1)) for a, b in itertools.pairwise(samples)]
     assert np.linalg.norm(np.diff(positions, axis=0), axis=1).max() < 0.1 and max(turns) < 0.35
+
+
+@pytest.mark.slow
+def test_the_shipped_model_follows_a_scene_from_the_command_line(data, tmp_path, capsys):
+    out = tmp_path / "dynamic.json"
+    assert main(["eval", "dynamic", "--data", str(data.root), "--model", "small", "--depth-source", "topic", "--json", str(out)]) == 0
+    report = json.loads(out.read_text())
+    assert report["scenes"] == 1 and report["settings"]["depth_source"] == "topic"
+    assert {e["kind"] for e in report["per_event"]} == set(KINDS) and all(e["looks"] >= 10 for e in report["per_event"])
+    assert report["pooled"]["wrongly_removed"]["stayed"] > 1000 and report["pooled"]["gone"]["judged"] >= 2
+    assert f"report: {out}" in capsys.readouterr().out
 
 
 def test_a_folder_without_such_scenes_says_how_to_make_some(tmp_path):

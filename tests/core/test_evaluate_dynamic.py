@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sgrocc_core.cli import main
 from sgrocc_core.data.dynamic_scenes import CHAIR_PUT, CHAIR_TAKEN, KINDS, PERSON_PASSES, SceneEvent
 from sgrocc_core.training.evaluate_dynamic import EventJudge, pooled, table
 
@@ -101,6 +102,11 @@ def test_pooled_figures_add_voxels_and_count_events():
     assert found["wrongly_removed"] == {"removed": 10, "stayed": 30, "share": pytest.approx(1 / 3)}
     assert found["left_over"]["after_looks"] == pytest.approx((0 + 10 + 5) / 30)
     assert found["came"]["judged"] == 0 and found["came"]["within_10"] is None
+
+
+def test_options_of_other_evaluations_are_refused(tmp_path, capsys):
+    assert main(["eval", "dynamic", "--data", str(tmp_path), "--json", str(tmp_path / "x.json"), "--frames", "3"]) == 1
+    assert "--split and --frames are not of `eval dynamic`" in capsys.readouterr().err
 
 
 def test_the_table_has_a_line_for_every_kind_and_one_for_all():
