@@ -19,7 +19,7 @@ from sgrocc_core.errors import DataError
 CHAIR_TAKEN, CHAIR_PUT, DOOR_OPENS, PERSON_PASSES = KINDS = ("chair_taken", "chair_put", "door_opens", "person_passes")
 FORMAT_VERSION = 1
 SEES = 0.9
-"""A frame sees a place where at least this share of its voxels is in view, with nothing before them but what moves there."""
+"""A frame sees a place where at least this share of its voxels is in view with nothing before them; what moves may hide itself."""
 REMEDY = "delete the scene's file and its folder in gathered_data and run `sgrocc synth --dynamic` again"
 
 

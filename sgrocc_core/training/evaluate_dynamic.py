@@ -30,6 +30,8 @@ DONE = 0.9
 LOOKS = 10
 """Frames that see the place within which it should be done; what is wrongly removed is counted after as many."""
 
+MOMENTS = ("after_looks", "at_the_end")
+
 
 @dataclass
 class EventJudge:
@@ -42,7 +44,8 @@ class EventJudge:
         had: (N,) bool, of the voxels that the event empties those that the map held in the last frame before they were empty.
         looks: frames since then that saw the place. gone, came, came_visible: looks until done, 0 = not yet. visible: (M,) bool, of the
             voxels that the event fills those that depth has fallen into since. stayed, removed, thin_stayed, thin_removed: voxels, after
-            LOOKS looks. left_over: (after LOOKS looks, at the end) of the `had` voxels those that the map still holds.
+            LOOKS looks. left_over: (after LOOKS looks, at the end) of the `had` voxels those that the map still holds; there: of those that
+            the event fills those that it holds.
     """
 
     event: SceneEvent
@@ -58,6 +61,7 @@ class EventJudge:
     thin_stayed: int = 0
     thin_removed: int = 0
     left_over: list[int] = field(default_factory=lambda: [0, 0])
+    there: list[int] = field(default_factory=lambda: [0, 0])
 
     def __post_init__(self) -> None:
         self.had = np.zeros(len(self.event.emptied), np.bool_)
@@ -91,7 +95,7 @@ class EventJudge:
         left = occupied[tuple(event.emptied.T)] & self.had
         there = occupied[tuple(event.filled.T)]
         self.visible |= hit[tuple(event.filled.T)]
-        self.left_over[1] = int(left.sum())
+        self.left_over[1], self.there[1] = int(left.sum()), int(there.sum())
         if not sees:
             return
         if not self.gone and self.had.any() and left.sum() <= (1 - DONE) * self.had.sum() + 1e-9:
@@ -101,7 +105,7 @@ class EventJudge:
         if self.brings and not self.came_visible and self.visible.any() and there[self.visible].sum() >= DONE * self.visible.sum():
             self.came_visible = self.looks
         if self.looks == LOOKS:
-            self.left_over[0] = int(left.sum())
+            self.left_over[0], self.there[0] = int(left.sum()), int(there.sum())
             self._count_removed(occupied)
 
     def _count_removed(self, occupied: np.ndarray) -> None:
@@ -121,7 +125,7 @@ class EventJudge:
             "came": _looks(self.came) if self.brings else None,
             "came_visible": _looks(self.came_visible) if self.brings and self.visible.any() else None,
             "visible": int(self.visible.sum()) if self.brings else None,
-            "left_over": {"after_looks": self.left_over[0], "at_the_end": self.left_over[1]},
+            "left_over": dict(zip(MOMENTS, self.left_over)), "there": dict(zip(MOMENTS, self.there)) if self.brings else None,
             "stayed": self.stayed, "removed": self.removed, "thin_stayed": self.thin_stayed, "thin_removed": self.thin_removed,
         }  # fmt: skip
 
@@ -184,7 +188,9 @@ def pooled(events: list[dict[str, Any]]) -> dict[str, Any]:
         counts = [sum(e[k] for e in events) for k in (key, of)]
         parts[part] = {"removed": counts[0], "stayed": counts[1], "share": _share(*counts)}
     had = sum(e["map_had"] for e in events)
-    parts["left_over"] = {k: _share(sum(e["left_over"][k] for e in events), had) for k in ("after_looks", "at_the_end")}
+    parts["left_over"] = {k: _share(sum(e["left_over"][k] for e in events), had) for k in MOMENTS}
+    brought = [e for e in events if e["there"] is not None]
+    parts["there"] = {k: _share(sum(e["there"][k] for e in brought), sum(e["filled"] for e in brought)) for k in MOMENTS}
     return parts
 
 

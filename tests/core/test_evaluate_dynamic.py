@@ -69,6 +69,7 @@ def test_looks_until_nine_tenths_of_what_came_are_there():
     judge = judge_of(CHAIR_PUT, range(0), range(10))
     figures = follow(judge, {6: row(range(4)), 8: row(range(9))}, hit=row(range(4)))
     assert (figures["came"], figures["came_visible"], figures["visible"], figures["gone"]) == (4, 2, 4, None)
+    assert figures["there"] == {"after_looks": 9, "at_the_end": 9}
 
 
 def test_what_is_wrongly_removed_was_in_map_and_truth_stayed_and_was_in_view():

@@ -96,7 +96,7 @@ def prepare_dynamic(seed: int, index: int, frames: int, size: tuple[int, int]) -
         still = np.delete(np.arange(len(scene.solids.kinds)), np.arange(leaf.first, leaf.stop))
         left = replace(scene, solids=scene.solids.chosen(still))
         style = draw_style(rng)
-        stage = find_stage(scene, leaf, chairs, _sight(Renderer(left, style)), rng)
+        stage = find_stage(scene, leaf, chairs, _sight(Renderer(scene, style)), rng)
         directed = None if stage is None else direct(scene, leaf, stage, items, frames)
         if stage is None or directed is None:
             continue
@@ -156,7 +156,7 @@ def _with_truth(made: GeneratedScene, movers: list[Mover], size: tuple[int, int]
     if ((cameras < 0) | (cameras >= labels.shape)).any() or labels[tuple(cameras.T)].any():
         return None
     places = [_place(mover, voxels, history) for mover in movers]
-    seen = _seen(made, movers, [np.unique(np.concatenate(p), axis=0) for p in places], size)
+    seen = _seen(made, movers, places, size)
     for mover, shares in zip(movers, seen):
         if min((shares[: mover.first] >= SEES).sum(), (shares[mover.last :] >= SEES).sum()) < SEEN_FRAMES:
             return None
@@ -199,12 +199,19 @@ def _place(mover: Mover, voxels: np.ndarray, history: np.ndarray) -> tuple[np.nd
     return voxels[matter[0] & (now == EMPTY)], voxels[matter[1] & (was == EMPTY)]
 
 
-def _seen(made: GeneratedScene, movers: list[Mover], places: list[np.ndarray], size: tuple[int, int]) -> list[np.ndarray]:
-    """(frames,) for each mover: the share of its place's voxels that project into the image with nothing before them but itself."""
+def _seen(
+    made: GeneratedScene, movers: list[Mover], places: list[tuple[np.ndarray, np.ndarray]], size: tuple[int, int]
+) -> list[np.ndarray]:
+    """(frames,) for each mover: the share of its place's voxels that project into the image with nothing before them.
+
+    What moves may hide voxels that it fills itself at that time, such as its own back, but no others: not the doorway behind an open door.
+    """
     low = (LOW_SIZE, max(1, round(LOW_SIZE * size[1] / size[0])))
     K = scale_intrinsics(made.K, low[0] / size[0], low[1] / size[1])
     corner = made.grid.origin + made.grid.low * VOXEL_SIZE
-    centres = [corner + (place + 0.5) * VOXEL_SIZE for place in places]
+    sets = [place[:1] if mover.during else place for mover, place in zip(movers, places)]  # a person's are the same twice
+    centres = [corner + (np.concatenate(of_event) + 0.5) * VOXEL_SIZE for of_event in sets]
+    emptied = [np.arange(len(points)) < len(of_event[0]) for points, of_event in zip(centres, sets)]
     shares = [np.zeros(len(made.poses), np.float32) for _ in movers]
     for frame, renderer, owners in _renderers(made, movers):
         depth, solid = renderer.depth_and_solids(made.poses[frame], K, low)
@@ -214,7 +221,8 @@ def _seen(made: GeneratedScene, movers: list[Mover], places: list[np.ndarray], s
             column, row = np.rint(u).astype(int), np.rint(v).astype(int)
             inside = (z > 0) & (column >= 0) & (column < low[0]) & (row >= 0) & (row < low[1])
             at = row[inside], column[inside]
-            clear = (depth[at] == 0) | (depth[at] > z[inside] - VOXEL_SIZE) | (owner[at] == k)
+            fills = emptied[k][inside] == (frame < movers[k].last)
+            clear = (depth[at] == 0) | (depth[at] > z[inside] - VOXEL_SIZE) | ((owner[at] == k) & fills)
             shares[k][frame] = clear.sum() / max(len(points), 1)
     return shares
 
