@@ -84,7 +84,7 @@ def prepare_dynamic(seed: int, index: int, frames: int, size: tuple[int, int]) -
     Raises:
         ValueError: no such scene was found.
     """
-    for attempt in range(4 * ATTEMPTS):
+    for attempt in range(20 * ATTEMPTS):
         words = (NAMESPACES["dynamic"], seed, index, attempt)
         rng = np.random.default_rng(words)
         scene = make_scene(rng)
@@ -116,7 +116,7 @@ def _sight(renderer: Renderer) -> Sight:
 
     def sight(eye: np.ndarray, points: np.ndarray) -> bool:
         origins = np.repeat((R @ eye + offset)[None], len(points), 0).astype(np.float32)
-        return bool(renderer.unblocked(origins, ((points - eye) @ R.T).astype(np.float32)).mean() > 0.94)
+        return bool(renderer.unblocked(origins, ((points - eye) @ R.T).astype(np.float32)).mean() > 0.9)
 
     return sight
 

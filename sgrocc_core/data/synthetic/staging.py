@@ -31,7 +31,7 @@ AFTER_PERSON = 12
 """Frames of its share that follow a person's passing, at least."""
 EYE = 1.45
 """Height above the floor from which it is tried whether a place can be seen, metres."""
-STANDS = 16
+STANDS = 40
 """Stands of the camera that are tried in a room."""
 SWAY = 0.28
 """The camera strays from its stand by at most this along each axis, metres."""
