@@ -19,6 +19,9 @@ HELP = """Score a model on views with ground truth, in the layout of Occ-ScanNet
   sgrocc eval embodied --data DIR --model small --json FILE
       whole scenes, frame by frame, through the mapper (layout of EmbodiedOcc-ScanNet: `sgrocc synth --embodied`): the map after the last
       frame, the curve over frames, and the single frames of the same run
+  sgrocc eval dynamic --data DIR --model small --depth-source fused --json FILE
+      scenes that change (`sgrocc synth --dynamic`) through the mapper: how soon what left is gone and what came is there, and what of the
+      rest is wrongly removed
   sgrocc eval statistics --data TRAINING_SET --json FILE
       what the baselines know of a training set: class by height, frequencies, best constant depth
 
@@ -29,12 +32,13 @@ STATISTICS = find_shared("config/eval/statistics.json")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("what", choices=("local", "embodied", "statistics"), help="what to do; see above")
+    parser.add_argument("what", choices=("local", "embodied", "dynamic", "statistics"), help="what to do; see above")
     parser.add_argument("--data", type=Path, required=True, help="folder of the set")
     parser.add_argument("--split", help="train, test or a list file (default: test; train for statistics)")
     parser.add_argument("--json", type=Path, required=True, help="file to write")
-    parser.add_argument("--limit", type=int, default=0, help="at most this many views (embodied: scenes), spread evenly (default: all)")
+    parser.add_argument("--limit", type=int, default=0, help="at most this many views (else: scenes), spread evenly (default: all)")
     parser.add_argument("--frames", type=int, default=0, help="embodied: at most this many frames of a scene, the first (default: all)")
+    parser.add_argument("--depth-source", choices=("topic", "fused", "mono"), default="fused", help="dynamic: as of `map` (default: fused)")
     parser.add_argument("--model", default="small", help="name or folder; with --weights, a name under config/models (default: small)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="score these trained weights (safetensors, both networks) in PyTorch")
     parser.add_argument("--config", type=Path, metavar="YAML", help="training configuration of the --weights (default: the model's)")
@@ -63,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
         return _statistics(args)
     if args.what == "embodied":
         return _embodied(args)
+    if args.what == "dynamic":
+        return _dynamic(args)
 
     from sgrocc_core.training.baselines import collect, load_statistics
     from sgrocc_core.training.evaluate import evaluate_local, table
@@ -121,6 +127,30 @@ def _embodied(args: argparse.Namespace) -> int:
     with progress(None, desc=engine.spec.name, unit="frame") as bar:
         report = evaluate_embodied(engine, data, chosen, statistics, config, args.frames, bar.update)
     report["settings"] |= {"data": str(args.data), "split": split, "limit": args.limit, "frames": args.frames}
+    _write(args.json, report)
+    print(table(report))
+    print(f"report: {args.json}")
+    return 0
+
+
+def _dynamic(args: argparse.Namespace) -> int:
+    from sgrocc_core.data.dynamic_scenes import DynamicScenes
+    from sgrocc_core.engines.engine import open_engine
+    from sgrocc_core.errors import ConfigError
+    from sgrocc_core.mapper import MapperConfig
+    from sgrocc_core.progress import progress
+    from sgrocc_core.training.evaluate import spread_evenly
+    from sgrocc_core.training.evaluate_dynamic import evaluate_dynamic, table
+
+    if args.weights or args.no_leak or args.train_data or args.split or args.frames:
+        raise ConfigError("--weights, --no-leak, --train-data, --split and --frames are not of `eval dynamic`; see sgrocc eval --help")
+    engine = open_engine(args.model, args.engine, args.device, args.threads)
+    data = DynamicScenes(args.data, _size(engine.spec.image_size))
+    chosen = spread_evenly(list(range(len(data))), args.limit)
+    config = MapperConfig(depth_source=args.depth_source, occupancy_threshold=args.threshold)
+    with progress(None, desc=engine.spec.name, unit="frame") as bar:
+        report = evaluate_dynamic(engine, data, chosen, config, bar.update)
+    report["settings"] |= {"data": str(args.data), "limit": args.limit}
     _write(args.json, report)
     print(table(report))
     print(f"report: {args.json}")

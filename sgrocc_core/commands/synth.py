@@ -11,9 +11,10 @@ A run that was interrupted continues where it stopped when it is started again.
 
   sgrocc synth --scenes 400 --frames 40 --size 320x240 --out data/train
   sgrocc synth --config config/synth/heldout.yaml --out data/heldout
+  sgrocc synth --dynamic --scenes 10 --size 320x240 --out data/dynamic
 """
 
-_KEYS = ("scenes", "frames", "seed", "split", "jobs", "first", "embodied", "size")
+_KEYS = ("scenes", "frames", "seed", "split", "jobs", "first", "embodied", "dynamic", "size")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--embodied", action="store_true", default=None, help="also the EmbodiedOcc-ScanNet layout (about 0.5 MB more a frame)"
     )
+    parser.add_argument(
+        "--dynamic", action="store_true", default=None,
+        help="scenes that change before the camera: a chair goes or comes, a door opens, a person passes (100 frames or more, default 160)",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:

@@ -150,7 +150,7 @@ class _Walk:
         """Map a frame and count it; the depth used, registered to the image, (H, W) metres."""
         frame = Frame(sample.image, sample.K, sample.T_wc, number * FRAME_NS, sample.depth)
         update = self.mapper.step(frame)
-        _paint(self.labels, update.voxels, update.labels)
+        paint(self.labels, update.voxels, update.labels)
         if len(self.counts.curve) < number:
             self.counts.curve.append(OccupancyCounts())
         self.counts.curve[number - 1].add(self.labels, self.scene.labels, union)
@@ -176,7 +176,7 @@ class _Walk:
         self.counts.hidden.add(self.labels, self.scene.labels, union & ~observed)
 
 
-def _paint(labels: np.ndarray, voxels: np.ndarray, values: np.ndarray) -> None:
+def paint(labels: np.ndarray, voxels: np.ndarray, values: np.ndarray) -> None:
     """Write an update's voxels into a dense grid; those outside are left out."""
     inside = ((voxels >= 0) & (voxels < labels.shape)).all(1)
     labels[tuple(voxels[inside].T)] = values[inside]

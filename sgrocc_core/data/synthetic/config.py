@@ -45,6 +45,8 @@ def read_config(path: str | Path | None, out: str | Path, options: dict[str, Any
     values.update(options)
     if options.get("split") == "test" and "namespace" not in values:
         values["namespace"] = "test"
+    if values.get("dynamic") is True:
+        values = {"namespace": "dynamic", "split": "test", "frames": 160, **values}
     if "size" in values:
         values["size"] = parse_size(values["size"])
     for key, value in values.items():

@@ -19,7 +19,7 @@ from sgrocc_core.data.synthetic.trajectories import Walker, draw_intrinsics, wal
 from sgrocc_core.data.synthetic.voxelise import LabelGrid, voxelise
 from sgrocc_core.geometry.lattice import CELL_SIZE, CELL_VOXELS, VOXEL_SIZE, box_corner
 
-NAMESPACES = {"train": 1, "test": 2, "heldout": 3, "walk": 4}
+NAMESPACES = {"train": 1, "test": 2, "heldout": 3, "walk": 4, "dynamic": 5}
 """First word of every seed: two namespaces never share a room."""
 CANDIDATES = 2.5
 """Poses that are looked at, coarsely, for each frame that is kept."""

@@ -65,6 +65,21 @@ class Opening:
         return mine is not None and start < mine[1] + margin and stop > mine[0] - margin
 
 
+@dataclass(frozen=True)
+class Leaf:
+    """A door leaf that stands open: solids `first` to before `stop` of the scene.
+
+    Attributes:
+        hinge: (3,) m, on the floor, in the room's frame. width: m. closing: the turn about the hinge that closes it, radians.
+    """
+
+    first: int
+    stop: int
+    hinge: np.ndarray
+    width: float
+    closing: float
+
+
 @dataclass
 class Layout:
     """The shell of a scene.
@@ -74,7 +89,7 @@ class Layout:
         height: m. thickness: of the walls, m. edges: outline. openings: doors and windows.
         keep_clear: rectangles without furniture. pillars: rectangles that they stand on.
         lights: (position (3,), linear colour (3,), intensity, radius) of lamps and windows.
-        windows: (centre (3,), normal into the room (3,), half width, half height) of the glass.
+        windows: (centre (3,), normal into the room (3,), half width, half height) of the glass. leaves: door leaves that stand open.
     """
 
     rects: list[tuple[float, float, float, float]]
@@ -87,6 +102,7 @@ class Layout:
     pillars: list[tuple[float, float, float, float]] = field(default_factory=list)
     lights: list[tuple[np.ndarray, np.ndarray, float, float]] = field(default_factory=list)
     windows: list[tuple[np.ndarray, np.ndarray, float, float]] = field(default_factory=list)
+    leaves: list[Leaf] = field(default_factory=list)
 
     def contains(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Whether points lie in the footprint; arrays of one shape, metres."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sgrocc_core.data.synthetic.layouts import FURNITURE, OBJECTS, WALL, WINDOW, Edge, Layout, Opening, outline
+from sgrocc_core.data.synthetic.layouts import FURNITURE, OBJECTS, WALL, WINDOW, Edge, Layout, Leaf, Opening, outline
 from sgrocc_core.data.synthetic.materials import OUTSIDE, Materials
 from sgrocc_core.data.synthetic.primitives import Builder
 
@@ -32,7 +32,7 @@ def add_doors(layout: Layout, b: Builder, m: Materials) -> None:
         layout.keep_clear.append((min(near[0], far[0]), min(near[1], far[1]), max(near[0], far[0]), max(near[1], far[1])))
         opened = (wide or rng.random() < 0.55) and _open_space(layout, b, m, edge, along, width, top)
         if opened and not wide and rng.random() < 0.75:
-            _open_leaf(b, m, edge, along, width, top, door)
+            layout.leaves.append(_open_leaf(b, m, edge, along, width, top, door))
         elif not opened:
             width = min(width, 1.0)
             _closed_leaf(b, m, edge, along, width, top, door, frame)
@@ -63,7 +63,8 @@ def _edge_frame(b: Builder, edge: Edge, along: float, inside: float) -> Builder:
     return b.at(x, y, 0, edge.yaw)
 
 
-def _open_leaf(b: Builder, m: Materials, edge: Edge, along: float, width: float, top: float, material: int) -> None:
+def _open_leaf(b: Builder, m: Materials, edge: Edge, along: float, width: float, top: float, material: int) -> Leaf:
+    first = b.count
     hinge_right = m.rng.random() < 0.5
     x = along + (width if hinge_right else 0.0)
     swing = m.rng.uniform(0.9, 2.6)
@@ -73,6 +74,7 @@ def _open_leaf(b: Builder, m: Materials, edge: Edge, along: float, width: float,
     leaf = frame.at(0, 0, 0, -swing if side > 0 else np.pi + swing)
     leaf.box((width / 2, 0, top / 2), (width - 0.02, 0.045, top - 0.03), FURNITURE, material)
     leaf.box((width - 0.1, 0, 1.03), (0.13, 0.13, 0.025), FURNITURE, m.metal())
+    return Leaf(first, b.count, frame.position, width, swing if side > 0 else -swing)
 
 
 def _closed_leaf(b: Builder, m: Materials, edge: Edge, along: float, width: float, top: float, material: int, frame_material: int) -> None:

@@ -5,7 +5,7 @@ One description serves both the picture (triangles for the ray caster) and the t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partialmethod
 
 import numpy as np
@@ -58,6 +58,14 @@ class Solids:
             self.materials,
         )
 
+    def chosen(self, which: np.ndarray) -> Solids:
+        """Those that a mask or indices (n,) choose."""
+        return Solids(*(getattr(self, f.name)[which] for f in fields(self)))
+
+    def joined(self, *others: Solids) -> Solids:
+        """These and then the others', in their order."""
+        return Solids(*(np.concatenate([getattr(s, f.name) for s in (self, *others)]) for f in fields(self)))
+
 
 @dataclass
 class _Rows:
@@ -86,6 +94,11 @@ class Builder:
     def position(self) -> np.ndarray:
         """(3,) metres: this frame's origin in the room."""
         return self._t
+
+    @property
+    def count(self) -> int:
+        """Primitives in the scene so far."""
+        return len(self._rows.kinds)
 
     def to_room(self, x: float, y: float, z: float) -> np.ndarray:
         """(3,) metres: a point of this frame in the room's frame."""

@@ -47,8 +47,13 @@ class Renderer:
 
     def depth_and_labels(self, T_wc: np.ndarray, K: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """(H, W) float32 z-depth in metres and (H, W) uint8 labels, without a picture; size is (width, height)."""
+        depth, solid = self.depth_and_solids(T_wc, K, size)
+        return depth, self._labels(solid)
+
+    def depth_and_solids(self, T_wc: np.ndarray, K: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """(H, W) float32 z-depth in metres and (H, W) index of the solid that each pixel sees, -1 = none; size is (width, height)."""
         depth, solid, *_ = self._cast(T_wc, camera_rays(K, T_wc[:3, :3], *size))
-        return depth.reshape(size[::-1]), self._labels(solid).reshape(size[::-1])
+        return depth.reshape(size[::-1]), solid.reshape(size[::-1])
 
     def view(self, T_wc: np.ndarray, K: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> View:
         """Renders; `rng` only decides noise, blur and the jitter of shadow rays."""
@@ -127,9 +132,9 @@ class Renderer:
         jitter[:, :-1] = np.clip(jitter[:, :-1] * 0.55, -1, 1)
         jitter[:, -1] /= np.linalg.norm(jitter[:, -1], axis=1, keepdims=True) + 1e-6
         origins, to = shadow_rays(points, low_normals, low_depth > 0, lights, jitter, np.float32(0.7))
-        visible = self._unblocked(origins, to).reshape(len(pick), -1)
+        visible = self.unblocked(origins, to).reshape(len(pick), -1)
         sun_origins, sun_to, reaches = sun_rays(points, low_normals, low_depth > 0, self.scene.sun, self.scene.windows)
-        sunny = self._unblocked(sun_origins[reaches], sun_to[reaches])
+        sunny = self.unblocked(sun_origins[reaches], sun_to[reaches])
         shape = ((h + step - 1) // step, (w + step - 1) // step)
         visible = np.concatenate([visible, np.zeros((len(pick), 1), np.float32)], 1)
         visible[reaches, -1] = sunny
@@ -140,7 +145,7 @@ class Renderer:
         smooth[..., -1] = visible[:, -1].reshape(shape)  # the sun's shadows are not soft
         return smooth, low_depth, low_normals
 
-    def _unblocked(self, origins: np.ndarray, to: np.ndarray) -> np.ndarray:
+    def unblocked(self, origins: np.ndarray, to: np.ndarray) -> np.ndarray:
         """1 where nothing lies between origin and origin + to, else 0; float32, flat."""
         flat = origins.reshape(-1, 3)
         if not len(flat):

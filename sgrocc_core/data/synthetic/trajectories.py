@@ -59,7 +59,7 @@ def draw_intrinsics(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarr
     )
 
 
-def _walkable(plan: FloorPlan, clearance: float) -> np.ndarray:
+def walkable_floor(plan: FloorPlan, clearance: float) -> np.ndarray:
     """(X / 2, Y / 2) bool: the largest connected free area, `clearance` metres from everything."""
     free = (plan.inside & ~plan.taken).astype(np.uint8)
     for margin in (clearance, 0.15, 0.06):
@@ -97,7 +97,7 @@ def _route(walkable: np.ndarray, start: tuple[int, int], goal: tuple[int, int]) 
 
 def _walk(plan: FloorPlan, walker: Walker, frames: int, rng: np.random.Generator) -> np.ndarray:
     """(frames, 2) metres in the room's frame, smooth, `step` metres apart."""
-    walkable = _walkable(plan, 0.3 if walker.kind == "robot" else 0.22)
+    walkable = walkable_floor(plan, 0.3 if walker.kind == "robot" else 0.22)
     cells = np.argwhere(walkable)
     inner = np.argwhere(walkable & plan.main[::STRIDE, ::STRIDE])
     if len(inner) > 30 and rng.random() < 0.8:
@@ -120,7 +120,7 @@ def _walk(plan: FloorPlan, walker: Walker, frames: int, rng: np.random.Generator
     return np.stack([np.interp(at, length, points[:, a]) for a in (0, 1)], 1)
 
 
-def _wander(rng: np.random.Generator, frames: int, smooth: float) -> np.ndarray:
+def wander(rng: np.random.Generator, frames: int, smooth: float) -> np.ndarray:
     """(frames,) smooth random signal of unit variance that forgets over `smooth` frames."""
     size = int(np.ceil(3 * smooth))
     raw = rng.standard_normal(frames + 2 * size)
@@ -131,7 +131,7 @@ def _wander(rng: np.random.Generator, frames: int, smooth: float) -> np.ndarray:
 def _headings(way: np.ndarray, plan: FloorPlan, walker: Walker, rng: np.random.Generator, smooth: float) -> np.ndarray:
     """(frames,) yaw: along the way, turned away by looking about and from walls that are too near; its rate is bounded."""
     ahead = np.r_[way[4:], np.repeat(way[-1:], min(4, len(way)), 0)][: len(way)] - way
-    wanted = np.unwrap(np.arctan2(ahead[:, 1] + 1e-9, ahead[:, 0])) + walker.look * 0.6 * _wander(rng, len(way), smooth)
+    wanted = np.unwrap(np.arctan2(ahead[:, 1] + 1e-9, ahead[:, 0])) + walker.look * 0.6 * wander(rng, len(way), smooth)
     yaw = np.empty(len(way))
     yaw[0] = wanted[0] if rng.random() < 0.5 else rng.uniform(0, 2 * np.pi)
     for i in range(1, len(way)):
@@ -170,9 +170,9 @@ def walk(scene: Scene, frames: int, rng: np.random.Generator, walker: Walker | N
     who = walker or draw_walker(rng)
     way = _walk(scene.plan, who, frames, rng)
     yaw = _headings(way, scene.plan, who, rng, smooth) + scene.yaw
-    down = np.clip(who.pitch + who.spread * _wander(rng, frames, smooth), -0.7, 1.35)
-    roll = who.sway * _wander(rng, frames, smooth * 0.5)
-    bob = who.height + (0.02 if who.kind == "robot" else 0.05) * _wander(rng, frames, smooth)
+    down = np.clip(who.pitch + who.spread * wander(rng, frames, smooth), -0.7, 1.35)
+    roll = who.sway * wander(rng, frames, smooth * 0.5)
+    bob = who.height + (0.02 if who.kind == "robot" else 0.05) * wander(rng, frames, smooth)
     bob = np.clip(bob, 0.2, scene.layout.height - 0.25)
     world = np.c_[way, bob] @ scene.rotation.T + scene.offset
     return np.stack([camera_pose(world[i], yaw[i], down[i], roll[i]) for i in range(frames)])

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from sgrocc_core.classes import EMPTY, STRUCTURAL, UNKNOWN
-from sgrocc_core.data.synthetic.primitives import BOX, CYLINDER, ELLIPSOID, ROUNDNESS
+from sgrocc_core.data.synthetic.primitives import BOX, CYLINDER, ELLIPSOID, ROUNDNESS, Solids
 from sgrocc_core.data.synthetic.rooms import Scene
 from sgrocc_core.geometry.lattice import BOX_VOXELS, VOXEL_SIZE
 
@@ -96,20 +96,30 @@ def _count(counts, low, kinds, rotations, centres, halves, tapers, labels, weigh
                     counts[i, j, k, labels[s]] += full * weights[labels[s]]
 
 
-def voxelise(scene: Scene, origin: np.ndarray) -> LabelGrid:
-    """Labels of the whole scene on the lattice that begins at `origin` (3,) metres.
+def class_counts(solids: Solids, corner: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """How many samples of each voxel lie in solids of each class, weighted: (X, Y, Z, 12) uint16. Counts of several solids add up.
 
     Floor, walls and ceiling count a third of other classes, or a picture on a wall would never win a voxel.
+
+    Args:
+        corner: (3,) m, the grid's lowest corner.
     """
+    weights = np.array([0] + [1 if c in STRUCTURAL and c != 4 else 3 for c in range(1, 12)], np.int64)
+    counts = np.zeros((*shape, 12), np.uint16)
+    s = solids
+    _count(counts, corner, s.kinds, s.rotations, s.centres, s.halves, s.tapers, s.labels, weights, VOXEL_SIZE)
+    return counts
+
+
+def voxelise(scene: Scene, origin: np.ndarray) -> LabelGrid:
+    """Labels of the whole scene on the lattice that begins at `origin` (3,) metres."""
     s = scene.solids
     reach = np.abs(s.rotations) @ s.halves[:, :, None]
     low_point, high_point = (s.centres - reach[:, :, 0]).min(0) - 0.05, (s.centres + reach[:, :, 0]).max(0) + 0.05
     low = np.floor((low_point - origin) / VOXEL_SIZE).astype(np.int64)
     shape = np.ceil((high_point - origin) / VOXEL_SIZE).astype(np.int64) - low
-    weights = np.array([0] + [1 if c in STRUCTURAL and c != 4 else 3 for c in range(1, 12)], np.int64)
-    counts = np.zeros((*shape, 12), np.uint16)
     corner = origin + low * VOXEL_SIZE
-    _count(counts, corner, s.kinds, s.rotations, s.centres, s.halves, s.tapers, s.labels, weights, VOXEL_SIZE)
+    counts = class_counts(s, corner, tuple(shape))
     labels = counts.argmax(-1).astype(np.uint8)
     empty = counts.max(-1) == 0
     x, y = (corner[a] + (np.arange(shape[a]) + 0.5) * VOXEL_SIZE - scene.offset[a] for a in (0, 1))

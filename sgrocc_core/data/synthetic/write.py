@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from sgrocc_core.data.synthetic.dynamic import LEAST_FRAMES, prepare_dynamic, render_dynamic, write_changes
 from sgrocc_core.data.synthetic.generate import GeneratedFrame, GeneratedScene, known_bounds, prepare, render_frames
 from sgrocc_core.data.synthetic.processes import end_with_parent
 from sgrocc_core.errors import ConfigError
@@ -31,9 +32,9 @@ class SynthConfig:
 
     Attributes:
         out: folder. scenes, frames: how many, and frames a scene. seed: any. size: (width, height) pixels.
-        split: train or test, the lists that name the scenes. namespace: of the seeds: train, test, heldout or walk.
+        split: train or test, the lists that name the scenes. namespace: of the seeds: train, test, heldout, walk or dynamic.
         min_classes: each room has at least so many. jobs: processes. embodied: also write the EmbodiedOcc layout (large).
-        first: index of the first scene.
+        first: index of the first scene. dynamic: scenes that change while the camera looks, of the namespace of that name.
     """
 
     out: Path
@@ -47,6 +48,7 @@ class SynthConfig:
     jobs: int = 2
     embodied: bool = False
     first: int = 0
+    dynamic: bool = False
 
     def __post_init__(self) -> None:
         for key, low, high in (
@@ -61,9 +63,15 @@ class SynthConfig:
                 raise ConfigError(f"{key} is {getattr(self, key)}; it must be from {low} to {high}")
         if min(self.size) < 64 or max(self.size) > 4096:
             raise ConfigError(f"size is {self.size[0]}x{self.size[1]}; each side must be from 64 to 4096 pixels")
-        for key, allowed in (("split", ("train", "test")), ("namespace", ("train", "test", "heldout", "walk"))):
+        for key, allowed in (("split", ("train", "test")), ("namespace", ("train", "test", "heldout", "walk", "dynamic"))):
             if getattr(self, key) not in allowed:
                 raise ConfigError(f"{key} is {getattr(self, key)!r}; it must be one of {', '.join(allowed)}")
+        if self.dynamic != (self.namespace == "dynamic"):
+            raise ConfigError(f"namespace is {self.namespace!r} and dynamic is {self.dynamic}; scenes that change have their own, dynamic")
+        if self.dynamic and self.embodied:
+            raise ConfigError("dynamic and embodied are both true; a scene that changes has no labels for all of its frames")
+        if self.dynamic and self.frames < LEAST_FRAMES:
+            raise ConfigError(f"frames is {self.frames}; with dynamic it must be at least {LEAST_FRAMES}, to see four places")
 
     def name(self, index: int) -> str:
         """Folder of scene `index`."""
@@ -101,18 +109,25 @@ def write_scene(config: SynthConfig, index: int) -> str:
     final = root / "gathered_data" / scene
     if final.exists():
         return scene
-    made = prepare(config.namespace, config.seed, index, config.frames, config.size, config.min_classes)
+    if config.dynamic:
+        changing = prepare_dynamic(config.seed, index, config.frames, config.size)
+        made, frames = changing.made, render_dynamic(changing, config.size)
+    else:
+        made = prepare(config.namespace, config.seed, index, config.frames, config.size, config.min_classes)
+        frames = render_frames(made, config.size)
     part = root / "gathered_data" / f".{scene}.part"
     shutil.rmtree(part, ignore_errors=True)
     for folder in (part, root / "posed_images" / scene, root / "labels_2d" / scene):
         folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for number, frame in enumerate(render_frames(made, config.size)):
+    for number, frame in enumerate(frames):
         write_frame(root, part, scene, number, frame, made.style.quality)
         if config.embodied:
             written.append(frame)
     if config.embodied:
         _write_embodied(config, scene, made, written)
+    if config.dynamic:
+        write_changes(config.out / "changes" / f"{scene}.npz", changing)
     os.rename(part, final)
     return scene
 

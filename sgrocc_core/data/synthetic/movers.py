@@ -1,0 +1,75 @@
+"""What changes in a scene while the camera looks: chairs taken away and put down, a door that opens, a person who walks through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sgrocc_core.data.synthetic.items import OBJECTS, Item
+from sgrocc_core.data.synthetic.layouts import Leaf
+from sgrocc_core.data.synthetic.materials import PLAIN, Materials
+from sgrocc_core.data.synthetic.primitives import Builder, Solids, rotation_zyx
+from sgrocc_core.data.synthetic.rooms import Scene
+
+
+@dataclass(frozen=True)
+class Mover:
+    """One thing that changes, in world coordinates; None where it is not there.
+
+    Attributes:
+        kind: one of `dynamic_scenes.KINDS`. first: the first frame that shows a change. last: the first after which nothing changes any
+            more; `first` where it happens at once. before, after: its solids before `first` and from `last` on.
+        during: of the frames between.
+    """
+
+    kind: str
+    first: int
+    last: int
+    before: Solids | None
+    after: Solids | None
+    during: tuple[Solids, ...] = ()
+
+    def state(self, frame: int) -> int:
+        """0 before it happens, then 1, 2, ... ; the last one stays."""
+        return int(np.clip(frame - self.first + 1, 0, len(self.states) - 1))
+
+    @property
+    def states(self) -> tuple[Solids | None, ...]:
+        """Its solids, state by state."""
+        return (self.before, *self.during, self.after)
+
+
+def person(m: Materials) -> Item:
+    """A standing body."""
+    r = m.rng
+    skin = m.add(PLAIN, m.hsv(r.uniform(0.04, 0.09), r.uniform(0.25, 0.6), r.uniform(0.35, 0.9)), None, 0.05, 0.05)
+    shirt, trousers, hair = m.fabric(), m.fabric(), m.black()
+    h, w = r.uniform(1.55, 1.9), r.uniform(0.38, 0.48)
+
+    def _build(b: Builder) -> None:
+        for s in (-1, 1):
+            b.box((s * 0.1, -0.05, 0.04), (0.1, 0.27, 0.08), OBJECTS, hair)
+            b.cylinder((s * 0.1, 0, h * 0.25), (0.13, 0.15, h * 0.48), OBJECTS, trousers, taper=1.25)
+            b.cylinder((s * (w / 2 + 0.05), -0.02, h * 0.63), (0.09, 0.1, h * 0.36), OBJECTS, shirt, taper=1.2)
+            b.ball((s * (w / 2 + 0.05), -0.03, h * 0.44), (0.09, 0.1, 0.14), OBJECTS, skin)
+        b.cushion((0, 0, h * 0.66), (w, 0.24, h * 0.38), OBJECTS, shirt)
+        b.cylinder((0, 0, h * 0.85), (0.11, 0.11, 0.12), OBJECTS, skin)
+        b.ball((0, -0.01, h * 0.93), (0.16, 0.2, h * 0.14), OBJECTS, skin)
+        b.ball((0, 0.02, h * 0.95), (0.17, 0.2, h * 0.11), OBJECTS, hair)
+
+    return Item(w + 0.2, 0.4, _build, front=0.0, height=h)
+
+
+def placed(item: Item, scene: Scene, spot: tuple[float, float, float]) -> Solids:
+    """An item's solids in the world, standing at x, y, yaw of the room's frame."""
+    b = Builder()
+    item.build(b.at(spot[0], spot[1], 0.0, spot[2]))
+    return b.solids().moved(scene.rotation, scene.offset)
+
+
+def closed(leaf: Leaf, scene: Scene) -> Solids:
+    """A door leaf of a scene, shut: turned about its hinge."""
+    open_leaf = scene.solids.chosen(np.arange(leaf.first, leaf.stop))
+    turn, hinge = rotation_zyx(leaf.closing), scene.rotation @ leaf.hinge + scene.offset
+    return open_leaf.moved(turn, hinge - turn @ hinge)
