@@ -110,16 +110,19 @@ class Witness:
 def _killed(robot: Robot, witness: Witness, folder: Path, delay: float) -> str:
     """Start the node on what is there, feed it, kill it; what it said."""
     node = NodeProcess(folder.parent, {"depth_source": "topic", "map_path": folder, "autosave_period": PERIOD, "load_on_start": True})
-    robot.wait_for_node()
-    first, end, n = witness.generation, None, 0
-    while end is None or time.monotonic() < end:
-        _send(robot, 1.5 + 0.1 * (n % 15))
-        time.sleep(0.05)
-        n += 1
-        if end is None and witness.generation >= first + 2:
-            end = time.monotonic() + delay
-        assert n < 2000, node.log
-    assert node.stop(signal.SIGKILL) == -signal.SIGKILL
+    try:
+        robot.wait_for_node()
+        first, end, n = witness.generation, None, 0
+        while end is None or time.monotonic() < end:
+            _send(robot, 1.5 + 0.1 * (n % 15))
+            time.sleep(0.05)
+            n += 1
+            if end is None and witness.generation >= first + 2:
+                end = time.monotonic() + delay
+            assert n < 2000, node.log
+    finally:
+        code = node.stop(signal.SIGKILL)
+    assert code == -signal.SIGKILL, node.log
     return node.log
 
 
