@@ -156,9 +156,19 @@ def load_map(path: str | Path) -> SavedMap:
         DataError: missing, damaged, of another version, or with contents that no map has.
     """
     path = Path(path)
-    file = path / MAP if path.is_dir() else path
-    if not file.exists():
-        raise DataError(f"no map at {file}")
+    link = path / MAP if path.is_dir() else path
+    if not link.exists():
+        raise DataError(f"no map at {link}")
+    file = link.resolve()  # one generation's files, even if another process saves meanwhile
+    try:
+        return _load(file)
+    except DataError:
+        if link.resolve() == file:
+            raise
+        return load_map(path)  # that generation was replaced while it was read
+
+
+def _load(file: Path) -> SavedMap:
     try:
         fields = _read_arrays(file)
     except DataError:
