@@ -29,7 +29,11 @@ def draw_map(
         voxels: (N, 3) int32 indices. labels: (N,) uint8, 1 to 11. voxel_size: metres.
         free: (M, 3) int32, voxels observed free, or None. frame_id: named in the caption.
     """
-    page = render_map(voxels, labels, voxel_size, free, frame_id, title)
+    write_picture(path, render_map(voxels, labels, voxel_size, free, frame_id, title))
+
+
+def write_picture(path: Path, page: np.ndarray) -> None:
+    """Write (H, W, 3) uint8 RGB as a PNG; OSError where it cannot be written."""
     if not cv2.imwrite(str(path), cv2.cvtColor(page, cv2.COLOR_RGB2BGR)):
         raise OSError(f"cannot write {path}")
 

@@ -18,7 +18,7 @@ from typing import Any
 from sgrocc_core.errors import DataError
 from sgrocc_core.map_format import FILES, KEYS, MAP, REPORT, SavedMap, load_map, write_map
 
-__all__ = ["FILES", "KEYS", "MapFolder", "SavedMap", "load_map", "remove_map", "rewrite_report", "save_map"]
+__all__ = ["FILES", "KEYS", "MapFolder", "SavedMap", "load_map", "remove_map", "rewrite_report"]
 
 
 class MapFolder:
@@ -118,13 +118,6 @@ class MapFolder:
     def _next_copy(self) -> Path:
         taken = [int(m[1]) for p in self.path.iterdir() if (m := re.fullmatch(r"previous_(\d+)", p.name))]
         return self.path / f"previous_{1 + max(taken, default=0)}"
-
-
-def save_map(
-    folder: str | Path, mapper: Any, frame_id: str, stamp_ns: int, report: dict[str, Any] | None = None, picture: bool = True
-) -> list[Path]:
-    """Save a mapper's map once; a process that saves again and again keeps a MapFolder instead."""
-    return MapFolder(folder).save(SavedMap.of(mapper, frame_id, stamp_ns), report, picture)
 
 
 def _point(link: Path, target: str) -> None:

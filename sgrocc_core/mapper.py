@@ -15,6 +15,7 @@ from sgrocc_core.gaussians.memory import BLOCK_ROWS, GaussianMemory, blocks_to_f
 from sgrocc_core.gaussians.motion_depth import MotionDepth
 from sgrocc_core.geometry.camera import Letterbox
 from sgrocc_core.geometry.lattice import CELL_SIZE, box_corner, box_pose
+from sgrocc_core.geometry.point_tracks import NO_POINTS
 from sgrocc_core.geometry.poses import gravity_aligned_rotation, make_pose
 from sgrocc_core.mapper_types import MapperConfig, MapUpdate, Stopwatch
 from sgrocc_core.voxels.voxel_map import VoxelMap
@@ -142,6 +143,7 @@ class OccupancyMapper:
         twin.memory.fields.opacities[: blocks * BLOCK_ROWS] = 0.0
         twin.memory.gaussians_changed[:blocks] = True
         twin.voxel_map.update()
+        MotionDepth().apply(np.ones((2, 2), np.float32), np.ones((2, 2), np.float32), NO_POINTS, 1.0)
 
 
 def _check_finite(gaussians: LocalGaussians) -> None:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from sgrocc_core.bench.growth import STAGES, Growth
-from sgrocc_core.draw import INK, LINE, SOFT_INK, tick_step, write_text
+from sgrocc_core.draw import INK, LINE, SOFT_INK, tick_step, write_picture, write_text
 
 WIDTH, PANEL, HEADER, LEFT, RIGHT, GAP = 1400, 260, 110, 110, 300, 90
 BACKGROUND = (250, 249, 246)
@@ -21,8 +21,7 @@ def draw_growth(growth: Growth, title: str, path: Path) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    if not cv2.imwrite(str(path), cv2.cvtColor(render_growth(growth, title), cv2.COLOR_RGB2BGR)):
-        raise OSError(f"cannot write {path}")
+    write_picture(path, render_growth(growth, title))
 
 
 def render_growth(growth: Growth, title: str) -> np.ndarray:

@@ -55,7 +55,7 @@ def depth_prior(source: str, frame: Frame, letterbox: Letterbox, depth: np.ndarr
     learned = np.where(inside, depth, 0).astype(np.float32)
     head_K = scale_intrinsics(letterbox.intrinsics(frame.K), head[1] / mask.shape[1], head[0] / mask.shape[0])
     if source == "mono" or frame.depth is None:
-        return DepthPrior(_upsampled(learned, mask), _upsampled(spread, mask), [DepthLayer.learned(learned, spread, head_K)])
+        return DepthPrior(upsampled(learned, mask), upsampled(spread, mask), [DepthLayer.learned(learned, spread, head_K)])
 
     height, width = frame.depth.shape
     sensor_K = scale_intrinsics(frame.K, width / frame.image.shape[1], height / frame.image.shape[0])
@@ -64,15 +64,15 @@ def depth_prior(source: str, frame: Frame, letterbox: Letterbox, depth: np.ndarr
     if source == "topic":
         return DepthPrior(sensor, sensor_spread(sensor), [sensor_layer])
     scale = _scale(sensor, learned)
-    filled = np.where(sensor > 0, sensor, _upsampled(learned * scale, mask))
-    off = np.where(sensor > 0, sensor_spread(sensor), _upsampled(spread * scale, mask))
+    filled = np.where(sensor > 0, sensor, upsampled(learned * scale, mask))
+    off = np.where(sensor > 0, sensor_spread(sensor), upsampled(spread * scale, mask))
     rows, columns = mask.shape[0] // head[0], mask.shape[1] // head[1]
     seen = (sensor.reshape(head[0], rows, head[1], columns) > 0).any((1, 3))
     holes = np.where(seen, 0, learned * scale).astype(np.float32)
     return DepthPrior(filled, off, [sensor_layer, DepthLayer.learned(holes, spread * scale, head_K)])
 
 
-def _upsampled(depth: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def upsampled(depth: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The head's depth at the input's resolution, nearest, 0 in the padding."""
     return cv2.resize(depth, (mask.shape[1], mask.shape[0]), interpolation=cv2.INTER_NEAREST_EXACT) * mask
 

@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 
 from sgrocc_core.array_layout import Layout, check_arrays, check_range
+from sgrocc_core.gaussians.depth_source import upsampled
 from sgrocc_core.geometry.point_tracks import PointTracks, TrackedPoints
 
 REACH = 8.0
@@ -79,7 +80,7 @@ class MotionDepth:
             T_wc: (4, 4) camera to world, metres. stamp_ns: of the image.
             depth, spread: (h, w) float32 metres, the head's; h and w divide H and W alike.
         """
-        guess = cv2.resize(depth * np.float32(self.factor), (mask.shape[1], mask.shape[0]), interpolation=cv2.INTER_NEAREST_EXACT)
+        guess = upsampled(depth * np.float32(self.factor), mask)
         points = self.tracks.follow(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), mask, K, T_wc, stamp_ns, guess)
         return self.apply(depth, spread, points, mask.shape[1] / depth.shape[1])
 

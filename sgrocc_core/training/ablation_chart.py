@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from sgrocc_core.draw import INK, LINE, SOFT_INK, tick_step, write_text
+from sgrocc_core.draw import INK, LINE, SOFT_INK, tick_step, write_picture, write_text
 
 if TYPE_CHECKING:
     from sgrocc_core.training.ablation_report import Findings, Key
@@ -28,8 +28,7 @@ def draw_chart(findings: Findings, path: Path) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    if not cv2.imwrite(str(path), cv2.cvtColor(render_chart(findings), cv2.COLOR_RGB2BGR)):
-        raise OSError(f"cannot write {path}")
+    write_picture(path, render_chart(findings))
 
 
 def render_chart(findings: Findings) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from sgrocc_core.draw import INK, LINE, SOFT_INK, write_text
+from sgrocc_core.draw import INK, LINE, SOFT_INK, write_picture, write_text
 from sgrocc_core.training.ablation_chart import BACKGROUND, MARGIN, axis_range, tick_step
 
 if TYPE_CHECKING:
@@ -24,8 +24,7 @@ def draw_curves(findings: Findings, path: Path) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    if not cv2.imwrite(str(path), cv2.cvtColor(render_curves(findings), cv2.COLOR_RGB2BGR)):
-        raise OSError(f"cannot write {path}")
+    write_picture(path, render_curves(findings))
 
 
 def render_curves(findings: Findings) -> np.ndarray:
