@@ -13,6 +13,7 @@ from sgrocc_core.gaussians.evidence import observe
 from sgrocc_core.gaussians.gaussians import LocalGaussians
 from sgrocc_core.gaussians.memory import BLOCK_ROWS, GaussianMemory, blocks_to_forget
 from sgrocc_core.gaussians.motion_depth import MotionDepth
+from sgrocc_core.gaussians.newly_hidden import begin_anew
 from sgrocc_core.geometry.camera import Letterbox
 from sgrocc_core.geometry.lattice import CELL_SIZE, box_corner, box_pose
 from sgrocc_core.geometry.point_tracks import NO_POINTS
@@ -117,6 +118,7 @@ class OccupancyMapper:
         _check_finite(gaussians)
         clock.lap("expert")
         # 4. Verify, update and write back; the depth's own evidence.
+        begin_anew(self.memory, depth.layers, T_lc, self._config.max_distance)
         keys, increments = observe(depth.layers, T_lc, self._config.max_distance)
         self.memory.update(corner, gaussians, view, frame.stamp_ns)
         self.memory.add_evidence(keys, increments)
