@@ -1,7 +1,10 @@
 """Depth evidence (method, section 4): what one frame's depth says about every voxel, as increments of log-odds.
 
-A voxel gains HIT kappa where two or more back-projected pixels fall into it, and loses MISS kappa where it lies more than 0.05 m in
-front of the smallest depth of its footprint. kappa is 1 for a sensor, (0.05 m / sigma_g)^2, at most 1, for a learned depth.
+A voxel gains HIT kappa where two or more back-projected pixels fall into it, and at least a twentieth of the readings that
+its face covers in the image: a stray few of a surface beside it are noise. Else it loses MISS kappa where it lies more than 0.05 m in
+front of the smallest depth of its footprint, or where the ray through its centre leaves it behind (ends more than 0.07 m farther away):
+without the latter, voxels that rays only graze, as those above a floor that is seen from afar, would never be free. kappa is 1 for a
+sensor, (0.05 m / sigma_g)^2, at most 1, for a learned depth.
 """
 
 from __future__ import annotations
@@ -16,8 +19,12 @@ HIT, MISS = 0.85, 0.41
 """Log-odds gained by a hit and lost by a miss, at kappa = 1."""
 MIN_HITS = 2
 """Back-projected pixels that make a hit."""
+MIN_SHARE = 0.05
+"""And how many they must be of the readings that the voxel's face would cover there, were they spread evenly over the image."""
 MARGIN = 0.05
-"""How far in front of the smallest depth a voxel must lie to be free, metres."""
+"""How far in front of the smallest depth of its footprint a voxel must lie to be free, metres."""
+PASSED = 0.07
+"""How much farther than its centre the ray through it must end for a voxel to be free, metres: more than half its diagonal."""
 BOUNDS = (-2.0, 3.5)
 """Log-odds are clamped to this."""
 NEAR = 0.05
@@ -50,7 +57,8 @@ def observe(layers: list[DepthLayer], T_lc: np.ndarray, max_distance: float) -> 
         hits = np.zeros(increments.shape, np.uint16)
         kappas = np.zeros(increments.shape if not layer.is_sensor else (0, 0, 0, 0), np.float32)
         _hit(layer.depth, layer.spread, K, R, t, max_distance, low.astype(np.int64), table, hits, kappas)
-        _judge(layer.depth, layer.spread, layer.minima, layer.stride, K, R, t, max_distance, keys, hits, kappas, judged, increments)
+        share = MIN_SHARE * np.count_nonzero(layer.depth) / layer.depth.size
+        _judge(layer.depth, layer.spread, layer.minima, layer.stride, share, K, R, t, max_distance, keys, hits, kappas, judged, increments)
     return keys, increments
 
 
@@ -100,8 +108,8 @@ def _hit(depth, spread, K, R, t, max_distance, low, table, hits, kappas):
 
 
 @njit(cache=True)
-def _judge(depth, spread, minima, stride, K, R, t, max_distance, keys, hits, kappas, judged, increments):
-    """Hit, miss or nothing for every voxel that no layer has judged yet."""
+def _judge(depth, spread, minima, stride, share, K, R, t, max_distance, keys, hits, kappas, judged, increments):
+    """Hit, miss or nothing for every voxel that no layer has judged yet; share: MIN_SHARE of the share of pixels with a reading."""
     height, width = depth.shape
     sensor = spread.size == 0
     for b in range(len(keys)):
@@ -113,12 +121,12 @@ def _judge(depth, spread, minima, stride, K, R, t, max_distance, keys, hits, kap
                     if judged[b, i, j, k]:
                         continue
                     count = hits[b, i, j, k]
-                    if count >= MIN_HITS:
+                    pz = (keys[b, 2] * BLOCK_VOXELS + k + 0.5) * VOXEL_SIZE - t[2]
+                    z = R[0, 2] * px + R[1, 2] * py + R[2, 2] * pz
+                    if count >= MIN_HITS and count >= share * K[0] * K[1] * (VOXEL_SIZE / max(z, NEAR)) ** 2:
                         increments[b, i, j, k] = HIT if sensor else HIT * kappas[b, i, j, k] / count
                         judged[b, i, j, k] = True
                         continue
-                    pz = (keys[b, 2] * BLOCK_VOXELS + k + 0.5) * VOXEL_SIZE - t[2]
-                    z = R[0, 2] * px + R[1, 2] * py + R[2, 2] * pz
                     if z < NEAR or z > max_distance:
                         continue
                     u = K[0] * (R[0, 0] * px + R[1, 0] * py + R[2, 0] * pz) / z + K[2]
@@ -129,8 +137,6 @@ def _judge(depth, spread, minima, stride, K, R, t, max_distance, keys, hits, kap
                     if nearest == np.inf:
                         continue
                     judged[b, i, j, k] = True
-                    if z < nearest - MARGIN:
-                        kappa = 1.0
-                        if not sensor:
-                            kappa = trust(float(spread[min(int(v + 0.5), height - 1), min(int(u + 0.5), width - 1)]))
-                        increments[b, i, j, k] = -MISS * kappa
+                    row, column = min(max(int(v + 0.5), 0), height - 1), min(max(int(u + 0.5), 0), width - 1)
+                    if z < nearest - MARGIN or z < float(depth[row, column]) - PASSED:
+                        increments[b, i, j, k] = -MISS if sensor else -MISS * trust(float(spread[row, column]))

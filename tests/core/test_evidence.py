@@ -41,6 +41,18 @@ def test_one_pixel_is_no_hit():
     assert increments_of([sensor(depth)])[25, 0, 0] == pytest.approx(HIT)
 
 
+def test_a_stray_few_of_many_pixels_are_no_hit():
+    """At 0.5 m a voxel's face covers 237 pixels here: 3 of them are noise, 15 are something, and so are 3 where readings are sparse."""
+    for columns, rows, sparse, hit in ((3, 1, 1, False), (5, 3, 1, True), (3, 1, 10, True)):
+        depth = np.zeros((120, 160), np.float32)
+        depth[:: 3 * sparse, 100::2] = depth[1 :: 3 * sparse, 100::2] = 3.0
+        depth[55 : 55 + rows, 76 : 76 + columns] = 0.52  # in voxel 6
+        if sparse == 1:
+            depth[:, 90:] = 3.0
+            depth[:, :40] = 3.0
+        assert (increments_of([sensor(depth)]).get((6, 0, 0), 0.0) > 0) is hit
+
+
 def test_what_is_outside_the_image_or_too_far_is_not_judged():
     found = increments_of([sensor(wall_depth(4.0))], max_distance=2.0)
     assert max(v[0] for v in found) == 24  # centre at 1.96 m
@@ -54,6 +66,15 @@ def test_a_leg_thinner_than_a_voxel_is_not_carved_away():
     assert increments_of([sensor(depth)])[12, 0, 0] == pytest.approx(-MISS)
     depth[:, 76] = 1.0
     assert increments_of([sensor(depth)]).get((12, 0, 0), 0.0) >= 0
+
+
+def test_voxels_that_rays_graze_are_free():
+    """A floor just below the voxels (i, 0, 0): their footprints hold the floor right beneath, the rays through their centres go on."""
+    v = np.indices((120, 160))[0]
+    depth = np.where(v > 70, 1.045 * 100 / np.maximum(v - 59.5, 1), 0).astype(np.float32)
+    found = increments_of([sensor(depth)], camera_at(0.0, 0.04, 1.04))  # the floor is at z = -0.005
+    assert [found.get((i, 0, 0), 0.0) for i in range(30, 50)] == pytest.approx([-MISS] * 20)
+    assert max(found.get((i, 0, -1), 0.0) for i in range(30, 50)) == pytest.approx(HIT)
 
 
 def test_learned_depth_counts_by_its_spread():
@@ -103,7 +124,9 @@ def test_the_kernels_agree_with_a_plain_reference():
     z = depth[v, u].astype(float)
     points = np.stack([(u - K[0, 2]) / K[0, 0] * z, (v - K[1, 2]) / K[1, 1] * z, z], 1) @ T[:3, :3].T + T[:3, 3]
     hit, count = np.unique(np.floor(points / 0.08).astype(int), axis=0, return_counts=True)
-    hits = set(map(tuple, hit[count >= 2].tolist()))
+    away = ((hit + 0.5) * 0.08 - T[:3, 3]) @ T[:3, 2]
+    enough = count >= np.maximum(2, 0.05 * (depth > 0).mean() * (100 * 0.08 / np.maximum(away, 0.05)) ** 2)
+    hits = set(map(tuple, hit[enough].tolist()))
     assert {voxel for voxel, e in found.items() if e > 0} == hits
     checked = 0
     for voxel in rng.integers([-5, -25, -15], [40, 30, 15], (4000, 3)):
@@ -115,7 +138,8 @@ def test_the_kernels_agree_with_a_plain_reference():
         if not (half < pu < 159 - half and half < pv < 119 - half):
             continue
         window = depth[int(pv - half + 0.5) : int(pv + half + 0.5) + 1, int(pu - half + 0.5) : int(pu + half + 0.5) + 1]
-        free = (window > 0).any() and centre[2] < window[window > 0].min() - 0.05
+        whole = (window > 0).any() and centre[2] < window[window > 0].min() - 0.05
+        free = whole or ((window > 0).any() and centre[2] < depth[int(pv + 0.5), int(pu + 0.5)] - 0.07)
         assert found.get(tuple(voxel.tolist()), 0.0) == pytest.approx(-MISS if free else 0.0)
         checked += 1
     assert checked > 300
