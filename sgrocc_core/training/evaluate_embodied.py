@@ -21,7 +21,7 @@ from sgrocc_core.errors import DataError
 from sgrocc_core.frame import Frame
 from sgrocc_core.gaussians.gaussians import History, LocalGaussians
 from sgrocc_core.geometry.camera import scale_intrinsics
-from sgrocc_core.geometry.lattice import CELL_VOXELS, box_corner, box_overlap, box_pose
+from sgrocc_core.geometry.lattice import BOX_CELLS, CELL_SIZE, CELL_VOXELS, box_corner, box_overlap, box_pose
 from sgrocc_core.mapper import MapperConfig, OccupancyMapper
 from sgrocc_core.report import machine, versions
 from sgrocc_core.training.baselines import Statistics, depth_surface, drawn_by_frequency
@@ -147,7 +147,12 @@ class _Walk:
         self.labels = np.zeros(scene.labels.shape, np.uint8)
 
     def step(self, sample: Sample, number: int, mask: np.ndarray, union: np.ndarray) -> np.ndarray:
-        """Map a frame and count it; the depth used, registered to the image, (H, W) metres."""
+        """Map a frame and count it; the depth used, registered to the image, (H, W) metres.
+
+        The box reaches as far down and up as the set's own for this frame: its masks end there, at ceilings too.
+        """
+        below = float(np.clip(sample.T_wc[2, 3] - sample.voxel_origin[2], 0.0, BOX_CELLS[2] * CELL_SIZE))
+        self.mapper.config = replace(self.mapper.config, box_below=below)
         frame = Frame(sample.image, sample.K, sample.T_wc, number * FRAME_NS, sample.depth)
         update = self.mapper.step(frame)
         paint(self.labels, update.voxels, update.labels)

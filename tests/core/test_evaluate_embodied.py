@@ -22,13 +22,14 @@ K = np.array([[160.0, 0, 159.5], [0, 160.0, 119.5], [0, 0, 1]])
 ORIGIN = np.array([10.03, -4.02, 0.51])
 SHAPE = (90, 80, 40)
 STATISTICS = Statistics(3, "by hand", [10] * 32, [0.5, *[0.0] * 10, 0.5], 1.0)
-FLOOR, WALL, FURNITURE = 2, 3, 10
+CEILING, FLOOR, WALL, FURNITURE = 1, 2, 3, 10
 
 
 def scene() -> EmbodiedScene:
-    """A floor, a wall at x = 4 m in scene coordinates and a block before it; unknown behind the wall."""
+    """A floor, a ceiling at 2.72 m, a wall at x = 4 m in scene coordinates and a block before it; unknown behind the wall."""
     labels = np.zeros(SHAPE, np.uint8)
     labels[:, :, :2] = FLOOR
+    labels[:, :, 34:36] = CEILING
     labels[50:53] = WALL
     labels[53:] = 255
     labels[40:50, 20:30, 2:12] = FURNITURE
@@ -57,7 +58,7 @@ def walk(truth: EmbodiedScene) -> list[tuple[Sample, np.ndarray]]:
         image = np.full((240, 320, 3), 128, np.uint8)
         box = np.zeros((60, 60, 36), np.uint8)
         T_sc = make_pose(LEVEL, T_wc[:3, 3] - ORIGIN)
-        low = 2 * box_corner(T_sc)
+        low = 2 * box_corner(T_sc, box_below=1.5)  # the set's own box stands on the floor
         inside = ((np.moveaxis(np.indices(SHAPE), 0, -1) >= low) & (np.moveaxis(np.indices(SHAPE), 0, -1) < low + BOX_VOXELS)).all(-1)
         mask = regions(truth.labels, depth, K, T_sc)["in_view"] & inside
         found.append((Sample("hall", f"{len(found):05d}", image, depth, K, T_wc, ORIGIN, box, None), mask))
