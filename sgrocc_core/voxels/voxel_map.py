@@ -16,6 +16,7 @@ from numba import njit
 from sgrocc_core.classes import UNKNOWN
 from sgrocc_core.gaussians.memory import BLOCK_ROWS, GaussianMemory
 from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_VOXELS
+from sgrocc_core.voxels.query import by_block, inside
 from sgrocc_core.voxels.splat_blocks import splat_blocks
 
 LEVELS = 16
@@ -144,6 +145,27 @@ class VoxelMap:
         count = min(len(self.memory), len(self._labels))
         return free_voxels(self.memory.keys, self._labels[:count], self.memory.evidence[:count])
 
+    def read(self, voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What is known of voxels (N, 3) int64: labels (N,) uint8, probability (N,) float32, whether observed free (N,) bool."""
+        keys, block, local = by_block(voxels)
+        slots = self.memory.slots(keys)
+        slots = np.where(slots < len(self._labels), slots, -1)[block]
+        at = (np.maximum(slots, 0), *local)
+        held = slots >= 0
+        labels = np.where(held, self._labels[at], np.uint8(0))
+        free = held & observed_free(labels, self.memory.evidence[at])
+        return labels, np.where(held, self._sixteenths[at], 0).astype(np.float32) / LEVELS, free
+
+    def within(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The voxels from low (3,) int64 to high (3,), both included: the occupied ones, see `occupied_voxels`, and those observed free."""
+        count = min(len(self.memory), len(self._labels))
+        slots = np.flatnonzero(inside(self.memory.keys[:count], low // BLOCK_VOXELS, high // BLOCK_VOXELS))
+        keys, labels = self.memory.keys[slots], self._labels[slots]
+        voxels, classes, probability = occupied_voxels(keys, labels, self._sixteenths[slots])
+        free = free_voxels(keys, labels, self.memory.evidence[slots])
+        wanted = inside(voxels, low, high)
+        return voxels[wanted], classes[wanted], probability[wanted], free[inside(free, low, high)]
+
     def published(self) -> tuple[np.ndarray, np.ndarray]:
         """A copy of all labels and sixteenths, see `block`, (B, 16, 16, 16) each, in the order of the memory's blocks."""
         count = min(len(self.memory), len(self._labels))
@@ -202,7 +224,12 @@ def occupied_voxels(keys: np.ndarray, labels: np.ndarray, sixteenths: np.ndarray
 
 def free_voxels(keys: np.ndarray, labels: np.ndarray, evidence: np.ndarray) -> np.ndarray:
     """(M, 3) int32, the voxels of blocks that were observed free; evidence: (B, 16, 16, 16) log-odds, the others as before."""
-    return _indices(keys, np.nonzero((evidence < FREE_BELOW) & (labels == 0)))
+    return _indices(keys, np.nonzero(observed_free(labels, evidence)))
+
+
+def observed_free(labels: np.ndarray, evidence: np.ndarray) -> np.ndarray:
+    """Which voxels were observed free: bool, as the shape of their labels (uint8) and evidence (float32, log-odds)."""
+    return (evidence < FREE_BELOW) & (labels == 0)
 
 
 def _indices(keys: np.ndarray, at: tuple[np.ndarray, ...]) -> np.ndarray:
