@@ -144,7 +144,7 @@ def by_block(voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarr
 
 def inside(voxels: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """(N,) bool, which of the voxels (N, 3) lie from low (3,) to high (3,), both included."""
-    return ((voxels >= low) & (voxels <= high)).all(1)
+    return np.all((voxels >= low) & (voxels <= high), axis=1)
 
 
 def _numbers(name: str, values: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from numba import njit
 from sgrocc_core.classes import UNKNOWN
 from sgrocc_core.gaussians.memory import BLOCK_ROWS, GaussianMemory
 from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_VOXELS
+from sgrocc_core.voxels.columns import Columns, columns
 from sgrocc_core.voxels.query import by_block, inside
 from sgrocc_core.voxels.splat_blocks import splat_blocks
 
@@ -47,6 +48,8 @@ class VoxelMap:
     Attributes:
         memory: whose blocks these are; slots are the memory's.
         occupancy_threshold: P(v) from which a voxel is occupied; changing it calls for `refresh`.
+        judged: (J, 3) int32, the blocks that the last update judged anew or that were forgotten since the one before: nothing else changed,
+            free space neither.
     """
 
     def __init__(self, memory: GaussianMemory, occupancy_threshold: float = 0.5) -> None:
@@ -55,6 +58,8 @@ class VoxelMap:
         self._log_empty, self._classes = np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
         self._labels, self._sixteenths = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
         self._forgotten: list[np.ndarray] = []
+        self._gone_blocks: list[np.ndarray] = []
+        self.judged = np.zeros((0, 3), np.int32)
 
     def forget(self, slots: np.ndarray) -> None:
         """Remove blocks (n,) from the memory and from here; the next update says that their voxels are free.
@@ -67,6 +72,7 @@ class VoxelMap:
             self._grow(len(self.memory.evidence))
         block, x, y, z = np.nonzero(self._labels[slots])
         self._forgotten.append(self.memory.keys[slots[block]] * BLOCK_VOXELS + np.stack([x, y, z], 1).astype(np.int32))
+        self._gone_blocks.append(self.memory.keys[slots])
         arrays = self._by_slot()
         for array in arrays:
             array[slots] = 0
@@ -93,6 +99,7 @@ class VoxelMap:
         touched = np.unique(block)
         self._labels[changed], self._sixteenths[changed] = labels, sixteenths
         memory.gaussians_changed[:count] = memory.evidence_changed[:count] = False
+        self.judged, self._gone_blocks = np.concatenate([memory.keys[changed], *self._gone_blocks]), []
         voxels = memory.keys[changed[block]] * BLOCK_VOXELS + np.stack([x, y, z], 1).astype(np.int32)
         probability = sixteenths[block, x, y, z].astype(np.float32) / LEVELS
         return self._with_forgotten(voxels, labels[block, x, y, z], probability, memory.keys[changed[touched]].copy())
@@ -165,6 +172,15 @@ class VoxelMap:
         free = free_voxels(keys, labels, self.memory.evidence[slots])
         wanted = inside(voxels, low, high)
         return voxels[wanted], classes[wanted], probability[wanted], free[inside(free, low, high)]
+
+    def columns(self, keys: np.ndarray) -> Columns:
+        """Blocks (B, 3) seen from above; nothing in those that do not exist. A copy."""
+        slots = self.memory.slots(keys)
+        known = (slots >= 0) & (slots < len(self._labels))
+        labels, free = np.zeros((len(keys), *[BLOCK_VOXELS] * 3), np.uint8), np.zeros((len(keys), *[BLOCK_VOXELS] * 3), np.bool_)
+        labels[known] = self._labels[slots[known]]
+        free[known] = observed_free(labels[known], self.memory.evidence[slots[known]])
+        return columns(np.array(keys, np.int32), labels, free)
 
     def published(self) -> tuple[np.ndarray, np.ndarray]:
         """A copy of all labels and sixteenths, see `block`, (B, 16, 16, 16) each, in the order of the memory's blocks."""
