@@ -43,6 +43,21 @@ class Columns:
     free: np.ndarray
     floor: np.ndarray
 
+    @classmethod
+    def empty(cls, keys: np.ndarray) -> Columns:
+        """Blocks (B, 3) without anything in them."""
+        occupied, free = (np.zeros((len(keys), BLOCK_VOXELS, BLOCK_VOXELS), np.uint16) for _ in range(2))
+        return cls(np.array(keys, np.int32), occupied, free, np.zeros((len(keys), BLOCK_VOXELS), np.uint16))
+
+    def put(self, rows: np.ndarray, labels: np.ndarray, free: np.ndarray) -> None:
+        """Put voxels into some of the blocks.
+
+        Args:
+            rows: (n,) int. labels: (n, 16, 16, 16) uint8, 0 = not occupied. free: (n, 16, 16, 16) bool, observed free.
+        """
+        self.occupied[rows], self.free[rows] = _bits(labels != 0), _bits(free)
+        self.floor[rows] = np.count_nonzero(labels == FLOOR, axis=(1, 2))
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -57,16 +72,6 @@ class Grid:
     corner: tuple[int, int]
     first: int
     last: int
-
-
-def columns(keys: np.ndarray, labels: np.ndarray, free: np.ndarray) -> Columns:
-    """Blocks seen from above.
-
-    Args:
-        keys: (B, 3) int32. labels: (B, 16, 16, 16) uint8, 0 = not occupied. free: (B, 16, 16, 16) bool, observed free.
-    """
-    floor = (labels == FLOOR).sum((1, 2), dtype=np.uint16)
-    return Columns(keys, _bits(labels != 0), _bits(free), floor)
 
 
 def slab_layers(floor: float, min_height: float, max_height: float) -> tuple[int, int]:
@@ -188,5 +193,4 @@ class ColumnMap:
 
 def _bits(voxels: np.ndarray) -> np.ndarray:
     """(B, 16, 16, 16) bool to (B, 16, 16) uint16, bit k for the column's voxel k."""
-    packed = np.packbits(voxels, axis=-1, bitorder="little")
-    return packed.view("<u2")[..., 0].astype(np.uint16, copy=False)
+    return np.packbits(voxels.reshape(-1), bitorder="little").view("<u2").reshape(voxels.shape[:-1])

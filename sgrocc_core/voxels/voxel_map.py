@@ -16,7 +16,7 @@ from numba import njit
 from sgrocc_core.classes import UNKNOWN
 from sgrocc_core.gaussians.memory import BLOCK_ROWS, GaussianMemory
 from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_VOXELS
-from sgrocc_core.voxels.columns import Columns, columns
+from sgrocc_core.voxels.columns import Columns
 from sgrocc_core.voxels.query import by_block, inside
 from sgrocc_core.voxels.splat_blocks import splat_blocks
 
@@ -28,6 +28,8 @@ OUTVOTED = 0.8
 """Largest |logit P_splat| against evidence of |e| >= OUTVOTED, and just less than that; the bound falls linearly until there."""
 FREE_BELOW = -0.4
 """Observed free: e(v) below this, a sensor's one look, and not occupied."""
+AT_ONCE = 128
+"""Blocks whose columns are summarised together: some 4 MB of copies, whatever the map's size."""
 CLASS_REACH = 3
 """A voxel without a class of its own takes that of the nearest cell within so many cells."""
 
@@ -175,12 +177,13 @@ class VoxelMap:
 
     def columns(self, keys: np.ndarray) -> Columns:
         """Blocks (B, 3) seen from above; nothing in those that do not exist. A copy."""
-        slots = self.memory.slots(keys)
-        known = (slots >= 0) & (slots < len(self._labels))
-        labels, free = np.zeros((len(keys), *[BLOCK_VOXELS] * 3), np.uint8), np.zeros((len(keys), *[BLOCK_VOXELS] * 3), np.bool_)
-        labels[known] = self._labels[slots[known]]
-        free[known] = observed_free(labels[known], self.memory.evidence[slots[known]])
-        return columns(np.array(keys, np.int32), labels, free)
+        slots, found = self.memory.slots(keys), Columns.empty(keys)
+        known = np.flatnonzero((slots >= 0) & (slots < len(self._labels)))
+        for start in range(0, len(known), AT_ONCE):
+            rows = known[start : start + AT_ONCE]
+            labels = self._labels[slots[rows]]
+            found.put(rows, labels, observed_free(labels, self.memory.evidence[slots[rows]]))
+        return found
 
     def published(self) -> tuple[np.ndarray, np.ndarray]:
         """A copy of all labels and sixteenths, see `block`, (B, 16, 16, 16) each, in the order of the memory's blocks."""

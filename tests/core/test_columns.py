@@ -9,7 +9,7 @@ from sgrocc_core.gaussians.confidence import SURFACE
 from sgrocc_core.gaussians.evidence import HIT, MISS
 from sgrocc_core.gaussians.memory import GaussianMemory
 from sgrocc_core.voxels import columns as columns_module
-from sgrocc_core.voxels.columns import FLOOR, ColumnMap, columns, slab_layers
+from sgrocc_core.voxels.columns import FLOOR, ColumnMap, Columns, slab_layers
 from sgrocc_core.voxels.voxel_map import VoxelMap
 
 
@@ -25,6 +25,12 @@ def cells_of(grid):
     return dict(zip(where, grid.values[rows, columns].tolist()))
 
 
+def from_above_of(key, labels, seen):
+    made = Columns.empty(np.array([key]))
+    made.put(np.array([0]), labels, seen)
+    return made
+
+
 def block(key, occupied=(), free=(), label=3):
     """One block seen from above, with voxels of it occupied and free."""
     labels, seen = np.zeros((1, 16, 16, 16), np.uint8), np.zeros((1, 16, 16, 16), np.bool_)
@@ -32,7 +38,7 @@ def block(key, occupied=(), free=(), label=3):
         labels[(0, *voxel)] = label
     for voxel in free:
         seen[(0, *voxel)] = True
-    return columns(np.array([key], np.int32), labels, seen)
+    return from_above_of(key, labels, seen)
 
 
 def floor_block(key, layers):
@@ -40,7 +46,7 @@ def floor_block(key, layers):
     labels = np.zeros((1, 256, 16), np.uint8)
     for layer, count in layers.items():
         labels[0, :count, layer] = FLOOR
-    return columns(np.array([key], np.int32), labels.reshape(1, 16, 16, 16), np.zeros((1, 16, 16, 16), np.bool_))
+    return from_above_of(key, labels.reshape(1, 16, 16, 16), np.zeros((1, 16, 16, 16), np.bool_))
 
 
 def followed(voxel_map, from_above):
