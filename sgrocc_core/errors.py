@@ -29,3 +29,7 @@ class DataError(SgroccError):
 
 class ConfigError(SgroccError, ValueError):
     """A configuration value that is not allowed: names the key, the value and what is allowed."""
+
+
+class QueryError(SgroccError, ValueError):
+    """A question to a map that has no answer: says what is wrong with the points or the box."""

@@ -6,6 +6,7 @@ import json
 import os
 import zipfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from sgrocc_core.errors import DataError
 from sgrocc_core.gaussians.saved_memory import FARTHEST_BLOCK
 from sgrocc_core.geometry.lattice import BLOCK_VOXELS, VOXEL_SIZE
 from sgrocc_core.surface import write_ply
+from sgrocc_core.voxels.query import BoxQuery, PointQuery, by_block, inside, query_box, query_points
 from sgrocc_core.voxels.voxel_map import free_voxels, occupied_voxels
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ LAYOUT: Layout = {
 KEYS = tuple(LAYOUT)
 LONGEST_TEXT = 256
 """Characters of a name in map.npz."""
+_UNKNOWN, _FREE = -1, -2
 LATEST_STAMP = 2**31 * 10**9
 """A ROS stamp is earlier, nanoseconds."""
 
@@ -84,6 +87,38 @@ class SavedMap:
     def of(cls, mapper: OccupancyMapper, frame_id: str, stamp_ns: int) -> SavedMap:
         """What a mapper knows now."""
         return MapCopy(mapper).take(frame_id, stamp_ns).saved()
+
+    def query(self, points: np.ndarray) -> PointQuery:
+        """What the map knows of points (N, 3), metres, in frame_id. QueryError: another shape, or not finite."""
+        return query_points(self, points)
+
+    def query_box(self, low: np.ndarray, high: np.ndarray) -> BoxQuery:
+        """What the map knows of the box between two corners (3,), metres, in frame_id. QueryError: not finite, or a low above its high."""
+        return query_box(self, low, high)
+
+    def read(self, voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What is known of voxels (N, 3) int64: labels (N,) uint8, probability (N,) float32, whether observed free (N,) bool."""
+        slots, table = self._rows
+        keys, block, local = by_block(voxels)
+        slot = np.array([slots.get(key, -1) for key in map(tuple, keys.tolist())], np.int64)[block]
+        rows = table[(slot, *local)]  # slot -1 is the table's last
+        labels, probability = np.zeros(len(rows), np.uint8), np.zeros(len(rows), np.float32)
+        labels[rows >= 0], probability[rows >= 0] = self.labels[rows[rows >= 0]], self.probability[rows[rows >= 0]]
+        return labels, probability, rows == _FREE
+
+    def within(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The voxels from low (3,) int64 to high (3,), both included: the occupied, their labels and probability, those observed free."""
+        wanted = inside(self.voxels, low, high)
+        return self.voxels[wanted], self.labels[wanted], self.probability[wanted], self.free[inside(self.free, low, high)]
+
+    @cached_property
+    def _rows(self) -> tuple[dict[tuple[int, ...], int], np.ndarray]:
+        """Slots of the blocks, and (B + 1, 16, 16, 16) int32: each voxel's row of `voxels`, _FREE or _UNKNOWN; the last block unknown."""
+        keys, block, local = by_block(np.concatenate([self.voxels, self.free]).astype(np.int64))
+        table = np.full((len(keys) + 1, *[BLOCK_VOXELS] * 3), _UNKNOWN, np.int32)
+        rows = np.concatenate([np.arange(len(self.voxels)), np.full(len(self.free), _FREE)])
+        table[(block, *local)] = rows
+        return {key: slot for slot, key in enumerate(map(tuple, keys.tolist()))}, table
 
     def check_fits(self, spec: ModelSpec, frame_id: str) -> None:
         """Check that a mapper with this model, in this map frame, may go on from the map.

@@ -19,6 +19,7 @@ from sgrocc_core.geometry.lattice import CELL_SIZE, box_corner, box_pose
 from sgrocc_core.geometry.point_tracks import NO_POINTS
 from sgrocc_core.geometry.poses import gravity_aligned_rotation, make_pose
 from sgrocc_core.mapper_types import MapperConfig, MapUpdate, Stopwatch
+from sgrocc_core.voxels.query import BoxQuery, PointQuery, query_box, query_points
 from sgrocc_core.voxels.voxel_map import VoxelMap
 
 __all__ = ["MapUpdate", "MapperConfig", "OccupancyMapper"]
@@ -131,6 +132,14 @@ class OccupancyMapper:
         x0, y0, w, h = letterbox.content
         used = depth.expert[y0 : y0 + h, x0 : x0 + w]
         return MapUpdate(frame.stamp_ns, self.sequence, voxels, labels, probability, blocks, clock.timings(), used)
+
+    def query(self, points: np.ndarray) -> PointQuery:
+        """What the map knows of points (N, 3), metres, map frame; between two steps. QueryError: another shape, or not finite."""
+        return query_points(self.voxel_map, points, self.origin)
+
+    def query_box(self, low: np.ndarray, high: np.ndarray) -> BoxQuery:
+        """What the map knows of the box between two corners (3,), metres, map frame. QueryError: not finite, or a low above its high."""
+        return query_box(self.voxel_map, low, high, self.origin)
 
     def warm_up(self) -> None:
         """Load every kernel and touch both networks with a made-up frame in a map thrown away, so that the first frame is not late."""

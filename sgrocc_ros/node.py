@@ -23,6 +23,7 @@ from sgrocc_core.errors import SgroccError
 from sgrocc_core.geometry.calibration import is_rectified
 from sgrocc_core.mapper import OccupancyMapper
 from sgrocc_ros.diagnostics import Diagnostics
+from sgrocc_ros.grid import GridOutput
 from sgrocc_ros.inputs import Inputs
 from sgrocc_ros.keeper import Keeper
 from sgrocc_ros.outputs import Outputs
@@ -60,7 +61,10 @@ class EmbodiedOccupancy(Node):
         self.room = WaitingRoom(
             self.poses, self.statistics, p["map_frame"], p["camera_frame"], p["depth_source"], p["tf_timeout"], p["sync_slop"]
         )
-        self.outputs = Outputs(self, p["map_frame"], self.statistics, lambda: p["full_map_period"])
+        grid = GridOutput(self, p, self.statistics, lambda: self._mapper.voxel_map)
+        self.outputs = Outputs(
+            self, p["map_frame"], self.statistics, lambda: p["full_map_period"], grid, lambda job: self.worker.submit(job)
+        )
         self.inputs = Inputs(self, p, self.room, self.poses, self.statistics, self._on_time_jump)
         rectified = is_rectified(p["rectified"], self.inputs.image_topic)
         self.worker = Worker(

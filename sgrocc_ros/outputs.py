@@ -1,4 +1,4 @@
-"""What the node publishes of the map: `~/occupancy`, `~/occupancy_update`, `~/markers`; made on a thread of its own, only for subscribers.
+"""What the node publishes of the map: `~/occupancy`, `~/occupancy_update`, `~/markers`, `~/grid`; made on a thread, only for subscribers.
 
 The worker hands over each MapUpdate and goes on; blocks are kept as messages need them, so that a frame costs what it changed.
 """
@@ -22,12 +22,12 @@ from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import MarkerArray
 
 from sgrocc_core.classes import NAMES, UNKNOWN
+from sgrocc_ros.grid import LATCHED, Changes, GridOutput
 from sgrocc_ros.markers import delete_all, fast_path_agrees, legend, pack, plain
 from sgrocc_ros.messages import cloud, voxel_points
 from sgrocc_ros.published import PublishedMap
 from sgrocc_ros.statistics import Statistics
 
-LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 UPDATES = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
 # Deeper than one: at depth one the next change would replace the whole map that a late joiner has not acknowledged yet.
 MARKERS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -41,10 +41,19 @@ class Outputs:
         frame_id: of the map.
         statistics: counts frames when their update is out, and publications that fail.
         full_map_period: seconds between whole maps, asked each time.
+        grid: what `~/grid` is made of. between_frames: has something done on the worker's thread.
     """
 
-    def __init__(self, node: Node, frame_id: str, statistics: Statistics, full_map_period: Callable[[], float]) -> None:
-        self._frame_id, self._statistics, self._period = frame_id, statistics, full_map_period
+    def __init__(
+        self,
+        node: Node,
+        frame_id: str,
+        statistics: Statistics,
+        full_map_period: Callable[[], float],
+        grid: GridOutput,
+        between_frames: Callable[[Callable[[], None]], Any],
+    ) -> None:
+        self._frame_id, self._statistics, self._period, self._grid = frame_id, statistics, full_map_period, grid
         self.published = PublishedMap()
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._snapshot_sequence = -1
@@ -52,34 +61,37 @@ class Outputs:
         self._legend_corner: tuple[float, float, float] | None = None
         self._markers_lost = False
         self._make_markers = pack if fast_path_agrees() else plain
-        full = self._on_join(self._publish_snapshot)
+        full = self._on_join(self._jobs.put, self._publish_snapshot)
         self._occupancy = node.create_publisher(PointCloud2, "~/occupancy", LATCHED, event_callbacks=full)
-        again = self._on_join(self._publish_snapshot)
+        again = self._on_join(self._jobs.put, self._publish_snapshot)
         self._updates = node.create_publisher(PointCloud2, "~/occupancy_update", UPDATES, event_callbacks=again)
-        whole = self._on_join(self._publish_all_markers)
+        whole = self._on_join(self._jobs.put, self._publish_all_markers)
         self._markers = node.create_publisher(MarkerArray, "~/markers", MARKERS, event_callbacks=whole)
+        grid.open(self._on_join(between_frames, self._begin_grid))
         self._thread = threading.Thread(target=self._run, name="outputs", daemon=True)
         self._thread.start()
 
     def update(self, update: Any, arrived: float, stages: dict[str, float]) -> None:
-        """Publish a MapUpdate.
+        """Publish a MapUpdate; on the worker's thread.
 
         Args:
             arrived: steady time at which the image came, seconds. stages: milliseconds that were spent on it so far, by name.
         """
         self._jobs.put(lambda: self._publish_update(update, arrived, stages))
+        self._give_grid(self._grid.changes())
 
     def reset(self, stamp: int) -> None:
         """The map was emptied: say so on every topic. stamp: nanoseconds."""
         self.replace(stamp, np.zeros((0, 3), np.int32), np.zeros(0, np.uint8), np.zeros(0, np.float32))
 
     def replace(self, stamp: int, voxels: np.ndarray, labels: np.ndarray, probability: np.ndarray) -> None:
-        """Another map has taken the place of this one: an update to it, and the whole of it, on every topic.
+        """Another map has taken the place of this one: an update to it, and the whole of it, on every topic; on the worker's thread.
 
         Args:
             stamp: nanoseconds. voxels: (N, 3) int32, all that are occupied. labels: (N,) uint8. probability: (N,) multiples of 1/16.
         """
         self._jobs.put(lambda: self._publish_replacement(stamp, voxels, labels, probability))
+        self._give_grid(self._grid.replaced())
 
     def close(self) -> None:
         """Publish what is queued, then end the thread."""
@@ -89,16 +101,27 @@ class Outputs:
     @property
     def topics(self) -> str:
         """The topics and their quality of service, in words."""
-        publishers: tuple[Publisher, ...] = (self._occupancy, self._updates, self._markers)
-        words = ("reliable, transient local", "reliable, last 50", "reliable, transient local")
+        publishers: tuple[Publisher, ...] = (self._occupancy, self._updates, self._markers, self._grid.publisher)
+        words = ("reliable, transient local", "reliable, last 50", "reliable, transient local", "reliable, transient local")
         return ", ".join(f"{publisher.topic_name} ({word})" for publisher, word in zip(publishers, words))
 
-    def _on_join(self, job: Callable[[], None]) -> PublisherEventCallbacks:
+    @staticmethod
+    def _on_join(do: Callable[[Callable[[], None]], Any], job: Callable[[], None]) -> PublisherEventCallbacks:
+        """Has a job done when somebody subscribes."""
+
         def matched(info: Any) -> None:
             if info.current_count_change > 0:
-                self._jobs.put(job)
+                do(job)
 
         return PublisherEventCallbacks(matched=matched)
+
+    def _begin_grid(self) -> None:
+        """On the worker's thread: somebody listens to the grid; if nobody did before, what it is made of is missing here."""
+        if not self._grid.follows:
+            self._give_grid(self._grid.changes())
+
+    def _give_grid(self, changes: Changes | None) -> None:
+        self._jobs.put(lambda: self._grid.apply(changes))
 
     def _run(self) -> None:
         while True:
@@ -108,6 +131,9 @@ class Outputs:
                     return
                 job()
             self._maybe_snapshot()
+            message = self._grid.due(self.published.stamp)
+            if message is not None:
+                self._grid.sent(self._publish(self._grid.publisher, message))
 
     def _maybe_snapshot(self) -> None:
         changed = self.published.sequence != self._snapshot_sequence

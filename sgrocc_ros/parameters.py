@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sgrocc_core.engines.engine import DEVICES, ENGINES, PRECISIONS
 from sgrocc_core.errors import ConfigError
+from sgrocc_core.geometry.lattice import VOXEL_SIZE
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -36,6 +37,7 @@ class Parameter:
         choices: allowed strings, or none for any.
         minimum, maximum: inclusive range of a number, or None.
         dynamic: may change while the node runs.
+        word: of a number, a text that may stand in its place, which is then the default.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Parameter:
     minimum: float | None = None
     maximum: float | None = None
     dynamic: bool = False
+    word: str = ""
 
     @property
     def allowed(self) -> str:
@@ -54,6 +57,8 @@ class Parameter:
             return " or ".join(self.choices)
         if isinstance(self.default, bool):
             return "true or false"
+        if self.word:
+            return f"{self.word} or a number from {self.minimum:g} to {self.maximum:g}"
         if isinstance(self.default, str):
             return "text"
         kind = "a whole number" if isinstance(self.default, int) else "a number"
@@ -67,7 +72,9 @@ class Parameter:
         Raises:
             ConfigError: one sentence with the name, the value and what is allowed.
         """
-        wanted = type(self.default)
+        if self.word and value == self.word:
+            return self.word
+        wanted = float if self.word else type(self.default)
         if wanted is float and type(value) is int:
             value = float(value)
         fits = type(value) is wanted and (not self.choices or value in self.choices)
@@ -124,6 +131,18 @@ TABLE: tuple[Parameter, ...] = (
         minimum=0.0, maximum=86400.0,
     ),
     Parameter("full_map_period", "output", 5.0, "Seconds between whole maps on `~/occupancy`.", minimum=0.1, maximum=3600.0, dynamic=True),
+    Parameter("grid_rate", "output", 2.0, "Most grids a second on `~/grid`.", minimum=0.01, maximum=100.0, dynamic=True),
+    Parameter(
+        "grid_min_height", "output", 0.15, "Where the slab that `~/grid` shows begins above the floor, metres.",
+        minimum=-100.0, maximum=100.0, dynamic=True,
+    ),
+    Parameter(
+        "grid_max_height", "output", 1.8, "Where it ends, metres; at least 0.08 more, a voxel.", minimum=-100.0, maximum=100.0, dynamic=True
+    ),
+    Parameter(
+        "floor_height", "output", "auto", "Height of the floor in the map, metres; auto: where most floor voxels are, 0 before any are.",
+        minimum=-10000.0, maximum=10000.0, word="auto",
+    ),
     Parameter(
         "warn_period", "output", 10.0, "A cause is warned about at most once in so many seconds.", minimum=0.1, maximum=3600.0, dynamic=True
     ),
@@ -158,6 +177,7 @@ class Parameters:
             )
             self._values[row.name] = row.check(node.declare_parameter(row.name, row.default, descriptor).value)
         _check_keeping(self._values)
+        _check_slab(self._values)
         node.add_on_set_parameters_callback(self._set)
 
     def __getitem__(self, name: str) -> Any:
@@ -176,6 +196,7 @@ class Parameters:
                 if change.name in BY_NAME:
                     checked[change.name] = BY_NAME[change.name].check(change.value)
             mapper_config(self._values | checked)  # values that are fine by themselves may not fit each other
+            _check_slab(self._values | checked)
         except ConfigError as error:
             return SetParametersResult(successful=False, reason=str(error))
         self._values.update(checked)
@@ -200,6 +221,13 @@ def _check_keeping(values: dict[str, Any]) -> None:
         for name in ("autosave_period", "load_on_start"):
             if values[name]:
                 raise ConfigError(f"parameter {name} is {values[name]}, but map_path is empty; it must name the map's folder")
+
+
+def _check_slab(values: dict[str, Any]) -> None:
+    """Check that the grid's slab holds a layer of voxels; ConfigError where it may not."""
+    low, high = values["grid_min_height"], values["grid_max_height"]
+    if high < low + VOXEL_SIZE - 1e-9:
+        raise ConfigError(f"parameter grid_max_height is {high}; it must be at least {VOXEL_SIZE} above grid_min_height, which is {low}")
 
 
 def documentation() -> str:

@@ -16,6 +16,8 @@ from numba import njit
 from sgrocc_core.classes import UNKNOWN
 from sgrocc_core.gaussians.memory import BLOCK_ROWS, GaussianMemory
 from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_VOXELS
+from sgrocc_core.voxels.columns import Columns
+from sgrocc_core.voxels.query import by_block, inside
 from sgrocc_core.voxels.splat_blocks import splat_blocks
 
 LEVELS = 16
@@ -26,6 +28,8 @@ OUTVOTED = 0.8
 """Largest |logit P_splat| against evidence of |e| >= OUTVOTED, and just less than that; the bound falls linearly until there."""
 FREE_BELOW = -0.4
 """Observed free: e(v) below this, a sensor's one look, and not occupied."""
+AT_ONCE = 128
+"""Blocks whose columns are summarised together: some 4 MB of copies, whatever the map's size."""
 CLASS_REACH = 3
 """A voxel without a class of its own takes that of the nearest cell within so many cells."""
 
@@ -46,6 +50,8 @@ class VoxelMap:
     Attributes:
         memory: whose blocks these are; slots are the memory's.
         occupancy_threshold: P(v) from which a voxel is occupied; changing it calls for `refresh`.
+        judged: (J, 3) int32, the blocks that the last update judged anew or that were forgotten since the one before: nothing else changed,
+            free space neither.
     """
 
     def __init__(self, memory: GaussianMemory, occupancy_threshold: float = 0.5) -> None:
@@ -54,6 +60,8 @@ class VoxelMap:
         self._log_empty, self._classes = np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
         self._labels, self._sixteenths = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
         self._forgotten: list[np.ndarray] = []
+        self._gone_blocks: list[np.ndarray] = []
+        self.judged = np.zeros((0, 3), np.int32)
 
     def forget(self, slots: np.ndarray) -> None:
         """Remove blocks (n,) from the memory and from here; the next update says that their voxels are free.
@@ -66,6 +74,7 @@ class VoxelMap:
             self._grow(len(self.memory.evidence))
         block, x, y, z = np.nonzero(self._labels[slots])
         self._forgotten.append(self.memory.keys[slots[block]] * BLOCK_VOXELS + np.stack([x, y, z], 1).astype(np.int32))
+        self._gone_blocks.append(self.memory.keys[slots])
         arrays = self._by_slot()
         for array in arrays:
             array[slots] = 0
@@ -92,6 +101,7 @@ class VoxelMap:
         touched = np.unique(block)
         self._labels[changed], self._sixteenths[changed] = labels, sixteenths
         memory.gaussians_changed[:count] = memory.evidence_changed[:count] = False
+        self.judged, self._gone_blocks = np.concatenate([memory.keys[changed], *self._gone_blocks]), []
         voxels = memory.keys[changed[block]] * BLOCK_VOXELS + np.stack([x, y, z], 1).astype(np.int32)
         probability = sixteenths[block, x, y, z].astype(np.float32) / LEVELS
         return self._with_forgotten(voxels, labels[block, x, y, z], probability, memory.keys[changed[touched]].copy())
@@ -143,6 +153,37 @@ class VoxelMap:
         """(M, 3) int32 voxels that were observed free."""
         count = min(len(self.memory), len(self._labels))
         return free_voxels(self.memory.keys, self._labels[:count], self.memory.evidence[:count])
+
+    def read(self, voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What is known of voxels (N, 3) int64: labels (N,) uint8, probability (N,) float32, whether observed free (N,) bool."""
+        keys, block, local = by_block(voxels)
+        slots = self.memory.slots(keys)
+        slots = np.where(slots < len(self._labels), slots, -1)[block]
+        at = (np.maximum(slots, 0), *local)
+        held = slots >= 0
+        labels = np.where(held, self._labels[at], np.uint8(0))
+        free = held & observed_free(labels, self.memory.evidence[at])
+        return labels, np.where(held, self._sixteenths[at], 0).astype(np.float32) / LEVELS, free
+
+    def within(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The voxels from low (3,) int64 to high (3,), both included: the occupied ones, see `occupied_voxels`, and those observed free."""
+        count = min(len(self.memory), len(self._labels))
+        slots = np.flatnonzero(inside(self.memory.keys[:count], low // BLOCK_VOXELS, high // BLOCK_VOXELS))
+        keys, labels = self.memory.keys[slots], self._labels[slots]
+        voxels, classes, probability = occupied_voxels(keys, labels, self._sixteenths[slots])
+        free = free_voxels(keys, labels, self.memory.evidence[slots])
+        wanted = inside(voxels, low, high)
+        return voxels[wanted], classes[wanted], probability[wanted], free[inside(free, low, high)]
+
+    def columns(self, keys: np.ndarray) -> Columns:
+        """Blocks (B, 3) seen from above; nothing in those that do not exist. A copy."""
+        slots, found = self.memory.slots(keys), Columns.empty(keys)
+        known = np.flatnonzero((slots >= 0) & (slots < len(self._labels)))
+        for start in range(0, len(known), AT_ONCE):
+            rows = known[start : start + AT_ONCE]
+            labels = self._labels[slots[rows]]
+            found.put(rows, labels, observed_free(labels, self.memory.evidence[slots[rows]]))
+        return found
 
     def published(self) -> tuple[np.ndarray, np.ndarray]:
         """A copy of all labels and sixteenths, see `block`, (B, 16, 16, 16) each, in the order of the memory's blocks."""
@@ -202,7 +243,12 @@ def occupied_voxels(keys: np.ndarray, labels: np.ndarray, sixteenths: np.ndarray
 
 def free_voxels(keys: np.ndarray, labels: np.ndarray, evidence: np.ndarray) -> np.ndarray:
     """(M, 3) int32, the voxels of blocks that were observed free; evidence: (B, 16, 16, 16) log-odds, the others as before."""
-    return _indices(keys, np.nonzero((evidence < FREE_BELOW) & (labels == 0)))
+    return _indices(keys, np.nonzero(observed_free(labels, evidence)))
+
+
+def observed_free(labels: np.ndarray, evidence: np.ndarray) -> np.ndarray:
+    """Which voxels were observed free: bool, as the shape of their labels (uint8) and evidence (float32, log-odds)."""
+    return (evidence < FREE_BELOW) & (labels == 0)
 
 
 def _indices(keys: np.ndarray, at: tuple[np.ndarray, ...]) -> np.ndarray:

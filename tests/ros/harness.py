@@ -17,6 +17,7 @@ import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TransformStamped
+from nav_msgs.msg import OccupancyGrid
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -285,6 +286,34 @@ class MarkerClient:
                 self.shown[marker.ns, marker.id] = marker
 
 
+class GridClient:
+    """A subscriber that keeps the newest grid, with the quality of service of Nav2's static layer."""
+
+    def __init__(self, node: Node) -> None:
+        self.messages: list[OccupancyGrid] = []
+        self.times: list[float] = []
+        qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._node = node
+        self.subscription = node.create_subscription(OccupancyGrid, "/embodied_occupancy/grid", self._on_grid, qos)
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        self._node.destroy_subscription(self.subscription)
+
+    @property
+    def cells(self) -> dict[tuple[int, int], int]:
+        """The newest grid's cells that are not unknown, by the x and y index of their voxels."""
+        if not self.messages:
+            return {}
+        info, data = self.messages[-1].info, np.array(self.messages[-1].data, np.int8)
+        x, y = round(info.origin.position.x / 0.08), round(info.origin.position.y / 0.08)
+        return {(x + n % info.width, y + n // info.width): int(data[n]) for n in np.flatnonzero(data != -1).tolist()}
+
+    def _on_grid(self, message: OccupancyGrid) -> None:
+        self.messages.append(message)
+        self.times.append(time.monotonic())
+
+
 def as_voxels(points: np.ndarray) -> dict[tuple[int, int, int], tuple[int, float]]:
     """Label and probability by voxel index, of the points of a cloud."""
     index = np.rint(np.stack([points["x"], points["y"], points["z"]], 1).astype(np.float64) / 0.08 - 0.5).astype(int)
@@ -296,3 +325,11 @@ def saved_voxels(file: Path) -> dict[tuple[int, int, int], tuple[int, float]]:
     with np.load(file) as arrays:
         rows = zip(arrays["voxels"].tolist(), arrays["labels"], arrays["probability"])
         return {tuple(voxel): (int(label), float(p)) for voxel, label, p in rows}
+
+
+def saved_cells(file: Path, low: float, high: float) -> dict[tuple[int, int], int]:
+    """What a map.npz says of the columns between two heights of the map frame, metres: 100 or 0 by x and y index."""
+    with np.load(file) as arrays:
+        heights = [voxels[low <= (voxels[:, 2] + 0.5) * 0.08] for voxels in (arrays["free"], arrays["voxels"])]
+        free, occupied = (voxels[(voxels[:, 2] + 0.5) * 0.08 <= high][:, :2].tolist() for voxels in heights)
+    return {tuple(column): 0 for column in free} | {tuple(column): 100 for column in occupied}

@@ -7,7 +7,7 @@ import pytest
 from std_srvs.srv import Trigger
 
 from sgrocc_core.map_file import load_map
-from tests.ros.harness import HEIGHT, WIDTH, MarkerClient, NodeProcess, Robot, saved_voxels, wait_until
+from tests.ros.harness import HEIGHT, WIDTH, GridClient, MarkerClient, NodeProcess, Robot, saved_cells, saved_voxels, wait_until
 
 STEP, STEPS = 3.0, 14
 """Metres that the camera moves sideways between frames, and how many there are."""
@@ -19,11 +19,12 @@ HALF_DIAGONAL = 0.5 * 1.28 * np.sqrt(3)
 def carried(request, ros_context, tmp_path_factory):
     """A node with a bound, after the walk along a wall: the bound, the robot with markers, the first voxels, the saved folder."""
     folder = tmp_path_factory.mktemp("forgetting")
-    node = NodeProcess(folder, {"depth_source": "topic", "map_path": folder / "map", "full_map_period": 1.0} | request.param)
+    parameters = {"depth_source": "topic", "map_path": folder / "map", "full_map_period": 1.0, "floor_height": -1}
+    node = NodeProcess(folder, parameters | request.param)
     robot = Robot()
     try:
         robot.wait_for_node()
-        markers = MarkerClient(robot.node)
+        markers, robot.grid = MarkerClient(robot.node), GridClient(robot.node)
         first: set = set()
         for step in range(STEPS):
             stamp = robot.next_stamp()
@@ -79,3 +80,13 @@ def test_a_late_subscriber_gets_exactly_the_map(carried):
         wait_until(lambda: late.map.voxels == saved, 20, "a snapshot")
     finally:
         late.close()
+
+
+def test_the_grid_of_a_subscriber_from_the_start_and_of_a_late_one_show_exactly_the_map(carried):
+    _, robot, _, first, folder = carried
+    expected = saved_cells(folder / "map.npz", -0.85, 0.8)
+    assert len(expected) > 100 and not {(x, y) for x, y, _ in first} & set(expected)
+    wait_until(lambda: robot.grid.cells == expected, 20, "the grid of the last update")
+    late = GridClient(robot.node)
+    wait_until(lambda: late.cells == expected, 20, "the whole grid")
+    late.close()

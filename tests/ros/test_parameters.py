@@ -26,6 +26,11 @@ def test_an_int_for_a_double_becomes_a_float():
     assert value == 5.0 and type(value) is float
 
 
+def test_a_number_may_stand_for_a_word():
+    row = BY_NAME["floor_height"]
+    assert row.check("auto") == "auto" and row.check(-1) == -1.0 and type(row.check(-1)) is float
+
+
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
@@ -35,6 +40,8 @@ def test_an_int_for_a_double_becomes_a_float():
         ("threads", 2.0, "parameter threads is 2.0; it must be a whole number from 0 to 256"),
         ("threads", True, "parameter threads is True; it must be a whole number from 0 to 256"),
         ("map_frame", 3, "parameter map_frame is 3; it must be text"),
+        ("floor_height", "low", "parameter floor_height is 'low'; it must be auto or a number from -10000 to 10000"),
+        ("floor_height", True, "parameter floor_height is True; it must be auto or a number from -10000 to 10000"),
         ("reset_on_time_jump", 1, "parameter reset_on_time_jump is 1; it must be true or false"),
     ],
 )
