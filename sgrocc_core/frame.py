@@ -35,13 +35,18 @@ class Frame:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or min(image.shape[:2]) < 8:
             raise FrameError("bad_image", f"image is {image.shape} {image.dtype}; it must be (H, W, 3) uint8 of at least 8 x 8 pixels")
         object.__setattr__(self, "image", np.ascontiguousarray(image))
-        object.__setattr__(self, "K", _checked_intrinsics(self.K, image.shape[1], image.shape[0]))
-        object.__setattr__(self, "T_wc", _checked_pose(self.T_wc))
+        object.__setattr__(self, "K", checked_intrinsics(self.K, image.shape[1], image.shape[0]))
+        object.__setattr__(self, "T_wc", checked_pose(self.T_wc))
         if self.depth is not None:
             object.__setattr__(self, "depth", _checked_depth(self.depth, image.shape[:2]))
 
 
-def _checked_intrinsics(K: np.ndarray, width: int, height: int) -> np.ndarray:
+def checked_intrinsics(K: np.ndarray, width: int, height: int) -> np.ndarray:
+    """(3, 3) float64 intrinsics, pixels, that fit an image of width x height pixels.
+
+    Raises:
+        FrameError: `bad_intrinsics`.
+    """
     K = np.array(K, np.float64)
     if K.shape != (3, 3) or not np.isfinite(K).all():
         raise FrameError("bad_intrinsics", f"K is {K.tolist()}; it must be 3 x 3 finite numbers")
@@ -54,7 +59,12 @@ def _checked_intrinsics(K: np.ndarray, width: int, height: int) -> np.ndarray:
     return K
 
 
-def _checked_pose(T_wc: np.ndarray) -> np.ndarray:
+def checked_pose(T_wc: np.ndarray) -> np.ndarray:
+    """(4, 4) float64 rigid transform, metres; small faults of the rotation are set right.
+
+    Raises:
+        FrameError: `bad_pose`.
+    """
     T = np.array(T_wc, np.float64)
     if T.shape != (4, 4) or not np.isfinite(T).all():
         raise FrameError("bad_pose", f"pose is {T.tolist()}; it must be a 4 x 4 matrix of finite numbers")

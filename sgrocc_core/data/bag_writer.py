@@ -1,9 +1,10 @@
-"""Writes an RGB-D walk as a rosbag2 (MCAP) with the topics of a RealSense-like camera and its pose on /tf."""
+"""Writes an RGB-D walk as a rosbag2 (MCAP or SQLite) with the topics of a RealSense-like camera and its pose on /tf."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from sgrocc_core.data.images import encode_compressed_depth, encode_jpeg
+from sgrocc_core.data.coded_image import CodedImage
+from sgrocc_core.data.images import depth_in_millimetres, encode_compressed_depth, encode_jpeg
 from sgrocc_core.errors import DataError
 from sgrocc_core.geometry.poses import quaternion_from_rotation
 
@@ -19,8 +21,12 @@ MAP_FRAME = "map"
 CAMERA_FRAME = "camera_color_optical_frame"
 IMAGE_TOPIC = "/camera/color/image_raw"
 INFO_TOPIC = "/camera/color/camera_info"
-DEPTH_TOPIC = "/camera/aligned_depth_to_color/image_raw/compressedDepth"
+DEPTH_TOPIC = "/camera/aligned_depth_to_color/image_raw"
 TF_TOPIC = "/tf"
+START_NS = 1_700_000_000_000_000_000
+"""Stamp of the first frame where a recording has no clock of its own, nanoseconds."""
+STORAGES = {"mcap": StoragePlugin.MCAP, "db3": StoragePlugin.SQLITE3}
+"""Kinds of bag files by the ending of their name."""
 
 
 class BagWriter:
@@ -28,54 +34,70 @@ class BagWriter:
 
     Args:
         path: the bag's folder, which must not exist.
+        storage: one of STORAGES.
 
     Raises:
         DataError: the path is taken.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, storage: str = "mcap") -> None:
         self.path = Path(path)
         if self.path.exists():
             raise DataError(f"{self.path} exists already; a bag is never overwritten")
         self._part = self.path.with_name(f".{self.path.name}.part{os.getpid()}")
         self._store = get_typestore(Stores.ROS2_JAZZY)
-        self._writer = Writer(self._part / self.path.name, version=8, storage_plugin=StoragePlugin.MCAP)
+        self._writer = Writer(self._part / self.path.name, version=8, storage_plugin=STORAGES[storage])
         self._writer.open()
         self._connections: dict[str, Any] = {}
         self.frames = 0
 
     def write(
-        self, stamp_ns: int, image: np.ndarray, depth: np.ndarray | None, K: np.ndarray, T_wc: np.ndarray, jpeg: bool = True
+        self,
+        stamp_ns: int,
+        image: np.ndarray | CodedImage,
+        depth: np.ndarray | None,
+        K: np.ndarray,
+        T_wc: np.ndarray,
+        jpeg: bool = True,
+        raw_depth: bool = False,
+        distortion: np.ndarray | None = None,
+        fisheye: bool = False,
     ) -> None:
         """Add one frame.
 
         Args:
             stamp_ns: nanoseconds; ascending.
-            image: (H, W, 3) uint8 RGB. depth: (H, W) metres, 0 = no reading, or None.
+            image: (H, W, 3) uint8 RGB; or a JPEG or PNG file, which is written under .../compressed as it is.
+            depth: (H, W) metres, 0 = no reading, or None.
             K: (3, 3) pixels. T_wc: (4, 4) camera (optical) to map, metres.
             jpeg: as a JPEG under .../compressed; False writes raw rgb8.
+            raw_depth: raw 16UC1 instead of a PNG under .../compressedDepth.
+            distortion: coefficients as OpenCV orders them, of the equidistant model if `fisheye`; None for an image without.
         """
         header = self._header(stamp_ns, CAMERA_FRAME)
         self._add(TF_TOPIC, stamp_ns, self._transform(stamp_ns, T_wc))
-        self._add(INFO_TOPIC, stamp_ns, self._camera_info(header, K, image.shape[1], image.shape[0]))
-        if jpeg:
-            coded = self._new("sensor_msgs/msg/CompressedImage")(header, "rgb8; jpeg compressed bgr8", _bytes(encode_jpeg(image)))
-            self._add(f"{IMAGE_TOPIC}/compressed", stamp_ns, coded)
+        size = image.size if isinstance(image, CodedImage) else (image.shape[1], image.shape[0])
+        self._add(INFO_TOPIC, stamp_ns, self._camera_info(header, K, size, distortion, fisheye))
+        if isinstance(image, np.ndarray) and not jpeg:
+            self._add(IMAGE_TOPIC, stamp_ns, self._raw(header, "rgb8", image))
         else:
-            height, width = image.shape[:2]
-            raw = self._new("sensor_msgs/msg/Image")(header, height, width, "rgb8", 0, 3 * width, np.ascontiguousarray(image).reshape(-1))
-            self._add(IMAGE_TOPIC, stamp_ns, raw)
-        if depth is not None:
-            coded = self._new("sensor_msgs/msg/CompressedImage")(
-                header, "16UC1; compressedDepth png", _bytes(encode_compressed_depth(depth))
-            )
-            self._add(DEPTH_TOPIC, stamp_ns, coded)
+            coded = image if isinstance(image, CodedImage) else CodedImage(encode_jpeg(image), "jpeg", size)
+            self._add(f"{IMAGE_TOPIC}/compressed", stamp_ns, self._compressed(header, f"rgb8; {coded.kind} compressed bgr8", coded.data))
+        if depth is not None and raw_depth:
+            self._add(DEPTH_TOPIC, stamp_ns, self._raw(header, "16UC1", depth_in_millimetres(depth)))
+        elif depth is not None:
+            coded_depth = self._compressed(header, "16UC1; compressedDepth png", encode_compressed_depth(depth))
+            self._add(f"{DEPTH_TOPIC}/compressedDepth", stamp_ns, coded_depth)
         self.frames += 1
 
     def close(self) -> None:
-        """Finish the bag and give it its name."""
-        self._writer.close()
-        os.rename(self._part / self.path.name, self.path)
+        """Finish the bag and give it its name; what cannot be finished is removed."""
+        try:
+            self._writer.close()
+            os.rename(self._part / self.path.name, self.path)
+        except BaseException:
+            self._abandon()
+            raise
         self._part.rmdir()
 
     def __enter__(self) -> BagWriter:
@@ -85,8 +107,12 @@ class BagWriter:
         if kind is None:
             self.close()
         else:
-            self._writer.close()
-            shutil.rmtree(self._part, ignore_errors=True)
+            self._abandon()
+
+    def _abandon(self) -> None:
+        with suppress(Exception):
+            self._writer.abort()
+        shutil.rmtree(self._part, ignore_errors=True)
 
     def _new(self, kind: str) -> Any:
         return self._store.types[kind]
@@ -101,12 +127,24 @@ class BagWriter:
         time = self._new("builtin_interfaces/msg/Time")(*divmod(int(stamp_ns), 1_000_000_000))
         return self._new("std_msgs/msg/Header")(time, frame_id)
 
-    def _camera_info(self, header: Any, K: np.ndarray, width: int, height: int) -> Any:
+    def _raw(self, header: Any, encoding: str, image: np.ndarray) -> Any:
+        data = np.ascontiguousarray(image).view(np.uint8).reshape(-1)
+        height, width = image.shape[:2]
+        return self._new("sensor_msgs/msg/Image")(header, height, width, encoding, 0, data.size // height, data)
+
+    def _compressed(self, header: Any, format: str, data: bytes) -> Any:
+        return self._new("sensor_msgs/msg/CompressedImage")(header, format, np.frombuffer(data, np.uint8))
+
+    def _camera_info(
+        self, header: Any, K: np.ndarray, size: tuple[int, int], distortion: np.ndarray | None, fisheye: bool
+    ) -> Any:
         K = np.asarray(K, np.float64)
         P = np.concatenate([K, np.zeros((3, 1))], 1)
+        D = np.zeros(5) if distortion is None or not len(distortion) else np.asarray(distortion, np.float64)
+        model = "equidistant" if fisheye else "plumb_bob" if len(D) <= 5 else "rational_polynomial"
         roi = self._new("sensor_msgs/msg/RegionOfInterest")(0, 0, 0, 0, False)
         return self._new("sensor_msgs/msg/CameraInfo")(
-            header, height, width, "plumb_bob", np.zeros(5), K.reshape(-1), np.eye(3).reshape(-1), P.reshape(-1), 0, 0, roi
+            header, size[1], size[0], model, D, K.reshape(-1), np.eye(3).reshape(-1), P.reshape(-1), 0, 0, roi
         )
 
     def _transform(self, stamp_ns: int, T_wc: np.ndarray) -> Any:
@@ -117,6 +155,3 @@ class BagWriter:
         stamped = self._new("geometry_msgs/msg/TransformStamped")(self._header(stamp_ns, MAP_FRAME), CAMERA_FRAME, transform)
         return self._new("tf2_msgs/msg/TFMessage")([stamped])
 
-
-def _bytes(data: bytes) -> np.ndarray:
-    return np.frombuffer(data, np.uint8)

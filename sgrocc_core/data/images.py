@@ -84,8 +84,11 @@ def decode_depth(
     return depth * np.float32(depth_scale) if is_integer else depth
 
 
-def decode_compressed(data: Any, format: str = "") -> np.ndarray:
+def decode_compressed(data: Any, format: str = "", eighth: bool = False) -> np.ndarray:
     """The data of a sensor_msgs/CompressedImage (JPEG, PNG, ...) to (H, W, 3) uint8 RGB.
+
+    Args:
+        eighth: at an eighth of the size, which takes half the time of a JPEG and finds the same faults.
 
     Raises:
         FrameError: `bad_image` when it is not an image, `truncated_image` when it is cut off.
@@ -94,7 +97,7 @@ def decode_compressed(data: Any, format: str = "") -> np.ndarray:
     if raw.size > 4 and raw[0] == 0xFF and raw[1] == 0xD8 and b"\xff\xd9" not in raw[-64:].tobytes():
         raise FrameError("truncated_image", f"a JPEG of {raw.size} bytes without its end marker: it is cut off")
     try:
-        image = cv2.imdecode(raw, cv2.IMREAD_COLOR) if raw.size else None
+        image = cv2.imdecode(raw, cv2.IMREAD_REDUCED_COLOR_8 if eighth else cv2.IMREAD_COLOR) if raw.size else None
     except cv2.error:
         image = None
     if image is None:
@@ -142,10 +145,14 @@ def encode_jpeg(image: np.ndarray, quality: int = 92) -> bytes:
 
 def encode_compressed_depth(depth: np.ndarray) -> bytes:
     """(H, W) metres to the data of a `16UC1; compressedDepth png` image: millimetres, 0 = no reading or beyond 65 m."""
-    millimetres = np.nan_to_num(depth, nan=0.0, posinf=0.0, neginf=0.0) * 1000.0
-    millimetres = np.where((millimetres < 0) | (millimetres > 65535), 0, np.rint(millimetres)).astype(np.uint16)
-    _, coded = cv2.imencode(".png", millimetres, [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    _, coded = cv2.imencode(".png", depth_in_millimetres(depth), [cv2.IMWRITE_PNG_COMPRESSION, 3])
     return _DEPTH_HEADER.pack(0, 0.0, 0.0) + coded.tobytes()
+
+
+def depth_in_millimetres(depth: np.ndarray) -> np.ndarray:
+    """(H, W) metres to (H, W) uint16 millimetres, 0 = no reading or beyond 65 m."""
+    millimetres = np.nan_to_num(depth, nan=0.0, posinf=0.0, neginf=0.0) * 1000.0
+    return np.where((millimetres < 0) | (millimetres > 65535), 0, np.rint(millimetres)).astype(np.uint16)
 
 
 def _buffer(data: Any) -> np.ndarray:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sgrocc_core.data.bag_writer import BagWriter
+from sgrocc_core.data.bag_writer import START_NS, BagWriter
 from sgrocc_core.data.synthetic.generate import render_walk
 from sgrocc_core.errors import DataError
 from sgrocc_core.progress import progress
-
-START_NS = 1_700_000_000_000_000_000
-"""Stamp of a walk's first frame."""
 
 
 def write_walk(out: str | Path, seed: int = 0, frames: int = 120, size: tuple[int, int] = (640, 480), rate: float = 10.0) -> None:
@@ -21,7 +18,6 @@ def write_walk(out: str | Path, seed: int = 0, frames: int = 120, size: tuple[in
     """
     if frames < 1 or not 0.1 <= rate <= 240:
         raise DataError(f"{frames} frames at {rate:g} Hz: at least one frame and 0.1 to 240 Hz are allowed")
-    writer = BagWriter(Path(out))
-    for k, frame in enumerate(progress(render_walk(seed, frames, size), total=frames, unit="frame", desc="rendering the walk")):
-        writer.write(START_NS + round(k * 1e9 / rate), frame.view.image, frame.view.depth, frame.K, frame.T_wc)
-    writer.close()
+    with BagWriter(Path(out)) as writer:
+        for k, frame in enumerate(progress(render_walk(seed, frames, size), total=frames, unit="frame", desc="rendering the walk")):
+            writer.write(START_NS + round(k * 1e9 / rate), frame.view.image, frame.view.depth, frame.K, frame.T_wc)
