@@ -1,15 +1,18 @@
-"""`sgrocc bag`: what is in a bag, and bags of generated rooms."""
+"""`sgrocc bag`: what is in a bag, and bags of generated rooms, of ScanNet's scans and of folders of images."""
 
 from __future__ import annotations
 
 import argparse
 
+from sgrocc_core.commands._recordings import add_recording_actions, from_frames, from_scannet
 from sgrocc_core.commands.map import add_bag_arguments, bag_options
 
-HELP = """Look into a bag, or make one of a generated room.
+HELP = """Look into a bag, or make one of a generated room or of a recording.
 
   sgrocc bag info walk.mcap
   sgrocc bag from-synth --seed 7 --frames 120 --out runs/walk
+  sgrocc bag from-scannet scene0000_00.sens --every 3 --out runs/scene0000_00
+  sgrocc bag from-frames rgbd_dataset_freiburg1_room --out runs/room
 """
 
 
@@ -27,11 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     synth.add_argument("--frames", type=int, default=120, metavar="N", help="images of the walk (default 120)")
     synth.add_argument("--rate", type=float, default=10.0, metavar="HZ", help="images a second (default 10)")
     synth.add_argument("--size", default="640x480", metavar="WxH", help="image size, pixels (default 640x480)")
+    add_recording_actions(actions)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do the action; exit code 0."""
-    return _info(arguments) if arguments.action == "info" else _from_synth(arguments)
+    """Do the action; exit code 0, or 3 where a recording broke off."""
+    actions = {"info": _info, "from-synth": _from_synth, "from-scannet": from_scannet, "from-frames": from_frames}
+    return actions[arguments.action](arguments)
 
 
 def _info(arguments: argparse.Namespace) -> int:

@@ -102,6 +102,11 @@ class BagReader:
         """Images that a pass takes, before any is dropped."""
         return -(-self.selection.image.count // self.options.every)
 
+    @property
+    def calibration(self) -> Calibration:
+        """What the first camera_info of the images says."""
+        return self._infos[0][1]
+
     def close(self) -> None:
         """Close the bag."""
         if self._reader.stack is not None:

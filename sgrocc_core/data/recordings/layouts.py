@@ -1,0 +1,244 @@
+"""The public layouts of folders with images, depth and poses: which files a folder has, their stamps and poses, frame by frame.
+
+Nothing here opens an image; `folder.py` does.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from sgrocc_core.data.recordings.recording import made_clock
+from sgrocc_core.data.recordings.text_tables import (
+    pose_matrix,
+    read_camera_yaml,
+    read_intrinsics,
+    read_lines,
+    read_matrix,
+    read_numbers,
+    stamp_of,
+)
+from sgrocc_core.errors import DataError
+from sgrocc_core.geometry.calibration import Calibration
+from sgrocc_core.geometry.transforms import QUATERNION_TOLERANCE, TransformLookupError, TransformTree
+
+LOST = np.full((4, 4), np.nan)
+LOOKED_FOR = {
+    "tum": "rgb.txt and groundtruth.txt",
+    "7scenes": "frame-*.color.png with frame-*.pose.txt",
+    "frames": "a folder rgb, color, image or images, with poses.txt, or a folder pose or poses",
+}
+"""The layouts, and the files by which each is known."""
+COLOR_FOLDERS, DEPTH_FOLDERS, POSE_FOLDERS = ("rgb", "color", "images", "image"), ("depth", "depths"), ("pose", "poses")
+INTRINSICS = ("intrinsics.txt", "K.txt", "intrinsic/intrinsic_color.txt", "intrinsic.txt")
+DEPTH_INTRINSICS = ("depth_intrinsics.txt", "intrinsic/intrinsic_depth.txt")
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One frame's files: colour, depth or None, stamp in nanoseconds, and pose (4, 4) camera to world, NaN where it is lost."""
+
+    color: Path
+    depth: Path | None
+    stamp_ns: int
+    T_wc: np.ndarray
+
+
+@dataclass
+class Layout:
+    """What a layout says of a folder.
+
+    Attributes:
+        shots: the frames, in order of time. notes: what a user should know.
+        depth_scale: metres a unit. world: which axis is up, a name of `upright.WORLDS`, or `auto`.
+        K, default_K: (3, 3) pixels of the folder's own files, and of the layout for images of 640 x 480; or None.
+        calibration: of a camera.yaml, or None. depth_K: (3, 3) pixels where the depth has its own; or None.
+    """
+
+    shots: list[Shot]
+    notes: list[str] = field(default_factory=list)
+    depth_scale: float = 0.001
+    world: str = "auto"
+    K: np.ndarray | None = None
+    default_K: np.ndarray | None = None
+    calibration: Calibration | None = None
+    depth_K: np.ndarray | None = None
+
+
+def detect(folder: Path) -> str:
+    """The layout of a folder, a key of LOOKED_FOR.
+
+    Raises:
+        DataError: none fits, with what was looked for and what there is.
+    """
+    if not folder.is_dir():
+        raise DataError(f"no such folder: {folder}")
+    if (folder / "rgb.txt").is_file() and (folder / "groundtruth.txt").is_file():
+        return "tum"
+    if next(folder.glob("frame-*.color.*"), None) is not None:
+        return "7scenes"
+    posed = (folder / "poses.txt").is_file() or _first(folder, POSE_FOLDERS) is not None
+    if posed and _first(folder, COLOR_FOLDERS) is not None:
+        return "frames"
+    looked = "; ".join(f"{files} ({name})" for name, files in LOOKED_FOR.items())
+    has = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
+    shown = ", ".join(has[:12]) + (f" and {len(has) - 12} more" if len(has) > 12 else "")
+    raise DataError(f"{folder} has no layout that is known; looked for: {looked}; it has {shown or 'nothing'}")
+
+
+def read_tum(folder: Path, tolerance: float) -> Layout:
+    """TUM RGB-D: lists with stamps, a trajectory of its own rate, depth registered to the colour, 5000 units a metre.
+
+    Args:
+        tolerance: seconds between an image and its depth, and between an image and the nearest pose.
+    """
+    slop = round(tolerance * 1e9)
+    colors = _tum_list(folder, "rgb.txt")
+    depths = _tum_list(folder, "depth.txt") if (folder / "depth.txt").is_file() else []
+    tree, stamps = _trajectory(folder / "groundtruth.txt")
+    depth_stamps, shots, paired = [stamp for stamp, _ in depths], [], 0
+    for stamp, color in colors:
+        near = _nearest(depth_stamps, stamp, slop)
+        paired += near is not None
+        shots.append(Shot(color, depths[near][1] if near is not None else None, stamp, _pose_at(tree, stamps, stamp, slop)))
+    notes = [f"{paired} of {len(shots)} images have depth within {tolerance:g} s", "stamps are the folder's; poses are interpolated"]
+    return Layout(shots, notes, 1 / 5000, "z-up", default_K=np.array([[525.0, 0, 319.5], [0, 525.0, 239.5], [0, 0, 1]]))
+
+
+def read_seven_scenes(folder: Path, rate: float) -> Layout:
+    """7-Scenes: frame-NNNNNN.{color.png,depth.png,pose.txt}, millimetres, no stamps, no calibration."""
+    shots = []
+    for index, color in enumerate(sorted(path for path in folder.glob("frame-*.color.*") if path.suffix.lower() in IMAGE_ENDINGS)):
+        stem = color.name.partition(".")[0]
+        depth = folder / f"{stem}.depth.png"
+        pose = read_matrix(folder / f"{stem}.pose.txt", ((4, 4), (3, 4)), "a pose")
+        shots.append(Shot(color, depth if depth.is_file() else None, made_clock(index, rate), pose_matrix(pose.ravel())))
+    notes = [f"there are no stamps, so a clock of {rate:g} Hz is made"]
+    return Layout(_some(shots, folder, "frame-*.color.png"), notes, default_K=np.array([[585.0, 0, 320.0], [0, 585.0, 240.0], [0, 0, 1]]))
+
+
+def read_frames(folder: Path, rate: float) -> Layout:
+    """A folder of colour images, one of depth with the same names, poses in one file or one each, and intrinsics.
+
+    Poses are camera to world; stamps in seconds come from timestamps.txt, a line an image, if there is one.
+    """
+    images = _first(folder, COLOR_FOLDERS)
+    if images is None:
+        raise DataError(f"{folder} has no folder of colour images; looked for {', '.join(COLOR_FOLDERS)}")
+    colors = _some(sorted((p for p in images.iterdir() if p.suffix.lower() in IMAGE_ENDINGS), key=_natural), images, "*.jpg or *.png")
+    poses = _frame_poses(folder, colors)
+    depths = _first(folder, DEPTH_FOLDERS)
+    given = depths is not None
+    paths = [depths / f"{color.stem}.png" if depths is not None else None for color in colors]
+    stamps, clock = _frame_stamps(folder, len(colors), rate)
+    shots = [
+        Shot(color, depth if depth is not None and depth.is_file() else None, stamp, pose)
+        for color, depth, stamp, pose in zip(colors, paths, stamps, poses, strict=True)
+    ]
+    missing = sum(shot.depth is None for shot in shots) if given else 0
+    notes = [clock] + ([f"{missing} of {len(shots)} images have no depth of the same name in {depths}"] if missing else [])
+    layout = Layout(shots, notes)
+    text, depth_text, yaml = _first(folder, INTRINSICS), _first(folder, DEPTH_INTRINSICS), folder / "camera.yaml"
+    layout.K = None if text is None else read_intrinsics(text)
+    layout.depth_K = None if depth_text is None else read_intrinsics(depth_text)
+    layout.calibration = read_camera_yaml(yaml) if text is None and yaml.is_file() else None
+    return layout
+
+
+def _tum_list(folder: Path, name: str) -> list[tuple[int, Path]]:
+    """Stamps in nanoseconds and files of a list, in order of time."""
+    found: dict[int, Path] = {}
+    for number, words in read_lines(folder / name):
+        where = f"{folder / name}, line {number}"
+        if len(words) != 2:
+            raise DataError(f"{where}: {len(words)} words; a time and a file name are expected")
+        path = folder / words[1]
+        if not path.is_file():
+            raise DataError(f"{where}: no such file: {path}")
+        found[stamp_of(words[0], where)] = path
+    return _some(sorted(found.items()), folder / name, "a time and a file name in each line")
+
+
+def _trajectory(path: Path) -> tuple[TransformTree, list[int]]:
+    """The poses of lines `time tx ty tz qx qy qz qw`, and their stamps in order, nanoseconds."""
+    tree, stamps = TransformTree(history_ns=None), set()
+    for number, words in read_lines(path):
+        where = f"{path}, line {number}"
+        try:
+            values = np.array([float(word) for word in words[1:]])
+        except ValueError as error:
+            raise DataError(f"{where}: {error}; numbers are expected") from error
+        if len(values) != 7:
+            raise DataError(f"{where}: {len(words)} words; time tx ty tz qx qy qz qw are expected")
+        if not np.isfinite(values).all():
+            continue
+        norm = float(np.linalg.norm(values[3:]))
+        if abs(norm - 1) > QUATERNION_TOLERANCE:
+            raise DataError(f"{where}: quaternion {values[3:].tolist()} of length {norm:.4g}; a pose must be rigid: it must be 1")
+        stamp = stamp_of(words[0], where)
+        tree.add("world", "camera", stamp, values[:3], values[3:])
+        stamps.add(stamp)
+    return tree, _some(sorted(stamps), path, "time tx ty tz qx qy qz qw in each line")
+
+
+def _pose_at(tree: TransformTree, stamps: list[int], stamp: int, slop: int) -> np.ndarray:
+    if _nearest(stamps, stamp, slop) is None:
+        return LOST
+    try:
+        return tree.lookup("world", "camera", stamp)
+    except TransformLookupError:
+        return LOST
+
+
+def _nearest(stamps: list[int], stamp: int, slop: int) -> int | None:
+    """Index of the stamp nearest to another one, if within the slop; nanoseconds, ascending."""
+    at = bisect_left(stamps, stamp)
+    best = min((i for i in (at - 1, at) if 0 <= i < len(stamps)), key=lambda i: abs(stamps[i] - stamp), default=None)
+    return best if best is not None and abs(stamps[best] - stamp) <= slop else None
+
+
+def _frame_poses(folder: Path, colors: list[Path]) -> list[np.ndarray]:
+    single, many = folder / "poses.txt", _first(folder, POSE_FOLDERS)
+    if single.is_file():
+        rows = read_numbers(single, (12, 16), "a pose, row by row")
+        if len(rows) != len(colors):
+            raise DataError(f"{single} has {len(rows)} poses for {len(colors)} images in {colors[0].parent}; one line an image is expected")
+        return [pose_matrix(values) for _, values in rows]
+    if many is None or not many.is_dir():
+        raise DataError(f"{folder} has no poses; looked for poses.txt and the folders {', '.join(POSE_FOLDERS)}")
+    shapes = ((4, 4), (3, 4))
+    return [pose_matrix(read_matrix(many / f"{color.stem}.txt", shapes, "a pose").ravel()) for color in colors]
+
+
+def _frame_stamps(folder: Path, count: int, rate: float) -> tuple[list[int], str]:
+    """Stamps of the images, nanoseconds, and where they are from."""
+    path = folder / "timestamps.txt"
+    if not path.is_file():
+        return [made_clock(index, rate) for index in range(count)], f"there is no timestamps.txt, so a clock of {rate:g} Hz is made"
+    stamps = [stamp_of(words[0], f"{path}, line {number}") for number, words in read_lines(path)]
+    if len(stamps) != count:
+        raise DataError(f"{path} has {len(stamps)} times for {count} images; one line an image is expected")
+    for index in range(1, count):
+        if stamps[index] <= stamps[index - 1]:
+            raise DataError(f"{path}: time {index + 1}, {stamps[index] / 1e9:.9f}, is not later than the one before")
+    return stamps, "stamps are the folder's"
+
+
+def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).exists()), None)
+
+
+def _some(found: list, where: Path, what: str) -> list:
+    if not found:
+        raise DataError(f"{where} has no frames; {what} is expected")
+    return found
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Sorts 2 before 10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.stem)]

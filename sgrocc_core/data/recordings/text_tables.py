@@ -1,0 +1,111 @@
+"""The small text files beside a recording's images: lists with stamps, trajectories, matrices, calibrations; errors name file and line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+import numpy as np
+
+from sgrocc_core.data.recordings.recording import MAX_STAMP_NS
+from sgrocc_core.errors import ConfigError, DataError, FrameError
+from sgrocc_core.geometry.calibration import Calibration, read_calibration
+from sgrocc_core.yaml_file import read_mapping
+
+MAX_BYTES = 1 << 28
+"""A text file beyond this is not read."""
+
+
+def read_lines(path: Path) -> list[tuple[int, list[str]]]:
+    """Number (from 1) and words of each line that is neither empty nor a comment; commas part words too.
+
+    Raises:
+        DataError: no such file, too large, or not text.
+    """
+    if not path.is_file():
+        raise DataError(f"no such file: {path}")
+    if path.stat().st_size > MAX_BYTES:
+        raise DataError(f"{path} has {path.stat().st_size} bytes; a text file of at most {MAX_BYTES} is expected")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not text: {error}") from error
+    lines = ((number, line.replace(",", " ").split()) for number, line in enumerate(text.splitlines(), 1))
+    return [(number, words) for number, words in lines if words and not words[0].startswith("#")]
+
+
+def read_numbers(path: Path, widths: Sequence[int], what: str) -> list[tuple[int, np.ndarray]]:
+    """Number of each line and its float64 values, which may be infinite or NaN.
+
+    Args:
+        widths: how many numbers a line may have. what: a line holds, for the error.
+    """
+    found = []
+    for number, words in read_lines(path):
+        if len(words) not in widths:
+            raise DataError(f"{path}, line {number}: {len(words)} words; {what}, {' or '.join(map(str, widths))} numbers, is expected")
+        try:
+            found.append((number, np.array([float(word) for word in words])))
+        except ValueError as error:
+            raise DataError(f"{path}, line {number}: {error}; {what} is expected") from error
+    return found
+
+
+def read_matrix(path: Path, shapes: Sequence[tuple[int, int]], what: str) -> np.ndarray:
+    """A matrix of one of the shapes, written row by row over any number of lines, float64.
+
+    Raises:
+        DataError: another count of numbers, or no numbers.
+    """
+    values = [value for _, row in read_numbers(path, range(1, 17), what) for value in row]
+    for rows, columns in shapes:
+        if len(values) == rows * columns:
+            return np.array(values).reshape(rows, columns)
+    allowed = " or ".join(f"{rows} x {columns}" for rows, columns in shapes)
+    raise DataError(f"{path} has {len(values)} numbers; {what} of {allowed} is expected")
+
+
+def pose_matrix(values: np.ndarray) -> np.ndarray:
+    """(4, 4) pose of the 12 or 16 numbers of its upper rows or of all."""
+    pose = np.eye(4)
+    pose[: len(values) // 4] = np.asarray(values).reshape(-1, 4)
+    return pose
+
+
+def stamp_of(word: str, where: str) -> int:
+    """Nanoseconds of a time in seconds, written as a decimal of any length, to the digit.
+
+    Raises:
+        DataError: not a number, or not within what ROS can say.
+    """
+    try:
+        seconds = Decimal(word)
+    except InvalidOperation:
+        seconds = Decimal("nan")
+    if not seconds.is_finite() or not 0 <= seconds < MAX_STAMP_NS // 1_000_000_000:
+        raise DataError(f"{where}: {word[:40]!r} is no time; seconds from 0 to {MAX_STAMP_NS // 1_000_000_000 - 1} are allowed")
+    return int(seconds * 1_000_000_000)
+
+
+def read_intrinsics(path: Path) -> np.ndarray:
+    """(3, 3) intrinsics of a text file with a 3 x 3 or 4 x 4 matrix, pixels."""
+    return read_matrix(path, ((3, 3), (4, 4)), "an intrinsics matrix")[:3, :3]
+
+
+def read_camera_yaml(path: Path) -> Calibration:
+    """The calibration in a YAML file as ROS's camera_calibration writes it.
+
+    Raises:
+        DataError: keys are missing or do not fit.
+    """
+    try:
+        values = read_mapping(path, "camera calibration")
+        size = int(values["image_width"]), int(values["image_height"])
+        K = np.array(values["camera_matrix"]["data"], np.float64).reshape(9)
+        D = np.array((values.get("distortion_coefficients") or {"data": []})["data"], np.float64).reshape(-1)
+        return read_calibration(size, K, D, np.zeros(12), str(values.get("distortion_model", "plumb_bob")))
+    except (KeyError, TypeError, ValueError, ConfigError, FrameError) as error:
+        keys = "image_width, image_height, camera_matrix: data, distortion_model, distortion_coefficients: data"
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise DataError(f"{path} is no camera calibration: {reason}; its keys are {keys}") from error
