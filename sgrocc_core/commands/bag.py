@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from sgrocc_core.commands._recordings import add_recording_actions, from_frames, from_scannet
 from sgrocc_core.commands.map import add_bag_arguments, bag_options
+
+if TYPE_CHECKING:
+    from sgrocc_core.data.bags import BagReader
 
 HELP = """Look into a bag, or make one of a generated room or of a recording.
 
@@ -19,8 +23,8 @@ HELP = """Look into a bag, or make one of a generated room or of a recording.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `sgrocc bag`."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, help="what to do")
-    about = "Lists a bag's topics and frames, and says what `sgrocc map` would read of it, or why it cannot."
-    info = actions.add_parser("info", help="topics, frames, and what `sgrocc map` would read", description=about)
+    about = "Lists a bag's topics with their QoS, and says what `sgrocc map` would read, and how many frames, or why it cannot."
+    info = actions.add_parser("info", help="topics, QoS, frames, and what `sgrocc map` would read", description=about)
     info.add_argument("bag", metavar="PATH", help="the bag: a file or a folder")
     add_bag_arguments(info)
     about = "Writes a walk through a generated, furnished room as a rosbag2 (MCAP) with colour, depth and poses."
@@ -55,15 +59,26 @@ def _info(arguments: argparse.Namespace) -> int:
     print(f"{arguments.bag}: {sum(t.count for t in topics)} messages, {seconds:.1f} s")
     width = max((len(t.name) for t in topics), default=0)
     for topic in sorted(topics, key=lambda t: t.name):
-        print(f"  {topic.name:<{width}}  {topic.count:>7}  {topic.kind}  {topic.coding}".rstrip())
+        qos = f"  ({topic.qos})" if topic.qos else ""
+        print(f"  {topic.name:<{width}}  {topic.count:>7}  {topic.kind}  {topic.coding}".rstrip() + qos)
     if not topics:
         raise DataError(listing(topics))
     with BagReader(arguments.bag, bag_options(arguments)) as bag:
-        chosen = bag.selection
-        print(f"frames on /tf: {', '.join(bag.tree.frames())}")
-        print(f"`sgrocc map` reads {chosen.image.name}, {chosen.info.name}, depth {chosen.depth.name if chosen.depth else 'none'}, "
-              f"poses of {bag.camera_frame} in {bag.map_frame}")  # fmt: skip
+        _describe(bag)
     return 0
+
+
+def _describe(bag: BagReader) -> None:
+    """What `sgrocc map` would read, of which camera, and how many frames of it."""
+    chosen, camera = bag.selection, bag.calibration
+    print(f"frames on /tf: {', '.join(bag.tree.frames())}")
+    print(f"`sgrocc map` reads {chosen.image.name}, {chosen.info.name}, depth {chosen.depth.name if chosen.depth else 'none'}, "
+          f"poses of {bag.camera_frame} in {bag.map_frame}")  # fmt: skip
+    K, lens = camera.K, "with lens distortion" if camera.distortion.size else "no lens distortion"
+    print(f"camera: {camera.size[0]} x {camera.size[1]} pixels, fx {K[0, 0]:g}, fy {K[1, 1]:g}, cx {K[0, 2]:g}, cy {K[1, 2]:g}, {lens}")
+    found = bag.outlook()
+    rate = f" at {(found.images - 1) / found.seconds:.1f} Hz" if found.seconds else ""
+    print(f"frames: {found.images} images{rate}, {found.with_pose} with a pose, {found.with_depth} of them with depth")
 
 
 def _from_synth(arguments: argparse.Namespace) -> int:

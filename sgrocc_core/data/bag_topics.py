@@ -23,6 +23,7 @@ class Topic:
     Attributes:
         name, kind (message type), count (messages).
         coding: encoding or format of its first image, else empty. frame_id: of its first message with a header.
+        qos: as its publisher offered it, such as `reliable, volatile`; empty where the bag does not say.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Topic:
     count: int
     coding: str = ""
     frame_id: str = ""
+    qos: str = ""
 
     @property
     def is_image(self) -> bool:

@@ -65,6 +65,21 @@ class BagOptions:
             raise ConfigError(f"depth_scale {self.depth_scale} must lie in (0, 10), sync_slop {self.sync_slop} in [0, 10]")
 
 
+@dataclass
+class Outlook:
+    """What a pass over a bag would find, by stamps alone.
+
+    Attributes:
+        images: those taken. with_pose, with_depth: those of them with a pose, and with a pose and a depth image.
+        seconds: from the first image to the last.
+    """
+
+    images: int = 0
+    with_pose: int = 0
+    with_depth: int = 0
+    seconds: float = 0.0
+
+
 class BagReader:
     """An open bag: iterate over it for Frames, as often as you like; a context manager.
 
@@ -140,6 +155,21 @@ class BagReader:
         if made == 0:
             causes = ", ".join(f"{n} {cause}" for cause, n in self.dropped.items()) or "none could be read"
             raise DataError(f"{self.path}: of {self.received} images of {self.selection.image.name} none can be mapped ({causes}): {last}")
+
+    def outlook(self) -> Outlook:
+        """Count the images, those with a pose and those with depth, without decoding any."""
+        found, stamps = Outlook(), []
+        for stamp_ns, _, depth in self._paired():
+            stamps.append(stamp_ns)
+            try:
+                self.tree.lookup(self.map_frame, self.camera_frame, stamp_ns)
+            except TransformLookupError:
+                continue
+            found.with_pose += 1
+            found.with_depth += depth is not None
+        found.images = len(stamps)
+        found.seconds = (max(stamps) - min(stamps)) / 1e9 if stamps else 0.0
+        return found
 
     def _frame(self, stamp_ns: int, image: Any, depth: Any) -> Frame:
         try:
@@ -277,8 +307,15 @@ def describe_topics(reader: AnyReader) -> list[Topic]:
                 raise DataError(f"the first message of {name} ({kind}) cannot be read: {error}") from error
             frame_id = message.header.frame_id.removeprefix("/")
             coding = message.encoding if kind == RAW else message.format if kind == COMPRESSED else ""
-        topics.append(Topic(name, kind, info.msgcount, coding, frame_id))
+        topics.append(Topic(name, kind, info.msgcount, coding, frame_id, _offered_qos(info.connections[0])))
     return topics
+
+
+def _offered_qos(connection: Any) -> str:
+    profiles = getattr(connection.ext, "offered_qos_profiles", None)
+    if not profiles:
+        return "latched" if getattr(connection.ext, "latching", 0) else ""
+    return ", ".join(value.name.lower().replace("_", " ") for value in (profiles[0].reliability, profiles[0].durability))
 
 
 def _stamp(message: Any) -> int:
