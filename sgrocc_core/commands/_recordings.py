@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +96,11 @@ def _write(recording: Recording, out: str, options: WriteOptions) -> int:
     print(f"{recording.name}: {recording.count} frames of {width} x {height}")
     for note in recording.notes:
         print(f"  {note}", flush=True)
-    done = write_recording(recording, out, options)
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is half written is removed
+    try:
+        done = write_recording(recording, out, options)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     print(f"{done.frames} frames in {out}, {done.with_depth} with depth; left out: {done.lost} without a pose, {done.bad.total()} damaged")
     if done.first_bad:
         print(f"the first damaged frame: {done.first_bad}")

@@ -1,6 +1,9 @@
 """ScanNet's .sens files as bags: what comes back out of the bag, and every fault with file, frame, value and what is allowed."""
 
 import struct
+import subprocess
+import sys
+import time
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -241,6 +244,17 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(SensRecording, "_load", interrupted)
     assert main(["bag", "from-scannet", str(path), "--out", str(tmp_path / "bag")]) == 130
+    assert [p.name for p in tmp_path.iterdir()] == ["scan.sens"]
+
+
+def test_a_run_that_is_told_to_end_leaves_nothing(tmp_path):
+    path = write_sens(tmp_path / "scan.sens", Sens(frames=300, size=(640, 480), K=K * [[10], [10], [1]], color_kind=0))
+    command = [sys.executable, "-m", "sgrocc_core.cli", "bag", "from-scannet", str(path), "--out", str(tmp_path / "bag"), "--no-progress"]
+    with subprocess.Popen(command) as process:
+        while process.poll() is None and len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.01)
+        process.terminate()
+    assert process.returncode == 143
     assert [p.name for p in tmp_path.iterdir()] == ["scan.sens"]
 
 
