@@ -14,6 +14,8 @@ from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_VOXELS
 WHAT = "the saved memory"
 FARTHEST_BLOCK = 80_000
 """Largest coordinate of a block: 102 km; a camera farther than 100 km from the origin is refused."""
+ROUNDING = 1e-7
+"""By how much a mean may lie beyond its reach, metres: maps were saved in which blending had rounded."""
 UNIT = 1e-3
 """How far a rotation's length may be from 1."""
 
@@ -36,7 +38,7 @@ def check_memory(arrays: dict[str, np.ndarray], fields: CellFields) -> None:
         raise DataError(f"{WHAT} names a block twice")
     check_range(WHAT, "blocks", arrays["blocks"], -FARTHEST_BLOCK, FARTHEST_BLOCK)
     check_range(WHAT, "evidence", arrays["evidence"], *BOUNDS)
-    check_range(WHAT, "means", arrays["means"], -float(np.float32(MEAN_REACH)), float(np.float32(MEAN_REACH)))
+    check_range(WHAT, "means", arrays["means"], -MEAN_REACH - ROUNDING, MEAN_REACH + ROUNDING)
     check_range(WHAT, "weight", arrays["weight"], 0.0, MAX_WEIGHT)
     check_range(WHAT, "tag", arrays["tag"], 0, 1)
     check_range(WHAT, "label", arrays["label"], 0, NUM_CLASSES)

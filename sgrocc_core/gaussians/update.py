@@ -141,10 +141,12 @@ def read_history(stored, rows, state, residual, sigma, stamp, factors, features,
 @njit(cache=True)
 def _blend(stored, n, new, a, centre, rate):
     """x <- x + rate (x_new - x) for every field of cell n; a rate of 1 replaces."""
+    reach = np.float32(MEAN_REACH)
     for g in range(stored.opacities.shape[1]):
         for k in range(3):
-            offset = min(max(new.means[a, g, k] - centre[k], -np.float32(MEAN_REACH)), np.float32(MEAN_REACH))
-            stored.means[n, g, k] += rate * (offset - stored.means[n, g, k])
+            offset = min(max(new.means[a, g, k] - centre[k], -reach), reach)
+            mean = stored.means[n, g, k] + rate * (offset - stored.means[n, g, k])
+            stored.means[n, g, k] = min(max(mean, -reach), reach)  # rounding may carry the sum past its end
             stored.scales[n, g, k] += rate * (new.scales[a, g, k] - stored.scales[n, g, k])
         stored.opacities[n, g] += rate * (new.opacities[a, g] - stored.opacities[n, g])
         for c in range(stored.logits.shape[2]):

@@ -177,3 +177,17 @@ def test_what_came_appears_at_once_where_space_was_known_to_be_empty():
 def test_what_is_covered_stays_through_many_looks_past_it():
     memory, row = looked_at(*[(SURFACE, 3.0, {})] * 5, *[(HIDDEN, 3.0, {"weight": 0.1})] * 50)
     assert memory.fields.opacities[row] == pytest.approx(3.0) and memory.fields.seen_through[row] == 0
+
+
+def test_means_blended_to_the_end_of_their_reach_do_not_round_past_it():
+    """What lies past it is not a value that a memory holds: a map with it would be refused when it is loaded."""
+    rng, memory = np.random.default_rng(5), GaussianMemory(4, 8)
+    cells = [(i, j, 8) for i in range(30) for j in range(30)]
+    for stamp in range(6):
+        box = box_of(cells)
+        far = np.where(rng.random(box.means.shape) < 0.5, 0.5, -0.5)
+        box.means[:] += np.where(rng.random(box.means.shape) < 0.5, rng.uniform(-0.16, 0.16, box.means.shape), far)
+        memory.update(CORNER, box, looks(SURFACE, cells, weight=float(rng.uniform(0.05, 1.0))), stamp)
+        memory.fields.tag[:: 2 + stamp] = 0
+    assert np.abs(memory.fields.means).max() == np.float32(0.16)
+    GaussianMemory(4, 8).restore(memory.arrays())
