@@ -189,5 +189,5 @@ def test_means_blended_to_the_end_of_their_reach_do_not_round_past_it():
         box.means[:] += np.where(rng.random(box.means.shape) < 0.5, rng.uniform(-0.16, 0.16, box.means.shape), far)
         memory.update(CORNER, box, looks(SURFACE, cells, weight=float(rng.uniform(0.05, 1.0))), stamp)
         memory.fields.tag[:: 2 + stamp] = 0
-    assert np.abs(memory.fields.means).max() == np.float32(0.16)
+    assert np.abs(memory.fields.means[: len(memory) * 512]).max() == np.float32(0.16)
     GaussianMemory(4, 8).restore(memory.arrays())

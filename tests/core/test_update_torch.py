@@ -24,7 +24,8 @@ def case(seed: int) -> tuple[CellFields, NewFields, dict[str, np.ndarray]]:
     draw = np.random.default_rng(seed)
     normal = lambda *shape: draw.normal(size=shape).astype(np.float32)  # noqa: E731
     stored = CellFields(
-        means=(0.05 * normal(N, G, 3)).clamp(-0.16, 0.16), scales=normal(N, G, 3), rotations=unit(normal(N, G, 4)), opacities=2 * normal(N, G),
+        means=np.clip(0.05 * normal(N, G, 3), -0.16, 0.16),
+        scales=normal(N, G, 3), rotations=unit(normal(N, G, 4)), opacities=2 * normal(N, G),
         logits=2 * normal(N, G, 11), features=normal(N, C), tag=(draw.random(N) < 0.8).astype(np.uint8),
         weight=(8 * draw.random(N)).astype(np.float32), stamp=draw.integers(0, 5 * 10**9, N),
         seen_through=draw.integers(0, 3, N).astype(np.uint8), label=np.zeros(N, np.uint8),
