@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +19,7 @@ from sgrocc_core.draw import draw_map
 from sgrocc_core.errors import DataError
 from sgrocc_core.gaussians.saved_memory import FARTHEST_BLOCK
 from sgrocc_core.geometry.lattice import BLOCK_VOXELS, VOXEL_SIZE
+from sgrocc_core.report import machine_bytes
 from sgrocc_core.surface import write_ply
 from sgrocc_core.voxels.query import BoxQuery, PointQuery, by_block, inside, query_box, query_points
 from sgrocc_core.voxels.voxel_map import free_voxels, occupied_voxels
@@ -251,7 +251,7 @@ def _read_array(archive: zipfile.ZipFile, key: str) -> np.ndarray:
 
 def _check_size(file: Path, size: int) -> None:
     """A map that would fill more than half of the machine's memory is refused before it is read."""
-    most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    most = machine_bytes() // 2
     if size > most:
         raise DataError(f"{file} holds {size / 1e9:.1f} GB of arrays; this machine reads at most {most / 1e9:.1f} GB")
 

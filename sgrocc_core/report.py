@@ -32,11 +32,15 @@ def versions() -> dict[str, str]:
 
 def machine() -> dict[str, Any]:
     """CPU model, the cores this process may use, memory in GiB and the system."""
-    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     return {
-        "cpu": _cpu_model(), "cores": len(os.sched_getaffinity(0)), "memory_gib": round(pages * size / 2**30, 1),
+        "cpu": _cpu_model(), "cores": len(os.sched_getaffinity(0)), "memory_gib": round(machine_bytes() / 2**30, 1),
         "system": f"{platform.system()} {platform.machine()}",
     }  # fmt: skip
+
+
+def machine_bytes() -> int:
+    """Physical memory of this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def memory_mb() -> float:

@@ -42,11 +42,8 @@ def add_recording_actions(actions: Any) -> None:
 def from_scannet(arguments: argparse.Namespace) -> int:
     """Write the bag; exit code 0, or CUT_OFF."""
     from sgrocc_core.data.recordings.sens import SensRecording
-    from sgrocc_core.errors import ConfigError
 
     options = _options(arguments)
-    if not 0.1 <= arguments.rate <= 1000:
-        raise ConfigError(f"--rate is {arguments.rate:g}; it must lie in [0.1, 1000] Hz")
     with SensRecording(arguments.recording, arguments.world, arguments.rate) as recording:
         return _write(recording, arguments.out, options)
 

@@ -18,6 +18,7 @@ import yaml
 from sgrocc_core.classes import NAMES
 from sgrocc_core.errors import ConfigError, ModelError
 from sgrocc_core.gaussians.gaussians import History, LocalGaussians
+from sgrocc_core.geometry.camera import pinhole
 from sgrocc_core.geometry.depth_hits import count_hits
 from sgrocc_core.geometry.image_grid import ImageGrid
 from sgrocc_core.geometry.lattice import NUM_ANCHORS
@@ -120,7 +121,7 @@ class Engine(Protocol):
 
 def intrinsics_vector(K: np.ndarray) -> np.ndarray:
     """(1, 4) float32 fx, fy, cx, cy of a (3, 3) matrix."""
-    return np.array([[K[0, 0], K[1, 1], K[0, 2], K[1, 2]]], np.float32)
+    return pinhole(K).astype(np.float32)[None]
 
 
 def image_feed(image_u8: np.ndarray, mask: np.ndarray, K: np.ndarray, R_gc: np.ndarray) -> dict[str, np.ndarray]:

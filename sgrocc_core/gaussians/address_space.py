@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import resource
 from pathlib import Path
+
+from sgrocc_core.report import machine_bytes
 
 LEAST_BLOCKS = 1024
 """Where address space is limited or counted as used: more is made by copying when it is needed."""
@@ -18,7 +19,7 @@ def reserved_blocks(bytes_each: int) -> int:
     """
     if _is_scarce():
         return LEAST_BLOCKS
-    return max(LEAST_BLOCKS, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // bytes_each)
+    return max(LEAST_BLOCKS, machine_bytes() // bytes_each)
 
 
 def _is_scarce() -> bool:

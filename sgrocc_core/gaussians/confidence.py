@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 
 from sgrocc_core.gaussians.depth_layer import DepthLayer, footprint_minimum, sensor_sigma
+from sgrocc_core.geometry.camera import pinhole
 from sgrocc_core.geometry.lattice import BOX_CELLS, CELL_SIZE
 
 UNSEEN, FREE, SURFACE, HIDDEN = 0, 1, 2, 3
@@ -63,9 +64,8 @@ def view_cells(layers: list[DepthLayer], T_bc: np.ndarray, max_distance: float) 
     view = CellView(np.zeros(anchors, np.uint8), *(np.zeros(anchors, np.float32) for _ in range(3)))
     R, t = np.ascontiguousarray(T_bc[:3, :3], np.float64), np.ascontiguousarray(T_bc[:3, 3], np.float64)
     for layer in layers:
-        K = np.array([layer.K[0, 0], layer.K[1, 1], layer.K[0, 2], layer.K[1, 2]])
         _view_cells(
-            layer.depth, layer.spread, layer.minima, layer.stride, K, R, t, BOX_CELLS, max_distance,
+            layer.depth, layer.spread, layer.minima, layer.stride, pinhole(layer.K), R, t, BOX_CELLS, max_distance,
             view.state, view.residual, view.sigma, view.weight,
         )
     return view

@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 
 from sgrocc_core.gaussians.depth_layer import DepthLayer, footprint_minimum, trust
+from sgrocc_core.geometry.camera import pinhole
 from sgrocc_core.geometry.lattice import BLOCK_VOXELS, VOXEL_SIZE
 
 HIT, MISS = 0.85, 0.41
@@ -48,15 +49,13 @@ def observe(layers: list[DepthLayer], T_lc: np.ndarray, max_distance: float) -> 
     if not len(keys):
         return keys, increments
     judged = np.zeros(increments.shape, np.bool_)
-    low = keys.min(0)
-    table = np.full(keys.max(0) - low + 1, -1, np.int32)
-    table[tuple((keys - low).T)] = np.arange(len(keys))
+    low, table = block_table(keys)
     R, t = np.ascontiguousarray(T_lc[:3, :3], np.float64), np.ascontiguousarray(T_lc[:3, 3], np.float64)
     for layer in layers:
-        K = np.array([layer.K[0, 0], layer.K[1, 1], layer.K[0, 2], layer.K[1, 2]])
+        K = pinhole(layer.K)
         hits = np.zeros(increments.shape, np.uint16)
         kappas = np.zeros(increments.shape if not layer.is_sensor else (0, 0, 0, 0), np.float32)
-        _hit(layer.depth, layer.spread, K, R, t, max_distance, low.astype(np.int64), table, hits, kappas)
+        _hit(layer.depth, layer.spread, K, R, t, max_distance, low, table, hits, kappas)
         share = MIN_SHARE * np.count_nonzero(layer.depth) / layer.depth.size
         _judge(layer.depth, layer.spread, layer.minima, layer.stride, share, K, R, t, max_distance, keys, hits, kappas, judged, increments)
     return keys, increments
@@ -68,7 +67,7 @@ def blocks_in_view(layer: DepthLayer, T_lc: np.ndarray, max_distance: float) -> 
     far = min(max_distance, float(layer.depth.max())) + VOXEL_SIZE
     if far <= VOXEL_SIZE:
         return np.zeros((0, 3), np.int32)
-    fx, fy, cx, cy = layer.K[0, 0], layer.K[1, 1], layer.K[0, 2], layer.K[1, 2]
+    fx, fy, cx, cy = pinhole(layer.K)
     left, right, top, bottom = (-0.5 - cx) / fx, (width - 0.5 - cx) / fx, (-0.5 - cy) / fy, (height - 0.5 - cy) / fy
     corners = far * np.array([(0, 0, 0), (left, top, 1), (right, top, 1), (left, bottom, 1), (right, bottom, 1)])
     world = corners @ T_lc[:3, :3].T + T_lc[:3, 3]
@@ -84,6 +83,34 @@ def blocks_in_view(layer: DepthLayer, T_lc: np.ndarray, max_distance: float) -> 
     return keys[inside].astype(np.int32)
 
 
+def block_table(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where blocks are in a list of them, for `find_voxel`.
+
+    Args:
+        keys: (B, 3) int block coordinates, B > 0.
+
+    Returns:
+        low: (3,) int64, the lowest coordinates. table: int32 over all blocks from there to the highest, rows of keys, -1 = not among them.
+    """
+    low = keys.min(0).astype(np.int64)
+    table = np.full(keys.max(0) - low + 1, -1, np.int32)
+    table[tuple((keys - low).T)] = np.arange(len(keys))
+    return low, table
+
+
+@njit(cache=True)
+def find_voxel(d, x, y, R, t, low, table):
+    """The voxel that the camera ray (x, y, 1) meets at depth d, metres: its block in a `block_table`, -1 = none, and its place in it."""
+    i = int(np.floor((d * (R[0, 0] * x + R[0, 1] * y + R[0, 2]) + t[0]) / VOXEL_SIZE))
+    j = int(np.floor((d * (R[1, 0] * x + R[1, 1] * y + R[1, 2]) + t[1]) / VOXEL_SIZE))
+    k = int(np.floor((d * (R[2, 0] * x + R[2, 1] * y + R[2, 2]) + t[2]) / VOXEL_SIZE))
+    bi, bj, bk = (i >> 4) - low[0], (j >> 4) - low[1], (k >> 4) - low[2]
+    b = -1
+    if 0 <= bi < table.shape[0] and 0 <= bj < table.shape[1] and 0 <= bk < table.shape[2]:
+        b = table[bi, bj, bk]
+    return b, i & 15, j & 15, k & 15
+
+
 @njit(cache=True)
 def _hit(depth, spread, K, R, t, max_distance, low, table, hits, kappas):
     """Count the back-projected pixels of every voxel, and sum their kappas where they differ."""
@@ -94,17 +121,11 @@ def _hit(depth, spread, K, R, t, max_distance, low, table, hits, kappas):
             if d < NEAR or d > max_distance:
                 continue
             x = (column - K[2]) / K[0]
-            i = int(np.floor((d * (R[0, 0] * x + R[0, 1] * y + R[0, 2]) + t[0]) / VOXEL_SIZE))
-            j = int(np.floor((d * (R[1, 0] * x + R[1, 1] * y + R[1, 2]) + t[1]) / VOXEL_SIZE))
-            k = int(np.floor((d * (R[2, 0] * x + R[2, 1] * y + R[2, 2]) + t[2]) / VOXEL_SIZE))
-            bi, bj, bk = (i >> 4) - low[0], (j >> 4) - low[1], (k >> 4) - low[2]
-            if not (0 <= bi < table.shape[0] and 0 <= bj < table.shape[1] and 0 <= bk < table.shape[2]):
-                continue
-            b = table[bi, bj, bk]
-            if b >= 0 and hits[b, i & 15, j & 15, k & 15] < 65535:
-                hits[b, i & 15, j & 15, k & 15] += 1
+            b, i, j, k = find_voxel(d, x, y, R, t, low, table)
+            if b >= 0 and hits[b, i, j, k] < 65535:
+                hits[b, i, j, k] += 1
                 if kappas.size:
-                    kappas[b, i & 15, j & 15, k & 15] += trust(float(spread[row, column]))
+                    kappas[b, i, j, k] += trust(float(spread[row, column]))
 
 
 @njit(cache=True)

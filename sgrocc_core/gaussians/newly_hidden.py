@@ -14,9 +14,10 @@ from numba import njit
 
 from sgrocc_core.gaussians.confidence import OCCUPIED, cell_occupancy
 from sgrocc_core.gaussians.depth_layer import DepthLayer
-from sgrocc_core.gaussians.evidence import NEAR, blocks_in_view
+from sgrocc_core.gaussians.evidence import NEAR, block_table, blocks_in_view, find_voxel
 from sgrocc_core.gaussians.memory import BLOCK_ROWS, GaussianMemory
-from sgrocc_core.geometry.lattice import BLOCK_CELLS, VOXEL_SIZE
+from sgrocc_core.geometry.camera import pinhole
+from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_VOXELS, VOXEL_SIZE
 
 WELL_FREE = -1.0
 """Log-odds of a voxel at or below which it counts as known to be free: what is hit there is new."""
@@ -41,28 +42,24 @@ def begin_anew(memory: GaussianMemory, layers: list[DepthLayer], T_lc: np.ndarra
     faded = 0
     R, t = np.ascontiguousarray(T_lc[:3, :3], np.float64), np.ascontiguousarray(T_lc[:3, 3], np.float64)
     for layer in layers:
-        keys = blocks_in_view(layer, T_lc, max_distance)
+        keys = blocks_in_view(layer, T_lc, max_distance) if layer.is_sensor else np.zeros((0, 3), np.int32)
         slots = memory.slots(keys)
-        if not layer.is_sensor or not (slots >= 0).any():
+        keys, slots = keys[slots >= 0], slots[slots >= 0]
+        if not len(keys):
             continue
-        low = keys.min(0).astype(np.int64)
-        table = np.full(keys.max(0) - low + 1, -1, np.int64)
-        table[tuple((keys - low).T)] = slots
-        K = np.array([layer.K[0, 0], layer.K[1, 1], layer.K[0, 2], layer.K[1, 2]])
+        hidden = np.zeros((len(keys), BLOCK_VOXELS, BLOCK_VOXELS, BLOCK_VOXELS), np.bool_)
         step = math.ceil(layer.depth.shape[1] / FINEST)
-        voxels = _behind(layer.depth, step, K, R, t, max_distance, low, table, memory.evidence)
-        if len(voxels):
-            voxels = np.unique(voxels, axis=0)
-            _fade(voxels, memory.evidence, memory.fields.tag, memory.fields.weight, memory.fields.opacities)
-            memory.evidence_changed[np.unique(voxels[:, 0])] = True
-            faded += len(voxels)
+        _behind(layer.depth, step, pinhole(layer.K), R, t, max_distance, *block_table(keys), slots, memory.evidence, hidden)
+        if hidden.any():
+            _fade(hidden, slots, memory.evidence, memory.fields.tag, memory.fields.weight, memory.fields.opacities)
+            memory.evidence_changed[slots[hidden.any((1, 2, 3))]] = True
+            faded += int(hidden.sum())
     return faded
 
 
 @njit(cache=True)
-def _behind(depth, step, K, R, t, max_distance, low, table, evidence):
-    """(n, 4) int64: slot and place in its block of the voxels that hide behind something new; a voxel may come more than once."""
-    found = [(np.int64(0), np.int64(0), np.int64(0), np.int64(0)) for _ in range(0)]
+def _behind(depth, step, K, R, t, max_distance, low, table, slots, evidence, hidden):
+    """Mark in hidden (B, 16, 16, 16) the voxels that hide behind something new; slots: (B,) of the blocks in the table."""
     height, width = depth.shape
     for row in range(step, height - step, step):
         y = (row - K[3]) / K[1]
@@ -71,46 +68,26 @@ def _behind(depth, step, K, R, t, max_distance, low, table, evidence):
             if d < NEAR or d > max_distance:
                 continue
             x = (column - K[2]) / K[0]
-            slot, i, j, k = _voxel(d, x, y, R, t, low, table)
-            if slot < 0 or evidence[slot, i, j, k] > WELL_FREE:
+            b, i, j, k = find_voxel(d, x, y, R, t, low, table)
+            if b < 0 or evidence[slots[b], i, j, k] > WELL_FREE:
                 continue
             beside = min(abs(depth[row, column - step] - d), abs(depth[row, column + step] - d))
             if max(beside, min(abs(depth[row - step, column] - d), abs(depth[row + step, column] - d))) > VOXEL_SIZE:
                 continue  # between two surfaces, or noise
             length = math.sqrt(x * x + y * y + 1.0)
             for n in range(1, int(2 * DEPTH / VOXEL_SIZE) + 1):
-                slot, i, j, k = _voxel(d + 0.5 * n * VOXEL_SIZE / length, x, y, R, t, low, table)
-                if slot < 0:
+                b, i, j, k = find_voxel(d + 0.5 * n * VOXEL_SIZE / length, x, y, R, t, low, table)
+                if b < 0 or (evidence[slots[b], i, j, k] > 0.0 and n > 2):
                     break
-                if evidence[slot, i, j, k] > 0.0 and n > 2:
-                    break
-                if evidence[slot, i, j, k] < 0.0:
-                    found.append((slot, i, j, k))
-    out = np.empty((len(found), 4), np.int64)
-    for n in range(len(found)):
-        for a in range(4):
-            out[n, a] = found[n][a]
-    return out
+                if evidence[slots[b], i, j, k] < 0.0:
+                    hidden[b, i, j, k] = True
 
 
 @njit(cache=True)
-def _voxel(d, x, y, R, t, low, table):
-    """Slot (-1: none) and place in its block of the voxel that the ray (x, y, 1) meets at depth d, metres."""
-    i = int(math.floor((d * (R[0, 0] * x + R[0, 1] * y + R[0, 2]) + t[0]) / VOXEL_SIZE))
-    j = int(math.floor((d * (R[1, 0] * x + R[1, 1] * y + R[1, 2]) + t[1]) / VOXEL_SIZE))
-    k = int(math.floor((d * (R[2, 0] * x + R[2, 1] * y + R[2, 2]) + t[2]) / VOXEL_SIZE))
-    bi, bj, bk = (i >> 4) - low[0], (j >> 4) - low[1], (k >> 4) - low[2]
-    slot = np.int64(-1)
-    if 0 <= bi < table.shape[0] and 0 <= bj < table.shape[1] and 0 <= bk < table.shape[2]:
-        slot = table[bi, bj, bk]
-    return slot, np.int64(i & 15), np.int64(j & 15), np.int64(k & 15)
-
-
-@njit(cache=True)
-def _fade(voxels, evidence, tag, weight, opacities):
-    """Fade the evidence of voxels (n, 4), each once, and let their cells, where empty, begin anew."""
-    for n in range(len(voxels)):
-        slot, i, j, k = voxels[n]
+def _fade(hidden, slots, evidence, tag, weight, opacities):
+    """Fade the evidence of the marked voxels and let their cells, where empty, begin anew."""
+    for b, i, j, k in np.argwhere(hidden):
+        slot = slots[b]
         evidence[slot, i, j, k] *= FADE
         cell = slot * BLOCK_ROWS + ((i >> 1) * BLOCK_CELLS + (j >> 1)) * BLOCK_CELLS + (k >> 1)
         if cell_occupancy(opacities[cell]) < OCCUPIED:

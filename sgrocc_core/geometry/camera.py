@@ -19,6 +19,11 @@ def scale_intrinsics(K: np.ndarray, sx: float, sy: float) -> np.ndarray:
     return scaled
 
 
+def pinhole(K: np.ndarray) -> np.ndarray:
+    """fx, fy, cx, cy of intrinsics (3, 3), pixels: (4,) float64, as compiled code takes them."""
+    return np.array([K[0, 0], K[1, 1], K[0, 2], K[1, 2]], np.float64)
+
+
 @dataclass(frozen=True)
 class Letterbox:
     """How an image of any size lies in a network's input: scaled by one factor, padded to the centre.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from sgrocc_core.geometry.camera import pinhole
 from sgrocc_core.geometry.lattice import BOX_VOXELS, VOXEL_SIZE
 
 
@@ -21,8 +22,7 @@ def count_hits(depth: np.ndarray, K: np.ndarray, T_bc: np.ndarray) -> np.ndarray
         (60, 60, 36) float32.
     """
     hits = np.zeros(BOX_VOXELS, np.float32)
-    pixels = np.array([K[0, 0], K[1, 1], K[0, 2], K[1, 2]], np.float64)
-    _count(np.ascontiguousarray(depth, np.float32), pixels, np.ascontiguousarray(T_bc, np.float64), hits)
+    _count(np.ascontiguousarray(depth, np.float32), pinhole(K), np.ascontiguousarray(T_bc, np.float64), hits)
     return hits
 
 

@@ -12,7 +12,7 @@ from math import gcd
 import numpy as np
 from numba import njit
 
-from sgrocc_core.geometry.camera import scale_intrinsics
+from sgrocc_core.geometry.camera import pinhole, scale_intrinsics
 
 SAME_POSE = 1e-4
 """How far two cameras may differ, in metres and in entries of the rotation, and still count as one."""
@@ -38,8 +38,8 @@ class Registration:
     def __call__(self, depth: np.ndarray) -> np.ndarray:
         """Depth (H, W) in metres along the source's optical axis, 0 = none, to (H', W') float32 along the target's."""
         out = np.zeros((self.target_size[1], self.target_size[0]), np.float32)
-        source, target = (np.array([K[0, 0], K[1, 1], K[0, 2], K[1, 2]]) for K in (self.source_K, self.target_K))
-        _splat(np.ascontiguousarray(depth, np.float32), source, target, np.ascontiguousarray(self.T_ts, np.float64), out)
+        T_ts = np.ascontiguousarray(self.T_ts, np.float64)
+        _splat(np.ascontiguousarray(depth, np.float32), pinhole(self.source_K), pinhole(self.target_K), T_ts, out)
         return out
 
 

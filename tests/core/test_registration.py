@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from recording_samples import in_world, pose_at, wall_at
 
+from sgrocc_core.commands import _recordings
 from sgrocc_core.geometry.poses import make_pose
 from sgrocc_core.geometry.registration import Registration, plan_registration
 from sgrocc_core.geometry.upright import WORLDS, guess_world, turn_world
@@ -90,3 +91,7 @@ def test_a_camera_that_looks_down_tells_nothing_and_every_world_is_a_rotation():
 def _tilted(degrees: float) -> np.ndarray:
     a = np.deg2rad(degrees)
     return np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
+
+
+def test_the_command_offers_every_world():
+    assert set(_recordings._WORLDS) == set(WORLDS)

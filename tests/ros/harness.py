@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import OccupancyGrid
+from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
@@ -255,19 +258,32 @@ class MapClient:
                 self.voxels.pop(voxel, None)
 
 
-class MarkerClient:
-    """A subscriber that keeps the markers as RViz does."""
+class LatchedClient:
+    """A subscriber to one of the node's latched topics."""
 
-    def __init__(self, node: Node) -> None:
-        self.shown: dict[tuple[str, int], Marker] = {}
-        self.messages: list[MarkerArray] = []
-        qos = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._node = node
-        self.subscription = node.create_subscription(MarkerArray, "/embodied_occupancy/markers", self._on_markers, qos)
+    def __init__(self, node: Node, kind: type, name: str, depth: int, on_message: Callable[[Any], None]) -> None:
+        qos = QoSProfile(depth=depth, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.messages: list[Any] = []
+        self.times: list[float] = []
+        self._node, self._on_message = node, on_message
+        self.subscription = node.create_subscription(kind, f"/embodied_occupancy/{name}", self._receive, qos)
 
     def close(self) -> None:
         """Unsubscribe."""
         self._node.destroy_subscription(self.subscription)
+
+    def _receive(self, message: Any) -> None:
+        self.messages.append(message)
+        self.times.append(time.monotonic())
+        self._on_message(message)
+
+
+class MarkerClient(LatchedClient):
+    """A subscriber that keeps the markers as RViz does."""
+
+    def __init__(self, node: Node) -> None:
+        self.shown: dict[tuple[str, int], Marker] = {}
+        super().__init__(node, MarkerArray, "markers", 50, self._on_markers)
 
     @property
     def voxels(self) -> set[tuple[int, int, int]]:
@@ -276,7 +292,6 @@ class MarkerClient:
         return {(round(p.x / 0.08 - 0.5), round(p.y / 0.08 - 0.5), round(p.z / 0.08 - 0.5)) for m in blocks for p in m.points}
 
     def _on_markers(self, message: MarkerArray) -> None:
-        self.messages.append(message)
         for marker in message.markers:
             if marker.action == Marker.DELETEALL:
                 self.shown.clear()
@@ -286,19 +301,11 @@ class MarkerClient:
                 self.shown[marker.ns, marker.id] = marker
 
 
-class GridClient:
+class GridClient(LatchedClient):
     """A subscriber that keeps the newest grid, with the quality of service of Nav2's static layer."""
 
     def __init__(self, node: Node) -> None:
-        self.messages: list[OccupancyGrid] = []
-        self.times: list[float] = []
-        qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._node = node
-        self.subscription = node.create_subscription(OccupancyGrid, "/embodied_occupancy/grid", self._on_grid, qos)
-
-    def close(self) -> None:
-        """Unsubscribe."""
-        self._node.destroy_subscription(self.subscription)
+        super().__init__(node, OccupancyGrid, "grid", 1, lambda _: None)
 
     @property
     def cells(self) -> dict[tuple[int, int], int]:
@@ -309,9 +316,35 @@ class GridClient:
         x, y = round(info.origin.position.x / 0.08), round(info.origin.position.y / 0.08)
         return {(x + n % info.width, y + n // info.width): int(data[n]) for n in np.flatnonzero(data != -1).tolist()}
 
-    def _on_grid(self, message: OccupancyGrid) -> None:
-        self.messages.append(message)
-        self.times.append(time.monotonic())
+
+@contextmanager
+def running_node(folder: Path, parameters: dict[str, Any], remaps: dict[str, str] | None = None) -> Iterator[tuple[NodeProcess, Robot]]:
+    """A node and a robot that have found each other; both end with the block."""
+    node, robot = NodeProcess(folder, parameters, remaps), Robot()
+    try:
+        robot.wait_for_node()
+        yield node, robot
+    finally:
+        robot.close()
+        node.stop()
+
+
+def wall_with_hole(n: int, distance: float = 2.0) -> np.ndarray:
+    """(HEIGHT, WIDTH) float32 depth, metres, of a wall with a hole that is elsewhere in each of six frames: voxels appear and go."""
+    depth = np.full((HEIGHT, WIDTH), distance, np.float32)
+    depth[40:80, 20 * (n % 6) : 20 * (n % 6) + 30] += 1.0
+    return depth
+
+
+def set_parameters(robot: Robot, **values: Any) -> Any:
+    """Set parameters of the node together; the answer, with `successful` and `reason`."""
+    client = robot.node.create_client(SetParametersAtomically, "/embodied_occupancy/set_parameters_atomically")
+    assert client.wait_for_service(timeout_sec=10)
+    parameters = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
+    future = client.call_async(SetParametersAtomically.Request(parameters=parameters))
+    wait_until(future.done, 10, "the answer")
+    robot.node.destroy_client(client)
+    return future.result().result
 
 
 def as_voxels(points: np.ndarray) -> dict[tuple[int, int, int], tuple[int, float]]:

@@ -13,21 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.ros.harness import HEIGHT, WIDTH, NodeProcess, Robot, wait_until
+from tests.ros.harness import HEIGHT, WIDTH, Robot, running_node, wait_until
 
 
 @pytest.fixture(scope="module")
 def bench(ros_context, tmp_path_factory):
     """The node and a robot that has mapped one frame."""
-    node = NodeProcess(tmp_path_factory.mktemp("bad_input"), {"depth_source": "fused"})
-    robot = Robot()
-    try:
-        robot.wait_for_node()
+    with running_node(tmp_path_factory.mktemp("bad_input"), {"depth_source": "fused"}) as (node, robot):
         robot.map_good_frame()
         yield node, robot
-    finally:
-        robot.close()
-        node.stop()
 
 
 def _dropped(bench, cause: str, send, times: int = 2) -> None:

@@ -7,7 +7,7 @@ import pytest
 from std_srvs.srv import Trigger
 
 from sgrocc_core.map_file import load_map
-from tests.ros.harness import HEIGHT, WIDTH, GridClient, MarkerClient, NodeProcess, Robot, saved_cells, saved_voxels, wait_until
+from tests.ros.harness import HEIGHT, WIDTH, GridClient, MarkerClient, Robot, running_node, saved_cells, saved_voxels, wait_until
 
 STEP, STEPS = 3.0, 14
 """Metres that the camera moves sideways between frames, and how many there are."""
@@ -20,10 +20,7 @@ def carried(request, ros_context, tmp_path_factory):
     """A node with a bound, after the walk along a wall: the bound, the robot with markers, the first voxels, the saved folder."""
     folder = tmp_path_factory.mktemp("forgetting")
     parameters = {"depth_source": "topic", "map_path": folder / "map", "full_map_period": 1.0, "floor_height": -1}
-    node = NodeProcess(folder, parameters | request.param)
-    robot = Robot()
-    try:
-        robot.wait_for_node()
+    with running_node(folder, parameters | request.param) as (_, robot):
         markers, robot.grid = MarkerClient(robot.node), GridClient(robot.node)
         first: set = set()
         for step in range(STEPS):
@@ -36,9 +33,6 @@ def carried(request, ros_context, tmp_path_factory):
         answer = robot.call(Trigger, "save_map")
         assert answer.success, answer.message
         yield request.param, robot, markers, first, folder / "map"
-    finally:
-        robot.close()
-        node.stop()
 
 
 def test_the_map_holds_its_bound_and_what_lies_behind_is_gone(carried):

@@ -8,15 +8,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-from rcl_interfaces.srv import SetParametersAtomically
 from std_srvs.srv import Empty, Trigger
 
 from sgrocc_core.gaussians.evidence import MISS
 from sgrocc_core.gaussians.memory import GaussianMemory
 from sgrocc_core.voxels.voxel_map import VoxelMap
 from sgrocc_ros.grid import GridOutput
-from tests.ros.harness import HEIGHT, WIDTH, GridClient, NodeProcess, Robot, saved_cells, wait_until
+from tests.ros.harness import GridClient, Robot, running_node, saved_cells, set_parameters, wait_until, wall_with_hole
 
 FLOOR = -1.0
 LOW, HIGH = FLOOR + 0.15, FLOOR + 1.8
@@ -27,15 +25,10 @@ LOW, HIGH = FLOOR + 0.15, FLOOR + 1.8
 def bench(ros_context, tmp_path_factory):
     """The node after three frames without a listener to its grid, the robot, and the folder the node saves to."""
     folder = tmp_path_factory.mktemp("grid")
-    node = NodeProcess(folder, {"depth_source": "topic", "map_path": folder / "map", "floor_height": -1, "grid_rate": 10})
-    robot = Robot()
-    try:
-        robot.wait_for_node()
+    parameters = {"depth_source": "topic", "map_path": folder / "map", "floor_height": -1, "grid_rate": 10}
+    with running_node(folder, parameters) as (node, robot):
         _walk(robot, 3)
         yield node, robot, folder / "map"
-    finally:
-        robot.close()
-        node.stop()
 
 
 @pytest.fixture
@@ -49,11 +42,9 @@ def grid(bench):
 
 def _walk(robot: Robot, frames: int) -> None:
     for n in range(frames):
-        depth = np.full((HEIGHT, WIDTH), 2.0, np.float32)
-        depth[40:80, 20 * (n % 6) : 20 * (n % 6) + 30] += 1.0
         processed = robot.count("processed")
         stamp = robot.next_stamp()
-        robot.send(stamp, depth=robot.depth(stamp, depth))
+        robot.send(stamp, depth=robot.depth(stamp, wall_with_hole(n)))
         robot.wait_for("processed", processed + 1, 20)
 
 
@@ -61,17 +52,6 @@ def _saved(robot: Robot, folder, low: float = LOW, high: float = HIGH) -> dict:
     answer = robot.call(Trigger, "save_map")
     assert answer.success, answer.message
     return saved_cells(folder / "map.npz", low, high)
-
-
-def _set(robot: Robot, **values: float):
-    client = robot.node.create_client(SetParametersAtomically, "/embodied_occupancy/set_parameters_atomically")
-    assert client.wait_for_service(timeout_sec=10)
-    double = ParameterType.PARAMETER_DOUBLE
-    parameters = [Parameter(name=name, value=ParameterValue(type=double, double_value=value)) for name, value in values.items()]
-    future = client.call_async(SetParametersAtomically.Request(parameters=parameters))
-    wait_until(future.done, 10, "the answer")
-    robot.node.destroy_client(client)
-    return future.result().result
 
 
 def test_a_subscriber_who_joins_late_gets_the_saved_map_from_above_without_a_new_frame(bench):
@@ -120,31 +100,31 @@ def test_who_comes_back_after_nobody_listened_gets_what_was_missed(bench, grid):
 
 def test_the_slab_may_change_while_the_node_runs(bench, grid):
     _, robot, folder = bench
-    assert _set(robot, grid_min_height=0.9, grid_max_height=1.1).successful
+    assert set_parameters(robot, grid_min_height=0.9, grid_max_height=1.1).successful
     expected = _saved(robot, folder, FLOOR + 0.9, FLOOR + 1.1)
     wait_until(lambda: grid.cells == expected, 5, "the grid of the thin slab")
-    assert _set(robot, grid_min_height=0.15, grid_max_height=1.8).successful
+    assert set_parameters(robot, grid_min_height=0.15, grid_max_height=1.8).successful
     whole = _saved(robot, folder)
     wait_until(lambda: grid.cells == whole, 5, "the grid as before")
     assert whole != expected
 
 
 def test_a_slab_without_height_is_refused_in_a_sentence(bench):
-    result = _set(bench[1], grid_min_height=1.0, grid_max_height=0.5)
+    result = set_parameters(bench[1], grid_min_height=1.0, grid_max_height=0.5)
     expected = "parameter grid_max_height is 0.5; it must be at least 0.08 above grid_min_height, which is 1.0"
     assert not result.successful and result.reason == expected
-    assert "from 0.01 to 100" in _set(bench[1], grid_rate=0.0).reason
+    assert "from 0.01 to 100" in set_parameters(bench[1], grid_rate=0.0).reason
 
 
 def test_no_more_grids_are_sent_than_the_rate_allows(bench, grid):
     _, robot, _ = bench
-    assert _set(robot, grid_rate=0.5).successful
+    assert set_parameters(robot, grid_rate=0.5).successful
     _walk(robot, 1)
     sent = len(grid.times)
     start = time.monotonic()
     _walk(robot, 4)
     assert len(grid.times) - sent <= 1 + (time.monotonic() - start) * 0.5
-    assert _set(robot, grid_rate=10.0).successful
+    assert set_parameters(robot, grid_rate=10.0).successful
 
 
 def test_a_loaded_map_takes_the_grids_place(bench, grid):

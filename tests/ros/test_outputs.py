@@ -7,13 +7,22 @@ import time
 
 import numpy as np
 import pytest
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-from rcl_interfaces.srv import SetParametersAtomically
 from std_srvs.srv import Empty, Trigger
 from visualization_msgs.msg import Marker
 
 from sgrocc_core.map_file import load_map
-from tests.ros.harness import HEIGHT, WIDTH, MarkerClient, NodeProcess, Robot, as_voxels, saved_voxels, wait_until
+from tests.ros.harness import (
+    HEIGHT,
+    WIDTH,
+    MarkerClient,
+    Robot,
+    as_voxels,
+    running_node,
+    saved_voxels,
+    set_parameters,
+    wait_until,
+    wall_with_hole,
+)
 
 
 @pytest.fixture(scope="module")
@@ -22,25 +31,17 @@ def bench(ros_context, tmp_path_factory):
     folder = tmp_path_factory.mktemp("outputs")
     parameters = {"depth_source": "topic", "map_path": folder / "map", "full_map_period": 1, "max_distance": 6, "reset_on_time_jump": True}
     parameters |= {"forget_radius": 12.0}
-    node = NodeProcess(folder, parameters)
-    robot = Robot()
-    try:
-        robot.wait_for_node()
+    with running_node(folder, parameters) as (node, robot):
         _walk(robot, 3)
         yield node, robot, folder / "map"
-    finally:
-        robot.close()
-        node.stop()
 
 
 def _walk(robot: Robot, frames: int, distance: float = 2.0) -> None:
     """Map some frames, one by one, before a wall with a hole, so that voxels appear and go."""
     for i in range(frames):
-        depth = np.full((HEIGHT, WIDTH), distance, np.float32)
-        depth[40:80, 20 * (i % 6) : 20 * (i % 6) + 30] += 1.0
         updates, processed = len(robot.map.updates), robot.count("processed")
         stamp = robot.next_stamp()
-        robot.send(stamp, depth=robot.depth(stamp, depth))
+        robot.send(stamp, depth=robot.depth(stamp, wall_with_hole(i, distance)))
 
         def mapped(updates: int = updates, processed: int = processed) -> bool:
             # A frame that changes nothing has no update; the diagnostics then tell, a second later.
@@ -148,43 +149,34 @@ def test_an_int_for_a_double_is_taken(bench):
     assert "cannot start" not in bench[0].log  # full_map_period and max_distance were given as whole numbers
 
 
-def _set(robot: Robot, name: str, value: ParameterValue):
-    client = robot.node.create_client(SetParametersAtomically, "/embodied_occupancy/set_parameters_atomically")
-    assert client.wait_for_service(timeout_sec=10)
-    future = client.call_async(SetParametersAtomically.Request(parameters=[Parameter(name=name, value=value)]))
-    wait_until(future.done, 10, "the answer")
-    robot.node.destroy_client(client)
-    return future.result().result
-
-
 def test_a_dynamic_parameter_changes_the_running_map(bench):
     _, robot, folder = bench
     _save(robot)
     before = saved_voxels(folder / "map.npz")
-    assert _set(robot, "occupancy_threshold", ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=0.7)).successful
+    assert set_parameters(robot, occupancy_threshold=0.7).successful
     _walk(robot, 1)
     _save(robot)
     after = saved_voxels(folder / "map.npz")
     assert 0 < len(after) < len(before)
     assert min(p for _, p in after.values()) >= 11 / 16  # 0.7, rounded to a sixteenth
     wait_until(lambda: robot.map.voxels == after, 5, "the subscriber to know")
-    assert _set(robot, "occupancy_threshold", ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=0.5)).successful
+    assert set_parameters(robot, occupancy_threshold=0.5).successful
 
 
 def test_a_wrong_value_is_refused_in_a_sentence(bench):
-    result = _set(bench[1], "occupancy_threshold", ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=1.5))
+    result = set_parameters(bench[1], occupancy_threshold=1.5)
     assert not result.successful and "0.99" in result.reason
-    result = _set(bench[1], "max_rate", ParameterValue(type=ParameterType.PARAMETER_STRING, string_value="fast"))
+    result = set_parameters(bench[1], max_rate="fast")
     assert result.reason == "parameter max_rate is 'fast'; it must be a number from 0 to 1000"
 
 
 def test_values_that_do_not_fit_each_other_are_refused(bench):
-    result = _set(bench[1], "max_distance", ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=11.0))
+    result = set_parameters(bench[1], max_distance=11.0)
     assert not result.successful and result.reason.startswith("forget_radius is 12.0; it must be 0 (none) or at least 13.3")
 
 
 def test_a_read_only_parameter_stays(bench):
-    result = _set(bench[1], "model", ParameterValue(type=ParameterType.PARAMETER_STRING, string_value="other"))
+    result = set_parameters(bench[1], model="other")
     assert not result.successful and "read-only" in result.reason
 
 

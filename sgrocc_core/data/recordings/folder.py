@@ -12,7 +12,7 @@ import numpy as np
 from sgrocc_core.data.coded_image import coded_size, read_coded
 from sgrocc_core.data.images import decode_compressed_depth
 from sgrocc_core.data.recordings.layouts import LOOKED_FOR, Layout, Shot, detect, read_frames, read_seven_scenes, read_tum
-from sgrocc_core.data.recordings.recording import DEFAULT_RATE, Camera, Picture, RecordedFrame, turned_pose
+from sgrocc_core.data.recordings.recording import DEFAULT_RATE, Camera, Picture, RecordedFrame, check_rate, turned_pose
 from sgrocc_core.errors import ConfigError, DataError, FrameError
 from sgrocc_core.frame import checked_intrinsics
 from sgrocc_core.geometry.registration import Registration, plan_registration
@@ -57,8 +57,7 @@ class FolderOptions:
             raise ConfigError(f"--depth-scale is {self.depth_scale:g}; it must lie in (0, 10) metres a unit")
         if not 0 <= self.tolerance <= 10:
             raise ConfigError(f"--tolerance is {self.tolerance:g}; it must lie in [0, 10] seconds")
-        if not 0.1 <= self.rate <= 1000:
-            raise ConfigError(f"--rate is {self.rate:g}; it must lie in [0.1, 1000] Hz")
+        check_rate(self.rate)
         if self.world not in ("", "auto", *WORLDS):
             raise ConfigError(f"--world is {self.world!r}; allowed: auto, {', '.join(WORLDS)}")
 

@@ -174,6 +174,12 @@ def turned_pose(world: str, T_wc: np.ndarray) -> np.ndarray:
     return np.full((4, 4), np.nan) if is_lost(T_wc) else turn_world(world, T_wc)
 
 
+def check_rate(rate: float) -> None:
+    """Raise ConfigError unless `made_clock` can be of that many Hz."""
+    if not 0.1 <= rate <= 1000:
+        raise ConfigError(f"--rate is {rate:g}; it must lie in [0.1, 1000] Hz")
+
+
 def made_clock(index: int, rate: float) -> int:
     """Stamp of a frame on a clock of `rate` Hz that is made for a recording without one, nanoseconds."""
     return START_NS + round(index * 1e9 / rate)

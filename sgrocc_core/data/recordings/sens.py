@@ -24,6 +24,7 @@ from sgrocc_core.data.recordings.recording import (
     Camera,
     Picture,
     RecordedFrame,
+    check_rate,
     is_lost,
     made_clock,
     turned_pose,
@@ -62,10 +63,12 @@ class SensRecording:
         rate: Hz of the clock that is made where the file's stamps are none.
 
     Raises:
+        ConfigError: a rate that is not allowed.
         DataError: no such file, not a .sens file of version 4, damaged, or of a kind that is not read; with the value and what is allowed.
     """
 
     def __init__(self, path: str | Path, world: str = "z-up", rate: float = DEFAULT_RATE) -> None:
+        check_rate(rate)
         self.path, self.world, self.rate = Path(path), world, rate
         self.name = self.path.name
         self.notes: list[str] = []
