@@ -11,12 +11,12 @@ from sgrocc_core.gaussians.confidence import view_cells
 from sgrocc_core.gaussians.depth_source import depth_prior
 from sgrocc_core.gaussians.evidence import observe
 from sgrocc_core.gaussians.gaussians import LocalGaussians
-from sgrocc_core.gaussians.memory import BLOCK_ROWS, GaussianMemory, blocks_to_forget
+from sgrocc_core.gaussians.last_view import GaussiansInView, LastView, forget_view, gaussians_in_view
+from sgrocc_core.gaussians.memory import GaussianMemory, blocks_to_forget
 from sgrocc_core.gaussians.motion_depth import MotionDepth
 from sgrocc_core.gaussians.newly_hidden import begin_anew
 from sgrocc_core.geometry.camera import Letterbox
 from sgrocc_core.geometry.lattice import CELL_SIZE, box_corner, box_pose
-from sgrocc_core.geometry.point_tracks import NO_POINTS
 from sgrocc_core.geometry.poses import gravity_aligned_rotation, make_pose
 from sgrocc_core.mapper_types import MapperConfig, MapUpdate, Stopwatch
 from sgrocc_core.voxels.query import BoxQuery, PointQuery, query_box, query_points
@@ -62,6 +62,7 @@ class OccupancyMapper:
         self.memory = self._new_memory()
         self.voxel_map = VoxelMap(self.memory, self._config.occupancy_threshold)
         self._motion = MotionDepth()
+        self._last: LastView | None = None
 
     def arrays(self, room: dict[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
         """A copy of all that mapping goes on from: the memory's arrays, and those of the depth correction, `motion.NAME`.
@@ -83,7 +84,7 @@ class OccupancyMapper:
             motion.restore(saved)
         voxel_map = VoxelMap(memory, self._config.occupancy_threshold)
         voxel_map.update()
-        self.memory, self.voxel_map, self._motion = memory, voxel_map, motion
+        self.memory, self.voxel_map, self._motion, self._last = memory, voxel_map, motion, None
 
     def _new_memory(self) -> GaussianMemory:
         spec = self.engine.spec
@@ -124,14 +125,11 @@ class OccupancyMapper:
         self.memory.update(corner, gaussians, view, frame.stamp_ns)
         self.memory.add_evidence(keys, increments)
         self.voxel_map.forget(blocks_to_forget(self.memory, T_lc[:3, 3], self._config.forget_radius, self._config.max_memory_mb))
+        self._last = LastView(frame.stamp_ns, corner, view, keys, increments != 0)
         clock.lap("memory")
         # 5. Splat the blocks that changed.
-        voxels, labels, probability, blocks = self.voxel_map.update()
-        self.sequence += 1
-        clock.lap("splat")
         x0, y0, w, h = letterbox.content
-        used = depth.expert[y0 : y0 + h, x0 : x0 + w]
-        return MapUpdate(frame.stamp_ns, self.sequence, voxels, labels, probability, blocks, clock.timings(), used)
+        return self._update(frame.stamp_ns, clock, depth.expert[y0 : y0 + h, x0 : x0 + w])
 
     def query(self, points: np.ndarray) -> PointQuery:
         """What the map knows of points (N, 3), metres, map frame; between two steps. QueryError: another shape, or not finite."""
@@ -141,20 +139,28 @@ class OccupancyMapper:
         """What the map knows of the box between two corners (3,), metres, map frame. QueryError: not finite, or a low above its high."""
         return query_box(self.voxel_map, low, high, self.origin)
 
-    def warm_up(self) -> None:
-        """Load every kernel and touch both networks with a made-up frame in a map thrown away, so that the first frame is not late."""
-        twin = OccupancyMapper(self.engine, self._config)
-        rows, columns = np.indices((48, 64), np.float32)
-        depth = 1.5 + 0.01 * columns + 0.01 * rows
-        depth[:16] = 0.0  # a hole, so that both kinds of depth are met
-        K = np.array([[60.0, 0, 31.5], [0, 60.0, 23.5], [0, 0, 1]])
-        T_wc = make_pose(np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.zeros(3))
-        twin.step(Frame(np.full((48, 64, 3), 128, np.uint8), K, T_wc, 0, depth))
-        blocks = len(twin.memory)
-        twin.memory.fields.opacities[: blocks * BLOCK_ROWS] = 0.0
-        twin.memory.gaussians_changed[:blocks] = True
-        twin.voxel_map.update()
-        MotionDepth().apply(np.ones((2, 2), np.float32), np.ones((2, 2), np.float32), NO_POINTS, 1.0)
+    def gaussians_in_view(self) -> GaussiansInView | None:
+        """The Gaussians in the last frame's view; None before the first frame. Between two steps."""
+        return None if self._last is None else gaussians_in_view(self.memory, self._last, self.origin)
+
+    def clear_view(self) -> MapUpdate:
+        """Forget what the last frame saw; what was hidden from it stays. Between two steps.
+
+        Raises:
+            FrameError: no frame has been mapped since the start, or since the map was reset or restored.
+        """
+        if self._last is None:
+            raise FrameError("nothing_in_view", "no frame has been mapped yet, so that there is no view to forget")
+        clock = Stopwatch()
+        forget_view(self.memory, self._last)
+        return self._update(self._last.stamp_ns, clock, np.zeros((0, 0), np.float32))
+
+    def _update(self, stamp_ns: int, clock: Stopwatch, depth: np.ndarray) -> MapUpdate:
+        """Splat the blocks that changed, and say what is different then."""
+        voxels, labels, probability, blocks = self.voxel_map.update()
+        self.sequence += 1
+        clock.lap("splat")
+        return MapUpdate(stamp_ns, self.sequence, voxels, labels, probability, blocks, clock.timings(), depth)
 
 
 def _check_finite(gaussians: LocalGaussians) -> None:

@@ -22,6 +22,7 @@ from sgrocc_core.engines.engine import open_engine
 from sgrocc_core.errors import SgroccError
 from sgrocc_core.geometry.calibration import is_rectified
 from sgrocc_core.mapper import OccupancyMapper
+from sgrocc_core.warm_up import warm_up
 from sgrocc_ros.diagnostics import Diagnostics
 from sgrocc_ros.grid import GridOutput
 from sgrocc_ros.inputs import Inputs
@@ -55,7 +56,7 @@ class EmbodiedOccupancy(Node):
         self.statistics = Statistics(self.get_logger().warning, lambda: p["warn_period"])
         self._engine = open_engine(p["model"], p["engine"], p["device"], p["threads"], p["precision"])
         self._mapper = OccupancyMapper(self._engine, mapper_config(p))
-        self._mapper.warm_up()
+        warm_up(self._engine, self._mapper.config)
         self.keeper = Keeper(self, p, self._mapper, self.statistics)
         self.poses = Poses(self.statistics.notice)
         self.room = WaitingRoom(

@@ -13,7 +13,8 @@ PROGRAM = """
 import json, sys, time
 start = time.perf_counter()
 from sgrocc_core.engines.engine import open_engine
-from sgrocc_core.mapper import OccupancyMapper
+from sgrocc_core.mapper import MapperConfig
+from sgrocc_core.warm_up import warm_up
 laps = {"imports": time.perf_counter() - start}
 def lap(name, since):
     now = time.perf_counter()
@@ -22,10 +23,9 @@ def lap(name, since):
 now = time.perf_counter()
 engine = open_engine(*sys.argv[1:4], int(sys.argv[4]))
 now = lap("model", now)
-mapper = OccupancyMapper(engine)
-mapper.warm_up()
+warm_up(engine, MapperConfig())
 now = lap("warm_up", now)
-mapper.warm_up()
+warm_up(engine, MapperConfig())
 lap("next_frame", now)
 print(json.dumps(laps))
 """

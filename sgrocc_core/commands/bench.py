@@ -79,11 +79,12 @@ def _step(arguments: argparse.Namespace) -> dict[str, Any]:
     from sgrocc_core.engines.engine import open_engine
     from sgrocc_core.mapper import MapperConfig, OccupancyMapper
     from sgrocc_core.report import figure, make_report
+    from sgrocc_core.warm_up import warm_up
 
     frames = _frames(arguments)
     engine = open_engine(arguments.model, arguments.engine, arguments.device, arguments.threads)
     mapper = OccupancyMapper(engine, MapperConfig(depth_source=arguments.depth_source))
-    mapper.warm_up()
+    warm_up(engine, mapper.config)
     timings = back_to_back(mapper, frames)
     live = arriving(mapper, frames, arguments.arrival_rate)
     timings |= {f"at_{arguments.arrival_rate:g}_hz.{stage}": values for stage, values in live.timings.items()}

@@ -20,6 +20,7 @@ from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_VOXELS, BOX_CELLS, C
 BLOCK_ROWS = BLOCK_CELLS**3
 DEFAULT_OPACITY = -20.0
 """Raw opacity of Gaussians that were never written."""
+CELL_VOXELS = BLOCK_VOXELS // BLOCK_CELLS
 REACH_CELLS = 3
 """A cell's Gaussians touch no voxel, and lend their class to none, farther than this many cells away (means leave by one voxel at most and
 reach three; `voxel_map.CLASS_REACH`)."""
@@ -202,6 +203,28 @@ class GaussianMemory:
         new = np.clip(old + increments[some], *BOUNDS)
         self.evidence[slots] = new
         self.evidence_changed[slots] |= (new != old).reshape(len(slots), -1).any(1)
+
+    def forget_cells(self, rows: np.ndarray, cells: np.ndarray) -> None:
+        """Make cells as if they had never been seen: their Gaussians, features and evidence.
+
+        Args:
+            rows: (n,) int64, rows of `fields`, each once. cells: (n, 3) int, their coordinates in the lattice.
+        """
+        for field in self.fields:
+            field[rows] = 0
+        self.fields.rotations[rows, :, 0] = 1.0
+        self.fields.opacities[rows] = DEFAULT_OPACITY
+        by_cell = self.evidence.reshape(-1, *(BLOCK_CELLS, CELL_VOXELS) * 3)
+        slots, local = np.divmod(rows, BLOCK_ROWS)
+        x, y, z = np.unravel_index(local, (BLOCK_CELLS,) * 3)
+        by_cell[slots, x, :, y, :, z] = 0.0
+        self.evidence_changed[slots] = True
+        self._mark(cells)
+
+    def forget_evidence(self, slots: np.ndarray, voxels: np.ndarray) -> None:
+        """Set the evidence of voxels to nothing known. slots: (B,) int, each once. voxels: (B, 16, 16, 16) bool, which of them."""
+        self.evidence[slots] = np.where(voxels, np.float32(0.0), self.evidence[slots])
+        self.evidence_changed[slots] = True
 
     def room(self, spare: int = 64) -> dict[str, np.ndarray]:
         """Arrays for `arrays` to copy into, for a few blocks more than there are, so that the copy itself waits for no fresh pages."""

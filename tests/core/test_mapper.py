@@ -253,12 +253,6 @@ def test_nothing_beyond_the_largest_distance_is_mapped(engine):
     assert 1.8 < (voxels[:, 0] * 0.08).max() <= 2.0 + 0.08  # a cell reaches one voxel past its centre
 
 
-def test_warming_up_leaves_the_map_alone(engine):
-    mapper = OccupancyMapper(engine)
-    mapper.warm_up()
-    assert len(mapper.memory) == 0 and mapper.sequence == 0
-
-
 NAN = float("nan")
 WRONG = [("depth_source", "lidar"), ("occupancy_threshold", 0.0), ("occupancy_threshold", NAN), ("box_below", -1), ("max_distance", "x")]
 
