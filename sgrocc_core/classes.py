@@ -25,6 +25,9 @@ COLORS: np.ndarray = np.array(
 )
 """(12, 3) uint8, RGB of each label."""
 
+UNLABELLED = "unlabelled"
+"""What the label UNKNOWN is called where it is shown."""
+
 UNKNOWN_COLOR: tuple[int, int, int] = (128, 128, 128)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Callable
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -9,10 +11,14 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from sgrocc_core.report import memory_mb
+from sgrocc_ros.advice import advised
+from sgrocc_ros.inputs import Inputs
 from sgrocc_ros.statistics import QUIET, Statistics
 
 PERIOD = 1.0
 """Seconds between two messages."""
+WINDOW = 5.0
+"""Seconds that the level is judged by."""
 
 
 class Diagnostics:
@@ -22,40 +28,67 @@ class Diagnostics:
         node: publishes, and owns the timer.
         statistics: what is counted.
         facts: called each time for what else is worth knowing (engine, map size), as text by name.
-        hardware_id: what the frames are mapped with.
+        hardware_id: what the frames are mapped with. inputs: of the node. clock: the steady clock, seconds.
     """
 
-    def __init__(self, node: Node, statistics: Statistics, facts: Callable[[], dict[str, str]], hardware_id: str) -> None:
+    def __init__(
+        self,
+        node: Node,
+        statistics: Statistics,
+        facts: Callable[[], dict[str, str]],
+        hardware_id: str,
+        inputs: Inputs,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._node, self._statistics, self._facts, self._hardware_id = node, statistics, facts, hardware_id
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._before = (0, 0, 0)
+        self._inputs, self._clock = inputs, clock
+        self._newest = (0, clock())
+        self._looks = deque([(clock(), 0, 0, 0)])
         self._timer = node.create_timer(PERIOD, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def status(self) -> DiagnosticStatus:
-        """The present state; its level judges what happened since the last call."""
-        error = self._statistics.last_error
+        """The present state; its level judges what happened in the last seconds."""
         received, processed, dropped, noticed = self._statistics.counts()
-        loud = sum(count for cause, count in dropped.items() if cause not in QUIET) + sum(noticed.values())
-        now = (received, processed, loud)
-        came, mapped, bad = (after - before for after, before in zip(now, self._before))
-        self._before = now
-        if received == 0:
-            level, text = DiagnosticStatus.WARN, "no image has arrived"
-        elif bad and not mapped:
-            level, text = DiagnosticStatus.ERROR, f"images arrive but none is mapped: {error}"
-        elif bad:
-            level, text = DiagnosticStatus.WARN, f"mapping, with trouble: {error}"
-        else:
-            level, text = DiagnosticStatus.OK, "mapping" if came or mapped else "waiting for images"
+        level, text = self._judge(received, processed, sum(n for c, n in dropped.items() if c not in QUIET) + noticed.total())
         values = {"received": str(received), "processed": str(processed), "dropped": str(dropped.total())}
         values |= {f"dropped.{cause}": str(count) for cause, count in sorted(dropped.items())}
         values |= {f"noticed.{cause}": str(count) for cause, count in sorted(noticed.items())}
         for stage, (p50, p95) in self._statistics.latencies().items():
             values[f"latency.{stage}.p50_ms"], values[f"latency.{stage}.p95_ms"] = f"{p50:.1f}", f"{p95:.1f}"
-        values |= self._facts() | {"memory_mb": f"{memory_mb():.0f}", "last_error": error}
+        values |= self._facts() | {"memory_mb": f"{memory_mb():.0f}", "last_error": self._statistics.last_error}
         name = f"{self._node.get_fully_qualified_name().lstrip('/')}: mapping"
         pairs = [KeyValue(key=key, value=value) for key, value in values.items()]
         return DiagnosticStatus(level=level, name=name, message=text, hardware_id=self._hardware_id, values=pairs)
+
+    def _judge(self, received: int, processed: int, loud: int) -> tuple[bytes, str]:
+        """Level and message, by what happened since the call of WINDOW seconds ago; the rules are in docs/ros.md."""
+        now = self._clock()
+        if received > self._newest[0]:
+            self._newest = (received, now)
+        while len(self._looks) > 1 and self._looks[1][0] <= now - WINDOW:
+            self._looks.popleft()
+        since = self._looks[0]
+        self._looks.append((now, received, processed, loud))
+        came, mapped, bad = received - since[1], processed - since[2], loud - since[3]
+        trouble = advised(self._statistics.last_cause, self._statistics.last_error)
+        if self._inputs.paused:
+            return DiagnosticStatus.OK, "paused: images are dropped and the map stays as it is"
+        if not came and now - self._newest[1] >= WINDOW:
+            return DiagnosticStatus.WARN, self._no_image(now - self._newest[1])
+        if bad and not mapped:
+            return DiagnosticStatus.ERROR, f"no image was mapped in {now - since[0]:.0f} s, though {came} came: {trouble}"
+        if bad:
+            return DiagnosticStatus.WARN, f"mapping, with trouble: {trouble}"
+        return DiagnosticStatus.OK, "mapping" if mapped else "waiting for images"
+
+    def _no_image(self, seconds: float) -> str:
+        topic = self._inputs.followers[0].topic
+        count = self._node.count_publishers(topic)
+        advice = "check the camera's driver" if count else "check the topic's name (remap image), image_transport and ROS_DOMAIN_ID"
+        if count:
+            advice += "; images of 0.5 MB and more that are best effort need config/fastdds.xml on both sides (docs/ros.md)"
+        return f"no image on {topic} in {seconds:.0f} s, which has {count} publisher{'s' if count != 1 else ''}; {advice}"
 
     def _tick(self) -> None:
         message = DiagnosticArray(status=[self.status()])

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Odometry
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -24,6 +26,8 @@ from sgrocc_ros.waiting import StampGate, WaitingRoom
 
 LOOK_PERIOD = 0.25
 """Seconds between two looks at the graph."""
+CAMERA = "the camera"
+"""Stands for the images' frame where poses of the camera itself come without a name."""
 _BY_NAME = {"reliable": ReliabilityPolicy.RELIABLE, "best_effort": ReliabilityPolicy.BEST_EFFORT}
 
 
@@ -94,6 +98,15 @@ class Follower:
         return self._node.create_subscription(self._kind, self.topic, self._receive, qos)
 
 
+def pose_frame(parameters: Parameters) -> str:
+    """The camera's frame in which images lie as far as poses are concerned; empty: the frame_id of each image.
+
+    Poses on the topic `pose` without a `base_frame` are those of the camera, whatever its frame is called.
+    """
+    nameless = parameters["pose_source"] == "pose" and not parameters["base_frame"]
+    return str(parameters["camera_frame"] or (CAMERA if nameless else ""))
+
+
 class Inputs:
     """All subscriptions of the node.
 
@@ -125,11 +138,12 @@ class Inputs:
         self.followers = [
             follow([image], self._on_image, 10),
             follow([(self._info_topic(), CameraInfo)], self._on_info, 10),
-            follow([("/tf", TFMessage)], self._on_transforms, 100),
+            self._follow_poses(parameters, follow),
             follow([("/tf_static", TFMessage)], self._on_static_transforms, 100, True),
         ]
         if parameters["depth_source"] != "mono":
             self.followers.append(follow(self._depth_candidates(parameters["depth_transport"]), self._on_depth, 10))
+        self.paused = False
         self._timer = node.create_timer(LOOK_PERIOD, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def clock_jumped_back(self) -> None:
@@ -137,11 +151,35 @@ class Inputs:
         self._gate.restart()
         self._jump(self._node.get_clock().now().nanoseconds, "the clock jumped back")
 
+    def pause(self, paused: bool) -> None:
+        """Drop images from now on, those that wait first, or let them in again."""
+        self.paused = paused
+        if paused:
+            self._room.drop_all("paused", "the node is paused; call ~/pause with data: false to go on")
+
     def _info_topic(self) -> str:
         """Beside the image, unless `camera_info` itself is remapped."""
         plain = self._node.resolve_topic_name("camera_info", only_expand=True)
         resolved = self._node.resolve_topic_name("camera_info")
         return resolved if resolved != plain else info_name(self.image_topic)
+
+    def _follow_poses(self, parameters: Parameters, follow: Callable[..., Follower]) -> Follower:
+        """What moves; with poses of a topic /tf is left alone, lest two sources say where a frame is."""
+        source, base = parameters["pose_source"], parameters["base_frame"]
+
+        def on_pose(message: PoseStamped) -> None:
+            self._poses.add_pose(message, base or pose_frame(parameters))
+            self._room.poses_changed()
+
+        def on_odometry(message: Odometry) -> None:
+            self._poses.add_odometry(message, base)
+            self._room.poses_changed()
+
+        if source == "pose":
+            return follow([(self._node.resolve_topic_name("pose"), PoseStamped)], on_pose, 100)
+        if source == "odometry":
+            return follow([(self._node.resolve_topic_name("odometry"), Odometry)], on_odometry, 100)
+        return follow([("/tf", TFMessage)], self._on_transforms, 100)
 
     def _depth_candidates(self, transport: str) -> list[tuple[str, type]]:
         base = base_name(self._node.resolve_topic_name("depth"))
@@ -154,6 +192,9 @@ class Inputs:
 
     def _on_image(self, message: Any) -> None:
         self._statistics.receive()
+        if self.paused:
+            self._statistics.drop("paused", "the node is paused; call ~/pause with data: false to go on")
+            return
         stamp = stamp_ns(message.header.stamp)
         judgement = self._gate.admit(stamp, self._node.get_clock().now().nanoseconds)
         if judgement == "jump":

@@ -15,7 +15,6 @@ from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
-from std_srvs.srv import Empty
 
 from sgrocc_core.classes import NAMES
 from sgrocc_core.engines.engine import open_engine
@@ -25,12 +24,15 @@ from sgrocc_core.mapper import OccupancyMapper
 from sgrocc_core.warm_up import warm_up
 from sgrocc_ros.diagnostics import Diagnostics
 from sgrocc_ros.grid import GridOutput
-from sgrocc_ros.inputs import Inputs
+from sgrocc_ros.inputs import Inputs, pose_frame
 from sgrocc_ros.keeper import Keeper
+from sgrocc_ros.markers import fast_path_agrees
 from sgrocc_ros.outputs import Outputs
-from sgrocc_ros.parameters import Parameters, mapper_config
+from sgrocc_ros.parameters import Parameters, labels_of, mapper_config
 from sgrocc_ros.poses import Poses
+from sgrocc_ros.services import Services
 from sgrocc_ros.statistics import Statistics
+from sgrocc_ros.views import Views
 from sgrocc_ros.waiting import WaitingRoom
 from sgrocc_ros.worker import Worker
 
@@ -58,23 +60,26 @@ class EmbodiedOccupancy(Node):
         self._mapper = OccupancyMapper(self._engine, mapper_config(p))
         warm_up(self._engine, self._mapper.config)
         self.keeper = Keeper(self, p, self._mapper, self.statistics)
-        self.poses = Poses(self.statistics.notice)
+        topics = "/tf or /tf_static" if p["pose_source"] == "tf" else f"{self.resolve_topic_name(p['pose_source'])} or /tf_static"
+        self.poses = Poses(self.statistics.notice, topics=topics)
         self.room = WaitingRoom(
-            self.poses, self.statistics, p["map_frame"], p["camera_frame"], p["depth_source"], p["tf_timeout"], p["sync_slop"]
+            self.poses, self.statistics, p["map_frame"], pose_frame(p), p["depth_source"], p["tf_timeout"], p["sync_slop"]
         )
         grid = GridOutput(self, p, self.statistics, lambda: self._mapper.voxel_map)
+        views = Views(self, lambda: p["publish_gaussians"], fast_path_agrees())
         self.outputs = Outputs(
-            self, p["map_frame"], self.statistics, lambda: p["full_map_period"], grid, lambda job: self.worker.submit(job)
-        )
+            self, p["map_frame"], self.statistics, lambda: p["full_map_period"], grid, views,
+            lambda job: self.worker.submit(job), labels_of(p["classes"]),
+        )  # fmt: skip
         self.inputs = Inputs(self, p, self.room, self.poses, self.statistics, self._on_time_jump)
         rectified = is_rectified(p["rectified"], self.inputs.image_topic)
         self.worker = Worker(
             self._mapper, self.room, self.outputs, self.statistics, p["depth_source"], p["depth_scale"], rectified, lambda: p["max_rate"]
         )
         spec = self._engine.spec
-        self.diagnostics = Diagnostics(self, self.statistics, self._facts, f"{spec.name}: {self._engine.description}")
+        self.diagnostics = Diagnostics(self, self.statistics, self._facts, f"{spec.name}: {self._engine.description}", self.inputs)
         self.keeper.attach(self.worker, self.outputs)
-        self.create_service(Empty, "~/reset", self._reset)
+        self.services_of_map = Services(self, self._mapper, self.worker, self.outputs, self.inputs)
         back = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-1), on_clock_change=False)
         self._jump_handle = self.get_clock().create_jump_callback(back, post_callback=lambda jump: self.inputs.clock_jumped_back())
         self._say_what_runs()
@@ -110,30 +115,27 @@ class EmbodiedOccupancy(Node):
         published = self.outputs.published
         facts = {"engine": self._engine.description, "model": self._engine.spec.name, "map.voxels": str(published.voxel_count)}
         facts |= {"map.blocks": str(published.block_count), "map.sequence": str(published.sequence), "waiting": str(self.room.waiting)}
+        facts["paused"] = str(self.inputs.paused).lower()
         return facts | {"up_time_s": f"{time.monotonic() - self._started:.0f}"}
 
     def _on_parameters(self, names: set[str]) -> None:
         if names & {"occupancy_threshold", "max_distance", "motion_depth"}:
             self.worker.submit(self._configure)
+        if "classes" in names:
+            self.worker.submit(self._show_classes)
 
     def _configure(self) -> None:
         """On the worker's thread."""
         self._mapper.config = mapper_config(self.parameters)
 
+    def _show_classes(self) -> None:
+        """On the worker's thread."""
+        whole = self._mapper.voxel_map.occupied()
+        self.outputs.show(labels_of(self.parameters["classes"]), self.worker.newest_stamp, *whole)
+
     def _on_time_jump(self) -> None:
         if self.parameters["reset_on_time_jump"]:
-            self.worker.submit(self._clear)
-
-    def _clear(self) -> None:
-        """On the worker's thread."""
-        self.worker.changes += bool(len(self._mapper.memory))
-        self._mapper.reset()
-        self.outputs.reset(self.worker.newest_stamp)
-
-    def _reset(self, request: Empty.Request, response: Empty.Response) -> Empty.Response:
-        self.worker.submit(self._clear)
-        self.get_logger().info("the map is reset")
-        return response
+            self.worker.submit(self.services_of_map.clear)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

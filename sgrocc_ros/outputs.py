@@ -1,4 +1,4 @@
-"""What the node publishes of the map: `~/occupancy`, `~/occupancy_update`, `~/markers`, `~/grid`; made on a thread, only for subscribers.
+"""What the node publishes: `~/occupancy`, `~/occupancy_update`, `~/markers`, `~/grid`, views; made on a thread, only for subscribers.
 
 The worker hands over each MapUpdate and goes on; blocks are kept as messages need them, so that a frame costs what it changed.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -22,11 +22,14 @@ from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import MarkerArray
 
 from sgrocc_core.classes import NAMES, UNKNOWN
+from sgrocc_core.gaussians.last_view import GaussiansInView
+from sgrocc_core.mapper import MapUpdate
 from sgrocc_ros.grid import LATCHED, Changes, GridOutput
 from sgrocc_ros.markers import delete_all, fast_path_agrees, legend, pack, plain
 from sgrocc_ros.messages import cloud, voxel_points
 from sgrocc_ros.published import PublishedMap
 from sgrocc_ros.statistics import Statistics
+from sgrocc_ros.views import Views
 
 UPDATES = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
 # Deeper than one: at depth one the next change would replace the whole map that a late joiner has not acknowledged yet.
@@ -41,7 +44,9 @@ class Outputs:
         frame_id: of the map.
         statistics: counts frames when their update is out, and publications that fail.
         full_map_period: seconds between whole maps, asked each time.
-        grid: what `~/grid` is made of. between_frames: has something done on the worker's thread.
+        grid: what `~/grid` is made of. views: the publishers of `~/depth` and `~/gaussians`.
+        between_frames: has something done on the worker's thread.
+        labels: which to publish on `~/occupancy`, `~/occupancy_update` and `~/markers`.
     """
 
     def __init__(
@@ -51,8 +56,11 @@ class Outputs:
         statistics: Statistics,
         full_map_period: Callable[[], float],
         grid: GridOutput,
+        views: Views,
         between_frames: Callable[[Callable[[], None]], Any],
+        labels: Sequence[int],
     ) -> None:
+        self.views, self._shown = views, _mask(labels)
         self._frame_id, self._statistics, self._period, self._grid = frame_id, statistics, full_map_period, grid
         self.published = PublishedMap()
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -71,14 +79,44 @@ class Outputs:
         self._thread = threading.Thread(target=self._run, name="outputs", daemon=True)
         self._thread.start()
 
-    def update(self, update: Any, arrived: float, stages: dict[str, float]) -> None:
-        """Publish a MapUpdate; on the worker's thread.
+    def update(
+        self, update: MapUpdate, arrived: float, stages: dict[str, float], camera: str, gaussians: GaussiansInView | None = None
+    ) -> None:
+        """Publish what a frame changed; on the worker's thread.
 
         Args:
             arrived: steady time at which the image came, seconds. stages: milliseconds that were spent on it so far, by name.
+            camera: the image's frame. gaussians: of the view, where somebody wants them.
         """
-        self._jobs.put(lambda: self._publish_update(update, arrived, stages))
+
+        def publish() -> None:
+            start = time.monotonic()
+            self._apply(update.stamp_ns, update.voxels, update.labels, update.probability)
+            end = time.monotonic()
+            self._statistics.process(stages | {"publish": 1e3 * (end - start), "arrival_to_update": 1e3 * (end - arrived)})
+            for publisher, message in self.views.messages(update, camera, self._frame_id, gaussians):
+                self._publish(publisher, message)
+
+        self._jobs.put(publish)
         self._give_grid(self._grid.changes())
+
+    def change(self, update: MapUpdate) -> None:
+        """Publish what has changed between two frames; on the worker's thread."""
+        self._jobs.put(lambda: self._apply(update.stamp_ns, update.voxels, update.labels, update.probability))
+        self._give_grid(self._grid.changes())
+
+    def show(self, labels: Sequence[int], stamp: int, voxels: np.ndarray, values: np.ndarray, probability: np.ndarray) -> None:
+        """Publish other labels from now on; on the worker's thread.
+
+        Args:
+            labels: which. stamp: nanoseconds. voxels, values, probability: the whole map, as of `replace`.
+        """
+
+        def publish() -> None:
+            self._shown = _mask(labels)
+            self._publish_replacement(stamp, voxels, values, probability)
+
+        self._jobs.put(publish)
 
     def reset(self, stamp: int) -> None:
         """The map was emptied: say so on every topic. stamp: nanoseconds."""
@@ -101,9 +139,9 @@ class Outputs:
     @property
     def topics(self) -> str:
         """The topics and their quality of service, in words."""
-        publishers: tuple[Publisher, ...] = (self._occupancy, self._updates, self._markers, self._grid.publisher)
-        words = ("reliable, transient local", "reliable, last 50", "reliable, transient local", "reliable, transient local")
-        return ", ".join(f"{publisher.topic_name} ({word})" for publisher, word in zip(publishers, words))
+        latched = "reliable, transient local"
+        publishers = {self._occupancy: latched, self._updates: "reliable, last 50", self._markers: latched, self._grid.publisher: latched}
+        return ", ".join(f"{publisher.topic_name} ({word})" for publisher, word in (publishers | self.views.publishers).items())
 
     @staticmethod
     def _on_join(do: Callable[[Callable[[], None]], Any], job: Callable[[], None]) -> PublisherEventCallbacks:
@@ -140,13 +178,9 @@ class Outputs:
         if changed and time.monotonic() - self._snapshot_time >= self._period() and self._occupancy.get_subscription_count():
             self._publish_snapshot()
 
-    def _publish_update(self, update: Any, arrived: float, stages: dict[str, float]) -> None:
-        start = time.monotonic()
-        self._apply(update.stamp_ns, update.voxels, update.labels, update.probability)
-        end = time.monotonic()
-        self._statistics.process(stages | {"publish": 1e3 * (end - start), "arrival_to_update": 1e3 * (end - arrived)})
-
     def _apply(self, stamp: int, voxels: np.ndarray, labels: np.ndarray, probability: np.ndarray) -> None:
+        if not self._shown.all():
+            voxels, labels, probability = self.published.without(self._shown, voxels, labels, probability)
         changed = self.published.apply(stamp, voxels, labels, probability)
         if not changed:
             return
@@ -179,13 +213,15 @@ class Outputs:
         self._markers_lost = not self._publish(self._markers, message)
 
     def _publish_replacement(self, stamp: int, voxels: np.ndarray, labels: np.ndarray, probability: np.ndarray) -> None:
-        self._apply(stamp, *self.published.replacing(voxels, labels, probability))
+        shown = self._shown[labels]
+        self._apply(stamp, *self.published.replacing(voxels[shown], labels[shown], probability[shown]))
         self._publish_snapshot()
         self._publish_all_markers()
 
     def _legend(self, corner: tuple[float, float, float]) -> list[Any]:
         self._legend_corner = corner
-        return legend([*range(1, len(NAMES)), UNKNOWN], np.array(corner), self._frame_id, self.published.stamp)
+        labels = [label for label in (*range(1, len(NAMES)), UNKNOWN) if self._shown[label]]
+        return legend(labels, np.array(corner), self._frame_id, self.published.stamp)
 
     def _publish(self, publisher: Publisher, message: Any) -> bool:
         """Whether it went out; a subscriber that is too slow for a reliable topic must not stop the node."""
@@ -195,3 +231,11 @@ class Outputs:
             self._statistics.notice("publish_failed", f"{publisher.topic_name}: {error}")
             return False
         return True
+
+
+def _mask(labels: Sequence[int]) -> np.ndarray:
+    """(256,) bool: those labels, and 0, which frees a voxel; all bytes if every label that there is is among them."""
+    every = set(range(1, len(NAMES))) | {UNKNOWN}
+    mask = np.full(256, every <= set(labels))
+    mask[[0, *labels]] = True
+    return mask

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sgrocc_core.classes import NAMES, UNKNOWN, UNLABELLED, label_of
 from sgrocc_core.engines.engine import DEVICES, ENGINES, PRECISIONS
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 SHORTEST_AUTOSAVE = 0.1
 """Seconds."""
+CLASSES = (*NAMES[1:], UNLABELLED)
 BEGIN, END = "<!-- parameters: begin -->", "<!-- parameters: end -->"
 
 
@@ -38,6 +40,7 @@ class Parameter:
         minimum, maximum: inclusive range of a number, or None.
         dynamic: may change while the node runs.
         word: of a number, a text that may stand in its place, which is then the default.
+        some_of: of a text, the names it may list, with commas between or as a list of texts; `all` stands for all of them.
     """
 
     name: str
@@ -49,10 +52,13 @@ class Parameter:
     maximum: float | None = None
     dynamic: bool = False
     word: str = ""
+    some_of: tuple[str, ...] = ()
 
     @property
     def allowed(self) -> str:
         """What a value may be, in words."""
+        if self.some_of:
+            return f"all, or some of {', '.join(self.some_of)}"
         if self.choices:
             return " or ".join(self.choices)
         if isinstance(self.default, bool):
@@ -72,6 +78,8 @@ class Parameter:
         Raises:
             ConfigError: one sentence with the name, the value and what is allowed.
         """
+        if self.some_of:
+            return self._check_names(value)
         if self.word and value == self.word:
             return self.word
         wanted = float if self.word else type(self.default)
@@ -85,10 +93,29 @@ class Parameter:
             raise ConfigError(f"parameter {self.name} is {value!r}; it must be {self.allowed}")
         return value
 
+    def _check_names(self, value: Any) -> str:
+        """Some of the names: each once, in their order, with commas between; `all` for all of them."""
+        given = value.split(",") if isinstance(value, str) else value
+        names = [name.strip() if isinstance(name, str) else name for name in given] if isinstance(given, (list, tuple)) else []
+        if names == ["all"]:
+            return "all"
+        if not names or any(name not in self.some_of for name in names):
+            raise ConfigError(f"parameter {self.name} is {value!r}; it must be {self.allowed}")
+        chosen = [name for name in self.some_of if name in names]
+        return "all" if len(chosen) == len(self.some_of) else ", ".join(chosen)
+
 
 TABLE: tuple[Parameter, ...] = (
     Parameter("map_frame", "frames", "map", "Frame of the map; with a SLAM system that corrects map -> odom use its odom frame."),
     Parameter("camera_frame", "frames", "", "Optical frame of the camera; empty: the frame_id of the images."),
+    Parameter(
+        "base_frame", "frames", "",
+        "What poses of `pose_source` pose or odometry are of; empty: odometry's child_frame_id, or for pose the camera's optical frame.",
+    ),
+    Parameter(
+        "pose_source", "frames", "tf", "Where poses come from: `/tf`, or the topic `pose` or `odometry`, with mounts from `/tf_static`.",
+        ("tf", "pose", "odometry"),
+    ),
     Parameter("tf_timeout", "frames", 0.2, "How long an image waits for its pose and depth, seconds.", minimum=0.0, maximum=10.0),
     Parameter("image_transport", "input", "raw", "Whether `image` or `<image>/compressed` is subscribed to.", ("raw", "compressed")),
     Parameter("depth_source", "input", "mono", "Where depth comes from: network, depth topic, or both.", ("mono", "topic", "fused")),
@@ -131,6 +158,11 @@ TABLE: tuple[Parameter, ...] = (
         minimum=0.0, maximum=86400.0,
     ),
     Parameter("full_map_period", "output", 5.0, "Seconds between whole maps on `~/occupancy`.", minimum=0.1, maximum=3600.0, dynamic=True),
+    Parameter("publish_gaussians", "output", False, "Whether `~/gaussians` carries the Gaussians in view.", dynamic=True),
+    Parameter(
+        "classes", "output", "all", "Classes on `~/occupancy`, `~/occupancy_update` and `~/markers`; `~/grid` and saved maps have all.",
+        dynamic=True, some_of=CLASSES,
+    ),
     Parameter("grid_rate", "output", 2.0, "Most grids a second on `~/grid`.", minimum=0.01, maximum=100.0, dynamic=True),
     Parameter(
         "grid_min_height", "output", 0.15, "Where the slab that `~/grid` shows begins above the floor, metres.",
@@ -210,6 +242,12 @@ def mapper_config(values: Parameters | dict[str, Any]) -> MapperConfig:
 
     names = ("depth_source", "motion_depth", "occupancy_threshold", "box_below", "max_distance", "max_memory_mb", "forget_radius")
     return MapperConfig(**{name: values[name] for name in names})
+
+
+def labels_of(classes: str) -> list[int]:
+    """The labels of a checked value of `classes`."""
+    names = CLASSES if classes == "all" else classes.split(", ")
+    return [UNKNOWN if name == UNLABELLED else label_of(name) for name in names]
 
 
 def _check_keeping(values: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Where the camera was: /tf and /tf_static into a buffer, the pose at an image's stamp out of it.
+"""Where the camera was: /tf and /tf_static, or poses of a topic, into a buffer, the pose at an image's stamp out of it.
 
 The buffer is tf2's where tf2_ros can be imported, the core's TransformTree elsewhere; both lie behind the same three calls, and what they
 would swallow silently (numbers that are not finite, quaternions that are not of unit length) is checked and counted before it reaches them.
@@ -12,6 +12,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
+from geometry_msgs.msg import TransformStamped
+from tf2_msgs.msg import TFMessage
 
 from sgrocc_core.geometry.poses import make_pose, rotation_from_quaternion
 from sgrocc_core.geometry.transforms import (
@@ -125,11 +127,13 @@ class Poses:
     Args:
         notice: called with a cause and a message for a transform that is repaired (`unnormalised_quaternion`) or dropped (`bad_transform`),
             and for `tf_time_jump`.
-        buffer: the buffer to use; None chooses.
+        buffer: the buffer to use; None chooses. topics: where poses come from, in words.
     """
 
-    def __init__(self, notice: Callable[[str, str], None], buffer: Buffer | None = None) -> None:
-        self._notice = notice
+    def __init__(
+        self, notice: Callable[[str, str], None], buffer: Buffer | None = None, topics: str = "/tf or /tf_static"
+    ) -> None:
+        self._notice, self._topics = notice, topics
         self._buffer: Buffer = buffer or (Tf2Buffer() if tf2_ros else TreeBuffer())
         self._newest: dict[str, int] = {}
         self._rejected: deque[tuple[int, str]] = deque(maxlen=100)
@@ -155,6 +159,18 @@ class Poses:
                 except ValueError as error:
                     self._reject(stamp, str(error))
 
+    def add_pose(self, message: Any, of: str) -> None:
+        """Takes a PoseStamped. of: the frame that it is the pose of."""
+        self.add(TFMessage(transforms=[_as_transform(message.header, of, message.pose)]))
+
+    def add_odometry(self, message: Any, of: str = "") -> None:
+        """Takes an Odometry. of: the frame that it is the pose of; empty: its child_frame_id."""
+        child = of or message.child_frame_id
+        if not child:
+            self._notice("bad_transform", "odometry has no child_frame_id; set the parameter base_frame to what it is the pose of")
+            return
+        self.add(TFMessage(transforms=[_as_transform(message.header, child, message.pose.pose)]))
+
     def lookup(self, target: str, source: str, stamp: int) -> np.ndarray:
         """Pose of `source` in `target` at a stamp (ns): (4, 4) float64.
 
@@ -164,10 +180,10 @@ class Poses:
         try:
             return self._buffer.lookup(target.removeprefix("/"), source.removeprefix("/"), stamp)
         except (UnknownFrameError, UnconnectedFramesError) as error:
-            known = ", ".join(self._buffer.frames()) or "none; nothing was received on /tf or /tf_static"
-            raise type(error)(f"no pose of {source!r} in {target!r}: {error} (frames on tf: {known})") from error
+            known = ", ".join(self._buffer.frames()) or f"none, nothing was received on {self._topics}"
+            raise type(error)(f"no transform from {target!r} to {source!r}: {error}; frames known: {known}") from error
         except TransformLookupError as error:
-            raise type(error)(f"no pose of {source!r} in {target!r}: {error}") from error
+            raise type(error)(f"no transform from {target!r} to {source!r}: {error}") from error
 
     def why_missing(self, target: str, source: str, stamp: int) -> tuple[str, str]:
         """Cause and message for an image whose pose did not come: `bad_pose` if a transform of its time was dropped, else `no_pose`."""
@@ -179,7 +195,7 @@ class Poses:
             self.lookup(target, source, stamp)
         except TransformLookupError as error:
             return "no_pose", str(error)
-        return "no_pose", f"the pose of {source!r} in {target!r} came too late"
+        return "no_pose", f"the transform from {target!r} to {source!r} came too late"
 
     def jump_to(self, stamp: int) -> None:
         """Time has jumped back to `stamp` (ns): forget the moving transforms, unless that has been done already."""
@@ -209,3 +225,12 @@ class Poses:
     def _reject(self, stamp: int, message: str) -> None:
         self._rejected.append((stamp, message))
         self._notice("bad_transform", f"{message}; it is dropped")
+
+
+def _as_transform(header: Any, child: str, pose: Any) -> TransformStamped:
+    """A geometry_msgs/Pose in a header's frame as the transform of a child frame."""
+    message = TransformStamped(header=header, child_frame_id=child)
+    to, at = message.transform.translation, pose.position
+    to.x, to.y, to.z = at.x, at.y, at.z
+    message.transform.rotation = pose.orientation
+    return message

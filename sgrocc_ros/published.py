@@ -97,6 +97,18 @@ class PublishedMap:
             np.concatenate([labels, zeros.astype(np.uint8)]), np.concatenate([probability, zeros.astype(np.float32)]),
         )  # fmt: skip
 
+    def without(
+        self, shown: np.ndarray, voxels: np.ndarray, labels: np.ndarray, probability: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """An update (as of `apply`) in which only some labels are occupied: (256,) bool. What is neither here nor in it is left out."""
+        hidden = ~shown[labels]
+        labels, probability = np.where(hidden, 0, labels).astype(np.uint8), np.where(hidden, 0.0, probability)
+        kept = labels > 0
+        for row in np.flatnonzero(~kept):
+            block = self._blocks.get(tuple((voxels[row] >> 4).tolist()))
+            kept[row] = block is not None and block.labels[np.ravel_multi_index(voxels[row] & (BLOCK_VOXELS - 1), _SHAPE)] > 0
+        return voxels[kept], labels[kept], probability[kept]
+
     def points(self) -> np.ndarray:
         """All occupied voxels as points with the present sequence, (N,) of dtype POINT; only changed blocks are made anew."""
         parts = []

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from sgrocc_ros.advice import advised
+
 WINDOW = 500
 """Frames over which the percentiles are taken."""
-QUIET = ("overtaken",)
+QUIET = ("overtaken", "paused")
 """Causes that are part of normal work: counted, not warned about."""
 
 
@@ -34,7 +36,7 @@ class Statistics:
         self.processed = 0
         self.dropped: Counter[str] = Counter()
         self.noticed: Counter[str] = Counter()
-        self.last_error = ""
+        self.last_error = self.last_cause = ""
 
     def receive(self) -> None:
         """An image has arrived."""
@@ -47,14 +49,14 @@ class Statistics:
             self.dropped[cause] += 1
             count = self.dropped[cause]
         if cause not in QUIET:
-            self._tell(cause, f"image dropped ({cause}, {count} so far): {message}", message)
+            self._tell(cause, cause, f"image dropped ({cause}, {count} so far): {message}", message)
 
     def notice(self, cause: str, message: str) -> None:
         """Something is wrong that did not cost an image."""
         with self._lock:
             self.noticed[cause] += 1
             count = self.noticed[cause]
-        self._tell(f"notice {cause}", f"{cause} ({count} so far): {message}", message)
+        self._tell(cause, f"notice {cause}", f"{cause} ({count} so far): {message}", message)
 
     def process(self, stages: dict[str, float]) -> None:
         """An image has been mapped; `stages` are milliseconds by name."""
@@ -81,11 +83,11 @@ class Statistics:
         frames = {"received": received, "processed": processed, "dropped": dict(dropped)}
         return {"frames": frames, "noticed": dict(noticed), "latency": latencies}
 
-    def _tell(self, key: str, text: str, message: str) -> None:
+    def _tell(self, cause: str, key: str, text: str, message: str) -> None:
         now = self._clock()
         with self._lock:
-            self.last_error = message
+            self.last_error, self.last_cause = message, cause
             if now - self._warned.get(key, -np.inf) < self._period():
                 return
             self._warned[key] = now
-        self._warn(text)
+        self._warn(advised(cause, text))

@@ -126,12 +126,17 @@ class WaitingRoom:
             self._woken = True
             self._changed.notify()
 
-    def jump_to(self, stamp: int) -> None:
-        """Time has jumped back to `stamp` (ns): what waits from the other time is dropped."""
+    def drop_all(self, cause: str, message: str) -> None:
+        """Drop the images that wait."""
         with self._changed:
             for _ in self._images:
-                self._report.drop("time_jump", "waited while time jumped back")
+                self._report.drop(cause, message)
             self._images.clear()
+
+    def jump_to(self, stamp: int) -> None:
+        """Time has jumped back to `stamp` (ns): what waits from the other time is dropped."""
+        self.drop_all("time_jump", "waited while time jumped back")
+        with self._changed:
             for kept in (self._depths, self._infos):
                 for old in [s for s in kept if s > stamp + 1_000_000_000]:
                     if kept is self._depths or len(kept) > 1:  # the last camera_info still holds

@@ -104,10 +104,11 @@ class Worker(threading.Thread):
         frame = self._frame(complete)
         decoded = time.monotonic()
         update = self._mapper.step(frame)
+        gaussians = self._mapper.gaussians_in_view() if self._outputs.views.wants_gaussians else None
         self.newest_stamp = frame.stamp_ns
         self.changes += 1
         stages = {"wait": 1e3 * (start - complete.image.arrived), "decode": 1e3 * (decoded - start), **update.timings}
-        self._outputs.update(update, complete.image.arrived, stages)
+        self._outputs.update(update, complete.image.arrived, stages, complete.image.frame_id, gaussians)
 
     def _frame(self, complete: Complete) -> Frame:
         key = camera_info_key(complete.info)

@@ -64,15 +64,15 @@ def gaussians_in_view(memory: GaussianMemory, last: LastView, origin: np.ndarray
         cells, places = cells[chosen], places[chosen]
     corner = origin + last.corner * CELL_SIZE
     return GaussiansInView(
-        (held.means[cells, places] + corner).astype(np.float32), constrain_scales(held.scales[cells, places]), held.rotations[cells, places],
-        shown[cells, places], (held.logits[cells, places].argmax(-1) + 1).astype(np.uint8),
+        (held.means[cells, places] + corner).astype(np.float32), constrain_scales(held.scales[cells, places]),
+        held.rotations[cells, places], shown[cells, places], (held.logits[cells, places].argmax(-1) + 1).astype(np.uint8),
     )  # fmt: skip
 
 
 def forget_view(memory: GaussianMemory, last: LastView) -> None:
-    """Forget what a frame saw: Gaussians and evidence of the cells that lie before or in its depth's surface, and all that its depth judged.
+    """Forget what a frame saw; what is hidden from it stays.
 
-    What is hidden from the frame stays.
+    That is: Gaussians and evidence of the cells that lie before or in its depth's surface, and the evidence of all voxels that it judged.
     """
     anchors = np.flatnonzero((last.view.state == FREE) | (last.view.state == SURFACE))
     rows = memory.box(last.corner)[anchors]

@@ -105,7 +105,8 @@ def test_the_mapper_maps_with_it(exported, source):
 
 def test_a_robot_runs_it_without_torch_and_transformers(exported):
     program = (
-        "import sys, numpy as np\nfrom sgrocc_core.mapper import MapperConfig\nfrom sgrocc_core.warm_up import warm_up\nfrom sgrocc_core.engines.engine import open_engine\n"
+        "import sys, numpy as np\nfrom sgrocc_core.mapper import MapperConfig\n"
+        "from sgrocc_core.warm_up import warm_up\nfrom sgrocc_core.engines.engine import open_engine\n"
         f"warm_up(open_engine({str(exported[0])!r}, 'onnxruntime', 'cpu', 1), MapperConfig())\n"
         "heavy = {'torch', 'transformers', 'huggingface_hub', 'onnx'} & set(sys.modules)\n"
         "assert not heavy, heavy"

@@ -107,7 +107,7 @@ class Robot:
         self.depths = self.node.create_publisher(Image, "depth", qos)
         self.transforms = self.node.create_publisher(TFMessage, "/tf", 100)
         self.values: dict[str, str] = {}
-        self.status = ""
+        self.status, self.level = "", b""
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self.map = MapClient()
         latched = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -203,12 +203,12 @@ class Robot:
         self.send()
         self.wait_for("processed", before + 1)
 
-    def call(self, kind: type, name: str, timeout: float = 30.0) -> Any:
+    def call(self, kind: type, name: str, timeout: float = 30.0, **request: Any) -> Any:
         """Call a service of the node."""
         client = self.node.create_client(kind, f"/embodied_occupancy/{name}")
         try:
             assert client.wait_for_service(timeout_sec=10)
-            future = client.call_async(kind.Request())
+            future = client.call_async(kind.Request(**request))
             wait_until(future.done, timeout, f"the answer of {name}")
             return future.result()
         finally:
@@ -216,7 +216,7 @@ class Robot:
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         self.values = {pair.key: pair.value for pair in message.status[0].values}
-        self.status = message.status[0].message
+        self.status, self.level = message.status[0].message, message.status[0].level
 
 
 class MapClient:
@@ -318,14 +318,16 @@ class GridClient(LatchedClient):
 
 
 @contextmanager
-def running_node(folder: Path, parameters: dict[str, Any], remaps: dict[str, str] | None = None) -> Iterator[tuple[NodeProcess, Robot]]:
-    """A node and a robot that have found each other; both end with the block."""
-    node, robot = NodeProcess(folder, parameters, remaps), Robot()
+def running_node(
+    folder: Path, parameters: dict[str, Any], remaps: dict[str, str] | None = None, robot: type[Robot] = Robot
+) -> Iterator[tuple[NodeProcess, Any]]:
+    """A node and a robot of that kind that have found each other; both end with the block."""
+    node, chosen = NodeProcess(folder, parameters, remaps), robot()
     try:
-        robot.wait_for_node()
-        yield node, robot
+        chosen.wait_for_node()
+        yield node, chosen
     finally:
-        robot.close()
+        chosen.close()
         node.stop()
 
 

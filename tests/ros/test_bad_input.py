@@ -144,7 +144,7 @@ def test_an_image_whose_tf_never_comes_is_dropped_and_the_known_frames_are_named
 
     _dropped(bench, "no_pose", lost)
     line = next(line for line in bench[0].log.splitlines() if "(no_pose, " in line)
-    assert "'nowhere'" in line and "frames on tf: camera, map" in line
+    assert "'nowhere'" in line and "frames known: camera, map" in line
 
 
 def test_tf_that_comes_100_ms_late_at_30_hz_starves_nothing(bench):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from rclpy.serialization import deserialize_message
 from visualization_msgs.msg import Marker, MarkerArray
 
-from sgrocc_ros.markers import BlockMarker, block_marker, delete_all, fast_path_agrees, legend, pack, plain
+from sgrocc_ros.markers import BlockMarker, delete_all, fast_path_agrees, legend, list_marker, pack, plain
 
 
 def _block(number: int, count: int, seed: int) -> BlockMarker:
@@ -29,11 +29,11 @@ def test_the_check_at_start_up_passes_with_this_ros():
 
 
 def test_an_empty_block_deletes_its_marker():
-    assert block_marker(_block(5, 0, 0), "map", 0).action == Marker.DELETE
+    assert list_marker(_block(5, 0, 0), "map", 0).action == Marker.DELETE
 
 
 def test_a_cube_lies_at_its_voxels_centre():
-    marker = block_marker(BlockMarker(1, np.array([[0, -1, 12]]), np.array([2], np.uint8)), "map", 0)
+    marker = list_marker(BlockMarker(1, np.array([[0, -1, 12]]), np.array([2], np.uint8)), "map", 0)
     assert (marker.points[0].x, marker.points[0].y, marker.points[0].z) == pytest.approx((0.04, -0.04, 1.0))
 
 

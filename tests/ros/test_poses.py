@@ -62,7 +62,7 @@ def test_a_stamp_after_the_newest_transform_has_no_pose_yet(told):
 def test_an_unknown_frame_is_named_beside_the_known_ones(told):
     poses, _ = told
     poses.add(_tf(T0, child="base"))
-    with pytest.raises(TransformLookupError, match=r"'camera'.*frames on tf: base, map"):
+    with pytest.raises(TransformLookupError, match=r"'camera'.*frames known: base, map"):
         poses.lookup("map", "camera", T0)
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sgrocc_ros.advice import ADVICE
 from sgrocc_ros.statistics import Statistics
 
 
@@ -18,7 +19,7 @@ def test_a_cause_is_told_once_a_period_and_counted_each_time(told):
     for now[0] in (0.0, 1.0, 9.9, 10.0, 12.0, 25.0):
         statistics.drop("no_pose", "why")
     assert statistics.dropped["no_pose"] == 6
-    assert lines == [f"image dropped (no_pose, {n} so far): why" for n in (1, 4, 6)]
+    assert lines == [f"image dropped (no_pose, {n} so far): why; {ADVICE['no_pose']}" for n in (1, 4, 6)]
 
 
 def test_causes_are_told_apart(told):

@@ -1,0 +1,80 @@
+"""The services that act on the map as it runs: `~/reset`, `~/pause`, `~/clear_view`; each answers when what it does is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future as Done
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.task import Future
+from std_srvs.srv import Empty, SetBool, Trigger
+
+from sgrocc_core.errors import FrameError
+from sgrocc_core.mapper import OccupancyMapper
+from sgrocc_ros.inputs import Inputs
+from sgrocc_ros.outputs import Outputs
+from sgrocc_ros.worker import Worker
+
+
+class Services:
+    """Offers the services.
+
+    Args:
+        node: offers them. mapper, worker, outputs, inputs: what they act on.
+    """
+
+    def __init__(self, node: Node, mapper: OccupancyMapper, worker: Worker, outputs: Outputs, inputs: Inputs) -> None:
+        self._node, self._mapper, self._worker, self._outputs, self._inputs = node, mapper, worker, outputs, inputs
+        node.create_service(Empty, "~/reset", self._reset)
+        node.create_service(SetBool, "~/pause", self._pause)
+        node.create_service(Trigger, "~/clear_view", self._clear_view)
+
+    def clear(self) -> None:
+        """Empty the map; on the worker's thread."""
+        self._worker.changes += bool(len(self._mapper.memory))
+        self._mapper.reset()
+        self._outputs.reset(self._worker.newest_stamp)
+
+    async def _reset(self, request: Empty.Request, response: Empty.Response) -> Empty.Response:
+        await self._between_frames(self.clear)
+        self._node.get_logger().info("the map is reset")
+        return response
+
+    async def _pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        before = self._inputs.paused
+        self._inputs.pause(request.data)
+        await self._between_frames(lambda: None)  # the frame in work is in the map
+        words = "paused: images are dropped and the map stays as it is" if request.data else "images are mapped"
+        response.success, response.message = True, f"{words}{', as before' if before == request.data else ''}"
+        self._node.get_logger().info(response.message)
+        return response
+
+    async def _clear_view(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        try:
+            response.message, response.success = await self._between_frames(self._forget_view), True
+        except FrameError as error:
+            response.message, response.success = f"nothing was forgotten: {error}", False
+        self._node.get_logger().info(response.message)
+        return response
+
+    def _forget_view(self) -> str:
+        """On the worker's thread."""
+        update = self._mapper.clear_view()
+        self._worker.changes += 1
+        self._outputs.change(update)
+        return f"forgot what the camera saw at {update.stamp_ns / 1e9:.3f} s: {int((update.labels == 0).sum())} occupied voxels"
+
+    async def _between_frames(self, job: Callable[[], Any]) -> Any:
+        """What a job returns, or raises, that was run on the worker's thread."""
+        outcome: Future = Future(executor=self._node.executor)
+
+        def done(future: Done) -> None:
+            error = future.exception()
+            if isinstance(error, Exception):
+                outcome.set_exception(error)
+            else:
+                outcome.set_result(future.result())
+
+        self._worker.submit(job).add_done_callback(done)
+        return await outcome
