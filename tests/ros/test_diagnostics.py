@@ -45,7 +45,7 @@ def test_no_image_names_the_topic_its_publishers_and_what_to_check(bench):
 
 def test_images_without_a_pose_are_an_error_that_names_the_frames(bench):
     robot = bench[1]
-    words = r"^no image was mapped in \d s, though \d+ came: no transform from 'map' to 'camera'.*; frames known: none, nothing was received"
+    words = r"^no image was mapped in \d s, though \d+ came: no transform from 'map' to 'camera'.*; frames known: none, nothing was"
     _until(robot, DiagnosticStatus.ERROR, words, transform=lambda stamp: None)
     assert robot.status.endswith(ADVICE["no_pose"])
     robot.send()
