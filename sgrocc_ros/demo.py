@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sgrocc_core.commands.map import bag_options, print_summary
-from sgrocc_core.data.bag_topics import COMPRESSED, base_name
 from sgrocc_core.data.bags import BagReader
 from sgrocc_core.engines.engine import load_spec
-from sgrocc_core.errors import ConfigError, SgroccError
+from sgrocc_core.errors import ConfigError
 from sgrocc_core.map_file import FILES, load_map, remove_map, rewrite_report
 from sgrocc_core.report import class_counts, figure, make_report
-from sgrocc_core.share import find_shared
+from sgrocc_ros.processes import NODE, BagPlan, ProcessError, prepare_environment, running_process, tail
 
-NODE = "embodied_occupancy"
 WALK_SIZE = (480, 360)
 START_TIMEOUT = 120.0
 """Seconds until the node must be there: the first start on a machine compiles its kernels."""
 SILENCE_TIMEOUT = 20.0
 """Seconds without /diagnostics after which the node counts as hung."""
-STOP_TIMEOUT = 30.0
-PR_SET_PDEATHSIG = 1
-
-
-class DemoError(SgroccError):
-    """A part of the demo that did not do its work."""
 
 
 def run_demo(arguments: argparse.Namespace) -> int:
@@ -51,16 +40,16 @@ def run_demo(arguments: argparse.Namespace) -> int:
     out.mkdir(parents=True, exist_ok=True)
     bag = Path(arguments.bag) if arguments.bag else generated_walk(arguments.seed, arguments.frames, out.parent)
     with BagReader(bag, bag_options(arguments)) as reader:
-        plan = _Plan(bag, reader, arguments, out)
-    _prepare_environment(out)
+        plan = BagPlan(bag, reader, arguments, out)
+    prepare_environment(out)
     _discard_earlier_demo(out)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     print(f"bag     {bag}: {plan.images} images on {plan.image}, depth {plan.depth or 'none'}", flush=True)
     with _Watcher() as watcher:
         watcher.refuse_a_second_node()
-        with _process(plan.node_command, out / "node.log") as node:
+        with running_process(plan.node_command, out / "node.log") as node:
             watcher.wait_for_node(node, out / "node.log")
-            with _process(plan.player_command, out / "player.log") as player:
+            with running_process(plan.player_command, out / "player.log") as player:
                 status = watcher.follow(node, player, plan.images, out)
             print(watcher.save_map(out / "node.log"), flush=True)
     _sum_up(plan, status, time.monotonic() - started)
@@ -78,43 +67,6 @@ def generated_walk(seed: int, frames: int, folder: Path) -> Path:
     return path
 
 
-class _Plan:
-    """What is played, and with what the two processes are started."""
-
-    def __init__(self, bag: Path, reader: BagReader, arguments: argparse.Namespace, out: Path) -> None:
-        chosen = reader.selection
-        self.out, self.images, self.arguments = out, chosen.image.count, arguments
-        self.image, self.depth = chosen.image.name, chosen.depth.name if chosen.depth else None
-        self.map_frame = reader.map_frame
-        parameters = {
-            "model": arguments.model, "map_frame": reader.map_frame, "camera_frame": reader.camera_frame, "map_path": str(out.resolve()),
-            "depth_source": arguments.depth_source, "depth_scale": float(arguments.depth_scale), "sync_slop": float(arguments.sync_slop),
-            "rectified": arguments.rectified, "image_transport": "compressed" if chosen.image.kind == COMPRESSED else "raw",
-        }  # fmt: skip
-        remaps = {"image": base_name(self.image), "camera_info": chosen.info.name}
-        if self.depth:
-            remaps["depth"] = base_name(self.depth)
-        self.node_command = [sys.executable, "-m", "sgrocc_ros.node", "--ros-args"]
-        for name, value in parameters.items():
-            # An empty text must be quoted, or the command line's YAML takes it for nothing.
-            self.node_command += ["-p", f"{name}:={value!r}" if isinstance(value, str) else f"{name}:={value}"]
-        for name, topic in remaps.items():
-            self.node_command += ["-r", f"{name}:={topic}"]
-        topics = [self.image, chosen.info.name, *([self.depth] if self.depth else [])]
-        topics += [t.name for t in reader.topics if t.name in ("/tf", "/tf_static")]
-        self.player_command = [sys.executable, "-m", "sgrocc_ros.player", str(bag), "--rate", f"{arguments.rate:g}", "--topics", *topics]
-        self.player_command += ["--wait-for", self.image]
-
-
-def _prepare_environment(out: Path) -> None:
-    """DDS on this machine only, room for big messages, logs under the demo's folder; for this process and those it starts."""
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    os.environ["ROS_LOG_DIR"] = str((out / "log").resolve())
-    profile = find_shared("config/fastdds.xml")
-    if profile.exists():
-        os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(profile))
-
-
 def _discard_earlier_demo(out: Path) -> None:
     """An earlier demo's map is replaced; any other map there is kept by the node as a numbered copy."""
     import json
@@ -124,34 +76,6 @@ def _discard_earlier_demo(out: Path) -> None:
             remove_map(out)
     except (OSError, ValueError, AttributeError):
         pass
-
-
-@contextmanager
-def _process(command: list[str], log: Path) -> Iterator[subprocess.Popen]:
-    """A process with its output in a file, which is ended with the demo, however that ends."""
-    libc = ctypes.CDLL(None)
-
-    def die_with_parent() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-    with log.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=die_with_parent)
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-            try:
-                process.wait(STOP_TIMEOUT)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _tail(log: Path, lines: int = 12) -> str:
-    """The last lines of a log, behind a heading."""
-    text = log.read_text(errors="replace").splitlines()[-lines:]
-    return f"; the end of {log}: " + " | ".join(line.strip() for line in text if line.strip())
 
 
 class _Watcher:
@@ -178,11 +102,11 @@ class _Watcher:
         rclpy.try_shutdown()
 
     def refuse_a_second_node(self) -> None:
-        """Raise DemoError when a node of this name is running already: its figures would mix with ours."""
+        """Raise ProcessError when a node of this name is running already: its figures would mix with ours."""
         self._spin(1.0)
         if NODE in self._node.get_node_names():
             domain = os.environ.get("ROS_DOMAIN_ID", "0")
-            raise DemoError(f"a node {NODE} is running already in ROS domain {domain}; stop it, or set ROS_DOMAIN_ID to another number")
+            raise ProcessError(f"a node {NODE} is running already in ROS domain {domain}; stop it, or set ROS_DOMAIN_ID to another number")
 
     def wait_for_node(self, node: subprocess.Popen, log: Path) -> None:
         """Wait for the node's first diagnostics."""
@@ -192,10 +116,10 @@ class _Watcher:
             self._spin(0.5)
             if node.poll() is not None:
                 print(flush=True)
-                raise DemoError(f"the node stopped with exit code {node.returncode} before the first frame{_tail(log)}")
+                raise ProcessError(f"the node stopped with exit code {node.returncode} before the first frame{tail(log)}")
             if time.monotonic() > end:
                 print(flush=True)
-                raise DemoError(f"the node said nothing on /diagnostics for {START_TIMEOUT:g} s{_tail(log)}")
+                raise ProcessError(f"the node said nothing on /diagnostics for {START_TIMEOUT:g} s{tail(log)}")
         print(f"\rnode    {self._latest.get('model', '')}: {self._latest.get('engine', '')}", flush=True)
 
     def follow(self, node: subprocess.Popen, player: subprocess.Popen, images: int, out: Path) -> dict[str, str]:
@@ -209,11 +133,12 @@ class _Watcher:
             while settled < 2:
                 self._spin(0.2)
                 if node.poll() is not None:
-                    raise DemoError(f"the node stopped with exit code {node.returncode} while the bag was playing{_tail(out / 'node.log')}")
+                    log = tail(out / "node.log")
+                    raise ProcessError(f"the node stopped with exit code {node.returncode} while the bag was playing{log}")
                 if player.poll() not in (None, 0):
-                    raise DemoError(f"the player stopped with exit code {player.returncode}{_tail(out / 'player.log')}")
+                    raise ProcessError(f"the player stopped with exit code {player.returncode}{tail(out / 'player.log')}")
                 if time.monotonic() - self._when > SILENCE_TIMEOUT:
-                    raise DemoError(f"the node has said nothing for {SILENCE_TIMEOUT:g} s{_tail(out / 'node.log')}")
+                    raise ProcessError(f"the node has said nothing for {SILENCE_TIMEOUT:g} s{tail(out / 'node.log')}")
                 if self._when == seen_at:
                     continue
                 seen_at, status = self._when, self._latest
@@ -226,7 +151,7 @@ class _Watcher:
                     print(f"        {received} of {images} images, {mapped} mapped, {voxels} voxels", flush=True)
                 settled = settled + 1 if player.poll() == 0 and done >= received else 0
         if int(self._latest["processed"]) == 0:
-            raise DemoError(f"no image was mapped: {self._latest.get('last_error') or 'none arrived'}{_tail(out / 'node.log')}")
+            raise ProcessError(f"no image was mapped: {self._latest.get('last_error') or 'none arrived'}{tail(out / 'node.log')}")
         return self._latest
 
     def save_map(self, log: Path) -> str:
@@ -236,14 +161,14 @@ class _Watcher:
 
         client: Any = self._node.create_client(Trigger, f"/{NODE}/save_map")
         if not client.wait_for_service(timeout_sec=10.0):
-            raise DemoError(f"the node does not offer ~/save_map{_tail(log)}")
+            raise ProcessError(f"the node does not offer ~/save_map{tail(log)}")
         future = client.call_async(Trigger.Request())
         rclpy.spin_until_future_complete(self._node, future, timeout_sec=60.0)
         answer = future.result()
         if answer is None:
-            raise DemoError(f"the node did not answer ~/save_map in 60 s{_tail(log)}")
+            raise ProcessError(f"the node did not answer ~/save_map in 60 s{tail(log)}")
         if not answer.success:
-            raise DemoError(f"the map was not saved: {answer.message}")
+            raise ProcessError(f"the map was not saved: {answer.message}")
         return f"node    {answer.message}"
 
     def _spin(self, seconds: float) -> None:
@@ -260,7 +185,7 @@ class _Watcher:
                 self._when = time.monotonic()
 
 
-def _sum_up(plan: _Plan, status: dict[str, str], seconds: float) -> None:
+def _sum_up(plan: BagPlan, status: dict[str, str], seconds: float) -> None:
     """Write report.json and print the same for people."""
     saved = load_map(plan.out)
     dropped = {key.removeprefix("dropped."): int(value) for key, value in status.items() if key.startswith("dropped.")}

@@ -191,6 +191,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--wait-for", nargs="+", default=[], metavar="TOPIC", help="start when each of these has a subscriber")
     parser.add_argument("--wait-timeout", type=float, default=60.0, metavar="S", help="give up waiting after so many seconds (default: 60)")
     parser.add_argument("--start-delay", type=float, default=0.5, metavar="S", help="seconds between the last subscriber and the start")
+    parser.add_argument("--loop", type=int, default=1, metavar="N", help="play so many times, stamps as recorded; 0: until interrupted")
     parser.add_argument("--duration", type=float, default=float("inf"), metavar="S", help="play only the first seconds of the bag")
     return parser
 
@@ -207,6 +208,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.rate > 0:
         print(f"error: --rate is {options.rate:g}; it must be above 0", file=sys.stderr)
         return 1
+    if options.loop < 0:
+        print(f"error: --loop is {options.loop}; it must be 0 (until interrupted) or more", file=sys.stderr)
+        return 1
     remaps = [part for rule in options.remap for part in ("-r", rule)]
     try:
         reader = open_reader(options.bag)
@@ -215,7 +219,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         player = BagPlayer(node, reader, options.topics, options.clock)
         player.wait_for_subscribers(options.wait_for, options.wait_timeout)
         time.sleep(options.start_delay)
-        count = player.play(options.rate, options.duration, progress=sys.stderr.isatty())
+        count, times = 0, 0
+        while times < options.loop or not options.loop:
+            count, times = count + player.play(options.rate, options.duration, progress=sys.stderr.isatty()), times + 1
         print(f"played {count} messages of {options.bag}")
         return 0
     except SgroccError as error:

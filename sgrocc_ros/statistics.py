@@ -65,6 +65,11 @@ class Statistics:
             for stage, milliseconds in stages.items():
                 self._latencies[stage].append(milliseconds)
 
+    def time(self, stage: str, milliseconds: float) -> None:
+        """Something beside the stages of `process` took so long."""
+        with self._lock:
+            self._latencies[stage].append(milliseconds)
+
     def counts(self) -> tuple[int, int, Counter[str], Counter[str]]:
         """Received, processed, dropped by cause, noticed by cause: copies of one moment."""
         with self._lock:

@@ -108,7 +108,9 @@ class Worker(threading.Thread):
         self.newest_stamp = frame.stamp_ns
         self.changes += 1
         stages = {"wait": 1e3 * (start - complete.image.arrived), "decode": 1e3 * (decoded - start), **update.timings}
+        handed = time.monotonic()
         self._outputs.update(update, complete.image.arrived, stages, complete.image.frame_id, gaussians)
+        self._statistics.time("hand_over", 1e3 * (time.monotonic() - handed))
 
     def _frame(self, complete: Complete) -> Frame:
         key = camera_info_key(complete.info)

@@ -15,6 +15,13 @@ HELP = """Measure how long things take on this machine.
   sgrocc bench step --bag walk.mcap  the same on a bag of your own
   sgrocc bench startup               from nothing to the first update
   sgrocc bench growth                time and memory while the map grows, room after room
+  sgrocc bench ros --bag walk.mcap   the ROS 2 node between a player and a subscriber, each a process of its own
+"""
+
+ROS_HELP = """Play a bag into the real node and listen to all of its topics, from the first image to the last.
+
+Told are: images that were lost without being counted; the time from the publication of an image to the arrival of its update; whether every
+whole map is what the updates before it gave; the node's share of a core without images; memory, threads and errors over the replay.
 """
 
 
@@ -28,6 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_bag_arguments(step)
     startup = actions.add_parser("startup", help="from nothing to the first update", description="Times the start, in a new process.")
     startup.add_argument("--runs", type=int, default=3, metavar="N", help="how often (default 3)")
+    ros = actions.add_parser("ros", help="the ROS 2 node over DDS", description=ROS_HELP, formatter_class=argparse.RawTextHelpFormatter)
+    ros.add_argument("--bag", required=True, metavar="PATH", help="what is played")
+    ros.add_argument("--rate", type=float, default=1.0, metavar="R", help="speed of the player (default 1)")
+    ros.add_argument("--images", type=int, default=0, metavar="N", help="play the bag until at least so many (default: once)")
+    ros.add_argument("--reset", action="store_true", help="with reset_on_time_jump: every time round the map begins anew")
+    ros.add_argument("--model", default="small", metavar="NAME", help="a name under models/, or a model's folder (default small)")
+    ros.add_argument("--out", default="runs/bench_ros", metavar="DIR", help="logs of the processes (default runs/bench_ros)")
+    ros.add_argument("--json", default="", metavar="FILE", help="also write a report")
+    add_bag_arguments(ros)
     for subparser in (step, startup, add_growth(actions)):
         add_model_arguments(subparser)
         subparser.add_argument("--json", default="", metavar="FILE", help="also write a report")
@@ -37,10 +53,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure; exit code 0."""
     from sgrocc_core.errors import ConfigError
 
-    for name in ("frames", "runs", "arrival_rate"):
+    if getattr(arguments, "images", 0) < 0:
+        raise ConfigError(f"--images is {arguments.images}; it must be 0 (the bag once) or more")
+    for name in ("frames", "runs", "arrival_rate", "rate"):
         if not getattr(arguments, name, 1) > 0:
             raise ConfigError(f"--{name.replace('_', '-')} is {getattr(arguments, name)}; it must be above 0")
-    report = {"step": _step, "startup": _startup, "growth": _growth}[arguments.action](arguments)
+    report = {"step": _step, "startup": _startup, "growth": _growth, "ros": _ros}[arguments.action](arguments)
     if arguments.json:
         import json
 
@@ -105,6 +123,16 @@ def _growth(arguments: argparse.Namespace) -> dict[str, Any]:
     _head(report)
     print(growth_table(report))
     print(f"files\n  {arguments.out}/report.json\n  {arguments.out}/growth.png")
+    return report
+
+
+def _ros(arguments: argparse.Namespace) -> dict[str, Any]:
+    from sgrocc_ros.bench import bench_ros
+
+    report = bench_ros(arguments)
+    _head(report)
+    for name, value in report["figures"].items():
+        print(f"  {name:<22}  {' '.join(str(part) for part in value.values()) if isinstance(value, dict) and 'unit' in value else value}")
     return report
 
 

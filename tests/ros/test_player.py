@@ -180,8 +180,9 @@ def test_the_node_receives_every_image_that_is_played_and_sees_the_clock_jump_ba
         (["BAG", "--wait-for", "/nothing"], "nobody can wait for /nothing"),
         (["BAG", "--wait-for", "/tf", "--wait-timeout", "0.2"], "nobody has subscribed to /tf in 0.2 s"),
         (["BAG", "--rate", "0"], "--rate is 0; it must be above 0"),
+        (["BAG", "--loop", "-1"], "--loop is -1; it must be 0 (until interrupted) or more"),
     ],
-    ids=["no_bag", "no_topic", "wait_for_nothing", "nobody_comes", "rate"],
+    ids=["no_bag", "no_topic", "wait_for_nothing", "nobody_comes", "rate", "loop"],
 )
 def test_what_cannot_be_played_is_one_line_and_exit_code_1(bag, arguments, words):
     done = _play(*[bag if argument == "BAG" else argument for argument in arguments])
