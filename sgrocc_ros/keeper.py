@@ -18,6 +18,7 @@ from std_srvs.srv import Trigger
 from sgrocc_core import __version__
 from sgrocc_core.classes import NAMES
 from sgrocc_core.errors import DataError, SgroccError
+from sgrocc_core.gaussians.address_space import give_back
 from sgrocc_core.map_file import MapFolder, SavedMap
 from sgrocc_core.map_format import MapCopy
 from sgrocc_core.mapper import OccupancyMapper
@@ -166,6 +167,7 @@ class Keeper:
             self._statistics.notice("autosave_failed", f"the map is not saved in {self._parameters['map_path']}: {error!r}")
         finally:
             self._autosaving = False
+            give_back()
 
     def _serve(self, job: Callable[[], str], failed: str) -> Answer:
         """A service's callback that does a job on the keeper's thread; its answer is the job's words, or why it failed."""
@@ -184,6 +186,7 @@ class Keeper:
                     outcome.set_result((False, f"{failed}: {error}"))
                 except Exception as error:  # whoever asked must have an answer
                     outcome.set_result((False, f"{failed}: {error!r}"))
+                give_back()
 
             self._thread.submit(run)
             response.success, response.message = await outcome  # type: ignore[misc]

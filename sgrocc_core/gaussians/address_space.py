@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import resource
 from pathlib import Path
 
@@ -30,3 +31,10 @@ def _is_scarce() -> bool:
         return Path("/proc/sys/vm/overcommit_memory").read_text().strip() == "2"
     except OSError:
         return True
+
+
+def give_back() -> None:
+    """Return freed memory to the system, where the C library can; it keeps what many threads have freed in pieces otherwise."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

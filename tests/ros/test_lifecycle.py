@@ -88,7 +88,7 @@ def test_services_under_load_leave_memory_and_threads_as_they_are(robot, tmp_pat
 
 
 def _start_and_stop(robot: Robot, folder: Path, rounds: int) -> None:
-    before = threading.active_count()
+    before, ours = threading.active_count(), _shared_memory("self")
     with _streaming(robot):
         for n in range(rounds):
             node = NodeProcess(folder / str(n), {"depth_source": "topic", "map_path": folder / "map", "load_on_start": True})
@@ -96,12 +96,12 @@ def _start_and_stop(robot: Robot, folder: Path, rounds: int) -> None:
                 robot.values = {}
                 robot.wait_for_node()
                 _use_all_services(robot)
-                theirs = _shared_memory(node.process.pid) - _shared_memory("self")
+                theirs = _shared_memory(node.process.pid) - ours
                 assert theirs  # or this test looks in the wrong place
             finally:
                 assert node.stop() == 0, node.log
             assert "saved" in node.log and "Traceback" not in node.log and "[ERROR]" not in node.log
-            wait_until(lambda left=theirs: not {name for name in left if os.path.exists(name)}, 5, "shared memory to be gone")
+            wait_until(lambda left=theirs: not {name for name in left if os.path.exists(name)}, 5, f"shared memory to be gone: {theirs}")
             time.sleep(0.1)
     assert threading.active_count() == before
     assert len([path for path in (folder / "map").iterdir() if path.name.startswith("previous_")]) == 0
