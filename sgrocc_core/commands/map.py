@@ -15,7 +15,7 @@ Reads any rosbag2 (.mcap, .db3, or the folder of either) or ROS 1 .bag. It needs
 the camera's pose on /tf; depth registered to the images makes the map much better. Topics are found by type; name them
 where there are several. Every frame is used, in order, so the same bag gives the same map.
 
-  sgrocc map --bag ../shared/data/lounge_a --out runs/lounge
+  sgrocc map --bag walk.mcap --out runs/mine
   sgrocc map --bag tum.bag --depth-source mono --every 5 --out runs/tum
 """
 
