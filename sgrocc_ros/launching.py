@@ -288,7 +288,7 @@ def refuse_unknown(argv: Sequence[str]) -> None:
     """
     for name in (argument.partition(":=")[0] for argument in argv if ":=" in argument):
         if name not in ARGUMENTS:
-            near = difflib.get_close_matches(name, ARGUMENTS, 1, 0.5)
+            near = [known for known in ARGUMENTS if name.startswith(known)] or difflib.get_close_matches(name, ARGUMENTS, 1, 0.5)
             hint = f"is {near[0]} meant?" if near else f"there are {', '.join(ARGUMENTS)}"
             raise ConfigError(f"there is no argument {name}; {hint}")
 
@@ -335,17 +335,20 @@ def wait_for_subscriber(topic: str, timeout: float) -> None:
         DataError: nobody has in `timeout` seconds.
     """
     import rclpy
+    from rclpy.context import Context
 
-    rclpy.init(args=[])
+    context = Context()
+    rclpy.init(args=[], context=context)
     try:
-        node = rclpy.create_node("sgrocc_waiting")
+        node = rclpy.create_node("sgrocc_waiting", context=context)
         end = time.monotonic() + timeout
         while node.count_subscribers(topic) == 0:
             if time.monotonic() > end:
                 raise DataError(f"nobody has subscribed to {topic} in {timeout:g} s")
             time.sleep(0.05)
+        node.destroy_node()
     finally:
-        rclpy.try_shutdown()
+        rclpy.try_shutdown(context=context)
 
 
 def main() -> int:

@@ -21,7 +21,7 @@ def read_parameters(path: Path, node: str) -> dict[str, Any]:
         path: the YAML file. node: full name of the node, such as `/robot/embodied_occupancy`.
 
     Returns:
-        Values by name. A section of the node's full name goes before those with wildcards, of which later ones go before earlier ones.
+        Values by name. Of sections that all mean the node the later ones go before, those with wildcards, too.
 
     Raises:
         DataError: the file cannot be read, or is not a parameter file.
@@ -32,13 +32,13 @@ def read_parameters(path: Path, node: str) -> dict[str, Any]:
         raise DataError(f"the parameter file {path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(document, dict):
         raise DataError(f"{path} is not a parameter file: it must have sections of nodes (/** for all) with {KEY}")
-    found = list(_sections(document, ""))
     values: dict[str, Any] = {}
-    for pattern, parameters in sorted(found, key=lambda section: section[0] == node):
-        if _matches(pattern, node):
-            if not isinstance(parameters, dict):
-                raise DataError(f"{path}: {KEY} of {pattern} must be names with values, and is {parameters!r}")
-            values |= parameters
+    for pattern, parameters in _sections(document, ""):
+        if not _matches(pattern, node):
+            continue
+        if not isinstance(parameters, dict):
+            raise DataError(f"{path}: {KEY} of {pattern} must be names with values, and is {parameters!r}")
+        values |= parameters
     return values
 
 
