@@ -106,5 +106,6 @@ from launch import LaunchDescription
 
 def generate_launch_description():
     arguments = {{"bag": "{bag}", "bag_rate": "4", "end_with_bag": "true", "map_path": "{map}", "model": "{model}", "namespace": "robot1"}}
-    return LaunchDescription([GroupAction([PushRosNamespace("hall"), IncludeLaunchDescription("{file}", launch_arguments=arguments.items())])])
+    ours = IncludeLaunchDescription("{file}", launch_arguments=arguments.items())
+    return LaunchDescription([GroupAction([PushRosNamespace("hall"), ours])])
 """
