@@ -30,13 +30,14 @@ from sgrocc_ros.parameters import BY_NAME
 from sgrocc_ros.rviz import IMAGE, NODE, for_this_launch
 
 DEPTH = "/camera/aligned_depth_to_color/image_raw"
-PARAMETERS = ("image_transport", "depth_source", "map_frame", "model", "map_path")
+PARAMETERS = ("image_transport", "depth_source", "pose_source", "map_frame", "model", "map_path")
 """The node's parameters that are arguments of the launch file, too."""
 ARGUMENTS: dict[str, tuple[str, str]] = {
     "image": ("", f"Image topic; not given: the bag's, without a bag {IMAGE}."),
     "camera_info": ("", "Its camera_info topic; not given: the one beside the image."),
     "depth_topic": ("", f"Depth topic, registered to the image; not given: the bag's, without a bag {DEPTH}."),
     "depth": ("", "Older name of depth_topic."),
+    "pose_topic": ("", "Topic of the camera's poses with pose_source pose or odometry; not given: pose or odometry."),
     **{name: ("", f"{BY_NAME[name].description} ({BY_NAME[name].allowed}; not given: as in params_file)") for name in PARAMETERS},
     "use_sim_time": ("", "Whether time comes from /clock: true or false; not given: true with a bag, else as in params_file."),
     "namespace": ("", "Namespace of the node, for several cameras or robots."),
@@ -163,7 +164,8 @@ def _given_topics(given: Mapping[str, str], namespace: str) -> dict[str, str]:
     depth, older = given["depth_topic"], given["depth"]
     if depth and older and depth != older:
         raise ConfigError(f"depth_topic is {depth} and depth is {older}; depth is the older name of depth_topic: give one of them")
-    topics = {"image": given["image"], "camera_info": given["camera_info"], "depth": depth or older}
+    pose = given["pose_topic"]
+    topics = {"image": given["image"], "camera_info": given["camera_info"], "depth": depth or older, "pose": pose, "odometry": pose}
     return {name: _checked_name(name, joined(namespace, topic)) for name, topic in topics.items() if topic}
 
 
@@ -206,7 +208,9 @@ def _look_into(bag: Path, image: str, topics: Mapping[str, str], stated: Mapping
 
 def _from_bag(found: BagTopics, stated: Mapping[str, Any]) -> dict[str, str | bool]:
     """The node's parameters that a bag decides, where nothing else does; time is the bag's whatever the parameter file says."""
-    parameters: dict[str, str | bool] = {"image_transport": found.transport, "map_frame": found.map_frame}
+    parameters: dict[str, str | bool] = {"image_transport": found.transport}
+    if stated.get("pose_source", "tf") == "tf":
+        parameters["map_frame"] = found.map_frame
     if found.depth:
         parameters |= {"depth_source": "fused", "depth_transport": found.depth_transport}
     decided: dict[str, str | bool] = {name: value for name, value in parameters.items() if value and name not in stated}
@@ -219,7 +223,7 @@ def _about(bag: Path, found: BagTopics, stated: Mapping[str, Any], player: Seque
     tool = "ros2 bag play" if "--" in player else "bag_player"
     lines = [f"{bag}: {found.images} images on {found.image} ({found.transport}), {depth}"]
     lines.append(f"depth_source is {source}, map_frame {frame}; played by {tool} as soon as the node is there")
-    if not found.map_frame:
+    if not found.map_frame and stated.get("pose_source", "tf") == "tf":
         lines.append(f"{bag} has no poses of the camera on /tf: they must come from elsewhere")
     return lines
 

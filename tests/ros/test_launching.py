@@ -93,6 +93,12 @@ def test_a_bag_whose_camera_does_not_move_on_tf_leaves_the_map_frame_to_others(t
     assert "map_frame" not in plan.parameters and "no poses" in plan.lines[-1]
 
 
+def test_poses_that_are_not_on_tf_have_a_map_frame_and_a_topic_of_their_own(bag):
+    plan = make_plan({"bag": str(bag), "pose_source": "odometry", "pose_topic": "/vio/odometry"})
+    assert "map_frame" not in plan.parameters and plan.parameters["pose_source"] == "odometry"
+    assert dict(plan.remappings)["odometry"] == "/vio/odometry" and len(plan.lines) == 2
+
+
 def test_names_are_put_into_the_namespace_unless_they_are_absolute():
     plan = make_plan({"namespace": "front", "image": "camera/image", "depth_topic": "/depth"}, outer_namespace="/robot1")
     assert plan.namespace == "/robot1/front"

@@ -29,7 +29,7 @@ TOPIC = {"Value", "Depth", "Durability Policy", "History Policy", "Reliability P
 PROPERTIES = {
     "Grid": {"Cell Size", "Color", "Plane Cell Count", "Reference Frame"},
     "TF": {"Marker Scale", "Show Arrows", "Show Axes", "Show Names"},
-    "Image": {"Topic"},
+    "Image": {"Topic", "Max Value", "Min Value", "Normalize Range"},
     "MarkerArray": {"Topic"},
     "PointCloud2": {
         "Topic", "Alpha", "Color", "Color Transformer", "Decay Time", "Position Transformer", "Selectable", "Size (m)", "Style",
@@ -81,7 +81,7 @@ def test_every_display_receives_what_the_node_publishes(ros_node, tmp_path):
     node = NodeProcess(tmp_path, {"map_frame": "odom"}, {"__ns": "/robot1", "image": "/front/image"})
     try:
         topics = [(_kind(display), display["Topic"]) for display in _displays(text).values() if "Topic" in display]
-        published = [(kind, topic) for kind, topic in topics if kind != "Image"]
+        published = [(kind, topic) for kind, topic in topics if topic["Value"] != "/front/image"]
         assert {topic["Value"].rpartition("/")[0] for _, topic in published} == {"/robot1/embodied_occupancy"}
         for kind, topic in published:
             name = topic["Value"]
@@ -89,7 +89,7 @@ def test_every_display_receives_what_the_node_publishes(ros_node, tmp_path):
             assert publisher.topic_type == KINDS[kind]
             wanted = _qos(topic)
             assert (wanted.reliability, wanted.durability) == (publisher.qos_profile.reliability, publisher.qos_profile.durability), name
-        (image,) = [topic for kind, topic in topics if kind == "Image"]
+        (image,) = [topic for _, topic in topics if topic["Value"] == "/front/image"]
         (subscription,) = wait_until(lambda: ros_node.get_subscriptions_info_by_topic(image["Value"]), 10, image["Value"])
         assert (subscription.node_namespace, subscription.topic_type) == ("/robot1", KINDS["Image"])
     finally:
@@ -97,7 +97,7 @@ def test_every_display_receives_what_the_node_publishes(ros_node, tmp_path):
 
 
 def test_the_image_is_shown_whatever_reliability_the_camera_offers():
-    (image,) = [display["Topic"] for display in _displays(FILE.read_text()).values() if _kind(display) == "Image"]
+    image = _displays(FILE.read_text())["Camera"]["Topic"]
     for reliability in (ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT):
         offered = QoSProfile(depth=5, reliability=reliability)
         assert qos_check_compatible(offered, _qos(image))[0] != QoSCompatibility.ERROR
