@@ -84,7 +84,8 @@ def rviz(plan: Plan) -> list:
     """RViz with a configuration of this launch, which is removed at the end."""
     with tempfile.NamedTemporaryFile("w", prefix="sgrocc_", suffix=".rviz", delete=False) as file:
         file.write(plan.rviz)
-    window = Node(package="rviz2", executable="rviz2", arguments=["-d", file.name], parameters=[{"use_sim_time": plan.use_sim_time}])
+    clock = {"use_sim_time": plan.use_sim_time}
+    window = Node(package="rviz2", executable="rviz2", output="screen", arguments=["-d", file.name], parameters=[clock])
     clean = OnShutdown(on_shutdown=lambda event, context: Path(file.name).unlink(missing_ok=True))
     return [window, RegisterEventHandler(clean)]
 
