@@ -17,7 +17,8 @@ from sgrocc_core.engines.engine import load_spec
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.map_file import FILES, load_map, remove_map, rewrite_report
 from sgrocc_core.report import class_counts, figure, make_report
-from sgrocc_ros.processes import NODE, BagPlan, ProcessError, prepare_environment, running_process, tail
+from sgrocc_ros import NODE
+from sgrocc_ros.processes import BagPlan, ProcessError, prepare_environment, running_process, tail
 
 WALK_SIZE = (480, 360)
 START_TIMEOUT = 120.0

@@ -22,6 +22,7 @@ from sgrocc_core.errors import SgroccError
 from sgrocc_core.geometry.calibration import is_rectified
 from sgrocc_core.mapper import OccupancyMapper
 from sgrocc_core.warm_up import warm_up
+from sgrocc_ros import NODE
 from sgrocc_ros.diagnostics import Diagnostics
 from sgrocc_ros.grid import GridOutput
 from sgrocc_ros.inputs import Inputs, pose_frame
@@ -36,7 +37,6 @@ from sgrocc_ros.views import Views
 from sgrocc_ros.waiting import WaitingRoom
 from sgrocc_ros.worker import Worker
 
-NAME = "embodied_occupancy"
 SPIN_PERIOD = 0.1
 """Seconds after which a stop signal is seen at the latest."""
 SWITCH_INTERVAL = 0.001
@@ -51,7 +51,7 @@ class EmbodiedOccupancy(Node):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(NAME, **options)
+        super().__init__(NODE, **options)
         self._started = time.monotonic()
         self.parameters = Parameters(self, self._on_parameters)
         p = self.parameters
@@ -156,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(stop: threading.Event) -> int:
-    logger = rclpy.logging.get_logger(NAME)
+    logger = rclpy.logging.get_logger(NODE)
     try:
         node = EmbodiedOccupancy()
     except SgroccError as error:

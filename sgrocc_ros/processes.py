@@ -18,7 +18,6 @@ from sgrocc_core.data.bags import BagReader
 from sgrocc_core.errors import SgroccError
 from sgrocc_core.share import find_shared
 
-NODE = "embodied_occupancy"
 STOP_TIMEOUT = 30.0
 """Seconds that a process has to end after SIGINT."""
 PR_SET_PDEATHSIG = 1

@@ -83,6 +83,9 @@ class Outlook:
 class BagReader:
     """An open bag: iterate over it for Frames, as often as you like; a context manager.
 
+    Args:
+        needs_pose: False: a bag in which the camera's frame does not move on /tf is no error; `map_frame` is then as asked for.
+
     Attributes:
         topics: all topics. selection: those read. tree: the transforms of the whole bag. map_frame, camera_frame: as resolved.
         received: images taken in the last pass. dropped: frames not yielded in it, by cause.
@@ -91,7 +94,7 @@ class BagReader:
         DataError: no such file, not a bag, no fitting topic, no pose: each with what there is.
     """
 
-    def __init__(self, path: str | Path, options: BagOptions | None = None) -> None:
+    def __init__(self, path: str | Path, options: BagOptions | None = None, needs_pose: bool = True) -> None:
         self.path, self.options = Path(path), options or BagOptions()
         self.dropped: Counter[str] = Counter()
         self.received = 0
@@ -107,7 +110,9 @@ class BagReader:
             self._infos: list[tuple[int, Calibration]] = []
             self._read_small_messages()
             self.camera_frame = (o.camera_frame or self.selection.image.frame_id).removeprefix("/")
-            self.map_frame = self._find_map_frame()
+            chain = self.tree.ancestors(self.camera_frame)
+            has_pose = any(name in USUAL_MAP_FRAMES or self.tree.newest_stamp(name) is not None for name in chain)
+            self.map_frame = self._find_map_frame() if needs_pose or has_pose else self.options.map_frame
         except BaseException:
             self.close()
             raise

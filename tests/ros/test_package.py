@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sgrocc_ros.launching import ARGUMENTS, PARAMETERS
 from sgrocc_ros.parameters import BY_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,6 +65,16 @@ def test_the_installed_node_runs_from_the_installed_files(install, tmp_path):
     assert where.stdout.count(str(site)) == 2
 
 
+def test_the_launch_file_finds_the_installed_executables_and_files(install, tmp_path):
+    site = next((install / "lib").glob("python3*/site-packages"))
+    code = "from sgrocc_ros.launching import make_plan; plan = make_plan({}); print(plan.executable, plan.params_file)"
+    environment = os.environ | {"PYTHONPATH": str(site), "AMENT_PREFIX_PATH": str(install)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == [
+        str(install / "lib/sgrocc_ros/embodied_occupancy"), str(install / "share/sgrocc_ros/config/embodied.yaml"),
+    ], done.stderr  # fmt: skip
+
+
 def test_the_package_file_names_what_the_code_imports():
     root = ElementTree.parse(ROOT / "package.xml").getroot()
     assert root.get("format") == "3" and root.findtext("license") == "Apache-2.0"
@@ -94,12 +105,12 @@ def test_the_parameter_file_has_only_known_parameters_with_allowed_values():
         BY_NAME[name].check(value)
 
 
-def test_the_launch_files_arguments_are_parameters_of_the_node():
-    tree = ast.parse((ROOT / "launch" / "embodied.launch.py").read_text())
-    tables = {n.targets[0].id: n.value for n in tree.body if isinstance(n, ast.Assign) and isinstance(n.value, ast.Dict)}
-    parameters, arguments = ({key.value for key in tables[name].keys} for name in ("PARAMETERS", "ARGUMENTS"))
-    assert parameters - {"use_sim_time"} <= set(BY_NAME)
-    assert {"image", "depth", "namespace", "rviz", "fastdds_profile", "params_file"} <= arguments
+def test_the_launch_files_arguments_are_explained_and_parameters_of_the_node():
+    assert set(PARAMETERS) <= set(BY_NAME) and set(PARAMETERS) <= set(ARGUMENTS)
+    assert {"image", "depth_topic", "namespace", "bag", "rviz", "fastdds_profile", "params_file"} <= set(ARGUMENTS)
+    text = (ROOT / "docs" / "ros.md").read_text()
+    for name in ARGUMENTS:
+        assert f"| `{name}` |" in text, name
 
 
 def test_importing_the_node_brings_neither_torch_nor_training_code():
