@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sgrocc_ros.distributions import PROFILES
 from sgrocc_ros.launching import ARGUMENTS, PARAMETERS
 from sgrocc_ros.parameters import BY_NAME
 
@@ -124,7 +125,7 @@ def test_importing_the_node_brings_neither_torch_nor_training_code():
 
 def test_a_big_best_effort_image_arrives_with_the_shipped_profile(tmp_path):
     """Two processes, 2.7 MB images, best effort: the case that Fast DDS drops without the profile."""
-    environment = os.environ | {"FASTDDS_DEFAULT_PROFILES_FILE": str(ROOT / "config" / "fastdds.xml")}
+    environment = os.environ | {PROFILES: str(ROOT / "config" / "fastdds.xml")}
     talker = subprocess.Popen([sys.executable, "-c", _TALKER], env=environment)
     try:
         done = subprocess.run([sys.executable, "-c", _LISTENER], env=environment, capture_output=True, text=True, timeout=60)
