@@ -17,14 +17,14 @@ from sgrocc_ros.launching import ARGUMENTS, PARAMETERS
 from sgrocc_ros.parameters import BY_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
-COLCON = Path(sys.executable).parent / "colcon"
+COLCON = (sys.executable, "-m", "colcon")
 
 
 @pytest.fixture(scope="module")
 def install(tmp_path_factory) -> Path:
     """A workspace's install folder of this package."""
     place = tmp_path_factory.mktemp("workspace")
-    command = [COLCON, "--log-base", place / "log", "build", "--base-paths", ROOT, "--packages-select", "sgrocc_ros"]
+    command = [*COLCON, "--log-base", place / "log", "build", "--base-paths", ROOT, "--packages-select", "sgrocc_ros"]
     command += ["--build-base", place / "build", "--install-base", place / "install"]
     done = subprocess.run(command, cwd=place, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -32,7 +32,7 @@ def install(tmp_path_factory) -> Path:
 
 
 def test_colcon_sees_one_ament_python_package(tmp_path):
-    done = subprocess.run([COLCON, "--log-base", tmp_path, "list", "--base-paths", ROOT], capture_output=True, text=True, check=True)
+    done = subprocess.run([*COLCON, "--log-base", tmp_path, "list", "--base-paths", ROOT], capture_output=True, text=True, check=True)
     assert [line.split("\t")[::2] for line in done.stdout.splitlines()] == [["sgrocc_ros", "(ros.ament_python)"]]
 
 
