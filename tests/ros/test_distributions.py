@@ -155,7 +155,7 @@ def test_no_other_file_names_what_differs():
     private = ("_rclpy_pybind11", "event_handler", "qos_event", "PublisherEventCallbacks", "_PROFILES_FILE", "ROS_LOCALHOST_ONLY")
     private += ("ROS_AUTOMATIC_DISCOVERY_RANGE",)
     for file in (ROOT / "sgrocc_ros").glob("*.py"):
-        if file.name != "distributions.py":
+        if file.name not in ("distributions.py", "launching.py"):  # a launch sets both names of the profiles, for whatever it starts
             assert not [word for word in private if word in file.read_text()], file
 
 
