@@ -6,6 +6,8 @@ The decoding itself is `sgrocc_core.data.images`, which bags use too; a cv_bridg
 from __future__ import annotations
 
 import array
+import io
+from contextlib import redirect_stderr
 from functools import cache
 from typing import Any
 
@@ -76,11 +78,13 @@ def _cv_bridge() -> Any:
 
     apt's is compiled against NumPy 1. Under NumPy 2 it fails at its import or at its first call, with whatever its Boost module raises.
     """
+    sample = Image(height=1, width=1, encoding="bgr8", step=3, data=byte_array(np.zeros(3, np.uint8)))
     try:
-        from cv_bridge import CvBridge
+        with redirect_stderr(io.StringIO()):  # NumPy prints pages about it
+            from cv_bridge import CvBridge
 
-        bridge = CvBridge()
-        bridge.imgmsg_to_cv2(Image(height=1, width=1, encoding="bgr8", step=3, data=byte_array(np.zeros(3, np.uint8))), "rgb8")
+            bridge = CvBridge()
+            bridge.imgmsg_to_cv2(sample, "rgb8")
         return bridge
     except ModuleNotFoundError as missing:
         if missing.name == "cv_bridge":  # ROS as wheels has none
