@@ -51,7 +51,7 @@ $(STAMPS)/run: $(STAMPS)/venv requirements/runtime.txt requirements/ros.txt requ
 	@$(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
 
-$(STAMPS)/dev: $(STAMPS)/run requirements/dev.txt
+$(STAMPS)/dev: $(STAMPS)/run requirements/dev.txt requirements/test.txt
 	@echo "installing the checks"
 	@$(PIP) -r requirements/dev.txt
 	@touch $@

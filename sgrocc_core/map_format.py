@@ -101,7 +101,8 @@ class SavedMap:
         slots, table = self._rows
         keys, block, local = by_block(voxels)
         slot = np.array([slots.get(key, -1) for key in map(tuple, keys.tolist())], np.int64)[block]
-        rows = table[(slot, *local)]  # slot -1 is the table's last
+        x, y, z = local
+        rows = table[slot, x, y, z]  # slot -1 is the table's last
         labels, probability = np.zeros(len(rows), np.uint8), np.zeros(len(rows), np.float32)
         labels[rows >= 0], probability[rows >= 0] = self.labels[rows[rows >= 0]], self.probability[rows[rows >= 0]]
         return labels, probability, rows == _FREE
@@ -117,7 +118,8 @@ class SavedMap:
         keys, block, local = by_block(np.concatenate([self.voxels, self.free]).astype(np.int64))
         table = np.full((len(keys) + 1, *[BLOCK_VOXELS] * 3), _UNKNOWN, np.int32)
         rows = np.concatenate([np.arange(len(self.voxels)), np.full(len(self.free), _FREE)])
-        table[(block, *local)] = rows
+        x, y, z = local
+        table[block, x, y, z] = rows
         return {key: slot for slot, key in enumerate(map(tuple, keys.tolist()))}, table
 
     def check_fits(self, spec: ModelSpec, frame_id: str) -> None:

@@ -15,7 +15,6 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, Quaternion
 from nav_msgs.msg import MapMetaData, OccupancyGrid
-from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Header
@@ -24,6 +23,7 @@ from sgrocc_core.errors import DataError
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
 from sgrocc_core.voxels.columns import UNKNOWN, ColumnMap, Columns, Grid, slab_layers
 from sgrocc_core.voxels.voxel_map import VoxelMap
+from sgrocc_ros.distributions import create_publisher
 from sgrocc_ros.messages import time_message
 from sgrocc_ros.statistics import Statistics
 
@@ -51,9 +51,9 @@ class GridOutput:
         self._layers: tuple[int, int] | None = None
         self._last_time = -np.inf
 
-    def open(self, on_join: PublisherEventCallbacks) -> None:
-        """Make the publisher."""
-        self.publisher = self._node.create_publisher(OccupancyGrid, "~/grid", LATCHED, event_callbacks=on_join)
+    def open(self, on_join: Callable[[], Any]) -> None:
+        """Make the publisher; `on_join` is called when somebody has subscribed."""
+        self.publisher = create_publisher(self._node, OccupancyGrid, "~/grid", LATCHED, on_join)
 
     @property
     def follows(self) -> bool:

@@ -1,15 +1,19 @@
 """ROS messages to arrays and back: images, depth, camera_info, transforms, and point clouds of voxels.
 
-The decoding itself is `sgrocc_core.data.images`, which bags use too; cv_bridge, where there is one, reads what that does not know.
+The decoding itself is `sgrocc_core.data.images`, which bags use too; a cv_bridge that works reads what that does not know.
 """
 
 from __future__ import annotations
 
 import array
+import io
+from contextlib import redirect_stderr
+from functools import cache
 from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
+from rclpy.logging import get_logger
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
@@ -18,11 +22,6 @@ from sgrocc_core.data.images import decode_compressed, decode_compressed_depth, 
 from sgrocc_core.errors import FrameError
 from sgrocc_core.geometry.calibration import Calibration, read_calibration
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
-
-try:
-    from cv_bridge import CvBridge, CvBridgeError
-except ImportError:  # ROS as wheels has none
-    CvBridge = None
 
 POINT = np.dtype(
     {
@@ -64,16 +63,39 @@ def read_image(message: Image | CompressedImage) -> np.ndarray:
     try:
         return decode_image(message.encoding, message.width, message.height, message.step, message.data, bool(message.is_bigendian))
     except FrameError as error:
-        if error.cause != "unknown_encoding" or CvBridge is None:
+        bridge = _cv_bridge() if error.cause == "unknown_encoding" else None
+        if bridge is None:
             raise
-        return _by_cv_bridge(message, error)
+        try:
+            return bridge.imgmsg_to_cv2(message, "rgb8")
+        except Exception as refusal:
+            raise error from refusal
 
 
-def _by_cv_bridge(message: Image, error: FrameError) -> np.ndarray:
+@cache
+def _cv_bridge() -> Any:
+    """A CvBridge that can convert here, or None; looked for once, when an image first needs one.
+
+    apt's is compiled against NumPy 1. Under NumPy 2 it fails at its import or at its first call, with whatever its Boost module raises.
+    """
+    sample = Image(height=1, width=1, encoding="bgr8", step=3, data=byte_array(np.zeros(3, np.uint8)))
     try:
-        return CvBridge().imgmsg_to_cv2(message, "rgb8")
-    except (CvBridgeError, ValueError, RuntimeError, TypeError) as refusal:
-        raise error from refusal
+        with redirect_stderr(io.StringIO()):  # NumPy prints pages about it
+            from cv_bridge import CvBridge
+
+            bridge = CvBridge()
+            bridge.imgmsg_to_cv2(sample, "rgb8")
+        return bridge
+    except ModuleNotFoundError as missing:
+        if missing.name == "cv_bridge":  # ROS as wheels has none
+            return None
+        failure: Exception = missing
+    except Exception as error:
+        failure = error
+    get_logger("sgrocc").warning(
+        f"cv_bridge does not work here (NumPy {np.__version__}; {failure!r}): images are read without it, in the encodings of docs/ros.md"
+    )
+    return None
 
 
 def read_depth(message: Image | CompressedImage, depth_scale: float) -> np.ndarray:

@@ -13,8 +13,6 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
-from rclpy._rclpy_pybind11 import RCLError
-from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -24,6 +22,7 @@ from visualization_msgs.msg import MarkerArray
 from sgrocc_core.classes import NAMES, UNKNOWN
 from sgrocc_core.gaussians.last_view import GaussiansInView
 from sgrocc_core.mapper import MapUpdate
+from sgrocc_ros.distributions import RCLError, create_publisher
 from sgrocc_ros.grid import LATCHED, Changes, GridOutput
 from sgrocc_ros.markers import delete_all, fast_path_agrees, legend, pack, plain
 from sgrocc_ros.messages import cloud, voxel_points
@@ -69,13 +68,11 @@ class Outputs:
         self._legend_corner: tuple[float, float, float] | None = None
         self._markers_lost = False
         self._make_markers = pack if fast_path_agrees() else plain
-        full = self._on_join(self._jobs.put, self._publish_snapshot)
-        self._occupancy = node.create_publisher(PointCloud2, "~/occupancy", LATCHED, event_callbacks=full)
-        again = self._on_join(self._jobs.put, self._publish_snapshot)
-        self._updates = node.create_publisher(PointCloud2, "~/occupancy_update", UPDATES, event_callbacks=again)
-        whole = self._on_join(self._jobs.put, self._publish_all_markers)
-        self._markers = node.create_publisher(MarkerArray, "~/markers", MARKERS, event_callbacks=whole)
-        grid.open(self._on_join(between_frames, self._begin_grid))
+        whole, all_markers = (lambda: self._jobs.put(self._publish_snapshot)), (lambda: self._jobs.put(self._publish_all_markers))
+        self._occupancy = create_publisher(node, PointCloud2, "~/occupancy", LATCHED, whole)
+        self._updates = create_publisher(node, PointCloud2, "~/occupancy_update", UPDATES, whole)
+        self._markers = create_publisher(node, MarkerArray, "~/markers", MARKERS, all_markers)
+        grid.open(lambda: between_frames(self._begin_grid))
         self._thread = threading.Thread(target=self._run, name="outputs", daemon=True)
         self._thread.start()
 
@@ -142,16 +139,6 @@ class Outputs:
         latched = "reliable, transient local"
         publishers = {self._occupancy: latched, self._updates: "reliable, last 50", self._markers: latched, self._grid.publisher: latched}
         return ", ".join(f"{publisher.topic_name} ({word})" for publisher, word in (publishers | self.views.publishers).items())
-
-    @staticmethod
-    def _on_join(do: Callable[[Callable[[], None]], Any], job: Callable[[], None]) -> PublisherEventCallbacks:
-        """Has a job done when somebody subscribes."""
-
-        def matched(info: Any) -> None:
-            if info.current_count_change > 0:
-                do(job)
-
-        return PublisherEventCallbacks(matched=matched)
 
     def _begin_grid(self) -> None:
         """On the worker's thread: somebody listens to the grid; if nobody did before, what it is made of is missing here."""

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import rclpy
-from rclpy._rclpy_pybind11 import RCLError
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.publisher import Publisher
@@ -27,6 +26,7 @@ from tqdm import tqdm
 
 from sgrocc_core.data.bags import open_reader
 from sgrocc_core.errors import DataError, SgroccError
+from sgrocc_ros.distributions import RCLError
 from sgrocc_ros.messages import byte_array, time_message
 
 RENAMED = {"tf/msg/tfMessage": "tf2_msgs/msg/TFMessage"}

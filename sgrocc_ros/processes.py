@@ -64,11 +64,13 @@ class BagPlan:
 
 def prepare_environment(out: Path) -> None:
     """DDS on this machine only, room for big messages, logs under a folder of the run's; for this process and those it starts."""
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    from sgrocc_ros.distributions import PROFILES, STAY_HERE
+
+    os.environ.update([STAY_HERE])
     os.environ["ROS_LOG_DIR"] = str((out / "log").resolve())
     profile = find_shared("config/fastdds.xml")
     if profile.exists():
-        os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(profile))
+        os.environ.setdefault(PROFILES, str(profile))
 
 
 @contextmanager

@@ -28,6 +28,8 @@ FORMAT_VERSION = 4
 ENGINES = ("auto", "onnxruntime", "tensorrt", "torch")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("fp32", "fp16")
+HASHED_AT_ONCE = 1 << 20
+"""Bytes."""
 IMAGE_INPUTS = ("image", "mask", "intrinsics", "gravity")
 IMAGE_OUTPUTS = ("features", "depth", "spread", "thickness")
 EXPERT_INPUTS = ("features", "depth", "spread", "hits", "thickness", "intrinsics", "pose", "history", "past")
@@ -234,8 +236,11 @@ def load_spec(model: str | Path) -> ModelSpec:
 
 def sha256_of(path: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while part := file.read(HASHED_AT_ONCE):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def _check_file(path: Path, digest: str) -> None:

@@ -89,22 +89,21 @@ def read_calibration(
     Raises:
         FrameError: `bad_intrinsics` for numbers or a model that cannot be used.
     """
-    K = np.asarray(K, np.float64).reshape(3, 3)
-    P = np.asarray(P, np.float64).reshape(3, 4)
-    D = np.asarray(D, np.float64).reshape(-1)
-    if not (np.isfinite(K).all() and np.isfinite(D).all()):
-        raise FrameError("bad_intrinsics", f"camera_info has K {K.tolist()} and D {D.tolist()}; they must be finite")
+    matrix = np.array(K, np.float64).reshape(3, 3)
+    projection = np.asarray(P, np.float64).reshape(3, 4)
+    distortion = np.asarray(D, np.float64).reshape(-1)
+    if not (np.isfinite(matrix).all() and np.isfinite(distortion).all()):
+        raise FrameError("bad_intrinsics", f"camera_info has K {matrix.tolist()} and D {distortion.tolist()}; they must be finite")
     if rectified:
-        K, D = (P[:, :3] if P[0, 0] > 0 else K), np.zeros(0)
-    if not D.any():
-        D = np.zeros(0)
+        matrix, distortion = (projection[:, :3].copy() if projection[0, 0] > 0 else matrix), np.zeros(0)
+    if not distortion.any():
+        distortion = np.zeros(0)
     elif model not in KNOWN_MODELS:
         raise FrameError("bad_intrinsics", f"distortion model {model!r} is not known; allowed: {', '.join(filter(None, KNOWN_MODELS))}")
-    K = K.copy()
-    K[0, 2] -= roi[0]
-    K[1, 2] -= roi[1]
+    matrix[0, 2] -= roi[0]
+    matrix[1, 2] -= roi[1]
     bx, by = max(binning[0], 1), max(binning[1], 1)
     width, height = (roi[2], roi[3]) if roi[2] and roi[3] else size
     if bx > 1 or by > 1:
-        K = scale_intrinsics(K, 1 / bx, 1 / by)
-    return Calibration((width // bx, height // by), K, D, model in FISHEYE_MODELS)
+        matrix = scale_intrinsics(matrix, 1 / bx, 1 / by)
+    return Calibration((width // bx, height // by), matrix, distortion, model in FISHEYE_MODELS)

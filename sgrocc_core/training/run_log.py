@@ -6,7 +6,6 @@ import json
 import math
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
@@ -29,7 +28,7 @@ class RunLog:
         self._board = SummaryWriter(str(out / "tensorboard" / stage), purge_step=step + 1)  # type: ignore[no-untyped-call]
         self._bar = tqdm(total=100, desc=stage, bar_format="{l_bar}{bar}| {elapsed}{postfix}", mininterval=5)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> RunLog:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -52,7 +52,7 @@ def test_arrays_of_old_and_new_numpy_are_read_from_bytes_put_together_by_hand(tm
 @pytest.mark.parametrize("core", ["core", "_core"])
 def test_arrays_of_protocol_5_are_read_under_both_of_numpys_names(tmp_path, core):
     text = pickle.dumps({"a": np.arange(4)}, 5)
-    old, new = b"numpy._core.numeric", f"numpy.{core}.numeric".encode()
+    old, new = (b"numpy._core.numeric" if b"numpy._core" in text else b"numpy.core.numeric"), f"numpy.{core}.numeric".encode()
     assert old in text
     # a short text is preceded by its length, a frame by its own: read without the frame
     text = text[:2] + text[11:].replace(b"\x8c" + bytes([len(old)]) + old, b"\x8c" + bytes([len(new)]) + new)

@@ -33,8 +33,10 @@ def walk(tmp_path_factory) -> Path:
 @pytest.fixture
 def ros_environment(tmp_path) -> dict[str, str]:
     """The environment of processes that talk DDS: this machine only, a domain that no other test uses, checked fields."""
+    from sgrocc_ros.distributions import STAY_HERE
+
     settings = {
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": str(80 + os.getpid() % 10), "ROS_LOG_DIR": str(tmp_path / "log"),
+        **dict([STAY_HERE]), "ROS_DOMAIN_ID": str(80 + os.getpid() % 10), "ROS_LOG_DIR": str(tmp_path / "log"),
         "ROS_PYTHON_CHECK_FIELDS": "1",
     }  # fmt: skip
     return os.environ | settings

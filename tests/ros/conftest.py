@@ -9,11 +9,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.ros.ha
 
 # Set before rclpy is first imported: DDS reads its settings when a participant is made, rclpy its checks on import.
 os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
-os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ.setdefault("ROS_DOMAIN_ID", str(40 + os.getpid() % 40))
 os.environ.setdefault("ROS_LOG_DIR", tempfile.mkdtemp(prefix="sgrocc_ros_log_"))
 
 import pytest
+
+from sgrocc_ros.distributions import STAY_HERE
+
+os.environ.update([STAY_HERE])
 
 
 @pytest.fixture(scope="session")

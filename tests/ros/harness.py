@@ -59,17 +59,23 @@ def wait_until(condition: Callable[[], Any], timeout: float = 10.0, what: str = 
 
 
 class NodeProcess:
-    """The node, started with parameters and remappings."""
+    """The node, started with parameters and remappings; by a program of its own where `program`, Python, is given."""
 
     def __init__(
-        self, folder: Path, parameters: dict[str, Any] | None = None, remaps: dict[str, str] | None = None, ready: bool = True
+        self,
+        folder: Path,
+        parameters: dict[str, Any] | None = None,
+        remaps: dict[str, str] | None = None,
+        ready: bool = True,
+        program: str = "",
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.log_file = folder / "node.log"
         values = {"model": model_folder(), "warn_period": 3600.0} | (parameters or {})
         arguments = [part for name, value in values.items() for part in ("-p", f"{name}:={value}")]
         arguments += [part for name, target in (remaps or {}).items() for part in ("-r", f"{name}:={target}")]
-        command = [sys.executable, "-m", "sgrocc_ros.node", "--ros-args", *arguments]
+        start = ["-c", program] if program else ["-m", "sgrocc_ros.node"]
+        command = [sys.executable, *start, "--ros-args", *arguments]
         with self.log_file.open("w") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=os.environ | {"PYTHONUNBUFFERED": "1"})
         if ready:
@@ -319,10 +325,14 @@ class GridClient(LatchedClient):
 
 @contextmanager
 def running_node(
-    folder: Path, parameters: dict[str, Any], remaps: dict[str, str] | None = None, robot: type[Robot] = Robot
+    folder: Path,
+    parameters: dict[str, Any],
+    remaps: dict[str, str] | None = None,
+    robot: type[Robot] = Robot,
+    program: str = "",
 ) -> Iterator[tuple[NodeProcess, Any]]:
     """A node and a robot of that kind that have found each other; both end with the block."""
-    node, chosen = NodeProcess(folder, parameters, remaps), robot()
+    node, chosen = NodeProcess(folder, parameters, remaps, program=program), robot()
     try:
         chosen.wait_for_node()
         yield node, chosen

@@ -12,18 +12,19 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sgrocc_ros.distributions import PROFILES
 from sgrocc_ros.launching import ARGUMENTS, PARAMETERS
 from sgrocc_ros.parameters import BY_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
-COLCON = Path(sys.executable).parent / "colcon"
+COLCON = (sys.executable, "-m", "colcon")
 
 
 @pytest.fixture(scope="module")
 def install(tmp_path_factory) -> Path:
     """A workspace's install folder of this package."""
     place = tmp_path_factory.mktemp("workspace")
-    command = [COLCON, "--log-base", place / "log", "build", "--base-paths", ROOT, "--packages-select", "sgrocc_ros"]
+    command = [*COLCON, "--log-base", place / "log", "build", "--base-paths", ROOT, "--packages-select", "sgrocc_ros"]
     command += ["--build-base", place / "build", "--install-base", place / "install"]
     done = subprocess.run(command, cwd=place, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -31,7 +32,7 @@ def install(tmp_path_factory) -> Path:
 
 
 def test_colcon_sees_one_ament_python_package(tmp_path):
-    done = subprocess.run([COLCON, "--log-base", tmp_path, "list", "--base-paths", ROOT], capture_output=True, text=True, check=True)
+    done = subprocess.run([*COLCON, "--log-base", tmp_path, "list", "--base-paths", ROOT], capture_output=True, text=True, check=True)
     assert [line.split("\t")[::2] for line in done.stdout.splitlines()] == [["sgrocc_ros", "(ros.ament_python)"]]
 
 
@@ -124,7 +125,7 @@ def test_importing_the_node_brings_neither_torch_nor_training_code():
 
 def test_a_big_best_effort_image_arrives_with_the_shipped_profile(tmp_path):
     """Two processes, 2.7 MB images, best effort: the case that Fast DDS drops without the profile."""
-    environment = os.environ | {"FASTDDS_DEFAULT_PROFILES_FILE": str(ROOT / "config" / "fastdds.xml")}
+    environment = os.environ | {PROFILES: str(ROOT / "config" / "fastdds.xml")}
     talker = subprocess.Popen([sys.executable, "-c", _TALKER], env=environment)
     try:
         done = subprocess.run([sys.executable, "-c", _LISTENER], env=environment, capture_output=True, text=True, timeout=60)
