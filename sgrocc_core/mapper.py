@@ -11,7 +11,7 @@ from sgrocc_core.gaussians.confidence import view_cells
 from sgrocc_core.gaussians.depth_source import depth_prior
 from sgrocc_core.gaussians.evidence import observe
 from sgrocc_core.gaussians.gaussians import LocalGaussians
-from sgrocc_core.gaussians.last_view import GaussiansInView, LastView, forget_view, gaussians_in_view
+from sgrocc_core.gaussians.last_view import MOST, GaussiansInView, LastView, forget_view, gaussians_in_view
 from sgrocc_core.gaussians.memory import GaussianMemory, blocks_to_forget
 from sgrocc_core.gaussians.motion_depth import MotionDepth
 from sgrocc_core.gaussians.newly_hidden import begin_anew
@@ -139,9 +139,9 @@ class OccupancyMapper:
         """What the map knows of the box between two corners (3,), metres, map frame. QueryError: not finite, or a low above its high."""
         return query_box(self.voxel_map, low, high, self.origin)
 
-    def gaussians_in_view(self) -> GaussiansInView | None:
-        """The Gaussians in the last frame's view; None before the first frame. Between two steps."""
-        return None if self._last is None else gaussians_in_view(self.memory, self._last, self.origin)
+    def gaussians_in_view(self, most: int = MOST) -> GaussiansInView | None:
+        """The `most` most opaque Gaussians in the last frame's view; None before the first frame. Between two steps."""
+        return None if self._last is None else gaussians_in_view(self.memory, self._last, self.origin, most)
 
     def clear_view(self) -> MapUpdate:
         """Forget what the last frame saw; what was hidden from it stays. Between two steps.

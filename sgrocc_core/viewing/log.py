@@ -18,7 +18,7 @@ from sgrocc_core.map_format import REPORT, SavedMap
 from sgrocc_core.mapper import MapUpdate, OccupancyMapper
 from sgrocc_core.report import class_counts
 from sgrocc_core.viewing import layout, shapes
-from sgrocc_core.viewing.gaussians import gaussians_in_view, gaussians_of_map
+from sgrocc_core.viewing.gaussians import gaussians_of_map
 
 PATH_PIECE = 128
 """Steps of the camera's path in one line strip: each frame logs its whole strip again, so that the strips must end."""
@@ -55,7 +55,8 @@ class MapLog:
         self._path(frame.T_wc[:3, 3])
         for key in update.changed_blocks.tolist():
             self._block((key[0], key[1], key[2]))
-        self._gaussians(frame)
+        if (seen := self._mapper.gaussians_in_view(self._most)) is not None:
+            self._stream.log(layout.GAUSSIANS, shapes.ellipsoids(seen))
         self.frames += 1
 
     def _camera(self, frame: Frame, depth: np.ndarray) -> None:
@@ -86,12 +87,6 @@ class MapLog:
                 self._stream.log(layout.voxels_of(label, key), shapes.boxes(voxels, label, VOXEL_SIZE, self._mapper.origin))
         self._told[key] = labels
 
-    def _gaussians(self, frame: Frame) -> None:
-        mapper, size = self._mapper, (frame.image.shape[1], frame.image.shape[0])
-        config = mapper.config
-        seen = gaussians_in_view(mapper.memory, frame.T_wc, frame.K, size, config, mapper.origin, self._most)
-        self._stream.log(layout.GAUSSIANS, shapes.ellipsoids(seen))
-
 
 def log_map(stream: rr.RecordingStream, saved: SavedMap, path: Path, most_gaussians: int) -> int:
     """Log a saved map at its stamp: voxels a class an entity, free space as points, Gaussians, and in words what it is.
@@ -105,7 +100,7 @@ def log_map(stream: rr.RecordingStream, saved: SavedMap, path: Path, most_gaussi
     Raises:
         DataError: Gaussians that no memory holds.
     """
-    gaussians = gaussians_of_map(saved, most_gaussians)
+    gaussians, found = gaussians_of_map(saved, most_gaussians)
     layout.log_static(stream)
     stream.set_time(layout.STAMP, timestamp=np.datetime64(saved.stamp_ns, "ns"))
     inside = saved.voxels if len(saved.voxels) else np.zeros((1, 3), np.int32)
@@ -116,7 +111,7 @@ def log_map(stream: rr.RecordingStream, saved: SavedMap, path: Path, most_gaussi
     free = ((saved.free + 0.5) * saved.voxel_size).astype(np.float32)
     stream.log(layout.FREE, rr.Points3D(free, radii=0.01, colors=FREE_COLOR))
     stream.log(layout.GAUSSIANS, shapes.ellipsoids(gaussians))
-    stream.log(layout.ABOUT, rr.TextDocument(_about(saved, path, len(gaussians.means), gaussians.found), media_type="text/markdown"))
+    stream.log(layout.ABOUT, rr.TextDocument(_about(saved, path, len(gaussians.means), found), media_type="text/markdown"))
     return len(gaussians.means)
 
 

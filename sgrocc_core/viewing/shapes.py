@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import rerun as rr
 
-from sgrocc_core.viewing.gaussians import DrawnGaussians
+from sgrocc_core.gaussians.last_view import GaussiansInView
 
 JPEG_QUALITY = 85
 DEEPEST = 65.535
@@ -22,7 +22,7 @@ def boxes(voxels: np.ndarray, label: int, voxel_size: float, origin: np.ndarray)
     )
 
 
-def ellipsoids(gaussians: DrawnGaussians) -> rr.Ellipsoids3D:
+def ellipsoids(gaussians: GaussiansInView) -> rr.Ellipsoids3D:
     """Gaussians as solid ellipsoids of one standard deviation in the colours of their likeliest classes."""
     return rr.Ellipsoids3D(
         centers=gaussians.means, half_sizes=gaussians.scales, quaternions=np.roll(gaussians.rotations, -1, axis=1),  # w last

@@ -7,27 +7,21 @@ from bag_samples import write_bag
 from sgrocc_core.errors import DataError
 from sgrocc_core.gaussians.gaussians import VOXEL_VARIANCE, covariance
 from sgrocc_core.gaussians.memory import GaussianMemory
-from sgrocc_core.geometry.poses import make_pose
 from sgrocc_core.map_file import MapFolder, SavedMap, load_map
 from sgrocc_core.map_format import MapModel
-from sgrocc_core.mapper_types import MapperConfig
-from sgrocc_core.viewing.gaussians import gaussians_in_view, gaussians_of_map
+from sgrocc_core.viewing.gaussians import gaussians_of_map
 from sgrocc_core.viewing.kind import kind_of
 
-AHEAD = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
-"""Camera that looks along x."""
-K, SIZE = np.array([[100.0, 0, 49.5], [0, 100.0, 49.5], [0, 0, 1]]), (100, 100)
 
-
-def a_memory(cells, opacity=4.0, tag=1):
+def a_memory(cells):
     """A memory of two Gaussians a cell at the given cells (n, 3), the second one silent; class 3, wall."""
     memory = GaussianMemory(2, 4)
     for n, cell in enumerate(np.asarray(cells)):
         slot = int(memory.allocate(cell[None] // 8)[0])
         x, y, z = cell % 8
         row = slot * 512 + (x * 8 + y) * 8 + z
-        memory.fields.tag[row] = tag
-        memory.fields.opacities[row] = opacity - 0.1 * n, -8.0
+        memory.fields.tag[row] = 1
+        memory.fields.opacities[row] = 4.0 - 0.1 * n, -8.0
         memory.fields.logits[row, 0, 2] = 5.0
         memory.fields.means[row, 0] = 0.01, -0.02, 0.03
     return memory
@@ -36,10 +30,6 @@ def a_memory(cells, opacity=4.0, tag=1):
 def saved_with(memory, model=None):
     nothing, labels, probability = np.zeros((0, 3), np.int32), np.zeros(0, np.uint8), np.zeros(0, np.float32)
     return SavedMap(nothing, labels, probability, nothing, "map", 7, memory.arrays(), model or MapModel("m", 2, 4))
-
-
-def in_view(memory, most=10, position=(0.0, 0.0, 0.0)):
-    return gaussians_in_view(memory, make_pose(AHEAD, np.array(position)), K, SIZE, MapperConfig(), np.zeros(3), most)
 
 
 def test_a_bag_and_a_map_are_told_apart_by_what_they_hold(tmp_path):
@@ -66,39 +56,28 @@ def test_what_is_neither_or_both_is_refused_with_what_is_allowed(tmp_path):
         kind_of(both)
 
 
-def test_gaussians_in_view_are_those_before_the_camera_and_in_its_image():
-    ahead, behind, aside, beyond = [12, 0, 0], [-12, 0, 0], [6, 10, 0], [32, 0, 0]  # cells of 0.16 m; beyond: 5.2 m away, past max_distance
-    seen = in_view(a_memory([behind, aside, ahead, beyond]))
-    np.testing.assert_allclose(seen.means, [[12.5 * 0.16 + 0.01, 0.08 - 0.02, 0.08 + 0.03]], atol=1e-6)
-    assert seen.labels.tolist() == [3] and seen.found == 1
-
-
-def test_silent_gaussians_and_cells_never_refined_are_not_drawn():
-    assert in_view(a_memory([[12, 0, 0]], opacity=-8.0)).found == 0
-    assert in_view(a_memory([[12, 0, 0]], tag=0)).found == 0
-
-
-def test_of_too_many_the_most_opaque_are_drawn():
-    memory = a_memory([[12, 0, 0], [13, 0, 0], [14, 0, 0]])  # each less opaque than the one before
-    seen = in_view(memory, most=2)
-    np.testing.assert_allclose(seen.means[:, 0], [2.01, 2.17], atol=1e-6)
-    assert seen.found == 3 and len(in_view(memory, most=0).means) == 0
+def test_of_too_many_gaussians_the_most_opaque_are_drawn():
+    saved = saved_with(a_memory([[12, 0, 0], [13, 0, 0], [14, 0, 0]]))  # each less opaque than the one before
+    drawn, found = gaussians_of_map(saved, 2)
+    np.testing.assert_allclose(drawn.means[:, 0], [2.01, 2.17], atol=1e-6)
+    assert found == 3 and drawn.labels.tolist() == [3, 3] and len(gaussians_of_map(saved, 0)[0].means) == 0
 
 
 def test_a_saved_map_gives_its_gaussians_wherever_they_are(tmp_path):
     memory = a_memory([[12, 0, 0], [-1, -9, 17]])
     MapFolder(tmp_path).save(saved_with(memory), picture=False)
-    found = gaussians_of_map(load_map(tmp_path), 10)
+    drawn, found = gaussians_of_map(load_map(tmp_path), 10)
     expected = (np.array([[12, 0, 0], [-1, -9, 17]]) + 0.5) * 0.16 + [0.01, -0.02, 0.03]
-    np.testing.assert_allclose(found.means, expected, atol=1e-6)
-    np.testing.assert_allclose(found.scales, 0.05)  # raw 0: half of the way from 2 to 8 cm
+    np.testing.assert_allclose(drawn.means, expected, atol=1e-6)
+    np.testing.assert_allclose(drawn.scales, 0.05)  # raw 0: half of the way from 2 to 8 cm
+    assert found == 2
 
 
 def test_a_map_without_gaussians_has_none_to_draw(tmp_path):
     MapFolder(tmp_path).save(saved_with(a_memory([[1, 0, 0]])), picture=False)
     generation = next((tmp_path / ".generations").iterdir())
     (generation / "gaussians.safetensors").unlink()
-    assert gaussians_of_map(load_map(tmp_path), 10).found == 0
+    assert gaussians_of_map(load_map(tmp_path), 10)[1] == 0
 
 
 def test_gaussians_that_no_memory_holds_are_refused(tmp_path):
@@ -125,7 +104,7 @@ def test_an_ellipsoid_has_the_axes_of_its_gaussian():
     row = int(np.flatnonzero(memory.fields.tag)[0])
     memory.fields.rotations[row, 0] = np.array([0.1, 0.5, -0.3, 0.8]) / np.sqrt(0.99)
     memory.fields.scales[row, 0] = -2.0, 0.0, 2.0
-    seen = in_view(memory)
+    seen, _ = gaussians_of_map(saved_with(memory), 1)
     drawn = ellipsoids(seen)
     x, y, z, w = drawn.quaternions.as_arrow_array().to_pylist()[0]
     half = np.array(drawn.half_sizes.as_arrow_array().to_pylist()[0])
