@@ -1,5 +1,5 @@
-# make demo | test | test-long | bench | format | setup | setup-train. Everything is installed into .venv and nowhere else.
-.PHONY: setup setup-train demo test test-long bench format clean
+# make demo | test | test-long | bench | format | setup | setup-train | setup-view. Everything is installed into .venv and nowhere else.
+.PHONY: setup setup-train setup-view demo test test-long bench format clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -17,13 +17,15 @@ setup: $(STAMPS)/run $(STAMPS)/dev
 
 setup-train: setup $(STAMPS)/train
 
+setup-view: $(STAMPS)/view
+
 demo: $(STAMPS)/run
 	@.venv/bin/sgrocc demo --bag "$(BAG)" --depth-source "$(DEPTH_SOURCE)" --model "$(MODEL)" --out "$(OUT)"
 
-test: setup-train
+test: setup-train setup-view
 	@.venv/bin/python tests/check.py -m "not slow"
 
-test-long: setup-train
+test-long: setup-train setup-view
 	@.venv/bin/python tests/check.py
 
 bench: $(STAMPS)/run
@@ -59,4 +61,9 @@ $(STAMPS)/dev: $(STAMPS)/run requirements/dev.txt requirements/test.txt
 $(STAMPS)/train: $(STAMPS)/dev requirements/train.txt
 	@echo "installing PyTorch, for training and its tests"
 	@$(PIP) -r requirements/train.txt
+	@touch $@
+
+$(STAMPS)/view: $(STAMPS)/run requirements/view.txt
+	@echo "installing Rerun, for sgrocc view and its tests"
+	@$(PIP) -r requirements/view.txt
 	@touch $@

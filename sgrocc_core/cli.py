@@ -16,7 +16,10 @@ from sgrocc_core.errors import SgroccError
 
 DESCRIPTION = "Semantic 3D occupancy maps from one moving camera."
 EPILOG = "`sgrocc COMMAND --help` explains a command. First steps: `make demo`, or `sgrocc map --bag YOUR_BAG --out runs/mine`."
-TRAINING_PACKAGES = ("torch", "onnx", "onnxscript", "tensorboard")
+HINTS = dict.fromkeys(("torch", "onnx", "onnxscript", "tensorboard"), "run `make setup-train`") | {
+    "rerun": "run `make setup-view`, or `pip install -r requirements/view.txt`"
+}
+"""What installs a package that `make setup` does not."""
 
 
 def find_commands() -> dict[str, ModuleType]:
@@ -51,8 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         name = (error.name or "").partition(".")[0]
         if name.startswith("sgrocc"):
             raise
-        hint = "run `make setup-train`" if name in TRAINING_PACKAGES else "run `make setup`"
-        return _fail(f"the Python package {name!r} is not installed; {hint}")
+        return _fail(f"the Python package {name!r} is not installed; {HINTS.get(name, 'run `make setup`')}")
     except (SgroccError, OSError) as error:
         if isinstance(error, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -33,3 +33,7 @@ class ConfigError(SgroccError, ValueError):
 
 class QueryError(SgroccError, ValueError):
     """A question to a map that has no answer: says what is wrong with the points or the box."""
+
+
+class ViewerError(SgroccError):
+    """A viewer that cannot be started, or a recording for it that cannot be written."""

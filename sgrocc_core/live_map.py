@@ -6,7 +6,7 @@ import numpy as np
 
 from sgrocc_core.engines.engine import ModelSpec
 from sgrocc_core.errors import FrameError
-from sgrocc_core.gaussians.last_view import GaussiansInView, LastView, forget_view, gaussians_in_view
+from sgrocc_core.gaussians.last_view import MOST, GaussiansInView, LastView, forget_view, gaussians_in_view
 from sgrocc_core.gaussians.memory import GaussianMemory
 from sgrocc_core.gaussians.motion_depth import MotionDepth
 from sgrocc_core.mapper_types import MapperConfig, MapUpdate, Stopwatch
@@ -84,9 +84,9 @@ class LiveMap:
         """What the map knows of the box between two corners (3,), metres, map frame. QueryError: not finite, or a low above its high."""
         return query_box(self.voxel_map, low, high, self.origin)
 
-    def gaussians_in_view(self) -> GaussiansInView | None:
-        """The Gaussians in the last frame's view; None before the first frame. Between two steps."""
-        return None if self._last is None else gaussians_in_view(self.memory, self._last, self.origin)
+    def gaussians_in_view(self, most: int = MOST) -> GaussiansInView | None:
+        """The `most` most opaque Gaussians in the last frame's view; None before the first frame. Between two steps."""
+        return None if self._last is None else gaussians_in_view(self.memory, self._last, self.origin, most)
 
     def clear_view(self) -> MapUpdate:
         """Forget what the last frame saw; what was hidden from it stays. Between two steps.

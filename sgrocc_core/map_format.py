@@ -40,6 +40,8 @@ LAYOUT: Layout = {
 KEYS = tuple(LAYOUT)
 LONGEST_TEXT = 256
 """Characters of a name in map.npz."""
+MOST_CHANNELS = 4096
+"""Gaussians a cell, or features, of a model: far more than any has."""
 _UNKNOWN, _FREE = -1, -2
 LATEST_STAMP = 2**31 * 10**9
 """A ROS stamp is earlier, nanoseconds."""
@@ -266,6 +268,8 @@ def _check_values(file: Path, fields: dict[str, np.ndarray]) -> None:
     check_range(what, "probability", fields["probability"], 0.0, 1.0)
     check_range(what, "voxel_size", fields["voxel_size"], VOXEL_SIZE, VOXEL_SIZE)
     check_range(what, "stamp_ns", fields["stamp_ns"], 0, LATEST_STAMP)
+    for name in ("gaussians_per_cell", "feature_channels"):
+        check_range(what, name, fields[name], 1, MOST_CHANNELS)
 
 
 def _load_gaussians(file: Path, frame_id: str, stamp_ns: int) -> dict[str, np.ndarray]:

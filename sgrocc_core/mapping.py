@@ -1,16 +1,16 @@
-"""Runs a mapper over frames, one after the other, and keeps count: what `sgrocc map` and `sgrocc bench` share."""
+"""Runs a mapper over frames, one after the other, and keeps count: what `sgrocc map`, `sgrocc view` and `sgrocc bench` share."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sgrocc_core.frame import Frame
 
 if TYPE_CHECKING:
-    from sgrocc_core.mapper import OccupancyMapper
+    from sgrocc_core.mapper import MapUpdate, OccupancyMapper
 
 LOOKING_UP = 0.9
 """A z axis of the camera whose upward part is above this looks at the ceiling; that of a body frame, which is up, looks the same."""
@@ -33,11 +33,15 @@ class MappingResult:
     timings: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
 
-def map_frames(mapper: OccupancyMapper, frames: Iterable[Frame]) -> MappingResult:
-    """Map every frame in order; the same frames give the same map."""
+def map_frames(
+    mapper: OccupancyMapper, frames: Iterable[Frame], watch: Callable[[Frame, MapUpdate], None] | None = None
+) -> MappingResult:
+    """Map every frame in order; the same frames give the same map. watch: called after each frame with what it changed."""
     result = MappingResult()
     for frame in frames:
         update = mapper.step(frame)
+        if watch is not None:
+            watch(frame, update)
         result.frames += 1
         result.with_depth += frame.depth is not None
         result.looking_up += bool(frame.T_wc[2, 2] > LOOKING_UP)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sgrocc_core.data.bags import BagReader
+    from sgrocc_core.mapper import MapperConfig
+    from sgrocc_core.mapping import MappingResult
 
 HELP = """Make a semantic map of a bag, without ROS.
 
@@ -26,10 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for map.npz, map.png, map.ply, report.json and the Gaussians")
     add_bag_arguments(parser)
     add_model_arguments(parser)
-    parser.add_argument("--occupancy-threshold", type=float, default=0.5, metavar="P", help="probability that fills a voxel (default 0.5)")
-    parser.add_argument("--max-distance", type=float, default=4.8, metavar="M", help="how far depth is trusted, metres (default 4.8)")
-    parser.add_argument("--no-motion-depth", dest="motion_depth", action="store_false",
-                        help="leave the network's depth as it is, uncorrected by points triangulated from the camera's motion")  # fmt: skip
+    add_mapper_arguments(parser)
     parser.add_argument("--no-progress", action="store_true", help="no progress bar (there is none without a terminal)")
 
 
@@ -58,6 +57,24 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads of the engine (default 0: all cores)")
 
 
+def add_mapper_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options that say how frames are mapped; `--depth-source` is among those of the bag."""
+    parser.add_argument("--occupancy-threshold", type=float, default=0.5, metavar="P", help="probability that fills a voxel (default 0.5)")
+    parser.add_argument("--max-distance", type=float, default=4.8, metavar="M", help="how far depth is trusted, metres (default 4.8)")
+    parser.add_argument("--no-motion-depth", dest="motion_depth", action="store_false",
+                        help="leave the network's depth as it is, uncorrected by points triangulated from the camera's motion")  # fmt: skip
+
+
+def mapper_config(arguments: argparse.Namespace) -> MapperConfig:
+    """The MapperConfig of a parsed command line."""
+    from sgrocc_core.mapper import MapperConfig
+
+    return MapperConfig(
+        depth_source=arguments.depth_source, occupancy_threshold=arguments.occupancy_threshold, max_distance=arguments.max_distance,
+        motion_depth=arguments.motion_depth,
+    )
+
+
 def bag_options(arguments: argparse.Namespace) -> Any:
     """The BagOptions of a parsed command line."""
     from dataclasses import fields
@@ -74,13 +91,10 @@ def run(arguments: argparse.Namespace) -> int:
     from sgrocc_core.data.bags import BagReader
     from sgrocc_core.engines.engine import open_engine
     from sgrocc_core.map_file import MapFolder, SavedMap
-    from sgrocc_core.mapper import MapperConfig, OccupancyMapper
+    from sgrocc_core.mapper import OccupancyMapper
     from sgrocc_core.mapping import map_frames
 
-    config = MapperConfig(
-        depth_source=arguments.depth_source, occupancy_threshold=arguments.occupancy_threshold, max_distance=arguments.max_distance,
-        motion_depth=arguments.motion_depth,
-    )
+    config = mapper_config(arguments)
     with BagReader(arguments.bag, bag_options(arguments)) as reader:
         engine = open_engine(arguments.model, arguments.engine, arguments.device, arguments.threads)
         describe(reader, engine.description)
@@ -89,9 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
         result = map_frames(mapper, bar)
         saved = SavedMap.of(mapper, reader.map_frame, result.stamp_ns)
         report = build_report(arguments, reader, engine.description, result, saved)
-    if result.looking_up > 0.9 * result.frames:
-        print(f"warning: the z axis of {reader.camera_frame!r} points up in {reader.map_frame!r}; is it the camera's optical frame "
-              "(z forward, x right, y down)? Name that one with --camera-frame", file=sys.stderr)  # fmt: skip
+    warn_if_looking_up(reader, result)
     files = MapFolder(arguments.out).save(saved, report)
     print_summary(report, files)
     return 0
@@ -106,6 +118,13 @@ def describe(reader: BagReader, engine: str) -> None:
     print(f"depth   {depth}")
     print(f"pose    {reader.camera_frame} in {reader.map_frame}")
     print(f"engine  {engine}", flush=True)
+
+
+def warn_if_looking_up(reader: BagReader, result: MappingResult) -> None:
+    """Warn where nearly all poses look at the ceiling: they are those of another frame than the optical one."""
+    if result.looking_up > 0.9 * result.frames:
+        print(f"warning: the z axis of {reader.camera_frame!r} points up in {reader.map_frame!r}; is it the camera's optical frame "
+              "(z forward, x right, y down)? Name that one with --camera-frame", file=sys.stderr)  # fmt: skip
 
 
 def build_report(arguments: argparse.Namespace, reader: BagReader, engine: str, result: Any, saved: Any) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class LastView:
 
 @dataclass(frozen=True)
 class GaussiansInView:
-    """Gaussians of the map that lie in the last frame's view, hidden ones too.
+    """Gaussians of the map to be shown: those that lie in the last frame's view, hidden ones too, or those of a saved map.
 
     Attributes:
         means: (N, 3) metres, map frame. scales: (N, 3) metres, standard deviations along their own axes. rotations: (N, 4) unit quaternions
@@ -60,7 +60,7 @@ def gaussians_in_view(memory: GaussianMemory, last: LastView, origin: np.ndarray
     shown[last.view.state == UNSEEN] = 0.0
     cells, places = np.nonzero(shown >= VISIBLE)
     if len(cells) > most:
-        chosen = np.argpartition(shown[cells, places], -most)[-most:]
+        chosen = np.argsort(-shown[cells, places], kind="stable")[:most]
         cells, places = cells[chosen], places[chosen]
     corner = origin + last.corner * CELL_SIZE
     return GaussiansInView(

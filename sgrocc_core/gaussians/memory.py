@@ -262,15 +262,8 @@ class GaussianMemory:
 
     def _hold(self, blocks: int) -> None:
         """Arrays for that many blocks, zero; what there is (none at first) is kept."""
-        g, rows = self.gaussians_per_cell, blocks * BLOCK_ROWS
         old = self.__dict__.copy() if self._slots else {}
-        self.fields = CellFields(
-            means=np.zeros((rows, g, 3), np.float32), scales=np.zeros((rows, g, 3), np.float32),
-            rotations=np.zeros((rows, g, 4), np.float32), opacities=np.zeros((rows, g), np.float32),
-            logits=np.zeros((rows, g, NUM_CLASSES), np.float32), features=np.zeros((rows, self.feature_channels), np.float32),
-            tag=np.zeros(rows, np.uint8), weight=np.zeros(rows, np.float32), stamp=np.zeros(rows, np.int64),
-            seen_through=np.zeros(rows, np.uint8), label=np.zeros(rows, np.uint8),
-        )
+        self.fields = empty_fields(blocks * BLOCK_ROWS, self.gaussians_per_cell, self.feature_channels)
         self.evidence = np.zeros((blocks, BLOCK_VOXELS, BLOCK_VOXELS, BLOCK_VOXELS), np.float32)
         self.neighbours = np.zeros((blocks, len(NEIGHBOURS)), np.int32)
         self._keys = np.zeros((blocks, 3), np.int32)
@@ -291,6 +284,18 @@ class GaussianMemory:
             touched[tuple(((cells + corner) // BLOCK_CELLS - low).T)] = True
         slots = self.slots(np.argwhere(touched) + low)
         self.gaussians_changed[slots[slots >= 0]] = True
+
+
+def empty_fields(rows: int, gaussians_per_cell: int, feature_channels: int) -> CellFields:
+    """The fields of that many cells, zero."""
+    g = gaussians_per_cell
+    return CellFields(
+        means=np.zeros((rows, g, 3), np.float32), scales=np.zeros((rows, g, 3), np.float32),
+        rotations=np.zeros((rows, g, 4), np.float32), opacities=np.zeros((rows, g), np.float32),
+        logits=np.zeros((rows, g, NUM_CLASSES), np.float32), features=np.zeros((rows, feature_channels), np.float32),
+        tag=np.zeros(rows, np.uint8), weight=np.zeros(rows, np.float32), stamp=np.zeros(rows, np.int64),
+        seen_through=np.zeros(rows, np.uint8), label=np.zeros(rows, np.uint8),
+    )  # fmt: skip
 
 
 def blocks_to_forget(memory: GaussianMemory, camera: np.ndarray, radius: float, most_mb: float) -> np.ndarray:

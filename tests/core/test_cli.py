@@ -11,7 +11,7 @@ from sgrocc_core import __version__
 from sgrocc_core.cli import build_parser, find_commands, main
 
 COMMANDS = tuple(find_commands())
-HEAVY = ("torch", "transformers", "trimesh", "onnx", "sgrocc_core.training", "sgrocc_core.network")
+HEAVY = ("torch", "transformers", "trimesh", "onnx", "rerun", "pyarrow", "sgrocc_core.training", "sgrocc_core.network")
 
 
 def error_of(capsys, *arguments: str) -> str:
@@ -23,7 +23,7 @@ def error_of(capsys, *arguments: str) -> str:
 
 
 def test_the_commands_of_the_product_are_there():
-    assert {"bag", "bench", "demo", "eval", "export", "map", "synth", "train"} <= set(COMMANDS)
+    assert {"bag", "bench", "demo", "eval", "export", "map", "synth", "train", "view"} <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

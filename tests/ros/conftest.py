@@ -7,9 +7,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.ros.harness, whichever way pytest is started
 
+from tests.ros.domains import own_domain
+
 # Set before rclpy is first imported: DDS reads its settings when a participant is made, rclpy its checks on import.
 os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
-os.environ.setdefault("ROS_DOMAIN_ID", str(40 + os.getpid() % 40))
+os.environ.setdefault("ROS_DOMAIN_ID", str(own_domain()))
 os.environ.setdefault("ROS_LOG_DIR", tempfile.mkdtemp(prefix="sgrocc_ros_log_"))
 
 import pytest

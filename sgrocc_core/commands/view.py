@@ -1,0 +1,165 @@
+"""`sgrocc view`: a bag while it is mapped, or a saved map, in Rerun's viewer or in a file for it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sgrocc_core.commands.map import (
+    add_bag_arguments,
+    add_mapper_arguments,
+    add_model_arguments,
+    bag_options,
+    describe,
+    mapper_config,
+    warn_if_looking_up,
+)
+
+if TYPE_CHECKING:
+    import rerun as rr
+
+    from sgrocc_core.frame import Frame
+    from sgrocc_core.mapper import MapUpdate
+
+HELP = """Look at a bag while it is mapped, or at a saved map, in Rerun.
+
+A bag is mapped as by `sgrocc map`, and on the recording's own clock there are the camera and its path, the images, the
+depth that was used, the voxels by class as they come and go, and the Gaussians in view. A map (a folder that the node or
+`sgrocc map` saved) is shown with its voxels by class, free space and Gaussians. Which of the two PATH is, is found by
+looking at it. Needs the package rerun-sdk: `make setup-view`.
+
+  sgrocc view ../shared/data/lounge_a                     opens the viewer
+  sgrocc view walk.mcap --save runs/walk.rrd              writes a file, on machines without a screen
+  sgrocc view runs/demo
+"""
+MOST_IN_VIEW, MOST_OF_MAP = 2000, 50_000
+"""Gaussians drawn of a frame's view and of a saved map, where `--max-gaussians` does not say otherwise."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `sgrocc view`."""
+    parser.add_argument("path", metavar="PATH", help="a bag (file or folder), or a map (its folder or map.npz)")
+    parser.add_argument("--save", metavar="FILE.rrd", help="write this file instead of opening the viewer; one that is there is replaced")
+    parser.add_argument("--max-gaussians", type=int, default=-1, metavar="N",
+                        help=f"the N most opaque are drawn (default {MOST_IN_VIEW} a frame, {MOST_OF_MAP} of a map; 0: none)")  # fmt: skip
+    _add_options_of_bags(parser)
+    parser.add_argument("--no-progress", action="store_true", help="no progress bar (there is none without a terminal)")
+
+
+def _add_options_of_bags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--max-frames", type=int, default=0, metavar="N", help="map the bag's first N frames only (default 0: all)")
+    add_bag_arguments(parser)
+    add_model_arguments(parser)
+    add_mapper_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show or write; exit code 0."""
+    import signal
+    import sys
+
+    import rerun  # noqa: F401  # before all else: nothing is worth doing without it
+
+    from sgrocc_core.errors import ConfigError
+    from sgrocc_core.viewing.kind import kind_of
+    from sgrocc_core.viewing.sinks import ViewerClosedError, check_display
+
+    if arguments.max_frames < 0:
+        raise ConfigError(f"--max-frames is {arguments.max_frames}; it must be 1 or more, or 0 for all frames")
+    if arguments.max_gaussians < -1:
+        raise ConfigError(f"--max-gaussians is {arguments.max_gaussians}; it must be 0 or more")
+    if arguments.save is None:
+        check_display()
+    elif not arguments.save.endswith(".rrd") or Path(arguments.save).is_dir():
+        raise ConfigError(f"--save is {arguments.save!r}; it must be a file that ends in .rrd")
+    path = Path(arguments.path)
+    show = _show_map if kind_of(path) == "map" else _show_bag
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is written is a whole file
+    try:
+        show(arguments, path)
+    except ViewerClosedError:
+        print("the viewer was closed")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return 0
+
+
+def _show_map(arguments: argparse.Namespace, path: Path) -> None:
+    from sgrocc_core.errors import ConfigError
+    from sgrocc_core.map_file import load_map
+    from sgrocc_core.viewing.log import log_map
+
+    unfit = _options_of_bags(arguments)
+    if unfit:
+        raise ConfigError(f"{path} is a map, which is not mapped again; {', '.join(unfit)} must be left out")
+    saved = load_map(path)
+    with _recording(arguments, path) as (stream, _):
+        drawn = log_map(stream, saved, path, MOST_OF_MAP if arguments.max_gaussians < 0 else arguments.max_gaussians)
+    print(f"{len(saved.voxels):,} voxels, {len(saved.free):,} free, {drawn:,} Gaussians of {path}{_where(arguments)}")
+
+
+def _show_bag(arguments: argparse.Namespace, path: Path) -> None:
+    from itertools import islice
+
+    from tqdm import tqdm
+
+    from sgrocc_core.data.bags import BagReader
+    from sgrocc_core.engines.engine import open_engine
+    from sgrocc_core.mapper import OccupancyMapper
+    from sgrocc_core.mapping import map_frames
+    from sgrocc_core.viewing.log import MapLog
+
+    config, most = mapper_config(arguments), MOST_IN_VIEW if arguments.max_gaussians < 0 else arguments.max_gaussians
+    with BagReader(path, bag_options(arguments)) as reader:
+        engine = open_engine(arguments.model, arguments.engine, arguments.device, arguments.threads)
+        describe(reader, engine.description)
+        mapper = OccupancyMapper(engine, config)
+        total = min(reader.image_count, arguments.max_frames or reader.image_count)
+        bar = tqdm(reader, total=total, unit="frame", disable=True if arguments.no_progress else None, dynamic_ncols=True)
+        try:
+            with _recording(arguments, path) as (stream, check):
+                log = MapLog(stream, mapper, most)
+
+                def watch(frame: Frame, update: MapUpdate) -> None:
+                    log.frame(frame, update)
+                    check()
+
+                result = map_frames(mapper, islice(bar, arguments.max_frames or None), watch)
+        except (KeyboardInterrupt, SystemExit):
+            print(f"\n{mapper.sequence} frames were mapped{_where(arguments)}", flush=True)
+            raise
+        dropped = ", ".join(f"{count} {cause}" for cause, count in reader.dropped.items()) or "none"
+        warn_if_looking_up(reader, result)
+        print(f"{result.frames} frames mapped, dropped: {dropped}; {mapper.voxel_map.occupied_count:,} voxels{_where(arguments)}")
+
+
+@contextmanager
+def _recording(arguments: argparse.Namespace, path: Path) -> Iterator[tuple[rr.RecordingStream, Callable[[], None]]]:
+    """Where the recording goes, and what to call now and then: it raises where that is no longer possible."""
+    from sgrocc_core.viewing.sinks import Viewer, to_file, to_viewer
+
+    name = path.absolute().name
+    if arguments.save is not None:
+        with to_file(Path(arguments.save), name) as (stream, check):
+            yield stream, check
+    else:
+        viewer = Viewer()
+        with to_viewer(viewer, name) as stream:
+            yield stream, viewer.check
+
+
+def _where(arguments: argparse.Namespace) -> str:
+    """Of a file that was written: its place and size, and how to open it."""
+    file = Path(arguments.save or "")
+    return f"\n{file} ({file.stat().st_size / 1e6:.1f} MB); open it with `rerun {file}`" if file.is_file() else ""
+
+
+def _options_of_bags(arguments: argparse.Namespace) -> list[str]:
+    """The options given that only bags know."""
+    parser = argparse.ArgumentParser()
+    _add_options_of_bags(parser)
+    options = {action.dest: action.option_strings[0] for action in parser._actions if action.dest != "help"}
+    return [option for name, option in options.items() if getattr(arguments, name) != parser.get_default(name)]

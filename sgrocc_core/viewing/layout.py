@@ -1,0 +1,74 @@
+"""Where everything lies in a recording, what is said once of it, and how the viewer's window is divided at first."""
+
+from __future__ import annotations
+
+import numpy as np
+import rerun as rr
+import rerun.blueprint as rrb
+
+from sgrocc_core.classes import NAMES, UNKNOWN, color_table
+from sgrocc_core.geometry.poses import heading
+
+ROOT = "map"
+"""The map frame: z up, right-handed, metres."""
+VOXELS, FREE, GAUSSIANS, PATH = f"{ROOT}/voxels", f"{ROOT}/free", f"{ROOT}/gaussians", f"{ROOT}/path"
+CAMERA = f"{ROOT}/camera"
+IMAGE, DEPTH = f"{CAMERA}/image", f"{CAMERA}/depth"
+ABOUT = "about"
+STAMP, FRAME = "stamp", "frame"
+"""The timelines: of the recording's stamps, and of frame numbers from 0."""
+BACKGROUND = (246, 245, 241)
+
+
+def class_name(label: int) -> str:
+    """Name of a label byte, `unknown` for one without a class."""
+    return NAMES[label] if label < len(NAMES) else "unknown"
+
+
+def voxels_of(label: int, block: tuple[int, int, int] | None = None) -> str:
+    """Entity of a class's voxels: of one 16^3 block, or of the whole map."""
+    entity = f"{VOXELS}/{class_name(label)}"
+    return entity if block is None else f"{entity}/{block[0]}_{block[1]}_{block[2]}"
+
+
+def log_static(stream: rr.RecordingStream) -> None:
+    """Log what holds at all times: the axes, and the classes' names and colours."""
+    colors = color_table()
+    classes = [(label, class_name(label), tuple(map(int, colors[label]))) for label in (*range(1, len(NAMES)), UNKNOWN)]
+    stream.log(ROOT, rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
+    stream.log(ROOT, rr.AnnotationContext(classes), static=True)
+
+
+def blueprint_of_bag(T_wc: np.ndarray) -> rrb.Blueprint:
+    """The map large, from behind and above the first camera, T_wc (4, 4); beside it the image, the depth used, the Gaussians in view."""
+    start, forward, up = T_wc[:3, 3], heading(T_wc[:3, :3]), np.array([0.0, 0.0, 1.0])
+    whole = rrb.EyeControls3D(position=start - 4.5 * forward + 5.0 * up, look_target=start + 2.0 * forward - up)
+    near = rrb.EyeControls3D(position=start - 1.5 * forward + up, look_target=start, tracking_entity=CAMERA)
+    side = rrb.Vertical(
+        rrb.Spatial2DView(origin=IMAGE, name="image"), rrb.Spatial2DView(origin=DEPTH, name="depth used"),
+        _view("Gaussians in view", near, hidden=(VOXELS,)),
+    )  # fmt: skip
+    panel = rrb.TimePanel(state="collapsed", timeline=STAMP)
+    return _blueprint(rrb.Horizontal(_view("map", whole, hidden=(GAUSSIANS,)), side, column_shares=[3, 1]), panel)
+
+
+def blueprint_of_map(low: np.ndarray, high: np.ndarray) -> rrb.Blueprint:
+    """Voxels and Gaussians as tabs, seen from above a corner of what lies between low (3,) and high, metres; beside them words."""
+    centre, reach = (low + high) / 2, max(float(np.max(high - low)), 1.0)
+    eye = rrb.EyeControls3D(position=centre + reach * np.array([-0.5, -0.7, 0.7]), look_target=centre)
+    tabs = rrb.Tabs(_view("voxels", eye, hidden=(GAUSSIANS, FREE)), _view("Gaussians", eye, hidden=(VOXELS, FREE)))
+    about = rrb.TextDocumentView(origin=ABOUT, name="about the map")
+    return _blueprint(rrb.Horizontal(tabs, about, column_shares=[3, 1]), rrb.TimePanel(state="hidden", timeline=STAMP))
+
+
+def _view(name: str, eye: rrb.EyeControls3D, hidden: tuple[str, ...]) -> rrb.Spatial3DView:
+    """A 3D view of the whole map with some of it hidden, which the user may show: the ceiling, or nobody would see into the room."""
+    entities = (*hidden, voxels_of(NAMES.index("ceiling")), DEPTH)
+    return rrb.Spatial3DView(
+        origin=ROOT, name=name, background=BACKGROUND, line_grid=False, eye_controls=eye,
+        overrides={entity: rrb.EntityBehavior(visible=False) for entity in entities},
+    )  # fmt: skip
+
+
+def _blueprint(views: rrb.Horizontal, panel: rrb.TimePanel) -> rrb.Blueprint:
+    return rrb.Blueprint(views, rrb.BlueprintPanel(state="collapsed"), rrb.SelectionPanel(state="collapsed"), panel)

@@ -1,0 +1,132 @@
+"""What a bag becomes, logged frame by frame while it is mapped; and a saved map, logged at once.
+
+Per frame only what changed is logged: voxels block by block and class by class, the path in pieces, the Gaussians of the view alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import rerun as rr
+
+from sgrocc_core.classes import color_table
+from sgrocc_core.frame import Frame
+from sgrocc_core.geometry.camera import scale_intrinsics
+from sgrocc_core.geometry.lattice import BLOCK_VOXELS, VOXEL_SIZE
+from sgrocc_core.map_format import REPORT, SavedMap
+from sgrocc_core.mapper import MapUpdate, OccupancyMapper
+from sgrocc_core.report import class_counts
+from sgrocc_core.viewing import layout, shapes
+from sgrocc_core.viewing.gaussians import gaussians_of_map
+
+PATH_PIECE = 128
+"""Steps of the camera's path in one line strip: each frame logs its whole strip again, so that the strips must end."""
+LONGEST_REPORT = 100_000
+"""Characters of a map's report.json that are shown."""
+FREE_COLOR = (110, 190, 240)
+PATH_COLOR = (30, 30, 30)
+
+
+class MapLog:
+    """Logs a mapper's updates.
+
+    Args:
+        stream: where to. mapper: whose updates. most_gaussians: at most so many a frame.
+
+    Attributes:
+        frames: logged so far.
+    """
+
+    def __init__(self, stream: rr.RecordingStream, mapper: OccupancyMapper, most_gaussians: int) -> None:
+        self._stream, self._mapper, self._most = stream, mapper, most_gaussians
+        self._told: dict[tuple[int, int, int], np.ndarray] = {}
+        self._piece: list[np.ndarray] = []
+        self.frames = 0
+        layout.log_static(stream)
+
+    def frame(self, frame: Frame, update: MapUpdate) -> None:
+        """Log a frame and what it changed in the map."""
+        if self.frames == 0:
+            self._stream.send_blueprint(layout.blueprint_of_bag(frame.T_wc))
+        self._stream.set_time(layout.STAMP, timestamp=np.datetime64(frame.stamp_ns, "ns"))
+        self._stream.set_time(layout.FRAME, sequence=self.frames)
+        self._camera(frame, update.depth)
+        self._path(frame.T_wc[:3, 3])
+        for key in update.changed_blocks.tolist():
+            self._block((key[0], key[1], key[2]))
+        if (seen := self._mapper.gaussians_in_view(self._most)) is not None:
+            self._stream.log(layout.GAUSSIANS, shapes.ellipsoids(seen))
+        self.frames += 1
+
+    def _camera(self, frame: Frame, depth: np.ndarray) -> None:
+        height, width = frame.image.shape[:2]
+        rows, columns = depth.shape
+        K = scale_intrinsics(frame.K, columns / width, rows / height)
+        self._stream.log(layout.CAMERA, shapes.pose(frame.T_wc))
+        self._stream.log(layout.IMAGE, shapes.pinhole(frame.K, (width, height)), shapes.picture(frame.image))
+        self._stream.log(layout.DEPTH, shapes.pinhole(K, (columns, rows)), shapes.depth_picture(depth, self._mapper.config.max_distance))
+
+    def _path(self, position: np.ndarray) -> None:
+        """The piece of the path that grows; a new one begins where the last ended."""
+        self._piece.append(position.astype(np.float32))
+        number = max(self.frames - 1, 0) // PATH_PIECE
+        strip = rr.LineStrips3D([np.array(self._piece)], colors=PATH_COLOR, radii=0.01)
+        self._stream.log(f"{layout.PATH}/{number}", strip)
+        if len(self._piece) == PATH_PIECE + 1:
+            self._piece = self._piece[-1:]
+
+    def _block(self, key: tuple[int, int, int]) -> None:
+        """Those classes of a block whose voxels are others than were logged."""
+        labels = self._mapper.voxel_map.block(key)[0]
+        before = self._told.get(key, np.zeros_like(labels))
+        different = labels != before
+        for label in np.union1d(labels[different], before[different]).tolist():
+            if label:
+                voxels = np.argwhere(labels == label) + np.array(key) * BLOCK_VOXELS
+                self._stream.log(layout.voxels_of(label, key), shapes.boxes(voxels, label, VOXEL_SIZE, self._mapper.origin))
+        self._told[key] = labels
+
+
+def log_map(stream: rr.RecordingStream, saved: SavedMap, path: Path, most_gaussians: int) -> int:
+    """Log a saved map at its stamp: voxels a class an entity, free space as points, Gaussians, and in words what it is.
+
+    Args:
+        path: its folder or map.npz, beside which report.json may lie. most_gaussians: at most so many, the most opaque.
+
+    Returns:
+        How many Gaussians were logged.
+
+    Raises:
+        DataError: Gaussians that no memory holds.
+    """
+    gaussians, found = gaussians_of_map(saved, most_gaussians)
+    layout.log_static(stream)
+    stream.set_time(layout.STAMP, timestamp=np.datetime64(saved.stamp_ns, "ns"))
+    inside = saved.voxels if len(saved.voxels) else np.zeros((1, 3), np.int32)
+    stream.send_blueprint(layout.blueprint_of_map(inside.min(0) * saved.voxel_size, (inside.max(0) + 1) * saved.voxel_size))
+    origin = np.zeros(3)
+    for label in np.unique(saved.labels).tolist():
+        stream.log(layout.voxels_of(label), shapes.boxes(saved.voxels[saved.labels == label], label, saved.voxel_size, origin))
+    free = ((saved.free + 0.5) * saved.voxel_size).astype(np.float32)
+    stream.log(layout.FREE, rr.Points3D(free, radii=0.01, colors=FREE_COLOR))
+    stream.log(layout.GAUSSIANS, shapes.ellipsoids(gaussians))
+    stream.log(layout.ABOUT, rr.TextDocument(_about(saved, path, len(gaussians.means), found), media_type="text/markdown"))
+    return len(gaussians.means)
+
+
+def _about(saved: SavedMap, path: Path, drawn: int, found: int) -> str:
+    """A saved map in words, Markdown."""
+    colors = color_table()
+    lines = [
+        f"# {path}", f"frame `{saved.frame_id}`, newest image at {saved.stamp_ns / 1e9:.3f} s, voxels of {100 * saved.voxel_size:g} cm",
+        "", f"model `{saved.model.name}`: {saved.model.gaussians_per_cell} Gaussians a cell; {drawn:,} of {found:,} are drawn", "",
+        f"{len(saved.voxels):,} occupied voxels, {len(saved.free):,} observed free", "", "| class | voxels | colour |", "|---|---|---|",
+    ]  # fmt: skip
+    names = {layout.class_name(label): colors[label] for label in np.unique(saved.labels).tolist()}
+    lines += [f"| {name} | {count:,} | {names.get(name, '')} |" for name, count in class_counts(saved.labels).items()]
+    report = (path if path.is_dir() else path.parent) / REPORT
+    if report.is_file():
+        with report.open(errors="replace") as file:
+            lines += ["", f"## {REPORT}", "", "```json", file.read(LONGEST_REPORT), "```"]
+    return "\n".join(lines) + "\n"
