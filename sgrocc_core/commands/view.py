@@ -121,13 +121,16 @@ def _show_bag(arguments: argparse.Namespace, path: Path) -> None:
         bar = tqdm(reader, total=total, unit="frame", disable=True if arguments.no_progress else None, dynamic_ncols=True)
         try:
             with _recording(arguments, path) as (stream, check):
-                log = MapLog(stream, mapper, most)
+                log = MapLog(stream, mapper, most, watched=arguments.save is None)
 
                 def watch(frame: Frame, update: MapUpdate) -> None:
                     log.frame(frame, update)
                     check()
 
-                result = map_frames(mapper, islice(bar, arguments.max_frames or None), watch)
+                try:
+                    result = map_frames(mapper, islice(bar, arguments.max_frames or None), watch)
+                finally:
+                    log.end()
         except (KeyboardInterrupt, SystemExit):
             print(f"\n{mapper.sequence} frames were mapped{_where(arguments)}", flush=True)
             raise

@@ -7,7 +7,6 @@ import rerun as rr
 import rerun.blueprint as rrb
 
 from sgrocc_core.classes import NAMES, UNKNOWN, color_table
-from sgrocc_core.geometry.poses import heading
 
 ROOT = "map"
 """The map frame: z up, right-handed, metres."""
@@ -39,26 +38,28 @@ def log_static(stream: rr.RecordingStream) -> None:
     stream.log(ROOT, rr.AnnotationContext(classes), static=True)
 
 
-def blueprint_of_bag(T_wc: np.ndarray) -> rrb.Blueprint:
-    """The map large, from behind and above the first camera, T_wc (4, 4); beside it the image, the depth used, the Gaussians in view."""
-    start, forward, up = T_wc[:3, 3], heading(T_wc[:3, :3]), np.array([0.0, 0.0, 1.0])
-    whole = rrb.EyeControls3D(position=start - 4.5 * forward + 5.0 * up, look_target=start + 2.0 * forward - up)
-    near = rrb.EyeControls3D(position=start - 1.5 * forward + up, look_target=start, tracking_entity=CAMERA)
+def blueprint_of_bag(low: np.ndarray, high: np.ndarray) -> rrb.Blueprint:
+    """The map large, of what lies between low (3,) and high, metres; beside it the image, the depth used and the Gaussians in view."""
     side = rrb.Vertical(
         rrb.Spatial2DView(origin=IMAGE, name="image"), rrb.Spatial2DView(origin=DEPTH, name="depth used"),
-        _view("Gaussians in view", near, hidden=(VOXELS,)),
+        _view("Gaussians in view", rrb.EyeControls3D(tracking_entity=CAMERA), hidden=(VOXELS,)),
     )  # fmt: skip
     panel = rrb.TimePanel(state="collapsed", timeline=STAMP)
-    return _blueprint(rrb.Horizontal(_view("map", whole, hidden=(GAUSSIANS,)), side, column_shares=[3, 1]), panel)
+    return _blueprint(rrb.Horizontal(_view("map", _eye(low, high), hidden=(GAUSSIANS,)), side, column_shares=[3, 1]), panel)
 
 
 def blueprint_of_map(low: np.ndarray, high: np.ndarray) -> rrb.Blueprint:
-    """Voxels and Gaussians as tabs, seen from above a corner of what lies between low (3,) and high, metres; beside them words."""
-    centre, reach = (low + high) / 2, max(float(np.max(high - low)), 1.0)
-    eye = rrb.EyeControls3D(position=centre + reach * np.array([-0.5, -0.7, 0.7]), look_target=centre)
+    """Voxels and Gaussians as tabs, of what lies between low (3,) and high, metres; beside them words."""
+    eye = _eye(low, high)
     tabs = rrb.Tabs(_view("voxels", eye, hidden=(GAUSSIANS, FREE)), _view("Gaussians", eye, hidden=(VOXELS, FREE)))
     about = rrb.TextDocumentView(origin=ABOUT, name="about the map")
     return _blueprint(rrb.Horizontal(tabs, about, column_shares=[3, 1]), rrb.TimePanel(state="hidden", timeline=STAMP))
+
+
+def _eye(low: np.ndarray, high: np.ndarray) -> rrb.EyeControls3D:
+    """From above a corner of a box, so that all of it is in sight."""
+    centre, reach = (low + high) / 2, max(float(np.max(high - low)), 1.0)
+    return rrb.EyeControls3D(position=centre + reach * np.array([-0.6, -0.8, 0.8]), look_target=centre)
 
 
 def _view(name: str, eye: rrb.EyeControls3D, hidden: tuple[str, ...]) -> rrb.Spatial3DView:

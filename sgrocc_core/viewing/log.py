@@ -33,13 +33,14 @@ class MapLog:
 
     Args:
         stream: where to. mapper: whose updates. most_gaussians: at most so many a frame.
+        watched: somebody looks on, so that the views are aimed once, at the first frame's map; else that is done at the end.
 
     Attributes:
         frames: logged so far.
     """
 
-    def __init__(self, stream: rr.RecordingStream, mapper: OccupancyMapper, most_gaussians: int) -> None:
-        self._stream, self._mapper, self._most = stream, mapper, most_gaussians
+    def __init__(self, stream: rr.RecordingStream, mapper: OccupancyMapper, most_gaussians: int, watched: bool) -> None:
+        self._stream, self._mapper, self._most, self._watched = stream, mapper, most_gaussians, watched
         self._told: dict[tuple[int, int, int], np.ndarray] = {}
         self._piece: list[np.ndarray] = []
         self.frames = 0
@@ -47,8 +48,6 @@ class MapLog:
 
     def frame(self, frame: Frame, update: MapUpdate) -> None:
         """Log a frame and what it changed in the map."""
-        if self.frames == 0:
-            self._stream.send_blueprint(layout.blueprint_of_bag(frame.T_wc))
         self._stream.set_time(layout.STAMP, timestamp=np.datetime64(frame.stamp_ns, "ns"))
         self._stream.set_time(layout.FRAME, sequence=self.frames)
         self._camera(frame, update.depth)
@@ -58,6 +57,17 @@ class MapLog:
         if (seen := self._mapper.gaussians_in_view(self._most)) is not None:
             self._stream.log(layout.GAUSSIANS, shapes.ellipsoids(seen))
         self.frames += 1
+        if self._watched and self.frames == 1:
+            self._aim()
+
+    def end(self) -> None:
+        """Say how the recording is to be looked at, unless somebody has done so since its beginning."""
+        if not self._watched:
+            self._aim()
+
+    def _aim(self) -> None:
+        low, high = bounds(self._mapper.voxel_map.occupied()[0], VOXEL_SIZE)
+        self._stream.send_blueprint(layout.blueprint_of_bag(low + self._mapper.origin, high + self._mapper.origin))
 
     def _camera(self, frame: Frame, depth: np.ndarray) -> None:
         height, width = frame.image.shape[:2]
@@ -88,6 +98,14 @@ class MapLog:
         self._told[key] = labels
 
 
+def bounds(voxels: np.ndarray, voxel_size: float) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and highest corner (3,), metres, of the box that holds nearly all of the voxels (N, 3) int; few strays are left out."""
+    if not len(voxels):
+        return np.zeros(3), np.ones(3)
+    low, high = np.percentile(voxels, (1, 99), axis=0)
+    return low * voxel_size, (high + 1) * voxel_size
+
+
 def log_map(stream: rr.RecordingStream, saved: SavedMap, path: Path, most_gaussians: int) -> int:
     """Log a saved map at its stamp: voxels a class an entity, free space as points, Gaussians, and in words what it is.
 
@@ -103,8 +121,7 @@ def log_map(stream: rr.RecordingStream, saved: SavedMap, path: Path, most_gaussi
     gaussians, found = gaussians_of_map(saved, most_gaussians)
     layout.log_static(stream)
     stream.set_time(layout.STAMP, timestamp=np.datetime64(saved.stamp_ns, "ns"))
-    inside = saved.voxels if len(saved.voxels) else np.zeros((1, 3), np.int32)
-    stream.send_blueprint(layout.blueprint_of_map(inside.min(0) * saved.voxel_size, (inside.max(0) + 1) * saved.voxel_size))
+    stream.send_blueprint(layout.blueprint_of_map(*bounds(saved.voxels, saved.voxel_size)))
     origin = np.zeros(3)
     for label in np.unique(saved.labels).tolist():
         stream.log(layout.voxels_of(label), shapes.boxes(saved.voxels[saved.labels == label], label, saved.voxel_size, origin))
