@@ -24,8 +24,6 @@ from sgrocc_core.report import figure, make_report
 from sgrocc_ros.processes import BagPlan, ProcessError, prepare_environment, running_process, tail
 
 START_TIMEOUT, SILENCE_TIMEOUT = 120.0, 30.0
-IDLE_SECONDS = 20.0
-"""How long the node is watched with no image."""
 WARMING = 2000
 """Images after which the growth of memory counts: until then the map grows."""
 SLOPE_OVER = 5000
@@ -165,7 +163,7 @@ def bench_ros(arguments: argparse.Namespace) -> dict[str, Any]:
         with running_process(plan.node_command, out / "node.log") as node:
             listener.wait_for_node(node, out / "node.log")
             listener.spin(2.0)  # the start itself is over
-            idle = _busy_while(node.pid, lambda: listener.spin(IDLE_SECONDS))
+            idle = _busy_while(node.pid, lambda: listener.spin(arguments.idle))
             started = time.monotonic()
             with running_process([*plan.player_command, "--loop", str(loops)], out / "player.log") as player:
                 listener.follow(node, player, out)

@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ros.add_argument("--bag", required=True, metavar="PATH", help="what is played")
     ros.add_argument("--rate", type=float, default=1.0, metavar="R", help="speed of the player (default 1)")
     ros.add_argument("--images", type=int, default=0, metavar="N", help="play the bag until at least so many (default: once)")
+    ros.add_argument("--idle", type=float, default=20.0, metavar="S", help="seconds without images, before the bag is played (default 20)")
     ros.add_argument("--reset", action="store_true", help="with reset_on_time_jump: every time round the map begins anew")
     ros.add_argument("--model", default="small", metavar="NAME", help="a name under models/, or a model's folder (default small)")
     ros.add_argument("--out", default="runs/bench_ros", metavar="DIR", help="logs of the processes (default runs/bench_ros)")
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if getattr(arguments, "images", 0) < 0:
         raise ConfigError(f"--images is {arguments.images}; it must be 0 (the bag once) or more")
-    for name in ("frames", "runs", "arrival_rate", "rate"):
+    for name in ("frames", "runs", "arrival_rate", "rate", "idle"):
         if not getattr(arguments, name, 1) > 0:
             raise ConfigError(f"--{name.replace('_', '-')} is {getattr(arguments, name)}; it must be above 0")
     report = {"step": _step, "startup": _startup, "growth": _growth, "ros": _ros}[arguments.action](arguments)

@@ -58,7 +58,7 @@ def test_a_run_counts_every_image_and_checks_every_snapshot(tmp_path):
     command = [sys.executable, "-m", "sgrocc_core.cli", "bench", "ros", "--bag", bag, "--model", model_folder(), "--depth-source", "fused"]
     settings = {"ROS_DOMAIN_ID": str(90 + os.getpid() % 10), "ROS_PYTHON_CHECK_FIELDS": "1"}
     done = subprocess.run(
-        [*map(str, command), "--images", "60", "--rate", "0.5", "--out", str(tmp_path), "--json", str(report_file)],
+        [*map(str, command), "--images", "60", "--rate", "0.5", "--idle", "2", "--out", str(tmp_path), "--json", str(report_file)],
         capture_output=True, text=True, timeout=300, cwd=ROOT, env=os.environ | settings,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -70,18 +70,19 @@ def robot(ros_context) -> Iterator[Robot]:
     robot.close()
 
 
-def test_services_under_load_leave_memory_and_threads_as_they_are(robot, tmp_path):
+@pytest.mark.parametrize("rounds", [8, pytest.param(ROUNDS, marks=pytest.mark.slow)])
+def test_services_under_load_leave_memory_and_threads_as_they_are(robot, tmp_path, rounds):
     node = NodeProcess(tmp_path, {"depth_source": "topic", "map_path": tmp_path / "map"})
     try:
         robot.wait_for_node()
         with _streaming(robot):
             seen = []
-            for _ in range(ROUNDS):
+            for _ in range(rounds):
                 _use_all_services(robot)
                 seen.append(_memory_and_threads(node.process.pid))
-        early, late = max(m for m, _ in seen[: ROUNDS // 4]), max(m for m, _ in seen[-ROUNDS // 4 :])
+        early, late = max(m for m, _ in seen[: rounds // 4]), max(m for m, _ in seen[-rounds // 4 :])
         assert late < LEAK * early, seen
-        assert len({threads for _, threads in seen[ROUNDS // 4 :]}) == 1, seen
+        assert len({threads for _, threads in seen[rounds // 4 :]}) == 1, seen
     finally:
         assert node.stop() == 0, node.log
     assert "Traceback" not in node.log and "[ERROR]" not in node.log
@@ -107,10 +108,6 @@ def _start_and_stop(robot: Robot, folder: Path, rounds: int) -> None:
     assert len([path for path in (folder / "map").iterdir() if path.name.startswith("previous_")]) == 0
 
 
-def test_start_and_shutdown_under_load(robot, tmp_path):
-    _start_and_stop(robot, tmp_path, 3)
-
-
-@pytest.mark.slow
-def test_start_and_shutdown_under_load_twenty_times(robot, tmp_path):
-    _start_and_stop(robot, tmp_path, ROUNDS)
+@pytest.mark.parametrize("rounds", [2, pytest.param(ROUNDS, marks=pytest.mark.slow)])
+def test_start_and_shutdown_under_load(robot, tmp_path, rounds):
+    _start_and_stop(robot, tmp_path, rounds)
