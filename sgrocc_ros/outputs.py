@@ -68,10 +68,10 @@ class Outputs:
         self._legend_corner: tuple[float, float, float] | None = None
         self._markers_lost = False
         self._make_markers = pack if fast_path_agrees() else plain
-        whole, all_markers = (lambda: self._jobs.put(self._publish_snapshot)), (lambda: self._jobs.put(self._publish_all_markers))
-        self._occupancy = create_publisher(node, PointCloud2, "~/occupancy", LATCHED, whole)
-        self._updates = create_publisher(node, PointCloud2, "~/occupancy_update", UPDATES, whole)
-        self._markers = create_publisher(node, MarkerArray, "~/markers", MARKERS, all_markers)
+        # To newcomers without asking whether anybody listens: they may be in the graph before they are counted, and what is latched waits.
+        self._occupancy = create_publisher(node, PointCloud2, "~/occupancy", LATCHED, lambda: self._jobs.put(self._publish_snapshot))
+        self._updates = create_publisher(node, PointCloud2, "~/occupancy_update", UPDATES, lambda: self._jobs.put(self._snapshot_if_heard))
+        self._markers = create_publisher(node, MarkerArray, "~/markers", MARKERS, lambda: self._jobs.put(self._publish_all_markers))
         grid.open(lambda: between_frames(self._begin_grid))
         self._thread = threading.Thread(target=self._run, name="outputs", daemon=True)
         self._thread.start()
@@ -185,15 +185,15 @@ class Outputs:
         message = self._make_markers(self.published.markers(changed), self._frame_id, stamp, first)
         self._markers_lost = not self._publish(self._markers, message)
 
+    def _snapshot_if_heard(self) -> None:
+        if self._occupancy.get_subscription_count():
+            self._publish_snapshot()
+
     def _publish_snapshot(self) -> None:
-        if not self._occupancy.get_subscription_count():
-            return
         if self._publish(self._occupancy, cloud(self.published.points(), self._frame_id, self.published.stamp)):
             self._snapshot_sequence, self._snapshot_time = self.published.sequence, time.monotonic()
 
     def _publish_all_markers(self) -> None:
-        if not self._markers.get_subscription_count():
-            return
         stamp = self.published.stamp
         first = [delete_all(self._frame_id, stamp), *self._legend(self.published.corner())]
         message = self._make_markers(self.published.markers(), self._frame_id, stamp, first)
@@ -202,8 +202,9 @@ class Outputs:
     def _publish_replacement(self, stamp: int, voxels: np.ndarray, labels: np.ndarray, probability: np.ndarray) -> None:
         shown = self._shown[labels]
         self._apply(stamp, *self.published.replacing(voxels[shown], labels[shown], probability[shown]))
-        self._publish_snapshot()
-        self._publish_all_markers()
+        self._snapshot_if_heard()
+        if self._markers.get_subscription_count():
+            self._publish_all_markers()
 
     def _legend(self, corner: tuple[float, float, float]) -> list[Any]:
         self._legend_corner = corner

@@ -121,6 +121,7 @@ class Robot:
         self.node.create_subscription(PointCloud2, "/embodied_occupancy/occupancy", self.map.on_snapshot, latched)
         self._stamp = self.node.get_clock().now().nanoseconds
         self._step = 0
+        self.sent = 0
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._executor.spin, daemon=True)
@@ -195,6 +196,7 @@ class Robot:
     def send(self, stamp: int | None = None, **parts: Any) -> int:
         """Publish a frame; parts `image`, `info`, `depth`, `transform` replace the good ones, None leaves one out."""
         stamp = self.next_stamp() if stamp is None else stamp
+        self.sent += parts.get("image", True) is not None
         makers = {"transform": self.transform, "info": self.info, "depth": self.depth, "image": self.image}
         publishers = {"transform": self.transforms, "info": self.infos, "depth": self.depths, "image": self.images}
         for name, publisher in publishers.items():
@@ -202,6 +204,10 @@ class Robot:
             if message is not None:
                 publisher.publish(message)
         return stamp
+
+    def wait_until_settled(self, timeout: float = 30.0) -> None:
+        """Until every image that was sent is mapped or dropped; a second at most on a machine with time."""
+        wait_until(lambda: self.count("processed") + self.count("dropped") >= self.sent, timeout, f"{self.sent} images to be judged")
 
     def map_good_frame(self) -> None:
         """A good frame, and that it is mapped."""

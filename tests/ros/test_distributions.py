@@ -68,7 +68,7 @@ def test_without_events_a_late_subscriber_gets_all_markers_and_the_grid(polling)
     _, robot, folder = polling
     saved = set(_saved(robot, folder))
     grids = GridClient(robot.node)
-    for _ in range(2):  # the second comes when the first has been served
+    for _ in range(4):  # each comes when the one before has just gone
         markers = MarkerClient(robot.node)
         wait_until(lambda markers=markers: markers.voxels == saved, 10, "all blocks")
         assert any(m.action == Marker.DELETEALL for message in markers.messages for m in message.markers)
