@@ -41,7 +41,7 @@ setup(
     ],
     extras_require={
         "train": ["torch>=2.4", "onnx>=1.16", "onnxscript>=0.5", "tensorboard>=2.14", "transformers>=5.23,<6"],
-        "view": ["rerun-sdk>=0.41,<0.42"],
+        "view": ["rerun-sdk>=0.41,<0.42; python_version >= '3.11'"],
         "rooms": ["trimesh>=4.4", "embreex>=2.17"],
     },
     data_files=[
