@@ -1,6 +1,6 @@
 """`sgrocc bench ros`: the node as others meet it: player, node and subscriber are processes of their own that talk over DDS.
 
-Times go from the arrival of an image's camera_info at the subscriber, which is when the image was published, to the arrival of its update.
+Times go from the publication of an image's camera_info, with which the image is published, to the arrival of its update, both by DDS.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Ears:
     """What a subscriber heard.
 
     Attributes:
-        published: when an image's camera_info came, steady seconds by stamp. updates: when its update came. clouds: points, in
+        published: when an image's camera_info was published, seconds by stamp. updates: when its update came. clouds: points, in
             their order, with whether they are a whole map; kept only where they are to be checked.
     """
 
@@ -75,7 +75,7 @@ class Listener:
         latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         node.create_subscription(CameraInfo, plan.info, self._on_info, 100)
-        node.create_subscription(PointCloud2, "/embodied_occupancy/occupancy_update", lambda m: self._on_cloud(m, False), 50)
+        node.create_subscription(PointCloud2, "/embodied_occupancy/occupancy_update", self._on_update, 50)
         node.create_subscription(PointCloud2, "/embodied_occupancy/occupancy", lambda m: self._on_cloud(m, True), latched)
         # Taken as bytes: what is measured is the node, not how fast Python reads markers.
         node.create_subscription(MarkerArray, "/embodied_occupancy/markers", lambda m: None, latched, raw=True)
@@ -132,12 +132,14 @@ class Listener:
         self.ears.values = {pair.key: pair.value for pair in message.status[0].values}
         self.ears.heard = time.monotonic()
 
-    def _on_info(self, message: Any) -> None:
-        self.ears.published[_stamp(message)] = time.monotonic()
+    def _on_info(self, message: Any, info: Any) -> None:
+        self.ears.published[_stamp(message)] = info["source_timestamp"] / 1e9
+
+    def _on_update(self, message: Any, info: Any) -> None:
+        self.ears.updates[_stamp(message)] = info["received_timestamp"] / 1e9
+        self._on_cloud(message, False)
 
     def _on_cloud(self, message: Any, whole: bool) -> None:
-        if not whole:
-            self.ears.updates[_stamp(message)] = time.monotonic()
         if self._keep:
             from sgrocc_ros.messages import read_cloud
 

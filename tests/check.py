@@ -1,6 +1,7 @@
 """Ruff, mypy and pytest over the whole repository, with one closing line of counts; arguments go to pytest.
 
-Ruff and mypy count as one check each. The exit code is 0 only when everything passed.
+Ruff and mypy count as one check each. The tests of the core and those of the node, which mostly wait, run beside each other. The exit
+code is 0 only when everything passed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+GROUPS = (("tests/core",), ("tests/ros", "tests/end_to_end"))
 
 
 def run_tool(name: str, *arguments: str) -> bool:
@@ -21,15 +23,30 @@ def run_tool(name: str, *arguments: str) -> bool:
 
 
 def run_pytest(arguments: list[str]) -> tuple[int, int, int]:
-    """Run pytest; tests passed, failed (errors among them) and skipped."""
-    print("== pytest", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-rsfE", "--durations=8", f"--junitxml={report}", *arguments]
-        code = subprocess.run(command, cwd=ROOT, check=False).returncode
-        if not report.exists():
-            return 0, 1, 0
-        suites = list(ElementTree.parse(report).getroot().iter("testsuite"))
+    """Run pytest over both groups at once, the output of the second after that of the first; tests passed, failed and skipped."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        reports = [folder / f"{number}.xml" for number in range(len(GROUPS))]
+        with (folder / "later.txt").open("w+") as later:
+            beside = subprocess.Popen(_command(GROUPS[1], reports[1], arguments), cwd=ROOT, stdout=later, stderr=subprocess.STDOUT)
+            print(f"== pytest {' '.join(GROUPS[0])}, and beside it {' '.join(GROUPS[1])}", flush=True)
+            codes = [subprocess.run(_command(GROUPS[0], reports[0], arguments), cwd=ROOT, check=False).returncode, beside.wait()]
+            later.seek(0)
+            print(f"== pytest {' '.join(GROUPS[1])}\n{later.read()}", flush=True)
+        counts = [_counts(report, code) for report, code in zip(reports, codes)]
+    passed, failed, skipped = (sum(numbers) for numbers in zip(*counts))
+    return passed, failed, skipped
+
+
+def _command(group: tuple[str, ...], report: Path, arguments: list[str]) -> list[str]:
+    return [sys.executable, "-m", "pytest", "-q", "-rsfE", "--durations=8", f"--junitxml={report}", *arguments, *group]
+
+
+def _counts(report: Path, code: int) -> tuple[int, int, int]:
+    """Tests passed, failed (errors among them) and skipped, by a report and pytest's exit code."""
+    if not report.exists():
+        return 0, 1, 0
+    suites = list(ElementTree.parse(report).getroot().iter("testsuite"))
     total, failures, errors, skipped = (sum(int(s.get(key, 0)) for s in suites) for key in ("tests", "failures", "errors", "skipped"))
     failed = failures + errors
     if code != 0 and failed == 0:
