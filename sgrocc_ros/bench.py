@@ -45,12 +45,12 @@ class Ears:
     """What a subscriber heard.
 
     Attributes:
-        published: when an image's camera_info was published, seconds by stamp. updates: when its update came. clouds: points, in
-            their order, with whether they are a whole map; kept only where they are to be checked.
+        published: when an image's camera_info was published, seconds by stamp. latencies: from then to the arrival of its update,
+            milliseconds. clouds: points, in their order, with whether they are a whole map; kept only where they are to be checked.
     """
 
     published: dict[int, float] = field(default_factory=dict)
-    updates: dict[int, float] = field(default_factory=dict)
+    latencies: list[float] = field(default_factory=list)
     clouds: list[tuple[bool, np.ndarray]] = field(default_factory=list)
     values: dict[str, str] = field(default_factory=dict)
     heard: float = 0.0
@@ -136,7 +136,9 @@ class Listener:
         self.ears.published[_stamp(message)] = info["source_timestamp"] / 1e9
 
     def _on_update(self, message: Any, info: Any) -> None:
-        self.ears.updates[_stamp(message)] = info["received_timestamp"] / 1e9
+        published = self.ears.published.get(_stamp(message))
+        if published is not None:  # of this time round, where a bag is played again and again
+            self.ears.latencies.append(1e3 * (info["received_timestamp"] / 1e9 - published))
         self._on_cloud(message, False)
 
     def _on_cloud(self, message: Any, whole: bool) -> None:
@@ -215,7 +217,6 @@ def slope(samples: list[Sample]) -> float | None:
 def _report(arguments: argparse.Namespace, sent: int, ears: Ears, idle: float, seconds: float, log: str) -> dict[str, Any]:
     values = ears.values
     received, processed, dropped = (int(values.get(key, "0")) for key in ("received", "processed", "dropped"))
-    latencies = [1e3 * (ears.updates[s] - ears.published[s]) for s in ears.updates if s in ears.published]
     compared, equal = exact_snapshots(ears.clouds)
     growth = slope(ears.samples)
     figures: dict[str, Any] = {
@@ -230,7 +231,7 @@ def _report(arguments: argparse.Namespace, sent: int, ears: Ears, idle: float, s
         "rss_slope": None if growth is None else figure(round(growth, 5), f"share per {SLOPE_OVER} images"),
         "rss_at_the_end": figure(round(ears.samples[-1].rss_mb, 1), "MB"),
     }  # fmt: skip
-    stages: dict[str, list[float]] = {"publish_to_update_received": latencies} if latencies else {}
+    stages: dict[str, list[float]] = {"publish_to_update_received": ears.latencies} if ears.latencies else {}
     configuration = {k: v for k, v in sorted(vars(arguments).items()) if k not in ("command", "json")} | {"runs_on": values.get("engine")}
     report = make_report("bench ros", configuration, figures, stages)
     for key, value in values.items():
