@@ -21,7 +21,8 @@ import numpy as np
 from sgrocc_core.commands.map import bag_options
 from sgrocc_core.data.bags import BagReader
 from sgrocc_core.report import figure, make_report
-from sgrocc_ros.processes import BagPlan, ProcessError, prepare_environment, running_process, tail
+from sgrocc_ros.messages import read_cloud, stamp_ns
+from sgrocc_ros.processes import BagPlan, ProcessError, latency_stages, prepare_environment, running_process, tail
 
 START_TIMEOUT, SILENCE_TIMEOUT = 120.0, 30.0
 WARMING = 2000
@@ -123,7 +124,7 @@ class Listener:
                 if self.ears.heard == seen_at:
                     continue
                 seen_at = self.ears.heard
-                self.ears.samples.append(Sample(self.count("received"), *_memory_and_threads(node.pid), self.count("map.voxels")))
+                self.ears.samples.append(Sample(self.count("received"), *memory_and_threads(node.pid), self.count("map.voxels")))
                 bar.n = self.count("received")
                 bar.refresh()
                 settled = settled + 1 if player.poll() == 0 and self.count("processed") + self.count("dropped") >= bar.n else 0
@@ -133,18 +134,16 @@ class Listener:
         self.ears.heard = time.monotonic()
 
     def _on_info(self, message: Any, info: Any) -> None:
-        self.ears.published[_stamp(message)] = info["source_timestamp"] / 1e9
+        self.ears.published[stamp_ns(message.header.stamp)] = info["source_timestamp"] / 1e9
 
     def _on_update(self, message: Any, info: Any) -> None:
-        published = self.ears.published.get(_stamp(message))
+        published = self.ears.published.get(stamp_ns(message.header.stamp))
         if published is not None:  # of this time round, where a bag is played again and again
             self.ears.latencies.append(1e3 * (info["received_timestamp"] / 1e9 - published))
         self._on_cloud(message, False)
 
     def _on_cloud(self, message: Any, whole: bool) -> None:
         if self._keep:
-            from sgrocc_ros.messages import read_cloud
-
             self.ears.clouds.append((whole, read_cloud(message)))
 
 
@@ -234,19 +233,12 @@ def _report(arguments: argparse.Namespace, sent: int, ears: Ears, idle: float, s
     stages: dict[str, list[float]] = {"publish_to_update_received": ears.latencies} if ears.latencies else {}
     configuration = {k: v for k, v in sorted(vars(arguments).items()) if k not in ("command", "json")} | {"runs_on": values.get("engine")}
     report = make_report("bench ros", configuration, figures, stages)
-    for key, value in values.items():
-        if key.startswith("latency.") and key.endswith(".p50_ms"):
-            stage = key.removeprefix("latency.").removesuffix(".p50_ms")
-            report["stages"][f"node.{stage}"] = {"p50": float(value), "p95": float(values[f"latency.{stage}.p95_ms"]), "unit": "ms"}
+    report["stages"] |= {f"node.{name}": stage for name, stage in latency_stages(values).items()}
     report["samples"] = [vars(s) for s in ears.samples[:: max(1, len(ears.samples) // 200)]]
     return report
 
 
-def _stamp(message: Any) -> int:
-    return int(message.header.stamp.sec) * 10**9 + int(message.header.stamp.nanosec)
-
-
-def _memory_and_threads(pid: int) -> tuple[float, int]:
+def memory_and_threads(pid: int) -> tuple[float, int]:
     """Resident memory, MB, and threads of a process."""
     status = Path(f"/proc/{pid}/status").read_text()
     numbers = {key: int(re.search(rf"^{key}:\s+(\d+)", status, re.M)[1]) for key in ("VmRSS", "Threads")}  # type: ignore[index]

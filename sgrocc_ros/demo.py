@@ -18,7 +18,7 @@ from sgrocc_core.errors import ConfigError
 from sgrocc_core.map_file import FILES, load_map, remove_map, rewrite_report
 from sgrocc_core.report import class_counts, figure, make_report
 from sgrocc_ros import NODE
-from sgrocc_ros.processes import BagPlan, ProcessError, prepare_environment, running_process, tail
+from sgrocc_ros.processes import BagPlan, ProcessError, latency_stages, prepare_environment, running_process, tail
 
 WALK_SIZE = (480, 360)
 START_TIMEOUT = 120.0
@@ -198,10 +198,7 @@ def _sum_up(plan: BagPlan, status: dict[str, str], seconds: float) -> None:
     }  # fmt: skip
     configuration = {k: v for k, v in sorted(vars(plan.arguments).items()) if k != "command"} | {"engine": status.get("engine")}
     report = make_report("demo", configuration, figures)
-    for key, value in status.items():
-        if key.startswith("latency.") and key.endswith(".p50_ms"):
-            stage = key.removeprefix("latency.").removesuffix(".p50_ms")
-            report["stages"][stage] = {"p50": float(value), "p95": float(status[f"latency.{stage}.p95_ms"]), "unit": "ms"}
+    report["stages"] |= latency_stages(status)
     rewrite_report(plan.out, report)
     print_summary(report, [plan.out / name for name in FILES if (plan.out / name).exists()])
     print(f"done in {seconds:.0f} s; look at {plan.out / 'map.png'}")

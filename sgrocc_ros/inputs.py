@@ -26,6 +26,7 @@ from sgrocc_ros.waiting import StampGate, WaitingRoom
 
 LOOK_PERIOD = 0.25
 """Seconds between two looks at the graph."""
+PAUSED = "the node is paused; call ~/pause with data: false to go on"
 CAMERA = "the camera"
 """Stands for the images' frame where poses of the camera itself come without a name."""
 _BY_NAME = {"reliable": ReliabilityPolicy.RELIABLE, "best_effort": ReliabilityPolicy.BEST_EFFORT}
@@ -155,7 +156,7 @@ class Inputs:
         """Drop images from now on, those that wait first, or let them in again."""
         self.paused = paused
         if paused:
-            self._room.drop_all("paused", "the node is paused; call ~/pause with data: false to go on")
+            self._room.drop_all("paused", PAUSED)
 
     def _info_topic(self) -> str:
         """Beside the image, unless `camera_info` itself is remapped."""
@@ -193,7 +194,7 @@ class Inputs:
     def _on_image(self, message: Any) -> None:
         self._statistics.receive()
         if self.paused:
-            self._statistics.drop("paused", "the node is paused; call ~/pause with data: false to go on")
+            self._statistics.drop("paused", PAUSED)
             return
         stamp = stamp_ns(message.header.stamp)
         judgement = self._gate.admit(stamp, self._node.get_clock().now().nanoseconds)

@@ -27,7 +27,6 @@ from sgrocc_ros.diagnostics import Diagnostics
 from sgrocc_ros.grid import GridOutput
 from sgrocc_ros.inputs import Inputs, pose_frame
 from sgrocc_ros.keeper import Keeper
-from sgrocc_ros.markers import fast_path_agrees
 from sgrocc_ros.outputs import Outputs
 from sgrocc_ros.parameters import Parameters, labels_of, mapper_config
 from sgrocc_ros.poses import Poses
@@ -66,7 +65,7 @@ class EmbodiedOccupancy(Node):
             self.poses, self.statistics, p["map_frame"], pose_frame(p), p["depth_source"], p["tf_timeout"], p["sync_slop"]
         )
         grid = GridOutput(self, p, self.statistics, lambda: self._mapper.voxel_map)
-        views = Views(self, lambda: p["publish_gaussians"], fast_path_agrees())
+        views = Views(self, lambda: p["publish_gaussians"])
         self.outputs = Outputs(
             self, p["map_frame"], self.statistics, lambda: p["full_map_period"], grid, views,
             lambda job: self.worker.submit(job), labels_of(p["classes"]),

@@ -24,7 +24,7 @@ from sgrocc_core.gaussians.last_view import GaussiansInView
 from sgrocc_core.mapper import MapUpdate
 from sgrocc_ros.distributions import RCLError, create_publisher
 from sgrocc_ros.grid import LATCHED, Changes, GridOutput
-from sgrocc_ros.markers import delete_all, fast_path_agrees, legend, pack, plain
+from sgrocc_ros.markers import delete_all, legend, marker_maker
 from sgrocc_ros.messages import cloud, voxel_points
 from sgrocc_ros.published import PublishedMap
 from sgrocc_ros.statistics import Statistics
@@ -67,7 +67,7 @@ class Outputs:
         self._snapshot_time = 0.0
         self._legend_corner: tuple[float, float, float] | None = None
         self._markers_lost = False
-        self._make_markers = pack if fast_path_agrees() else plain
+        self._make_markers = marker_maker()
         # To newcomers without asking whether anybody listens: they may be in the graph before they are counted, and what is latched waits.
         self._occupancy = create_publisher(node, PointCloud2, "~/occupancy", LATCHED, lambda: self._jobs.put(self._publish_snapshot))
         self._updates = create_publisher(node, PointCloud2, "~/occupancy_update", UPDATES, lambda: self._jobs.put(self._snapshot_if_heard))

@@ -62,6 +62,14 @@ class BagPlan:
         self.player_command += ["--wait-for", self.image]
 
 
+def latency_stages(values: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """The stages of a report, out of the values of the node's diagnostics."""
+    ends = "latency.", ".p50_ms"
+    names = [key.removeprefix(ends[0]).removesuffix(ends[1]) for key in values if key.startswith(ends[0]) and key.endswith(ends[1])]
+    percentiles = {name: [float(values[f"latency.{name}.{p}_ms"]) for p in ("p50", "p95")] for name in names}
+    return {name: {"p50": p50, "p95": p95, "unit": "ms"} for name, (p50, p95) in percentiles.items()}
+
+
 def prepare_environment(out: Path) -> None:
     """DDS on this machine only, room for big messages, logs under a folder of the run's; for this process and those it starts."""
     from sgrocc_ros.distributions import PROFILES, STAY_HERE

@@ -15,7 +15,7 @@ from visualization_msgs.msg import MarkerArray
 
 from sgrocc_core.gaussians.last_view import GaussiansInView
 from sgrocc_core.mapper import MapUpdate
-from sgrocc_ros.markers import pack, plain, spheres
+from sgrocc_ros.markers import marker_maker, spheres
 from sgrocc_ros.messages import byte_array, time_message
 
 DEPTH = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -27,11 +27,10 @@ class Views:
 
     Args:
         node: publishes. gaussians_wanted: whether the Gaussians are asked for; asked each time.
-        packed: whether markers may be packed as bytes.
     """
 
-    def __init__(self, node: Node, gaussians_wanted: Callable[[], bool], packed: bool) -> None:
-        self._wanted, self._make = gaussians_wanted, pack if packed else plain
+    def __init__(self, node: Node, gaussians_wanted: Callable[[], bool]) -> None:
+        self._wanted = gaussians_wanted
         self._depth = node.create_publisher(Image, "~/depth", DEPTH)
         self._gaussians = node.create_publisher(MarkerArray, "~/gaussians", GAUSSIANS)
         self._drawn = False
@@ -58,7 +57,7 @@ class Views:
         if self._depth.get_subscription_count():
             found.append((self._depth, depth_image(update.depth, camera, update.stamp_ns)))
         if gaussians is not None or self._drawn:
-            found.append((self._gaussians, self._make(spheres(gaussians), frame_id, update.stamp_ns)))
+            found.append((self._gaussians, marker_maker()(spheres(gaussians), frame_id, update.stamp_ns, ())))
         self._drawn = gaussians is not None
         return found
 

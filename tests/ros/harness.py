@@ -26,6 +26,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
+from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -376,6 +377,13 @@ def saved_voxels(file: Path) -> dict[tuple[int, int, int], tuple[int, float]]:
     with np.load(file) as arrays:
         rows = zip(arrays["voxels"].tolist(), arrays["labels"], arrays["probability"])
         return {tuple(voxel): (int(label), float(p)) for voxel, label, p in rows}
+
+
+def save_voxels(robot: Robot, folder: Path) -> dict[tuple[int, int, int], tuple[int, float]]:
+    """Have the node save its map to a folder; `saved_voxels` of it."""
+    answer = robot.call(Trigger, "save_map")
+    assert answer.success, answer.message
+    return saved_voxels(folder / "map.npz")
 
 
 def saved_cells(file: Path, low: float, high: float) -> dict[tuple[int, int], int]:

@@ -10,7 +10,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from sgrocc_ros.advice import ADVICE
-from tests.ros.harness import NodeProcess, Robot, wait_until
+from tests.ros.harness import NodeProcess, Robot, running_node, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -18,13 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def bench(ros_context, tmp_path_factory):
     """The node, and a robot whose camera publishes nothing yet."""
-    node, robot = NodeProcess(tmp_path_factory.mktemp("diagnostics"), {"depth_source": "topic"}), Robot()
-    try:
-        robot.wait_for_node()
-        yield node, robot
-    finally:
-        robot.close()
-        node.stop()
+    with running_node(tmp_path_factory.mktemp("diagnostics"), {"depth_source": "topic"}) as bench:
+        yield bench
 
 
 def _until(robot: Robot, level: bytes, words: str, **parts) -> None:

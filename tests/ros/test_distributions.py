@@ -13,11 +13,10 @@ import pytest
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile
-from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker, MarkerArray
 
 from sgrocc_ros import distributions
-from tests.ros.harness import ROOT, GridClient, MarkerClient, Robot, running_node, saved_voxels, wait_until, wall_with_hole
+from tests.ros.harness import ROOT, GridClient, MarkerClient, Robot, running_node, save_voxels, wait_until, wall_with_hole
 
 POLLING_NODE = """
 import sys
@@ -46,15 +45,9 @@ def _map_frame(robot: Robot, i: int) -> None:
     robot.wait_for("processed", before + 1, 20)
 
 
-def _saved(robot: Robot, folder: Path) -> dict:
-    answer = robot.call(Trigger, "save_map")
-    assert answer.success, answer.message
-    return saved_voxels(folder / "map.npz")
-
-
 def test_without_events_a_late_subscriber_gets_the_present_map(polling):
     _, robot, folder = polling
-    saved = _saved(robot, folder)
+    saved = save_voxels(robot, folder)
     late = Robot()
     try:
         # No frame is sent meanwhile: what comes is a snapshot, and not the one that was latched before the map grew.
@@ -66,7 +59,7 @@ def test_without_events_a_late_subscriber_gets_the_present_map(polling):
 
 def test_without_events_a_late_subscriber_gets_all_markers_and_the_grid(polling):
     _, robot, folder = polling
-    saved = set(_saved(robot, folder))
+    saved = set(save_voxels(robot, folder))
     grids = GridClient(robot.node)
     for _ in range(4):  # each comes when the one before has just gone
         markers = MarkerClient(robot.node)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from std_srvs.srv import Empty, SetBool, Trigger
 
+from sgrocc_ros.bench import memory_and_threads
 from tests.ros.harness import NodeProcess, Robot, wait_until, wall_with_hole
 
 ROUNDS = 20
@@ -46,11 +47,6 @@ def _shared_memory(pid: int | str) -> set[str]:
     return {name for name in found if os.path.exists(name)}
 
 
-def _memory_and_threads(pid: int) -> tuple[int, int]:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return tuple(int(re.search(rf"^{key}:\s+(\d+)", status, re.M)[1]) for key in ("VmRSS", "Threads"))  # type: ignore[index,return-value]
-
-
 def _use_all_services(robot: Robot) -> None:
     mapped = robot.count("processed")
     robot.wait_for("processed", mapped + 2, 30)
@@ -79,7 +75,7 @@ def test_services_under_load_leave_memory_and_threads_as_they_are(robot, tmp_pat
             seen = []
             for _ in range(rounds):
                 _use_all_services(robot)
-                seen.append(_memory_and_threads(node.process.pid))
+                seen.append(memory_and_threads(node.process.pid))
         early, late = max(m for m, _ in seen[: rounds // 4]), max(m for m, _ in seen[-rounds // 4 :])
         assert late < LEAK * early, seen
         assert len({threads for _, threads in seen[rounds // 4 :]}) == 1, seen
@@ -89,15 +85,16 @@ def test_services_under_load_leave_memory_and_threads_as_they_are(robot, tmp_pat
 
 
 def _start_and_stop(robot: Robot, folder: Path, rounds: int) -> None:
-    before, ours = threading.active_count(), _shared_memory("self")
+    before = threading.active_count()
     with _streaming(robot):
         for n in range(rounds):
+            earlier = {str(path) for path in Path("/dev/shm").iterdir()}  # not the node's, even if it maps them: ours, or another program's
             node = NodeProcess(folder / str(n), {"depth_source": "topic", "map_path": folder / "map", "load_on_start": True})
             try:
                 robot.values = {}
                 robot.wait_for_node()
                 _use_all_services(robot)
-                theirs = _shared_memory(node.process.pid) - ours
+                theirs = _shared_memory(node.process.pid) - earlier
                 assert theirs  # or this test looks in the wrong place
             finally:
                 assert node.stop() == 0, node.log

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from std_srvs.srv import Empty, SetBool, Trigger
 
-from tests.ros.harness import GridClient, MarkerClient, Robot, running_node, saved_voxels, wait_until, wall_with_hole
+from tests.ros.harness import GridClient, MarkerClient, Robot, running_node, save_voxels, wait_until, wall_with_hole
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +27,9 @@ def _walk(robot: Robot, frames: int) -> None:
         robot.wait_for("processed", processed + 1, 20)
 
 
-def _saved(robot: Robot, folder) -> dict:
-    answer = robot.call(Trigger, "save_map")
-    assert answer.success, answer.message
-    return saved_voxels(folder / "map.npz")
-
-
 def test_paused_the_map_stays_as_it_is_and_images_are_counted(bench):
     _, robot, folder = bench
-    before = _saved(robot, folder)
+    before = save_voxels(robot, folder)
     answer = robot.call(SetBool, "pause", data=True)
     assert answer.success and answer.message.startswith("paused")
     processed, dropped = robot.count("processed"), robot.count("dropped.paused")
@@ -45,7 +39,7 @@ def test_paused_the_map_stays_as_it_is_and_images_are_counted(bench):
     assert robot.count("processed") == processed and robot.values["paused"] == "true"
     wait_until(lambda: robot.status.startswith("paused"), 5)
     assert robot.level == b"\x00"
-    assert _saved(robot, folder) == before
+    assert save_voxels(robot, folder) == before
     assert robot.call(SetBool, "pause", data=True).message.endswith("as before")
     assert robot.call(SetBool, "pause", data=False).message == "images are mapped"
     _walk(robot, 1)
@@ -57,7 +51,7 @@ def test_the_answer_to_pause_comes_after_the_frame_in_work(bench):
     for _ in range(4):
         robot.send()
     robot.call(SetBool, "pause", data=True)
-    first, second = _saved(robot, folder), _saved(robot, folder)
+    first, second = save_voxels(robot, folder), save_voxels(robot, folder)
     robot.call(SetBool, "pause", data=False)
     assert first == second
 
@@ -65,17 +59,17 @@ def test_the_answer_to_pause_comes_after_the_frame_in_work(bench):
 def test_clear_view_forgets_what_the_camera_sees_everywhere(bench):
     _, robot, folder = bench
     _walk(robot, 2)
-    before = _saved(robot, folder)
+    before = save_voxels(robot, folder)
     answer = robot.call(Trigger, "clear_view")
     assert answer.success and "occupied voxels" in answer.message
-    after = _saved(robot, folder)
+    after = save_voxels(robot, folder)
     gone = set(before) - set(after)
     assert len(gone) > 0.5 * len(before)
     assert {(2.0 - 0.08 < (v[0] + 0.5) * 0.08 < 3.2) for v in gone} >= {True}
     wait_until(lambda: robot.map.voxels == after, 5, "the update")
     wait_until(lambda: robot.markers.voxels == set(after), 5, "the markers")
     _walk(robot, 2)
-    assert len(_saved(robot, folder)) > 0.8 * len(before)  # it comes back as it is seen
+    assert len(save_voxels(robot, folder)) > 0.8 * len(before)  # it comes back as it is seen
 
 
 def test_clear_view_and_reset_of_a_map_without_a_frame(bench):
@@ -86,4 +80,4 @@ def test_clear_view_and_reset_of_a_map_without_a_frame(bench):
     assert not refused.success and "no frame has been mapped" in refused.message
     wait_until(lambda: robot.map.voxels == {} and robot.markers.voxels == set(), 5, "nothing is left")
     _walk(robot, 2)
-    assert np.array(list(_saved(robot, folder))).shape[0] > 100
+    assert np.array(list(save_voxels(robot, folder))).shape[0] > 100

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
-from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker, MarkerArray
 
 from sgrocc_core.classes import NAMES, label_of
-from tests.ros.harness import MarkerClient, Robot, running_node, saved_voxels, set_parameters, wait_until
+from tests.ros.harness import MarkerClient, running_node, save_voxels, set_parameters, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -22,12 +21,6 @@ def bench(ros_context, tmp_path_factory):
         for _ in range(3):
             robot.map_good_frame()
         yield node, robot, folder / "map"
-
-
-def _saved(robot: Robot, folder) -> dict:
-    answer = robot.call(Trigger, "save_map")
-    assert answer.success, answer.message
-    return saved_voxels(folder / "map.npz")
 
 
 def test_depth_is_the_depth_that_was_used_with_the_images_stamp_and_frame(bench):
@@ -79,7 +72,7 @@ def test_gaussians_come_only_when_asked_for_and_are_taken_away_again(bench):
 
 def test_classes_choose_what_is_published_but_not_what_is_kept(bench):
     _, robot, folder = bench
-    whole = _saved(robot, folder)
+    whole = save_voxels(robot, folder)
     counts = {name: sum(label == number for label, _ in whole.values()) for number, name in enumerate(NAMES)}
     chosen = max(counts, key=counts.__getitem__)
     assert set_parameters(robot, classes=f"{chosen}, tvs").successful
@@ -95,7 +88,7 @@ def test_classes_choose_what_is_published_but_not_what_is_kept(bench):
     wait_until(lambda: {m.text for (ns, _), m in shown.items() if ns == "legend"} == {chosen, "tvs"}, 5, "the legend")
     for _ in range(3):
         robot.map_good_frame()
-    later = _saved(robot, folder)
+    later = save_voxels(robot, folder)
     assert len(later) > len(part(later))
     wait_until(lambda: robot.map.voxels == part(later), 10, "the updates")
     assert set_parameters(robot, classes=["all"]).successful
