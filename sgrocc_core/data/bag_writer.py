@@ -30,7 +30,7 @@ STORAGES = {"mcap": StoragePlugin.MCAP, "db3": StoragePlugin.SQLITE3}
 
 
 class BagWriter:
-    """A bag being written; it appears under its name only when it is closed, whole.
+    """A bag being written, in a `with`; it appears under its name only when that ends, whole.
 
     Args:
         path: the bag's folder, which must not exist.
@@ -47,7 +47,6 @@ class BagWriter:
         self._part = self.path.with_name(f".{self.path.name}.part{os.getpid()}")
         self._store = get_typestore(Stores.ROS2_JAZZY)
         self._writer = Writer(self._part / self.path.name, version=8, storage_plugin=STORAGES[storage])
-        self._writer.open()
         self._connections: dict[str, Any] = {}
         self.frames = 0
 
@@ -101,6 +100,11 @@ class BagWriter:
         self._part.rmdir()
 
     def __enter__(self) -> BagWriter:
+        try:  # not in __init__: what ends the program between the two would leave the part behind
+            self._writer.open()
+        except BaseException:
+            self._abandon()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

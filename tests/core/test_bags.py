@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bag_samples import HEIGHT, SECOND, START, WIDTH, Recipe, image_at, write_bag
+from rosbags.rosbag2 import Writer
 
 from sgrocc_core.data.bags import BagOptions, BagReader, BagWriter
 from sgrocc_core.errors import ConfigError, DataError
@@ -63,6 +64,18 @@ def test_a_writer_that_fails_leaves_nothing_and_none_overwrites(tmp_path):
     write_bag(tmp_path / "walk")
     with pytest.raises(DataError, match="exists already"):
         BagWriter(tmp_path / "walk")
+
+
+def test_a_writer_that_is_told_to_end_while_it_opens_leaves_nothing(tmp_path, monkeypatch):
+    def opened_and_told_to_end(writer):
+        opened(writer)
+        raise SystemExit
+
+    opened = Writer.open
+    monkeypatch.setattr(Writer, "open", opened_and_told_to_end)
+    with pytest.raises(SystemExit), BagWriter(tmp_path / "walk"):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_pose_is_interpolated_at_the_images_stamp(tmp_path):
