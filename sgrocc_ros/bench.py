@@ -215,13 +215,14 @@ def slope(samples: list[Sample]) -> float | None:
 
 def _report(arguments: argparse.Namespace, sent: int, ears: Ears, idle: float, seconds: float, log: str) -> dict[str, Any]:
     values = ears.values
-    received, processed, dropped = (int(values.get(key, "0")) for key in ("received", "processed", "dropped"))
+    received, lost, processed, dropped = (int(values.get(key, "0")) for key in ("received", "lost", "processed", "dropped"))
     compared, equal = exact_snapshots(ears.clouds)
     growth = slope(ears.samples)
     figures: dict[str, Any] = {
-        "sent": figure(sent, "images"), "received": figure(received, "images"), "mapped": figure(processed, "images"),
+        "sent": figure(sent, "images"), "received": figure(received, "images"), "lost": figure(lost, "images"),
+        "mapped": figure(processed, "images"),
         "dropped": {k.removeprefix("dropped."): int(v) for k, v in values.items() if k.startswith("dropped.")},
-        "lost_without_a_count": figure(sent - processed - dropped, "images"),
+        "lost_without_a_count": figure(sent - processed - dropped - lost, "images"),
         "seconds": figure(round(seconds, 1), "s"), "voxels": figure(int(values.get("map.voxels", "0")), "voxels"),
         "idle_share_of_a_core": figure(round(idle, 4), "cores"),
         "snapshots_compared": figure(compared, "maps"), "snapshots_exact": figure(equal, "maps"),

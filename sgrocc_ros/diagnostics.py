@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -19,6 +20,7 @@ PERIOD = 1.0
 """Seconds between two messages."""
 WINDOW = 5.0
 """Seconds that the level is judged by."""
+BIG_IMAGES = "images of 0.5 MB and more that are best effort need config/fastdds.xml on both sides (docs/ros.md)"
 
 
 class Diagnostics:
@@ -44,14 +46,16 @@ class Diagnostics:
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._inputs, self._clock = inputs, clock
         self._newest = (0, clock())
-        self._looks = deque([(clock(), 0, 0, 0)])
+        self._looks = deque([(clock(), np.zeros(4, int))])
         self._timer = node.create_timer(PERIOD, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def status(self) -> DiagnosticStatus:
         """The present state; its level judges what happened in the last seconds."""
         received, processed, dropped, noticed = self._statistics.counts()
-        level, text = self._judge(received, processed, sum(n for c, n in dropped.items() if c not in QUIET) + noticed.total())
-        values = {"received": str(received), "processed": str(processed), "dropped": str(dropped.total())}
+        lost = self._statistics.lost
+        loud = sum(n for c, n in dropped.items() if c not in QUIET) + noticed.total()
+        level, text = self._judge(np.array([received, processed, loud, lost]))
+        values = {"received": str(received), "lost": str(lost), "processed": str(processed), "dropped": str(dropped.total())}
         values |= {f"dropped.{cause}": str(count) for cause, count in sorted(dropped.items())}
         values |= {f"noticed.{cause}": str(count) for cause, count in sorted(noticed.items())}
         for stage, (p50, p95) in self._statistics.latencies().items():
@@ -61,25 +65,31 @@ class Diagnostics:
         pairs = [KeyValue(key=key, value=value) for key, value in values.items()]
         return DiagnosticStatus(level=level, name=name, message=text, hardware_id=self._hardware_id, values=pairs)
 
-    def _judge(self, received: int, processed: int, loud: int) -> tuple[bytes, str]:
-        """Level and message, by what happened since the call of WINDOW seconds ago; the rules are in docs/ros.md."""
+    def _judge(self, counts: np.ndarray) -> tuple[bytes, str]:
+        """Level and message, by what happened since the call of WINDOW seconds ago; the rules are in docs/ros.md.
+
+        Args:
+            counts: received, processed, in trouble, lost: images since the start.
+        """
         now = self._clock()
-        if received > self._newest[0]:
-            self._newest = (received, now)
+        if counts[0] > self._newest[0]:
+            self._newest = (int(counts[0]), now)
         while len(self._looks) > 1 and self._looks[1][0] <= now - WINDOW:
             self._looks.popleft()
-        since = self._looks[0]
-        self._looks.append((now, received, processed, loud))
-        came, mapped, bad = received - since[1], processed - since[2], loud - since[3]
+        since, before = self._looks[0]
+        self._looks.append((now, counts))
+        came, mapped, bad, lost = counts - before
         trouble = advised(self._statistics.last_cause, self._statistics.last_error)
         if self._inputs.paused:
             return DiagnosticStatus.OK, "paused: images are dropped and the map stays as it is"
         if not came and now - self._newest[1] >= WINDOW:
             return DiagnosticStatus.WARN, self._no_image(now - self._newest[1])
         if bad and not mapped:
-            return DiagnosticStatus.ERROR, f"no image was mapped in {now - since[0]:.0f} s, though {came} came: {trouble}"
+            return DiagnosticStatus.ERROR, f"no image was mapped in {now - since:.0f} s, though {came} came: {trouble}"
         if bad:
             return DiagnosticStatus.WARN, f"mapping, with trouble: {trouble}"
+        if lost > came:
+            return DiagnosticStatus.WARN, self._many_lost(lost, lost + came)
         return DiagnosticStatus.OK, "mapping" if mapped else "waiting for images"
 
     def _no_image(self, seconds: float) -> str:
@@ -87,8 +97,11 @@ class Diagnostics:
         count = self._node.count_publishers(topic)
         advice = "check the camera's driver" if count else "check the topic's name (remap image), image_transport and ROS_DOMAIN_ID"
         if count:
-            advice += "; images of 0.5 MB and more that are best effort need config/fastdds.xml on both sides (docs/ros.md)"
+            advice += f"; {BIG_IMAGES}"
         return f"no image on {topic} in {seconds:.0f} s, which has {count} publisher{'s' if count != 1 else ''}; {advice}"
+
+    def _many_lost(self, lost: int, sent: int) -> str:
+        return f"{lost} of {sent} images on {self._inputs.followers[0].topic} were lost on their way in {WINDOW:.0f} s; {BIG_IMAGES}"
 
     def _tick(self) -> None:
         message = DiagnosticArray(status=[self.status()])

@@ -5,6 +5,7 @@
 | rclpy | 3.3 | 7.1 | 9.1 | 10.0 |
 | a publisher is told of a new subscriber (event `matched`) | no | yes | yes | yes |
 | the module of the events | `qos_event` | `event_handler` | `event_handler` | `event_handler` |
+| a subscription's callback is told a message's number (`MessageInfo`) | no | yes | yes | yes |
 | what keeps DDS on this machine | `ROS_LOCALHOST_ONLY` | `ROS_AUTOMATIC_DISCOVERY_RANGE` | the same | the same |
 | what names a file of Fast DDS profiles | `FASTRTPS_DEFAULT_PROFILES_FILE` | the same | `FASTDDS_DEFAULT_PROFILES_FILE` | the same |
 
@@ -24,6 +25,7 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
+from rclpy.subscription import Subscription
 
 try:
     from rclpy.event_handler import PublisherEventCallbacks
@@ -40,6 +42,8 @@ RCLError: type[Exception] = rclpy_implementation.RCLError
 """What rcl raises, for example when a reliable subscriber is too slow. rclpy gives it no public name."""
 MATCHED_EVENTS = "matched" in inspect.signature(PublisherEventCallbacks.__init__).parameters
 """Whether publishers are told of new subscribers; where not they are looked for. False makes any distribution do as Humble does."""
+MESSAGE_INFO = hasattr(Subscription, "CallbackType")
+"""Whether a callback can be told a message's number and publisher."""
 POLL_PERIOD = 0.2
 """Seconds between two looks for new subscribers, where they are not told."""
 
@@ -61,6 +65,17 @@ def create_publisher(node: Node, kind: type, topic: str, qos: QoSProfile, on_joi
     joined = _Joined(node, publisher)
     node.create_timer(POLL_PERIOD, lambda: on_join() if joined() else None, clock=Clock(clock_type=ClockType.STEADY_TIME))
     return publisher
+
+
+def create_subscription(node: Node, kind: type, topic: str, callback: Callable[[Any, Any], Any], qos: QoSProfile) -> Subscription:
+    """A subscription whose callback gets the message and what rclpy says about it, None where that is nothing."""
+    if MESSAGE_INFO:
+
+        def tell(message: Any, info: Any) -> None:
+            callback(message, info)
+
+        return node.create_subscription(kind, topic, tell, qos)
+    return node.create_subscription(kind, topic, lambda message: callback(message, None), qos)
 
 
 class _Joined:

@@ -18,6 +18,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
 from sgrocc_core.data.bag_topics import base_name, info_name
+from sgrocc_ros.distributions import create_subscription
+from sgrocc_ros.lost_messages import LostMessages
 from sgrocc_ros.messages import stamp_ns
 from sgrocc_ros.parameters import Parameters
 from sgrocc_ros.poses import Poses
@@ -41,12 +43,21 @@ class Follower:
         callback: receives the messages.
         depth: of the queue. latched: whether messages from before are wanted.
         reliability: `auto`, `reliable` or `best_effort`; a `qos_overrides.TOPIC.subscription.reliability` parameter goes first.
+        on_lost: called with the number of messages that were sent and did not arrive, just before the one that came after them.
     """
 
     def __init__(
-        self, node: Node, candidates: Sequence[tuple[str, type]], callback: Callable, depth: int, reliability: str, latched: bool = False
+        self,
+        node: Node,
+        candidates: Sequence[tuple[str, type]],
+        callback: Callable,
+        depth: int,
+        reliability: str,
+        latched: bool = False,
+        on_lost: Callable[[int], Any] | None = None,
     ) -> None:
         self._node, self._candidates, self._callback = node, candidates, callback
+        self._on_lost, self._lost = on_lost, LostMessages()
         self._depth, self._latched = depth, latched
         self._forced = {topic: self._override(topic, reliability) for topic, _ in candidates}
         self.topic, self._kind = candidates[0]
@@ -68,19 +79,25 @@ class Follower:
     def __str__(self) -> str:
         return f"{self.topic} ({self._policy.name.lower().replace('_', ' ')}{', transient local' if self._latched else ''})"
 
-    def _receive(self, message: Any) -> None:
+    def _receive(self, message: Any, info: Any) -> None:
         """Hand on a message and all that are queued behind it.
 
         The executor takes one message a topic each time it wakes. When it is short of time, a deep queue (transforms) would fall behind a
         shallow one (images), and no image would find its pose.
         """
-        self._callback(message)
+        self._hand_on(message, info)
         with self._subscription.handle:
             for _ in range(self._depth):
                 taken = self._subscription.handle.take_message(self._kind, False)
                 if taken is None:
                     return
-                self._callback(taken[0])
+                self._hand_on(*taken)
+
+    def _hand_on(self, message: Any, info: Any) -> None:
+        lost = self._lost.see(info)
+        if lost and self._on_lost:
+            self._on_lost(lost)
+        self._callback(message)
 
     def _override(self, topic: str, reliability: str) -> str:
         name = f"qos_overrides.{topic}.subscription.reliability"
@@ -96,7 +113,7 @@ class Follower:
     def _subscribe(self) -> Any:
         durability = DurabilityPolicy.TRANSIENT_LOCAL if self._latched else DurabilityPolicy.VOLATILE
         qos = QoSProfile(depth=self._depth, reliability=self._policy, durability=durability)
-        return self._node.create_subscription(self._kind, self.topic, self._receive, qos)
+        return create_subscription(self._node, self._kind, self.topic, self._receive, qos)
 
 
 def pose_frame(parameters: Parameters) -> str:
@@ -131,13 +148,13 @@ class Inputs:
         self.image_topic = base_name(node.resolve_topic_name("image"))
         reliability = parameters["reliability"]
 
-        def follow(candidates: Sequence[tuple[str, type]], callback: Callable, depth: int, latched: bool = False) -> Follower:
-            return Follower(node, candidates, callback, depth, reliability, latched)
+        def follow(candidates: Sequence[tuple[str, type]], callback: Callable, depth: int, latched: bool = False, **more: Any) -> Follower:
+            return Follower(node, candidates, callback, depth, reliability, latched, **more)
 
         compressed = parameters["image_transport"] == "compressed"
         image = (f"{self.image_topic}/compressed", CompressedImage) if compressed else (self.image_topic, Image)
         self.followers = [
-            follow([image], self._on_image, 10),
+            follow([image], self._on_image, 10, on_lost=statistics.lose),
             follow([(self._info_topic(), CameraInfo)], self._on_info, 10),
             self._follow_poses(parameters, follow),
             follow([("/tf_static", TFMessage)], self._on_static_transforms, 100, True),

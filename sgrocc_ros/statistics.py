@@ -1,4 +1,4 @@
-"""What the node counts: images received, mapped, dropped by cause, things noticed, latencies per stage; and how often it warns."""
+"""What the node counts: images received, lost, mapped, dropped by cause, things noticed, latencies per stage; and how often it warns."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ class Statistics:
         self._warned: dict[str, float] = {}
         self._latencies: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=WINDOW))
         self.received = 0
+        self.lost = 0
         self.processed = 0
         self.dropped: Counter[str] = Counter()
         self.noticed: Counter[str] = Counter()
@@ -42,6 +43,11 @@ class Statistics:
         """An image has arrived."""
         with self._lock:
             self.received += 1
+
+    def lose(self, count: int) -> None:
+        """Images that were sent have not arrived."""
+        with self._lock:
+            self.lost += count
 
     def drop(self, cause: str, message: str) -> None:
         """An image will not be mapped."""
@@ -85,7 +91,7 @@ class Statistics:
         """All counts, for a report file."""
         latencies = {stage: {"p50_ms": round(p50, 2), "p95_ms": round(p95, 2)} for stage, (p50, p95) in self.latencies().items()}
         received, processed, dropped, noticed = self.counts()
-        frames = {"received": received, "processed": processed, "dropped": dict(dropped)}
+        frames = {"received": received, "lost": self.lost, "processed": processed, "dropped": dict(dropped)}
         return {"frames": frames, "noticed": dict(noticed), "latency": latencies}
 
     def _tell(self, cause: str, key: str, text: str, message: str) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from sgrocc_ros.advice import ADVICE
+from sgrocc_ros.diagnostics import Diagnostics
+from sgrocc_ros.statistics import Statistics
 from tests.ros.harness import NodeProcess, Robot, running_node, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,3 +76,25 @@ def test_every_documented_cause_has_its_advice_and_the_other_way_round():
     first_cells = "".join(line.split("|")[1] for line in text.splitlines() if line.startswith("| `"))
     documented = set(re.findall(r"`(\w+)`", first_cells))
     assert documented == set(ADVICE)
+
+
+def test_more_images_lost_than_came_are_a_warning(ros_node):
+    now = [0.0]
+    statistics = Statistics(lambda text: None, lambda: 1.0)
+    inputs = SimpleNamespace(paused=False, followers=[SimpleNamespace(topic="/camera/image_raw")])
+    diagnostics = Diagnostics(ros_node, statistics, dict, "", inputs, clock=lambda: now[0])
+
+    def after(seconds: float, came: int, lost: int) -> DiagnosticStatus:
+        now[0] += seconds
+        statistics.lose(lost)
+        for _ in range(came):
+            statistics.receive()
+            statistics.process({})
+        return diagnostics.status()
+
+    assert after(2, came=20, lost=15).level == DiagnosticStatus.OK
+    many = after(2, came=5, lost=30)
+    assert many.level == DiagnosticStatus.WARN
+    assert many.message.startswith("45 of 70 images on /camera/image_raw were lost on their way in 5 s; images of 0.5 MB and more")
+    assert {v.key: v.value for v in many.values}["lost"] == "45"
+    assert after(6, came=20, lost=0).level == DiagnosticStatus.OK

@@ -51,5 +51,5 @@ def test_the_summary_holds_all_counts(told):
     statistics.drop("bad_image", "x")
     statistics.process({"total": 5.0})
     summary = statistics.summary()
-    assert summary["frames"] == {"received": 2, "processed": 1, "dropped": {"bad_image": 1}}
+    assert summary["frames"] == {"received": 2, "lost": 0, "processed": 1, "dropped": {"bad_image": 1}}
     assert summary["latency"]["total"] == {"p50_ms": 5.0, "p95_ms": 5.0}
