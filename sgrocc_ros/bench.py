@@ -17,14 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nav_msgs.msg import OccupancyGrid
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import CameraInfo, PointCloud2
+from visualization_msgs.msg import MarkerArray
 
 from sgrocc_core.commands.map import bag_options
 from sgrocc_core.data.bags import BagReader
 from sgrocc_core.report import figure, make_report
+from sgrocc_ros import NODE
 from sgrocc_ros.messages import read_cloud, stamp_ns
-from sgrocc_ros.processes import BagPlan, ProcessError, latency_stages, prepare_environment, running_process, tail
+from sgrocc_ros.processes import BagPlan, latency_stages, prepare_environment, running_process
+from sgrocc_ros.watcher import Watcher
 
-START_TIMEOUT, SILENCE_TIMEOUT = 120.0, 30.0
 WARMING = 2000
 """Images after which the growth of memory counts: until then the map grows."""
 SLOPE_OVER = 5000
@@ -53,85 +58,27 @@ class Ears:
     published: dict[int, float] = field(default_factory=dict)
     latencies: list[float] = field(default_factory=list)
     clouds: list[tuple[bool, np.ndarray]] = field(default_factory=list)
-    values: dict[str, str] = field(default_factory=dict)
-    heard: float = 0.0
     samples: list[Sample] = field(default_factory=list)
 
 
-class Listener:
-    """A ROS node that subscribes to everything that the mapping node publishes."""
+class Listener(Watcher):
+    """Subscribes to everything that the mapping node publishes."""
 
     def __init__(self, plan: BagPlan, keep_clouds: bool) -> None:
-        import rclpy
-        from diagnostic_msgs.msg import DiagnosticArray
-        from nav_msgs.msg import OccupancyGrid
-        from rclpy.qos import DurabilityPolicy, QoSProfile
-        from rclpy.signals import SignalHandlerOptions
-        from sensor_msgs.msg import CameraInfo, PointCloud2
-        from visualization_msgs.msg import MarkerArray
-
-        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+        super().__init__("sgrocc_bench", plan.out)
         self.ears, self._keep = Ears(), keep_clouds
-        self._node = node = rclpy.create_node("sgrocc_bench")
         latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        node = self.node
         node.create_subscription(CameraInfo, plan.info, self._on_info, 100)
-        node.create_subscription(PointCloud2, "/embodied_occupancy/occupancy_update", self._on_update, 50)
-        node.create_subscription(PointCloud2, "/embodied_occupancy/occupancy", lambda m: self._on_cloud(m, True), latched)
+        node.create_subscription(PointCloud2, f"/{NODE}/occupancy_update", self._on_update, 50)
+        node.create_subscription(PointCloud2, f"/{NODE}/occupancy", lambda m: self._on_cloud(m, True), latched)
         # Taken as bytes: what is measured is the node, not how fast Python reads markers.
-        node.create_subscription(MarkerArray, "/embodied_occupancy/markers", lambda m: None, latched, raw=True)
-        node.create_subscription(OccupancyGrid, "/embodied_occupancy/grid", lambda m: None, latched, raw=True)
+        node.create_subscription(MarkerArray, f"/{NODE}/markers", lambda m: None, latched, raw=True)
+        node.create_subscription(OccupancyGrid, f"/{NODE}/grid", lambda m: None, latched, raw=True)
 
-    def close(self) -> None:
-        """End the ROS node."""
-        import rclpy
-
-        self._node.destroy_node()
-        rclpy.try_shutdown()
-
-    def spin(self, seconds: float) -> None:
-        """Listen for a while."""
-        import rclpy
-
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            rclpy.spin_once(self._node, timeout_sec=left)
-
-    def count(self, key: str) -> int:
-        """A number of the newest diagnostics."""
-        return int(self.ears.values.get(key, "0"))
-
-    def wait_for_node(self, node: subprocess.Popen, log: Path) -> None:
-        """Until the node's first diagnostics."""
-        end = time.monotonic() + START_TIMEOUT
-        while not self.ears.values:
-            self.spin(0.2)
-            if node.poll() is not None or time.monotonic() > end:
-                raise ProcessError(f"the node did not start{tail(log)}")
-
-    def follow(self, node: subprocess.Popen, player: subprocess.Popen, out: Path) -> None:
-        """Until all that was played is mapped or dropped."""
-        from tqdm import tqdm
-
-        settled, seen_at = 0, self.ears.heard
-        with tqdm(unit="image", desc="mapping", disable=not sys.stderr.isatty()) as bar:
-            while settled < 2:
-                self.spin(0.2)
-                if node.poll() is not None or player.poll() not in (None, 0):
-                    raise ProcessError(f"a process stopped while the bag was playing{tail(out / 'node.log')}{tail(out / 'player.log')}")
-                if time.monotonic() - self.ears.heard > SILENCE_TIMEOUT:
-                    raise ProcessError(f"the node has said nothing for {SILENCE_TIMEOUT:g} s{tail(out / 'node.log')}")
-                if self.ears.heard == seen_at:
-                    continue
-                seen_at = self.ears.heard
-                self.ears.samples.append(Sample(self.count("received"), *memory_and_threads(node.pid), self.count("map.voxels")))
-                bar.n = self.count("received")
-                bar.refresh()
-                settled = settled + 1 if player.poll() == 0 and self.count("processed") + self.count("dropped") >= bar.n else 0
-
-    def _on_diagnostics(self, message: Any) -> None:
-        self.ears.values = {pair.key: pair.value for pair in message.status[0].values}
-        self.ears.heard = time.monotonic()
+    def look(self, node: subprocess.Popen) -> None:
+        """Note the process's memory and threads."""
+        self.ears.samples.append(Sample(self.count("received"), *memory_and_threads(node.pid), self.count("map.voxels")))
 
     def _on_info(self, message: Any, info: Any) -> None:
         self.ears.published[stamp_ns(message.header.stamp)] = info["source_timestamp"] / 1e9
@@ -161,19 +108,17 @@ def bench_ros(arguments: argparse.Namespace) -> dict[str, Any]:
         plan = BagPlan(Path(arguments.bag), reader, arguments, out, more)
     loops = max(1, -(-arguments.images // plan.images)) if arguments.images else 1
     prepare_environment(out)
-    listener = Listener(plan, keep_clouds=loops == 1)
-    try:
+    with Listener(plan, keep_clouds=loops == 1) as listener:
+        listener.refuse_a_second_node()
         with running_process(plan.node_command, out / "node.log") as node:
-            listener.wait_for_node(node, out / "node.log")
+            listener.wait_for_node(node)
             listener.spin(2.0)  # the start itself is over
             idle = _busy_while(node.pid, lambda: listener.spin(arguments.idle))
             started = time.monotonic()
             with running_process([*plan.player_command, "--loop", str(loops)], out / "player.log") as player:
-                listener.follow(node, player, out)
+                listener.follow(node, player, plan.images * loops)
             seconds = time.monotonic() - started
-    finally:
-        listener.close()
-    return _report(arguments, plan.images * loops, listener.ears, idle, seconds, (out / "node.log").read_text())
+    return _report(arguments, plan.images * loops, listener, idle, seconds, (out / "node.log").read_text())
 
 
 def exact_snapshots(clouds: list[tuple[bool, np.ndarray]]) -> tuple[int, int]:
@@ -213,9 +158,9 @@ def slope(samples: list[Sample]) -> float | None:
     return float(rise * SLOPE_OVER / np.median([s.rss_mb for s in later]))
 
 
-def _report(arguments: argparse.Namespace, sent: int, ears: Ears, idle: float, seconds: float, log: str) -> dict[str, Any]:
-    values = ears.values
-    received, lost, processed, dropped = (int(values.get(key, "0")) for key in ("received", "lost", "processed", "dropped"))
+def _report(arguments: argparse.Namespace, sent: int, listener: Listener, idle: float, seconds: float, log: str) -> dict[str, Any]:
+    values, ears = listener.values, listener.ears
+    received, lost, processed, dropped = (listener.count(key) for key in ("received", "lost", "processed", "dropped"))
     compared, equal = exact_snapshots(ears.clouds)
     growth = slope(ears.samples)
     figures: dict[str, Any] = {
@@ -223,7 +168,7 @@ def _report(arguments: argparse.Namespace, sent: int, ears: Ears, idle: float, s
         "mapped": figure(processed, "images"),
         "dropped": {k.removeprefix("dropped."): int(v) for k, v in values.items() if k.startswith("dropped.")},
         "lost_without_a_count": figure(sent - processed - dropped - lost, "images"),
-        "seconds": figure(round(seconds, 1), "s"), "voxels": figure(int(values.get("map.voxels", "0")), "voxels"),
+        "seconds": figure(round(seconds, 1), "s"), "voxels": figure(listener.count("map.voxels"), "voxels"),
         "idle_share_of_a_core": figure(round(idle, 4), "cores"),
         "snapshots_compared": figure(compared, "maps"), "snapshots_exact": figure(equal, "maps"),
         "errors_logged": figure(len(re.findall(r"\[(?:ERROR|FATAL)\]|Traceback", log)), "lines"),
