@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from sgrocc_core.geometry.transforms import TransformLookupError
+from sgrocc_ros.cadence import Cadence
 
 CAPACITY = 60
 """Images, depth images and camera_infos that are kept at most, each."""
@@ -92,11 +93,14 @@ class WaitingRoom:
         self._infos: OrderedDict[int, Any] = OrderedDict()
         self._changed = threading.Condition()
         self._woken = False
+        self._cadence, self._taken_at = Cadence(), 0.0
 
     def add_image(self, stamp: int, frame_id: str, message: Any) -> None:
         """Store an image; beyond the capacity the oldest is dropped."""
         with self._changed:
-            insort(self._images, Waiting(stamp, self._clock(), frame_id, message), key=lambda image: image.stamp)
+            now = self._clock()
+            insort(self._images, Waiting(stamp, now, frame_id, message), key=lambda image: image.stamp)
+            self._cadence.arrive(now)
             if len(self._images) > CAPACITY:
                 self._images.pop(0)
                 self._report.drop("overtaken", "more images wait than are kept")
@@ -148,21 +152,32 @@ class WaitingRoom:
         return len(self._images)
 
     def take(self, not_before: float = 0.0) -> Complete | None:
-        """The newest complete image, waiting for one; None after `wake`.
+        """The newest complete image, waiting for one; None after `wake`. An old one gives way to the next where `Cadence` says so.
 
         Args:
             not_before: steady time before which nothing is taken (a bound on the rate).
         """
         with self._changed:
+            work = self._clock() - self._taken_at
             while not self._woken:
                 now = self._clock()
-                if now >= not_before:
+                patience = self._patience(now, work) if now >= not_before else 0.0
+                if now >= not_before and not patience:
                     found = self._pick(now)
                     if found is not None:
+                        self._cadence.take(now - found.image.arrived)
+                        self._taken_at = now
                         return found
-                self._changed.wait(self._next_deadline(now, not_before))
+                self._changed.wait(patience or self._next_deadline(now, not_before))
             self._woken = False
             return None
+
+    def _patience(self, now: float, work: float) -> float:
+        """Seconds for which the newest complete image waits for the next one."""
+        for image in reversed(self._images):
+            if self._look(image, now)[0] is not None:
+                return self._cadence.patience(now - image.arrived, work)
+        return 0.0
 
     def _next_deadline(self, now: float, not_before: float) -> float | None:
         if not self._images:
