@@ -168,14 +168,12 @@ class Outputs:
     def _apply(self, stamp: int, voxels: np.ndarray, labels: np.ndarray, probability: np.ndarray) -> None:
         if not self._shown.all():
             voxels, labels, probability = self.published.without(self._shown, voxels, labels, probability)
-        changed = self.published.apply(stamp, voxels, labels, probability)
-        if not changed:
-            return
-        if self._updates.get_subscription_count():
+        if len(voxels) and self._updates.get_subscription_count():  # first of all: what it costs to keep the blocks is not waited for
             points = voxel_points(voxels, labels, probability)
-            points["sequence"] = self.published.sequence
+            points["sequence"] = self.published.sequence + 1
             self._publish(self._updates, cloud(points, self._frame_id, stamp))
-        if not self._markers.get_subscription_count():
+        changed = self.published.apply(stamp, voxels, labels, probability)
+        if not changed or not self._markers.get_subscription_count():
             return
         if self._markers_lost:
             self._publish_all_markers()
