@@ -188,6 +188,7 @@ def pooled(events: list[dict[str, Any]]) -> dict[str, Any]:
         counts = [sum(e[k] for e in events) for k in (key, of)]
         parts[part] = {"removed": counts[0], "stayed": counts[1], "share": _share(*counts)}
     had = sum(e["map_had"] for e in events)
+    parts["held_before"] = _share(had, sum(e["emptied"] for e in events))
     parts["left_over"] = {k: _share(sum(e["left_over"][k] for e in events), had) for k in MOMENTS}
     brought = [e for e in events if e["there"] is not None]
     parts["there"] = {k: _share(sum(e["there"][k] for e in brought), sum(e["filled"] for e in brought)) for k in MOMENTS}

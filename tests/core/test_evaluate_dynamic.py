@@ -102,6 +102,8 @@ def test_pooled_figures_add_voxels_and_count_events():
     assert found["gone"] == {"judged": 3, "within_10": pytest.approx(1 / 3), "never": 1, "median_looks": 21}
     assert found["wrongly_removed"] == {"removed": 10, "stayed": 30, "share": pytest.approx(1 / 3)}
     assert found["left_over"]["after_looks"] == pytest.approx((0 + 10 + 5) / 30)
+    assert found["held_before"] == 1.0
+    assert pooled([follow(judge_of(CHAIR_TAKEN, range(10), range(0)), {3: row(range(4))})])["held_before"] == pytest.approx(0.4)
     assert found["came"]["judged"] == 0 and found["came"]["within_10"] is None
 
 
