@@ -70,11 +70,7 @@ def create_publisher(node: Node, kind: type, topic: str, qos: QoSProfile, on_joi
 def create_subscription(node: Node, kind: type, topic: str, callback: Callable[[Any, Any], Any], qos: QoSProfile) -> Subscription:
     """A subscription whose callback gets the message and what rclpy says about it, None where that is nothing."""
     if MESSAGE_INFO:
-
-        def tell(message: Any, info: Any) -> None:
-            callback(message, info)
-
-        return node.create_subscription(kind, topic, tell, qos)
+        return node.create_subscription(kind, topic, callback, qos)
     return node.create_subscription(kind, topic, lambda message: callback(message, None), qos)
 
 

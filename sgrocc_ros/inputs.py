@@ -94,8 +94,7 @@ class Follower:
                 self._hand_on(*taken)
 
     def _hand_on(self, message: Any, info: Any) -> None:
-        lost = self._lost.see(info)
-        if lost and self._on_lost:
+        if self._on_lost and (lost := self._lost.see(info)):
             self._on_lost(lost)
         self._callback(message)
 
