@@ -14,7 +14,7 @@ A run that was interrupted continues where it stopped when it is started again.
   sgrocc synth --dynamic --scenes 10 --size 320x240 --out data/dynamic
 """
 
-_KEYS = ("scenes", "frames", "seed", "split", "jobs", "first", "embodied", "dynamic", "size")
+_KEYS = ("scenes", "frames", "seed", "split", "jobs", "first", "embodied", "dynamic", "video", "size")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dynamic", action="store_true", default=None,
         help="scenes that change before the camera: a chair goes or comes, a door opens, a person passes (100 frames or more, default 160)",
     )  # fmt: skip
+    parser.add_argument(
+        "--video", action="store_true", default=None, help="frames as close together as a video's (2 to 10 cm), for stereo from motion"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -44,6 +44,12 @@ def draw_walker(rng: np.random.Generator) -> Walker:
     if kind == "handheld":
         return Walker(kind, float(rng.uniform(1.1, 1.6)), float(rng.uniform(0.25, 0.65)), 0.22, 0.1, 2.2, step, turn)
     return Walker(kind, float(rng.uniform(0.3, 1.2)), float(rng.uniform(-0.15, 0.2)), 0.06, 0.015, 0.3, step, turn)
+
+
+def draw_video_walker(rng: np.random.Generator) -> Walker:
+    """A walker whose frames follow each other as closely as in a video: 2 to 10 cm and a few degrees apart."""
+    who = draw_walker(rng)
+    return replace(who, step=float(rng.uniform(0.02, 0.1)), turn=float(rng.uniform(0.04, 0.16)))
 
 
 def draw_intrinsics(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:

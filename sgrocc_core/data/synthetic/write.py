@@ -17,6 +17,7 @@ import numpy as np
 from sgrocc_core.data.synthetic.dynamic import LEAST_FRAMES, prepare_dynamic, render_dynamic, write_changes
 from sgrocc_core.data.synthetic.generate import GeneratedFrame, GeneratedScene, known_bounds, prepare, render_frames
 from sgrocc_core.data.synthetic.processes import end_with_parent
+from sgrocc_core.data.synthetic.trajectories import draw_video_walker
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.geometry.camera import project
 from sgrocc_core.geometry.lattice import BOX_VOXELS, VOXEL_SIZE, voxel_centres
@@ -24,6 +25,8 @@ from sgrocc_core.progress import progress
 
 MINI = 8
 """The mini lists hold every eighth scene."""
+VIDEO_SMOOTH = 12.0
+"""Frames over which the view of a video wanders."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class SynthConfig:
         split: train or test, the lists that name the scenes. namespace: of the seeds: train, test, heldout, walk or dynamic.
         min_classes: each room has at least so many. jobs: processes. embodied: also write the EmbodiedOcc layout (large).
         first: index of the first scene. dynamic: scenes that change while the camera looks, of the namespace of that name.
+        video: frames follow each other as closely as in a video (2 to 10 cm), and none is left out: sources for stereo from motion.
     """
 
     out: Path
@@ -49,6 +53,7 @@ class SynthConfig:
     embodied: bool = False
     first: int = 0
     dynamic: bool = False
+    video: bool = False
 
     def __post_init__(self) -> None:
         for key, low, high in (
@@ -68,6 +73,8 @@ class SynthConfig:
                 raise ConfigError(f"{key} is {getattr(self, key)!r}; it must be one of {', '.join(allowed)}")
         if self.dynamic != (self.namespace == "dynamic"):
             raise ConfigError(f"namespace is {self.namespace!r} and dynamic is {self.dynamic}; scenes that change have their own, dynamic")
+        if self.dynamic and self.video:
+            raise ConfigError("dynamic and video are both true; the frames of a scene that changes follow each other closely anyway")
         if self.dynamic and self.embodied:
             raise ConfigError("dynamic and embodied are both true; a scene that changes has no labels for all of its frames")
         if self.dynamic and self.frames < LEAST_FRAMES:
@@ -113,7 +120,9 @@ def write_scene(config: SynthConfig, index: int) -> str:
         changing = prepare_dynamic(config.seed, index, config.frames, config.size)
         made, frames = changing.made, render_dynamic(changing, config.size)
     else:
-        made = prepare(config.namespace, config.seed, index, config.frames, config.size, config.min_classes)
+        walker = draw_video_walker(np.random.default_rng((config.seed, index))) if config.video else None
+        smooth = VIDEO_SMOOTH if config.video else 6.0
+        made = prepare(config.namespace, config.seed, index, config.frames, config.size, config.min_classes, walker, smooth)
         frames = render_frames(made, config.size)
     part = root / "gathered_data" / f".{scene}.part"
     shutil.rmtree(part, ignore_errors=True)
