@@ -54,9 +54,12 @@ setup(
     entry_points={
         "console_scripts": [
             "embodied_occupancy = sgrocc_ros.node:main",
-            "bag_player = sgrocc_ros.player:main",
+            "bag_player = sgrocc_ros.tools.player:main",
             "sgrocc = sgrocc_core.cli:main",
-        ]
+        ],
+        # Commands of the node, which sgrocc_core finds without importing sgrocc_ros.
+        "sgrocc.commands": ["demo = sgrocc_ros.tools.demo_command"],
+        "sgrocc.benchmarks": ["ros = sgrocc_ros.tools.bench_command"],
     },
     zip_safe=False,
 )

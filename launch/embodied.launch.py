@@ -1,6 +1,6 @@
 """Launches the mapping node, and with it what is asked for: a bag that is played, RViz.
 
-`ros2 launch sgrocc_ros embodied.launch.py --show-args` lists the arguments; what follows from them is in sgrocc_ros/launching.py.
+`ros2 launch sgrocc_ros embodied.launch.py --show-args` lists the arguments; what follows from them is in sgrocc_ros/tools/launching.py.
 """
 
 import sys
@@ -25,7 +25,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchContext, LaunchDescription
 from sgrocc_ros import NODE
-from sgrocc_ros.launching import ARGUMENTS, Plan, make_plan, refuse_unknown
+from sgrocc_ros.tools.launching import ARGUMENTS, Plan, make_plan, refuse_unknown
 
 STOP_TIMEOUT = "20"
 """Seconds: after SIGINT the frame in work ends and the map is saved."""
@@ -51,7 +51,10 @@ def make_actions(context: LaunchContext) -> list:
 
 def mapper(plan: Plan) -> Node:
     """The mapping node; when it ends, a bag need not be played on."""
-    texts = {name: ParameterValue(value, value_type=str) if isinstance(value, str) else value for name, value in plan.parameters.items()}
+    texts = {
+        name: ParameterValue(value, value_type=str) if isinstance(value, str) else value
+        for name, value in plan.parameters.items()
+    }
     return Node(
         executable=str(plan.executable),
         name=NODE,
@@ -72,7 +75,9 @@ def player(plan: Plan) -> ExecuteProcess:
     def ended(event: ProcessExited, context: LaunchContext) -> list:
         if context.is_shutdown:
             return []
-        words = "has been played" if event.returncode == 0 else f"was not played to its end (exit code {event.returncode})"
+        words = (
+            "has been played" if event.returncode == 0 else f"was not played to its end (exit code {event.returncode})"
+        )
         if plan.ends_with_bag:
             return [TimerAction(period=LAST_FRAMES, actions=[Shutdown(reason=f"the bag {words}")])]
         return [LogInfo(msg=f"the bag {words}; Ctrl-C ends the node, which then saves its map if map_path is set")]
@@ -92,5 +97,8 @@ def rviz(plan: Plan) -> list:
 
 def generate_launch_description() -> LaunchDescription:
     """The arguments, and what follows from them."""
-    declared = [DeclareLaunchArgument(name, default_value=default, description=text) for name, (default, text) in ARGUMENTS.items()]
+    declared = [
+        DeclareLaunchArgument(name, default_value=default, description=text)
+        for name, (default, text) in ARGUMENTS.items()
+    ]
     return LaunchDescription([*declared, OpaqueFunction(function=make_actions)])

@@ -34,7 +34,9 @@ def check_layout(what: str, found: Mapping[str, tuple[tuple[int, ...], np.dtype]
             fits = all(n == (lengths.setdefault(w, n) if isinstance(w, str) else w) for n, w in zip(shape, wanted))
         if not fits:
             must = ", ".join(f"{w} = {lengths[w]}" if w in lengths else str(w) for w in wanted)
-            raise DataError(f"{what}: {name!r} is {shape} {kind}; it must be ({must}) {'text' if dtype is str else np.dtype(dtype)}")
+            raise DataError(
+                f"{what}: {name!r} is {shape} {kind}; it must be ({must}) {'text' if dtype is str else np.dtype(dtype)}"
+            )
 
 
 def check_arrays(what: str, arrays: Mapping[str, np.ndarray], layout: Layout) -> None:

@@ -8,7 +8,18 @@ EMPTY = 0
 UNKNOWN = 255
 
 NAMES: tuple[str, ...] = (
-    "empty", "ceiling", "floor", "wall", "window", "chair", "bed", "sofa", "table", "tvs", "furniture", "objects",
+    "empty",
+    "ceiling",
+    "floor",
+    "wall",
+    "window",
+    "chair",
+    "bed",
+    "sofa",
+    "table",
+    "tvs",
+    "furniture",
+    "objects",
 )
 NUM_CLASSES = len(NAMES) - 1
 """Occupied classes, labels 1 to 11; a Gaussian's logit c belongs to label c + 1."""
@@ -18,8 +29,18 @@ STRUCTURAL: tuple[int, ...] = (1, 2, 3, 4)
 
 COLORS: np.ndarray = np.array(
     [
-        (255, 255, 255), (196, 214, 226), (152, 134, 108), (222, 205, 160), (110, 190, 240), (230, 120, 40),
-        (200, 90, 170), (160, 60, 60), (120, 180, 60), (40, 60, 110), (150, 105, 60), (225, 55, 75),
+        (255, 255, 255),
+        (196, 214, 226),
+        (152, 134, 108),
+        (222, 205, 160),
+        (110, 190, 240),
+        (230, 120, 40),
+        (200, 90, 170),
+        (160, 60, 60),
+        (120, 180, 60),
+        (40, 60, 110),
+        (150, 105, 60),
+        (225, 55, 75),
     ],
     dtype=np.uint8,
 )

@@ -12,6 +12,7 @@ from types import ModuleType
 
 import sgrocc_core.commands
 from sgrocc_core import __version__
+from sgrocc_core.entry_points import offered_modules
 from sgrocc_core.errors import SgroccError
 
 DESCRIPTION = "Semantic 3D occupancy maps from one moving camera."
@@ -23,9 +24,16 @@ HINTS = dict.fromkeys(("torch", "onnx", "onnxscript", "tensorboard"), "run `make
 
 
 def find_commands() -> dict[str, ModuleType]:
-    """The command modules by name, in alphabetical order."""
-    names = sorted(module.name for module in pkgutil.iter_modules(sgrocc_core.commands.__path__) if not module.name.startswith("_"))
-    return {name: importlib.import_module(f"sgrocc_core.commands.{name}") for name in names}
+    """The command modules by name, in alphabetical order.
+
+    They are the modules of `sgrocc_core.commands` and those that other packages of the installation offer as entry points of the
+    group `sgrocc.commands`, as the node does: the core does not import it.
+    """
+    names = [
+        module.name for module in pkgutil.iter_modules(sgrocc_core.commands.__path__) if not module.name.startswith("_")
+    ]
+    found = {name: importlib.import_module(f"sgrocc_core.commands.{name}") for name in names}
+    return dict(sorted({**found, **offered_modules("sgrocc.commands")}.items()))
 
 
 def build_parser(commands: dict[str, ModuleType]) -> argparse.ArgumentParser:
@@ -35,7 +43,9 @@ def build_parser(commands: dict[str, ModuleType]) -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, module in commands.items():
         brief = module.HELP.strip().splitlines()[0]
-        subparser = subparsers.add_parser(name, help=brief, description=module.HELP, formatter_class=argparse.RawDescriptionHelpFormatter)
+        subparser = subparsers.add_parser(
+            name, help=brief, description=module.HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
         module.add_arguments(subparser)
     return parser
 

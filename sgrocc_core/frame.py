@@ -33,7 +33,10 @@ class Frame:
     def __post_init__(self) -> None:
         image = np.asarray(self.image)
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or min(image.shape[:2]) < 8:
-            raise FrameError("bad_image", f"image is {image.shape} {image.dtype}; it must be (H, W, 3) uint8 of at least 8 x 8 pixels")
+            raise FrameError(
+                "bad_image",
+                f"image is {image.shape} {image.dtype}; it must be (H, W, 3) uint8 of at least 8 x 8 pixels",
+            )
         object.__setattr__(self, "image", np.ascontiguousarray(image))
         object.__setattr__(self, "K", checked_intrinsics(self.K, image.shape[1], image.shape[0]))
         object.__setattr__(self, "T_wc", checked_pose(self.T_wc))
@@ -55,7 +58,9 @@ def checked_intrinsics(K: np.ndarray, width: int, height: int) -> np.ndarray:
         lengths = f"focal lengths fx={fx:g}, fy={fy:g} do not fit an image of {width} x {height} pixels"
         raise FrameError("bad_intrinsics", f"{lengths}; they must be positive pixels (is the camera calibrated?)")
     if not (-width < cx < 2 * width and -height < cy < 2 * height):
-        raise FrameError("bad_intrinsics", f"principal point ({cx:g}, {cy:g}) is far outside an image of {width} x {height} pixels")
+        raise FrameError(
+            "bad_intrinsics", f"principal point ({cx:g}, {cy:g}) is far outside an image of {width} x {height} pixels"
+        )
     return K
 
 
@@ -72,7 +77,10 @@ def checked_pose(T_wc: np.ndarray) -> np.ndarray:
     if np.abs(R @ R.T - np.eye(3)).max() > 0.02 or np.linalg.det(R) < 0:
         raise FrameError("bad_pose", f"pose has the rotation {np.round(R, 4).tolist()}, which is not orthonormal")
     if np.abs(T[:3, 3]).max() > 1e5:
-        raise FrameError("bad_pose", f"pose has the translation {T[:3, 3].tolist()} m; at most 100 km from the map's origin is allowed")
+        raise FrameError(
+            "bad_pose",
+            f"pose has the translation {T[:3, 3].tolist()} m; at most 100 km from the map's origin is allowed",
+        )
     U, _, Vt = np.linalg.svd(R)
     T[:3, :3], T[3] = U @ Vt, (0, 0, 0, 1)
     return T
@@ -88,5 +96,7 @@ def _checked_depth(depth: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     depth = depth.astype(np.float32)
     depth[~np.isfinite(depth) | (depth < 0) | (depth > 100)] = 0.0
     if not depth.any():
-        raise FrameError("depth_without_readings", "depth has no valid reading: all are 0, NaN, infinite, negative or beyond 100 m")
+        raise FrameError(
+            "depth_without_readings", "depth has no valid reading: all are 0, NaN, infinite, negative or beyond 100 m"
+        )
     return depth

@@ -70,7 +70,12 @@ def summarise(timings: Mapping[str, Iterable[float]]) -> dict[str, dict[str, Any
         values = np.fromiter(times, np.float64)
         if values.size:
             p50, p95 = np.percentile(values, (50, 95))
-            stages[stage] = {"p50": round(float(p50), 2), "p95": round(float(p95), 2), "unit": "ms", "count": int(values.size)}
+            stages[stage] = {
+                "p50": round(float(p50), 2),
+                "p95": round(float(p95), 2),
+                "unit": "ms",
+                "count": int(values.size),
+            }
     return stages
 
 
@@ -86,7 +91,10 @@ def figure(value: float, unit: str) -> dict[str, Any]:
 
 
 def make_report(
-    command: str, configuration: Mapping[str, Any], figures: Mapping[str, Any], timings: Mapping[str, Iterable[float]] | None = None
+    command: str,
+    configuration: Mapping[str, Any],
+    figures: Mapping[str, Any],
+    timings: Mapping[str, Iterable[float]] | None = None,
 ) -> dict[str, Any]:
     """The content of a report.json; everything in it is plain JSON.
 

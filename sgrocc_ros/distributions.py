@@ -63,11 +63,15 @@ def create_publisher(node: Node, kind: type, topic: str, qos: QoSProfile, on_joi
         return node.create_publisher(kind, topic, qos, event_callbacks=PublisherEventCallbacks(matched=matched))
     publisher: Publisher = node.create_publisher(kind, topic, qos)
     joined = _Joined(node, publisher)
-    node.create_timer(POLL_PERIOD, lambda: on_join() if joined() else None, clock=Clock(clock_type=ClockType.STEADY_TIME))
+    node.create_timer(
+        POLL_PERIOD, lambda: on_join() if joined() else None, clock=Clock(clock_type=ClockType.STEADY_TIME)
+    )
     return publisher
 
 
-def create_subscription(node: Node, kind: type, topic: str, callback: Callable[[Any, Any], Any], qos: QoSProfile) -> Subscription:
+def create_subscription(
+    node: Node, kind: type, topic: str, callback: Callable[[Any, Any], Any], qos: QoSProfile
+) -> Subscription:
     """A subscription whose callback gets the message and what rclpy says about it, None where that is nothing."""
     if MESSAGE_INFO:
         return node.create_subscription(kind, topic, callback, qos)

@@ -19,13 +19,13 @@ from sgrocc_core import __version__
 from sgrocc_core.classes import NAMES
 from sgrocc_core.errors import DataError, SgroccError
 from sgrocc_core.gaussians.address_space import give_back
-from sgrocc_core.map_file import MapFolder, SavedMap
-from sgrocc_core.map_format import MapCopy
-from sgrocc_core.mapper import OccupancyMapper
+from sgrocc_core.map_files.file import MapFolder, SavedMap
+from sgrocc_core.map_files.format import MapCopy
+from sgrocc_core.mapping.mapper import OccupancyMapper
 from sgrocc_core.report import memory_mb
-from sgrocc_ros.outputs import Outputs
+from sgrocc_ros.health.statistics import Statistics
+from sgrocc_ros.output.outputs import Outputs
 from sgrocc_ros.parameters import Parameters
-from sgrocc_ros.statistics import Statistics
 from sgrocc_ros.worker import Worker
 
 Answer = Callable[[Trigger.Request, Trigger.Response], Awaitable[Trigger.Response]]
@@ -73,7 +73,9 @@ class Keeper:
         """
         changed = self._worker.changes != self._on_disk or not self._has_picture
         if self._folder is not None and self._worker.changes and changed:
-            self._node.get_logger().info(self._write(SavedMap.of(self._mapper, self._frame, self._worker.newest_stamp), picture=True))
+            self._node.get_logger().info(
+                self._write(SavedMap.of(self._mapper, self._frame, self._worker.newest_stamp), picture=True)
+            )
 
     @property
     def _frame(self) -> str:
@@ -86,7 +88,9 @@ class Keeper:
             log.info(f"no map in {self._folder.path} yet: starting with an empty one")
             return None
         try:
-            saved = self._folder.load(lambda found: self._check_and(lambda: self._mapper.restore(found.gaussians), found))
+            saved = self._folder.load(
+                lambda found: self._check_and(lambda: self._mapper.restore(found.gaussians), found)
+            )
         except (SgroccError, OSError) as error:
             raise DataError(f"load_on_start, but the map in {self._folder.path} cannot be loaded: {error}") from error
         log.info(self._loaded(saved))
@@ -164,7 +168,9 @@ class Keeper:
         try:
             self._save(picture=False)
         except Exception as error:  # the node lives on, and tries again at the next tick
-            self._statistics.notice("autosave_failed", f"the map is not saved in {self._parameters['map_path']}: {error!r}")
+            self._statistics.notice(
+                "autosave_failed", f"the map is not saved in {self._parameters['map_path']}: {error!r}"
+            )
         finally:
             self._autosaving = False
             give_back()

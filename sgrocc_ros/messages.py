@@ -33,7 +33,10 @@ POINT = np.dtype(
 )
 """A voxel in a cloud: centre (m, map frame), colour, label, probability, sequence."""
 
-_FIELD_TYPES = {"label": PointField.UINT8, "sequence": PointField.UINT32}  # rgb is a float32 by the custom of point clouds
+_FIELD_TYPES = {
+    "label": PointField.UINT8,
+    "sequence": PointField.UINT32,
+}  # rgb is a float32 by the custom of point clouds
 _FIELDS = [
     PointField(name=name, offset=POINT.fields[name][1], datatype=_FIELD_TYPES.get(name, PointField.FLOAT32), count=1)  # type: ignore[index]
     for name in POINT.names or ()
@@ -61,7 +64,9 @@ def read_image(message: Image | CompressedImage) -> np.ndarray:
     if isinstance(message, CompressedImage):
         return decode_compressed(message.data, message.format)
     try:
-        return decode_image(message.encoding, message.width, message.height, message.step, message.data, bool(message.is_bigendian))
+        return decode_image(
+            message.encoding, message.width, message.height, message.step, message.data, bool(message.is_bigendian)
+        )
     except FrameError as error:
         bridge = _cv_bridge() if error.cause == "unknown_encoding" else None
         if bridge is None:
@@ -107,7 +112,13 @@ def read_depth(message: Image | CompressedImage, depth_scale: float) -> np.ndarr
     if isinstance(message, CompressedImage):
         return decode_compressed_depth(message.data, message.format, depth_scale)
     return decode_depth(
-        message.encoding, message.width, message.height, message.step, message.data, bool(message.is_bigendian), depth_scale
+        message.encoding,
+        message.width,
+        message.height,
+        message.step,
+        message.data,
+        bool(message.is_bigendian),
+        depth_scale,
     )
 
 
@@ -133,8 +144,23 @@ def read_camera_info(message: CameraInfo, rectified: bool) -> Calibration:
 def camera_info_key(message: CameraInfo) -> tuple:
     """What a camera_info says, without its stamp: equal keys mean the same calibration."""
     roi = message.roi
-    size = (message.width, message.height, message.binning_x, message.binning_y, roi.x_offset, roi.y_offset, roi.width, roi.height)
-    return size, message.distortion_model, message.k.tobytes(), bytes(np.asarray(message.d, np.float64)), message.p.tobytes()
+    size = (
+        message.width,
+        message.height,
+        message.binning_x,
+        message.binning_y,
+        roi.x_offset,
+        roi.y_offset,
+        roi.width,
+        roi.height,
+    )
+    return (
+        size,
+        message.distortion_model,
+        message.k.tobytes(),
+        bytes(np.asarray(message.d, np.float64)),
+        message.p.tobytes(),
+    )
 
 
 def byte_array(data: np.ndarray) -> array.array:

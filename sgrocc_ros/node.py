@@ -17,23 +17,23 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from sgrocc_core.classes import NAMES
-from sgrocc_core.engines.engine import open_engine
+from sgrocc_core.engines.open import open_engine
 from sgrocc_core.errors import SgroccError
 from sgrocc_core.geometry.calibration import is_rectified
-from sgrocc_core.mapper import OccupancyMapper
-from sgrocc_core.warm_up import warm_up
+from sgrocc_core.mapping.mapper import OccupancyMapper
+from sgrocc_core.mapping.warm_up import warm_up
 from sgrocc_ros import NODE
-from sgrocc_ros.diagnostics import Diagnostics
-from sgrocc_ros.grid import GridOutput
-from sgrocc_ros.inputs import Inputs, pose_frame
+from sgrocc_ros.health.diagnostics import Diagnostics
+from sgrocc_ros.health.statistics import Statistics
+from sgrocc_ros.input.inputs import Inputs, pose_frame
+from sgrocc_ros.input.poses import Poses
+from sgrocc_ros.input.waiting import WaitingRoom
 from sgrocc_ros.keeper import Keeper
-from sgrocc_ros.outputs import Outputs
+from sgrocc_ros.output.grid import GridOutput
+from sgrocc_ros.output.outputs import Outputs
+from sgrocc_ros.output.views import Views
 from sgrocc_ros.parameters import Parameters, labels_of, mapper_config
-from sgrocc_ros.poses import Poses
 from sgrocc_ros.services import Services
-from sgrocc_ros.statistics import Statistics
-from sgrocc_ros.views import Views
-from sgrocc_ros.waiting import WaitingRoom
 from sgrocc_ros.worker import Worker
 
 SPIN_PERIOD = 0.1
@@ -59,10 +59,20 @@ class EmbodiedOccupancy(Node):
         self._mapper = OccupancyMapper(self._engine, mapper_config(p))
         warm_up(self._engine, self._mapper.config)
         self.keeper = Keeper(self, p, self._mapper, self.statistics)
-        topics = "/tf or /tf_static" if p["pose_source"] == "tf" else f"{self.resolve_topic_name(p['pose_source'])} or /tf_static"
+        topics = (
+            "/tf or /tf_static"
+            if p["pose_source"] == "tf"
+            else f"{self.resolve_topic_name(p['pose_source'])} or /tf_static"
+        )
         self.poses = Poses(self.statistics.notice, topics=topics)
         self.room = WaitingRoom(
-            self.poses, self.statistics, p["map_frame"], pose_frame(p), p["depth_source"], p["tf_timeout"], p["sync_slop"]
+            self.poses,
+            self.statistics,
+            p["map_frame"],
+            pose_frame(p),
+            p["depth_source"],
+            p["tf_timeout"],
+            p["sync_slop"],
         )
         grid = GridOutput(self, p, self.statistics, lambda: self._mapper.voxel_map)
         views = Views(self, lambda: p["publish_gaussians"])
@@ -73,14 +83,25 @@ class EmbodiedOccupancy(Node):
         self.inputs = Inputs(self, p, self.room, self.poses, self.statistics, self._on_time_jump)
         rectified = is_rectified(p["rectified"], self.inputs.image_topic)
         self.worker = Worker(
-            self._mapper, self.room, self.outputs, self.statistics, p["depth_source"], p["depth_scale"], rectified, lambda: p["max_rate"]
+            self._mapper,
+            self.room,
+            self.outputs,
+            self.statistics,
+            p["depth_source"],
+            p["depth_scale"],
+            rectified,
+            lambda: p["max_rate"],
         )
         spec = self._engine.spec
-        self.diagnostics = Diagnostics(self, self.statistics, self._facts, f"{spec.name}: {self._engine.description}", self.inputs)
+        self.diagnostics = Diagnostics(
+            self, self.statistics, self._facts, f"{spec.name}: {self._engine.description}", self.inputs
+        )
         self.keeper.attach(self.worker, self.outputs)
         self.services_of_map = Services(self, self._mapper, self.worker, self.outputs, self.inputs)
         back = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-1), on_clock_change=False)
-        self._jump_handle = self.get_clock().create_jump_callback(back, post_callback=lambda jump: self.inputs.clock_jumped_back())
+        self._jump_handle = self.get_clock().create_jump_callback(
+            back, post_callback=lambda jump: self.inputs.clock_jumped_back()
+        )
         self._say_what_runs()
         self.worker.start()
 
@@ -112,8 +133,16 @@ class EmbodiedOccupancy(Node):
 
     def _facts(self) -> dict[str, str]:
         published = self.outputs.published
-        facts = {"engine": self._engine.description, "model": self._engine.spec.name, "map.voxels": str(published.voxel_count)}
-        facts |= {"map.blocks": str(published.block_count), "map.sequence": str(published.sequence), "waiting": str(self.room.waiting)}
+        facts = {
+            "engine": self._engine.description,
+            "model": self._engine.spec.name,
+            "map.voxels": str(published.voxel_count),
+        }
+        facts |= {
+            "map.blocks": str(published.block_count),
+            "map.sequence": str(published.sequence),
+            "waiting": str(self.room.waiting),
+        }
         facts["paused"] = str(self.inputs.paused).lower()
         return facts | {"up_time_s": f"{time.monotonic() - self._started:.0f}"}
 

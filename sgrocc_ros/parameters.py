@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sgrocc_core.classes import NAMES, UNKNOWN, UNLABELLED, label_of
-from sgrocc_core.engines.engine import DEVICES, ENGINES, PRECISIONS
+from sgrocc_core.engines.open import DEVICES, ENGINES, PRECISIONS
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
 
 if TYPE_CHECKING:
     from rclpy.node import Node
 
-    from sgrocc_core.mapper import MapperConfig
+    from sgrocc_core.mapping.mapper import MapperConfig
 
 SHORTEST_AUTOSAVE = 0.1
 """Seconds."""
@@ -87,7 +87,10 @@ class Parameter:
             value = float(value)
         fits = type(value) is wanted and (not self.choices or value in self.choices)
         if fits and wanted in (int, float):
-            low, high = (-math.inf if self.minimum is None else self.minimum), (math.inf if self.maximum is None else self.maximum)
+            low, high = (
+                (-math.inf if self.minimum is None else self.minimum),
+                (math.inf if self.maximum is None else self.maximum),
+            )
             fits = math.isfinite(value) and low <= value <= high
         if not fits:
             raise ConfigError(f"parameter {self.name} is {value!r}; it must be {self.allowed}")
@@ -96,7 +99,11 @@ class Parameter:
     def _check_names(self, value: Any) -> str:
         """Some of the names: each once, in their order, with commas between; `all` for all of them."""
         given = value.split(",") if isinstance(value, str) else value
-        names = [name.strip() if isinstance(name, str) else name for name in given] if isinstance(given, (list, tuple)) else []
+        names = (
+            [name.strip() if isinstance(name, str) else name for name in given]
+            if isinstance(given, (list, tuple))
+            else []
+        )
         if names == ["all"]:
             return "all"
         if not names or any(name not in self.some_of for name in names):
@@ -106,19 +113,48 @@ class Parameter:
 
 
 TABLE: tuple[Parameter, ...] = (
-    Parameter("map_frame", "frames", "map", "Frame of the map; with a SLAM system that corrects map -> odom use its odom frame."),
+    Parameter(
+        "map_frame",
+        "frames",
+        "map",
+        "Frame of the map; with a SLAM system that corrects map -> odom use its odom frame.",
+    ),
     Parameter("camera_frame", "frames", "", "Optical frame of the camera; empty: the frame_id of the images."),
     Parameter(
-        "base_frame", "frames", "",
+        "base_frame",
+        "frames",
+        "",
         "What poses of `pose_source` pose or odometry are of; empty: odometry's child_frame_id, or for pose the camera's optical frame.",
     ),
     Parameter(
-        "pose_source", "frames", "tf", "Where poses come from: `/tf`, or the topic `pose` or `odometry`, with mounts from `/tf_static`.",
+        "pose_source",
+        "frames",
+        "tf",
+        "Where poses come from: `/tf`, or the topic `pose` or `odometry`, with mounts from `/tf_static`.",
         ("tf", "pose", "odometry"),
     ),
-    Parameter("tf_timeout", "frames", 0.2, "How long an image waits for its pose and depth, seconds.", minimum=0.0, maximum=10.0),
-    Parameter("image_transport", "input", "raw", "Whether `image` or `<image>/compressed` is subscribed to.", ("raw", "compressed")),
-    Parameter("depth_source", "input", "mono", "Where depth comes from: network, depth topic, or both.", ("mono", "topic", "fused")),
+    Parameter(
+        "tf_timeout",
+        "frames",
+        0.2,
+        "How long an image waits for its pose and depth, seconds.",
+        minimum=0.0,
+        maximum=10.0,
+    ),
+    Parameter(
+        "image_transport",
+        "input",
+        "raw",
+        "Whether `image` or `<image>/compressed` is subscribed to.",
+        ("raw", "compressed"),
+    ),
+    Parameter(
+        "depth_source",
+        "input",
+        "mono",
+        "Where depth comes from: network, depth topic, or both.",
+        ("mono", "topic", "fused"),
+    ),
     Parameter(
         "depth_transport",
         "input",
@@ -127,56 +163,158 @@ TABLE: tuple[Parameter, ...] = (
         ("auto", "raw", "compressedDepth"),
     ),
     Parameter(
-        "motion_depth", "input", True, "Whether the camera's motion corrects the network's depth (images without a sensor's).", dynamic=True
+        "motion_depth",
+        "input",
+        True,
+        "Whether the camera's motion corrects the network's depth (images without a sensor's).",
+        dynamic=True,
     ),
     Parameter("depth_scale", "input", 0.001, "Metres a unit of 16UC1 depth.", minimum=1e-6, maximum=1.0),
-    Parameter("sync_slop", "input", 0.03, "Largest difference of the stamps of an image and its depth, seconds.", minimum=0.0, maximum=1.0),
-    Parameter("rectified", "input", "auto", "Whether P or K and D count; auto: P if the topic says `rect`.", ("auto", "yes", "no")),
-    Parameter("reliability", "input", "auto", "Of the subscriptions; auto follows the publishers.", ("auto", "reliable", "best_effort")),
-    Parameter("max_rate", "input", 0.0, "Most frames mapped a second; 0: every frame it can.", minimum=0.0, maximum=1000.0, dynamic=True),
-    Parameter("reset_on_time_jump", "input", False, "Whether the map is cleared when time jumps back by more than 1 s."),
+    Parameter(
+        "sync_slop",
+        "input",
+        0.03,
+        "Largest difference of the stamps of an image and its depth, seconds.",
+        minimum=0.0,
+        maximum=1.0,
+    ),
+    Parameter(
+        "rectified",
+        "input",
+        "auto",
+        "Whether P or K and D count; auto: P if the topic says `rect`.",
+        ("auto", "yes", "no"),
+    ),
+    Parameter(
+        "reliability",
+        "input",
+        "auto",
+        "Of the subscriptions; auto follows the publishers.",
+        ("auto", "reliable", "best_effort"),
+    ),
+    Parameter(
+        "max_rate",
+        "input",
+        0.0,
+        "Most frames mapped a second; 0: every frame it can.",
+        minimum=0.0,
+        maximum=1000.0,
+        dynamic=True,
+    ),
+    Parameter(
+        "reset_on_time_jump", "input", False, "Whether the map is cleared when time jumps back by more than 1 s."
+    ),
     Parameter("model", "model", "small", "Name of a folder under share/sgrocc_ros/models, or a path."),
     Parameter("engine", "model", "auto", "What runs the model.", ENGINES),
     Parameter("device", "model", "auto", "Device of the engine.", DEVICES),
     Parameter("threads", "model", 0, "Threads of the engine; 0: its own choice.", minimum=0, maximum=256),
     Parameter("precision", "model", "fp32", "Precision of the engine.", PRECISIONS),
-    Parameter("occupancy_threshold", "map", 0.5, "A voxel is occupied from this probability on.", minimum=0.01, maximum=0.99, dynamic=True),
-    Parameter("box_below", "map", 1.8, "How far the local box begins under the camera, metres.", minimum=0.0, maximum=2.88),
-    Parameter("max_distance", "map", 4.8, "Farthest depth that is used, metres.", minimum=0.5, maximum=20.0, dynamic=True),
     Parameter(
-        "max_memory_mb", "map", 0.0, "Bound of the map's memory, MB: the farthest is forgotten first; 0: none, else 64 or more.",
-        minimum=0.0, maximum=1e6,
+        "occupancy_threshold",
+        "map",
+        0.5,
+        "A voxel is occupied from this probability on.",
+        minimum=0.01,
+        maximum=0.99,
+        dynamic=True,
     ),
     Parameter(
-        "forget_radius", "map", 0.0, "What is farther from the camera is forgotten, metres; 0: never, else `max_distance` + 2.3 or more.",
-        minimum=0.0, maximum=1e6,
-    ),
-    Parameter("map_path", "map", "", "Folder of the saved map; empty: nothing is saved or loaded, not at a clean stop either."),
-    Parameter("load_on_start", "map", False, "Whether to go on from the map in `map_path`; one that cannot be loaded stops the start."),
-    Parameter(
-        "autosave_period", "map", 0.0, "Seconds between saves of a map that changed, without its picture; 0: none, else 0.1 or more.",
-        minimum=0.0, maximum=86400.0,
-    ),
-    Parameter("full_map_period", "output", 5.0, "Seconds between whole maps on `~/occupancy`.", minimum=0.1, maximum=3600.0, dynamic=True),
-    Parameter("publish_gaussians", "output", False, "Whether `~/gaussians` carries the Gaussians in view.", dynamic=True),
-    Parameter(
-        "classes", "output", "all", "Classes on `~/occupancy`, `~/occupancy_update` and `~/markers`; `~/grid` and saved maps have all.",
-        dynamic=True, some_of=CLASSES,
-    ),
-    Parameter("grid_rate", "output", 2.0, "Most grids a second on `~/grid`.", minimum=0.01, maximum=100.0, dynamic=True),
-    Parameter(
-        "grid_min_height", "output", 0.15, "Where the slab that `~/grid` shows begins above the floor, metres.",
-        minimum=-100.0, maximum=100.0, dynamic=True,
+        "box_below", "map", 1.8, "How far the local box begins under the camera, metres.", minimum=0.0, maximum=2.88
     ),
     Parameter(
-        "grid_max_height", "output", 1.8, "Where it ends, metres; at least 0.08 more, a voxel.", minimum=-100.0, maximum=100.0, dynamic=True
+        "max_distance", "map", 4.8, "Farthest depth that is used, metres.", minimum=0.5, maximum=20.0, dynamic=True
     ),
     Parameter(
-        "floor_height", "output", "auto", "Height of the floor in the map, metres; auto: where most floor voxels are, 0 before any are.",
-        minimum=-10000.0, maximum=10000.0, word="auto",
+        "max_memory_mb",
+        "map",
+        0.0,
+        "Bound of the map's memory, MB: the farthest is forgotten first; 0: none, else 64 or more.",
+        minimum=0.0,
+        maximum=1e6,
     ),
     Parameter(
-        "warn_period", "output", 10.0, "A cause is warned about at most once in so many seconds.", minimum=0.1, maximum=3600.0, dynamic=True
+        "forget_radius",
+        "map",
+        0.0,
+        "What is farther from the camera is forgotten, metres; 0: never, else `max_distance` + 2.3 or more.",
+        minimum=0.0,
+        maximum=1e6,
+    ),
+    Parameter(
+        "map_path", "map", "", "Folder of the saved map; empty: nothing is saved or loaded, not at a clean stop either."
+    ),
+    Parameter(
+        "load_on_start",
+        "map",
+        False,
+        "Whether to go on from the map in `map_path`; one that cannot be loaded stops the start.",
+    ),
+    Parameter(
+        "autosave_period",
+        "map",
+        0.0,
+        "Seconds between saves of a map that changed, without its picture; 0: none, else 0.1 or more.",
+        minimum=0.0,
+        maximum=86400.0,
+    ),
+    Parameter(
+        "full_map_period",
+        "output",
+        5.0,
+        "Seconds between whole maps on `~/occupancy`.",
+        minimum=0.1,
+        maximum=3600.0,
+        dynamic=True,
+    ),
+    Parameter(
+        "publish_gaussians", "output", False, "Whether `~/gaussians` carries the Gaussians in view.", dynamic=True
+    ),
+    Parameter(
+        "classes",
+        "output",
+        "all",
+        "Classes on `~/occupancy`, `~/occupancy_update` and `~/markers`; `~/grid` and saved maps have all.",
+        dynamic=True,
+        some_of=CLASSES,
+    ),
+    Parameter(
+        "grid_rate", "output", 2.0, "Most grids a second on `~/grid`.", minimum=0.01, maximum=100.0, dynamic=True
+    ),
+    Parameter(
+        "grid_min_height",
+        "output",
+        0.15,
+        "Where the slab that `~/grid` shows begins above the floor, metres.",
+        minimum=-100.0,
+        maximum=100.0,
+        dynamic=True,
+    ),
+    Parameter(
+        "grid_max_height",
+        "output",
+        1.8,
+        "Where it ends, metres; at least 0.08 more, a voxel.",
+        minimum=-100.0,
+        maximum=100.0,
+        dynamic=True,
+    ),
+    Parameter(
+        "floor_height",
+        "output",
+        "auto",
+        "Height of the floor in the map, metres; auto: where most floor voxels are, 0 before any are.",
+        minimum=-10000.0,
+        maximum=10000.0,
+        word="auto",
+    ),
+    Parameter(
+        "warn_period",
+        "output",
+        10.0,
+        "A cause is warned about at most once in so many seconds.",
+        minimum=0.1,
+        maximum=3600.0,
+        dynamic=True,
     ),
 )
 BY_NAME = {parameter.name: parameter for parameter in TABLE}
@@ -238,9 +376,17 @@ class Parameters:
 
 def mapper_config(values: Parameters | dict[str, Any]) -> MapperConfig:
     """The core's configuration out of the node's parameters."""
-    from sgrocc_core.mapper import MapperConfig
+    from sgrocc_core.mapping.mapper import MapperConfig
 
-    names = ("depth_source", "motion_depth", "occupancy_threshold", "box_below", "max_distance", "max_memory_mb", "forget_radius")
+    names = (
+        "depth_source",
+        "motion_depth",
+        "occupancy_threshold",
+        "box_below",
+        "max_distance",
+        "max_memory_mb",
+        "forget_radius",
+    )
     return MapperConfig(**{name: values[name] for name in names})
 
 
@@ -254,18 +400,24 @@ def _check_keeping(values: dict[str, Any]) -> None:
     """Check what says where and when the map is saved and loaded; ConfigError where it does not fit together."""
     period = values["autosave_period"]
     if 0 < period < SHORTEST_AUTOSAVE:
-        raise ConfigError(f"parameter autosave_period is {period}; it must be 0 (no autosave) or at least {SHORTEST_AUTOSAVE}")
+        raise ConfigError(
+            f"parameter autosave_period is {period}; it must be 0 (no autosave) or at least {SHORTEST_AUTOSAVE}"
+        )
     if not values["map_path"]:
         for name in ("autosave_period", "load_on_start"):
             if values[name]:
-                raise ConfigError(f"parameter {name} is {values[name]}, but map_path is empty; it must name the map's folder")
+                raise ConfigError(
+                    f"parameter {name} is {values[name]}, but map_path is empty; it must name the map's folder"
+                )
 
 
 def _check_slab(values: dict[str, Any]) -> None:
     """Check that the grid's slab holds a layer of voxels; ConfigError where it may not."""
     low, high = values["grid_min_height"], values["grid_max_height"]
     if high < low + VOXEL_SIZE - 1e-9:
-        raise ConfigError(f"parameter grid_max_height is {high}; it must be at least {VOXEL_SIZE} above grid_min_height, which is {low}")
+        raise ConfigError(
+            f"parameter grid_max_height is {high}; it must be at least {VOXEL_SIZE} above grid_min_height, which is {low}"
+        )
 
 
 def documentation() -> str:

@@ -11,9 +11,9 @@ from rclpy.task import Future
 from std_srvs.srv import Empty, SetBool, Trigger
 
 from sgrocc_core.errors import FrameError
-from sgrocc_core.mapper import OccupancyMapper
-from sgrocc_ros.inputs import Inputs
-from sgrocc_ros.outputs import Outputs
+from sgrocc_core.mapping.mapper import OccupancyMapper
+from sgrocc_ros.input.inputs import Inputs
+from sgrocc_ros.output.outputs import Outputs
 from sgrocc_ros.worker import Worker
 
 

@@ -19,11 +19,11 @@ import numpy as np
 from sgrocc_core.errors import FrameError
 from sgrocc_core.frame import Frame
 from sgrocc_core.geometry.calibration import Calibration
-from sgrocc_core.mapper import OccupancyMapper
+from sgrocc_core.mapping.mapper import OccupancyMapper
+from sgrocc_ros.health.statistics import Statistics
+from sgrocc_ros.input.waiting import Complete, WaitingRoom
 from sgrocc_ros.messages import camera_info_key, read_camera_info, read_depth, read_image
-from sgrocc_ros.outputs import Outputs
-from sgrocc_ros.statistics import Statistics
-from sgrocc_ros.waiting import Complete, WaitingRoom
+from sgrocc_ros.output.outputs import Outputs
 
 UPWARD = 0.9
 """An optical axis whose map z is above this looks at the ceiling; a body frame, whose z is up, looks the same."""
@@ -55,7 +55,12 @@ class Worker(threading.Thread):
     ) -> None:
         super().__init__(name="worker", daemon=True)
         self._mapper, self._room, self._outputs, self._statistics = mapper, room, outputs, statistics
-        self._depth_source, self._depth_scale, self._rectified, self._max_rate = depth_source, depth_scale, rectified, max_rate
+        self._depth_source, self._depth_scale, self._rectified, self._max_rate = (
+            depth_source,
+            depth_scale,
+            rectified,
+            max_rate,
+        )
         self._commands: queue.SimpleQueue[tuple[Callable[[], Any], Future]] = queue.SimpleQueue()
         self._stopping = False
         self._calibration: tuple[tuple, Calibration] | None = None

@@ -28,9 +28,14 @@ def run_pytest(arguments: list[str]) -> tuple[int, int, int]:
         folder = Path(name)
         reports = [folder / f"{number}.xml" for number in range(len(GROUPS))]
         with (folder / "later.txt").open("w+") as later:
-            beside = subprocess.Popen(_command(GROUPS[1], reports[1], arguments), cwd=ROOT, stdout=later, stderr=subprocess.STDOUT)
+            beside = subprocess.Popen(
+                _command(GROUPS[1], reports[1], arguments), cwd=ROOT, stdout=later, stderr=subprocess.STDOUT
+            )
             print(f"== pytest {' '.join(GROUPS[0])}, and beside it {' '.join(GROUPS[1])}", flush=True)
-            codes = [subprocess.run(_command(GROUPS[0], reports[0], arguments), cwd=ROOT, check=False).returncode, beside.wait()]
+            codes = [
+                subprocess.run(_command(GROUPS[0], reports[0], arguments), cwd=ROOT, check=False).returncode,
+                beside.wait(),
+            ]
             later.seek(0)
             print(f"== pytest {' '.join(GROUPS[1])}\n{later.read()}", flush=True)
         counts = [_counts(report, code) for report, code in zip(reports, codes)]
@@ -47,7 +52,9 @@ def _counts(report: Path, code: int) -> tuple[int, int, int]:
     if not report.exists():
         return 0, 1, 0
     suites = list(ElementTree.parse(report).getroot().iter("testsuite"))
-    total, failures, errors, skipped = (sum(int(s.get(key, 0)) for s in suites) for key in ("tests", "failures", "errors", "skipped"))
+    total, failures, errors, skipped = (
+        sum(int(s.get(key, 0)) for s in suites) for key in ("tests", "failures", "errors", "skipped")
+    )
     failed = failures + errors
     if code != 0 and failed == 0:
         failed = 1

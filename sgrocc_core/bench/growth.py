@@ -14,7 +14,7 @@ import numpy as np
 from sgrocc_core.bench.building import Building
 from sgrocc_core.engines.engine import Engine, ImageOutputs
 from sgrocc_core.gaussians.gaussians import LocalGaussians
-from sgrocc_core.mapper import MapperConfig, OccupancyMapper
+from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 from sgrocc_core.report import figure, memory_mb
 
 EARLY_FRAME = 500
@@ -79,7 +79,9 @@ def early_room(frames: int, rooms: int) -> int:
     return min(EARLY_FRAME // frames, rooms - 2)
 
 
-def learn(engine: RepeatingEngine, building: Building, config: MapperConfig, tick: Callable[[], object] = lambda: None) -> None:
+def learn(
+    engine: RepeatingEngine, building: Building, config: MapperConfig, tick: Callable[[], object] = lambda: None
+) -> None:
     """Have the networks look at every view, in maps thrown away; all kernels are loaded then."""
     for kind, views in enumerate(building.views):
         mapper = OccupancyMapper(engine, config)
@@ -90,7 +92,11 @@ def learn(engine: RepeatingEngine, building: Building, config: MapperConfig, tic
 
 
 def walk(
-    engine: RepeatingEngine, building: Building, frames: int, config: MapperConfig, tick: Callable[[], object] = lambda: None
+    engine: RepeatingEngine,
+    building: Building,
+    frames: int,
+    config: MapperConfig,
+    tick: Callable[[], object] = lambda: None,
 ) -> tuple[Growth, OccupancyMapper]:
     """Walk through all rooms, there and back past the views of each.
 

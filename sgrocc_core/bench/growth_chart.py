@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from sgrocc_core.bench.growth import STAGES, Growth
-from sgrocc_core.draw import INK, LINE, SOFT_INK, tick_step, write_picture, write_text
+from sgrocc_core.drawing.picture import INK, LINE, SOFT_INK, tick_step, write_picture, write_text
 
 WIDTH, PANEL, HEADER, LEFT, RIGHT, GAP = 1400, 260, 110, 110, 300, 90
 BACKGROUND = (250, 249, 246)

@@ -13,13 +13,27 @@ KINDS, VIEWS = 4, 25
 
 def add_growth(actions: Any) -> argparse.ArgumentParser:
     """The options of `sgrocc bench growth`."""
-    about = "Walks through a building of generated rooms; the networks run once a view, everything else for every frame."
-    parser: argparse.ArgumentParser = actions.add_parser("growth", help="time and memory while the map grows", description=about)
+    about = (
+        "Walks through a building of generated rooms; the networks run once a view, everything else for every frame."
+    )
+    parser: argparse.ArgumentParser = actions.add_parser(
+        "growth", help="time and memory while the map grows", description=about
+    )
     parser.add_argument("--frames", type=int, default=10_000, metavar="N", help="how many frames (default 10000)")
     parser.add_argument("--rooms", type=int, default=50, metavar="N", help="in how many rooms, 2 or more (default 50)")
-    parser.add_argument("--out", default="runs/bench_growth", metavar="DIR", help="folder for report.json and growth.png")
-    parser.add_argument("--forget-radius", type=float, default=0.0, metavar="M", help="forget what is farther, metres (default 0: nothing)")
-    parser.add_argument("--max-memory-mb", type=float, default=0.0, metavar="MB", help="bound of the memory (default 0: none)")
+    parser.add_argument(
+        "--out", default="runs/bench_growth", metavar="DIR", help="folder for report.json and growth.png"
+    )
+    parser.add_argument(
+        "--forget-radius",
+        type=float,
+        default=0.0,
+        metavar="M",
+        help="forget what is farther, metres (default 0: nothing)",
+    )
+    parser.add_argument(
+        "--max-memory-mb", type=float, default=0.0, metavar="MB", help="bound of the memory (default 0: none)"
+    )
     return parser
 
 
@@ -34,9 +48,9 @@ def measure_growth(arguments: argparse.Namespace) -> dict[str, Any]:
     from sgrocc_core.bench.building import make_building
     from sgrocc_core.bench.growth import RepeatingEngine, early_room, figures, learn, walk
     from sgrocc_core.bench.growth_chart import draw_growth
-    from sgrocc_core.engines.engine import open_engine
+    from sgrocc_core.engines.open import open_engine
     from sgrocc_core.errors import ConfigError
-    from sgrocc_core.mapper import MapperConfig
+    from sgrocc_core.mapping.mapper import MapperConfig
     from sgrocc_core.report import make_report
 
     if arguments.rooms < 2 or arguments.frames < arguments.rooms:
@@ -46,12 +60,16 @@ def measure_growth(arguments: argparse.Namespace) -> dict[str, Any]:
     frames = arguments.frames // arguments.rooms
     inner = open_engine(arguments.model, arguments.engine, arguments.device, arguments.threads)
     engine = RepeatingEngine(inner)
-    building = make_building(arguments.rooms, min(KINDS, arguments.rooms - 1), min(VIEWS, frames), early_room(frames, arguments.rooms))
+    building = make_building(
+        arguments.rooms, min(KINDS, arguments.rooms - 1), min(VIEWS, frames), early_room(frames, arguments.rooms)
+    )
     with tqdm(total=sum(map(len, building.views)), desc="the networks look", unit="view", disable=None) as bar:
         learn(engine, building, config, bar.update)
     with tqdm(total=frames * arguments.rooms, desc="walking", unit="frame", disable=None) as bar:
         growth, _ = walk(engine, building, frames, config, bar.update)
-    configuration = {k: v for k, v in sorted(vars(arguments).items()) if k not in ("command", "json")} | {"runs_on": engine.description}
+    configuration = {k: v for k, v in sorted(vars(arguments).items()) if k not in ("command", "json")} | {
+        "runs_on": engine.description
+    }
     report = make_report("bench growth", configuration, figures(growth), growth.times) | {"rooms": _series(growth)}
     out = Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)

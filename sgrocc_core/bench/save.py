@@ -9,12 +9,13 @@ from time import perf_counter
 
 import numpy as np
 
-from sgrocc_core.engines.engine import Engine, open_engine
+from sgrocc_core.engines.engine import Engine
+from sgrocc_core.engines.open import open_engine
 from sgrocc_core.gaussians.memory import BLOCK_ROWS
 from sgrocc_core.geometry.lattice import BLOCK_VOXELS
-from sgrocc_core.map_file import MapFolder
-from sgrocc_core.map_format import MapCopy
-from sgrocc_core.mapper import OccupancyMapper
+from sgrocc_core.map_files.file import MapFolder
+from sgrocc_core.map_files.format import MapCopy
+from sgrocc_core.mapping.mapper import OccupancyMapper
 from sgrocc_core.report import stage_table, summarise
 
 VOXELS_IN_BLOCK = 300
@@ -30,7 +31,9 @@ def filled_mapper(engine: Engine, voxels: int) -> OccupancyMapper:
     increments[:, :VOXELS_IN_BLOCK] = 1.0
     mapper.memory.add_evidence(keys, increments.reshape(count, *(BLOCK_VOXELS,) * 3))
     for field in mapper.memory.fields:
-        field[: count * BLOCK_ROWS] += np.zeros(1, field.dtype)  # written to, as in use: pages that never were cost nothing to read
+        field[: count * BLOCK_ROWS] += np.zeros(
+            1, field.dtype
+        )  # written to, as in use: pages that never were cost nothing to read
     mapper.voxel_map.update()
     return mapper
 
@@ -64,7 +67,9 @@ def save_timings(mapper: OccupancyMapper, runs: int) -> dict[str, list[float]]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="small", metavar="NAME", help="a name under models/, or a model's folder (default small)")
+    parser.add_argument(
+        "--model", default="small", metavar="NAME", help="a name under models/, or a model's folder (default small)"
+    )
     parser.add_argument("--voxels", type=int, default=50_000, metavar="N", help="occupied voxels (default 50000)")
     parser.add_argument("--runs", type=int, default=10, metavar="N", help="how often (default 10)")
     arguments = parser.parse_args()

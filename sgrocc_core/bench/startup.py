@@ -12,9 +12,9 @@ from sgrocc_core.errors import DataError
 PROGRAM = """
 import json, sys, time
 start = time.perf_counter()
-from sgrocc_core.engines.engine import open_engine
-from sgrocc_core.mapper import MapperConfig
-from sgrocc_core.warm_up import warm_up
+from sgrocc_core.engines.open import open_engine
+from sgrocc_core.mapping.mapper import MapperConfig
+from sgrocc_core.mapping.warm_up import warm_up
 laps = {"imports": time.perf_counter() - start}
 def lap(name, since):
     now = time.perf_counter()

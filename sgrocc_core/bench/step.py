@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sgrocc_core.frame import Frame
-from sgrocc_core.mapper import OccupancyMapper
+from sgrocc_core.mapping.mapper import OccupancyMapper
 
 
 @dataclass

@@ -25,16 +25,37 @@ def add_recording_actions(actions: Any) -> None:
     sens = actions.add_parser("from-scannet", help="a ScanNet .sens file as a rosbag2", description=_SCANNET)
     sens.add_argument("recording", metavar="SCENE.sens", help="the file, version 4")
     _add_writing(sens)
-    sens.add_argument("--world", choices=_WORLDS, default="z-up", help="which axis of the poses' world is up (default z-up, as ScanNet's)")
-    frames = actions.add_parser("from-frames", help="a folder of images, depth and poses as a rosbag2", description=_FRAMES)
+    sens.add_argument(
+        "--world",
+        choices=_WORLDS,
+        default="z-up",
+        help="which axis of the poses' world is up (default z-up, as ScanNet's)",
+    )
+    frames = actions.add_parser(
+        "from-frames", help="a folder of images, depth and poses as a rosbag2", description=_FRAMES
+    )
     frames.add_argument("recording", metavar="FOLDER", help="the folder")
     _add_writing(frames)
     frames.add_argument("--world", choices=("auto", *_WORLDS), default="",
                         help="which axis of the poses' world is up (default: z-up for tum, else by how the camera was held)")  # fmt: skip
-    frames.add_argument("--layout", default="auto", metavar="NAME", help="tum, 7scenes, frames, or auto (default: by the files there are)")
-    frames.add_argument("--intrinsics", type=_numbers, metavar="FX,FY,CX,CY", help="of the colour images, pixels (default: the folder's)")
-    frames.add_argument("--depth-intrinsics", type=_numbers, metavar="FX,FY,CX,CY", help="of depth that is not registered to the images")
-    frames.add_argument("--depth-scale", type=float, metavar="M", help="metres a unit of depth (default: tum 0.0002, else 0.001)")
+    frames.add_argument(
+        "--layout",
+        default="auto",
+        metavar="NAME",
+        help="tum, 7scenes, frames, or auto (default: by the files there are)",
+    )
+    frames.add_argument(
+        "--intrinsics",
+        type=_numbers,
+        metavar="FX,FY,CX,CY",
+        help="of the colour images, pixels (default: the folder's)",
+    )
+    frames.add_argument(
+        "--depth-intrinsics", type=_numbers, metavar="FX,FY,CX,CY", help="of depth that is not registered to the images"
+    )
+    frames.add_argument(
+        "--depth-scale", type=float, metavar="M", help="metres a unit of depth (default: tum 0.0002, else 0.001)"
+    )
     frames.add_argument("--tolerance", type=float, default=0.02, metavar="S",
                         help="tum: seconds between an image and its depth, or the nearest pose (default 0.02)")  # fmt: skip
 
@@ -63,10 +84,16 @@ def _add_writing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="the bag's folder; it must not exist")
     parser.add_argument("--storage", default="mcap", metavar="KIND", help="mcap (default) or db3")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="take each N-th frame (default 1: all)")
-    parser.add_argument("--limit", type=int, default=0, metavar="N", help="at most N frames in the bag (default 0: all)")
+    parser.add_argument(
+        "--limit", type=int, default=0, metavar="N", help="at most N frames in the bag (default 0: all)"
+    )
     parser.add_argument("--raw", action="store_true", help="uncompressed images instead of JPEG or PNG")
-    parser.add_argument("--rate", type=float, default=30.0, metavar="HZ", help="clock for recordings without stamps (default 30)")
-    parser.add_argument("--skip-bad", action="store_true", help="leave damaged frames out and count them, instead of an error")
+    parser.add_argument(
+        "--rate", type=float, default=30.0, metavar="HZ", help="clock for recordings without stamps (default 30)"
+    )
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="leave damaged frames out and count them, instead of an error"
+    )
     parser.add_argument("--no-progress", action="store_true", help="no progress bar")
 
 
@@ -98,7 +125,9 @@ def _write(recording: Recording, out: str, options: WriteOptions) -> int:
         done = write_recording(recording, out, options)
     finally:
         signal.signal(signal.SIGTERM, before)
-    print(f"{done.frames} frames in {out}, {done.with_depth} with depth; left out: {done.lost} without a pose, {done.bad.total()} damaged")
+    print(
+        f"{done.frames} frames in {out}, {done.with_depth} with depth; left out: {done.lost} without a pose, {done.bad.total()} damaged"
+    )
     if done.first_bad:
         print(f"the first damaged frame: {done.first_bad}")
     if recording.cut:

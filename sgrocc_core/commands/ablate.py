@@ -26,31 +26,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     names = ", ".join(sorted(path.stem for path in find_shared("config/ablations").glob("*.yaml")))
     parser.add_argument("name", metavar="NAME", help=f"an ablation under config/ablations ({names}), or a YAML file")
-    parser.add_argument("--budget", type=int, required=True, metavar="STEPS", help="steps that every run is trained for")
-    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each variant, with seeds 1 to N (default: 3)")
+    parser.add_argument(
+        "--budget", type=int, required=True, metavar="STEPS", help="steps that every run is trained for"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=3, metavar="N", help="runs of each variant, with seeds 1 to N (default: 3)"
+    )
     train, held = Path("runs/rooms/train"), Path("runs/rooms/heldout")
     base = "what variants are laid over (default: config/train/small_local.yaml, or small_embodied.yaml)"
     parser.add_argument("--config", type=Path, metavar="YAML", help=base)
-    parser.add_argument("--data", type=Path, nargs="+", default=[train], metavar="DIR", help=f"training scenes (default: {train})")
-    parser.add_argument("--heldout", type=Path, default=held, metavar="DIR", help="scenes to evaluate on (default: %(default)s)")
+    parser.add_argument(
+        "--data", type=Path, nargs="+", default=[train], metavar="DIR", help=f"training scenes (default: {train})"
+    )
+    parser.add_argument(
+        "--heldout", type=Path, default=held, metavar="DIR", help="scenes to evaluate on (default: %(default)s)"
+    )
     limit = "at most so many held-out views or scenes, spread evenly (default: all)"
     parser.add_argument("--limit", type=int, default=0, metavar="N", help=limit)
-    parser.add_argument("--packed", type=Path, metavar="DIR", help="where decoded views are kept (default: `packed` in each data folder)")
+    parser.add_argument(
+        "--packed",
+        type=Path,
+        metavar="DIR",
+        help="where decoded views are kept (default: `packed` in each data folder)",
+    )
     weights = "whose image engine (temporal manager: whole expert) all variants start from (default: the model's)"
     parser.add_argument("--weights", type=Path, metavar="FILE", help=weights)
-    parser.add_argument("--out", type=Path, default=Path("runs/ablations"), metavar="DIR", help="runs, results (default: %(default)s)")
-    parser.add_argument("--results", type=Path, default=Path("docs/results"), metavar="DIR", help="tables, picture (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/ablations"), metavar="DIR", help="runs, results (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=Path("docs/results"),
+        metavar="DIR",
+        help="tables, picture (default: %(default)s)",
+    )
     parser.add_argument("--threads", type=int, metavar="N", help="threads of PyTorch (default: the configuration's)")
     parser.add_argument("--estimate", action="store_true", help="say how long it will take, and stop")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from sgrocc_core.training.ablation import load_ablation
-    from sgrocc_core.training.ablation_embodied import EmbodiedTask
-    from sgrocc_core.training.ablation_local import LocalTask
-    from sgrocc_core.training.ablation_report import Findings, write_report
-    from sgrocc_core.training.ablation_runs import AblationRuns, Options, readable
+    from sgrocc_core.training.ablations.ablation import load_ablation
+    from sgrocc_core.training.ablations.embodied import EmbodiedTask
+    from sgrocc_core.training.ablations.local import LocalTask
+    from sgrocc_core.training.ablations.report import Findings, write_report
+    from sgrocc_core.training.ablations.runs import AblationRuns, Options, readable
 
     ablation = load_ablation(args.name)
     if args.config is None:
@@ -95,7 +116,9 @@ def _facts(args: argparse.Namespace, runs: Any, results: dict[str, dict[int, dic
     from sgrocc_core.report import machine
 
     here = machine()
-    seconds = {name: [r["training"]["seconds_per_step"] for r in found.values()] for name, found in results.items() if found}
+    seconds = {
+        name: [r["training"]["seconds_per_step"] for r in found.values()] for name, found in results.items() if found
+    }
     return runs.facts() | {
         "command": f"`sgrocc ablate {args.name} --budget {args.budget} --seeds {args.seeds}`, configuration `{args.config}`",
         "seconds a step": ", ".join(f"{name} {sum(values) / len(values):.2f}" for name, values in seconds.items()),

@@ -75,7 +75,9 @@ def _describe(bag: BagReader) -> None:
     print(f"`sgrocc map` reads {chosen.image.name}, {chosen.info.name}, depth {chosen.depth.name if chosen.depth else 'none'}, "
           f"poses of {bag.camera_frame} in {bag.map_frame}")  # fmt: skip
     K, lens = camera.K, "with lens distortion" if camera.distortion.size else "no lens distortion"
-    print(f"camera: {camera.size[0]} x {camera.size[1]} pixels, fx {K[0, 0]:g}, fy {K[1, 1]:g}, cx {K[0, 2]:g}, cy {K[1, 2]:g}, {lens}")
+    print(
+        f"camera: {camera.size[0]} x {camera.size[1]} pixels, fx {K[0, 0]:g}, fy {K[1, 1]:g}, cx {K[0, 2]:g}, cy {K[1, 2]:g}, {lens}"
+    )
     found = bag.outlook()
     rate = f" at {(found.images - 1) / found.seconds:.1f} Hz" if found.seconds else ""
     print(f"frames: {found.images} images{rate}, {found.with_pose} with a pose, {found.with_depth} of them with depth")
@@ -86,9 +88,13 @@ def _from_synth(arguments: argparse.Namespace) -> int:
 
     width, _, height = arguments.size.partition("x")
     if not (width.isdigit() and height.isdigit()) or min(int(width), int(height)) < 64:
-        raise ConfigError(f"--size is {arguments.size!r}; it must be WIDTHxHEIGHT of at least 64 pixels, such as 640x480")
+        raise ConfigError(
+            f"--size is {arguments.size!r}; it must be WIDTHxHEIGHT of at least 64 pixels, such as 640x480"
+        )
     from sgrocc_core.data.synthetic.bag import write_walk
 
-    write_walk(arguments.out, seed=arguments.seed, frames=arguments.frames, size=(int(width), int(height)), rate=arguments.rate)
+    write_walk(
+        arguments.out, seed=arguments.seed, frames=arguments.frames, size=(int(width), int(height)), rate=arguments.rate
+    )
     print(f"{arguments.frames} frames of room {arguments.seed} in {arguments.out}")
     return 0

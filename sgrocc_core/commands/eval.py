@@ -36,18 +36,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the set")
     parser.add_argument("--split", help="train, test or a list file (default: test; train for statistics)")
     parser.add_argument("--json", type=Path, required=True, help="file to write")
-    parser.add_argument("--limit", type=int, default=0, help="at most this many views (else: scenes), spread evenly (default: all)")
-    parser.add_argument("--frames", type=int, default=0, help="embodied: at most this many frames of a scene, the first (default: all)")
-    parser.add_argument("--depth-source", choices=("topic", "fused", "mono"), default="fused", help="dynamic: as of `map` (default: fused)")
-    parser.add_argument("--model", default="small", help="name or folder; with --weights, a name under config/models (default: small)")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="score these trained weights (safetensors, both networks) in PyTorch")
-    parser.add_argument("--config", type=Path, metavar="YAML", help="training configuration of the --weights (default: the model's)")
+    parser.add_argument(
+        "--limit", type=int, default=0, help="at most this many views (else: scenes), spread evenly (default: all)"
+    )
+    parser.add_argument(
+        "--frames", type=int, default=0, help="embodied: at most this many frames of a scene, the first (default: all)"
+    )
+    parser.add_argument(
+        "--depth-source",
+        choices=("topic", "fused", "mono"),
+        default="fused",
+        help="dynamic: as of `map` (default: fused)",
+    )
+    parser.add_argument(
+        "--model", default="small", help="name or folder; with --weights, a name under config/models (default: small)"
+    )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="score these trained weights (safetensors, both networks) in PyTorch",
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="YAML", help="training configuration of the --weights (default: the model's)"
+    )
     parser.add_argument("--engine", default="auto", help="auto, onnxruntime, tensorrt or torch (default: auto)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of the engine (default: all)")
-    parser.add_argument("--threshold", type=float, default=0.5, help="P(occupied) from which a voxel counts as occupied (default: 0.5)")
-    parser.add_argument("--train-data", type=Path, help="collect the baselines' statistics from this set (default: the committed ones)")
-    parser.add_argument("--no-leak", action="store_true", help="score no scene that was trained on; see docs/evaluation.md")
+    parser.add_argument(
+        "--threshold", type=float, default=0.5, help="P(occupied) from which a voxel counts as occupied (default: 0.5)"
+    )
+    parser.add_argument(
+        "--train-data", type=Path, help="collect the baselines' statistics from this set (default: the committed ones)"
+    )
+    parser.add_argument(
+        "--no-leak", action="store_true", help="score no scene that was trained on; see docs/evaluation.md"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,8 +94,8 @@ def run(args: argparse.Namespace) -> int:
     if args.what == "dynamic":
         return _dynamic(args)
 
-    from sgrocc_core.training.baselines import collect, load_statistics
-    from sgrocc_core.training.evaluate import evaluate_local, table
+    from sgrocc_core.evaluation.baselines import collect, load_statistics
+    from sgrocc_core.evaluation.local import evaluate_local, table
 
     model = _model(args)
     split = args.split or "test"
@@ -94,7 +118,9 @@ def run(args: argparse.Namespace) -> int:
     _write(args.json, report)
     print(table(report))
     if seen & trained_on:
-        print(f"{len(seen & trained_on)} of the {len(seen)} scenes are in the training list too; --no-leak leaves them out")
+        print(
+            f"{len(seen & trained_on)} of the {len(seen)} scenes are in the training list too; --no-leak leaves them out"
+        )
     print(f"report: {args.json}")
     return 0
 
@@ -108,16 +134,18 @@ def _write(path: Path, report: dict[str, Any]) -> None:
 
 def _embodied(args: argparse.Namespace) -> int:
     from sgrocc_core.data.embodied_scannet import EmbodiedScanNet
-    from sgrocc_core.engines.engine import open_engine
+    from sgrocc_core.engines.open import open_engine
     from sgrocc_core.errors import ConfigError
-    from sgrocc_core.mapper import MapperConfig
+    from sgrocc_core.evaluation.baselines import load_statistics
+    from sgrocc_core.evaluation.embodied import evaluate_embodied, table
+    from sgrocc_core.evaluation.local import spread_evenly
+    from sgrocc_core.mapping.mapper import MapperConfig
     from sgrocc_core.progress import progress
-    from sgrocc_core.training.baselines import load_statistics
-    from sgrocc_core.training.evaluate import spread_evenly
-    from sgrocc_core.training.evaluate_embodied import evaluate_embodied, table
 
     if args.weights or args.no_leak or args.train_data:
-        raise ConfigError("--weights, --no-leak and --train-data are of `eval local`; export a model to evaluate its maps")
+        raise ConfigError(
+            "--weights, --no-leak and --train-data are of `eval local`; export a model to evaluate its maps"
+        )
     engine = open_engine(args.model, args.engine, args.device, args.threads)
     split = args.split or "test"
     data = EmbodiedScanNet(args.data, split, _size(engine.spec.image_size))
@@ -135,15 +163,17 @@ def _embodied(args: argparse.Namespace) -> int:
 
 def _dynamic(args: argparse.Namespace) -> int:
     from sgrocc_core.data.dynamic_scenes import DynamicScenes
-    from sgrocc_core.engines.engine import open_engine
+    from sgrocc_core.engines.open import open_engine
     from sgrocc_core.errors import ConfigError
-    from sgrocc_core.mapper import MapperConfig
+    from sgrocc_core.evaluation.dynamic import evaluate_dynamic, table
+    from sgrocc_core.evaluation.local import spread_evenly
+    from sgrocc_core.mapping.mapper import MapperConfig
     from sgrocc_core.progress import progress
-    from sgrocc_core.training.evaluate import spread_evenly
-    from sgrocc_core.training.evaluate_dynamic import evaluate_dynamic, table
 
     if args.weights or args.no_leak or args.train_data or args.split or args.frames:
-        raise ConfigError("--weights, --no-leak, --train-data, --split and --frames are not of `eval dynamic`; see sgrocc eval --help")
+        raise ConfigError(
+            "--weights, --no-leak, --train-data, --split and --frames are not of `eval dynamic`; see sgrocc eval --help"
+        )
     engine = open_engine(args.model, args.engine, args.device, args.threads)
     data = DynamicScenes(args.data, _size(engine.spec.image_size))
     chosen = spread_evenly(list(range(len(data))), args.limit)
@@ -159,15 +189,19 @@ def _dynamic(args: argparse.Namespace) -> int:
 
 def _model(args: argparse.Namespace) -> Any:
     """What is to be scored, as a `LocalModel`."""
-    from sgrocc_core.training.local_models import EngineModel
+    from sgrocc_core.evaluation.models import EngineModel
 
     if args.weights is None:
-        from sgrocc_core.engines.engine import open_engine
+        from sgrocc_core.engines.open import open_engine
 
         return EngineModel(open_engine(args.model, args.engine, args.device, args.threads))
-    from sgrocc_core.training.local_models import open_weights
+    from sgrocc_core.evaluation.models import open_weights
+    from sgrocc_core.training.compute import use_threads
+    from sgrocc_core.training.config import network_sections
 
-    return open_weights(args.weights, args.model, args.config, args.device, args.threads)
+    if args.threads:
+        use_threads(args.threads)
+    return open_weights(args.weights, *network_sections(args.model, args.config), args.device)
 
 
 def _size(image_size: tuple[int, int]) -> tuple[int, int] | None:
@@ -197,13 +231,15 @@ def _training_scenes(args: argparse.Namespace, by_scene: bool) -> set[str]:
         if args.train_data:
             raise
         if args.no_leak and not by_scene:
-            raise ConfigError(f"--no-leak needs a training list; give --train-data, or one beside the set: {error}") from error
+            raise ConfigError(
+                f"--no-leak needs a training list; give --train-data, or one beside the set: {error}"
+            ) from error
         return set()
 
 
 def _statistics(args: argparse.Namespace) -> int:
     from sgrocc_core.data.occ_scannet import OccScanNet
-    from sgrocc_core.training.baselines import collect
+    from sgrocc_core.evaluation.baselines import collect
 
     split = args.split or "train"
     command = f"sgrocc eval statistics --data {args.data} --split {split} --limit {args.limit}"
@@ -220,7 +256,7 @@ def _views(data: Any, limit: int, name: str) -> Iterator[Any]:
 
 def _chosen(data: Any, limit: int, left_out: set[str]) -> list[int]:
     """Indices of a set's samples but those of the scenes `left_out`, at most `limit`, spread evenly."""
-    from sgrocc_core.training.evaluate import spread_evenly
+    from sgrocc_core.evaluation.local import spread_evenly
 
     return spread_evenly([i for i, (scene, _) in enumerate(data.names) if scene not in left_out], limit)
 

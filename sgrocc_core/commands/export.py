@@ -13,12 +13,23 @@ Needs the training packages (`make setup-train`); what it writes needs none of t
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--model", default="small", help="name of a configuration under config/models, or a YAML file (default: small)")
-    parser.add_argument("--weights", type=Path, help="safetensors file with both networks (default: models/NAME/weights.safetensors)")
-    parser.add_argument("--out", type=Path, help="folder to write (default: models/NAME)")
-    parser.add_argument("--untrained", action="store_true", help="use freshly initialised weights: for measuring speed and for tests only")
     parser.add_argument(
-        "--prior", nargs="?", const="", metavar="DIR",
+        "--model", default="small", help="name of a configuration under config/models, or a YAML file (default: small)"
+    )
+    parser.add_argument(
+        "--weights", type=Path, help="safetensors file with both networks (default: models/NAME/weights.safetensors)"
+    )
+    parser.add_argument("--out", type=Path, help="folder to write (default: models/NAME)")
+    parser.add_argument(
+        "--untrained",
+        action="store_true",
+        help="use freshly initialised weights: for measuring speed and for tests only",
+    )
+    parser.add_argument(
+        "--prior",
+        nargs="?",
+        const="",
+        metavar="DIR",
         help="with --untrained: fill the published depth prior of the image engine, from DIR or (without DIR) from the Hugging Face cache",
     )
 
@@ -30,12 +41,14 @@ def run(args: argparse.Namespace) -> int:
     from sgrocc_core.engines.export import export_model
     from sgrocc_core.engines.weights import build_networks, load_weights
     from sgrocc_core.errors import ConfigError
-    from sgrocc_core.network.depth_anything import DepthAnythingEngine
+    from sgrocc_core.network.image.depth_anything import DepthAnythingEngine
     from sgrocc_core.share import find_shared
     from sgrocc_core.yaml_file import read_mapping
 
     root = Path(__file__).resolve().parents[2]
-    path = Path(args.model) if args.model.endswith((".yaml", ".yml")) else find_shared(f"config/models/{args.model}.yaml")
+    path = (
+        Path(args.model) if args.model.endswith((".yaml", ".yml")) else find_shared(f"config/models/{args.model}.yaml")
+    )
     sections = read_mapping(path, "model configuration", ("image", "expert"))
     networks = {key: dict(section or {}) for key, section in sections.items()}
     name = path.stem

@@ -19,24 +19,38 @@ _KEYS = ("scenes", "frames", "seed", "split", "jobs", "first", "embodied", "dyna
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `sgrocc synth`; those not given come from --config, else are the defaults."""
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; scenes that are whole in it are kept")
-    parser.add_argument("--config", metavar="YAML", help="a committed set, such as config/synth/heldout.yaml; options override it")
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help="folder to write; scenes that are whole in it are kept"
+    )
+    parser.add_argument(
+        "--config", metavar="YAML", help="a committed set, such as config/synth/heldout.yaml; options override it"
+    )
     parser.add_argument("--scenes", type=int, metavar="N", help="rooms (default 20)")
     parser.add_argument("--frames", type=int, metavar="M", help="frames a room (default 40)")
     parser.add_argument("--seed", type=int, metavar="S", help="the same seed gives the same rooms (default 0)")
-    parser.add_argument("--first", type=int, metavar="I", help="index of the first room: to make a set larger later (default 0)")
+    parser.add_argument(
+        "--first", type=int, metavar="I", help="index of the first room: to make a set larger later (default 0)"
+    )
     parser.add_argument("--size", metavar="WxH", help="image size in pixels (default 640x480)")
-    parser.add_argument("--split", choices=("train", "test"), help="which lists name the rooms; the two never share one (default train)")
+    parser.add_argument(
+        "--split", choices=("train", "test"), help="which lists name the rooms; the two never share one (default train)"
+    )
     parser.add_argument("--jobs", type=int, metavar="J", help="processes (default 2)")
     parser.add_argument(
-        "--embodied", action="store_true", default=None, help="also the EmbodiedOcc-ScanNet layout (about 0.5 MB more a frame)"
+        "--embodied",
+        action="store_true",
+        default=None,
+        help="also the EmbodiedOcc-ScanNet layout (about 0.5 MB more a frame)",
     )
     parser.add_argument(
         "--dynamic", action="store_true", default=None,
         help="scenes that change before the camera: a chair goes or comes, a door opens, a person passes (100 frames or more, default 160)",
     )  # fmt: skip
     parser.add_argument(
-        "--video", action="store_true", default=None, help="frames as close together as a video's (2 to 10 cm), for stereo from motion"
+        "--video",
+        action="store_true",
+        default=None,
+        help="frames as close together as a video's (2 to 10 cm), for stereo from motion",
     )
 
 

@@ -28,26 +28,60 @@ STAGES = ("image", "expert", "joint", "manager", "everything", "end_to_end", "al
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("what", choices=("local", "embodied"), help="`local`: the spatial expert of one image; `embodied`: the manager too")
-    parser.add_argument("--config", type=Path, help="YAML file (default: config/train/small_local.yaml, or small_embodied.yaml)")
-    parser.add_argument("--stage", choices=STAGES, default="all", help="stage or phase to train (default: all of them in turn)")
     parser.add_argument(
-        "--data", type=Path, nargs="+", metavar="DIR", help="folders of training scenes (default: runs/rooms/train; none with --render)"
+        "what",
+        choices=("local", "embodied"),
+        help="`local`: the spatial expert of one image; `embodied`: the manager too",
     )
     parser.add_argument(
-        "--render", type=int, metavar="ROOMS", help="render new rooms while training and read the newest ROOMS of them (in OUT/rendered)"
+        "--config", type=Path, help="YAML file (default: config/train/small_local.yaml, or small_embodied.yaml)"
+    )
+    parser.add_argument(
+        "--stage", choices=STAGES, default="all", help="stage or phase to train (default: all of them in turn)"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="folders of training scenes (default: runs/rooms/train; none with --render)",
+    )
+    parser.add_argument(
+        "--render",
+        type=int,
+        metavar="ROOMS",
+        help="render new rooms while training and read the newest ROOMS of them (in OUT/rendered)",
     )
     parser.add_argument("--mini", action="store_true", help="the mini lists of Occ-ScanNet, of --data and --heldout")
-    parser.add_argument("--no-leak", action="store_true", help="train on no scene of the embodied test, and validate on those alone")
-    parser.add_argument("--heldout", type=Path, metavar="DIR", help="folder of scenes to validate on; never trained on")
-    parser.add_argument("--packed", type=Path, metavar="DIR", help="where decoded views are kept (default: `packed` in each data folder)")
-    parser.add_argument("--out", type=Path, default=Path("runs/small"), metavar="DIR", help="checkpoints and logs (default: %(default)s)")
     parser.add_argument(
-        "--start", type=Path, metavar="FILE", help="weights to start from (default: the model's own, if it has any; `none`: from nothing)"
+        "--no-leak", action="store_true", help="train on no scene of the embodied test, and validate on those alone"
+    )
+    parser.add_argument("--heldout", type=Path, metavar="DIR", help="folder of scenes to validate on; never trained on")
+    parser.add_argument(
+        "--packed",
+        type=Path,
+        metavar="DIR",
+        help="where decoded views are kept (default: `packed` in each data folder)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/small"),
+        metavar="DIR",
+        help="checkpoints and logs (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--start",
+        type=Path,
+        metavar="FILE",
+        help="weights to start from (default: the model's own, if it has any; `none`: from nothing)",
     )
     parser.add_argument("--resume", action="store_true", help="go on from the stage's checkpoint in OUT")
     parser.add_argument(
-        "--max-minutes", type=float, metavar="M", help="wall time of each stage, over the configuration's; the rate falls to zero within it"
+        "--max-minutes",
+        type=float,
+        metavar="M",
+        help="wall time of each stage, over the configuration's; the rate falls to zero within it",
     )
     parser.add_argument("--seed", type=int, help="over the configuration's")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="over the configuration's")
@@ -58,15 +92,17 @@ def run(args: argparse.Namespace) -> int:
     from sgrocc_core.errors import ConfigError
     from sgrocc_core.training import distribution
     from sgrocc_core.training.config import LOCAL_STAGES, TWO_PHASES, load_config
-    from sgrocc_core.training.embodied_session import train_phase
-    from sgrocc_core.training.rendering import RenderConfig
+    from sgrocc_core.training.data.rendering import RenderConfig
+    from sgrocc_core.training.embodied.session import train_phase
     from sgrocc_core.training.session import TrainingData, train_stage
 
     stages = LOCAL_STAGES if args.what == "local" else (*TWO_PHASES, "end_to_end")
     if args.stage not in (*stages, "all"):
         raise ConfigError(f"--stage is {args.stage}; of {args.what} training the stages are {', '.join(stages)}, all")
     if args.what == "embodied" and (args.render is not None or args.no_leak):
-        raise ConfigError("--render and --no-leak are of `train local`: walks are read from embodied sets, which are split by scene")
+        raise ConfigError(
+            "--render and --no-leak are of `train local`: walks are read from embodied sets, which are split by scene"
+        )
     config = load_config(args.config or Path(f"config/train/small_{args.what}.yaml"))
     changes = {name: value for name, value in (("seed", args.seed), ("device", args.device)) if value is not None}
     config = dataclasses.replace(config, **changes)
@@ -75,7 +111,9 @@ def run(args: argparse.Namespace) -> int:
     data = TrainingData(tuple(roots), args.heldout, args.packed, args.mini, args.no_leak, rendered)
     start = args.start
     with distribution.joined():
-        for stage in {"local": LOCAL_STAGES, "embodied": TWO_PHASES}[args.what] if args.stage == "all" else (args.stage,):
+        for stage in (
+            {"local": LOCAL_STAGES, "embodied": TWO_PHASES}[args.what] if args.stage == "all" else (args.stage,)
+        ):
             if args.max_minutes is not None:
                 limited = {**config.stages, stage: dataclasses.replace(config.stages[stage], minutes=args.max_minutes)}
                 config = dataclasses.replace(config, stages=limited)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import rerun as rr
 
     from sgrocc_core.frame import Frame
-    from sgrocc_core.mapper import MapUpdate
+    from sgrocc_core.mapping.mapper import MapUpdate
 
 HELP = """Look at a bag while it is mapped, or at a saved map, in Rerun.
 
@@ -42,7 +42,11 @@ MOST_IN_VIEW, MOST_OF_MAP = 2000, 50_000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `sgrocc view`."""
     parser.add_argument("path", metavar="PATH", help="a bag (file or folder), or a map (its folder or map.npz)")
-    parser.add_argument("--save", metavar="FILE.rrd", help="write this file instead of opening the viewer; one that is there is replaced")
+    parser.add_argument(
+        "--save",
+        metavar="FILE.rrd",
+        help="write this file instead of opening the viewer; one that is there is replaced",
+    )
     parser.add_argument("--max-gaussians", type=int, default=-1, metavar="N",
                         help=f"the N most opaque are drawn (default {MOST_IN_VIEW} a frame, {MOST_OF_MAP} of a map; 0: none)")  # fmt: skip
     _add_options_of_bags(parser)
@@ -50,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_options_of_bags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--max-frames", type=int, default=0, metavar="N", help="map the bag's first N frames only (default 0: all)")
+    parser.add_argument(
+        "--max-frames", type=int, default=0, metavar="N", help="map the bag's first N frames only (default 0: all)"
+    )
     add_bag_arguments(parser)
     add_model_arguments(parser)
     add_mapper_arguments(parser)
@@ -89,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _show_map(arguments: argparse.Namespace, path: Path) -> None:
     from sgrocc_core.errors import ConfigError
-    from sgrocc_core.map_file import load_map
+    from sgrocc_core.map_files.file import load_map
     from sgrocc_core.viewing.log import log_map
 
     unfit = _options_of_bags(arguments)
@@ -107,9 +113,9 @@ def _show_bag(arguments: argparse.Namespace, path: Path) -> None:
     from tqdm import tqdm
 
     from sgrocc_core.data.bags import BagReader
-    from sgrocc_core.engines.engine import open_engine
-    from sgrocc_core.mapper import OccupancyMapper
-    from sgrocc_core.mapping import map_frames
+    from sgrocc_core.engines.open import open_engine
+    from sgrocc_core.mapping.mapper import OccupancyMapper
+    from sgrocc_core.mapping.run import map_frames
     from sgrocc_core.viewing.log import MapLog
 
     config, most = mapper_config(arguments), MOST_IN_VIEW if arguments.max_gaussians < 0 else arguments.max_gaussians
@@ -118,7 +124,9 @@ def _show_bag(arguments: argparse.Namespace, path: Path) -> None:
         describe(reader, engine.description)
         mapper = OccupancyMapper(engine, config)
         total = min(reader.image_count, arguments.max_frames or reader.image_count)
-        bar = tqdm(reader, total=total, unit="frame", disable=True if arguments.no_progress else None, dynamic_ncols=True)
+        bar = tqdm(
+            reader, total=total, unit="frame", disable=True if arguments.no_progress else None, dynamic_ncols=True
+        )
         try:
             with _recording(arguments, path) as (stream, check):
                 log = MapLog(stream, mapper, most, watched=arguments.save is None)
@@ -136,7 +144,9 @@ def _show_bag(arguments: argparse.Namespace, path: Path) -> None:
             raise
         dropped = ", ".join(f"{count} {cause}" for cause, count in reader.dropped.items()) or "none"
         warn_if_looking_up(reader, result)
-        print(f"{result.frames} frames mapped, dropped: {dropped}; {mapper.voxel_map.occupied_count:,} voxels{_where(arguments)}")
+        print(
+            f"{result.frames} frames mapped, dropped: {dropped}; {mapper.voxel_map.occupied_count:,} voxels{_where(arguments)}"
+        )
 
 
 @contextmanager

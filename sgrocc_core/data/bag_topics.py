@@ -42,7 +42,11 @@ class Topic:
         coding = self.coding.lower()
         if not self.is_image:
             return False
-        return coding.startswith(("16uc1", "32fc1")) or "compresseddepth" in coding or self.name.endswith("/compressedDepth")
+        return (
+            coding.startswith(("16uc1", "32fc1"))
+            or "compresseddepth" in coding
+            or self.name.endswith("/compressedDepth")
+        )
 
     @property
     def is_color(self) -> bool:
@@ -72,7 +76,9 @@ def info_name(image_topic: str) -> str:
     return base_name(image_topic).rpartition("/")[0] + "/camera_info"
 
 
-def select(topics: Iterable[Topic], image: str = "", info: str = "", depth: str = "", want_depth: bool = True) -> Selection:
+def select(
+    topics: Iterable[Topic], image: str = "", info: str = "", depth: str = "", want_depth: bool = True
+) -> Selection:
     """Choose the topics.
 
     Args:
@@ -94,7 +100,9 @@ def select(topics: Iterable[Topic], image: str = "", info: str = "", depth: str 
         return Selection(color, camera, None)
     chosen = _named(topics, depth, "depth") if depth else _best_depth(topics, color)
     if chosen is not None and not chosen.is_depth:
-        raise DataError(f"topic {chosen.name} ({chosen.kind} {chosen.coding}) is not a depth image (16UC1, 32FC1 or compressedDepth)")
+        raise DataError(
+            f"topic {chosen.name} ({chosen.kind} {chosen.coding}) is not a depth image (16UC1, 32FC1 or compressedDepth)"
+        )
     return Selection(color, camera, chosen)
 
 
@@ -106,7 +114,9 @@ def listing(topics: Iterable[Topic]) -> str:
 
 def _named(topics: list[Topic], name: str, role: str) -> Topic:
     exact = [t for t in topics if t.name == name]
-    found = exact or [t for t in topics if base_name(t.name) == base_name(name) and (t.is_image or role == "camera_info")]
+    found = exact or [
+        t for t in topics if base_name(t.name) == base_name(name) and (t.is_image or role == "camera_info")
+    ]
     if not found:
         raise DataError(f"the bag has no topic {name} for the {role}; {listing(topics)}")
     return sorted(found, key=lambda t: t.is_depth != (role == "depth"))[0]

@@ -81,7 +81,11 @@ class BagWriter:
             self._add(IMAGE_TOPIC, stamp_ns, self._raw(header, "rgb8", image))
         else:
             coded = image if isinstance(image, CodedImage) else CodedImage(encode_jpeg(image), "jpeg", size)
-            self._add(f"{IMAGE_TOPIC}/compressed", stamp_ns, self._compressed(header, f"rgb8; {coded.kind} compressed bgr8", coded.data))
+            self._add(
+                f"{IMAGE_TOPIC}/compressed",
+                stamp_ns,
+                self._compressed(header, f"rgb8; {coded.kind} compressed bgr8", coded.data),
+            )
         if depth is not None and raw_depth:
             self._add(DEPTH_TOPIC, stamp_ns, self._raw(header, "16UC1", depth_in_millimetres(depth)))
         elif depth is not None:
@@ -154,8 +158,10 @@ class BagWriter:
     def _transform(self, stamp_ns: int, T_wc: np.ndarray) -> Any:
         x, y, z, w = (float(v) for v in quaternion_from_rotation(T_wc[:3, :3]))
         transform = self._new("geometry_msgs/msg/Transform")(
-            self._new("geometry_msgs/msg/Vector3")(*(float(v) for v in T_wc[:3, 3])), self._new("geometry_msgs/msg/Quaternion")(x, y, z, w)
+            self._new("geometry_msgs/msg/Vector3")(*(float(v) for v in T_wc[:3, 3])),
+            self._new("geometry_msgs/msg/Quaternion")(x, y, z, w),
         )
-        stamped = self._new("geometry_msgs/msg/TransformStamped")(self._header(stamp_ns, MAP_FRAME), CAMERA_FRAME, transform)
+        stamped = self._new("geometry_msgs/msg/TransformStamped")(
+            self._header(stamp_ns, MAP_FRAME), CAMERA_FRAME, transform
+        )
         return self._new("tf2_msgs/msg/TFMessage")([stamped])
-

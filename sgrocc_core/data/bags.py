@@ -22,7 +22,12 @@ from sgrocc_core.data.images import decode_compressed, decode_compressed_depth, 
 from sgrocc_core.errors import ConfigError, DataError, FrameError
 from sgrocc_core.frame import Frame
 from sgrocc_core.geometry.calibration import Calibration, is_rectified, read_calibration
-from sgrocc_core.geometry.transforms import TransformLookupError, TransformTree, UnconnectedFramesError, UnknownFrameError
+from sgrocc_core.geometry.transforms import (
+    TransformLookupError,
+    TransformTree,
+    UnconnectedFramesError,
+    UnknownFrameError,
+)
 
 __all__ = ["BagOptions", "BagReader", "BagWriter"]
 
@@ -62,7 +67,9 @@ class BagOptions:
         if self.every < 1:
             raise ConfigError(f"every is {self.every}; it must be 1 or more")
         if not 0 < self.depth_scale < 10 or not 0 <= self.sync_slop <= 10:
-            raise ConfigError(f"depth_scale {self.depth_scale} must lie in (0, 10), sync_slop {self.sync_slop} in [0, 10]")
+            raise ConfigError(
+                f"depth_scale {self.depth_scale} must lie in (0, 10), sync_slop {self.sync_slop} in [0, 10]"
+            )
 
 
 @dataclass
@@ -102,7 +109,9 @@ class BagReader:
         try:
             self.topics = describe_topics(self._reader)
             o = self.options
-            self.selection: Selection = select(self.topics, o.image_topic, o.info_topic, o.depth_topic, o.depth_source != "mono")
+            self.selection: Selection = select(
+                self.topics, o.image_topic, o.info_topic, o.depth_topic, o.depth_source != "mono"
+            )
             if o.depth_source == "topic" and self.selection.depth is None:
                 raise DataError(f"no depth topic in the frame of {self.selection.image.name} ({self.selection.image.frame_id!r}), "
                                 f"as depth_source topic needs; {listing(self.topics)}")  # fmt: skip
@@ -159,7 +168,9 @@ class BagReader:
             yield frame
         if made == 0:
             causes = ", ".join(f"{n} {cause}" for cause, n in self.dropped.items()) or "none could be read"
-            raise DataError(f"{self.path}: of {self.received} images of {self.selection.image.name} none can be mapped ({causes}): {last}")
+            raise DataError(
+                f"{self.path}: of {self.received} images of {self.selection.image.name} none can be mapped ({causes}): {last}"
+            )
 
     def outlook(self) -> Outlook:
         """Count the images, those with a pose and those with depth, without decoding any."""
@@ -197,7 +208,10 @@ class BagReader:
 
     def _paired(self) -> Iterator[tuple[int, Any, Any]]:
         """(stamp, image, depth or None) in the images' order; an image waits until its depth, or a later one, has passed."""
-        image_topic, depth_topic = self.selection.image.name, self.selection.depth.name if self.selection.depth else None
+        image_topic, depth_topic = (
+            self.selection.image.name,
+            self.selection.depth.name if self.selection.depth else None,
+        )
         names = {image_topic, depth_topic}
         connections = [c for c in self._reader.connections if c.topic in names]
         slop = round(self.options.sync_slop * 1e9)
@@ -227,7 +241,9 @@ class BagReader:
 
     def _read_small_messages(self) -> None:
         rectified = is_rectified(self.options.rectified, self.selection.image.name)
-        connections = [c for c in self._reader.connections if c.msgtype in TF_TYPES or c.topic == self.selection.info.name]
+        connections = [
+            c for c in self._reader.connections if c.msgtype in TF_TYPES or c.topic == self.selection.info.name
+        ]
         last: bytes | None = None
         problem: FrameError | None = None
         for connection, _, raw in self._reader.messages(connections):
@@ -265,13 +281,17 @@ class BagReader:
         wanted = self.options.map_frame.removeprefix("/")
         known = f"; frames on /tf: {', '.join(frames) or 'none'}"
         if self.camera_frame not in frames:
-            raise DataError(f"no pose for any frame: /tf does not name the images' frame {self.camera_frame!r} (--camera-frame){known}")
+            raise DataError(
+                f"no pose for any frame: /tf does not name the images' frame {self.camera_frame!r} (--camera-frame){known}"
+            )
         chain = self.tree.ancestors(self.camera_frame)
         if wanted:
             try:
                 self.tree.lookup(wanted, self.camera_frame, 0)
             except (UnknownFrameError, UnconnectedFramesError) as error:
-                raise DataError(f"no pose of {self.camera_frame!r} in {wanted!r} for any frame (--map-frame): {error}{known}") from error
+                raise DataError(
+                    f"no pose of {self.camera_frame!r} in {wanted!r} for any frame (--map-frame): {error}{known}"
+                ) from error
             except TransformLookupError:
                 pass
             return wanted
@@ -290,12 +310,16 @@ def open_reader(path: Path) -> AnyReader:
     if path.is_dir() and not (path / "metadata.yaml").exists():
         paths = sorted(p for p in path.iterdir() if p.suffix in (".mcap", ".db3", ".bag"))
         if not paths or (len(paths) > 1 and any(p.suffix != ".bag" for p in paths)):
-            raise DataError(f"{path} is not a bag: it has no metadata.yaml and {len(paths)} bag files (.mcap, .db3, .bag)")
+            raise DataError(
+                f"{path} is not a bag: it has no metadata.yaml and {len(paths)} bag files (.mcap, .db3, .bag)"
+            )
     try:
         reader = AnyReader(paths, default_typestore=get_typestore(Stores.ROS2_HUMBLE))
         reader.open()
     except Exception as error:  # whatever a damaged file makes the parser raise
-        raise DataError(f"{path} is not a bag that can be read (rosbag2 as .mcap, .db3 or folder, ROS 1 as .bag): {error}") from error
+        raise DataError(
+            f"{path} is not a bag that can be read (rosbag2 as .mcap, .db3 or folder, ROS 1 as .bag): {error}"
+        ) from error
     return reader
 
 
@@ -320,7 +344,9 @@ def _offered_qos(connection: Any) -> str:
     profiles = getattr(connection.ext, "offered_qos_profiles", None)
     if not profiles:
         return "latched" if getattr(connection.ext, "latching", 0) else ""
-    return ", ".join(value.name.lower().replace("_", " ") for value in (profiles[0].reliability, profiles[0].durability))
+    return ", ".join(
+        value.name.lower().replace("_", " ") for value in (profiles[0].reliability, profiles[0].durability)
+    )
 
 
 def _stamp(message: Any) -> int:
@@ -329,7 +355,9 @@ def _stamp(message: Any) -> int:
 
 def _info_fields(message: Any) -> dict[str, Any]:
     """ROS 2 names the matrices in lower case, ROS 1 in capitals."""
-    K, D, P = (getattr(message, name) if hasattr(message, name) else getattr(message, name.upper()) for name in ("k", "d", "p"))
+    K, D, P = (
+        getattr(message, name) if hasattr(message, name) else getattr(message, name.upper()) for name in ("k", "d", "p")
+    )
     roi = message.roi
     return {
         "size": (int(message.width), int(message.height)), "K": list(K), "D": list(D), "P": list(P), "model": message.distortion_model,

@@ -42,7 +42,10 @@ def read_coded(data: bytes, size: tuple[int, int] | None = None) -> CodedImage:
     """
     kind, claimed = coded_size(data)
     if size is not None and claimed != size:
-        raise FrameError("size_mismatch", f"{kind.upper()} image of {claimed[0]} x {claimed[1]} pixels; it must be {size[0]} x {size[1]}")
+        raise FrameError(
+            "size_mismatch",
+            f"{kind.upper()} image of {claimed[0]} x {claimed[1]} pixels; it must be {size[0]} x {size[1]}",
+        )
     decode_compressed(data, kind, eighth=True)
     return CodedImage(data, kind, claimed)
 
@@ -59,11 +62,17 @@ def coded_size(data: bytes) -> tuple[str, tuple[int, int]]:
         width, height = struct.unpack_from(">2I", data, 16)
         kind, size = "png", (width, height)
     else:
-        raise FrameError("bad_image", f"{len(data)} bytes that begin with {data[:4].hex(' ') or 'nothing'} are not a JPEG or PNG image")
+        raise FrameError(
+            "bad_image",
+            f"{len(data)} bytes that begin with {data[:4].hex(' ') or 'nothing'} are not a JPEG or PNG image",
+        )
     if size is None:
         raise FrameError("bad_image", f"a JPEG of {len(data)} bytes that never says its size: it is damaged")
     if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
-        raise FrameError("bad_image", f"{kind.upper()} of {size[0]} x {size[1]} pixels; sides of {MIN_SIDE} to {MAX_SIDE} are allowed")
+        raise FrameError(
+            "bad_image",
+            f"{kind.upper()} of {size[0]} x {size[1]} pixels; sides of {MIN_SIDE} to {MAX_SIDE} are allowed",
+        )
     return kind, size
 
 

@@ -88,7 +88,9 @@ class DynamicScenes:
         self.root, self.size = Path(root), size
         self.names = sorted(path.stem for path in (self.root / "changes").glob("*.npz"))
         if not self.names:
-            raise DataError(f"{self.root / 'changes'} holds no scenes that change; make some with `sgrocc synth --dynamic --out {root}`")
+            raise DataError(
+                f"{self.root / 'changes'} holds no scenes that change; make some with `sgrocc synth --dynamic --out {root}`"
+            )
 
     def __len__(self) -> int:
         return len(self.names)
@@ -111,7 +113,9 @@ class DynamicScenes:
 
 def _scene(name: str, path: Path, stored: dict[str, Any]) -> ChangingScene:
     if int(stored["format_version"]) != FORMAT_VERSION:
-        raise DataError(f"{path} is of format {stored['format_version']}; this version reads {FORMAT_VERSION}: {REMEDY}")
+        raise DataError(
+            f"{path} is of format {stored['format_version']}; this version reads {FORMAT_VERSION}: {REMEDY}"
+        )
     labels, history = (checked_labels(stored[key], key, path) for key in ("labels", "history"))
     voxels = stored["voxels"].astype(np.int64)
     frames, kinds = len(history), [str(kind) for kind in stored["kinds"]]
@@ -129,7 +133,9 @@ def _scene(name: str, path: Path, stored: dict[str, Any]) -> ChangingScene:
         emptied, filled = (stored[f"{key}_{k}"].astype(np.int64) for key in ("emptied", "filled"))
         first, last = int(stored["first"][k]), int(stored["last"][k])
         if kind not in KINDS or not 0 < first <= last < frames:
-            raise DataError(f"{path}: event {k} is {kind!r} of frames {first} to {last} of {frames}; it must be one of {', '.join(KINDS)}")
+            raise DataError(
+                f"{path}: event {k} is {kind!r} of frames {first} to {last} of {frames}; it must be one of {', '.join(KINDS)}"
+            )
         if any(((p < 0) | (p >= labels.shape)).any() for p in (emptied, filled, voxels)):
             raise DataError(f"{path}: event {k} has voxels outside the grid of {labels.shape}: {REMEDY}")
         events.append(SceneEvent(kind, first, last, emptied, filled, stored["seen"][k]))

@@ -87,7 +87,9 @@ class EmbodiedScanNet:
             path = self.root / "scene_occ" / "streme_occ_new_package" / self.part / f"{scene.name}_{frame}_new.pkl"
             try:
                 content = load_plain_pickle(path, remedy("streme_occ_new_package"))
-                mask = _grid(wanted(content, "mask_in_global", path), scene.labels.shape, "mask_in_global", path).astype(bool)
+                mask = _grid(
+                    wanted(content, "mask_in_global", path), scene.labels.shape, "mask_in_global", path
+                ).astype(bool)
                 target = stored_target(wanted(content, "local_label", path), "local_label", path)
             except DataError as error:
                 raise DataError(f"scene {scene.name}, frame {frame}: {error}") from error
@@ -100,12 +102,16 @@ def _scene(name: str, path: Path) -> EmbodiedScene:
     if dimensions.size != 3 or dimensions.dtype.kind not in "iuf" or (dimensions < 1).any():
         raise DataError(f"{path}: scene_dim is {dimensions.tolist()}; it must be three whole numbers of voxels")
     shape = tuple(int(n) for n in dimensions.reshape(3))
-    labels = checked_labels(_grid(wanted(content, "global_labels", path), shape, "global_labels", path), "global_labels", path)
+    labels = checked_labels(
+        _grid(wanted(content, "global_labels", path), shape, "global_labels", path), "global_labels", path
+    )
     mask = _grid(wanted(content, "global_mask", path), shape, "global_mask", path).astype(bool)
     origin = _origin(_grid(wanted(content, "global_pts", path), (*shape, 3), "global_pts", path), path)
     frames = {PurePosixPath(str(p)).stem for p in wanted(content, "valid_img_paths", path)}
     if not frames or not all(frame.isdigit() for frame in frames):
-        raise DataError(f"{path}: valid_img_paths must end in frame numbers, such as 00010.jpg; it holds {sorted(frames)[:3]}")
+        raise DataError(
+            f"{path}: valid_img_paths must end in frame numbers, such as 00010.jpg; it holds {sorted(frames)[:3]}"
+        )
     return EmbodiedScene(name, labels, origin, mask, tuple(sorted(frames, key=int)))
 
 
@@ -121,5 +127,7 @@ def _origin(points: np.ndarray, path: Path) -> np.ndarray:
     origin = points[0, 0, 0].astype(np.float64) - VOXEL_SIZE / 2
     apart = float(np.abs(points - voxel_centres(origin, points.shape[:3])).max())
     if not apart < VOXEL_SIZE / 4:
-        raise DataError(f"{path}: global_pts are not the centres of a grid of {VOXEL_SIZE} m, x first: one is {apart:.3f} m off its place")
+        raise DataError(
+            f"{path}: global_pts are not the centres of a grid of {VOXEL_SIZE} m, x first: one is {apart:.3f} m off its place"
+        )
     return origin

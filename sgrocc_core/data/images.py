@@ -32,7 +32,9 @@ DEPTH_ENCODINGS: tuple[str, ...] = ("16UC1", "32FC1")
 _DEPTH_HEADER = struct.Struct("<iff")
 
 
-def decode_image(encoding: str, width: int, height: int, step: int, data: Any, is_bigendian: bool = False) -> np.ndarray:
+def decode_image(
+    encoding: str, width: int, height: int, step: int, data: Any, is_bigendian: bool = False
+) -> np.ndarray:
     """A raw sensor_msgs/Image to RGB.
 
     Args:
@@ -47,7 +49,10 @@ def decode_image(encoding: str, width: int, height: int, step: int, data: Any, i
     """
     layout = _LAYOUTS.get(encoding.lower())
     if layout is None:
-        raise FrameError("unknown_encoding", f"encoding {encoding!r} is no colour image; what can be read: {', '.join(COLOR_ENCODINGS)}")
+        raise FrameError(
+            "unknown_encoding",
+            f"encoding {encoding!r} is no colour image; what can be read: {', '.join(COLOR_ENCODINGS)}",
+        )
     kind, channels, conversion = layout
     pixels = _rows(kind, channels, width, height, step, data, is_bigendian, "image")
     if kind == "u2":
@@ -78,7 +83,10 @@ def decode_depth(
     """
     found = _DEPTHS.get(encoding.lower())
     if found is None:
-        raise FrameError("unknown_encoding", f"encoding {encoding!r} is no depth image; what can be read: {', '.join(DEPTH_ENCODINGS)}")
+        raise FrameError(
+            "unknown_encoding",
+            f"encoding {encoding!r} is no depth image; what can be read: {', '.join(DEPTH_ENCODINGS)}",
+        )
     kind, is_integer = found
     depth = _rows(kind, 1, width, height, step, data, is_bigendian, "depth")[:, :, 0].astype(np.float32)
     return depth * np.float32(depth_scale) if is_integer else depth
@@ -115,7 +123,9 @@ def decode_compressed_depth(data: Any, format: str = "", depth_scale: float = 0.
     """
     raw = _buffer(data)
     if "rvl" in format.lower():
-        raise FrameError("unknown_encoding", f"compressedDepth format {format!r} cannot be read; set the publisher's `format` to png")
+        raise FrameError(
+            "unknown_encoding", f"compressedDepth format {format!r} cannot be read; set the publisher's `format` to png"
+        )
     png = raw[_DEPTH_HEADER.size :]
     if png[:4].tobytes() != b"\x89PNG":
         png = raw
@@ -124,7 +134,9 @@ def decode_compressed_depth(data: Any, format: str = "", depth_scale: float = 0.
     except cv2.error:
         stored = None
     if stored is None or stored.ndim != 2 or stored.dtype != np.uint16:
-        raise FrameError("bad_depth", f"{raw.size} bytes of format {format!r} are not a 12-byte header and a 16 bit PNG")
+        raise FrameError(
+            "bad_depth", f"{raw.size} bytes of format {format!r} are not a 12-byte header and a 16 bit PNG"
+        )
     if "32fc1" not in format.lower() or png is raw:
         return stored.astype(np.float32) * np.float32(depth_scale)
     _, a, b = _DEPTH_HEADER.unpack_from(raw[: _DEPTH_HEADER.size].tobytes())
@@ -169,9 +181,13 @@ def _rows(
     row = width * channels * dtype.itemsize
     step = step or row
     if step < row:
-        raise FrameError("bad_image", f"{what} with rows of {step} bytes, which is less than {width} pixels need ({row})")
+        raise FrameError(
+            "bad_image", f"{what} with rows of {step} bytes, which is less than {width} pixels need ({row})"
+        )
     raw = _buffer(data)
     if raw.size < step * (height - 1) + row:
-        raise FrameError("truncated_image", f"{what} of {width} x {height} pixels is cut off: {raw.size} of {step * height} bytes")
+        raise FrameError(
+            "truncated_image", f"{what} of {width} x {height} pixels is cut off: {raw.size} of {step * height} bytes"
+        )
     strided = np.lib.stride_tricks.as_strided(raw, (height, row), (step, 1), writeable=False)
     return np.ascontiguousarray(strided).view(dtype).reshape(height, width, channels)

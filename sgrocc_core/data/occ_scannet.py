@@ -87,7 +87,11 @@ class OccScanNet:
     """
 
     def __init__(
-        self, root: str | Path, split: str | Path = "train", size: tuple[int, int] | None = (320, 240), no_leak: bool = False
+        self,
+        root: str | Path,
+        split: str | Path = "train",
+        size: tuple[int, int] | None = (320, 240),
+        no_leak: bool = False,
     ) -> None:
         root = Path(root)
         self.root = root / "occscannet" if (root / "occscannet").is_dir() else root
@@ -150,7 +154,9 @@ def read_sample(root: Path, scene: str, frame: str, size: tuple[int, int] | None
         image = _read_colour(images / f"{frame}.jpg")
         depth = _read_png(images / f"{frame}.png", "posed_images")
         if depth.dtype != np.uint16 or depth.ndim != 2:
-            raise DataError(f"{images / frame}.png is {depth.dtype} of shape {depth.shape}; depth must be one channel of 16 bit, in mm")
+            raise DataError(
+                f"{images / frame}.png is {depth.dtype} of shape {depth.shape}; depth must be one channel of 16 bit, in mm"
+            )
         labels_path = root / "labels_2d" / scene / f"{frame}.png"
         labels = _read_png(labels_path, "labels_2d") if labels_path.is_file() else None
         height, width = image.shape[:2]

@@ -137,7 +137,9 @@ _NAMES: dict[tuple[str, str], _Call] = {
     ("collections", "OrderedDict"): _MakeDict(),
     **{(module, "set"): _MakeSet() for module in ("builtins", "__builtin__")},  # Python 3's name, and protocol 2's
     **{(module, "bytes"): _NoBytes() for module in ("builtins", "__builtin__")},
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _Reconstruct() for core in ("core", "_core")},  # NumPy 1 and NumPy 2
+    **{
+        (f"numpy.{core}.multiarray", "_reconstruct"): _Reconstruct() for core in ("core", "_core")
+    },  # NumPy 1 and NumPy 2
     **{(f"numpy.{core}.multiarray", "scalar"): _Scalar() for core in ("core", "_core")},
     **{(f"numpy.{core}.numeric", "_frombuffer"): _FromBuffer() for core in ("core", "_core")},
 }

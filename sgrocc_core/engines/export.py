@@ -18,19 +18,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sgrocc_core.classes import NAMES
-from sgrocc_core.engines.engine import (
-    EXPERT_OUTPUTS,
-    FORMAT_VERSION,
-    IMAGE_OUTPUTS,
-    sha256_of,
-)
+from sgrocc_core.depth.hits import count_hits
+from sgrocc_core.engines.engine import EXPERT_OUTPUTS, IMAGE_OUTPUTS
 from sgrocc_core.engines.graph import OPSET, check_graph, tidy
+from sgrocc_core.engines.model import FORMAT_VERSION, sha256_of
 from sgrocc_core.errors import ModelError
-from sgrocc_core.geometry.depth_hits import count_hits
 from sgrocc_core.geometry.image_grid import ImageGrid
 from sgrocc_core.geometry.lattice import NUM_ANCHORS
-from sgrocc_core.network.image_engine import AnyImageEngine
-from sgrocc_core.network.spatial_expert import OUTPUTS, SpatialExpert
+from sgrocc_core.network.expert.spatial_expert import OUTPUTS, SpatialExpert
+from sgrocc_core.network.image.engine import AnyImageEngine
 
 SMALL_GRID = ImageGrid((320, 240), 8, 4)
 """Sizes of the small model."""
@@ -119,9 +115,14 @@ def export_model(
     image.eval()
     expert.eval()
     folder.mkdir(parents=True, exist_ok=True)
-    state = {f"image.{k}": v for k, v in image.state_dict().items()} | {f"expert.{k}": v for k, v in expert.state_dict().items()}
+    state = {f"image.{k}": v for k, v in image.state_dict().items()} | {
+        f"expert.{k}": v for k, v in expert.state_dict().items()
+    }
     weights = folder / "weights.safetensors"
-    save_file({k: v.detach().cpu().contiguous() for k, v in state.items() if not k.endswith("num_batches_tracked")}, str(weights))
+    save_file(
+        {k: v.detach().cpu().contiguous() for k, v in state.items() if not k.endswith("num_batches_tracked")},
+        str(weights),
+    )
     weights.chmod(0o644)  # safetensors makes it private
     image_inputs, expert_inputs = example_inputs(image.grid, image.channels, expert.config.channels)
     differences: dict[str, float] = {}
@@ -135,17 +136,27 @@ def export_model(
         differences |= {f"{file}:{k}": d for k, d in compare(folder / file, network, inputs, outputs, names).items()}
     worst = max(differences, key=lambda key: differences[key])
     if not differences[worst] <= TOLERANCE:
-        raise ModelError(f"{worst} differs from PyTorch by {differences[worst]:.1e} of its largest value; at most {TOLERANCE:g} is allowed")
+        raise ModelError(
+            f"{worst} differs from PyTorch by {differences[worst]:.1e} of its largest value; at most {TOLERANCE:g} is allowed"
+        )
     _write_description(image, expert, networks, name, folder)
     return differences
 
 
-def _write_graph(network: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ...], names: tuple[str, ...], path: Path) -> None:
+def _write_graph(
+    network: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ...], names: tuple[str, ...], path: Path
+) -> None:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the tracer warns of every constant it keeps; shapes are fixed on purpose
         torch.onnx.export(
-            _Ordered(network, outputs), tuple(inputs.values()), str(path), opset_version=OPSET, dynamo=False,
-            training=torch.onnx.TrainingMode.PRESERVE, input_names=list(inputs), output_names=list(names),
+            _Ordered(network, outputs),
+            tuple(inputs.values()),
+            str(path),
+            opset_version=OPSET,
+            dynamo=False,
+            training=torch.onnx.TrainingMode.PRESERVE,
+            input_names=list(inputs),
+            output_names=list(names),
         )
 
 
@@ -189,4 +200,3 @@ def _write_description(
         "networks": networks,
     }
     (folder / "model.yaml").write_text("# Written by `sgrocc export`.\n" + yaml.safe_dump(values, sort_keys=False))
-

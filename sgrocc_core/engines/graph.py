@@ -51,7 +51,9 @@ def _declare_inputs(model: onnx.ModelProto, inputs: dict[str, tuple[int, ...]]) 
     traced = {value.name: onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in model.graph.input}
     del model.graph.input[:]
     for name, shape in inputs.items():
-        model.graph.input.append(traced.get(name) or onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
+        model.graph.input.append(
+            traced.get(name) or onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        )
 
 
 def _fold_constants(model: onnx.ModelProto) -> None:
@@ -89,7 +91,11 @@ def _fixed_shape(value: onnx.ValueInfoProto) -> list[int] | None:
     if not value.type.tensor_type.HasField("shape"):
         return None
     dims = value.type.tensor_type.shape.dim
-    return [dim.dim_value for dim in dims] if all(dim.HasField("dim_value") and dim.dim_value > 0 for dim in dims) else None
+    return (
+        [dim.dim_value for dim in dims]
+        if all(dim.HasField("dim_value") and dim.dim_value > 0 for dim in dims)
+        else None
+    )
 
 
 def _share_weights(model: onnx.ModelProto, weights: Path, prefix: str) -> None:
@@ -111,7 +117,9 @@ def _share_weights(model: onnx.ModelProto, weights: Path, prefix: str) -> None:
             _refer(tensor, weights.name, begin, end)
         elif len(raw) >= TRANSPOSED_BYTES and (source := matrices.get(hashlib.sha256(raw).digest())) is not None:
             stored = f"{tensor.name}_stored"
-            turned.append(onnx.helper.make_node("Transpose", [stored], [tensor.name], f"{tensor.name}_turned", perm=[1, 0]))
+            turned.append(
+                onnx.helper.make_node("Transpose", [stored], [tensor.name], f"{tensor.name}_turned", perm=[1, 0])
+            )
             tensor.name, shape = stored, list(reversed(tensor.dims))
             tensor.ClearField("dims")
             tensor.dims.extend(shape)
@@ -151,7 +159,9 @@ def check_graph(path: Path) -> None:
         raise ModelError(f"{path} uses the operator sets {versions}; only ai.onnx {OPSET} is allowed")
     strange = sorted({node.op_type for node in model.graph.node} - OPERATORS)
     if strange:
-        raise ModelError(f"{path} uses the operators {', '.join(strange)}, which are not in the list that all engines take")
+        raise ModelError(
+            f"{path} uses the operators {', '.join(strange)}, which are not in the list that all engines take"
+        )
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
     for value in [*inferred.graph.input, *inferred.graph.output, *inferred.graph.value_info]:
         if _fixed_shape(value) is None:

@@ -11,13 +11,12 @@ from sgrocc_core.engines.engine import (
     EXPERT_OUTPUTS,
     IMAGE_OUTPUTS,
     ImageOutputs,
-    ModelSpec,
     expert_feed,
     expert_outputs,
     image_feed,
     image_outputs,
-    require_file,
 )
+from sgrocc_core.engines.model import ModelSpec, require_file
 from sgrocc_core.errors import ModelError
 from sgrocc_core.gaussians.gaussians import History, LocalGaussians
 
@@ -37,7 +36,9 @@ class OnnxRuntimeEngine:
         self.spec = spec
         available = onnxruntime.get_available_providers()
         if device == "cuda" and "CUDAExecutionProvider" not in available:
-            raise ModelError(f"device cuda: this ONNX Runtime has only {', '.join(available)}; install onnxruntime-gpu or use device cpu")
+            raise ModelError(
+                f"device cuda: this ONNX Runtime has only {', '.join(available)}; install onnxruntime-gpu or use device cpu"
+            )
         use_cuda = device != "cpu" and "CUDAExecutionProvider" in available
         self._providers = [*(["CUDAExecutionProvider"] if use_cuda else []), "CPUExecutionProvider"]
         options = onnxruntime.SessionOptions()
@@ -61,7 +62,13 @@ class OnnxRuntimeEngine:
         return image_outputs(self._image.run(list(IMAGE_OUTPUTS), image_feed(image_u8, mask, K, R_gc)))
 
     def expert(
-        self, features: np.ndarray, depth: np.ndarray, spread: np.ndarray, thickness: np.ndarray, K: np.ndarray, T_bc: np.ndarray,
+        self,
+        features: np.ndarray,
+        depth: np.ndarray,
+        spread: np.ndarray,
+        thickness: np.ndarray,
+        K: np.ndarray,
+        T_bc: np.ndarray,
         history: History | None = None,
     ) -> LocalGaussians:
         """See `engine.Engine.expert`."""

@@ -15,13 +15,12 @@ from sgrocc_core.engines.engine import (
     EXPERT_OUTPUTS,
     IMAGE_OUTPUTS,
     ImageOutputs,
-    ModelSpec,
     expert_feed,
     expert_outputs,
     image_feed,
     image_outputs,
-    require_file,
 )
+from sgrocc_core.engines.model import ModelSpec, require_file
 from sgrocc_core.errors import ModelError
 from sgrocc_core.gaussians.gaussians import History, LocalGaussians
 
@@ -65,12 +64,20 @@ class _Graph:
                 continue
             device, host = self._buffers[name]
             np.copyto(host, value, casting="same_kind")
-            self._checked(self._cudart.cudaMemcpyAsync(device, host.ctypes.data, host.nbytes, kinds.cudaMemcpyHostToDevice, self._stream))
+            self._checked(
+                self._cudart.cudaMemcpyAsync(
+                    device, host.ctypes.data, host.nbytes, kinds.cudaMemcpyHostToDevice, self._stream
+                )
+            )
         if not self._context.execute_async_v3(int(self._stream)):
             raise ModelError(f"TensorRT failed to run {self._path.name}")
         for name in outputs:
             device, host = self._buffers[name]
-            self._checked(self._cudart.cudaMemcpyAsync(host.ctypes.data, device, host.nbytes, kinds.cudaMemcpyDeviceToHost, self._stream))
+            self._checked(
+                self._cudart.cudaMemcpyAsync(
+                    host.ctypes.data, device, host.nbytes, kinds.cudaMemcpyDeviceToHost, self._stream
+                )
+            )
         self._checked(self._cudart.cudaStreamSynchronize(self._stream))
         return [self._buffers[name][1].astype(np.float32, copy=True) for name in outputs]
 
@@ -94,7 +101,9 @@ class TensorRTEngine:
             ModelError: TensorRT or cuda-python is not installed, there is no GPU, or TensorRT does not take a graph.
         """
         if device == "cpu":
-            raise ModelError("the tensorrt engine runs on a GPU only; use device cuda or auto, or the onnxruntime engine")
+            raise ModelError(
+                "the tensorrt engine runs on a GPU only; use device cuda or auto, or the onnxruntime engine"
+            )
         self.spec = spec
         self._trt, self._cudart = _import_tensorrt()
         status, count = self._cudart.cudaGetDeviceCount()
@@ -156,7 +165,13 @@ class TensorRTEngine:
         return image_outputs(self._image.run(IMAGE_OUTPUTS, image_feed(image_u8, mask, K, R_gc)))
 
     def expert(
-        self, features: np.ndarray, depth: np.ndarray, spread: np.ndarray, thickness: np.ndarray, K: np.ndarray, T_bc: np.ndarray,
+        self,
+        features: np.ndarray,
+        depth: np.ndarray,
+        spread: np.ndarray,
+        thickness: np.ndarray,
+        K: np.ndarray,
+        T_bc: np.ndarray,
         history: History | None = None,
     ) -> LocalGaussians:
         """See `engine.Engine.expert`."""

@@ -10,23 +10,24 @@ from sgrocc_core.engines.engine import (
     IMAGE_INPUTS,
     IMAGE_OUTPUTS,
     ImageOutputs,
-    ModelSpec,
     expert_feed,
     expert_outputs,
     image_feed,
     image_outputs,
-    require_file,
 )
+from sgrocc_core.engines.model import ModelSpec, require_file
 from sgrocc_core.engines.weights import build_networks, load_weights
 from sgrocc_core.errors import ModelError
 from sgrocc_core.gaussians.gaussians import History, LocalGaussians
-from sgrocc_core.network.spatial_expert import OUTPUTS
+from sgrocc_core.network.expert.spatial_expert import OUTPUTS
 
 
 class TorchEngine:
     """See `engine.Engine`."""
 
-    def __init__(self, spec: ModelSpec, device: str = "auto", threads: int = 0, weights: str = "weights.safetensors") -> None:
+    def __init__(
+        self, spec: ModelSpec, device: str = "auto", threads: int = 0, weights: str = "weights.safetensors"
+    ) -> None:
         """Build the networks and load their weights.
 
         Args:
@@ -44,7 +45,9 @@ class TorchEngine:
         image, expert = build_networks(spec.networks)
         load_weights(require_file(spec, weights), image, expert)
         self._image, self._expert = image.eval().to(self._device), expert.eval().to(self._device)
-        self.description = f"PyTorch {torch.__version__}, {self._device.upper()}, {torch.get_num_threads()} threads, fp32"
+        self.description = (
+            f"PyTorch {torch.__version__}, {self._device.upper()}, {torch.get_num_threads()} threads, fp32"
+        )
 
     def _run(
         self, network: torch.nn.Module, names: tuple[str, ...], feed: dict[str, np.ndarray], outputs: tuple[str, ...]
@@ -58,7 +61,13 @@ class TorchEngine:
         return image_outputs(self._run(self._image, IMAGE_INPUTS, image_feed(image_u8, mask, K, R_gc), IMAGE_OUTPUTS))
 
     def expert(
-        self, features: np.ndarray, depth: np.ndarray, spread: np.ndarray, thickness: np.ndarray, K: np.ndarray, T_bc: np.ndarray,
+        self,
+        features: np.ndarray,
+        depth: np.ndarray,
+        spread: np.ndarray,
+        thickness: np.ndarray,
+        K: np.ndarray,
+        T_bc: np.ndarray,
         history: History | None = None,
     ) -> LocalGaussians:
         """See `engine.Engine.expert`."""

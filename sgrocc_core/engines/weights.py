@@ -9,9 +9,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from sgrocc_core.errors import ConfigError, ModelError
-from sgrocc_core.network.image_engine import AnyImageEngine, build_image_engine
-from sgrocc_core.network.spatial_expert import ExpertConfig, SpatialExpert
-from sgrocc_core.training import checkpoint
+from sgrocc_core.network import weights_file
+from sgrocc_core.network.expert.spatial_expert import ExpertConfig, SpatialExpert
+from sgrocc_core.network.image.engine import AnyImageEngine, build_image_engine
 
 
 def build_networks(networks: dict[str, dict[str, Any]]) -> tuple[AnyImageEngine, SpatialExpert]:
@@ -31,7 +31,9 @@ def build_networks(networks: dict[str, dict[str, Any]]) -> tuple[AnyImageEngine,
         raise ConfigError(f"the model's configuration does not fit the networks: {error}") from error
     if image.channels != expert.config.feature_channels:
         takes = expert.config.feature_channels
-        raise ConfigError(f"the image engine has channels {image.channels} and the expert feature_channels {takes}; they must be equal")
+        raise ConfigError(
+            f"the image engine has channels {image.channels} and the expert feature_channels {takes}; they must be equal"
+        )
     return image, expert
 
 
@@ -48,5 +50,5 @@ def load_weights(path: Path, image: AnyImageEngine, expert: SpatialExpert) -> No
     except (OSError, SafetensorError) as error:
         raise ModelError(f"cannot read the weights {path}: {error}") from error
     for prefix, network in (("image.", image), ("expert.", expert)):
-        if not checkpoint.load_weights(network, tensors, prefix, path):
+        if not weights_file.load_weights(network, tensors, prefix, path):
             raise ModelError(f"{path} has no tensor {prefix}*: it holds no weights of that network")

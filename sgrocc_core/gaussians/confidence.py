@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from sgrocc_core.gaussians.depth_layer import DepthLayer, footprint_minimum, sensor_sigma
+from sgrocc_core.depth.layer import DepthLayer, footprint_minimum, sensor_sigma
 from sgrocc_core.geometry.camera import pinhole
 from sgrocc_core.geometry.lattice import BOX_CELLS, CELL_SIZE
 
@@ -65,8 +65,19 @@ def view_cells(layers: list[DepthLayer], T_bc: np.ndarray, max_distance: float) 
     R, t = np.ascontiguousarray(T_bc[:3, :3], np.float64), np.ascontiguousarray(T_bc[:3, 3], np.float64)
     for layer in layers:
         _view_cells(
-            layer.depth, layer.spread, layer.minima, layer.stride, pinhole(layer.K), R, t, BOX_CELLS, max_distance,
-            view.state, view.residual, view.sigma, view.weight,
+            layer.depth,
+            layer.spread,
+            layer.minima,
+            layer.stride,
+            pinhole(layer.K),
+            R,
+            t,
+            BOX_CELLS,
+            max_distance,
+            view.state,
+            view.residual,
+            view.sigma,
+            view.weight,
         )
     return view
 
@@ -100,7 +111,9 @@ def _view_cells(depth, spread, minima, stride, K, R, t, cells, max_distance, sta
         r = z - here if abs(z - here) < abs(z - nearest) else z - nearest
         state[a] = view_state(z, here, nearest, s)
         residual[a], sigma[a] = r, s
-        weight[a] = view_weight(math.sqrt(x * x + y * y + z * z), u, v, width, height) * (HIDDEN_WEIGHT if state[a] == HIDDEN else 1.0)
+        weight[a] = view_weight(math.sqrt(x * x + y * y + z * z), u, v, width, height) * (
+            HIDDEN_WEIGHT if state[a] == HIDDEN else 1.0
+        )
 
 
 @njit(cache=True)

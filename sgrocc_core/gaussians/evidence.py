@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sgrocc_core.gaussians.depth_layer import DepthLayer, footprint_minimum, trust
+from sgrocc_core.depth.layer import DepthLayer, footprint_minimum, trust
 from sgrocc_core.geometry.camera import pinhole
 from sgrocc_core.geometry.lattice import BLOCK_VOXELS, VOXEL_SIZE
 
@@ -57,7 +57,22 @@ def observe(layers: list[DepthLayer], T_lc: np.ndarray, max_distance: float) -> 
         kappas = np.zeros(increments.shape if not layer.is_sensor else (0, 0, 0, 0), np.float32)
         _hit(layer.depth, layer.spread, K, R, t, max_distance, low, table, hits, kappas)
         share = MIN_SHARE * np.count_nonzero(layer.depth) / layer.depth.size
-        _judge(layer.depth, layer.spread, layer.minima, layer.stride, share, K, R, t, max_distance, keys, hits, kappas, judged, increments)
+        _judge(
+            layer.depth,
+            layer.spread,
+            layer.minima,
+            layer.stride,
+            share,
+            K,
+            R,
+            t,
+            max_distance,
+            keys,
+            hits,
+            kappas,
+            judged,
+            increments,
+        )
     return keys, increments
 
 

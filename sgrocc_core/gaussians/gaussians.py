@@ -111,6 +111,10 @@ class LocalGaussians:
         for name, width in (("means", 3), ("scales", 3), ("rotations", 4), ("logits", self.logits.shape[-1])):
             shape = getattr(self, name).shape
             if shape != (anchors, gaussians, width):
-                raise ValueError(f"{name} is {shape}; with opacities {self.opacities.shape} it must be {(anchors, gaussians, width)}")
+                raise ValueError(
+                    f"{name} is {shape}; with opacities {self.opacities.shape} it must be {(anchors, gaussians, width)}"
+                )
         if self.features.ndim != 2 or len(self.features) != anchors:
-            raise ValueError(f"features is {self.features.shape}; with {anchors} anchors it must be ({anchors}, channels)")
+            raise ValueError(
+                f"features is {self.features.shape}; with {anchors} anchors it must be ({anchors}, channels)"
+            )

@@ -78,7 +78,9 @@ class GaussianMemory:
             self.fields.rotations[start * BLOCK_ROWS : (start + len(new)) * BLOCK_ROWS, :, 0] = 1.0
             self.fields.opacities[start * BLOCK_ROWS : (start + len(new)) * BLOCK_ROWS] = DEFAULT_OPACITY
             self._slots.update((key, start + n) for n, key in enumerate(new))
-            self.gaussians_changed[start : start + len(new)] = True  # Gaussians of blocks that were there before may reach into them
+            self.gaussians_changed[start : start + len(new)] = (
+                True  # Gaussians of blocks that were there before may reach into them
+            )
             near = self.slots((np.array(new)[:, None] + NEIGHBOURS).reshape(-1, 3)).reshape(-1, len(NEIGHBOURS))
             self.neighbours[start : start + len(new)] = near
             rows, sides = np.nonzero(near >= 0)
@@ -160,7 +162,17 @@ class GaussianMemory:
         """
         rows = self.box(corner)
         found = History(np.zeros((len(rows), self.feature_channels), np.float32), np.zeros((len(rows), 3), np.float32))
-        read_history(self.fields, rows, view.state, view.residual, view.sigma, stamp_ns, self._factors, found.features, found.past)
+        read_history(
+            self.fields,
+            rows,
+            view.state,
+            view.residual,
+            view.sigma,
+            stamp_ns,
+            self._factors,
+            found.features,
+            found.past,
+        )
         return found
 
     def update(self, corner: np.ndarray, gaussians: LocalGaussians, view: CellView, stamp_ns: int) -> None:
@@ -182,7 +194,9 @@ class GaussianMemory:
         table = np.full(wanted.shape, -1, np.int64)
         table[wanted] = self.allocate(keys[wanted.ravel()])
         rows = _rows(table, corner)[anchors]
-        self.evidence_changed[rows[self.fields.tag[rows] == 0] // BLOCK_ROWS] = True  # a tag makes what is splatted there count
+        self.evidence_changed[rows[self.fields.tag[rows] == 0] // BLOCK_ROWS] = (
+            True  # a tag makes what is splatted there count
+        )
         new = NewFields(*(np.ascontiguousarray(getattr(gaussians, name), np.float32) for name in NewFields._fields))
         centres = _cell_centres()[anchors]
         seen = (view.state, view.residual, view.sigma, view.weight)

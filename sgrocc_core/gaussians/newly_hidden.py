@@ -12,8 +12,8 @@ import math
 import numpy as np
 from numba import njit
 
+from sgrocc_core.depth.layer import DepthLayer
 from sgrocc_core.gaussians.confidence import OCCUPIED, cell_occupancy
-from sgrocc_core.gaussians.depth_layer import DepthLayer
 from sgrocc_core.gaussians.evidence import NEAR, block_table, blocks_in_view, find_voxel
 from sgrocc_core.gaussians.memory import BLOCK_ROWS, GaussianMemory
 from sgrocc_core.geometry.camera import pinhole
@@ -49,7 +49,9 @@ def begin_anew(memory: GaussianMemory, layers: list[DepthLayer], T_lc: np.ndarra
             continue
         hidden = np.zeros((len(keys), BLOCK_VOXELS, BLOCK_VOXELS, BLOCK_VOXELS), np.bool_)
         step = math.ceil(layer.depth.shape[1] / FINEST)
-        _behind(layer.depth, step, pinhole(layer.K), R, t, max_distance, *block_table(keys), slots, memory.evidence, hidden)
+        _behind(
+            layer.depth, step, pinhole(layer.K), R, t, max_distance, *block_table(keys), slots, memory.evidence, hidden
+        )
         if hidden.any():
             _fade(hidden, slots, memory.evidence, memory.fields.tag, memory.fields.weight, memory.fields.opacities)
             memory.evidence_changed[slots[hidden.any((1, 2, 3))]] = True

@@ -24,7 +24,9 @@ def memory_layout(fields: CellFields) -> Layout:
     """The arrays of `GaussianMemory.arrays` for a memory with these fields; B is the number of blocks."""
     edges = (BLOCK_VOXELS,) * 3
     layout = {"blocks": (("B", 3), np.int32), "evidence": (("B", *edges), np.float32)}
-    return layout | {name: (("B", BLOCK_CELLS**3, *field.shape[1:]), field.dtype) for name, field in fields._asdict().items()}
+    return layout | {
+        name: (("B", BLOCK_CELLS**3, *field.shape[1:]), field.dtype) for name, field in fields._asdict().items()
+    }
 
 
 def check_memory(arrays: dict[str, np.ndarray], fields: CellFields) -> None:

@@ -78,7 +78,9 @@ def confidence(cells: Cells, look: Look, kind: str = "hybrid") -> Tensor:
     geometric = torch.where(look.state == FREE, 1 - o, geometric)
     geometric = torch.where((look.state == HIDDEN) | (look.state == UNSEEN), 1.0, geometric)
     share = torch.sigmoid(cells.opacities)
-    distribution = (share[..., None] * torch.softmax(cells.logits / TEMPERATURE, -1)).sum(-2) / share.sum(-1, keepdim=True).clamp(min=1e-12)
+    distribution = (share[..., None] * torch.softmax(cells.logits / TEMPERATURE, -1)).sum(-2) / share.sum(
+        -1, keepdim=True
+    ).clamp(min=1e-12)
     semantic = ((distribution.amax(-1) - SEMANTIC_LOW) / (SEMANTIC_HIGH - SEMANTIC_LOW)).clamp(0, 1)
     semantic = torch.where(full, semantic, 1.0)
     one = torch.ones_like(o)

@@ -52,7 +52,9 @@ class Calibration:
         height, width = image.shape[:2]
         if (width, height) != self.size and not (nearest and not self.distortion.size):
             described = f"{self.size[0]} x {self.size[1]}"
-            raise FrameError("size_mismatch", f"image of {width} x {height} pixels, but camera_info describes {described}")
+            raise FrameError(
+                "size_mismatch", f"image of {width} x {height} pixels, but camera_info describes {described}"
+            )
         if not self.distortion.size:
             return image
         interpolation = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
@@ -93,13 +95,18 @@ def read_calibration(
     projection = np.asarray(P, np.float64).reshape(3, 4)
     distortion = np.asarray(D, np.float64).reshape(-1)
     if not (np.isfinite(matrix).all() and np.isfinite(distortion).all()):
-        raise FrameError("bad_intrinsics", f"camera_info has K {matrix.tolist()} and D {distortion.tolist()}; they must be finite")
+        raise FrameError(
+            "bad_intrinsics", f"camera_info has K {matrix.tolist()} and D {distortion.tolist()}; they must be finite"
+        )
     if rectified:
         matrix, distortion = (projection[:, :3].copy() if projection[0, 0] > 0 else matrix), np.zeros(0)
     if not distortion.any():
         distortion = np.zeros(0)
     elif model not in KNOWN_MODELS:
-        raise FrameError("bad_intrinsics", f"distortion model {model!r} is not known; allowed: {', '.join(filter(None, KNOWN_MODELS))}")
+        raise FrameError(
+            "bad_intrinsics",
+            f"distortion model {model!r} is not known; allowed: {', '.join(filter(None, KNOWN_MODELS))}",
+        )
     matrix[0, 2] -= roi[0]
     matrix[1, 2] -= roi[1]
     bx, by = max(binning[0], 1), max(binning[1], 1)

@@ -36,8 +36,10 @@ def quaternion_from_rotation(R: np.ndarray) -> np.ndarray:
     m = np.asarray(R, np.float64)
     squares = np.array(
         [
-            1 + m[0, 0] - m[1, 1] - m[2, 2], 1 - m[0, 0] + m[1, 1] - m[2, 2],
-            1 - m[0, 0] - m[1, 1] + m[2, 2], 1 + m[0, 0] + m[1, 1] + m[2, 2],
+            1 + m[0, 0] - m[1, 1] - m[2, 2],
+            1 - m[0, 0] + m[1, 1] - m[2, 2],
+            1 - m[0, 0] - m[1, 1] + m[2, 2],
+            1 + m[0, 0] + m[1, 1] + m[2, 2],
         ]
     )
     k = int(squares.argmax())

@@ -90,7 +90,13 @@ class TransformTree:
         self._lock = threading.Lock()
 
     def add(
-        self, parent: str, child: str, stamp_ns: int, translation: np.ndarray, quaternion_xyzw: np.ndarray, static: bool = False
+        self,
+        parent: str,
+        child: str,
+        stamp_ns: int,
+        translation: np.ndarray,
+        quaternion_xyzw: np.ndarray,
+        static: bool = False,
     ) -> None:
         """Store the pose of `child` in `parent`.
 
@@ -107,10 +113,14 @@ class TransformTree:
         if not parent or not child or parent == child:
             raise ValueError(f"a transform from {parent!r} to {child!r}: both frames need a name, and not the same")
         if t.shape != (3,) or q.shape != (4,) or not (np.isfinite(t).all() and np.isfinite(q).all()):
-            raise ValueError(f"transform {parent!r} to {child!r} is not finite: translation {t.tolist()}, quaternion {q.tolist()}")
+            raise ValueError(
+                f"transform {parent!r} to {child!r} is not finite: translation {t.tolist()}, quaternion {q.tolist()}"
+            )
         norm = float(np.linalg.norm(q))
         if abs(norm - 1.0) > QUATERNION_TOLERANCE:
-            raise ValueError(f"transform {parent!r} to {child!r} has the quaternion {q.tolist()} of length {norm:.4g}; it must be 1")
+            raise ValueError(
+                f"transform {parent!r} to {child!r} has the quaternion {q.tolist()} of length {norm:.4g}; it must be 1"
+            )
         with self._lock:
             edge = self._edges.get(child)
             if edge is None or edge.parent != parent or edge.static != static:
@@ -128,7 +138,9 @@ class TransformTree:
         with self._lock:
             for name in (target, source):
                 if name not in self._edges and name not in self._parents:
-                    raise UnknownFrameError(f"no transform names the frame {name!r}; known: {', '.join(self._names()) or 'none'}")
+                    raise UnknownFrameError(
+                        f"no transform names the frame {name!r}; known: {', '.join(self._names()) or 'none'}"
+                    )
             up_source, up_target = self._ancestors(source), self._ancestors(target)
             common = next((name for name in up_source if name in up_target), None)
             if common is None:

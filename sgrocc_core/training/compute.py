@@ -62,11 +62,15 @@ def choose(device: str, amp: bool, local_rank: int = 0) -> Compute:
     """
     count = torch.cuda.device_count() if device != "cpu" and torch.cuda.is_available() else 0
     if device == "cuda" and count == 0:
-        raise ConfigError(f"device is 'cuda', but PyTorch {torch.__version__} finds no CUDA device; use cpu, or install a CUDA build")
+        raise ConfigError(
+            f"device is 'cuda', but PyTorch {torch.__version__} finds no CUDA device; use cpu, or install a CUDA build"
+        )
     if count == 0:
         return Compute(torch.device("cpu"), torch.bfloat16 if amp else None)
     if local_rank >= count:
-        raise ConfigError(f"process {local_rank} of this machine has no GPU of its own: there are {count}; start at most {count} processes")
+        raise ConfigError(
+            f"process {local_rank} of this machine has no GPU of its own: there are {count}; start at most {count} processes"
+        )
     found = torch.device("cuda", local_rank)
     torch.cuda.set_device(found)
     if not amp:

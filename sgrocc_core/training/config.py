@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from sgrocc_core.errors import ConfigError
-from sgrocc_core.network.spatial_expert import ExpertConfig
+from sgrocc_core.network.expert.spatial_expert import ExpertConfig
 from sgrocc_core.share import find_shared
-from sgrocc_core.training.embodied_step import WalkConfig
-from sgrocc_core.training.objectives import LocalWeights
+from sgrocc_core.training.embodied.step import WalkConfig
+from sgrocc_core.training.losses.objectives import LocalWeights
 from sgrocc_core.training.schedule import Schedule
 from sgrocc_core.yaml_file import read_mapping
 
@@ -132,7 +132,10 @@ def load_config(path: Path) -> TrainConfig:
         stages[name] = _made(StageConfig, _mapping(stage, where, f"stages.{name}"), f"{where}: stages.{name}")
     walk = _made(WalkConfig, _mapping(values.pop("walk", {}), where, "walk"), f"{where}: walk")
     losses = _made(LocalWeights, _mapping(values.pop("losses", {}), where, "losses"), f"{where}: losses")
-    image, network = _mapping(values.pop("image", {}), where, "image"), _mapping(values.pop("network", {}), where, "network")
+    image, network = (
+        _mapping(values.pop("image", {}), where, "image"),
+        _mapping(values.pop("network", {}), where, "network"),
+    )
     _checked(ExpertConfig, network, f"{where}: network")
     model = model_sections(_checked(TrainConfig, dict(values), where).get("model", TrainConfig.model))
     network = _made(ExpertConfig, {**model["expert"], **network}, f"{where}: network")
@@ -155,6 +158,24 @@ def model_sections(model: str) -> dict[str, dict[str, Any]]:
         raise ConfigError(f"model is {model!r}: there is no {path}; the models known are {known}")
     values = read_mapping(path, "model configuration")
     return {name: _mapping(values.get(name, {}), str(path), name) for name in ("image", "expert")}
+
+
+def network_sections(model: str, config: Path | None = None) -> tuple[str, dict[str, dict[str, Any]]]:
+    """The model's name and the arguments of its networks.
+
+    Args:
+        model: a name under config/models. config: a training configuration that replaces it; None: there is none.
+
+    Returns:
+        the name, and keyword arguments under `image` and `expert`.
+
+    Raises:
+        ConfigError: no such configuration, or a value in it that is not allowed.
+    """
+    if config is None:
+        return model, model_sections(model)
+    run = load_config(config)
+    return run.model, {"image": run.image, "expert": asdict(run.network)}
 
 
 def _mapping(value: Any, where: str, key: str) -> dict[str, Any]:

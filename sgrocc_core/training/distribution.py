@@ -269,7 +269,9 @@ def synchronise(module: nn.Module, device: torch.device) -> nn.Module:
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.modules.batchnorm._BatchNorm) and not isinstance(child, SharedBatchNorm):
-                shared = SharedBatchNorm(child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats)
+                shared = SharedBatchNorm(
+                    child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats
+                )
                 shared.load_state_dict(child.state_dict())
                 shared.group = group
                 setattr(parent, name, shared.train(child.training))

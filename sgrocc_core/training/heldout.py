@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sgrocc_core.gaussians.depth_layer import sensor_spread
-from sgrocc_core.network.projection import count_hits
-from sgrocc_core.network.spatial_expert import local_head
+from sgrocc_core.depth.layer import sensor_spread
+from sgrocc_core.network.expert.projection import count_hits
+from sgrocc_core.network.expert.spatial_expert import local_head
 from sgrocc_core.training.compute import Compute
-from sgrocc_core.training.dataset import IN_VIEW
+from sgrocc_core.training.data.dataset import IN_VIEW
 from sgrocc_core.training.distribution import summed
 from sgrocc_core.training.step import Batch, run_image
 from sgrocc_core.training.validation import collate, confusion, mean_iou, occupancy_iou
@@ -80,7 +80,9 @@ def look_at_image(engine: nn.Module, views: Views, compute: Compute) -> dict[str
     for start in range(0, len(views), BATCH):
         batch = collate(views[start : start + BATCH])
         outputs = run_image(engine, compute.move(batch), compute)
-        counts.add({name: outputs[name].cpu() for name in ("depth", "thickness", "semantics") if name in outputs}, batch)
+        counts.add(
+            {name: outputs[name].cpu() for name in ("depth", "thickness", "semantics") if name in outputs}, batch
+        )
     return counts.figures()
 
 
@@ -100,12 +102,16 @@ def look_at_voxels(engine: nn.Module, expert: nn.Module, views: Views, compute: 
     for view in views:
         batch = compute.move(collate([view]))
         image = run_image(engine, batch, compute)
-        head, off = (F.interpolate(image[key], size=batch["prior"].shape[-2:], mode="nearest") for key in ("depth", "spread"))
+        head, off = (
+            F.interpolate(image[key], size=batch["prior"].shape[-2:], mode="nearest") for key in ("depth", "spread")
+        )
         given = {"predicted": (head * batch["mask"], off), "sensor": (batch["prior"], sensor_spread(batch["prior"]))}
         for name, (depth, spread) in given.items():
             with compute.autocast():
                 hits = count_hits(depth, batch["intrinsics"], batch["pose"])
-                outputs = expert(image["features"], depth, spread, hits, image["thickness"], batch["intrinsics"], batch["pose"])
+                outputs = expert(
+                    image["features"], depth, spread, hits, image["thickness"], batch["intrinsics"], batch["pose"]
+                )
             log_empty, weights = (value.cpu().numpy() for value in local_head(outputs, 0))
             found = labels_from(log_empty, weights)
             matrices[name] += confusion(view["target"], found, (view["state"] == IN_VIEW) & (view["target"] < 12))

@@ -22,7 +22,11 @@ class RunLog:
     def __init__(self, out: Path, stage: str, step: int = 0) -> None:
         out.mkdir(parents=True, exist_ok=True)
         path = out / f"{stage}.jsonl"
-        kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step] if step and path.is_file() else []
+        kept = (
+            [line for line in path.read_text().splitlines() if _step_of(line) <= step]
+            if step and path.is_file()
+            else []
+        )
         path.write_text("".join(f"{line}\n" for line in kept))
         self._lines = path.open("a")
         self._board = SummaryWriter(str(out / "tensorboard" / stage), purge_step=step + 1)  # type: ignore[no-untyped-call]
@@ -31,7 +35,9 @@ class RunLog:
     def __enter__(self) -> RunLog:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bar.close()
         self._lines.close()
         self._board.close()  # type: ignore[no-untyped-call]
@@ -56,7 +62,9 @@ class NoLog(RunLog):
     def __init__(self) -> None:
         pass
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         pass
 
     def note(self, kind: str, step: int, seconds: float, values: dict[str, float]) -> None:

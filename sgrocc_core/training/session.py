@@ -13,14 +13,14 @@ from pathlib import Path
 
 from sgrocc_core.data.occ_scannet import OccScanNet
 from sgrocc_core.errors import DataError
-from sgrocc_core.network.depth_anything import DepthAnythingEngine
-from sgrocc_core.network.image_engine import grid_of
+from sgrocc_core.network.image.depth_anything import DepthAnythingEngine
+from sgrocc_core.network.image.engine import grid_of
 from sgrocc_core.training import distribution
 from sgrocc_core.training.checkpoint import read
 from sgrocc_core.training.compute import use_threads
 from sgrocc_core.training.config import TrainConfig
-from sgrocc_core.training.packed import SMALL_SIZE, pack, packed_scenes, view_size
-from sgrocc_core.training.rendering import RenderConfig, RoomRenderer
+from sgrocc_core.training.data.packed import SMALL_SIZE, pack, packed_scenes, view_size
+from sgrocc_core.training.data.rendering import RenderConfig, RoomRenderer
 from sgrocc_core.training.run_log import summary
 from sgrocc_core.training.trainer import Trainer
 
@@ -102,7 +102,9 @@ class Packer:
         if not any(each.folder.is_dir() and packed_scenes(each.folder) for each in self.sets):
             _pack_sets(self.sets)
         elif self._process is None or not self._process.is_alive():
-            self._process = multiprocessing.get_context("spawn").Process(target=_pack_sets, args=(self.sets,), daemon=True)
+            self._process = multiprocessing.get_context("spawn").Process(
+                target=_pack_sets, args=(self.sets,), daemon=True
+            )
             self._process.start()
 
 
@@ -186,7 +188,9 @@ def run_told(trainer: Trainer, start: Path | None, resume: bool, rescan: Callabl
     result = out / f"{stage}.weights.safetensors"
     if first:
         _, state = read(trainer.checkpoint_path)
-        (out / f"{stage}.result.json").write_text(json.dumps({**state, "figures": figures, "started_from": str(weights)}, indent=1))
+        (out / f"{stage}.result.json").write_text(
+            json.dumps({**state, "figures": figures, "started_from": str(weights)}, indent=1)
+        )
         told = [f"{trainer.step} steps in {trainer.seconds / 60:.1f} min", summary(figures), f"weights in {result}"]
         print(f"stage {stage}: {'; '.join(text for text in told if text)}")
     return result

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from sgrocc_core.network.projection import count_hits
+from sgrocc_core.network.expert.projection import count_hits
 from sgrocc_core.training.compute import Compute
-from sgrocc_core.training.objectives import (
+from sgrocc_core.training.losses.objectives import (
     ImageWeights,
     LocalWeights,
     Terms,
@@ -18,7 +18,7 @@ from sgrocc_core.training.objectives import (
     image_objective,
     local_objective,
 )
-from sgrocc_core.training.regularisation import Surface, surface_of
+from sgrocc_core.training.losses.regularisation import Surface, surface_of
 
 Batch = dict[str, Tensor]
 
@@ -40,12 +40,16 @@ class StepObjective(nn.Module):
         losses: weights of the local head's losses. compute: device and precision.
     """
 
-    def __init__(self, engine: nn.Module, expert: nn.Module | None, learn_image: bool, losses: LocalWeights, compute: Compute) -> None:
+    def __init__(
+        self, engine: nn.Module, expert: nn.Module | None, learn_image: bool, losses: LocalWeights, compute: Compute
+    ) -> None:
         super().__init__()
         self.engine, self.expert, self.learn_image = engine, expert, learn_image
         self.losses, self.compute = losses, compute
 
-    def forward(self, batch: Batch, label_weights: tuple[Tensor, Tensor], seed: int, step: int, places: Sequence[int]) -> Terms:
+    def forward(
+        self, batch: Batch, label_weights: tuple[Tensor, Tensor], seed: int, step: int, places: Sequence[int]
+    ) -> Terms:
         """Terms of the loss.
 
         Args:
@@ -67,7 +71,9 @@ class StepObjective(nn.Module):
             with self.compute.autocast():
                 thickness = outputs["thickness"].detach()
                 hits = count_hits(depth, batch["intrinsics"], batch["pose"])
-                found = self.expert(outputs["features"], depth, spread, hits, thickness, batch["intrinsics"], batch["pose"])
+                found = self.expert(
+                    outputs["features"], depth, spread, hits, thickness, batch["intrinsics"], batch["pose"]
+                )
             surface = self._surface(batch, depth, spread)
             terms |= local_objective(found, batch, label_weights[1], self.losses, generators, surface)
         return terms

@@ -20,13 +20,14 @@ from torch import Tensor, nn
 
 from sgrocc_core.engines.weights import build_networks
 from sgrocc_core.errors import DataError
+from sgrocc_core.network import weights_file
 from sgrocc_core.training import checkpoint, distribution
 from sgrocc_core.training.compute import choose
 from sgrocc_core.training.config import StageConfig, TrainConfig
-from sgrocc_core.training.dataset import DatasetOptions, PackedViews, loader
+from sgrocc_core.training.data.dataset import DatasetOptions, PackedViews, loader
+from sgrocc_core.training.data.packed import view_size
 from sgrocc_core.training.heldout import look_at_image, look_at_voxels
-from sgrocc_core.training.objectives import Terms, class_weights, voxel_weights
-from sgrocc_core.training.packed import view_size
+from sgrocc_core.training.losses.objectives import Terms, class_weights, voxel_weights
 from sgrocc_core.training.run_log import NoLog, RunLog, summary
 from sgrocc_core.training.step import StepObjective
 from sgrocc_core.training.validation import fixed_views
@@ -83,7 +84,10 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(groups, lr=self.schedule.rate)
         self.scaler = self.compute.scaler()
         self.names: dict[Tensor, str] = {
-            p: prefix + name for prefix, module in self.trained.items() for name, p in module.named_parameters() if p.requires_grad
+            p: prefix + name
+            for prefix, module in self.trained.items()
+            for name, p in module.named_parameters()
+            if p.requires_grad
         }
         self.average = {name: value.detach().clone() for name, value in self._floating().items()}
         self.objective: nn.Module = self.make_objective()
@@ -121,7 +125,10 @@ class Trainer:
     def _floating(self) -> dict[str, Tensor]:
         """What learning changes: trained parameters and floating-point buffers, by name."""
         frozen = {
-            prefix + name for prefix, module in self.trained.items() for name, p in module.named_parameters() if not p.requires_grad
+            prefix + name
+            for prefix, module in self.trained.items()
+            for name, p in module.named_parameters()
+            if not p.requires_grad
         }
         return {
             prefix + name: value
@@ -136,10 +143,10 @@ class Trainer:
         Returns:
             names of what was loaded (`image`, `expert`).
         """
-        tensors = checkpoint.read_weights(path)
+        tensors = weights_file.read_weights(path)
         loaded = []
         for prefix, module in (("image.", self.engine), ("expert.", self.expert)):
-            if module is not None and checkpoint.load_weights(module, tensors, prefix, path):
+            if module is not None and weights_file.load_weights(module, tensors, prefix, path):
                 loaded.append(prefix[:-1])
         self._prepare()
         return loaded
@@ -161,7 +168,7 @@ class Trainer:
         state = {"stage": self.stage, "step": self.step, "seconds": self.seconds, "seed": self.config.seed}
         state["scaler"] = self.scaler.state_dict()
         checkpoint.write(self.checkpoint_path, tensors, state)
-        checkpoint.save_model(self.out / f"{self.stage}.weights.safetensors", self.engine, self.expert, self.average)
+        weights_file.save_model(self.out / f"{self.stage}.weights.safetensors", self.engine, self.expert, self.average)
 
     def resume(self) -> None:
         """Go on from this stage's checkpoint.
@@ -174,7 +181,7 @@ class Trainer:
             raise DataError(f"{self.checkpoint_path} is of stage {state['stage']!r}, not {self.stage!r}")
         for prefix, module in (("image.", self.engine), ("expert.", self.expert)):
             if module is not None:
-                checkpoint.load_weights(module, tensors, prefix, self.checkpoint_path)
+                weights_file.load_weights(module, tensors, prefix, self.checkpoint_path)
         self._prepare()
         for name, own in self.average.items():
             own.copy_(tensors[f"average.{name}"])
@@ -223,7 +230,9 @@ class Trainer:
         if self.heldout is None:
             return {}
         if self._views is None:
-            data = PackedViews([self.heldout], dataclasses.replace(self.options, augment=False, sensor_share=1.0, seed=0))
+            data = PackedViews(
+                [self.heldout], dataclasses.replace(self.options, augment=False, sensor_share=1.0, seed=0)
+            )
             if not len(data):
                 return {}
             views = fixed_views(data, self.config.validation_views, data.options)
@@ -247,7 +256,10 @@ class Trainer:
         """Class weights in the image and in the grid, from the views' own counts (the grid's from a sample of views); on the device."""
         some = np.unique(np.linspace(0, len(data) - 1, min(64, len(data))).astype(int))
         voxels = sum(np.bincount(data.view(int(i)).target.ravel(), minlength=256)[:12] for i in some)
-        image, grid = class_weights(torch.from_numpy(data.counts.sum(0))), voxel_weights(torch.from_numpy(np.asarray(voxels)))
+        image, grid = (
+            class_weights(torch.from_numpy(data.counts.sum(0))),
+            voxel_weights(torch.from_numpy(np.asarray(voxels))),
+        )
         return image.to(self.compute.device), grid.to(self.compute.device)
 
     def run(self, rescan: Callable[[], None] | None = None) -> dict[str, float]:
@@ -300,7 +312,9 @@ class Trainer:
             if self.schedule.progress(self.step, self.seconds) >= 1.0:
                 break
 
-    def after_step(self, values: dict[str, float], clock: float, views: int, of: int, log: RunLog, may_save: bool = True) -> float:
+    def after_step(
+        self, values: dict[str, float], clock: float, views: int, of: int, log: RunLog, may_save: bool = True
+    ) -> float:
         """What is due after a step: the log, a checkpoint, a look at held-out views.
 
         Args:

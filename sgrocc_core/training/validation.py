@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from sgrocc_core.training.dataset import DatasetOptions, PackedViews, item
+from sgrocc_core.training.data.dataset import DatasetOptions, PackedViews, item
 from sgrocc_core.training.step import Batch
 
 

@@ -10,7 +10,7 @@ from sgrocc_core.gaussians.memory import BLOCK_ROWS, empty_fields
 from sgrocc_core.gaussians.saved_memory import check_memory
 from sgrocc_core.gaussians.update import CellFields
 from sgrocc_core.geometry.lattice import BLOCK_CELLS, CELL_SIZE
-from sgrocc_core.map_format import SavedMap
+from sgrocc_core.map_files.format import SavedMap
 
 
 def gaussians_of_map(saved: SavedMap, most: int) -> tuple[GaussiansInView, int]:
@@ -29,7 +29,9 @@ def gaussians_of_map(saved: SavedMap, most: int) -> tuple[GaussiansInView, int]:
     if saved.gaussians:
         check_memory(arrays, empty)
     blocks = arrays["blocks"].astype(np.int64)
-    fields = CellFields(*(arrays[name].reshape(len(blocks) * BLOCK_ROWS, *arrays[name].shape[2:]) for name in CellFields._fields))
+    fields = CellFields(
+        *(arrays[name].reshape(len(blocks) * BLOCK_ROWS, *arrays[name].shape[2:]) for name in CellFields._fields)
+    )
     opacities = sigmoid(fields.opacities)
     row, g = np.nonzero(opacities >= VISIBLE)
     chosen = np.argsort(-opacities[row, g], kind="stable")[:most]
@@ -38,4 +40,6 @@ def gaussians_of_map(saved: SavedMap, most: int) -> tuple[GaussiansInView, int]:
     cells = blocks[block] * BLOCK_CELLS + np.stack(np.unravel_index(local, (BLOCK_CELLS,) * 3), 1)
     means = ((cells + 0.5) * CELL_SIZE + fields.means[at]).astype(np.float32)
     labels = (fields.logits[at].argmax(-1) + 1).astype(np.uint8)
-    return GaussiansInView(means, constrain_scales(fields.scales[at]), fields.rotations[at], opacities[at], labels), found
+    return GaussiansInView(
+        means, constrain_scales(fields.scales[at]), fields.rotations[at], opacities[at], labels
+    ), found

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Literal
 
 from sgrocc_core.errors import DataError
-from sgrocc_core.map_format import MAP
+from sgrocc_core.map_files.format import MAP
 
 BAG_SUFFIXES = (".mcap", ".db3", ".bag")
 BAG_BEGINNINGS = (b"\x89MCAP", b"SQLite format 3\0", b"#ROSBAG V")
 ARCHIVE_BEGINNING = b"PK\x03\x04"
 """An .npz is a zip archive."""
-ALLOWED = f"allowed are a bag (.mcap, .db3, the folder of either, a ROS 1 .bag) and a map (a folder with {MAP}, or that file)"
+ALLOWED = (
+    f"allowed are a bag (.mcap, .db3, the folder of either, a ROS 1 .bag) and a map (a folder with {MAP}, or that file)"
+)
 
 
 def kind_of(path: Path) -> Literal["bag", "map"]:

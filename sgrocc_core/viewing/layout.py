@@ -45,7 +45,9 @@ def blueprint_of_bag(low: np.ndarray, high: np.ndarray) -> rrb.Blueprint:
         _view("Gaussians in view", rrb.EyeControls3D(tracking_entity=CAMERA), hidden=(VOXELS,)),
     )  # fmt: skip
     panel = rrb.TimePanel(state="collapsed", timeline=STAMP)
-    return _blueprint(rrb.Horizontal(_view("map", _eye(low, high), hidden=(GAUSSIANS,)), side, column_shares=[3, 1]), panel)
+    return _blueprint(
+        rrb.Horizontal(_view("map", _eye(low, high), hidden=(GAUSSIANS,)), side, column_shares=[3, 1]), panel
+    )
 
 
 def blueprint_of_map(low: np.ndarray, high: np.ndarray) -> rrb.Blueprint:

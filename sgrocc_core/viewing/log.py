@@ -14,8 +14,8 @@ from sgrocc_core.classes import color_table
 from sgrocc_core.frame import Frame
 from sgrocc_core.geometry.camera import scale_intrinsics
 from sgrocc_core.geometry.lattice import BLOCK_VOXELS, VOXEL_SIZE
-from sgrocc_core.map_format import REPORT, SavedMap
-from sgrocc_core.mapper import MapUpdate, OccupancyMapper
+from sgrocc_core.map_files.format import REPORT, SavedMap
+from sgrocc_core.mapping.mapper import MapUpdate, OccupancyMapper
 from sgrocc_core.report import class_counts
 from sgrocc_core.viewing import layout, shapes
 from sgrocc_core.viewing.gaussians import gaussians_of_map
@@ -75,7 +75,11 @@ class MapLog:
         K = scale_intrinsics(frame.K, columns / width, rows / height)
         self._stream.log(layout.CAMERA, shapes.pose(frame.T_wc))
         self._stream.log(layout.IMAGE, shapes.pinhole(frame.K, (width, height)), shapes.picture(frame.image))
-        self._stream.log(layout.DEPTH, shapes.pinhole(K, (columns, rows)), shapes.depth_picture(depth, self._mapper.config.max_distance))
+        self._stream.log(
+            layout.DEPTH,
+            shapes.pinhole(K, (columns, rows)),
+            shapes.depth_picture(depth, self._mapper.config.max_distance),
+        )
 
     def _path(self, position: np.ndarray) -> None:
         """The piece of the path that grows; a new one begins where the last ended."""
@@ -94,7 +98,9 @@ class MapLog:
         for label in np.union1d(labels[different], before[different]).tolist():
             if label:
                 voxels = np.argwhere(labels == label) + np.array(key) * BLOCK_VOXELS
-                self._stream.log(layout.voxels_of(label, key), shapes.boxes(voxels, label, VOXEL_SIZE, self._mapper.origin))
+                self._stream.log(
+                    layout.voxels_of(label, key), shapes.boxes(voxels, label, VOXEL_SIZE, self._mapper.origin)
+                )
         self._told[key] = labels
 
 
@@ -124,11 +130,15 @@ def log_map(stream: rr.RecordingStream, saved: SavedMap, path: Path, most_gaussi
     stream.send_blueprint(layout.blueprint_of_map(*bounds(saved.voxels, saved.voxel_size)))
     origin = np.zeros(3)
     for label in np.unique(saved.labels).tolist():
-        stream.log(layout.voxels_of(label), shapes.boxes(saved.voxels[saved.labels == label], label, saved.voxel_size, origin))
+        stream.log(
+            layout.voxels_of(label), shapes.boxes(saved.voxels[saved.labels == label], label, saved.voxel_size, origin)
+        )
     free = ((saved.free + 0.5) * saved.voxel_size).astype(np.float32)
     stream.log(layout.FREE, rr.Points3D(free, radii=0.01, colors=FREE_COLOR))
     stream.log(layout.GAUSSIANS, shapes.ellipsoids(gaussians))
-    stream.log(layout.ABOUT, rr.TextDocument(_about(saved, path, len(gaussians.means), found), media_type="text/markdown"))
+    stream.log(
+        layout.ABOUT, rr.TextDocument(_about(saved, path, len(gaussians.means), found), media_type="text/markdown")
+    )
     return len(gaussians.means)
 
 

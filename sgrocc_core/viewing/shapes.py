@@ -18,7 +18,11 @@ def boxes(voxels: np.ndarray, label: int, voxel_size: float, origin: np.ndarray)
     centres = ((voxels + 0.5) * voxel_size + origin).astype(np.float32)
     half = np.full((len(voxels), 3), voxel_size / 2, np.float32)
     return rr.Boxes3D(
-        centers=centres, half_sizes=half, class_ids=np.full(len(voxels), label, np.uint16), fill_mode="solid", show_labels=False
+        centers=centres,
+        half_sizes=half,
+        class_ids=np.full(len(voxels), label, np.uint16),
+        fill_mode="solid",
+        show_labels=False,
     )
 
 
@@ -58,5 +62,9 @@ def depth_picture(depth: np.ndarray, farthest: float) -> rr.EncodedDepthImage:
     millimetres = np.rint(np.clip(depth, 0.0, DEEPEST) * 1000.0).astype(np.uint16)
     _, coded = cv2.imencode(".png", millimetres)
     return rr.EncodedDepthImage(
-        coded.tobytes(), media_type="image/png", meter=1000.0, colormap=rr.components.Colormap.Turbo, depth_range=(0.0, 1000.0 * farthest)
+        coded.tobytes(),
+        media_type="image/png",
+        meter=1000.0,
+        colormap=rr.components.Colormap.Turbo,
+        depth_range=(0.0, 1000.0 * farthest),
     )

@@ -184,18 +184,24 @@ def to_viewer(viewer: Viewer, name: str) -> Iterator[rr.RecordingStream]:
 
 def check_display() -> None:
     """Raise ViewerError where there is no screen to open a window on."""
-    if sys.platform.startswith("linux") and not any(os.environ.get(n) for n in ("DISPLAY", "WAYLAND_DISPLAY", "WAYLAND_SOCKET")):
+    if sys.platform.startswith("linux") and not any(
+        os.environ.get(n) for n in ("DISPLAY", "WAYLAND_DISPLAY", "WAYLAND_SOCKET")
+    ):
         raise ViewerError(f"there is no display (neither DISPLAY nor WAYLAND_DISPLAY is set); {INSTEAD}")
 
 
 def _stream(name: str, batching: rr.ChunkBatcherConfig | None) -> rr.RecordingStream:
     if [int(n) for n in rr.__version__.split(".")[:2]] < OLDEST_RERUN:
-        raise ViewerError(f"rerun-sdk {rr.__version__} is installed; it must be {OLDEST_RERUN[0]}.{OLDEST_RERUN[1]} or newer")
+        raise ViewerError(
+            f"rerun-sdk {rr.__version__} is installed; it must be {OLDEST_RERUN[0]}.{OLDEST_RERUN[1]} or newer"
+        )
     rr.set_strict_mode(True)  # a wrong array is an error, not a warning
     stream = rr.RecordingStream(APPLICATION, batcher_config=batching)
     if not rr.is_enabled(stream):
         value = os.environ.get("RERUN", "")
-        raise ViewerError(f"Rerun is switched off: the environment variable RERUN is {value!r}; it must be on, or unset")
+        raise ViewerError(
+            f"Rerun is switched off: the environment variable RERUN is {value!r}; it must be on, or unset"
+        )
     stream.set_log_time_enabled(False)
     stream.set_log_tick_enabled(False)
     stream.send_recording_name(name)

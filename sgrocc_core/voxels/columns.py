@@ -168,7 +168,9 @@ class ColumnMap:
         cells = math.prod(shape.tolist())
         if cells > MOST_CELLS:
             self._stale |= changed
-            raise DataError(f"the map is {shape[0] * VOXEL_SIZE:.0f} m by {shape[1] * VOXEL_SIZE:.0f} m: {cells} cells, above {MOST_CELLS}")
+            raise DataError(
+                f"the map is {shape[0] * VOXEL_SIZE:.0f} m by {shape[1] * VOXEL_SIZE:.0f} m: {cells} cells, above {MOST_CELLS}"
+            )
         if (low != self._low).any() or self._image.shape != (shape[1], shape[0]):
             self._image, self._low = np.empty((shape[1], shape[0]), np.int8), low
             self._image[:] = UNKNOWN
@@ -181,7 +183,10 @@ class ColumnMap:
     @staticmethod
     def _tile(stack: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]], first: int, last: int) -> np.ndarray:
         """(16, 16) int8, by y and x, of one stack of blocks."""
-        filled, seen = np.zeros((BLOCK_VOXELS, BLOCK_VOXELS), np.bool_), np.zeros((BLOCK_VOXELS, BLOCK_VOXELS), np.bool_)
+        filled, seen = (
+            np.zeros((BLOCK_VOXELS, BLOCK_VOXELS), np.bool_),
+            np.zeros((BLOCK_VOXELS, BLOCK_VOXELS), np.bool_),
+        )
         for z, (occupied, free, _) in stack.items():
             low, high = max(first - z * BLOCK_VOXELS, 0), min(last - z * BLOCK_VOXELS, BLOCK_VOXELS - 1)
             if low <= high:

@@ -102,7 +102,11 @@ def query_points(queried: QueriedMap, points: np.ndarray, origin: np.ndarray | N
     reach = FARTHEST * BLOCK_VOXELS - 1
     index = np.floor((points - (0.0 if origin is None else origin)) / VOXEL_SIZE)
     labels, probability, free = queried.read(np.clip(index, -reach, reach).astype(np.int64))
-    state = np.where(labels > 0, np.uint8(VoxelState.OCCUPIED), np.where(free, np.uint8(VoxelState.FREE), np.uint8(VoxelState.UNKNOWN)))
+    state = np.where(
+        labels > 0,
+        np.uint8(VoxelState.OCCUPIED),
+        np.where(free, np.uint8(VoxelState.FREE), np.uint8(VoxelState.UNKNOWN)),
+    )
     return PointQuery(labels, probability, state)
 
 

@@ -25,7 +25,9 @@ class _Splat(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_log_empty, grad_class_weights):  # type: ignore[no-untyped-def, override]
         m, c, o, p = map(_array, ctx.saved_tensors)
-        grads = splat_numba.splat_backward(m, c, o, p, ctx.corner, ctx.voxel_size, _array(grad_log_empty), _array(grad_class_weights))
+        grads = splat_numba.splat_backward(
+            m, c, o, p, ctx.corner, ctx.voxel_size, _array(grad_log_empty), _array(grad_class_weights)
+        )
         return (*(torch.from_numpy(g) for g in grads), None, None, None)
 
 
@@ -59,7 +61,9 @@ def splat(
     if means.device.type != "cpu":
         return splat_recomputed(means, covariances, opacities, class_probabilities, corner, shape, voxel_size)
     place = np.asarray(corner, np.float64)
-    log_empty, class_weights = _Splat.apply(means, covariances, opacities, class_probabilities, place, tuple(shape), voxel_size)
+    log_empty, class_weights = _Splat.apply(
+        means, covariances, opacities, class_probabilities, place, tuple(shape), voxel_size
+    )
     return log_empty, class_weights
 
 

@@ -36,7 +36,9 @@ def splat_blocks(memory: GaussianMemory, slots: np.ndarray) -> tuple[np.ndarray,
     first = np.searchsorted(block, np.arange(len(needed) + 1))
     position = np.searchsorted(needed, near)  # where near >= 0
     inside = near >= 0
-    ranges = np.stack([np.where(inside, first[position * inside], 0), np.where(inside, first[position * inside + inside], 0)], -1)
+    ranges = np.stack(
+        [np.where(inside, first[position * inside], 0), np.where(inside, first[position * inside + inside], 0)], -1
+    )
 
     base = memory.keys[needed].min(0).astype(np.int64) - 1 if len(needed) else np.zeros(3, np.int64)
     rows, fields = needed[block] * BLOCK_ROWS + cell, memory.fields
@@ -73,7 +75,17 @@ def _splat_blocks(centres, precisions, bounds, opacities, shares, ranges, corner
         for n in range(len(NEIGHBOURS)):
             for i in range(ranges[s, n, 0], ranges[s, n, 1]):
                 add_gaussian(
-                    centres[i], precisions[i], bounds[i], opacities[i], shares[i], start, stop, voxel_size, product, folded, weights
+                    centres[i],
+                    precisions[i],
+                    bounds[i],
+                    opacities[i],
+                    shares[i],
+                    start,
+                    stop,
+                    voxel_size,
+                    product,
+                    folded,
+                    weights,
                 )
         for x in range(edge):
             for y in range(edge):

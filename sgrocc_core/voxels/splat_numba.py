@@ -52,10 +52,14 @@ def splat(
     class_weights = np.zeros((*shape, class_probabilities.shape[1]), dtype)
     active = _active(means, opacities, corner, shape, voxel_size)
     if len(active):
-        centres, precisions, bounds = supports(means, covariances, _corner(corner), np.asarray(shape), voxel_size, active)
+        centres, precisions, bounds = supports(
+            means, covariances, _corner(corner), np.asarray(shape), voxel_size, active
+        )
         slabs = _slabs(means[active, 0].astype(np.float64) - float(corner[0]), shape[0], voxel_size)
         probabilities = np.ascontiguousarray(class_probabilities, dtype)
-        _forward(centres, precisions, bounds, active, opacities, probabilities, slabs, voxel_size, log_empty, class_weights)
+        _forward(
+            centres, precisions, bounds, active, opacities, probabilities, slabs, voxel_size, log_empty, class_weights
+        )
     return log_empty.astype(dtype), class_weights
 
 
@@ -79,13 +83,22 @@ def splat_backward(
         Gradients with respect to means (N, 3), covariances (N, 3, 3), opacities (N,), class_probabilities (N, C).
     """
     shape = grad_log_empty.shape
-    grads = (np.zeros_like(means), np.zeros_like(covariances), np.zeros_like(opacities), np.zeros_like(class_probabilities))
+    grads = (
+        np.zeros_like(means),
+        np.zeros_like(covariances),
+        np.zeros_like(opacities),
+        np.zeros_like(class_probabilities),
+    )
     active = _active(means, opacities, corner, shape, voxel_size)
     if len(active):
-        centres, precisions, bounds = supports(means, covariances, _corner(corner), np.asarray(shape), voxel_size, active)
+        centres, precisions, bounds = supports(
+            means, covariances, _corner(corner), np.asarray(shape), voxel_size, active
+        )
         upstream = (np.ascontiguousarray(grad_log_empty), np.ascontiguousarray(grad_class_weights))
         lanes = (0,) * class_probabilities.shape[1]
-        _backward(centres, precisions, bounds, active, opacities, class_probabilities, lanes, *upstream, voxel_size, *grads)
+        _backward(
+            centres, precisions, bounds, active, opacities, class_probabilities, lanes, *upstream, voxel_size, *grads
+        )
     return grads
 
 
@@ -93,7 +106,9 @@ def _corner(corner: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(corner, np.float64)
 
 
-def _active(means: np.ndarray, opacities: np.ndarray, corner: np.ndarray, shape: tuple[int, ...], voxel_size: float) -> np.ndarray:
+def _active(
+    means: np.ndarray, opacities: np.ndarray, corner: np.ndarray, shape: tuple[int, ...], voxel_size: float
+) -> np.ndarray:
     """Indices of the Gaussians that may touch the grid, sorted by the x of their voxel (stable)."""
     index = np.flatnonzero(opacities > MIN_OPACITY)
     home = np.floor((means[index].astype(np.float64) - _corner(corner)) / voxel_size)
@@ -138,7 +153,11 @@ def supports(means, covariances, corner, shape, voxel_size, active):
         A, B, C = d * f - e * e, c * e - b * f, b * e - c * d
         scale = 1.0 / (a * A + b * B + c * C)
         precisions[i, 0], precisions[i, 1], precisions[i, 2] = A * scale, B * scale, C * scale
-        precisions[i, 3], precisions[i, 4], precisions[i, 5] = (a * f - c * c) * scale, (b * c - a * e) * scale, (a * d - b * b) * scale
+        precisions[i, 3], precisions[i, 4], precisions[i, 5] = (
+            (a * f - c * c) * scale,
+            (b * c - a * e) * scale,
+            (a * d - b * b) * scale,
+        )
         for k in range(3):
             centre = float(means[g, k]) - corner[k]
             centres[i, k] = centre
@@ -185,7 +204,9 @@ def add_gaussian(centre, p, bounds, opacity, share, start, stop, voxel_size, pro
 
 
 @njit(parallel=True, cache=True, error_model="numpy")
-def _forward(centres, precisions, bounds, active, opacities, probabilities, slabs, voxel_size, log_empty, class_weights):
+def _forward(
+    centres, precisions, bounds, active, opacities, probabilities, slabs, voxel_size, log_empty, class_weights
+):
     for s in prange(len(slabs)):
         start = (slabs[s, 0], 0, 0)
         stop = (slabs[s, 1], log_empty.shape[1], log_empty.shape[2])
@@ -212,8 +233,20 @@ def _spread_gradients(opacity, p, first, second, grad_mean, grad_covariance):
 
 @njit(parallel=True, cache=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"})
 def _backward(
-    centres, precisions, bounds, active, opacities, probabilities, lanes, grad_log_empty, grad_class_weights, h,
-    grad_means, grad_covariances, grad_opacities, grad_probabilities,
+    centres,
+    precisions,
+    bounds,
+    active,
+    opacities,
+    probabilities,
+    lanes,
+    grad_log_empty,
+    grad_class_weights,
+    h,
+    grad_means,
+    grad_covariances,
+    grad_opacities,
+    grad_probabilities,
 ):
     """`lanes` is a tuple of one item a class: its length is known when this is compiled, so loops over classes become vectors.
 

@@ -43,7 +43,9 @@ def splat(
     voxels = home[:, None] + offsets[None]  # [M, S, 3]
     d = (voxels.to(means.dtype) + 0.5) * voxel_size - means[:, None]  # [M, S, 3]
     mahalanobis2 = torch.einsum("msi,mij,msj->ms", d, torch.linalg.inv(covariances), d)
-    inside = ((voxels >= 0) & (voxels < torch.tensor(shape, device=means.device))).all(-1) & (mahalanobis2 <= MAX_MAHALANOBIS2)
+    inside = ((voxels >= 0) & (voxels < torch.tensor(shape, device=means.device))).all(-1) & (
+        mahalanobis2 <= MAX_MAHALANOBIS2
+    )
 
     g, s = inside.nonzero(as_tuple=True)
     w = opacities[g] * torch.exp(-0.5 * mahalanobis2[g, s])  # [P] pairs of Gaussian and voxel

@@ -222,13 +222,24 @@ class VoxelMap:
         memory = self.memory
         if len(slots):
             _judge(
-                slots, self._log_empty, self._classes, memory.evidence, memory.fields.tag.reshape(-1, BLOCK_ROWS),
-                memory.fields.label.reshape(-1, BLOCK_ROWS), memory.neighbours, _ORDER, self.occupancy_threshold, labels, sixteenths,
+                slots,
+                self._log_empty,
+                self._classes,
+                memory.evidence,
+                memory.fields.tag.reshape(-1, BLOCK_ROWS),
+                memory.fields.label.reshape(-1, BLOCK_ROWS),
+                memory.neighbours,
+                _ORDER,
+                self.occupancy_threshold,
+                labels,
+                sixteenths,
             )
         return labels, sixteenths
 
 
-def occupied_voxels(keys: np.ndarray, labels: np.ndarray, sixteenths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def occupied_voxels(
+    keys: np.ndarray, labels: np.ndarray, sixteenths: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The occupied voxels of blocks.
 
     Args:
@@ -294,7 +305,9 @@ def nearest_class(slot, i, j, k, cell_labels, neighbours, order):
         side = ((a // BLOCK_CELLS + 1) * 3 + b // BLOCK_CELLS + 1) * 3 + c // BLOCK_CELLS + 1
         other = neighbours[slot, side]
         if other >= 0:
-            label = cell_labels[other, ((a % BLOCK_CELLS) * BLOCK_CELLS + b % BLOCK_CELLS) * BLOCK_CELLS + c % BLOCK_CELLS]
+            label = cell_labels[
+                other, ((a % BLOCK_CELLS) * BLOCK_CELLS + b % BLOCK_CELLS) * BLOCK_CELLS + c % BLOCK_CELLS
+            ]
             if label > 0:
                 return label
     return 0

@@ -54,7 +54,9 @@ class _Out:
         self.ros1 = kind == "bag"
         self.store = get_typestore(Stores.ROS1_NOETIC if self.ros1 else Stores.ROS2_HUMBLE)
         if self.ros1:
-            self.store.register(get_types_from_msg("geometry_msgs/TransformStamped[] transforms", "tf2_msgs/msg/TFMessage"))
+            self.store.register(
+                get_types_from_msg("geometry_msgs/TransformStamped[] transforms", "tf2_msgs/msg/TFMessage")
+            )
         plugin = StoragePlugin.MCAP if kind == "mcap" else StoragePlugin.SQLITE3
         self.writer: Any = Writer1(path) if self.ros1 else Writer2(path, version=8, storage_plugin=plugin)
         self.connections: dict[str, Any] = {}
@@ -80,7 +82,9 @@ class _Out:
         rotation = self.message("geometry_msgs/msg/Quaternion", x=q[0], y=q[1], z=q[2], w=q[3])
         transform = self.message("geometry_msgs/msg/Transform", translation=translation, rotation=rotation)
         header = self.header(stamp, parent)
-        stamped = self.message("geometry_msgs/msg/TransformStamped", header=header, child_frame_id=child, transform=transform)
+        stamped = self.message(
+            "geometry_msgs/msg/TransformStamped", header=header, child_frame_id=child, transform=transform
+        )
         return self.message("tf2_msgs/msg/TFMessage", transforms=[stamped])
 
     def image(self, stamp: int, frame_id: str, encoding: str, array: np.ndarray, cut: int = 0) -> Any:
@@ -91,7 +95,9 @@ class _Out:
         )  # fmt: skip
 
     def info(self, stamp: int, frame_id: str, size: tuple[int, int]) -> Any:
-        roi = self.message("sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
+        roi = self.message(
+            "sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
+        )
         matrices = {"d": np.zeros(5), "k": np.array(K, float), "r": np.eye(3).ravel(), "p": np.zeros(12)}
         if self.ros1:
             matrices = {name.upper(): values for name, values in matrices.items()}

@@ -9,7 +9,7 @@ import numba
 import numpy as np
 
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
-from sgrocc_core.training.packed import FORMAT_VERSION
+from sgrocc_core.training.data.packed import FORMAT_VERSION
 
 HUES = np.random.default_rng(5).integers(40, 220, (256, 3)).astype(np.float64)
 
@@ -75,7 +75,15 @@ def write_scene(folder: Path, views: int, seed: int, size: tuple[int, int] = (32
         image = np.clip(HUES[labels] * (1.2 - 0.12 * depth[..., None]), 0, 255).astype(np.uint8)
         counts = np.bincount(labels.ravel(), minlength=256)[:12]
         millimetres = (depth * 1000).astype(np.uint16)
-        values = {"image": image, "depth": millimetres, "labels": labels, "target": grid, "K": K, "T_bc": T, "counts": counts}
+        values = {
+            "image": image,
+            "depth": millimetres,
+            "labels": labels,
+            "target": grid,
+            "K": K,
+            "T_bc": T,
+            "counts": counts,
+        }
         for name, value in values.items():
             arrays.setdefault(name, []).append(value)
     folder.mkdir(parents=True)

@@ -17,11 +17,24 @@ def make_walks(folder: Path) -> Path:
 
     from sgrocc_core.cli import main
     from sgrocc_core.engines.weights import build_networks
-    from sgrocc_core.training import checkpoint
+    from sgrocc_core.network import weights_file
 
     for split, seed, scenes in (("train", 1, 2), ("test", 2, 1)):
-        arguments = ["--scenes", str(scenes), "--frames", "3", "--size", "320x240", "--seed", str(seed), "--split", split, "--jobs", "1"]
+        arguments = [
+            "--scenes",
+            str(scenes),
+            "--frames",
+            "3",
+            "--size",
+            "320x240",
+            "--seed",
+            str(seed),
+            "--split",
+            split,
+            "--jobs",
+            "1",
+        ]
         assert main(["synth", *arguments, "--embodied", "--out", str(folder / split)]) == 0
     torch.manual_seed(0)
-    checkpoint.save_model(folder / "start.safetensors", *build_networks({"image": {}, "expert": EXPERT}))
+    weights_file.save_model(folder / "start.safetensors", *build_networks({"image": {}, "expert": EXPERT}))
     return folder

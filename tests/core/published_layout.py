@@ -36,7 +36,11 @@ def array_bytes(values: Sequence[Any] | np.ndarray, code: str, shape: tuple[int,
     order = "|" if code in ("u1", "b1") else "<"
     kind = b"cnumpy\ndtype\n" + _tuple(_text(code), _FALSE, b"\x88") + _REDUCE
     kind += _tuple(_integer(3), _text(order), _NONE, _NONE, _NONE, _integer(-1), _integer(-1), _integer(0)) + _BUILD
-    empty = f"cnumpy.{core}.multiarray\n_reconstruct\n".encode() + _tuple(b"cnumpy\nndarray\n", _tuple(_integer(0)), b"C\x01b") + _REDUCE
+    empty = (
+        f"cnumpy.{core}.multiarray\n_reconstruct\n".encode()
+        + _tuple(b"cnumpy\nndarray\n", _tuple(_integer(0)), b"C\x01b")
+        + _REDUCE
+    )
     content = b"B" + struct.pack("<I", len(raw)) + raw
     return empty + _tuple(_integer(1), _tuple(*map(_integer, shape)), kind, _FALSE, content) + _BUILD
 

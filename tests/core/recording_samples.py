@@ -115,7 +115,11 @@ def write_tum(folder: Path, frames: int = 4, depth_delay: float = 0.005) -> Path
     """TUM's layout at 640 x 480, 10 images a second; poses at times between them, depth a little late."""
     (folder / "rgb").mkdir(parents=True)
     (folder / "depth").mkdir()
-    lists: dict[str, list[str]] = {"rgb": ["# color"], "depth": ["# depth maps"], "groundtruth": ["# timestamp tx ty tz qx qy qz qw"]}
+    lists: dict[str, list[str]] = {
+        "rgb": ["# color"],
+        "depth": ["# depth maps"],
+        "groundtruth": ["# timestamp tx ty tz qx qy qz qw"],
+    }
     start = 1305031102
     usual = np.array([[525.0, 0, 319.5], [0, 525.0, 239.5], [0, 0, 1]])
     for i in range(frames):
@@ -139,7 +143,9 @@ def write_seven_scenes(folder: Path, frames: int = 3) -> Path:
     for i in range(frames):
         depth = np.rint(wall_at(i, (640, 480), usual) * 1000).astype(np.uint16)
         depth[:100, :100] = 65535
-        (folder / f"frame-{i:06d}.color.png").write_bytes(cv2.imencode(".png", image_at(i, (640, 480))[:, :, ::-1])[1].tobytes())
+        (folder / f"frame-{i:06d}.color.png").write_bytes(
+            cv2.imencode(".png", image_at(i, (640, 480))[:, :, ::-1])[1].tobytes()
+        )
         (folder / f"frame-{i:06d}.depth.png").write_bytes(cv2.imencode(".png", depth)[1].tobytes())
         np.savetxt(folder / f"frame-{i:06d}.pose.txt", in_world("y-down", pose_at(i)))
     return folder

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from sgrocc_core.depth.layer import DepthLayer
 from sgrocc_core.gaussians.confidence import CellView
-from sgrocc_core.gaussians.depth_layer import DepthLayer
 from sgrocc_core.gaussians.gaussians import LocalGaussians
 from sgrocc_core.geometry.lattice import BOX_CELLS, NUM_ANCHORS
 from sgrocc_core.geometry.poses import make_pose

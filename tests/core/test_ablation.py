@@ -14,17 +14,19 @@ import yaml
 
 torch = pytest.importorskip("torch")
 
-from sgrocc_core.cli import main  # noqa: E402
-from sgrocc_core.engines.weights import build_networks  # noqa: E402
-from sgrocc_core.errors import ConfigError  # noqa: E402
-from sgrocc_core.training import ablation_local, ablation_runs, checkpoint  # noqa: E402
-from sgrocc_core.training.ablation import Ablation, PoseNoise, Variant, laid_over, load_ablation  # noqa: E402
-from sgrocc_core.training.ablation_chart import FIRST, HEADER, OURS, ROW, axis_range, render_chart, tick_step  # noqa: E402
-from sgrocc_core.training.ablation_local import LocalTask  # noqa: E402
-from sgrocc_core.training.ablation_report import Findings, markdown, summary_rows  # noqa: E402
-from sgrocc_core.training.config import load_config  # noqa: E402
-from sgrocc_core.training.packed import packed_scenes  # noqa: E402
-from sgrocc_core.training.pose_noise import disturbed  # noqa: E402
+from sgrocc_core.cli import main
+from sgrocc_core.engines.weights import build_networks
+from sgrocc_core.errors import ConfigError
+from sgrocc_core.evaluation.pose_noise import disturbed
+from sgrocc_core.network import weights_file
+from sgrocc_core.training.ablations import local as ablation_local
+from sgrocc_core.training.ablations import runs as ablation_runs
+from sgrocc_core.training.ablations.ablation import Ablation, PoseNoise, Variant, laid_over, load_ablation
+from sgrocc_core.training.ablations.chart import FIRST, HEADER, OURS, ROW, axis_range, render_chart, tick_step
+from sgrocc_core.training.ablations.local import LocalTask
+from sgrocc_core.training.ablations.report import Findings, markdown, summary_rows
+from sgrocc_core.training.config import load_config
+from sgrocc_core.training.data.packed import packed_scenes
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "config" / "ablations").glob("*.yaml"))
@@ -48,7 +50,9 @@ def test_every_committed_ablation_is_valid(name: str, tmp_path: Path) -> None:
     made = set()
     for variant in ablation.variants:
         (tmp_path / "c.yaml").write_text(yaml.safe_dump(laid_over(base, variant.overrides)))
-        made.add((str(load_config(tmp_path / "c.yaml")), variant.training_noise, variant.evaluation_noise, *variant.phases))
+        made.add(
+            (str(load_config(tmp_path / "c.yaml")), variant.training_noise, variant.evaluation_noise, *variant.phases)
+        )
     assert len(made) == len(ablation.variants)  # no two are the same
 
 
@@ -78,8 +82,14 @@ def test_values_are_laid_over_key_by_key() -> None:
         ("{task: global, variants: [{name: a}, {name: b}]}", "task is 'global'; it must be one of local, embodied"),
         ("variants: [{name: a}, {name: b, phases: {manager: 1}}]", "phases are of `task: embodied`"),
         ("{task: embodied, variants: [{name: a}, {name: b, phases: {manager: 0.5}}]}", "shares that add up to 1"),
-        ("{task: embodied, variants: [{name: a}, {name: b, phases: {first: 1}}]}", "of manager, everything, end_to_end"),
-        ("{task: embodied, variants: [{name: a}, {name: b, training_noise: {metres: 0.1}}]}", "not trained under pose noise"),
+        (
+            "{task: embodied, variants: [{name: a}, {name: b, phases: {first: 1}}]}",
+            "of manager, everything, end_to_end",
+        ),
+        (
+            "{task: embodied, variants: [{name: a}, {name: b, training_noise: {metres: 0.1}}]}",
+            "not trained under pose noise",
+        ),
         ("[]", "must be a mapping"),
         ("{title: a}", "must hold a list of variants"),
     ],
@@ -115,13 +125,26 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Rooms of two frames each, a configuration of a tiny expert, image weights, and an ablation of two variants."""
     folder = tmp_path_factory.mktemp("ablation")
     for split, seed in (("train", 1), ("test", 2)):
-        arguments = ["--scenes", "1", "--frames", "2", "--size", "320x240", "--seed", str(seed), "--split", split, "--jobs", "1"]
+        arguments = [
+            "--scenes",
+            "1",
+            "--frames",
+            "2",
+            "--size",
+            "320x240",
+            "--seed",
+            str(seed),
+            "--split",
+            split,
+            "--jobs",
+            "1",
+        ]
         assert main(["synth", *arguments, "--out", str(folder / "rooms")]) == 0
     (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
     (folder / "two.yaml").write_text(TWO)
     torch.manual_seed(0)
     image, expert = build_networks({"image": {}, "expert": EXPERT})
-    checkpoint.save_model(folder / "image.safetensors", image, expert)
+    weights_file.save_model(folder / "image.safetensors", image, expert)
     return folder
 
 
@@ -129,7 +152,9 @@ def ablate(place: Path, out: str, *options: str, budget: int = 2, seeds: int = 2
     rooms = str(place / "rooms")
     paths = ["--config", place / "config.yaml", "--weights", place / "image.safetensors", "--out", place / out]
     sizes = ["--budget", str(budget), "--seeds", str(seeds), "--data", rooms, "--heldout", rooms]
-    return main(["ablate", str(place / "two.yaml"), *sizes, *map(str, paths), "--results", str(place / out / "docs"), *options])
+    return main(
+        ["ablate", str(place / "two.yaml"), *sizes, *map(str, paths), "--results", str(place / out / "docs"), *options]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +170,9 @@ def test_an_ablation_runs_from_end_to_end(finished: Path) -> None:
             results[name, seed] = json.loads((finished / "results" / "two" / name / f"seed_{seed}.json").read_text())
             assert results[name, seed]["training"]["steps"] == 2 and results[name, seed]["report"]["views"] == 2
     rows = list(csv.DictReader((finished / "docs" / "two.csv").open()))
-    row = next(r for r in rows if (r["variant"], r["depth"], r["region"], r["metric"]) == ("hard", "sensor", "all", "sc_iou"))
+    row = next(
+        r for r in rows if (r["variant"], r["depth"], r["region"], r["metric"]) == ("hard", "sensor", "all", "sc_iou")
+    )
     ours = [100 * results["hard", seed]["report"]["sensor"]["sc_iou"] for seed in (1, 2)]
     soft = [100 * results["soft", seed]["report"]["sensor"]["sc_iou"] for seed in (1, 2)]
     assert float(row["mean"]) == pytest.approx(sum(ours) / 2, abs=1e-3)
@@ -158,13 +185,13 @@ def test_an_ablation_runs_from_end_to_end(finished: Path) -> None:
 
 
 def test_all_variants_share_the_image_engine_and_none_starts_from_a_trained_expert(finished: Path, place: Path) -> None:
-    shared = checkpoint.read_weights(finished / "image.safetensors")
+    shared = weights_file.read_weights(finished / "image.safetensors")
     assert not [name for name in shared if not name.startswith("image.")]
     result = json.loads((finished / "results" / "two" / "hard" / "seed_2.json").read_text())
-    trained = checkpoint.read_weights(Path(result["training"]["folder"]) / "expert.weights.safetensors")
+    trained = weights_file.read_weights(Path(result["training"]["folder"]) / "expert.weights.safetensors")
     stem = next(name for name in shared if name.startswith("image.stem") and name.endswith("weight"))
     assert torch.equal(shared[stem], trained[stem])
-    starts = checkpoint.read_weights(place / "image.safetensors")
+    starts = weights_file.read_weights(place / "image.safetensors")
     assert not torch.equal(starts["expert.code.0.weight"], trained["expert.code.0.weight"])
 
 
@@ -185,7 +212,13 @@ def runs_of(place: Path, out: str, text: str, budget: int = 2, data: str = "room
     """An ablation's runs, none of them begun."""
     (place / f"{out}.yaml").write_text(text)
     options = ablation_runs.Options(
-        budget, 1, place / "config.yaml", (place / data,), place / "rooms", place / out, weights=place / "image.safetensors"
+        budget,
+        1,
+        place / "config.yaml",
+        (place / data,),
+        place / "rooms",
+        place / out,
+        weights=place / "image.safetensors",
     )
     ablation = load_ablation(str(place / f"{out}.yaml"))
     return ablation_runs.AblationRuns(ablation, options, LocalTask(ablation, options))
@@ -216,7 +249,9 @@ def test_runs_on_other_data_are_not_mixed(finished: Path, place: Path) -> None:
         runs_of(place, "whole", TWO, data="elsewhere")
 
 
-def test_an_interrupted_ablation_goes_on_from_its_checkpoint(finished: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_ablation_goes_on_from_its_checkpoint(
+    finished: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     step, stopped = ablation_local.TimedTrainer.train_step, []
 
     def interrupted(self: ablation_local.TimedTrainer, batch: object, weights: object) -> dict[str, float]:
@@ -232,8 +267,13 @@ def test_an_interrupted_ablation_goes_on_from_its_checkpoint(finished: Path, pla
     assert stopped == [1] and not (place / "parts" / "results").exists()
     assert ablate(place, "parts", seeds=1) == 0
     for name in ("soft", "hard"):
-        files = [json.loads((place / out / "results" / "two" / name / "seed_1.json").read_text()) for out in ("whole", "parts")]
-        whole, parts = (checkpoint.read_weights(Path(f["training"]["folder"]) / "expert.weights.safetensors") for f in files)
+        files = [
+            json.loads((place / out / "results" / "two" / name / "seed_1.json").read_text())
+            for out in ("whole", "parts")
+        ]
+        whole, parts = (
+            weights_file.read_weights(Path(f["training"]["folder"]) / "expert.weights.safetensors") for f in files
+        )
         assert files[0]["training"]["folder"] != files[1]["training"]["folder"]
         assert all(torch.equal(whole[key], parts[key]) for key in whole)
 
@@ -259,12 +299,20 @@ def test_a_run_that_another_process_is_at_is_left_to_it(place: Path) -> None:
 
 def test_packed_scenes_do_for_a_training_set(finished: Path, place: Path) -> None:
     options = ablation_runs.Options(
-        2, 1, place / "config.yaml", (finished / "views",), place / "rooms", place / "packed", weights=place / "image.safetensors"
+        2,
+        1,
+        place / "config.yaml",
+        (finished / "views",),
+        place / "rooms",
+        place / "packed",
+        weights=place / "image.safetensors",
     )
     ablation = load_ablation(str(place / "two.yaml"))
     runs = ablation_runs.AblationRuns(ablation, options, LocalTask(ablation, options))
     linked, known = packed_scenes(runs.views), packed_scenes(finished / "views")
-    assert [path.resolve() for path in linked] == [path.resolve() for path in known] and linked[0].name == f"00_{known[0].name}"
+    assert [path.resolve() for path in linked] == [path.resolve() for path in known] and linked[
+        0
+    ].name == f"00_{known[0].name}"
     assert len(runs.open_runs()) == 2 and runs.open_runs()[0][0].name == "soft"
 
 
@@ -275,11 +323,15 @@ def test_the_estimate_is_given_without_training(place: Path, capsys: pytest.Capt
     assert not list((place / "estimate").rglob("*.checkpoint.safetensors"))
 
 
-def test_training_under_pose_noise_is_told_a_disturbed_pose(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_under_pose_noise_is_told_a_disturbed_pose(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told: list[torch.Tensor] = []
     config = load_config(min(finished.glob("trained/*/config.yaml")))
     step = ablation_local.Trainer.train_step
-    monkeypatch.setattr(ablation_local.Trainer, "train_step", lambda self, batch, w: told.append(batch["pose"]) or step(self, batch, w))
+    monkeypatch.setattr(
+        ablation_local.Trainer, "train_step", lambda self, batch, w: told.append(batch["pose"]) or step(self, batch, w)
+    )
     for noise in (0.0, 0.5):
         ablation_local.TimedTrainer(config, finished / "views", tmp_path / str(noise), noise).run()
     steps = len(told) // 2  # how many depends on which of the trained runs' configurations was found
@@ -296,7 +348,9 @@ def result(sc_iou: float, miou: float) -> dict[str, object]:
 def findings() -> Findings:
     """b is 5 below a, which is the paper's order of SC-IoU; in mIoU a is 2 above b with spread, the paper's order being the other."""
     variants = (
-        Variant("a", paper={"sc_iou": 58.0, "miou": 40.0}), Variant("b", paper={"sc_iou": 54.0, "miou": 41.0}), Variant("c"),
+        Variant("a", paper={"sc_iou": 58.0, "miou": 40.0}),
+        Variant("b", paper={"sc_iou": 54.0, "miou": 41.0}),
+        Variant("c"),
     )
     results = {
         "a": {1: result(0.50, 0.30), 2: result(0.60, 0.30), 3: result(0.55, 0.30)},
@@ -311,8 +365,14 @@ def test_the_table_has_mean_spread_and_paired_difference() -> None:
     assert "| `a` | 3 | 55.0 ± 5.0 |" in text
     assert "| `b` | 3 | 50.0 ± 5.0 (-5.0 ± 0.0 \\*) | 28.0 ± 2.0 (-2.0 ± 1.2) |" in text
     assert "| `b` | 54.00 (-4.00) | 41.00 (+1.00) |" in text
-    assert "SC-IoU: clearly as in the paper: `a` above `b`; clearly the other way round: none; within the spread: none." in text
-    assert "mIoU: clearly as in the paper: none; clearly the other way round: none; within the spread: `a` above `b` (other way)." in text
+    assert (
+        "SC-IoU: clearly as in the paper: `a` above `b`; clearly the other way round: none; within the spread: none."
+        in text
+    )
+    assert (
+        "mIoU: clearly as in the paper: none; clearly the other way round: none; within the spread: `a` above `b` (other way)."
+        in text
+    )
     assert "`c`" in text and "| `c` | 3" not in text  # no runs of it yet
     assert "- machine: none" in text
 
@@ -320,8 +380,16 @@ def test_the_table_has_mean_spread_and_paired_difference() -> None:
 def test_the_csv_has_every_figure() -> None:
     rows = summary_rows(findings())
     assert len(rows) == 2 * 2 * 3 * 3
-    row = next(r for r in rows if (r["variant"], r["depth"], r["region"], r["metric"]) == ("b", "sensor", "hidden", "miou"))
-    assert (row["mean"], row["spread"], row["difference"], row["clear"], row["paper"]) == ("28.0000", "2.0000", "-2.0000", False, 41.0)
+    row = next(
+        r for r in rows if (r["variant"], r["depth"], r["region"], r["metric"]) == ("b", "sensor", "hidden", "miou")
+    )
+    assert (row["mean"], row["spread"], row["difference"], row["clear"], row["paper"]) == (
+        "28.0000",
+        "2.0000",
+        "-2.0000",
+        False,
+        41.0,
+    )
     assert row["difference_error"] == "1.1547"  # differences -2, 0, -4: spread 2, over the root of 3
 
 

@@ -10,16 +10,17 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import yaml  # noqa: E402
-from little_walks import CONFIG, make_walks  # noqa: E402
+import yaml
+from little_walks import CONFIG, make_walks
 
-from sgrocc_core.cli import main  # noqa: E402
-from sgrocc_core.training import ablation_embodied, checkpoint  # noqa: E402
-from sgrocc_core.training.ablation import Ablation, Variant, load_ablation  # noqa: E402
-from sgrocc_core.training.ablation_curve import BOTTOM, COLOURS, HEIGHT, LEFT, RIGHT, TOP, WIDTH, render_curves  # noqa: E402
-from sgrocc_core.training.ablation_embodied import EmbodiedTask  # noqa: E402
-from sgrocc_core.training.ablation_report import Findings, markdown  # noqa: E402
-from sgrocc_core.training.ablation_runs import Options  # noqa: E402
+from sgrocc_core.cli import main
+from sgrocc_core.network import weights_file
+from sgrocc_core.training.ablations import embodied as ablation_embodied
+from sgrocc_core.training.ablations.ablation import Ablation, Variant, load_ablation
+from sgrocc_core.training.ablations.curve import BOTTOM, COLOURS, HEIGHT, LEFT, RIGHT, TOP, WIDTH, render_curves
+from sgrocc_core.training.ablations.embodied import EmbodiedTask
+from sgrocc_core.training.ablations.report import Findings, markdown
+from sgrocc_core.training.ablations.runs import Options
 
 TEXT = """
 title: Phases
@@ -39,7 +40,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ablate(place: Path, out: str) -> int:
-    paths = {"config": "config.yaml", "weights": "start.safetensors", "out": out, "results": f"{out}/docs", "data": "train"}
+    paths = {
+        "config": "config.yaml",
+        "weights": "start.safetensors",
+        "out": out,
+        "results": f"{out}/docs",
+        "data": "train",
+    }
     paths |= {"heldout": "test", "packed": "packed"}
     options = [part for key, value in paths.items() for part in (f"--{key}", str(place / value))]
     return main(["ablate", str(place / "phases.yaml"), "--budget", "6", "--seeds", "1", *options])
@@ -68,7 +75,11 @@ def test_an_embodied_ablation_scores_maps_and_single_frames(finished: Path) -> N
     assert two["training"]["steps"] == 2 + 4 and random["training"]["steps"] == 6
     assert two["report"]["frames"] == 3 and {"single_frame", "hidden", "curve"} <= set(two["report"]["sensor"])
     rows = list(csv.DictReader((finished / "docs" / "phases.csv").open()))
-    row = next(r for r in rows if (r["variant"], r["depth"], r["region"], r["metric"]) == ("random", "predicted", "single_frame", "sc_iou"))
+    row = next(
+        r
+        for r in rows
+        if (r["variant"], r["depth"], r["region"], r["metric"]) == ("random", "predicted", "single_frame", "sc_iou")
+    )
     assert float(row["mean"]) == pytest.approx(100 * random["report"]["predicted"]["single_frame"]["sc_iou"], abs=1e-3)
     text = (finished / "docs" / "phases.md").read_text()
     assert "the maps of 1 held-out scenes" in text and "41.50 (-4.72)" in text and "phases.curve.png" in text
@@ -84,16 +95,25 @@ def test_the_curve_goes_from_the_first_step_of_the_first_phase_to_the_last_of_th
 
 
 def test_all_start_from_the_same_spatial_expert_and_from_no_trained_fusion(finished: Path, place: Path) -> None:
-    shared, given = checkpoint.read_weights(finished / "expert.safetensors"), checkpoint.read_weights(place / "start.safetensors")
+    shared, given = (
+        weights_file.read_weights(finished / "expert.safetensors"),
+        weights_file.read_weights(place / "start.safetensors"),
+    )
     assert set(shared) == {name for name in given if not name.startswith("expert.fusion.")}
-    first = checkpoint.read_weights(Path(result(finished, "two_phases")["training"]["folder"]) / "manager.weights.safetensors")
+    first = weights_file.read_weights(
+        Path(result(finished, "two_phases")["training"]["folder"]) / "manager.weights.safetensors"
+    )
     assert torch.equal(first["expert.code.0.weight"], given["expert.code.0.weight"])
-    last = checkpoint.read_weights(Path(result(finished, "random")["training"]["folder"]) / "end_to_end.weights.safetensors")
+    last = weights_file.read_weights(
+        Path(result(finished, "random")["training"]["folder"]) / "end_to_end.weights.safetensors"
+    )
     away = [(weights["expert.fusion.current.weight"] - torch.eye(8)).abs().max() for weights in (first, last)]
     assert 0 < away[0] < 0.05 and away[1] > 0.5  # six steps of 0.001 from the identity, and from a random draw
 
 
-def test_a_run_that_was_interrupted_in_its_second_phase_ends_the_same(finished: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_was_interrupted_in_its_second_phase_ends_the_same(
+    finished: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     step, stopped = ablation_embodied.WatchedTrainer.train_step, []
 
     def interrupted(self: ablation_embodied.WatchedTrainer, batch: object, weights: object) -> dict[str, float]:
@@ -107,7 +127,10 @@ def test_a_run_that_was_interrupted_in_its_second_phase_ends_the_same(finished: 
     assert ablate(place, "parts") == 0
     whole, parts = (result(place / out, "two_phases") for out in ("whole", "parts"))
     assert whole["report"]["training_curve"] == parts["report"]["training_curve"]
-    weights = [checkpoint.read_weights(Path(r["training"]["folder"]) / "everything.weights.safetensors") for r in (whole, parts)]
+    weights = [
+        weights_file.read_weights(Path(r["training"]["folder"]) / "everything.weights.safetensors")
+        for r in (whole, parts)
+    ]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
@@ -118,7 +141,9 @@ def by_hand() -> Findings:
     curves = {"a": {1: (0.20, 0.25, 0.30), 2: (0.22, 0.25, 0.28)}, "b": {1: (0.20, 0.10, 0.25)}}
     results = {
         name: {
-            seed: {"report": report | {"training_curve": [{"step": 10 * i, "fused_miou": v} for i, v in enumerate(values)]}}
+            seed: {
+                "report": report | {"training_curve": [{"step": 10 * i, "fused_miou": v} for i, v in enumerate(values)]}
+            }
             for seed, values in seeds.items()
         }
         for name, seeds in curves.items()

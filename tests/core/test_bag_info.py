@@ -25,7 +25,9 @@ def test_frames_with_a_pose_and_with_depth_are_counted(tmp_path):
 def test_what_is_counted_is_what_a_pass_yields(tmp_path):
     with BagReader(write_bag(tmp_path / "walk", Recipe(tf_stamps=[0, 2, 4]))) as bag:
         found, frames = bag.outlook(), list(bag)
-    assert (found.with_pose, found.with_depth) == (len(frames), sum(frame.depth is not None for frame in frames)) == (5, 5)
+    assert (
+        (found.with_pose, found.with_depth) == (len(frames), sum(frame.depth is not None for frame in frames)) == (5, 5)
+    )
 
 
 def test_the_camera_and_the_counts_are_said(tmp_path, capsys):

@@ -104,14 +104,18 @@ def test_mono_reads_no_depth_and_every_takes_each_nth_image(tmp_path):
 
 
 def test_color_and_depth_are_told_apart_by_encoding_not_by_name(tmp_path):
-    recipe = Recipe(image_topic="/cam/left/view", encoding="bgr8", depth_topic="/cam/left/range", depth_encoding="32FC1")
+    recipe = Recipe(
+        image_topic="/cam/left/view", encoding="bgr8", depth_topic="/cam/left/range", depth_encoding="32FC1"
+    )
     frames, reader = read(write_bag(tmp_path / "walk", recipe))
     assert (reader.selection.image.name, reader.selection.depth.name) == ("/cam/left/view", "/cam/left/range")
     np.testing.assert_array_equal(frames[1].image, image_at(1))
 
 
 def test_infrared_images_and_depth_of_another_camera_are_passed_over(tmp_path):
-    recipe = Recipe(depth_topic="", extra={"/camera/depth/image_rect_raw": "16UC1", "/camera/infra1/image_rect_raw": "mono8"})
+    recipe = Recipe(
+        depth_topic="", extra={"/camera/depth/image_rect_raw": "16UC1", "/camera/infra1/image_rect_raw": "mono8"}
+    )
     frames, reader = read(write_bag(tmp_path / "walk", recipe))
     assert reader.selection.image.name == "/camera/color/image_raw" and reader.selection.depth is None
     assert frames[0].depth is None
@@ -145,7 +149,9 @@ def test_a_bag_that_is_cut_off(tmp_path):
 
 def test_no_image_topic_lists_what_there_is(tmp_path):
     path = write_bag(tmp_path / "walk", Recipe(write_image=False))
-    with pytest.raises(DataError, match=r"no colour image topic in the bag; .*/camera/color/camera_info \(CameraInfo, 6\).*/tf"):
+    with pytest.raises(
+        DataError, match=r"no colour image topic in the bag; .*/camera/color/camera_info \(CameraInfo, 6\).*/tf"
+    ):
         BagReader(path)
 
 
@@ -166,7 +172,9 @@ def test_a_camera_that_tf_does_not_know_names_the_frames_there_are(tmp_path):
 
 
 def test_a_map_frame_that_tf_does_not_know_names_the_frames_there_are(tmp_path):
-    with pytest.raises(DataError, match=r"in 'earth' for any frame \(--map-frame\).*frames on /tf: base, camera_optical, map"):
+    with pytest.raises(
+        DataError, match=r"in 'earth' for any frame \(--map-frame\).*frames on /tf: base, camera_optical, map"
+    ):
         BagReader(write_bag(tmp_path / "walk"), BagOptions(map_frame="earth"))
 
 
@@ -193,7 +201,9 @@ def test_a_named_topic_that_is_missing_or_of_the_wrong_kind(tmp_path):
 def test_truncated_images_and_images_of_another_size_are_counted(tmp_path):
     with pytest.raises(DataError, match="6 truncated_image"):
         read(write_bag(tmp_path / "cut", Recipe(cut=100)))
-    with pytest.raises(DataError, match=f"6 size_mismatch.*{WIDTH} x {HEIGHT} pixels, but camera_info describes 640 x 480"):
+    with pytest.raises(
+        DataError, match=f"6 size_mismatch.*{WIDTH} x {HEIGHT} pixels, but camera_info describes 640 x 480"
+    ):
         read(write_bag(tmp_path / "size", Recipe(info_size=(640, 480))))
 
 

@@ -18,12 +18,13 @@ from tiny_prior import BASE, enliven, published
 
 from sgrocc_core.cli import main
 from sgrocc_core.engines import graph
-from sgrocc_core.engines.engine import load_spec, open_engine
 from sgrocc_core.engines.export import example_inputs, export_model
+from sgrocc_core.engines.model import load_spec
+from sgrocc_core.engines.open import open_engine
 from sgrocc_core.engines.weights import build_networks
 from sgrocc_core.errors import ModelError
-from sgrocc_core.mapper import MapperConfig, OccupancyMapper
-from sgrocc_core.network.spatial_expert import ExpertConfig
+from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
+from sgrocc_core.network.expert.spatial_expert import ExpertConfig
 from sgrocc_core.share import find_shared
 
 K = np.array([[63.0, 0, 34.5], [0, 63.0, 27.5], [0, 0, 1]])
@@ -56,22 +57,34 @@ def test_the_description_says_the_sizes(exported):
 def test_inputs_and_outputs_are_those_of_every_model_in_this_models_sizes(exported):
     def shapes(name):
         found = onnx.load(str(exported[0] / name), load_external_data=False).graph
-        return [{v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim) for v in end} for end in (found.input, found.output)]
+        return [
+            {v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim) for v in end}
+            for end in (found.input, found.output)
+        ]
 
     assert shapes("image.onnx") == [
         {"image": (1, 3, 56, 70), "mask": (1, 1, 56, 70), "intrinsics": (1, 4), "gravity": (1, 3, 3)},
         {"features": (1, 8, 8, 10), "depth": (1, 1, 8, 10), "spread": (1, 1, 8, 10), "thickness": (1, 1, 8, 10)},
     ]
     assert shapes("expert.onnx")[0] == {
-        "features": (1, 8, 8, 10), "depth": (1, 1, 56, 70), "spread": (1, 1, 56, 70), "hits": (1, 60, 60, 36), "thickness": (1, 1, 8, 10),
-        "intrinsics": (1, 4), "pose": (1, 4, 4), "history": (1, 16200, 12), "past": (1, 16200, 3),
+        "features": (1, 8, 8, 10),
+        "depth": (1, 1, 56, 70),
+        "spread": (1, 1, 56, 70),
+        "hits": (1, 60, 60, 36),
+        "thickness": (1, 1, 8, 10),
+        "intrinsics": (1, 4),
+        "pose": (1, 4, 4),
+        "history": (1, 16200, 12),
+        "past": (1, 16200, 3),
     }
 
 
 def test_no_positions_are_interpolated_at_run_time(exported):
     nodes = onnx.load(str(exported[0] / "image.onnx"), load_external_data=False).graph.node
     resizes = [{a.name: a.s for a in node.attribute}["mode"] for node in nodes if node.op_type == "Resize"]
-    assert resizes == [b"linear"] * 5  # the neck's four levels and the depth head; a table of positions would be resized cubically
+    assert (
+        resizes == [b"linear"] * 5
+    )  # the neck's four levels and the depth head; a table of positions would be resized cubically
 
 
 def test_matrices_are_stored_once_also_where_the_graph_turns_them(exported):
@@ -105,8 +118,8 @@ def test_the_mapper_maps_with_it(exported, source):
 
 def test_a_robot_runs_it_without_torch_and_transformers(exported):
     program = (
-        "import sys, numpy as np\nfrom sgrocc_core.mapper import MapperConfig\n"
-        "from sgrocc_core.warm_up import warm_up\nfrom sgrocc_core.engines.engine import open_engine\n"
+        "import sys, numpy as np\nfrom sgrocc_core.mapping.mapper import MapperConfig\n"
+        "from sgrocc_core.mapping.warm_up import warm_up\nfrom sgrocc_core.engines.open import open_engine\n"
         f"warm_up(open_engine({str(exported[0])!r}, 'onnxruntime', 'cpu', 1), MapperConfig())\n"
         "heavy = {'torch', 'transformers', 'huggingface_hub', 'onnx'} & set(sys.modules)\n"
         "assert not heavy, heavy"
@@ -132,7 +145,15 @@ def test_the_base_model_is_of_the_papers_size():
 def test_export_fills_the_prior_from_a_folder(tmp_path, capsys):
     published(tmp_path / "prior")
     (tmp_path / "tiny.yaml").write_text(json.dumps(BASE))
-    arguments = ["--model", tmp_path / "tiny.yaml", "--untrained", "--prior", tmp_path / "prior", "--out", tmp_path / "out"]
+    arguments = [
+        "--model",
+        tmp_path / "tiny.yaml",
+        "--untrained",
+        "--prior",
+        tmp_path / "prior",
+        "--out",
+        tmp_path / "out",
+    ]
     assert main(["export", *map(str, arguments)]) == 0
     assert f"depth prior from {tmp_path / 'prior'}" in capsys.readouterr().out
     assert load_spec(tmp_path / "out").networks["image"]["kind"] == "depth_anything_v2"
@@ -140,16 +161,30 @@ def test_export_fills_the_prior_from_a_folder(tmp_path, capsys):
 
 def test_export_without_the_prior_says_how_to_get_it(tmp_path, capsys):
     (tmp_path / "tiny.yaml").write_text(json.dumps(BASE))
-    arguments = ["--model", tmp_path / "tiny.yaml", "--untrained", "--prior", tmp_path / "nowhere", "--out", tmp_path / "out"]
+    arguments = [
+        "--model",
+        tmp_path / "tiny.yaml",
+        "--untrained",
+        "--prior",
+        tmp_path / "nowhere",
+        "--out",
+        tmp_path / "out",
+    ]
     assert main(["export", *map(str, arguments)]) == 1
     assert "hf download depth-anything/Depth-Anything-V2-Metric-Indoor-Small-hf" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (["--model", "small", "--untrained", "--prior", "--out", "x"], "the image engine of small has no published prior"),
-    (["--model", "small", "--prior"], "--prior needs --untrained"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (
+            ["--model", "small", "--untrained", "--prior", "--out", "x"],
+            "the image engine of small has no published prior",
+        ),
+        (["--model", "small", "--prior"], "--prior needs --untrained"),
+    ],
+)
 def test_a_prior_that_is_of_no_use_is_refused(arguments, message, capsys):
     assert main(["export", *arguments]) == 1
     assert message in capsys.readouterr().err

@@ -11,11 +11,11 @@ pytest.importorskip("torch", reason="PyTorch is not installed: make setup-train"
 pytest.importorskip("transformers", reason="transformers is not installed: make setup-train")
 
 from sgrocc_core.geometry.image_grid import ImageGrid
-from sgrocc_core.network.image_engine import grid_of
-from sgrocc_core.network.spatial_expert import ExpertConfig
+from sgrocc_core.network.expert.spatial_expert import ExpertConfig
+from sgrocc_core.network.image.engine import grid_of
 from sgrocc_core.training.config import StageConfig, TrainConfig
-from sgrocc_core.training.dataset import DatasetOptions, PackedViews, loader
-from sgrocc_core.training.packed import view_size
+from sgrocc_core.training.data.dataset import DatasetOptions, PackedViews, loader
+from sgrocc_core.training.data.packed import view_size
 from sgrocc_core.training.session import packed_folder
 from sgrocc_core.training.trainer import Trainer
 from tests.core.little_room import write_scene
@@ -60,7 +60,9 @@ def test_views_are_letterboxed_to_the_networks_input(packed: Path) -> None:
 @pytest.mark.parametrize("stage", ["image", "expert", "joint"])
 def test_every_stage_of_the_base_model_takes_a_step(packed: Path, tmp_path: Path, stage: str) -> None:
     stages = {name: StageConfig(steps=1, batch=1, rate=1e-3) for name in ("image", "expert", "joint")}
-    config = TrainConfig(workers=0, amp=False, validation_views=1, stages=stages, image=IMAGE, network=ExpertConfig(**EXPERT))
+    config = TrainConfig(
+        workers=0, amp=False, validation_views=1, stages=stages, image=IMAGE, network=ExpertConfig(**EXPERT)
+    )
     trainer = Trainer(config, stage, [packed], packed, tmp_path)
     data = PackedViews([packed], trainer.options)
     batch = next(iter(loader(data, 1, 0, 1, 0)))

@@ -47,7 +47,9 @@ def test_undistortion_puts_a_point_where_the_pinhole_model_has_it():
     u, v = round(400 * x * factor + 319.5), round(400 * y * factor + 239.5)
     image[v - 1 : v + 2, u - 1 : u + 2] = 255
     rows, columns = np.nonzero(calibration.rectify(image) > 100)
-    assert columns.mean() == pytest.approx(400 * x + 319.5, abs=1.0) and rows.mean() == pytest.approx(400 * y + 239.5, abs=1.0)
+    assert columns.mean() == pytest.approx(400 * x + 319.5, abs=1.0) and rows.mean() == pytest.approx(
+        400 * y + 239.5, abs=1.0
+    )
 
 
 def test_an_image_of_another_size_than_camera_info_says_is_refused():

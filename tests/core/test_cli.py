@@ -45,7 +45,9 @@ def test_help_lists_the_commands_and_version_says_the_version(capsys):
         assert done.value.code == 0 and expected in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [[], ["fly"], ["map"], ["map", "--bag", "x", "--out", "y", "--depth-source", "lidar"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["fly"], ["map"], ["map", "--bag", "x", "--out", "y", "--depth-source", "lidar"]]
+)
 def test_wrong_arguments_end_with_code_2_and_the_usage(arguments, capsys):
     with pytest.raises(SystemExit) as done:
         main(arguments)
@@ -72,14 +74,22 @@ def test_map_says_what_is_wrong_with_a_model(tmp_path, capsys):
     (tmp_path / "old/model.yaml").write_text("format_version: 0\nname: old\nfiles: {}\n")
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn/model.yaml").write_text("format_version: 4\nname: torn\nfiles: {image.onnx: '00'}\n")
-    for model, message in (("huge", "no model named 'huge'"), (tmp_path / "old", "format_version 0"), (tmp_path / "torn", "is missing")):
+    for model, message in (
+        ("huge", "no model named 'huge'"),
+        (tmp_path / "old", "format_version 0"),
+        (tmp_path / "torn", "is missing"),
+    ):
         assert message in error_of(capsys, "map", "--bag", bag, "--out", tmp_path / "out", "--model", model)
 
 
 def test_wrong_values_name_the_option_and_what_is_allowed(tmp_path, capsys):
     bag = write_bag(tmp_path / "walk")
-    assert "every is 0; it must be 1 or more" in error_of(capsys, "map", "--bag", bag, "--out", tmp_path / "out", "--every", "0")
-    assert "occupancy_threshold" in error_of(capsys, "map", "--bag", bag, "--out", tmp_path / "out", "--occupancy-threshold", "2")
+    assert "every is 0; it must be 1 or more" in error_of(
+        capsys, "map", "--bag", bag, "--out", tmp_path / "out", "--every", "0"
+    )
+    assert "occupancy_threshold" in error_of(
+        capsys, "map", "--bag", bag, "--out", tmp_path / "out", "--occupancy-threshold", "2"
+    )
     assert "--size is '640'" in error_of(capsys, "bag", "from-synth", "--out", tmp_path / "w", "--size", "640")
     assert "--rate is 0" in error_of(capsys, "demo", "--rate", "0", "--out", tmp_path / "demo")
     assert "--frames is 0" in error_of(capsys, "bench", "step", "--frames", "0")
@@ -89,7 +99,10 @@ def test_bag_info_lists_the_topics_and_what_would_be_read(tmp_path, capsys):
     assert main(["bag", "info", str(write_bag(tmp_path / "walk"))]) == 0
     text = capsys.readouterr().out
     assert "/tf_static" in text and "6  sensor_msgs/msg/Image  rgb8" in text
-    assert "reads /camera/color/image_raw, /camera/color/camera_info, depth /camera/aligned_depth_to_color/image_raw" in text
+    assert (
+        "reads /camera/color/image_raw, /camera/color/camera_info, depth /camera/aligned_depth_to_color/image_raw"
+        in text
+    )
     assert "frames on /tf: base, camera_optical, map" in text
 
 
@@ -101,7 +114,13 @@ def test_a_missing_package_is_an_error_with_what_to_do(capsys, monkeypatch):
     assert "the Python package 'torch' is not installed; run `make setup-train`" in error_of(capsys, "bench", "startup")
 
 
-ROBOT_MODULES = ("sgrocc_core.mapper", "sgrocc_core.cli", "sgrocc_core.map_file", "sgrocc_core.data.bags", "sgrocc_ros.node")
+ROBOT_MODULES = (
+    "sgrocc_core.mapping.mapper",
+    "sgrocc_core.cli",
+    "sgrocc_core.map_files.file",
+    "sgrocc_core.data.bags",
+    "sgrocc_ros.node",
+)
 
 
 @pytest.mark.parametrize("module", ROBOT_MODULES)
@@ -112,5 +131,7 @@ def test_a_robot_needs_no_training_package(module):
 
 
 def test_the_command_is_installed():
-    done = subprocess.run([Path(sys.executable).parent / "sgrocc", "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [Path(sys.executable).parent / "sgrocc", "--version"], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == f"sgrocc {__version__}"

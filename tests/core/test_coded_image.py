@@ -32,7 +32,9 @@ def test_a_progressive_jpeg_with_comments_says_its_size():
     assert coded_size(commented) == ("jpeg", (72, 40))
 
 
-@pytest.mark.parametrize("data", [b"", b"\xff\xd8", b"BM" + bytes(60), b"\xff\xd8\xff\xe0\xff\xff" + bytes(20), jpeg_at(0)[:2] + bytes(40)])
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff\xd8", b"BM" + bytes(60), b"\xff\xd8\xff\xe0\xff\xff" + bytes(20), jpeg_at(0)[:2] + bytes(40)]
+)
 def test_what_is_no_image_is_bad(data):
     assert cause(data) == "bad_image"
 

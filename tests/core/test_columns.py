@@ -97,7 +97,9 @@ def test_a_new_threshold_reaches_the_grid():
 
 def test_a_column_is_occupied_by_any_voxel_and_free_only_without_one():
     from_above = ColumnMap()
-    from_above.apply(block((0, 0, 0), occupied=[(1, 2, 5), (4, 4, 9)], free=[(1, 2, 4), (3, 3, 3), (4, 4, 5), (5, 5, 0)]))
+    from_above.apply(
+        block((0, 0, 0), occupied=[(1, 2, 5), (4, 4, 9)], free=[(1, 2, 4), (3, 3, 3), (4, 4, 5), (5, 5, 0)])
+    )
     assert cells_of(from_above.grid(3, 6)) == {(1, 2): 100, (3, 3): 0, (4, 4): 0}
     assert cells_of(from_above.grid(9, 9)) == {(4, 4): 100}
     assert from_above.grid(3, 6).values[2, 1] == 100  # rows are y

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sgrocc_core.training.comparison import estimate, paired_difference
+from sgrocc_core.training.ablations.comparison import estimate, paired_difference
 
 
 def test_mean_and_sample_spread():

@@ -9,18 +9,18 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from sgrocc_core.engines.weights import build_networks  # noqa: E402
-from sgrocc_core.errors import ConfigError  # noqa: E402
-from sgrocc_core.network import lattice_encoder, refinement  # noqa: E402
-from sgrocc_core.network.lattice_encoder import sub_voxel_offsets  # noqa: E402
-from sgrocc_core.network.refinement import start_offsets  # noqa: E402
-from sgrocc_core.training.compute import Compute, choose, use_threads  # noqa: E402
-from sgrocc_core.training.dataset import DatasetOptions, PackedViews, loader  # noqa: E402
-from sgrocc_core.training.objectives import LocalWeights  # noqa: E402
-from sgrocc_core.training.step import StepObjective  # noqa: E402
-from sgrocc_core.voxels import splat_autograd, splat_torch  # noqa: E402
-from tests.core.little_room import write_scene  # noqa: E402
-from tests.core.test_splat import CORNER, SHAPE, random_gaussians  # noqa: E402
+from sgrocc_core.engines.weights import build_networks
+from sgrocc_core.errors import ConfigError
+from sgrocc_core.network.expert import lattice_encoder, refinement
+from sgrocc_core.network.expert.lattice_encoder import sub_voxel_offsets
+from sgrocc_core.network.expert.refinement import start_offsets
+from sgrocc_core.training.compute import Compute, choose, use_threads
+from sgrocc_core.training.data.dataset import DatasetOptions, PackedViews, loader
+from sgrocc_core.training.losses.objectives import LocalWeights
+from sgrocc_core.training.step import StepObjective
+from sgrocc_core.voxels import splat_autograd, splat_torch
+from tests.core.little_room import write_scene
+from tests.core.test_splat import CORNER, SHAPE, random_gaussians
 
 
 def machine(monkeypatch: pytest.MonkeyPatch, gpus: int, bf16: bool = True) -> None:

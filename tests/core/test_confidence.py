@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from streams import K, anchor, camera_at, sensor, wall_depth
 
+from sgrocc_core.depth.layer import DepthLayer, footprint_minimum
 from sgrocc_core.gaussians import confidence as c
-from sgrocc_core.gaussians.depth_layer import DepthLayer, footprint_minimum
 
 CAMERA = camera_at(0.0, 2.4, 1.44)
 """In the box frame: at the middle of the box's low-x face, looking along x."""
@@ -20,13 +20,17 @@ def test_cells_before_at_and_behind_a_wall_are_free_surface_and_hidden():
     band = 3 * (0.04 + 0.01 * z**2)
     expected = np.where(z < 2.0 - band, c.FREE, np.where(z <= 2.0 + band, c.SURFACE, c.HIDDEN))
     assert view.state[AHEAD].tolist() == expected.tolist()
-    assert view.residual[anchor(12, 15, 9)] == pytest.approx(0.0, abs=1e-6) and view.sigma[anchor(12, 15, 9)] == pytest.approx(0.08)
+    assert view.residual[anchor(12, 15, 9)] == pytest.approx(0.0, abs=1e-6) and view.sigma[
+        anchor(12, 15, 9)
+    ] == pytest.approx(0.08)
 
 
 def test_cells_outside_the_image_are_unseen():
     view = c.view_cells([sensor(wall_depth(4.5))], CAMERA, 4.8)
     state = view.state.reshape(30, 30, 18)
-    assert state[6, 15, 9] == c.FREE and state[6, 0, 9] == c.UNSEEN  # at z = 1.04 m the image ends 0.83 m beside the axis
+    assert (
+        state[6, 15, 9] == c.FREE and state[6, 0, 9] == c.UNSEEN
+    )  # at z = 1.04 m the image ends 0.83 m beside the axis
     assert not view.weight[view.state == c.UNSEEN].any() and (view.weight[view.state != c.UNSEEN] > 0).all()
 
 
@@ -79,7 +83,7 @@ def test_the_footprints_minimum_is_that_of_all_its_pixels(stride):
     rng = np.random.default_rng(0)
     depth = rng.uniform(1, 9, (90, 120)).astype(np.float32)
     depth[rng.random(depth.shape) < 0.4] = 0
-    from sgrocc_core.gaussians.depth_layer import _minima
+    from sgrocc_core.depth.layer import _minima
 
     table = _minima(depth, stride)
     for _ in range(300):

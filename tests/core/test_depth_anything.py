@@ -18,10 +18,10 @@ from tiny_prior import ARCHITECTURE, IMAGE, enliven, published
 
 from sgrocc_core.engines.weights import build_networks
 from sgrocc_core.errors import ConfigError, ModelError
-from sgrocc_core.network.depth_anything import DepthAnythingEngine
-from sgrocc_core.network.image_engine import build_image_engine
-from sgrocc_core.network.priors import PRIORS, find_prior, prior_size, resize_positions
-from sgrocc_core.network.small_backbone import MAX_SPREAD, MAX_THICKNESS, MIN_SPREAD, MIN_THICKNESS, ImageEngine
+from sgrocc_core.network.image.depth_anything import DepthAnythingEngine
+from sgrocc_core.network.image.engine import build_image_engine
+from sgrocc_core.network.image.priors import PRIORS, find_prior, prior_size, resize_positions
+from sgrocc_core.network.image.small import MAX_SPREAD, MAX_THICKNESS, MIN_SPREAD, MIN_THICKNESS, ImageEngine
 from sgrocc_core.share import find_shared
 
 TINY = prior_size("small", ARCHITECTURE)
@@ -152,7 +152,9 @@ def test_a_cache_without_the_weights_says_how_to_get_them(size, licence, tmp_pat
 
 def test_a_pickle_is_no_substitute_for_safetensors(copy):
     (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
-    with pytest.raises(ModelError, match=r"has no model\.safetensors; get them .*`hf download .* --local-dir .*/prior`"):
+    with pytest.raises(
+        ModelError, match=r"has no model\.safetensors; get them .*`hf download .* --local-dir .*/prior`"
+    ):
         find_prior(TINY, copy)
 
 
@@ -161,12 +163,15 @@ def describe(folder, **values):
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
-@pytest.mark.parametrize("values, message", [
-    ({"depth_estimation_type": "relative"}, "depth_estimation_type is 'relative'; .* has 'metric'"),
-    ({"max_depth": 80}, "max_depth is 80; .* has 20.0"),
-    ({"model_type": "dpt"}, "model_type is 'dpt'"),
-    ({"backbone_config": None}, "does not describe a Depth-Anything network"),
-])
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"depth_estimation_type": "relative"}, "depth_estimation_type is 'relative'; .* has 'metric'"),
+        ({"max_depth": 80}, "max_depth is 80; .* has 20.0"),
+        ({"model_type": "dpt"}, "model_type is 'dpt'"),
+        ({"backbone_config": None}, "does not describe a Depth-Anything network"),
+    ],
+)
 def test_another_kind_of_network_is_refused(copy, values, message):
     describe(copy, **values)
     with pytest.raises(ModelError, match=message):
@@ -206,14 +211,20 @@ def test_without_transformers_the_message_says_what_installs_it(monkeypatch):
         build_image_engine(IMAGE)
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"kind": "magic"}, "'magic'; it must be one of small, depth_anything_v2, depth_anything_3"),
-    ({"kind": "depth_anything_v2", "size": "huge"}, "size is 'huge'; it must be one of small, base"),
-    ({"kind": "depth_anything_v2", "image_size": [640, 480]}, "image_size is 640 x 480; both must be multiples of 14"),
-    ({"kind": "depth_anything_v2", "canonical_focal": 0}, "canonical_focal is 0"),
-    ({"kind": "depth_anything_v2", "colour": 1}, "does not take these arguments: .*colour"),
-    ({"kind": "depth_anything_v2", "architecture": {"colour": 1}}, "architecture: .*colour"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"kind": "magic"}, "'magic'; it must be one of small, depth_anything_v2, depth_anything_3"),
+        ({"kind": "depth_anything_v2", "size": "huge"}, "size is 'huge'; it must be one of small, base"),
+        (
+            {"kind": "depth_anything_v2", "image_size": [640, 480]},
+            "image_size is 640 x 480; both must be multiples of 14",
+        ),
+        ({"kind": "depth_anything_v2", "canonical_focal": 0}, "canonical_focal is 0"),
+        ({"kind": "depth_anything_v2", "colour": 1}, "does not take these arguments: .*colour"),
+        ({"kind": "depth_anything_v2", "architecture": {"colour": 1}}, "architecture: .*colour"),
+    ],
+)
 def test_a_setting_that_is_not_allowed_is_named(options, message):
     with pytest.raises(ConfigError, match=message):
         build_image_engine(options)

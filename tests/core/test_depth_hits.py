@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sgrocc_core.geometry.depth_hits import count_hits
+from sgrocc_core.depth.hits import count_hits
 
 K = np.array([[100.0, 0, 15.5], [0, 100.0, 11.5], [0, 0, 1]])
 LEVEL = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 2.4], [0, -1, 0, 1.5], [0, 0, 0, 1]])
@@ -32,7 +32,7 @@ def test_one_pixel_lies_where_it_is_back_projected() -> None:
 
 def test_pytorch_counts_the_same() -> None:
     torch = pytest.importorskip("torch")
-    from sgrocc_core.network import projection
+    from sgrocc_core.network.expert import projection
 
     draw = np.random.default_rng(4)
     depth = draw.uniform(0.3, 5.0, (3, 24, 32)).astype(np.float32)

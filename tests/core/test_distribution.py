@@ -14,15 +14,16 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from safetensors.torch import load_file  # noqa: E402
+from safetensors.torch import load_file
 
-from sgrocc_core.data.embodied_scannet import EmbodiedScanNet  # noqa: E402
-from sgrocc_core.errors import ConfigError  # noqa: E402
-from sgrocc_core.training import checkpoint, distribution  # noqa: E402
-from sgrocc_core.training.distribution import Processes, RankShare  # noqa: E402
-from sgrocc_core.training.sequences import pack_walks  # noqa: E402
-from tests.core.little_room import write_scene  # noqa: E402
-from tests.core.little_walks import make_walks  # noqa: E402
+from sgrocc_core.data.embodied_scannet import EmbodiedScanNet
+from sgrocc_core.errors import ConfigError
+from sgrocc_core.network import weights_file
+from sgrocc_core.training import distribution
+from sgrocc_core.training.data.sequences import pack_walks
+from sgrocc_core.training.distribution import Processes, RankShare
+from tests.core.little_room import write_scene
+from tests.core.little_walks import make_walks
 
 ROOT = Path(__file__).parents[2]
 STEPS = 3
@@ -31,8 +32,18 @@ Run = tuple[dict[str, Any], dict[str, Any], Path]
 
 def run(packed: Path, out: Path, processes: int, kind: str = "local", steps: int = STEPS) -> Run:
     out.mkdir()
-    launcher = [] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command = [sys.executable, *launcher, str(Path(__file__).with_name("two_processes.py")), kind, str(packed), str(out), str(steps)]
+    launcher = (
+        [] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    )
+    command = [
+        sys.executable,
+        *launcher,
+        str(Path(__file__).with_name("two_processes.py")),
+        kind,
+        str(packed),
+        str(out),
+        str(steps),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -84,7 +95,9 @@ def test_two_processes_train_on_walks_as_one(tmp_path: Path) -> None:
     assert {"focal", "memory_focal"} <= set(first[0])
     for name, value in first[0].items():
         assert first[1][name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
-    assert second[1]["loss"] == pytest.approx(second[0]["loss"], rel=2e-3)  # the memories hold what the first step put there
+    assert second[1]["loss"] == pytest.approx(
+        second[0]["loss"], rel=2e-3
+    )  # the memories hold what the first step put there
     largest = max(value.abs().max().item() for value in one[1].values())
     assert one[1].keys() == two[1].keys() and any(name.startswith("expert.fusion") for name in one[1])
     for name, value in one[1].items():
@@ -96,7 +109,9 @@ def test_two_processes_train_on_walks_as_one(tmp_path: Path) -> None:
 
 
 def test_batch_norms_share_their_statistics(runs: tuple[Run, Run]) -> None:
-    one, two = (checkpoint.read_weights(out / "process0" / "joint.checkpoint.safetensors") for _, _, out in (runs[0], runs[1]))
+    one, two = (
+        weights_file.read_weights(out / "process0" / "joint.checkpoint.safetensors") for _, _, out in (runs[0], runs[1])
+    )
     assert one.keys() == two.keys()
     statistics = [name for name in one if name.startswith(("image.", "expert.")) and "running_" in name]
     assert len(statistics) > 20

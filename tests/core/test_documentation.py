@@ -28,7 +28,12 @@ def lines_of(page):
 
 def typed(*starts):
     """(page, line) of all lines that begin with a word."""
-    return [(page.name, line) for page in PAGES for line in lines_of(page) if line.startswith(tuple(f"{s} " for s in starts))]
+    return [
+        (page.name, line)
+        for page in PAGES
+        for line in lines_of(page)
+        if line.startswith(tuple(f"{s} " for s in starts))
+    ]
 
 
 @pytest.mark.parametrize(("page", "line"), typed(*STARTS))
@@ -67,12 +72,19 @@ def test_links_lead_somewhere(page):
             assert linked.exists(), target
             if anchor:
                 headings = re.findall(r"^#+ (.*)", linked.read_text(), re.M)
-                assert anchor in {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}, target
+                assert anchor in {
+                    re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings
+                }, target
 
 
 def test_help_texts_show_command_lines_that_work():
     parser = build_parser(find_commands())
-    shown = [line.strip() for module in find_commands().values() for line in module.HELP.splitlines() if line.startswith("  sgrocc ")]
+    shown = [
+        line.strip()
+        for module in find_commands().values()
+        for line in module.HELP.splitlines()
+        if line.startswith("  sgrocc ")
+    ]
     assert len(shown) > 5
     for line in shown:
         if "..." not in line:

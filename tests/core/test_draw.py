@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from sgrocc_core.classes import COLORS, label_of
-from sgrocc_core.draw import PAGE, draw_map, render_map
-from sgrocc_core.draw_plan import draw_plan
-from sgrocc_core.draw_room import cut_near_walls, draw_room, fit_view, floor_level, open_ceiling
-from sgrocc_core.surface import CORNERS, NORMALS, Grid, exposed_faces
+from sgrocc_core.drawing.picture import PAGE, draw_map, render_map
+from sgrocc_core.drawing.plan import draw_plan
+from sgrocc_core.drawing.room import cut_near_walls, draw_room, fit_view, floor_level, open_ceiling
+from sgrocc_core.drawing.surface import CORNERS, NORMALS, Grid, exposed_faces
 
 WALL, FLOOR, CEILING, SOFA = (label_of(name) for name in ("wall", "floor", "ceiling", "sofa"))
 

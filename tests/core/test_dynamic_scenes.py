@@ -104,7 +104,9 @@ def test_a_person_moves_and_leaves_nothing(scene):
 def test_depth_shows_each_change_in_the_frame_in_which_the_truth_has_it(scene, samples):
     for event in scene.events:
         if event.kind == PERSON_PASSES:
-            during = np.any([hits(scene, samples[t])[tuple(event.filled.T)] for t in range(event.first, event.last)], axis=0)
+            during = np.any(
+                [hits(scene, samples[t])[tuple(event.filled.T)] for t in range(event.first, event.last)], axis=0
+            )
             after = np.any([hits(scene, samples[t])[tuple(event.filled.T)] for t in event.looks(event.last)], axis=0)
             assert during.sum() > 200 and after.mean() < 0.01
             continue
@@ -146,7 +148,23 @@ def test_the_camera_moves_smoothly(samples):
 @pytest.mark.slow
 def test_the_shipped_model_follows_a_scene_from_the_command_line(data, tmp_path, capsys):
     out = tmp_path / "dynamic.json"
-    assert main(["eval", "dynamic", "--data", str(data.root), "--model", "small", "--depth-source", "topic", "--json", str(out)]) == 0
+    assert (
+        main(
+            [
+                "eval",
+                "dynamic",
+                "--data",
+                str(data.root),
+                "--model",
+                "small",
+                "--depth-source",
+                "topic",
+                "--json",
+                str(out),
+            ]
+        )
+        == 0
+    )
     report = json.loads(out.read_text())
     assert report["scenes"] == 1 and report["settings"]["depth_source"] == "topic"
     assert {e["kind"] for e in report["per_event"]} == set(KINDS) and all(e["looks"] >= 10 for e in report["per_event"])

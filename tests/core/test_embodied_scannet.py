@@ -19,7 +19,9 @@ PATHS = [f"/data1/someone/occscannet/posed_images/{SCENE}/{name}.jpg" for name i
 
 def centres() -> np.ndarray:
     """Voxel centres written out: the grid's corner is (-1.0, 2.5, 0.3)."""
-    return np.array([[[(-0.96 + 0.08 * x, 2.54 + 0.08 * y, 0.34 + 0.08 * z) for z in range(2)] for y in range(4)] for x in range(3)])
+    return np.array(
+        [[[(-0.96 + 0.08 * x, 2.54 + 0.08 * y, 0.34 + 0.08 * z) for z in range(2)] for y in range(4)] for x in range(3)]
+    )
 
 
 def write_scene(root: Path, **changes: bytes | None) -> Path:
@@ -46,7 +48,11 @@ def write_stream(root: Path, part: str, number: int, frame: str, **changes: byte
     """A frame of the stream: its mask holds voxel `number` alone; its label, stored [y, x, z], is 9 at [y 4, x 50, z 2]."""
     label, mask = np.zeros((60, 60, 36)), np.zeros(SHAPE)
     label[4, 50, 2], mask.ravel()[number] = 9, 1
-    content = {"local_label": array_bytes(label, "i8", label.shape), "mask_in_global": array_bytes(mask, "b1", SHAPE), **changes}
+    content = {
+        "local_label": array_bytes(label, "i8", label.shape),
+        "mask_in_global": array_bytes(mask, "b1", SHAPE),
+        **changes,
+    }
     folder = root / "scene_occ" / "streme_occ_new_package" / part
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{SCENE}_{frame}_new.pkl"
@@ -99,10 +105,19 @@ def test_the_mini_lists_read_the_same_stream(root):
     [
         ({"global_pts": None}, "has no 'global_pts'"),
         ({"scene_dim": integers(3, 4)}, r"scene_dim is \[3, 4\]"),
-        ({"scene_dim": integers(4, 3, 2)}, r"global_labels is int64 of shape \(3, 4, 2\); the scene's shape is \(4, 3, 2\)"),
+        (
+            {"scene_dim": integers(4, 3, 2)},
+            r"global_labels is int64 of shape \(3, 4, 2\); the scene's shape is \(4, 3, 2\)",
+        ),
         ({"global_labels": array_bytes(np.full(SHAPE, 40), "u1", SHAPE)}, "global_labels holds 40"),
-        ({"global_pts": array_bytes(centres()[..., ::-1], "f8", (*SHAPE, 3))}, "global_pts are not the centres of a grid of 0.08 m"),
-        ({"global_pts": array_bytes(centres() * 2, "f8", (*SHAPE, 3))}, "global_pts are not the centres of a grid of 0.08 m"),
+        (
+            {"global_pts": array_bytes(centres()[..., ::-1], "f8", (*SHAPE, 3))},
+            "global_pts are not the centres of a grid of 0.08 m",
+        ),
+        (
+            {"global_pts": array_bytes(centres() * 2, "f8", (*SHAPE, 3))},
+            "global_pts are not the centres of a grid of 0.08 m",
+        ),
         ({"global_mask": array_bytes([1], "u1", (1,))}, r"global_mask is uint8 of shape \(1,\)"),
         ({"valid_img_paths": text_list("a/b.jpg")}, r"valid_img_paths must end in frame numbers.*\['b'\]"),
     ],
@@ -122,12 +137,18 @@ def test_a_damaged_or_missing_frame_of_the_stream_is_named_with_what_to_do(root)
     with pytest.raises(DataError, match=rf"scene {SCENE}, frame 00020: .*local_label is \(2, 2, 2\)"):
         list(data.frames(data[0]))
     path.unlink()
-    with pytest.raises(DataError, match=rf"scene {SCENE}, frame 00020: .*00020_new\.pkl does not exist: unpack streme_occ_new_package"):
+    with pytest.raises(
+        DataError, match=rf"scene {SCENE}, frame 00020: .*00020_new\.pkl does not exist: unpack streme_occ_new_package"
+    ):
         list(data.frames(data[0]))
 
 
 def test_missing_lists_and_scenes_say_what_to_do(root):
-    with pytest.raises(DataError, match=r"train_mini_online\.txt does not exist; the split must be train, test.*beside occscannet"):
+    with pytest.raises(
+        DataError, match=r"train_mini_online\.txt does not exist; the split must be train, test.*beside occscannet"
+    ):
         EmbodiedScanNet(root, "train_mini")
-    with pytest.raises(DataError, match=r"scene scene0000_00: .*scene0000_00\.pkl does not exist: unpack global_occ_package"):
+    with pytest.raises(
+        DataError, match=r"scene scene0000_00: .*scene0000_00\.pkl does not exist: unpack global_occ_package"
+    ):
         EmbodiedScanNet(root, "train")[0]

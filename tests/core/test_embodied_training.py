@@ -9,15 +9,16 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import yaml  # noqa: E402
-from little_walks import CONFIG, make_walks  # noqa: E402
+import yaml
+from little_walks import CONFIG, make_walks
 
-from sgrocc_core.cli import main  # noqa: E402
-from sgrocc_core.errors import ConfigError  # noqa: E402
-from sgrocc_core.training import checkpoint  # noqa: E402
-from sgrocc_core.training.config import load_config  # noqa: E402
-from sgrocc_core.training.embodied import EmbodiedTrainer  # noqa: E402
-from sgrocc_core.training.embodied_step import WalkConfig  # noqa: E402
+from sgrocc_core.cli import main
+from sgrocc_core.errors import ConfigError
+from sgrocc_core.network import weights_file
+from sgrocc_core.training import checkpoint
+from sgrocc_core.training.config import load_config
+from sgrocc_core.training.embodied.step import WalkConfig
+from sgrocc_core.training.embodied.trainer import EmbodiedTrainer
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +31,23 @@ def train(place: Path, out: Path, stage: str, *options: str, **changes: object) 
     out.mkdir(exist_ok=True)
     (out / "config.yaml").write_text(yaml.safe_dump(config))
     paths = ["--data", place / "train", "--heldout", place / "test", "--packed", place / "packed", "--out", out]
-    arguments = ["--config", out / "config.yaml", "--stage", stage, "--start", place / "start.safetensors", *paths, *options]
+    arguments = [
+        "--config",
+        out / "config.yaml",
+        "--stage",
+        stage,
+        "--start",
+        place / "start.safetensors",
+        *paths,
+        *options,
+    ]
     assert main(["train", "embodied", *map(str, arguments)]) == 0
     return out / f"{stage}.weights.safetensors"
 
 
 def changed(before: Path, after: Path) -> set[str]:
     """Second and third part of the names of the weights that differ."""
-    old, new = checkpoint.read_weights(before), checkpoint.read_weights(after)
+    old, new = weights_file.read_weights(before), weights_file.read_weights(after)
     return {".".join(name.split(".")[:2]) for name in old if not torch.equal(old[name], new[name])}
 
 
@@ -51,8 +61,13 @@ def test_the_first_phase_trains_fusion_alone_and_writes_down_how_it_went(place: 
 
 
 def test_the_second_phase_trains_all_but_the_depth_backbone(place: Path, tmp_path: Path) -> None:
-    found = changed(place / "start.safetensors", train(place, tmp_path / "run", "everything", walk={"length": 2, "unroll": 2}))
-    assert found == {"image.to_features", *(f"expert.{name}" for name in ("code", "lifters", "encoders", "refinements", "dense", "fusion"))}
+    found = changed(
+        place / "start.safetensors", train(place, tmp_path / "run", "everything", walk={"length": 2, "unroll": 2})
+    )
+    assert found == {
+        "image.to_features",
+        *(f"expert.{name}" for name in ("code", "lifters", "encoders", "refinements", "dense", "fusion")),
+    }
 
 
 def test_the_second_phase_gives_the_spatial_expert_a_tenth_of_the_rate(place: Path, tmp_path: Path) -> None:
@@ -79,9 +94,11 @@ def test_a_run_in_two_halves_is_the_run(place: Path, tmp_path: Path, monkeypatch
     with pytest.raises(RuntimeError, match="killed"):
         train(place, tmp_path / "halves", "everything")
     monkeypatch.undo()
-    assert checkpoint.read(tmp_path / "halves" / "everything.checkpoint.safetensors")[1]["step"] == 2  # the last end of a walk
+    assert (
+        checkpoint.read(tmp_path / "halves" / "everything.checkpoint.safetensors")[1]["step"] == 2
+    )  # the last end of a walk
     halves = train(place, tmp_path / "halves", "everything", "--resume")
-    first, second = checkpoint.read_weights(whole), checkpoint.read_weights(halves)
+    first, second = weights_file.read_weights(whole), weights_file.read_weights(halves)
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 

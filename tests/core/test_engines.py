@@ -12,9 +12,10 @@ import torch
 import yaml
 
 from sgrocc_core.cli import main
-from sgrocc_core.engines.engine import find_model, load_spec, open_engine
 from sgrocc_core.engines.export import example_inputs, export_model
 from sgrocc_core.engines.graph import check_graph
+from sgrocc_core.engines.model import find_model, load_spec
+from sgrocc_core.engines.open import open_engine
 from sgrocc_core.engines.weights import build_networks
 from sgrocc_core.errors import ConfigError, ModelError
 
@@ -67,14 +68,19 @@ def test_onnx_agrees_with_pytorch_to_a_thousandth(exported):
 def test_both_engines_give_the_same_gaussians(exported):
     seen, gaussians = run(open_engine(exported[0], "onnxruntime", "cpu", 1))
     also_seen, also = run(open_engine(exported[0], "torch", "cpu"))
-    assert seen.features.shape == (1, 32, 30, 40) and seen.depth.shape == seen.spread.shape == seen.thickness.shape == (60, 80)
+    assert seen.features.shape == (1, 32, 30, 40) and seen.depth.shape == seen.spread.shape == seen.thickness.shape == (
+        60,
+        80,
+    )
     assert gaussians.means.shape == (16200, 2, 3) and gaussians.features.shape == (16200, 8)
     assert all(value.dtype == np.float32 for value in vars(gaussians).values())
     for name in ("depth", "spread", "thickness"):
         assert np.allclose(getattr(seen, name), getattr(also_seen, name), rtol=1e-3, atol=1e-4), name
     for name, value in vars(gaussians).items():
         other = getattr(also, name)
-        assert np.mean(np.abs(value - other) > 1e-3 * np.abs(other).max()) < 1e-4, name  # a sample may fall into the neighbouring pixel
+        assert np.mean(np.abs(value - other) > 1e-3 * np.abs(other).max()) < 1e-4, (
+            name
+        )  # a sample may fall into the neighbouring pixel
 
 
 def test_the_trained_sums_of_rows_are_what_was_exported(exported):
@@ -97,7 +103,9 @@ def test_inputs_and_outputs_are_as_documented(exported):
     def shapes(name):
         graph = onnx.load(str(exported[0] / name), load_external_data=False).graph
         ends = (graph.input, graph.output)
-        return tuple({v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim) for v in values} for values in ends)
+        return tuple(
+            {v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim) for v in values} for values in ends
+        )
 
     assert shapes("image.onnx") == (
         {"image": (1, 3, 240, 320), "mask": (1, 1, 240, 320), "intrinsics": (1, 4), "gravity": (1, 3, 3)},
@@ -105,13 +113,23 @@ def test_inputs_and_outputs_are_as_documented(exported):
     )
     assert shapes("expert.onnx") == (
         {
-            "features": (1, 32, 30, 40), "depth": (1, 1, 240, 320), "spread": (1, 1, 240, 320),
-            "hits": (1, 60, 60, 36), "thickness": (1, 1, 60, 80), "intrinsics": (1, 4), "pose": (1, 4, 4),
-            "history": (1, 16200, 8), "past": (1, 16200, 3),
+            "features": (1, 32, 30, 40),
+            "depth": (1, 1, 240, 320),
+            "spread": (1, 1, 240, 320),
+            "hits": (1, 60, 60, 36),
+            "thickness": (1, 1, 60, 80),
+            "intrinsics": (1, 4),
+            "pose": (1, 4, 4),
+            "history": (1, 16200, 8),
+            "past": (1, 16200, 3),
         },
         {
-            "means": (1, 16200, 2, 3), "scales": (1, 16200, 2, 3), "rotations": (1, 16200, 2, 4), "opacities": (1, 16200, 2),
-            "logits": (1, 16200, 2, 11), "anchor_features": (1, 16200, 8),
+            "means": (1, 16200, 2, 3),
+            "scales": (1, 16200, 2, 3),
+            "rotations": (1, 16200, 2, 4),
+            "opacities": (1, 16200, 2),
+            "logits": (1, 16200, 2, 11),
+            "anchor_features": (1, 16200, 8),
         },
     )
 
@@ -120,7 +138,9 @@ def test_a_graph_with_a_data_dependent_shape_is_refused(tmp_path):
     node = onnx.helper.make_node("NonZero", ["x"], ["y"])
     x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [4])
     y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.INT64, [1, None])
-    graph = onnx.helper.make_model(onnx.helper.make_graph([node], "g", [x], [y]), opset_imports=[onnx.helper.make_opsetid("", 17)])
+    graph = onnx.helper.make_model(
+        onnx.helper.make_graph([node], "g", [x], [y]), opset_imports=[onnx.helper.make_opsetid("", 17)]
+    )
     onnx.save(graph, str(tmp_path / "bad.onnx"))
     with pytest.raises(ModelError, match="NonZero"):
         check_graph(tmp_path / "bad.onnx")
@@ -190,12 +210,15 @@ def test_broken_yaml_is_refused(model):
         load_spec(model)
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"engine": "magic"}, "engine is 'magic'; it must be one of auto, onnxruntime, tensorrt, torch"),
-    ({"device": "tpu"}, "device is 'tpu'"),
-    ({"precision": "fp16", "engine": "onnxruntime"}, "fp16 needs the tensorrt engine"),
-    ({"threads": -1}, "threads is -1"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"engine": "magic"}, "engine is 'magic'; it must be one of auto, onnxruntime, tensorrt, torch"),
+        ({"device": "tpu"}, "device is 'tpu'"),
+        ({"precision": "fp16", "engine": "onnxruntime"}, "fp16 needs the tensorrt engine"),
+        ({"threads": -1}, "threads is -1"),
+    ],
+)
 def test_a_setting_that_is_not_allowed_is_named(exported, options, message):
     with pytest.raises(ConfigError, match=message):
         open_engine(exported[0], **options)
@@ -219,14 +242,21 @@ def test_cuda_that_is_not_there_is_refused(exported):
 
 def test_weights_of_another_network_are_refused(exported, tmp_path):
     (tmp_path / "wide.yaml").write_text("image: {}\nexpert: {channels: 16}\n")
-    arguments = ["--model", tmp_path / "wide.yaml", "--weights", exported[0] / "weights.safetensors", "--out", tmp_path / "out"]
+    arguments = [
+        "--model",
+        tmp_path / "wide.yaml",
+        "--weights",
+        exported[0] / "weights.safetensors",
+        "--out",
+        tmp_path / "out",
+    ]
     assert main(["export", *map(str, arguments)]) == 1
     assert not (tmp_path / "out").exists()
 
 
 def test_the_engine_of_robots_does_not_import_torch(exported):
     program = (
-        "import sys, numpy as np\nfrom sgrocc_core.engines.engine import open_engine\n"
+        "import sys, numpy as np\nfrom sgrocc_core.engines.open import open_engine\n"
         f"engine = open_engine({str(exported[0])!r}, 'onnxruntime', 'cpu', 1)\n"
         "engine.image(np.zeros((240, 320, 3), np.uint8), np.ones((240, 320), np.float32), np.diag([289., 289., 1.]), np.eye(3))\n"
         "assert not {'torch', 'transformers', 'onnx', 'trimesh'} & set(sys.modules), sorted(sys.modules)"

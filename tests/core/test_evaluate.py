@@ -9,14 +9,22 @@ import torch
 from truth import gaussians_of
 
 from sgrocc_core.cli import main
-from sgrocc_core.engines.engine import ImageOutputs, ModelSpec
+from sgrocc_core.engines.engine import ImageOutputs
 from sgrocc_core.engines.export import export_model
+from sgrocc_core.engines.model import ModelSpec
 from sgrocc_core.engines.weights import build_networks
 from sgrocc_core.errors import DataError
-from sgrocc_core.training.baselines import Statistics, collect, depth_surface, drawn_by_frequency, height_bins, load_statistics
-from sgrocc_core.training.evaluate import evaluate_local, repeated, spread_evenly, table
-from sgrocc_core.training.local_models import EngineModel
-from sgrocc_core.training.metrics import OccupancyCounts
+from sgrocc_core.evaluation.baselines import (
+    Statistics,
+    collect,
+    depth_surface,
+    drawn_by_frequency,
+    height_bins,
+    load_statistics,
+)
+from sgrocc_core.evaluation.local import evaluate_local, repeated, spread_evenly, table
+from sgrocc_core.evaluation.metrics import OccupancyCounts
+from sgrocc_core.evaluation.models import EngineModel
 
 ORIGIN = np.array([1.6, -3.2, -0.32])
 K = np.array([[289.0, 0, 159.5], [0, 289.0, 119.5], [0, 0, 1]])
@@ -112,8 +120,11 @@ def test_the_details_say_what_is_taken_for_what_and_how_sure(report):
 def test_the_truth_is_scored_where_it_is_and_the_network_told_elsewhere():
     sample = view()
     engine = Oracle(sample.target)
-    engine.expert = lambda features, depth, spread, thickness, K, T_bc: told.append(T_bc) or Oracle(sample.target).expert(
-        features, depth, spread, thickness, K, np.vstack([np.c_[T_WC[:3, :3], T_WC[:3, 3] - ORIGIN], T_bc[3:]])
+    engine.expert = lambda features, depth, spread, thickness, K, T_bc: (
+        told.append(T_bc)
+        or Oracle(sample.target).expert(
+            features, depth, spread, thickness, K, np.vstack([np.c_[T_WC[:3, :3], T_WC[:3, 3] - ORIGIN], T_bc[3:]])
+        )
     )
     told = []
 
@@ -123,7 +134,12 @@ def test_the_truth_is_scored_where_it_is_and_the_network_told_elsewhere():
         return moved
 
     report = evaluate_local(EngineModel(engine), [sample, sample], None, pose_noise=noise)
-    assert [round(float(T[0, 3]), 3) for T in told] == [0.1, 0.1, 0.2, 0.2]  # x of the camera in the box: 1.7 - 1.6, then 0.1 more
+    assert [round(float(T[0, 3]), 3) for T in told] == [
+        0.1,
+        0.1,
+        0.2,
+        0.2,
+    ]  # x of the camera in the box: 1.7 - 1.6, then 0.1 more
     assert report["sensor"]["in_view"]["sc_iou"] == 1.0 and "baselines" not in report
 
 
@@ -137,7 +153,9 @@ def test_trivial_predictors_score_what_they_must(report):
     assert empty["sc_iou"] == empty["miou"] == 0.0
     surface = report["baselines"]["depth_surface"]["sensor"]
     assert 0 < surface["per_class"]["furniture"] < 0.3  # one layer of four, and only where the camera looks
-    assert report["baselines"]["depth_surface"]["predicted"]["per_class"]["furniture"] == 0.0  # at 1.5 m there is nothing
+    assert (
+        report["baselines"]["depth_surface"]["predicted"]["per_class"]["furniture"] == 0.0
+    )  # at 1.5 m there is nothing
 
 
 def test_the_table_names_every_class_and_every_predictor(report):
@@ -220,7 +238,20 @@ def generated(tmp_path_factory):
     """One generated room of two frames, in both lists of a set."""
     folder = tmp_path_factory.mktemp("rooms")
     for split, seed in (("train", 1), ("test", 2)):
-        arguments = ["--scenes", "1", "--frames", "2", "--size", "320x240", "--seed", str(seed), "--split", split, "--jobs", "1"]
+        arguments = [
+            "--scenes",
+            "1",
+            "--frames",
+            "2",
+            "--size",
+            "320x240",
+            "--seed",
+            str(seed),
+            "--split",
+            split,
+            "--jobs",
+            "1",
+        ]
         assert main(["synth", *arguments, "--out", str(folder)]) == 0
     return folder
 
@@ -238,7 +269,16 @@ def untrained(tmp_path_factory):
 
 
 def test_the_command_evaluates_an_exported_model_on_a_generated_set(generated, untrained, tmp_path, capsys):
-    arguments = ["--data", generated, "--model", untrained, "--json", tmp_path / "report.json", "--train-data", generated]
+    arguments = [
+        "--data",
+        generated,
+        "--model",
+        untrained,
+        "--json",
+        tmp_path / "report.json",
+        "--train-data",
+        generated,
+    ]
     assert main(["eval", "local", *map(str, arguments)]) == 0
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["views"] == 2 and report["scenes"] == 1
@@ -256,7 +296,10 @@ def test_weights_score_as_their_export_does(generated, untrained, tmp_path):
     common = ["--data", str(generated), "--limit", "1", "--json", str(tmp_path / "r.json")]
     assert main(["eval", "local", *common, "--model", str(untrained)]) == 0
     exported = json.loads((tmp_path / "r.json").read_text())
-    assert main(["eval", "local", *common, "--weights", str(untrained / "weights.safetensors"), "--config", str(config)]) == 0
+    assert (
+        main(["eval", "local", *common, "--weights", str(untrained / "weights.safetensors"), "--config", str(config)])
+        == 0
+    )
     weights = json.loads((tmp_path / "r.json").read_text())
     assert weights["model"]["engine"].startswith("PyTorch") and weights["settings"]["scenes_also_in_training_list"] == 0
     for source in ("predicted", "sensor"):
@@ -293,7 +336,16 @@ def test_no_leak_keeps_the_embodied_test_scenes_where_the_set_names_them(generat
     tested = lists["test"].split("/")[-2]
     (tmp_path / "set" / "scene_occ").mkdir()
     (tmp_path / "set" / "scene_occ" / "test_online.txt").write_text(tested)
-    common = ["--data", str(tmp_path / "set"), "--model", str(untrained), "--json", str(tmp_path / "r.json"), "--limit", "2"]
+    common = [
+        "--data",
+        str(tmp_path / "set"),
+        "--model",
+        str(untrained),
+        "--json",
+        str(tmp_path / "r.json"),
+        "--limit",
+        "2",
+    ]
     assert main(["eval", "local", *common]) == 0
     report = json.loads((tmp_path / "r.json").read_text())
     assert report["scenes"] == report["settings"]["scenes_also_in_training_list"] == 2
@@ -303,10 +355,14 @@ def test_no_leak_keeps_the_embodied_test_scenes_where_the_set_names_them(generat
     assert report["settings"]["scenes_also_in_training_list"] == 0
 
 
-@pytest.mark.parametrize("options, message", [
-    (["--limit", "-1"], "--limit is -1"), (["--threshold", "1.5"], "--threshold is 1.5"),
-    (["--config", "c.yaml"], "--config needs --weights"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--limit", "-1"], "--limit is -1"),
+        (["--threshold", "1.5"], "--threshold is 1.5"),
+        (["--config", "c.yaml"], "--config needs --weights"),
+    ],
+)
 def test_an_option_that_is_not_allowed_is_named(options, message, tmp_path, capsys):
     assert main(["eval", "local", "--data", "nowhere", "--json", str(tmp_path / "r.json"), *options]) == 1
     assert message in capsys.readouterr().err

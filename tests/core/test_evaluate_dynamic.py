@@ -7,7 +7,7 @@ import pytest
 
 from sgrocc_core.cli import main
 from sgrocc_core.data.dynamic_scenes import CHAIR_PUT, CHAIR_TAKEN, KINDS, PERSON_PASSES, SceneEvent
-from sgrocc_core.training.evaluate_dynamic import EventJudge, pooled, table
+from sgrocc_core.evaluation.dynamic import EventJudge, pooled, table
 
 LENGTH, FRAMES, AT = 30, 40, 5
 CHAIR, WALL = 5, 3
@@ -33,10 +33,14 @@ def judge_of(kind: str, emptied: range, filled: range, blind: tuple[int, ...] = 
     before[20:] = after[20:] = WALL
     if kind != PERSON_PASSES:
         before[list(emptied)], after[list(filled)] = CHAIR, CHAIR
-    return EventJudge(SceneEvent(kind, AT, last, voxels(emptied), voxels(filled), seen), before, after, row(range(28, 30)))
+    return EventJudge(
+        SceneEvent(kind, AT, last, voxels(emptied), voxels(filled), seen), before, after, row(range(28, 30))
+    )
 
 
-def follow(judge: EventJudge, maps: dict[int, np.ndarray], viewed: np.ndarray | None = None, hit: np.ndarray | None = None) -> dict:
+def follow(
+    judge: EventJudge, maps: dict[int, np.ndarray], viewed: np.ndarray | None = None, hit: np.ndarray | None = None
+) -> dict:
     """Steps through all frames; `maps` holds the map from its frame on."""
     now = row()
     for frame in range(FRAMES):
@@ -83,7 +87,10 @@ def test_removals_are_counted_after_ten_looks_and_no_later():
     judge = judge_of(CHAIR_TAKEN, range(10), range(0))
     tenth = AT + 9
     figures = follow(judge, {3: row(range(10), range(20, 30)), tenth + 1: row()})
-    assert (figures["stayed"], figures["removed"]) == (10, 0) and figures["left_over"] == {"after_looks": 10, "at_the_end": 0}
+    assert (figures["stayed"], figures["removed"]) == (10, 0) and figures["left_over"] == {
+        "after_looks": 10,
+        "at_the_end": 0,
+    }
 
 
 def test_of_a_person_counts_what_the_map_had_of_it_when_it_was_gone():
@@ -94,16 +101,23 @@ def test_of_a_person_counts_what_the_map_had_of_it_when_it_was_gone():
 
 
 def test_pooled_figures_add_voxels_and_count_events():
-    maps = ({3: row(range(10), range(20, 30)), 7: row(range(20, 30))}, {3: row(range(10), range(20, 30)), 25: row(range(22, 30))})
+    maps = (
+        {3: row(range(10), range(20, 30)), 7: row(range(20, 30))},
+        {3: row(range(10), range(20, 30)), 25: row(range(22, 30))},
+    )
     events = [follow(judge_of(CHAIR_TAKEN, range(10), range(0)), m) for m in maps]
-    events.append(follow(judge_of(CHAIR_TAKEN, range(10), range(0)), {3: row(range(10), range(20, 30)), 6: row(range(5))}))
+    events.append(
+        follow(judge_of(CHAIR_TAKEN, range(10), range(0)), {3: row(range(10), range(20, 30)), 6: row(range(5))})
+    )
     found = pooled(events)
     assert [e["gone"] for e in events] == [3, 21, "never"]
     assert found["gone"] == {"judged": 3, "within_10": pytest.approx(1 / 3), "never": 1, "median_looks": 21}
     assert found["wrongly_removed"] == {"removed": 10, "stayed": 30, "share": pytest.approx(1 / 3)}
     assert found["left_over"]["after_looks"] == pytest.approx((0 + 10 + 5) / 30)
     assert found["held_before"] == 1.0
-    assert pooled([follow(judge_of(CHAIR_TAKEN, range(10), range(0)), {3: row(range(4))})])["held_before"] == pytest.approx(0.4)
+    assert pooled([follow(judge_of(CHAIR_TAKEN, range(10), range(0)), {3: row(range(4))})])[
+        "held_before"
+    ] == pytest.approx(0.4)
     assert found["came"]["judged"] == 0 and found["came"]["within_10"] is None
 
 

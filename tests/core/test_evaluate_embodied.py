@@ -9,14 +9,15 @@ from truth import gaussians_of
 
 from sgrocc_core.data.embodied_scannet import EmbodiedScene
 from sgrocc_core.data.occ_scannet import Sample
-from sgrocc_core.engines.engine import ImageOutputs, ModelSpec
+from sgrocc_core.engines.engine import ImageOutputs
+from sgrocc_core.engines.model import ModelSpec
 from sgrocc_core.errors import DataError
+from sgrocc_core.evaluation.baselines import Statistics
+from sgrocc_core.evaluation.embodied import EmbodiedEvaluation, table
+from sgrocc_core.evaluation.metrics import regions
 from sgrocc_core.gaussians.gaussians import History, LocalGaussians
 from sgrocc_core.geometry.lattice import BOX_VOXELS, CELL_SIZE, VOXEL_SIZE, box_corner
 from sgrocc_core.geometry.poses import make_pose
-from sgrocc_core.training.baselines import Statistics
-from sgrocc_core.training.evaluate_embodied import EmbodiedEvaluation, table
-from sgrocc_core.training.metrics import regions
 
 K = np.array([[160.0, 0, 159.5], [0, 160.0, 119.5], [0, 0, 1]])
 ORIGIN = np.array([10.03, -4.02, 0.51])
@@ -59,7 +60,9 @@ def walk(truth: EmbodiedScene) -> list[tuple[Sample, np.ndarray]]:
         box = np.zeros((60, 60, 36), np.uint8)
         T_sc = make_pose(LEVEL, T_wc[:3, 3] - ORIGIN)
         low = 2 * box_corner(T_sc, box_below=1.5)  # the set's own box stands on the floor
-        inside = ((np.moveaxis(np.indices(SHAPE), 0, -1) >= low) & (np.moveaxis(np.indices(SHAPE), 0, -1) < low + BOX_VOXELS)).all(-1)
+        inside = (
+            (np.moveaxis(np.indices(SHAPE), 0, -1) >= low) & (np.moveaxis(np.indices(SHAPE), 0, -1) < low + BOX_VOXELS)
+        ).all(-1)
         mask = regions(truth.labels, depth, K, T_sc)["in_view"] & inside
         found.append((Sample("hall", f"{len(found):05d}", image, depth, K, T_wc, ORIGIN, box, None), mask))
     return found
@@ -77,10 +80,18 @@ class Oracle:
     def image(self, image_u8: np.ndarray, mask: np.ndarray, K: np.ndarray, R_gc: np.ndarray) -> ImageOutputs:
         self.shown += 1  # each frame is shown twice: once for each depth
         depth = self.frames[self.shown // 2][0].depth[2::4, 2::4]
-        return ImageOutputs(np.zeros((1, 32, 30, 40), np.float32), depth, np.full_like(depth, 0.02), np.full_like(depth, 0.3))
+        return ImageOutputs(
+            np.zeros((1, 32, 30, 40), np.float32), depth, np.full_like(depth, 0.02), np.full_like(depth, 0.3)
+        )
 
     def expert(
-        self, features: np.ndarray, depth: np.ndarray, spread: np.ndarray, thickness: np.ndarray, K: np.ndarray, T_bc: np.ndarray,
+        self,
+        features: np.ndarray,
+        depth: np.ndarray,
+        spread: np.ndarray,
+        thickness: np.ndarray,
+        K: np.ndarray,
+        T_bc: np.ndarray,
         history: History | None = None,
     ) -> LocalGaussians:
         self.histories.append(history)
@@ -130,7 +141,14 @@ def test_every_frame_is_judged_without_history_and_mapped_with_it(evaluated) -> 
 
 def test_the_table_names_what_stands_beside_the_map(evaluated) -> None:  # type: ignore[no-untyped-def]
     text = table(evaluated[0])
-    for words in ("2 frames of 1 scenes", "sensor depth: the map", "the single frames", "depth surface", "all empty", "after frame 1:"):
+    for words in (
+        "2 frames of 1 scenes",
+        "sensor depth: the map",
+        "the single frames",
+        "depth surface",
+        "all empty",
+        "after frame 1:",
+    ):
         assert words in text
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from streams import K, camera_at, sensor, wall_depth
 
-from sgrocc_core.gaussians.depth_layer import DepthLayer
+from sgrocc_core.depth.layer import DepthLayer
 from sgrocc_core.gaussians.evidence import HIT, MISS, observe
 from sgrocc_core.gaussians.memory import GaussianMemory
 

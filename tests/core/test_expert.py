@@ -6,7 +6,7 @@ import torch
 
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.geometry.lattice import voxel_centres
-from sgrocc_core.network.lattice_encoder import (
+from sgrocc_core.network.expert.lattice_encoder import (
     cell_centres,
     geometric_code,
     rows_to_volume,
@@ -14,8 +14,8 @@ from sgrocc_core.network.lattice_encoder import (
     unfold_cells,
     volume_to_rows,
 )
-from sgrocc_core.network.projection import count_hits
-from sgrocc_core.network.spatial_expert import ExpertConfig, SpatialExpert, cells_of, local_head, voxels_of
+from sgrocc_core.network.expert.projection import count_hits
+from sgrocc_core.network.expert.spatial_expert import ExpertConfig, SpatialExpert, cells_of, local_head, voxels_of
 
 INTRINSICS = torch.tensor([[289.0, 289.0, 159.5, 119.5]])
 LEVEL = torch.tensor([[0.0, 0.0, 1.0, 0.0], [-1.0, 0.0, 0.0, 2.4], [0.0, -1.0, 0.0, 1.5], [0.0, 0.0, 0.0, 1.0]])
@@ -26,8 +26,12 @@ def inputs(batch=1, depth=2.5):
     torch.manual_seed(3)
     prior, camera = torch.full((batch, 1, 240, 320), depth), (INTRINSICS.expand(batch, -1), LEVEL.expand(batch, -1, -1))
     return (
-        torch.randn(batch, 32, 30, 40), prior, torch.full((batch, 1, 240, 320), 0.2), count_hits(prior, *camera),
-        torch.full((batch, 1, 60, 80), 0.4), *camera,
+        torch.randn(batch, 32, 30, 40),
+        prior,
+        torch.full((batch, 1, 240, 320), 0.2),
+        count_hits(prior, *camera),
+        torch.full((batch, 1, 60, 80), 0.4),
+        *camera,
     )
 
 
@@ -41,8 +45,12 @@ def test_outputs_have_the_documented_shapes(expert):
     outputs = expert.eval()(*inputs(2))
     shapes = {name: tuple(value.shape) for name, value in outputs.items()}
     assert shapes == {
-        "means": (2, 16200, 4, 3), "scales": (2, 16200, 4, 3), "rotations": (2, 16200, 4, 4), "opacities": (2, 16200, 4),
-        "logits": (2, 16200, 4, 11), "features": (2, 16200, 32),
+        "means": (2, 16200, 4, 3),
+        "scales": (2, 16200, 4, 3),
+        "rotations": (2, 16200, 4, 4),
+        "opacities": (2, 16200, 4),
+        "logits": (2, 16200, 4, 11),
+        "features": (2, 16200, 32),
     }
     assert torch.allclose(outputs["rotations"].norm(dim=-1), torch.ones(2, 16200, 4), atol=1e-5)
     assert expert.train()(*inputs())["dense"].shape == (1, 16200, 8, 12)
@@ -87,13 +95,19 @@ def test_the_geometric_code_says_how_far_behind_the_surface_a_cell_is():
     centres = torch.tensor([[2.62, 2.44, 1.54]])  # z = 2.62: 0.12 m behind the surface, on the axis but for 4 cm
     hits = torch.tensor([0.0, 1, 40, 400, 0, 0, 0, 0]).view(1, 1, 8)
     code = geometric_code(centres, depth, spread, hits, thickness, intrinsics, pose)[0, 0]
-    assert code[:5].tolist() == pytest.approx([0.24, 0.048, 0.075, 1.0, 1.0], abs=1e-5)  # 2 r, 0.4 r, r / t / 4, in view, has depth
+    assert code[:5].tolist() == pytest.approx(
+        [0.24, 0.048, 0.075, 1.0, 1.0], abs=1e-5
+    )  # 2 r, 0.4 r, r / t / 4, in view, has depth
     distance = (2.62**2 + 0.04**2 + 0.04**2) ** 0.5
-    assert code[5:10].tolist() == pytest.approx([0.02, distance / 4, 2.62 / distance, 0.04 / distance, 0.04 / distance], abs=1e-5)
+    assert code[5:10].tolist() == pytest.approx(
+        [0.02, distance / 4, 2.62 / distance, 0.04 / distance, 0.04 / distance], abs=1e-5
+    )
     near, far = 0.08 / 0.24, 0.16 / 0.24  # sub-voxels at x -+ 0.04 m
     assert code[10:18].tolist() == pytest.approx([near] * 4 + [far] * 4, abs=1e-4)
     assert code[18].item() == pytest.approx(np.exp(-((0.08 / 0.06) ** 2)), abs=1e-3)
-    assert code[26:28].tolist() == pytest.approx([np.log(2) / 2, 0.12 / 0.2 / 4], abs=1e-4)  # log of spread / 0.1 m, halved; r / spread / 4
+    assert code[26:28].tolist() == pytest.approx(
+        [np.log(2) / 2, 0.12 / 0.2 / 4], abs=1e-4
+    )  # log of spread / 0.1 m, halved; r / spread / 4
     assert code[28:36].tolist() == [0, 1, 1, 1, 0, 0, 0, 0]
     pixels = (289 * 0.08 / 2.58) ** 2  # what a voxel covers at z = 2.62 - 0.04
     assert code[36:].tolist() == pytest.approx([0, 1 / pixels, 40 / pixels, 1, 0, 0, 0, 0], abs=1e-4)
@@ -101,7 +115,9 @@ def test_the_geometric_code_says_how_far_behind_the_surface_a_cell_is():
 
 def test_the_geometric_code_without_depth_says_so():
     _, depth, spread, hits, thickness, intrinsics, pose = inputs(depth=0.0)
-    code = geometric_code(torch.tensor([[2.5, 2.4, 1.5]]), depth, spread, cells_of(hits)[:, :1], thickness, intrinsics, pose)[0, 0]
+    code = geometric_code(
+        torch.tensor([[2.5, 2.4, 1.5]]), depth, spread, cells_of(hits)[:, :1], thickness, intrinsics, pose
+    )[0, 0]
     assert code[:5].tolist() == [0.0, 0.0, 0.0, 1.0, 0.0]
     assert code[10:].abs().max() == 0
 
@@ -118,8 +134,10 @@ def test_autocast_changes_little(expert):
 def test_the_local_head_puts_a_gaussian_where_it_is():
     cells = 16200
     outputs = {
-        "means": cell_centres()[None, :, None].expand(1, cells, 4, 3).clone(), "scales": torch.zeros(1, cells, 4, 3),
-        "rotations": torch.tensor([1.0, 0, 0, 0]).expand(1, cells, 4, 4), "opacities": torch.full((1, cells, 4), -10.0),
+        "means": cell_centres()[None, :, None].expand(1, cells, 4, 3).clone(),
+        "scales": torch.zeros(1, cells, 4, 3),
+        "rotations": torch.tensor([1.0, 0, 0, 0]).expand(1, cells, 4, 4),
+        "opacities": torch.full((1, cells, 4), -10.0),
         "logits": torch.zeros(1, cells, 4, 11),
     }
     cell = (10 * 30 + 12) * 18 + 3
@@ -182,7 +200,12 @@ def test_a_variant_that_does_not_exist_is_named():
         ExpertConfig(gaussians=9)
 
 
-VARIANTS = [{"gaussians": 1}, {"blocks": 1, "offsets": 16}, {"refinement": "none", "lifter": "hard"}, {"refinement": "free"}]
+VARIANTS = [
+    {"gaussians": 1},
+    {"blocks": 1, "offsets": 16},
+    {"refinement": "none", "lifter": "hard"},
+    {"refinement": "free"},
+]
 
 
 @pytest.mark.parametrize("options", VARIANTS)

@@ -5,7 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from recording_samples import DEPTH_K, DEPTH_SIZE, SIZE, K, image_at, png16, pose_at, wall_at, write_frames, write_seven_scenes, write_tum
+from recording_samples import (
+    DEPTH_K,
+    DEPTH_SIZE,
+    SIZE,
+    K,
+    image_at,
+    png16,
+    pose_at,
+    wall_at,
+    write_frames,
+    write_seven_scenes,
+    write_tum,
+)
 
 from sgrocc_core.cli import main
 from sgrocc_core.data.bag_writer import START_NS
@@ -29,7 +41,9 @@ def converted(folder: Path, **options) -> list:
 def error_of(folder: Path, **options) -> str:
     """The error of a folder, which leaves no bag."""
     with pytest.raises(DataError) as found:
-        write_recording(FolderRecording(folder, FolderOptions(**options)), folder.parent / "bag", WriteOptions(bar=False))
+        write_recording(
+            FolderRecording(folder, FolderOptions(**options)), folder.parent / "bag", WriteOptions(bar=False)
+        )
     assert not (folder.parent / "bag").exists()
     return str(found.value)
 
@@ -45,7 +59,9 @@ def test_tum_has_its_stamps_depth_of_1_5000_m_and_poses_between_those_of_the_lis
     assert [frame.stamp_ns for frame in frames] == [1305031102_075304000 + i * 100_000_000 for i in range(4)]
     for i, frame in enumerate(frames):
         np.testing.assert_array_equal(frame.image, image_at(i, (640, 480)))
-        np.testing.assert_allclose(frame.depth, wall_at(i, (640, 480), USUAL), atol=0.0006)  # half a millimetre of the bag's
+        np.testing.assert_allclose(
+            frame.depth, wall_at(i, (640, 480), USUAL), atol=0.0006
+        )  # half a millimetre of the bag's
         np.testing.assert_allclose(frame.T_wc[:3, 3], (0.1 * i, 0.2, 1.5), atol=1e-5)
         np.testing.assert_allclose(frame.T_wc[:3, 2], (1, 0, 0), atol=1e-9)  # looks along x
         np.testing.assert_array_equal(frame.K, USUAL)
@@ -178,11 +194,26 @@ def test_an_empty_folder_of_a_given_layout(tmp_path, layout, message):
     ("file", "old", "new", "message"),
     [
         ("rgb.txt", "rgb/1305031102.1", "rgb/gone", "rgb.txt, line 3: no such file"),
-        ("rgb.txt", "1305031102.0", "soon", "rgb.txt, line 2: 'soon75304' is no time; seconds from 0 to 2147483647 are allowed"),
+        (
+            "rgb.txt",
+            "1305031102.0",
+            "soon",
+            "rgb.txt, line 2: 'soon75304' is no time; seconds from 0 to 2147483647 are allowed",
+        ),
         ("rgb.txt", "1305031102.0", "1e9999999", "is no time"),
         ("depth.txt", ".png", ".png extra", "depth.txt, line 2: 3 words; a time and a file name are expected"),
-        ("groundtruth.txt", " 1.5 -0.5", " 1.5 -0.9", "line 2: quaternion [-0.9, 0.5, -0.5, 0.5] of length 1.249; a pose must be rigid"),
-        ("groundtruth.txt", " 1.5 -0.5 0.5", " 1.5 -0.5", "groundtruth.txt, line 2: 7 words; time tx ty tz qx qy qz qw are expected"),
+        (
+            "groundtruth.txt",
+            " 1.5 -0.5",
+            " 1.5 -0.9",
+            "line 2: quaternion [-0.9, 0.5, -0.5, 0.5] of length 1.249; a pose must be rigid",
+        ),
+        (
+            "groundtruth.txt",
+            " 1.5 -0.5 0.5",
+            " 1.5 -0.5",
+            "groundtruth.txt, line 2: 7 words; time tx ty tz qx qy qz qw are expected",
+        ),
         ("groundtruth.txt", " 1.5 ", " high ", "groundtruth.txt, line 2: could not convert string to float: 'high'"),
     ],
 )
@@ -242,15 +273,24 @@ def _broken_frames(folder: Path, case: str) -> None:
         ("poses", "poses.txt has 1 poses for 3 images in"),
         ("rigid", "0.jpg: pose has the rotation"),
         ("width", "poses.txt, line 1: 3 words; a pose, row by row, 12 or 16 numbers, is expected"),
-        ("K", "says no intrinsics of its images of 64 x 48 pixels: add intrinsics.txt (3 x 3) or camera.yaml, or use --intrinsics"),
+        (
+            "K",
+            "says no intrinsics of its images of 64 x 48 pixels: add intrinsics.txt (3 x 3) or camera.yaml, or use --intrinsics",
+        ),
         ("K0", "intrinsics (the folder's): focal lengths fx=0"),
         ("image", "1.jpg: 6 bytes that begin with 47 49 46 38 are not a JPEG or PNG image"),
         ("size", "1.png: PNG image of 80 x 60 pixels; it must be 64 x 48"),
         ("depth", "2.png: JPEG of 64 x 48 pixels; it must be a PNG of 64 x 48, as the first is"),
         ("8 bit", "bytes of format '16UC1' are not a 12-byte header and a 16 bit PNG"),
-        ("aspect", "0.png has 48 x 48 pixels, the images 64 x 48: depth of another aspect is not registered to them; say its own"),
+        (
+            "aspect",
+            "0.png has 48 x 48 pixels, the images 64 x 48: depth of another aspect is not registered to them; say its own",
+        ),
         ("times", "timestamps.txt: time 2, 2.000000000, is not later than the one before"),
-        ("yaml", "camera.yaml is no camera calibration: 'image_height' is missing; its keys are image_width, image_height, camera_matrix"),
+        (
+            "yaml",
+            "camera.yaml is no camera calibration: 'image_height' is missing; its keys are image_width, image_height, camera_matrix",
+        ),
         ("none", "rgb has no frames; *.jpg or *.png is expected"),
     ],
 )
@@ -278,7 +318,17 @@ def test_wrong_options_name_what_is_allowed(options, message):
 
 def test_the_command_reads_a_folder(tmp_path, capsys):
     folder = write_frames(tmp_path / "walk", frames=4)
-    arguments = ["bag", "from-frames", str(folder), "--out", str(tmp_path / "bag"), "--every", "2", "--intrinsics", "61,61,32,24"]
+    arguments = [
+        "bag",
+        "from-frames",
+        str(folder),
+        "--out",
+        str(tmp_path / "bag"),
+        "--every",
+        "2",
+        "--intrinsics",
+        "61,61,32,24",
+    ]
     assert main([*arguments, "--storage", "db3", "--no-progress"]) == 0
     text = capsys.readouterr().out
     assert "layout frames" in text and "intrinsics are as given: 61, 61, 32, 24" in text and "2 frames in" in text

@@ -9,14 +9,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from sgrocc_core.engines.engine import open_engine  # noqa: E402
-from sgrocc_core.engines.export import example_inputs, export_model  # noqa: E402
-from sgrocc_core.engines.weights import build_networks  # noqa: E402
-from sgrocc_core.errors import ConfigError  # noqa: E402
-from sgrocc_core.gaussians.gaussians import History  # noqa: E402
-from sgrocc_core.geometry.lattice import NUM_ANCHORS  # noqa: E402
-from sgrocc_core.network.fusion import HistoryFusion  # noqa: E402
-from sgrocc_core.network.spatial_expert import ExpertConfig, SpatialExpert  # noqa: E402
+from sgrocc_core.engines.export import example_inputs, export_model
+from sgrocc_core.engines.open import open_engine
+from sgrocc_core.engines.weights import build_networks
+from sgrocc_core.errors import ConfigError
+from sgrocc_core.gaussians.gaussians import History
+from sgrocc_core.geometry.lattice import NUM_ANCHORS
+from sgrocc_core.network.expert.fusion import HistoryFusion
+from sgrocc_core.network.expert.spatial_expert import ExpertConfig, SpatialExpert
 
 SIZES = {"channels": 8, "wide": 8, "hidden": 16, "offsets": 2, "gaussians": 2, "blocks": 2}
 
@@ -72,7 +72,9 @@ def test_so_it_is_through_onnx_runtime(tmp_path: Path) -> None:
 def test_a_history_counts_once_fusion_has_learned() -> None:
     expert, inputs = trained_a_little(), {**feed(), **pasts(1)}
     outputs = expert(**inputs)
-    gradients = torch.autograd.grad(outputs["opacities"].sum() + outputs["features"].square().sum(), list(expert.fusion.parameters()))  # type: ignore[union-attr]
+    gradients = torch.autograd.grad(
+        outputs["opacities"].sum() + outputs["features"].square().sum(), list(expert.fusion.parameters())
+    )  # type: ignore[union-attr]
     names = [name for name, _ in expert.fusion.named_parameters()]  # type: ignore[union-attr]
     moved = {name for name, gradient in zip(names, gradients, strict=True) if gradient.abs().max() > 0}
     assert moved == {"current.weight", "history.weight"}  # phi follows when the matrix behind it is no longer zero

@@ -46,7 +46,14 @@ def test_sigmoid_and_softmax_do_not_overflow():
 
 
 def test_arrays_of_different_lengths_are_refused():
-    g = {"means": (5, 4, 3), "scales": (5, 4, 3), "rotations": (5, 4, 4), "opacities": (5, 4), "logits": (5, 4, 11), "features": (5, 8)}
+    g = {
+        "means": (5, 4, 3),
+        "scales": (5, 4, 3),
+        "rotations": (5, 4, 4),
+        "opacities": (5, 4),
+        "logits": (5, 4, 11),
+        "features": (5, 8),
+    }
     LocalGaussians(**{k: np.zeros(v, np.float32) for k, v in g.items()})
     for name, shape in {"means": (5, 3, 3), "rotations": (5, 4, 3), "features": (4, 8)}.items():
         with pytest.raises(ValueError, match=name):

@@ -73,7 +73,9 @@ def test_slerp_halfway_between_two_yaws_is_their_mean():
 
 def test_gravity_aligned_rotation_does_not_depend_on_yaw():
     tilt = LEVEL @ np.array([[1, 0, 0], [0, np.cos(0.4), -np.sin(0.4)], [0, np.sin(0.4), np.cos(0.4)]])
-    np.testing.assert_allclose(poses.gravity_aligned_rotation(yaw(1.9) @ tilt), poses.gravity_aligned_rotation(tilt), atol=1e-12)
+    np.testing.assert_allclose(
+        poses.gravity_aligned_rotation(yaw(1.9) @ tilt), poses.gravity_aligned_rotation(tilt), atol=1e-12
+    )
     np.testing.assert_allclose(poses.gravity_aligned_rotation(LEVEL), LEVEL, atol=1e-12)
 
 

@@ -10,8 +10,8 @@ import pytest
 from sgrocc_core.bench.building import make_building, room_order
 from sgrocc_core.bench.growth import RepeatingEngine, early_room, figures, learn, there_and_back, walk
 from sgrocc_core.cli import main
-from sgrocc_core.engines.engine import open_engine
-from sgrocc_core.mapper import MapperConfig
+from sgrocc_core.engines.open import open_engine
+from sgrocc_core.mapping.mapper import MapperConfig
 
 VIEWS, FRAMES = 4, 6
 
@@ -102,12 +102,34 @@ def test_the_last_room_is_a_twin_and_the_others_follow_in_turn():
 
 def test_the_command_writes_a_report_a_table_and_a_picture(tmp_path, capsys):
     out, report_file = tmp_path / "out", tmp_path / "growth.json"
-    arguments = ["bench", "growth", "--frames", "20", "--rooms", "2", "--forget-radius", "8", "--out", str(out), "--json", str(report_file)]
+    arguments = [
+        "bench",
+        "growth",
+        "--frames",
+        "20",
+        "--rooms",
+        "2",
+        "--forget-radius",
+        "8",
+        "--out",
+        str(out),
+        "--json",
+        str(report_file),
+    ]
     assert main(arguments) == 0
     report = json.loads(report_file.read_text())
     assert report == json.loads((out / "report.json").read_text())
     assert set(report["figures"]) == {
-        "early", "late", "late_over_early", "slowest_frame", "voxels", "blocks", "memory", "bytes_per_voxel", "rss_start", "rss_end"
+        "early",
+        "late",
+        "late_over_early",
+        "slowest_frame",
+        "voxels",
+        "blocks",
+        "memory",
+        "bytes_per_voxel",
+        "rss_start",
+        "rss_end",
     }
     assert [room["frame"] for room in report["rooms"]] == [10, 20]
     first, last = report["rooms"]

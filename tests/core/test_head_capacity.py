@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from sgrocc_core.training.head_capacity import Head
+from sgrocc_core.bench.head_capacity import Head
 
 CAMERA = np.array([0.0, 2.4, 1.5])
 
@@ -24,7 +24,9 @@ def scene() -> np.ndarray:
 def test_four_gaussians_a_cell_say_a_thin_slab_and_two_classes_in_one_cell() -> None:
     target = scene()
     found = Head(4, "ray").fit(target, CAMERA)
-    assert np.array_equal(found[:, :, :29], target[:, :, :29])  # what is unknown is nobody's business, nor what leaks into it
+    assert np.array_equal(
+        found[:, :, :29], target[:, :, :29]
+    )  # what is unknown is nobody's business, nor what leaks into it
 
 
 def test_one_gaussian_a_cell_has_one_class_at_most() -> None:

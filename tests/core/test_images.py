@@ -68,7 +68,9 @@ def test_a_raw_image_that_cannot_be_read_names_its_cause(arguments, cause):
 def test_depth_in_millimetres_and_in_metres_of_either_byte_order():
     assert decode_depth("16UC1", 2, 1, 4, struct.pack("<HH", 1500, 0)) == pytest.approx(np.array([[1.5, 0.0]]))
     assert decode_depth("16UC1", 1, 1, 2, struct.pack(">H", 1500), is_bigendian=True) == pytest.approx(1.5)
-    assert decode_depth("16UC1", 1, 1, 2, struct.pack("<H", 5000), depth_scale=0.0002).tolist() == [[pytest.approx(1.0)]]
+    assert decode_depth("16UC1", 1, 1, 2, struct.pack("<H", 5000), depth_scale=0.0002).tolist() == [
+        [pytest.approx(1.0)]
+    ]
     depth = decode_depth("32FC1", 2, 1, 8, struct.pack("<ff", 2.25, float("nan")))
     assert depth[0, 0] == 2.25 and np.isnan(depth[0, 1])
 
@@ -109,7 +111,10 @@ def test_a_jpeg_that_is_cut_off_is_truncated_not_grey():
 
 @pytest.mark.parametrize(
     ("data", "format", "cause"),
-    [(b"\0" * 40, "16UC1; compressedDepth png", "bad_depth"), (b"\0" * 40, "16UC1; compressedDepth rvl", "unknown_encoding")],
+    [
+        (b"\0" * 40, "16UC1; compressedDepth png", "bad_depth"),
+        (b"\0" * 40, "16UC1; compressedDepth rvl", "unknown_encoding"),
+    ],
 )
 def test_compressed_depth_that_cannot_be_read_names_its_cause(data, format, cause):
     with pytest.raises(FrameError) as caught:

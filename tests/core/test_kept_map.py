@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import scene
 
-from sgrocc_core.engines.engine import open_engine
+from sgrocc_core.engines.open import open_engine
 from sgrocc_core.errors import DataError
-from sgrocc_core.map_file import MapFolder, SavedMap
-from sgrocc_core.mapper import MapperConfig, OccupancyMapper
+from sgrocc_core.map_files.file import MapFolder, SavedMap
+from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 
 STOP, COUNT = 3, 5
 
@@ -39,7 +39,9 @@ def stopped(request, engine, tmp_path_factory):
 
 def in_bytes(mapper):
     """All that mapping goes on from, and all that is published, as bytes."""
-    published = dict(zip(("voxels", "labels", "probability"), mapper.voxel_map.occupied())) | {"free": mapper.voxel_map.free()}
+    published = dict(zip(("voxels", "labels", "probability"), mapper.voxel_map.occupied())) | {
+        "free": mapper.voxel_map.free()
+    }
     return {name: array.tobytes() for name, array in (mapper.arrays() | published).items()}
 
 

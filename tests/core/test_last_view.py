@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import scene
 
-from sgrocc_core.engines.engine import open_engine
+from sgrocc_core.engines.open import open_engine
 from sgrocc_core.errors import FrameError
 from sgrocc_core.gaussians.confidence import FREE, HIDDEN, SURFACE
 from sgrocc_core.gaussians.last_view import MOST, VISIBLE
-from sgrocc_core.mapper import MapperConfig, OccupancyMapper
+from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,9 @@ def test_what_was_seen_is_forgotten_and_nothing_else(engine):
     assert hidden.any() and not mapper.memory.fields.tag[rows[seen]].any()
     for name in ("means", "opacities", "tag", "features"):
         array = getattr(mapper.memory.fields, name)
-        np.testing.assert_array_equal(array[rows[hidden]], kept[name].reshape(array[: len(mapper.memory) * 512].shape)[rows[hidden]])
+        np.testing.assert_array_equal(
+            array[rows[hidden]], kept[name].reshape(array[: len(mapper.memory) * 512].shape)[rows[hidden]]
+        )
     slots = mapper.memory.slots(last.keys)
     assert not mapper.memory.evidence[slots[slots >= 0]][last.judged[slots >= 0]].any()
 

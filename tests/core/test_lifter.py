@@ -6,8 +6,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sgrocc_core.network.lifter import MAX_OFFSET, SoftGatedLifter, corner_rows, gate_value, residual, start_samples, weighted_rows
-from sgrocc_core.network.projection import Projection, project, sample_nearest, to_camera
+from sgrocc_core.network.expert.lifter import (
+    MAX_OFFSET,
+    SoftGatedLifter,
+    corner_rows,
+    gate_value,
+    residual,
+    start_samples,
+    weighted_rows,
+)
+from sgrocc_core.network.expert.projection import Projection, project, sample_nearest, to_camera
 
 K = torch.tensor([[289.0, 289.0, 159.5, 119.5]])
 AHEAD = torch.eye(4)[None]  # the camera looks along the box's z axis, so its depth is z
@@ -97,8 +105,14 @@ def test_the_exported_sum_of_rows_equals_the_trained_one(monkeypatch):
 
 def test_an_anchor_a_metre_before_the_surface_weighs_what_its_gate_says():
     module = lifter(sigma=0.5)
-    flat, depth, thickness = torch.ones(1, 8, 30, 40), torch.full((1, 1, 240, 320), 2.0), torch.full((1, 1, 60, 80), 0.3)
-    out = module(flat, torch.zeros(1, 2, 5), torch.tensor([[0.0, 0.0, 2.0], [0.0, 0.0, 1.0]]), depth, thickness, K, AHEAD)[0]
+    flat, depth, thickness = (
+        torch.ones(1, 8, 30, 40),
+        torch.full((1, 1, 240, 320), 2.0),
+        torch.full((1, 1, 60, 80), 0.3),
+    )
+    out = module(
+        flat, torch.zeros(1, 2, 5), torch.tensor([[0.0, 0.0, 2.0], [0.0, 0.0, 1.0]]), depth, thickness, K, AHEAD
+    )[0]
     assert torch.allclose(out[0], module.value(torch.ones(8)), atol=1e-5)  # weights A add up to 1, G is 1
     assert torch.allclose(out[1], math.exp(-1.0 / (2 * 0.25)) * out[0], atol=1e-5)
 
@@ -142,12 +156,20 @@ def test_outside_the_image_an_anchor_gets_nothing():
 
 
 def test_the_hard_lifter_takes_only_cells_at_the_surface():
-    out = lift(lifter("hard", gate="symmetric"), [[0.0, 0.0, 2.0], [0.0, 0.0, 2.1], [0.0, 0.0, 2.2]], depth=2.0)[0].abs().sum(-1)
+    out = (
+        lift(lifter("hard", gate="symmetric"), [[0.0, 0.0, 2.0], [0.0, 0.0, 2.1], [0.0, 0.0, 2.2]], depth=2.0)[0]
+        .abs()
+        .sum(-1)
+    )
     assert out[0] > 0 and out[1] > 0 and out[2] == 0  # half a cell's diagonal is 0.139 m
 
 
 def test_the_threshold_lifter_is_cut_at_tau():
-    out = lift(lifter("threshold", gate="symmetric", tau=0.25), [[0.0, 0.0, 1.8], [0.0, 0.0, 1.7]], depth=2.0)[0].abs().sum(-1)
+    out = (
+        lift(lifter("threshold", gate="symmetric", tau=0.25), [[0.0, 0.0, 1.8], [0.0, 0.0, 1.7]], depth=2.0)[0]
+        .abs()
+        .sum(-1)
+    )
     assert out[0] > 0 and out[1] == 0
 
 

@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from sgrocc_core.training import losses  # noqa: E402
+from sgrocc_core.training.losses import voxels as losses
 
 
 def test_probabilities_of_the_labels_add_up_to_one_where_something_was_splatted() -> None:
@@ -93,7 +93,9 @@ def test_a_cell_is_known_when_something_is_in_it_or_all_of_it_is_known_empty() -
 def test_coarse_occupancy_is_the_cross_entropy_of_the_joint_opacity() -> None:
     raw = torch.tensor([[0.0, 0.0], [math.log(1 / 3), -30.0], [5.0, 5.0]])
     # joint: 1 - 0.5 * 0.5 = 0.75; 0.25; the third is unknown
-    loss = losses.weighted_mean(losses.cell_occupancy(raw, torch.tensor([1.0, 0.0, 0.0])), torch.tensor([1.0, 1.0, 0.0]))
+    loss = losses.weighted_mean(
+        losses.cell_occupancy(raw, torch.tensor([1.0, 0.0, 0.0])), torch.tensor([1.0, 1.0, 0.0])
+    )
     assert loss.item() == pytest.approx((-math.log(0.75) - math.log(0.75)) / 2, rel=1e-4)
 
 

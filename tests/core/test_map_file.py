@@ -14,15 +14,15 @@ import pytest
 
 from sgrocc_core.classes import NAMES
 from sgrocc_core.errors import DataError
-from sgrocc_core.map_file import FILES, KEYS, MapFolder, SavedMap, load_map
-from sgrocc_core.map_format import MapModel
+from sgrocc_core.map_files.file import FILES, KEYS, MapFolder, SavedMap, load_map
+from sgrocc_core.map_files.format import MapModel
 
 SAVER = """
 import os, random, signal, sys, time
 from pathlib import Path
 import numpy as np
-from sgrocc_core.map_file import MapFolder, SavedMap, load_map
-from sgrocc_core.map_format import MapModel
+from sgrocc_core.map_files.file import MapFolder, SavedMap, load_map
+from sgrocc_core.map_files.format import MapModel
 
 def save_for_ever(path, size, told):
     folder, n = MapFolder(path), 0
@@ -62,7 +62,16 @@ def a_map(stamp_ns: int = 7) -> SavedMap:
     voxels = np.array([[0, 0, 0], [1, 0, 0], [-5, 2, 3]], np.int32)
     labels, probability = np.array([2, 3, 11], np.uint8), np.array([0.5, 0.75, 1.0], np.float32)
     gaussians = {"means": np.arange(6, dtype=np.float32).reshape(2, 3), "blocks": np.array([[0, 0, 1]], np.int32)}
-    return SavedMap(voxels, labels, probability, np.array([[9, 9, 9]], np.int32), "odom", stamp_ns, gaussians, MapModel("small", 4, 32))
+    return SavedMap(
+        voxels,
+        labels,
+        probability,
+        np.array([[9, 9, 9]], np.int32),
+        "odom",
+        stamp_ns,
+        gaussians,
+        MapModel("small", 4, 32),
+    )
 
 
 def test_a_saved_map_is_read_back_as_it_was(tmp_path):
@@ -79,10 +88,14 @@ def test_a_saved_map_is_read_back_as_it_was(tmp_path):
 
 def test_the_files_lie_under_their_plain_names_and_the_map_has_exactly_its_keys(tmp_path):
     paths = MapFolder(tmp_path).save(a_map(), {"figures": 1})
-    assert paths == [tmp_path / name for name in FILES] and all(path.is_file() and path.stat().st_size for path in paths)
+    assert paths == [tmp_path / name for name in FILES] and all(
+        path.is_file() and path.stat().st_size for path in paths
+    )
     with np.load(tmp_path / "map.npz", allow_pickle=False) as arrays:
         assert set(arrays.files) == set(KEYS)
-        assert arrays["voxel_size"] == 0.08 and arrays["stamp_ns"].dtype == np.int64 and int(arrays["format_version"]) == 2
+        assert (
+            arrays["voxel_size"] == 0.08 and arrays["stamp_ns"].dtype == np.int64 and int(arrays["format_version"]) == 2
+        )
 
 
 def test_the_mesh_has_the_outer_faces_of_the_voxels_only(tmp_path):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import scene
 
-from sgrocc_core.engines.engine import open_engine
+from sgrocc_core.depth import source as depth_source
+from sgrocc_core.engines.open import open_engine
 from sgrocc_core.errors import ConfigError, DataError, FrameError
-from sgrocc_core.gaussians import depth_source
-from sgrocc_core.mapper import MapperConfig, OccupancyMapper
+from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 from sgrocc_core.voxels import voxel_map as voxel_map_module
 
 STAGES = ["image", "slice", "expert", "memory", "splat", "total"]
@@ -43,7 +43,9 @@ def silenced(gaussians):
 def filled(gaussians):
     """Certain matter everywhere, of every class somewhere."""
     logits = np.roll(np.eye(11, dtype=np.float32) * 9, 1, 0)[np.arange(gaussians.logits.shape[0]) // 500 % 11]
-    return replace(gaussians, opacities=np.full_like(gaussians.opacities, 3.0), logits=gaussians.logits * 0 + logits[:, None])
+    return replace(
+        gaussians, opacities=np.full_like(gaussians.opacities, 3.0), logits=gaussians.logits * 0 + logits[:, None]
+    )
 
 
 def mapped(engine, frames, source="fused"):
@@ -73,7 +75,9 @@ def test_a_step_says_what_changed_when_and_how_long_it_took(walked):
     assert first.voxels.dtype == np.int32 and first.labels.dtype == np.uint8 and first.probability.dtype == np.float32
     assert len(first.voxels) == len(first.labels) == len(first.probability) > 100
     assert {tuple(b) for b in (first.voxels // 16).tolist()} == {tuple(b) for b in first.changed_blocks.tolist()}
-    assert list(first.timings) == STAGES and first.timings["total"] == pytest.approx(sum(first.timings[s] for s in STAGES[:-1]))
+    assert list(first.timings) == STAGES and first.timings["total"] == pytest.approx(
+        sum(first.timings[s] for s in STAGES[:-1])
+    )
     assert first.depth.shape == (240, 320) and first.depth[120, 160] == scene.walk(6)[2].depth[120, 160]
 
 
@@ -199,7 +203,9 @@ def test_a_step_that_fails_in_the_splat_is_caught_up_by_the_next(engine, monkeyp
     monkeypatch.setattr(voxel_map_module, "splat_blocks", out_of_memory)
     with pytest.raises(MemoryError):
         mapper.step(frames[1])
-    assert as_dict(*mapper.voxel_map.occupied()) == as_dict(updates[0].voxels, updates[0].labels, updates[0].probability)
+    assert as_dict(*mapper.voxel_map.occupied()) == as_dict(
+        updates[0].voxels, updates[0].labels, updates[0].probability
+    )
     monkeypatch.undo()
     update = mapper.step(frames[2])
     straight, _ = mapped(engine, frames)
@@ -254,7 +260,13 @@ def test_nothing_beyond_the_largest_distance_is_mapped(engine):
 
 
 NAN = float("nan")
-WRONG = [("depth_source", "lidar"), ("occupancy_threshold", 0.0), ("occupancy_threshold", NAN), ("box_below", -1), ("max_distance", "x")]
+WRONG = [
+    ("depth_source", "lidar"),
+    ("occupancy_threshold", 0.0),
+    ("occupancy_threshold", NAN),
+    ("box_below", -1),
+    ("max_distance", "x"),
+]
 
 
 @pytest.mark.parametrize("key,value", WRONG)
@@ -281,8 +293,10 @@ def test_fused_depth_fills_the_sensors_holes_with_the_heads_scaled_depth():
 
 
 def test_the_mapper_runs_without_torch_or_trimesh():
-    code = "import sys, sgrocc_core.mapper; print([m for m in ('torch', 'transformers', 'trimesh', 'rosbags') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = "import sys, sgrocc_core.mapping.mapper; print([m for m in ('torch', 'transformers', 'trimesh', 'rosbags') if m in sys.modules])"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 def test_a_bounded_memory_holds_its_bound_and_the_updates_still_give_the_map(engine):
@@ -306,7 +320,9 @@ def test_a_bounded_memory_holds_its_bound_and_the_updates_still_give_the_map(eng
     assert mirror == as_dict(*mapper.voxel_map.occupied()) and min(v[0] for v in mirror) * 0.08 > 12
 
 
-@pytest.mark.parametrize("key,value", [("forget_radius", 3.0), ("forget_radius", -1.0), ("max_memory_mb", 5.0), ("max_memory_mb", True)])
+@pytest.mark.parametrize(
+    "key,value", [("forget_radius", 3.0), ("forget_radius", -1.0), ("max_memory_mb", 5.0), ("max_memory_mb", True)]
+)
 def test_bounds_that_leave_no_room_for_a_view_are_refused(key, value):
     with pytest.raises(ConfigError, match=f"{key} is"):
         MapperConfig(**{key: value})

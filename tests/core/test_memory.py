@@ -45,7 +45,9 @@ def test_the_box_is_an_integer_slice_wherever_it_lies():
     memory.update(CORNER, box, looks(SURFACE, CELLS), 0)
     moved = memory.read(CORNER + [2, -3, 1])
     np.testing.assert_array_equal(moved.opacities[anchor(13, 18, 8)], memory.read(CORNER).opacities[anchor(15, 15, 9)])
-    np.testing.assert_allclose(moved.means[anchor(13, 18, 8)], box.means[anchor(15, 15, 9)] - np.array([0.32, -0.48, 0.16]), atol=1e-5)
+    np.testing.assert_allclose(
+        moved.means[anchor(13, 18, 8)], box.means[anchor(15, 15, 9)] - np.array([0.32, -0.48, 0.16]), atol=1e-5
+    )
 
 
 def test_cells_out_of_view_are_neither_written_nor_given_room():
@@ -151,7 +153,9 @@ def test_blocks_know_their_neighbours():
     memory.allocate(keys[:10])
     memory.allocate(keys)
     known = {tuple(k): n for n, k in enumerate(memory.keys.tolist())}
-    expected = [[known.get(tuple(np.add(key, offset).tolist()), -1) for offset in NEIGHBOURS] for key in memory.keys.tolist()]
+    expected = [
+        [known.get(tuple(np.add(key, offset).tolist()), -1) for offset in NEIGHBOURS] for key in memory.keys.tolist()
+    ]
     assert memory.neighbours[: len(memory)].tolist() == expected
 
 
@@ -198,7 +202,9 @@ def test_a_memory_grows_without_being_copied_and_takes_what_its_blocks_take():
 
 def test_address_space_is_taken_for_all_of_the_machines_memory(monkeypatch):
     monkeypatch.setattr(address_space, "_is_scarce", lambda: False)
-    kib = int(next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal")).split()[1])
+    kib = int(
+        next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal")).split()[1]
+    )
     assert address_space.reserved_blocks(2**16) == pytest.approx(kib / 64, rel=0.01)
 
 
@@ -226,7 +232,12 @@ def test_a_saved_memory_that_does_not_fit_is_refused_and_nothing_is_lost():
     missing = {k: v for k, v in saved.items() if k != "logits"}
     other_model = GaussianMemory(4, 16).arrays()
     twice = {k: np.concatenate([v, v]) for k, v in saved.items()}
-    for bad, words in ((missing, "logits"), (saved | {"features": other_model["features"]}, "features"), (twice, "twice"), ({}, "blocks")):
+    for bad, words in (
+        (missing, "logits"),
+        (saved | {"features": other_model["features"]}, "features"),
+        (twice, "twice"),
+        ({}, "blocks"),
+    ):
         with pytest.raises(DataError, match=words):
             memory.restore(bad)
     assert memory.arrays()["opacities"].tobytes() == saved["opacities"].tobytes()
@@ -247,7 +258,9 @@ def test_the_history_of_a_box_is_what_its_cells_hold_before_the_look():
     history = memory.history(corner, looks(SURFACE, here[:1]), 3 * 10**9)
     for old, cell in zip(CELLS, here):
         np.testing.assert_array_equal(history.features[anchor(*cell)], box.features[anchor(*old)])
-    assert history.past[anchor(*here[0])].tolist() == pytest.approx([1, 1, 2])  # at the surface, z = D, one class: confirmed; 2 s ago
+    assert history.past[anchor(*here[0])].tolist() == pytest.approx(
+        [1, 1, 2]
+    )  # at the surface, z = D, one class: confirmed; 2 s ago
     assert history.past[anchor(*here[1])].tolist() == [1, 1, 2]  # not seen this time: nothing speaks against it
     held = [anchor(*cell) for cell in here]
     assert not np.delete(history.features, held, 0).any() and not np.delete(history.past, held, 0).any()
@@ -256,7 +269,10 @@ def test_the_history_of_a_box_is_what_its_cells_hold_before_the_look():
 def test_the_historys_confidence_falls_where_the_look_speaks_against_it():
     memory, cell = new_memory(), [CELLS[1]]
     memory.update(CORNER, box_of(cell, opacity=5.0), looks(SURFACE, cell), 0)
-    confidence = {state: memory.history(CORNER, looks(state, cell), 0).past[anchor(*cell[0]), 1] for state in (FREE, SURFACE, HIDDEN)}
+    confidence = {
+        state: memory.history(CORNER, looks(state, cell), 0).past[anchor(*cell[0]), 1]
+        for state in (FREE, SURFACE, HIDDEN)
+    }
     assert confidence[FREE] < 0.01 and confidence[SURFACE] > 0.99 and confidence[HIDDEN] > 0.99
     assert memory.history(CORNER, looks(FREE, cell), -5).past[anchor(*cell[0]), 2] == 0  # time that went back is no age
 
@@ -317,15 +333,25 @@ def test_the_farthest_blocks_are_forgotten_first():
     memory.allocate(np.array([[0, 0, 0], [9, 0, 0], [4, 0, 0], [2, 0, 0]]))
     camera = np.array([0.64, 0.64, 0.64])  # in the middle of block 0; blocks are 1.28 m
     per_block = memory.nbytes / 4 / 1e6
-    assert blocks_to_forget(memory, camera, 0, 0).tolist() == blocks_to_forget(memory, camera, 0, 4.5 * per_block).tolist() == []
+    assert (
+        blocks_to_forget(memory, camera, 0, 0).tolist()
+        == blocks_to_forget(memory, camera, 0, 4.5 * per_block).tolist()
+        == []
+    )
     assert memory.keys[blocks_to_forget(memory, camera, 4.0, 0)].tolist() == [[9, 0, 0], [4, 0, 0]]
     assert memory.keys[blocks_to_forget(memory, camera, 0, 3.5 * per_block)].tolist() == [[9, 0, 0]]
-    assert memory.keys[blocks_to_forget(memory, camera, 6.0, 1.5 * per_block)].tolist() == [[9, 0, 0], [4, 0, 0], [2, 0, 0]]
+    assert memory.keys[blocks_to_forget(memory, camera, 6.0, 1.5 * per_block)].tolist() == [
+        [9, 0, 0],
+        [4, 0, 0],
+        [2, 0, 0],
+    ]
 
 
 def test_what_is_copied_into_room_made_before_is_the_same(memory_with_room):
     memory, room = memory_with_room
-    assert {name: a.tobytes() for name, a in memory.arrays(room).items()} == {name: a.tobytes() for name, a in memory.arrays().items()}
+    assert {name: a.tobytes() for name, a in memory.arrays(room).items()} == {
+        name: a.tobytes() for name, a in memory.arrays().items()
+    }
 
 
 @pytest.fixture(params=[0, 1000], ids=["too_little", "enough"])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sgrocc_core.training.metrics import Calibration, DepthErrors, OccupancyCounts, RegionCounts, boundary, regions
+from sgrocc_core.evaluation.metrics import Calibration, DepthErrors, OccupancyCounts, RegionCounts, boundary, regions
 
 
 def counted(predicted, target, mask=None):
@@ -23,7 +23,9 @@ def test_class_ious_and_both_means():
     figures = counted([3, 5, 2, 0, 0, 7], [3, 3, 0, 8, 0, 255]).figures()
     assert figures["per_class"]["wall"] == pytest.approx(1 / 2)
     assert figures["per_class"]["table"] == 0.0
-    assert figures["per_class"]["chair"] is None and figures["per_class"]["floor"] is None  # predicted, but nowhere true
+    assert (
+        figures["per_class"]["chair"] is None and figures["per_class"]["floor"] is None
+    )  # predicted, but nowhere true
     assert figures["miou"] == pytest.approx(0.5 / 2)
     assert figures["miou_absent_zero"] == pytest.approx(0.5 / 11)
 
@@ -111,7 +113,9 @@ def test_region_figures_nest():
 
 def test_depth_errors_by_hand():
     errors = DepthErrors()
-    errors.add(np.array([[2.0, 1.0, 5.0, 0.0]]), np.array([[2.5, 1.0, 0.0, 3.0]]))  # |2 - 2.5| / 2.5 = 0.2; 2.5 / 2 is not below 1.25
+    errors.add(
+        np.array([[2.0, 1.0, 5.0, 0.0]]), np.array([[2.5, 1.0, 0.0, 3.0]])
+    )  # |2 - 2.5| / 2.5 = 0.2; 2.5 / 2 is not below 1.25
     errors.add(np.array([[1.0]]), np.array([[2.0]]))
     errors.add(np.array([[1.0]]), np.array([[0.0]]))
     figures = errors.figures()
@@ -163,7 +167,12 @@ def test_a_region_counts_its_own_boundary_but_may_find_it_next_door():
 
 def test_nothing_true_and_nothing_predicted_scores_zero():
     figures = counted([0, 0], [0, 255]).figures()
-    assert (figures["sc_iou"], figures["miou"], figures["miou_absent_zero"], figures["boundary_f1"]) == (0.0, 0.0, 0.0, 0.0)
+    assert (figures["sc_iou"], figures["miou"], figures["miou_absent_zero"], figures["boundary_f1"]) == (
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+    )
 
 
 def test_calibration_by_hand():

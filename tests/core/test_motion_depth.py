@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
-from sgrocc_core.engines.engine import open_engine
+from sgrocc_core.depth.motion import MotionDepth
+from sgrocc_core.depth.tracks import NO_POINTS, PointTracks, TrackedPoints
+from sgrocc_core.engines.open import open_engine
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.frame import Frame
-from sgrocc_core.gaussians.motion_depth import MotionDepth
-from sgrocc_core.geometry.point_tracks import NO_POINTS, PointTracks, TrackedPoints
 from sgrocc_core.geometry.poses import make_pose
-from sgrocc_core.mapper import MapperConfig, OccupancyMapper
+from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 
 K = np.array([[250.0, 0, 159.5], [0, 250.0, 119.5], [0, 0, 1]])
 FORWARD = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
@@ -45,7 +45,14 @@ def follow(poses, tracks=None, slide=0.0, guess=1.0, **changed):
     tracks, found = tracks or PointTracks(), []
     for k, T_wc in enumerate(poses):
         image, depth = look(T_wc, slide * k)
-        values = {"grey": image[..., 0], "mask": MASK, "K": K, "T_wc": T_wc, "stamp_ns": k * 10**8, "depth": depth * guess} | changed
+        values = {
+            "grey": image[..., 0],
+            "mask": MASK,
+            "K": K,
+            "T_wc": T_wc,
+            "stamp_ns": k * 10**8,
+            "depth": depth * guess,
+        } | changed
         found.append(tracks.follow(**values))
     return found
 
@@ -142,7 +149,9 @@ def test_without_points_depth_is_as_it_was_and_the_factor_fades():
     motion = MotionDepth()
     for got, given in zip(motion.apply(depth, spread, NO_POINTS, 4.0), (depth, spread), strict=True):
         assert np.abs(got - given).max() < 1e-6
-    points = TrackedPoints(np.full((50, 2), 100, np.float32), np.full(50, 3.0, np.float32), np.full(50, 0.01, np.float32))
+    points = TrackedPoints(
+        np.full((50, 2), 100, np.float32), np.full(50, 3.0, np.float32), np.full(50, 0.01, np.float32)
+    )
     motion.apply(depth, spread, points, 4.0)
     first = motion.factor
     assert 1.2 < first < 1.5

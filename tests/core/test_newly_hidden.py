@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from streams import K, box_of, camera_at, sensor, wall_depth
 
+from sgrocc_core.depth.layer import DepthLayer
 from sgrocc_core.gaussians.confidence import view_cells
-from sgrocc_core.gaussians.depth_layer import DepthLayer
 from sgrocc_core.gaussians.evidence import observe
 from sgrocc_core.gaussians.memory import BLOCK_ROWS, GaussianMemory
 from sgrocc_core.gaussians.newly_hidden import FADE, begin_anew

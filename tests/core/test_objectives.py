@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from sgrocc_core.geometry.lattice import NUM_ANCHORS
-from sgrocc_core.network.lattice_encoder import cell_centres
-from sgrocc_core.network.refinement import start_state
-from sgrocc_core.training.dataset import BEYOND, IN_VIEW, UNKNOWN_VOXEL, UNSEEN
-from sgrocc_core.training.objectives import LocalWeights, class_weights, draws, local_objective, voxel_weights
+from sgrocc_core.network.expert.lattice_encoder import cell_centres
+from sgrocc_core.network.expert.refinement import start_state
+from sgrocc_core.training.data.dataset import BEYOND, IN_VIEW, UNKNOWN_VOXEL, UNSEEN
+from sgrocc_core.training.losses.objectives import LocalWeights, class_weights, draws, local_objective, voxel_weights
 
 CELL = (10, 10, 5)
 ROW = (CELL[0] * 30 + CELL[1]) * 18 + CELL[2]
@@ -21,14 +21,20 @@ def outputs(opacity: torch.Tensor) -> dict[str, torch.Tensor]:
     rows = torch.full((1, NUM_ANCHORS, 4), -20.0)
     rows[0, ROW] = opacity
     return {
-        "means": start.means, "scales": start.scales.expand(1, NUM_ANCHORS, 4, 3), "opacities": rows,
-        "rotations": start.rotations.expand(1, NUM_ANCHORS, 4, 4), "logits": start.logits.expand(1, NUM_ANCHORS, 4, 11),
+        "means": start.means,
+        "scales": start.scales.expand(1, NUM_ANCHORS, 4, 3),
+        "opacities": rows,
+        "rotations": start.rotations.expand(1, NUM_ANCHORS, 4, 4),
+        "logits": start.logits.expand(1, NUM_ANCHORS, 4, 11),
     }
 
 
 def push(label: int, state: int) -> dict[str, float]:
     """Each term's gradient by the opacity of one cell's Gaussians, that cell's voxels being of a label and a state; the rest is empty."""
-    target, states = torch.zeros(1, 60, 60, 36, dtype=torch.uint8), torch.full((1, 60, 60, 36), UNSEEN, dtype=torch.uint8)
+    target, states = (
+        torch.zeros(1, 60, 60, 36, dtype=torch.uint8),
+        torch.full((1, 60, 60, 36), UNSEEN, dtype=torch.uint8),
+    )
     target[0][CORNER], states[0][CORNER] = label, state
     target[0, :2, :2, :2], states[0, :2, :2, :2] = 255, BEYOND  # elsewhere, silent: something to weigh against
     states[0, 20, 20, 12] = IN_VIEW  # a neighbour that is seen, or nothing would be splatted
@@ -72,13 +78,20 @@ def test_weights_of_voxels_favour_neither_empty_nor_occupied() -> None:
 
 @pytest.mark.parametrize("taught", [0, 3])
 def test_distillation_pulls_the_splat_to_the_auxiliary_head_and_leaves_that_alone(taught: int) -> None:
-    target, states = torch.zeros(1, 60, 60, 36, dtype=torch.uint8), torch.full((1, 60, 60, 36), UNSEEN, dtype=torch.uint8)
+    target, states = (
+        torch.zeros(1, 60, 60, 36, dtype=torch.uint8),
+        torch.full((1, 60, 60, 36), UNSEEN, dtype=torch.uint8),
+    )
     states[0][CORNER] = IN_VIEW
     raw, dense = torch.zeros(4, requires_grad=True), torch.zeros(1, NUM_ANCHORS, 8, 12, requires_grad=True)
     with torch.no_grad():
         dense[..., taught] = 8.0
     terms = local_objective(
-        {**outputs(raw), "dense": dense}, {"target": target, "state": states}, torch.ones(12), LocalWeights(distill=1.0), draws(0, 0, [0])
+        {**outputs(raw), "dense": dense},
+        {"target": target, "state": states},
+        torch.ones(12),
+        LocalWeights(distill=1.0),
+        draws(0, 0, [0]),
     )
     by_opacity, by_teacher = torch.autograd.grad(terms["distill"], (raw, dense), allow_unused=True)
     assert by_teacher is None

@@ -40,7 +40,9 @@ def test_a_published_sample_is_in_metres_red_first_and_x_first(root):
 def test_intrinsics_of_the_native_size_are_scaled_with_the_image_each_axis_by_itself(root):
     np.testing.assert_array_equal(OccScanNet(root, "train", None)[0].K, [[20, 0, 11.5], [0, 21, 7.5], [0, 0, 1]])
     sample = OccScanNet(root, "train", (12, 4))[0]  # half as wide, a quarter as high
-    np.testing.assert_allclose(sample.K, [[10, 0, 5.5], [0, 5.25, 1.5], [0, 0, 1]])  # the image's middle stays its middle
+    np.testing.assert_allclose(
+        sample.K, [[10, 0, 5.5], [0, 5.25, 1.5], [0, 0, 1]]
+    )  # the image's middle stays its middle
     assert sample.image.shape == (4, 12, 3) and sample.depth.shape == (4, 12)
 
 
@@ -57,7 +59,9 @@ def test_the_networks_box_is_the_stored_grid_wherever_that_stands(root):
     np.testing.assert_allclose(T_bc[:3, 3], (2.387, 0.0, 1.399))  # the camera at (3, 1, 1.5), seen from the corner
     np.testing.assert_array_equal(T_bc[:3, :3], sample.T_wc[:3, :3])
     centre = voxel_centres(sample.voxel_origin)[7, 5, 0]
-    np.testing.assert_allclose(centre, (0.613 + 7.5 * 0.08, 1.0 + 5.5 * 0.08, 0.101 + 0.5 * 0.08))  # (1.213, 1.44, 0.141)
+    np.testing.assert_allclose(
+        centre, (0.613 + 7.5 * 0.08, 1.0 + 5.5 * 0.08, 0.101 + 0.5 * 0.08)
+    )  # (1.213, 1.44, 0.141)
     # from the camera: 1.787 to the left, 1.359 down, 0.44 ahead; so u = 11.5 - 20 * 1.787 / 0.44, v = 7.5 + 21 * 1.359 / 0.44
     for point, T in ((centre, sample.T_wc), (np.array([7.5, 5.5, 0.5]) * VOXEL_SIZE, T_bc)):
         u, v, z = project(point[None], sample.K, T)
@@ -66,7 +70,7 @@ def test_the_networks_box_is_the_stored_grid_wherever_that_stands(root):
 
 def test_a_packed_view_keeps_the_grid_where_it_stood(root, tmp_path):
     pytest.importorskip("torch")
-    from sgrocc_core.training.packed import open_scene, pack
+    from sgrocc_core.training.data.packed import open_scene, pack
 
     pack(OccScanNet(root, "train", None), tmp_path / "packed")
     scene = open_scene(tmp_path / "packed" / SCENE)
@@ -77,7 +81,7 @@ def test_a_packed_view_keeps_the_grid_where_it_stood(root, tmp_path):
 def test_2d_labels_of_a_set_without_them_are_those_of_the_voxels_that_the_pixels_lie_in(root):
     """Walls 1.5 m ahead (label 3) and, from voxel x 40 on, 3 m ahead (label 10), where u >= 11.5 + (40 * 0.08 - 2.387) / 3.02 * 20."""
     pytest.importorskip("torch")
-    from sgrocc_core.training.packed import labels_from_grid
+    from sgrocc_core.training.data.packed import labels_from_grid
 
     stored = np.zeros((60, 60, 36))
     stored[18:20], stored[37, 40:] = 3, 10
@@ -92,20 +96,32 @@ def test_labels_of_any_stored_type_are_read(root, code):
     stored[3, 50, 1], stored[3, 51, 1] = 11, 255
     write_local(root, SCENE, FRAME, target_1_4=array_bytes(stored, code, stored.shape))
     target = OccScanNet(root)[0].target
-    assert target.dtype == np.uint8 and target[50, 3, 1] == 11 and target[51, 3, 1] == 255 and np.count_nonzero(target) == 2
+    assert (
+        target.dtype == np.uint8
+        and target[50, 3, 1] == 11
+        and target[51, 3, 1] == 255
+        and np.count_nonzero(target) == 2
+    )
 
 
 def test_lines_of_lists_are_read_with_and_without_folders_before_them(root):
     (root / "mine.txt").write_text(f"{LINE}\n\n/home/someone/data/{LINE}\n{SCENE}/{FRAME}\n")
     assert OccScanNet(root, root / "mine.txt").names == [(SCENE, FRAME)] * 3
     (root / "mine.txt").write_text(f"{LINE}\nscene0191_00\n")
-    with pytest.raises(DataError, match=r"mine\.txt, line 2 is 'scene0191_00'; it must be gathered_data/SCENE/NNNNN\.pkl"):
+    with pytest.raises(
+        DataError, match=r"mine\.txt, line 2 is 'scene0191_00'; it must be gathered_data/SCENE/NNNNN\.pkl"
+    ):
         OccScanNet(root, root / "mine.txt")
 
 
 def test_the_mini_split_has_lists_of_its_own(root):
     write_local(root, "scene0000_00", "00001")
-    write_lists(root, train_final=[LINE, "gathered_data/scene0000_00/00001.pkl"], train_mini_final=[LINE], test_mini_final=[LINE])
+    write_lists(
+        root,
+        train_final=[LINE, "gathered_data/scene0000_00/00001.pkl"],
+        train_mini_final=[LINE],
+        test_mini_final=[LINE],
+    )
     assert len(OccScanNet(root, "train")) == 2
     assert OccScanNet(root, "train_mini").names == OccScanNet(root, "test_mini").names == [(SCENE, FRAME)]
     assert len(OccScanNet(root / "occscannet", "train")) == 2
@@ -116,7 +132,9 @@ def leaking(root):
     """Scenes a, b, c on both sides of the local split, as published; b is an embodied test scene."""
     lines = [f"gathered_data/{scene}/{frame}.pkl" for scene in "abc" for frame in ("00000", "00001")]
     mini = [line for line in lines if "/c/" not in line]
-    write_lists(root, train_final=lines, test_final=lines, train_mini_final=mini, test_mini_final=mini, test_online=["b", "z"])
+    write_lists(
+        root, train_final=lines, test_final=lines, train_mini_final=mini, test_mini_final=mini, test_online=["b", "z"]
+    )
     return root
 
 
@@ -124,7 +142,10 @@ def test_no_leak_leaves_the_embodied_test_scenes_out_of_training(leaking):
     data = OccScanNet(leaking, "train", no_leak=True)
     assert [scene for scene, _ in data.names] == ["a", "a", "c", "c"] and data.left_out == ("b",)
     assert {scene for scene, _ in OccScanNet(leaking, "train_mini", no_leak=True).names} == {"a"}
-    assert {scene for scene, _ in OccScanNet(leaking, leaking / "occscannet/train_final.txt", no_leak=True).names} == {"a", "c"}
+    assert {scene for scene, _ in OccScanNet(leaking, leaking / "occscannet/train_final.txt", no_leak=True).names} == {
+        "a",
+        "c",
+    }
     assert len(OccScanNet(leaking, "train")) == 6 and OccScanNet(leaking, "train").left_out == ()
 
 
@@ -138,7 +159,10 @@ def test_no_leak_tests_on_scenes_that_training_did_not_have_and_on_no_other(leak
 
 
 def test_no_leak_without_the_embodied_list_is_an_error_that_says_what_to_do(root):
-    with pytest.raises(DataError, match=r"test_online\.txt, which does not exist: put scene_occ/test_online\.txt .* or do without no-leak"):
+    with pytest.raises(
+        DataError,
+        match=r"test_online\.txt, which does not exist: put scene_occ/test_online\.txt .* or do without no-leak",
+    ):
         OccScanNet(root, "train", no_leak=True)
     write_lists(root, test_online=[SCENE])
     with pytest.raises(DataError, match="leaves nothing of .*train_final"):
@@ -165,7 +189,8 @@ def test_a_damaged_sample_names_scene_frame_file_and_fault(root, changes, words)
 
 
 @pytest.mark.parametrize(
-    "file", [f"gathered_data/{SCENE}/{FRAME}.pkl", f"posed_images/{SCENE}/{FRAME}.jpg", f"posed_images/{SCENE}/{FRAME}.png"]
+    "file",
+    [f"gathered_data/{SCENE}/{FRAME}.pkl", f"posed_images/{SCENE}/{FRAME}.jpg", f"posed_images/{SCENE}/{FRAME}.png"],
 )
 def test_a_missing_or_cut_file_is_named_with_what_to_do(root, file):
     folder, name = file.split("/")[0], file.split("/")[-1].replace(".", r"\.")

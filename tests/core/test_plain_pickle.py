@@ -41,7 +41,9 @@ def test_arrays_and_plain_containers_of_every_protocol_are_read(tmp_path, protoc
 
 
 @pytest.mark.parametrize("core", ["core", "_core"])
-@pytest.mark.parametrize(("code", "values"), [("f8", [1.5, -2.0]), ("f4", [0.25, 8.0]), ("i8", [-3, 9]), ("u1", [0, 255]), ("b1", [1, 0])])
+@pytest.mark.parametrize(
+    ("code", "values"), [("f8", [1.5, -2.0]), ("f4", [0.25, 8.0]), ("i8", [-3, 9]), ("u1", [0, 255]), ("b1", [1, 0])]
+)
 def test_arrays_of_old_and_new_numpy_are_read_from_bytes_put_together_by_hand(tmp_path, core, code, values):
     content = dict_bytes(a=array_bytes(values, code, (2, 1), core))
     assert f"numpy.{core}.multiarray".encode() in content
@@ -52,7 +54,10 @@ def test_arrays_of_old_and_new_numpy_are_read_from_bytes_put_together_by_hand(tm
 @pytest.mark.parametrize("core", ["core", "_core"])
 def test_arrays_of_protocol_5_are_read_under_both_of_numpys_names(tmp_path, core):
     text = pickle.dumps({"a": np.arange(4)}, 5)
-    old, new = (b"numpy._core.numeric" if b"numpy._core" in text else b"numpy.core.numeric"), f"numpy.{core}.numeric".encode()
+    old, new = (
+        (b"numpy._core.numeric" if b"numpy._core" in text else b"numpy.core.numeric"),
+        f"numpy.{core}.numeric".encode(),
+    )
     assert old in text
     # a short text is preceded by its length, a frame by its own: read without the frame
     text = text[:2] + text[11:].replace(b"\x8c" + bytes([len(old)]) + old, b"\x8c" + bytes([len(new)]) + new)

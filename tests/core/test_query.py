@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import scene
 
-from sgrocc_core.engines.engine import open_engine
+from sgrocc_core.engines.open import open_engine
 from sgrocc_core.errors import QueryError, SgroccError
-from sgrocc_core.map_format import SavedMap
-from sgrocc_core.mapper import OccupancyMapper
+from sgrocc_core.map_files.format import SavedMap
+from sgrocc_core.mapping.mapper import OccupancyMapper
 from sgrocc_core.voxels.query import VoxelState
 
 ORIGIN = (0.05, -0.03, 0.02)
@@ -88,7 +88,10 @@ def test_a_box_holds_every_voxel_that_it_touches(queried, saved):
     box = asked.query_box(origin + np.array(low) * 0.08 + 0.01, origin + (np.array(high) + 1) * 0.08 - 0.01)
     inside = [(i, j, k) for i in range(10, 41) for j in range(-3, 6) for k in range(8, 21)]
     expected = {voxel: known[voxel] for voxel in inside if voxel in known}
-    found = {tuple(v): (label, p, VoxelState.OCCUPIED) for v, label, p in zip(box.voxels.tolist(), box.labels, box.probability)}
+    found = {
+        tuple(v): (label, p, VoxelState.OCCUPIED)
+        for v, label, p in zip(box.voxels.tolist(), box.labels, box.probability)
+    }
     found |= {tuple(v): (0, 0.0, VoxelState.FREE) for v in box.free.tolist()}
     assert found == expected and len(found) == len(box.voxels) + len(box.free) > 500
     assert box.unknown == len(inside) - len(expected)

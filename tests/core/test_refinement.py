@@ -2,7 +2,7 @@
 
 import torch
 
-from sgrocc_core.network.refinement import Refinement, bound_to_cell, move_along_ray, start_offsets, start_state
+from sgrocc_core.network.expert.refinement import Refinement, bound_to_cell, move_along_ray, start_offsets, start_state
 
 CENTRES = torch.tensor([[1.0, 2.0, 0.5], [3.0, 0.2, 1.5]])
 ORIGIN = torch.tensor([[0.1, 0.2, 1.4]])

@@ -5,8 +5,8 @@ import pytest
 from recording_samples import in_world, pose_at, wall_at
 
 from sgrocc_core.commands import _recordings
+from sgrocc_core.depth.registration import Registration, plan_registration
 from sgrocc_core.geometry.poses import make_pose
-from sgrocc_core.geometry.registration import Registration, plan_registration
 from sgrocc_core.geometry.upright import WORLDS, guess_world, turn_world
 
 COLOR_K = np.array([[1170.0, 0, 647.5], [0, 1170.0, 483.5], [0, 0, 1]])
@@ -31,7 +31,12 @@ def test_depth_that_lies_on_the_image_already_is_left_alone():
 def test_the_size_keeps_the_aspect_and_never_exceeds_the_image(colors):
     color, expected = colors
     K = np.array([[float(color[0]), 0, color[0] / 2], [0, float(color[0]), color[1] / 2], [0, 0, 1]])
-    assert plan_registration(color, K, (320, 240), np.array([[300.0, 0, 150], [0, 300, 120], [0, 0, 1]]), np.eye(4)).target_size == expected
+    assert (
+        plan_registration(
+            color, K, (320, 240), np.array([[300.0, 0, 150], [0, 300, 120], [0, 0, 1]]), np.eye(4)
+        ).target_size
+        == expected
+    )
 
 
 def test_the_wall_is_where_the_other_camera_would_see_it():
@@ -39,7 +44,9 @@ def test_the_wall_is_where_the_other_camera_would_see_it():
     registered = plan(wall_at(0, (640, 480), DEPTH_K))
     x = (np.arange(648) - 323.5) / 585
     seen = np.abs(x * 577) < 319
-    np.testing.assert_allclose(registered[10:-10, seen], np.tile(2 / (1 + 0.3 * x[seen]), (464, 1)), atol=0.5 / 577 * 0.8)
+    np.testing.assert_allclose(
+        registered[10:-10, seen], np.tile(2 / (1 + 0.3 * x[seen]), (464, 1)), atol=0.5 / 577 * 0.8
+    )
     assert registered.dtype == np.float32
 
 

@@ -8,9 +8,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from sgrocc_core.gaussians.depth_layer import sensor_spread  # noqa: E402
-from sgrocc_core.geometry.lattice import NUM_ANCHORS  # noqa: E402
-from sgrocc_core.training.regularisation import Surface, cell_weights, regularisation, surface_of  # noqa: E402
+from sgrocc_core.depth.layer import sensor_spread
+from sgrocc_core.geometry.lattice import NUM_ANCHORS
+from sgrocc_core.training.losses.regularisation import Surface, cell_weights, regularisation, surface_of
 
 H, W, F = 48, 64, 60.0
 K = torch.tensor([[F, F, (W - 1) / 2, (H - 1) / 2]])
@@ -42,7 +42,12 @@ def gaussian(
     scales = torch.zeros(1, NUM_ANCHORS, 1, 3)
     scales[..., smallest] = -2.0
     rotations = torch.tensor(rotation).expand(1, NUM_ANCHORS, 1, 4).clone()
-    outputs = {"means": means, "scales": scales, "rotations": rotations, "opacities": torch.full((1, NUM_ANCHORS, 1), opacity)}
+    outputs = {
+        "means": means,
+        "scales": scales,
+        "rotations": rotations,
+        "opacities": torch.full((1, NUM_ANCHORS, 1), opacity),
+    }
     return {name: value.requires_grad_() for name, value in outputs.items()}
 
 
@@ -69,8 +74,12 @@ def test_a_pixel_at_an_edge_of_the_depth_takes_its_slope_from_its_own_side() -> 
     depth[..., W // 2 :] = 6.0
     surface = seen(depth)
     assert surface.valid.all()
-    assert torch.allclose(surface.planes[0, :, : W // 8], torch.tensor([0.4, 0, 0.8 / 1.5]).expand(H // 4, W // 8, 3), atol=1e-4)
-    assert torch.allclose(surface.planes[0, :, W // 8 :], torch.tensor([0, 0, 1 / 6]).expand(H // 4, W // 8, 3), atol=1e-4)
+    assert torch.allclose(
+        surface.planes[0, :, : W // 8], torch.tensor([0.4, 0, 0.8 / 1.5]).expand(H // 4, W // 8, 3), atol=1e-4
+    )
+    assert torch.allclose(
+        surface.planes[0, :, W // 8 :], torch.tensor([0, 0, 1 / 6]).expand(H // 4, W // 8, 3), atol=1e-4
+    )
 
 
 def test_a_patch_that_is_mostly_a_hole_or_seen_edge_on_is_no_surface() -> None:
@@ -78,7 +87,9 @@ def test_a_patch_that_is_mostly_a_hole_or_seen_edge_on_is_no_surface() -> None:
     depth[..., :8, :8] = 0
     valid = seen(depth).valid
     assert not valid[0, :2, :2].any() and valid[0, 2:, 2:].all()
-    assert not seen(plane_depth((0.998, 0.0, 0.06), 0.6)).valid[0, :, W // 8].any()  # nearly along the rays in the middle
+    assert (
+        not seen(plane_depth((0.998, 0.0, 0.06), 0.6)).valid[0, :, W // 8].any()
+    )  # nearly along the rays in the middle
 
 
 def test_sigma_is_the_sensors_where_it_measured_and_the_heads_elsewhere() -> None:
@@ -88,7 +99,9 @@ def test_sigma_is_the_sensors_where_it_measured_and_the_heads_elsewhere() -> Non
 
 
 def test_a_flat_gaussian_on_the_wall_costs_nothing() -> None:
-    assert regularisation(gaussian(CENTRE), wall_at(CENTRE[0].item()), labelled(WALL), "semantic").item() == pytest.approx(0, abs=1e-4)
+    assert regularisation(
+        gaussian(CENTRE), wall_at(CENTRE[0].item()), labelled(WALL), "semantic"
+    ).item() == pytest.approx(0, abs=1e-4)
 
 
 def test_distance_counts_in_sigmas_of_the_depth() -> None:
@@ -115,21 +128,29 @@ def test_a_slanted_wall_is_met_by_a_gaussian_turned_as_it_is() -> None:
     rotation = (math.cos(angle / 2), 0.0, 0.0, math.sin(angle / 2))
     camera = torch.tensor([2.4 - CENTRE[1].item(), 1.44 - CENTRE[2].item(), CENTRE[0].item() - 0.8])
     through = 0.6 * camera[0].item() + 0.8 * camera[2].item()
-    on = regularisation(gaussian(CENTRE, rotation), seen(plane_depth((0.6, 0.0, 0.8), through)), labelled(WALL), "uniform")
+    on = regularisation(
+        gaussian(CENTRE, rotation), seen(plane_depth((0.6, 0.0, 0.8), through)), labelled(WALL), "uniform"
+    )
     assert on.item() == pytest.approx(0, abs=1e-3)
     surface = seen(plane_depth((0.6, 0.0, 0.8), through + 0.05))
     off = regularisation(gaussian(CENTRE, rotation), surface, labelled(WALL), "uniform")
-    column, row = int((F * camera[0] / camera[2] + K[0, 2] + 0.5) / 4), int((F * camera[1] / camera[2] + K[0, 3] + 0.5) / 4)
+    column, row = (
+        int((F * camera[0] / camera[2] + K[0, 2] + 0.5) / 4),
+        int((F * camera[1] / camera[2] + K[0, 3] + 0.5) / 4),
+    )
     assert off.item() == pytest.approx(0.05 / surface.sigma[0, row, column].item(), rel=1e-2)
 
 
 @pytest.mark.parametrize(
-    ("kind", "label", "share"), [("semantic", CHAIR, 0.1), ("uniform", CHAIR, 1.0), ("semantic", WALL, 1.0), ("uniform", WALL, 1.0)]
+    ("kind", "label", "share"),
+    [("semantic", CHAIR, 0.1), ("uniform", CHAIR, 1.0), ("semantic", WALL, 1.0), ("uniform", WALL, 1.0)],
 )
 def test_objects_are_held_ten_times_less_when_classes_count(kind: str, label: int, share: float) -> None:
     x = CENTRE[0].item() + 0.05
     expected = share * 0.05 / (0.04 + 0.01 * (x - 0.8) ** 2)
-    assert regularisation(gaussian(CENTRE), wall_at(x), labelled(label), kind).item() == pytest.approx(expected, rel=1e-3)
+    assert regularisation(gaussian(CENTRE), wall_at(x), labelled(label), kind).item() == pytest.approx(
+        expected, rel=1e-3
+    )
 
 
 @pytest.mark.parametrize("label", [0, 255])

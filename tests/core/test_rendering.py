@@ -14,10 +14,10 @@ pytest.importorskip("embreex")
 from sgrocc_core.data.occ_scannet import OccScanNet
 from sgrocc_core.data.synthetic.write import SynthConfig, write_scenes
 from sgrocc_core.errors import ConfigError, DataError
-from sgrocc_core.training import rendering
-from sgrocc_core.training.dataset import DatasetOptions, PackedViews, loader
-from sgrocc_core.training.packed import ARRAYS, open_scene, pack, packed_scenes, write_scene
-from sgrocc_core.training.rendering import RenderConfig, RoomRenderer, rendered_samples
+from sgrocc_core.training.data import rendering
+from sgrocc_core.training.data.dataset import DatasetOptions, PackedViews, loader
+from sgrocc_core.training.data.packed import ARRAYS, open_scene, pack, packed_scenes, write_scene
+from sgrocc_core.training.data.rendering import RenderConfig, RoomRenderer, rendered_samples
 
 SIZE = (96, 72)
 
@@ -81,7 +81,9 @@ def test_new_rooms_replace_old_ones_in_a_bounded_folder_while_views_are_read(tmp
 
 def test_a_folder_has_one_renderer_and_others_wait_for_it(tmp_path):
     with RoomRenderer(config(tmp_path / "rooms", keep=1)):
-        with pytest.raises(DataError, match="another process renders rooms into .*rooms: give this run a folder of its own"):
+        with pytest.raises(
+            DataError, match="another process renders rooms into .*rooms: give this run a folder of its own"
+        ):
             RoomRenderer(config(tmp_path / "rooms")).start()
         follower = RoomRenderer(config(tmp_path / "rooms", keep=1), leader=False)
         follower()

@@ -14,10 +14,10 @@ import pytest
 pytest.importorskip("torch")
 
 from sgrocc_core.errors import DataError
-from sgrocc_core.training import dataset
-from sgrocc_core.training.dataset import DatasetOptions, PackedViews, loader
-from sgrocc_core.training.packed import packed_scenes
-from sgrocc_core.training.rolling import make_rolling, newest, remove_old, scenes_to_read
+from sgrocc_core.training.data import dataset
+from sgrocc_core.training.data.dataset import DatasetOptions, PackedViews, loader
+from sgrocc_core.training.data.packed import packed_scenes
+from sgrocc_core.training.data.rolling import make_rolling, newest, remove_old, scenes_to_read
 from tests.core.little_room import write_scene
 
 
@@ -73,7 +73,7 @@ def test_a_reader_that_was_killed_holds_nothing(tmp_path):
     make_rolling(tmp_path, 1)
     fill(tmp_path, "a")
     code = (
-        "import sys, time; from pathlib import Path; from sgrocc_core.training.rolling import scenes_to_read\n"
+        "import sys, time; from pathlib import Path; from sgrocc_core.training.data.rolling import scenes_to_read\n"
         "held = scenes_to_read(Path(sys.argv[1])); print('reads', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as reader:

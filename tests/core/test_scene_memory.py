@@ -8,16 +8,22 @@ from streams import box_of
 
 torch = pytest.importorskip("torch")
 
-from sgrocc_core.errors import DataError  # noqa: E402
-from sgrocc_core.gaussians.confidence import FREE, HIDDEN, SURFACE, UNSEEN, CellView  # noqa: E402
-from sgrocc_core.gaussians.gaussians import LocalGaussians  # noqa: E402
-from sgrocc_core.gaussians.memory import GaussianMemory  # noqa: E402
-from sgrocc_core.geometry.lattice import NUM_ANCHORS  # noqa: E402
-from sgrocc_core.network.lattice_encoder import cell_centres  # noqa: E402
-from sgrocc_core.training.scene_memory import SceneMemory, look_of  # noqa: E402
+from sgrocc_core.errors import DataError
+from sgrocc_core.gaussians.confidence import FREE, HIDDEN, SURFACE, UNSEEN, CellView
+from sgrocc_core.gaussians.gaussians import LocalGaussians
+from sgrocc_core.gaussians.memory import GaussianMemory
+from sgrocc_core.geometry.lattice import NUM_ANCHORS
+from sgrocc_core.network.expert.lattice_encoder import cell_centres
+from sgrocc_core.training.embodied.scene_memory import SceneMemory, look_of
 
 CENTRES = cell_centres()
-CORNERS = [np.array([3, -7, -2]), np.array([4, -7, -2]), np.array([9, 2, 0]), np.array([3, -6, -1]), np.array([3, -7, -2])]
+CORNERS = [
+    np.array([3, -7, -2]),
+    np.array([4, -7, -2]),
+    np.array([9, 2, 0]),
+    np.array([3, -6, -1]),
+    np.array([3, -7, -2]),
+]
 SCENE = (40, 40, 20)
 
 
@@ -31,7 +37,9 @@ def looks(seed: int) -> tuple[LocalGaussians, CellView]:
     box = box_of(seed=seed)
     box = LocalGaussians(**{**vars(box), "opacities": (2 * draw.normal(size=(NUM_ANCHORS, 4))).astype(np.float32)})
     state = draw.choice([UNSEEN, FREE, SURFACE, HIDDEN], NUM_ANCHORS).astype(np.uint8)
-    rest = (draw.uniform(low, high, NUM_ANCHORS).astype(np.float32) for low, high in ((-0.2, 0.2), (0.04, 0.3), (0.01, 1)))
+    rest = (
+        draw.uniform(low, high, NUM_ANCHORS).astype(np.float32) for low, high in ((-0.2, 0.2), (0.04, 0.3), (0.01, 1))
+    )
     return box, CellView(state, *rest)
 
 

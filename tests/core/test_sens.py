@@ -57,14 +57,18 @@ def test_colour_is_the_very_jpeg_of_the_file(tmp_path):
     converted(tmp_path)
     with BagReader(tmp_path / "bag") as reader:
         connection = next(c for c in reader._reader.connections if c.topic == reader.selection.image.name)
-        messages = [reader._reader.deserialize(raw, connection.msgtype) for _, _, raw in reader._reader.messages([connection])]
+        messages = [
+            reader._reader.deserialize(raw, connection.msgtype) for _, _, raw in reader._reader.messages([connection])
+        ]
     assert [bytes(message.data) for message in messages] == [jpeg_at(i) for i in range(4)]
 
 
 @pytest.mark.parametrize(("color", "depth"), [(0, 0), (1, 1), (2, 0)])
 def test_every_kind_that_is_known_is_read(tmp_path, color, depth):
     frame = converted(tmp_path, Sens(frames=2, color_kind=color, depth_kind=depth))[1]
-    np.testing.assert_allclose(frame.image.astype(int), image_at(1), atol=0 if color == 1 else 12)  # what is raw becomes a JPEG
+    np.testing.assert_allclose(
+        frame.image.astype(int), image_at(1), atol=0 if color == 1 else 12
+    )  # what is raw becomes a JPEG
     assert (frame.depth > 1.5).all()
 
 
@@ -94,7 +98,9 @@ def test_depth_of_a_camera_aside_is_registered_and_the_pose_is_the_colour_camera
 
 
 def test_frames_without_a_pose_are_left_out_and_counted(tmp_path, capsys):
-    path = write_sens(tmp_path / "scan.sens", Sens(frames=5, poses={0: LOST, 3: np.full((4, 4), np.nan), 4: np.zeros((4, 4))}))
+    path = write_sens(
+        tmp_path / "scan.sens", Sens(frames=5, poses={0: LOST, 3: np.full((4, 4), np.nan), 4: np.zeros((4, 4))})
+    )
     assert main(["bag", "from-scannet", str(path), "--out", str(tmp_path / "bag"), "--no-progress"]) == 0
     assert "2 frames in" in (text := capsys.readouterr().out) and "3 without a pose" in text
     with BagReader(tmp_path / "bag") as reader:
@@ -116,7 +122,10 @@ def test_what_is_read_how_is_said(tmp_path, capsys):
     path = write_sens(tmp_path / "scan.sens", Sens(frames=2, micros=[0, 0]))
     assert main(["bag", "from-scannet", str(path), "--out", str(tmp_path / "bag"), "--rate", "10"]) == 0
     text = capsys.readouterr().out
-    assert "2 frames of 64 x 48" in text and "depth of 40 x 32 is registered to the colour image by its own intrinsics, as 40 x 30" in text
+    assert (
+        "2 frames of 64 x 48" in text
+        and "depth of 40 x 32 is registered to the colour image by its own intrinsics, as 40 x 30" in text
+    )
     assert "no clock (frame 0 has 0 us), so one of 10 Hz is made" in text and "2 frames in" in text
 
 
@@ -125,7 +134,9 @@ def test_a_file_that_is_cut_off_keeps_the_frames_before_and_says_so(tmp_path, ca
     sens = Sens(frames=4, color_kind=0)
     whole = sens.bytes()[:-8]  # without the IMU's count
     (tmp_path / "scan.sens").write_bytes(whole[:-missing])
-    assert main(["bag", "from-scannet", str(tmp_path / "scan.sens"), "--out", str(tmp_path / "bag"), "--no-progress"]) == 3
+    assert (
+        main(["bag", "from-scannet", str(tmp_path / "scan.sens"), "--out", str(tmp_path / "bag"), "--no-progress"]) == 3
+    )
     out, err = capsys.readouterr()
     assert "3 frames in" in out and "scan.sens is cut off: it ends within frame 3 (from 0) of 4" in err
     with BagReader(tmp_path / "bag") as reader:
@@ -142,7 +153,10 @@ def test_a_file_that_is_cut_off_within_a_frames_header_keeps_the_frames_before(t
 def test_a_file_that_ends_before_its_first_frame_does(tmp_path):
     assert "ends within its header (100 bytes)" in error_of(tmp_path, Sens().bytes()[:100])
     assert "ends within its header (0 bytes)" in error_of(tmp_path, b"")
-    assert "no whole frame; " in (text := error_of(tmp_path, Sens().header() + bytes(40))) and "within frame 0 (from 0) of 4" in text
+    assert (
+        "no whole frame; " in (text := error_of(tmp_path, Sens().header() + bytes(40)))
+        and "within frame 0 (from 0) of 4" in text
+    )
     assert "no whole frame; its header announces none" in error_of(tmp_path, Sens(frames=0))
 
 
@@ -200,7 +214,9 @@ def test_lengths_that_lie_take_no_memory(tmp_path, sens, message):
 
 def test_a_name_that_lies_takes_no_memory(tmp_path):
     whole = Sens().bytes()
-    assert f"the sensor's name has {1 << 62} bytes; at most 4096" in error_of(tmp_path, whole[:4] + struct.pack("<Q", 1 << 62) + whole[12:])
+    assert f"the sensor's name has {1 << 62} bytes; at most 4096" in error_of(
+        tmp_path, whole[:4] + struct.pack("<Q", 1 << 62) + whole[12:]
+    )
 
 
 def test_a_long_file_is_never_in_memory_as_a_whole(tmp_path):
@@ -219,7 +235,22 @@ def test_a_long_file_is_never_in_memory_as_a_whole(tmp_path):
 
 def test_damaged_frames_can_be_left_out_and_are_counted(tmp_path, capsys):
     path = write_sens(tmp_path / "scan.sens", Sens(frames=4, colors={1: b"no"}, poses={2: np.diag([2.0, 1, 1, 1])}))
-    assert main(["bag", "from-scannet", str(path), "--out", str(tmp_path / "bag"), "--skip-bad", "--no-progress", "--limit", "1"]) == 0
+    assert (
+        main(
+            [
+                "bag",
+                "from-scannet",
+                str(path),
+                "--out",
+                str(tmp_path / "bag"),
+                "--skip-bad",
+                "--no-progress",
+                "--limit",
+                "1",
+            ]
+        )
+        == 0
+    )
     assert main(["bag", "from-scannet", str(path), "--out", str(tmp_path / "all"), "--skip-bad", "--no-progress"]) == 0
     text = capsys.readouterr().out
     assert "1 frames in" in text and "2 frames in" in text and "2 damaged" in text and "the first damaged frame" in text
@@ -249,7 +280,17 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
 
 def test_a_run_that_is_told_to_end_leaves_nothing(tmp_path):
     path = write_sens(tmp_path / "scan.sens", Sens(frames=300, size=(640, 480), K=K * [[10], [10], [1]], color_kind=0))
-    command = [sys.executable, "-m", "sgrocc_core.cli", "bag", "from-scannet", str(path), "--out", str(tmp_path / "bag"), "--no-progress"]
+    command = [
+        sys.executable,
+        "-m",
+        "sgrocc_core.cli",
+        "bag",
+        "from-scannet",
+        str(path),
+        "--out",
+        str(tmp_path / "bag"),
+        "--no-progress",
+    ]
     with subprocess.Popen(command) as process:
         while process.poll() is None and len(list(tmp_path.iterdir())) < 2:
             time.sleep(0.01)

@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from sgrocc_core.network.small_backbone import (  # noqa: E402
+from sgrocc_core.network.image.small import (
     CANONICAL_FOCAL,
     MAX_SPREAD,
     MAX_THICKNESS,

@@ -50,7 +50,9 @@ def test_occupancies_combine_as_independent_events():
 
 
 def test_a_thousand_opaque_gaussians_in_one_voxel_stay_finite():
-    log_empty, _ = splat_numba.splat(*(np.repeat(a, 1000, 0) for a in one((0.36, 0.36, 0.36), opacity=1.0)), np.zeros(3), (9, 9, 9))
+    log_empty, _ = splat_numba.splat(
+        *(np.repeat(a, 1000, 0) for a in one((0.36, 0.36, 0.36), opacity=1.0)), np.zeros(3), (9, 9, 9)
+    )
     assert log_empty[4, 4, 4] == pytest.approx(1000 * np.log(1e-4), rel=1e-6)
 
 

@@ -45,7 +45,9 @@ def test_the_loader_reads_what_was_generated(config):
 
 
 def test_targets_are_stored_y_first(config):
-    stored = pickle.loads((config.out / "occscannet/gathered_data/train0005_00000/00001.pkl").read_bytes())["target_1_4"]
+    stored = pickle.loads((config.out / "occscannet/gathered_data/train0005_00000/00001.pkl").read_bytes())[
+        "target_1_4"
+    ]
     np.testing.assert_array_equal(stored.transpose(1, 0, 2), OccScanNet(config.out, "train", SIZE)[1].target)
 
 

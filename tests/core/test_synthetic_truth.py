@@ -10,7 +10,14 @@ import pytest
 
 from sgrocc_core.classes import UNKNOWN
 from sgrocc_core.data.synthetic.camera_effects import draw_style
-from sgrocc_core.data.synthetic.generate import GeneratedFrame, GeneratedScene, prepare, prepare_walk, render_frames, render_walk
+from sgrocc_core.data.synthetic.generate import (
+    GeneratedFrame,
+    GeneratedScene,
+    prepare,
+    prepare_walk,
+    render_frames,
+    render_walk,
+)
 from sgrocc_core.data.synthetic.layouts import Layout, outline
 from sgrocc_core.data.synthetic.placement import FloorPlan
 from sgrocc_core.data.synthetic.primitives import Builder, rotation_zyx
@@ -31,7 +38,17 @@ def scene_of(b: Builder, yaw: float = 0.0) -> Scene:
     materials = np.array([[0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.1, 0.1, 0.0, 20.0, 0.0, 1, 0.0]])
     solids = b.solids().moved(rotation_zyx(yaw), np.zeros(3))
     return Scene(
-        solids, materials, lights, layout, FloorPlan(layout), yaw, np.zeros(3), np.ones(3) * 0.3, np.zeros(6), np.zeros((0, 11)), "test"
+        solids,
+        materials,
+        lights,
+        layout,
+        FloorPlan(layout),
+        yaw,
+        np.zeros(3),
+        np.ones(3) * 0.3,
+        np.zeros(6),
+        np.zeros((0, 11)),
+        "test",
     )
 
 
@@ -54,7 +71,9 @@ def test_depth_of_a_box_is_the_distance_of_its_plane():
     b = Builder()
     b.box((3.0, 2.0, 1.0), (1.0, 4.0, 2.0), 10, 0)
     T_wc = camera_pose(np.array([0.5, 2.0, 1.0]), 0.0, 0.0, 0.3)
-    depth, labels = Renderer(scene_of(b), draw_style(np.random.default_rng(0))).depth_and_labels(T_wc, intrinsics(), SIZE)
+    depth, labels = Renderer(scene_of(b), draw_style(np.random.default_rng(0))).depth_and_labels(
+        T_wc, intrinsics(), SIZE
+    )
     assert labels[36, 48] == 10
     np.testing.assert_allclose(depth[labels == 10], 2.0, atol=1e-5)
 
@@ -63,7 +82,9 @@ def test_an_empty_direction_has_no_depth_and_no_label():
     b = Builder()
     b.box((3.0, 2.0, 1.0), (0.2, 0.2, 0.2), 10, 0)
     T_wc = camera_pose(np.array([0.5, 2.0, 1.0]), np.pi, 0.0, 0.0)
-    depth, labels = Renderer(scene_of(b), draw_style(np.random.default_rng(0))).depth_and_labels(T_wc, intrinsics(), SIZE)
+    depth, labels = Renderer(scene_of(b), draw_style(np.random.default_rng(0))).depth_and_labels(
+        T_wc, intrinsics(), SIZE
+    )
     assert not depth.any() and (labels == UNKNOWN).all()
 
 
@@ -84,7 +105,9 @@ def test_every_point_inside_a_turned_solid_lies_in_an_occupied_voxel(kind):
     scene = scene_of(b, 0.5)
     grid = voxelise(scene, rng.uniform(0, 0.16, 3))
     local = rng.uniform(-1, 1, (4000, 3))
-    radius = {"box": np.zeros(len(local)), "cylinder": np.hypot(local[:, 0], local[:, 1])}.get(kind, np.linalg.norm(local, axis=1))
+    radius = {"box": np.zeros(len(local)), "cylinder": np.hypot(local[:, 0], local[:, 1])}.get(
+        kind, np.linalg.norm(local, axis=1)
+    )
     local = local[radius <= 1] * np.array(size) / 2
     points = local @ scene.solids.rotations[0].T + scene.solids.centres[0]
     index = np.floor((points - grid.origin) / VOXEL_SIZE).astype(int) - grid.low
@@ -110,7 +133,9 @@ def test_depth_hits_fall_in_voxels_of_their_label_or_beside_one(made):
 def test_what_lies_well_before_the_first_surface_is_free(made):
     scene, frames = made
     for frame in frames:
-        nearest = cv2.erode(frame.view.depth, np.ones((25, 25)))  # of a bundle of rays, so that only those at the border graze a thing
+        nearest = cv2.erode(
+            frame.view.depth, np.ones((25, 25))
+        )  # of a bundle of rays, so that only those at the border graze a thing
         points = back_project(np.where(nearest > 0.8, 0.7 * nearest, 0), frame.K, frame.T_wc)
         index = np.floor((points - scene.grid.origin) / VOXEL_SIZE).astype(int) - scene.grid.low
         assert (scene.grid.labels[tuple(index.T)] == 0).mean() > 0.98

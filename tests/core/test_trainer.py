@@ -11,18 +11,19 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from sgrocc_core.errors import DataError, ModelError  # noqa: E402
-from sgrocc_core.network.spatial_expert import ExpertConfig  # noqa: E402
-from sgrocc_core.training import checkpoint  # noqa: E402
-from sgrocc_core.training.compute import Compute  # noqa: E402
-from sgrocc_core.training.config import StageConfig, TrainConfig  # noqa: E402
-from sgrocc_core.training.dataset import PackedViews, loader  # noqa: E402
-from sgrocc_core.training.objectives import LocalWeights  # noqa: E402
-from sgrocc_core.training.run_log import RunLog  # noqa: E402
-from sgrocc_core.training.schedule import Schedule  # noqa: E402
-from sgrocc_core.training.session import packed_folder, starting_weights  # noqa: E402
-from sgrocc_core.training.trainer import Trainer  # noqa: E402
-from tests.core.little_room import write_scene  # noqa: E402
+from sgrocc_core.errors import DataError, ModelError
+from sgrocc_core.network import weights_file
+from sgrocc_core.network.expert.spatial_expert import ExpertConfig
+from sgrocc_core.training import checkpoint
+from sgrocc_core.training.compute import Compute
+from sgrocc_core.training.config import StageConfig, TrainConfig
+from sgrocc_core.training.data.dataset import PackedViews, loader
+from sgrocc_core.training.losses.objectives import LocalWeights
+from sgrocc_core.training.run_log import RunLog
+from sgrocc_core.training.schedule import Schedule
+from sgrocc_core.training.session import packed_folder, starting_weights
+from sgrocc_core.training.trainer import Trainer
+from tests.core.little_room import write_scene
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,13 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config(steps: int, batch: int = 2, **changes: object) -> TrainConfig:
     stage = StageConfig(steps=steps, batch=batch, rate=1e-3)
-    base = TrainConfig(workers=0, amp=False, validation_views=1, rescan_steps=3, stages=dict.fromkeys(("image", "expert", "joint"), stage))
+    base = TrainConfig(
+        workers=0,
+        amp=False,
+        validation_views=1,
+        rescan_steps=3,
+        stages=dict.fromkeys(("image", "expert", "joint"), stage),
+    )
     return dataclasses.replace(base, **changes)  # type: ignore[arg-type]
 
 
@@ -73,9 +80,12 @@ def small_packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("stage", "steps", "amp"), [("image", 100, False), ("joint", 4, True), pytest.param("joint", 100, False, marks=pytest.mark.slow)]
+    ("stage", "steps", "amp"),
+    [("image", 100, False), ("joint", 4, True), pytest.param("joint", 100, False, marks=pytest.mark.slow)],
 )
-def test_a_run_in_two_halves_equals_the_whole(small_packed: Path, tmp_path: Path, stage: str, steps: int, amp: bool) -> None:
+def test_a_run_in_two_halves_equals_the_whole(
+    small_packed: Path, tmp_path: Path, stage: str, steps: int, amp: bool
+) -> None:
     def begin(folder: str) -> Trainer:
         return Trainer(tiny(steps, amp=amp), stage, [small_packed], None, tmp_path / folder)
 
@@ -91,7 +101,9 @@ def test_a_run_in_two_halves_equals_the_whole(small_packed: Path, tmp_path: Path
     assert second.step == steps // 2
     second.run()
     assert second.step == whole.step == steps
-    one, other = (checkpoint.read(tmp_path / part / f"{stage}.checkpoint.safetensors")[0] for part in ("whole", "parts"))
+    one, other = (
+        checkpoint.read(tmp_path / part / f"{stage}.checkpoint.safetensors")[0] for part in ("whole", "parts")
+    )
     assert one.keys() == other.keys() and any(name.startswith("optimizer.") for name in one)
     assert [name for name in one if not torch.equal(one[name], other[name])] == []
 
@@ -108,7 +120,9 @@ def test_a_resumed_log_forgets_the_steps_that_are_taken_again(tmp_path: Path) ->
     assert [(line["step"], line["loss"]) for line in lines] == [(20, 1.0), (40, 1.0), (60, 2.0)]
 
 
-def test_in_fp16_a_step_that_overflows_is_left_out_and_the_scale_is_kept_over_a_resume(small_packed: Path, tmp_path: Path) -> None:
+def test_in_fp16_a_step_that_overflows_is_left_out_and_the_scale_is_kept_over_a_resume(
+    small_packed: Path, tmp_path: Path
+) -> None:
     def begin() -> Trainer:
         trainer = Trainer(tiny(4), "image", [small_packed], None, tmp_path)
         trainer.compute = Compute(torch.device("cpu"), torch.float16)
@@ -126,7 +140,9 @@ def test_in_fp16_a_step_that_overflows_is_left_out_and_the_scale_is_kept_over_a_
     assert trainer.scaler.get_scale() == pytest.approx(0.5e37)
     trainer.scaler.update(256.0)
     values = trainer.train_step(next(batches), weights)
-    assert math.isfinite(values["gradient"]) and not torch.equal(before["stem.0.0.weight"], trainer.engine.get_parameter("stem.0.0.weight"))
+    assert math.isfinite(values["gradient"]) and not torch.equal(
+        before["stem.0.0.weight"], trainer.engine.get_parameter("stem.0.0.weight")
+    )
     trainer.save()
     resumed = begin()
     resumed.resume()
@@ -143,7 +159,9 @@ def test_a_batch_without_2d_labels_trains_without_their_loss(small_packed: Path,
     assert not torch.equal(before, trainer.engine.get_parameter("stem.0.0.weight"))
 
 
-def test_the_expert_stage_moves_the_expert_and_of_the_image_engine_only_the_features_projection(packed: Path, tmp_path: Path) -> None:
+def test_the_expert_stage_moves_the_expert_and_of_the_image_engine_only_the_features_projection(
+    packed: Path, tmp_path: Path
+) -> None:
     trainer = Trainer(config(2, batch=1), "expert", [packed], packed, tmp_path)
     image = {name: value.clone() for name, value in trainer.engine.state_dict().items()}
     expert = {name: value.clone() for name, value in trainer.expert.named_parameters()}  # type: ignore[union-attr]
@@ -157,7 +175,7 @@ def test_the_expert_stage_moves_the_expert_and_of_the_image_engine_only_the_feat
     assert {"predicted_sc_iou", "sensor_miou"} <= set(figures)
     lines = [json.loads(line) for line in (tmp_path / "expert.jsonl").read_text().splitlines()]
     assert lines[-1]["kind"] == "heldout" and lines[-1]["step"] == 2
-    names = checkpoint.read_weights(tmp_path / "expert.weights.safetensors")
+    names = weights_file.read_weights(tmp_path / "expert.weights.safetensors")
     assert any(name.startswith("image.") for name in names) and any(name.startswith("expert.") for name in names)
 
 
@@ -182,7 +200,9 @@ def test_the_joint_stage_moves_both_networks_with_the_losses_of_both(packed: Pat
     assert {"depth", "semantics", "focal", "coarse", "loss"} <= set(values)
 
 
-def test_a_stage_starts_from_the_models_own_weights_unless_told_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_starts_from_the_models_own_weights_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert starting_weights(config(1), None) is None
     own = tmp_path / "models" / "small" / "weights.safetensors"

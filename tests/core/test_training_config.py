@@ -9,9 +9,9 @@ import pytest
 pytest.importorskip("torch")
 
 from sgrocc_core.errors import ConfigError
-from sgrocc_core.network.spatial_expert import ExpertConfig
+from sgrocc_core.network.expert.spatial_expert import ExpertConfig
 from sgrocc_core.training.config import TrainConfig, load_config, model_sections
-from sgrocc_core.training.objectives import LocalWeights
+from sgrocc_core.training.losses.objectives import LocalWeights
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,7 +42,9 @@ def test_losses_device_and_precision_are_read(tmp_path: Path) -> None:
 
 
 def test_what_is_not_said_is_the_default(tmp_path: Path) -> None:
-    assert read(tmp_path, "seed: 3\nstages:\nlosses:\n") == TrainConfig(seed=3, network=ExpertConfig(**model_sections("small")["expert"]))
+    assert read(tmp_path, "seed: 3\nstages:\nlosses:\n") == TrainConfig(
+        seed=3, network=ExpertConfig(**model_sections("small")["expert"])
+    )
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,10 @@ def test_what_is_not_said_is_the_default(tmp_path: Path) -> None:
         ("network: [1]", r"network is \[1\]; it must be a mapping"),
         ("losses: {focal: -1}", "losses: focal is -1.0; it must be a finite number of 0 or more"),
         ("losses: {focus: 1}", "losses: unknown key 'focus'; the keys are focal"),
-        ("losses: {regularisation_kind: some}", "regularisation_kind is 'some'; it must be one of none, uniform, semantic"),
+        (
+            "losses: {regularisation_kind: some}",
+            "regularisation_kind is 'some'; it must be one of none, uniform, semantic",
+        ),
         ("losses: {dense_share: 2}", "dense_share is 2"),
         ("stages: {image: {batch: 0}}", "stages.image: batch is 0"),
         ("stages: {image: {rate: fast}}", "stages.image: rate is 'fast'"),

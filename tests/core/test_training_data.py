@@ -9,15 +9,24 @@ import pytest
 
 pytest.importorskip("torch")
 
+from sgrocc_core.bench.loader_speed import packed_speed
 from sgrocc_core.data.occ_scannet import Sample
 from sgrocc_core.errors import DataError
 from sgrocc_core.geometry.camera import back_project, project
 from sgrocc_core.geometry.lattice import VOXEL_SIZE, voxel_centres
-from sgrocc_core.training import augmentation
-from sgrocc_core.training.augmentation import View
-from sgrocc_core.training.dataset import BEYOND, IN_VIEW, UNSEEN, DatasetOptions, PackedViews, StepSampler, run_lengths, voxel_states
-from sgrocc_core.training.loader_speed import packed_speed
-from sgrocc_core.training.packed import open_scene, pack, packed_scenes
+from sgrocc_core.training.data import augmentation
+from sgrocc_core.training.data.augmentation import View
+from sgrocc_core.training.data.dataset import (
+    BEYOND,
+    IN_VIEW,
+    UNSEEN,
+    DatasetOptions,
+    PackedViews,
+    StepSampler,
+    run_lengths,
+    voxel_states,
+)
+from sgrocc_core.training.data.packed import open_scene, pack, packed_scenes
 from tests.core.little_room import write_scene
 
 
@@ -66,14 +75,22 @@ def test_a_zoomed_and_letterboxed_view_agrees_with_the_grid(view: View) -> None:
     assert agreement(zoomed) > 0.95
     assert zoomed.K[0, 0] == pytest.approx(1.5 * view.K[0, 0])
     padding = zoomed.mask == 0
-    assert padding.any() and not zoomed.image[padding].any() and not zoomed.depth[padding].any() and (zoomed.labels[padding] == 255).all()
+    assert (
+        padding.any()
+        and not zoomed.image[padding].any()
+        and not zoomed.depth[padding].any()
+        and (zoomed.labels[padding] == 255).all()
+    )
 
 
 def test_light_changes_the_image_and_neither_its_shape_nor_the_original(view: View) -> None:
     before = view.image.copy()
     changed = [augmentation.light(view.image, np.random.default_rng(seed)) for seed in range(20)]
     assert np.array_equal(view.image, before)
-    assert all(image.shape == before.shape and image.dtype == np.uint8 and not np.array_equal(image, before) for image in changed)
+    assert all(
+        image.shape == before.shape and image.dtype == np.uint8 and not np.array_equal(image, before)
+        for image in changed
+    )
 
 
 def test_simulated_sensor_depth_misses_about_a_third_and_is_noisier_far_away() -> None:
@@ -148,7 +165,9 @@ class _Set:
         pose[:3, 3] = [1.0, 2.0, 3.0]
         image, depth = np.full((4, 6, 3), index, np.uint8), np.full((4, 6), 1.2344, np.float32)
         target = np.zeros((60, 60, 36), np.uint8)
-        return Sample(self.names[index][0], "00000", image, depth, np.eye(3), pose, np.array([0.5, 0.5, 0.5]), target, None)
+        return Sample(
+            self.names[index][0], "00000", image, depth, np.eye(3), pose, np.array([0.5, 0.5, 0.5]), target, None
+        )
 
 
 def test_packing_adds_what_is_new_and_keeps_what_is_there(tmp_path: Path) -> None:

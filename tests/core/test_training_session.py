@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch")
 
 from sgrocc_core.cli import main
-from sgrocc_core.training import checkpoint
+from sgrocc_core.network import weights_file
 from sgrocc_core.training.session import TrainingData
 from tests.core.published_layout import write_lists, write_local
 
@@ -33,7 +33,9 @@ def place(tmp_path: Path) -> Path:
         for frame in ("00000", "00020"):
             write_local(tmp_path / "set", scene, frame)
             lines.append(f"gathered_data/{scene}/{frame}.pkl")
-    write_lists(tmp_path / "set", train_final=lines, test_final=lines, train_mini_final=lines[:1], test_mini_final=lines[2:3])
+    write_lists(
+        tmp_path / "set", train_final=lines, test_final=lines, train_mini_final=lines[:1], test_mini_final=lines[2:3]
+    )
     write_lists(tmp_path / "set", test_online=["scene0001_00"])
     (tmp_path / "train.yaml").write_text(CONFIG)
     return tmp_path
@@ -41,7 +43,9 @@ def place(tmp_path: Path) -> Path:
 
 def train(place: Path, *options: str) -> int:
     paths = {"--config": "train.yaml", "--data": "set", "--heldout": "set", "--packed": "packed", "--out": "out"}
-    return main(["train", "local", *(word for option, name in paths.items() for word in (option, str(place / name))), *options])
+    return main(
+        ["train", "local", *(word for option, name in paths.items() for word in (option, str(place / name))), *options]
+    )
 
 
 def scenes(place: Path) -> dict[str, set[str]]:
@@ -62,10 +66,10 @@ def test_all_stages_train_one_after_the_other_and_a_finished_run_resumes_to_noth
     result = json.loads((place / "out" / "joint.result.json").read_text())
     assert result["step"] == 1 and {"abs_rel", "predicted_sc_iou", "sensor_miou"} <= set(result["figures"])
     assert scenes(place) == {split: {"scene0000_00", "scene0001_00"} for split in ("train", "test")}
-    before = checkpoint.read_weights(place / "out" / "image.weights.safetensors")
+    before = weights_file.read_weights(place / "out" / "image.weights.safetensors")
     assert train(place, "--resume", "--stage", "image") == 0
     assert "stage image: resumed at step 2" in capsys.readouterr().out
-    after = checkpoint.read_weights(place / "out" / "image.weights.safetensors")
+    after = weights_file.read_weights(place / "out" / "image.weights.safetensors")
     assert all(bool((before[name] == after[name]).all()) for name in before)
 
 

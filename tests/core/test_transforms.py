@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from sgrocc_core.geometry.transforms import TooEarlyError, TooLateError, TransformTree, UnconnectedFramesError, UnknownFrameError
+from sgrocc_core.geometry.transforms import (
+    TooEarlyError,
+    TooLateError,
+    TransformTree,
+    UnconnectedFramesError,
+    UnknownFrameError,
+)
 
 IDENTITY = (0.0, 0.0, 0.0, 1.0)
 QUARTER_LEFT = (0.0, 0.0, np.sqrt(0.5), np.sqrt(0.5))
@@ -27,7 +33,9 @@ def test_a_pose_is_composed_along_the_chain_and_interpolated_between_its_stamps(
 
 def test_looking_up_the_other_way_gives_the_inverse():
     tree = walking_robot()
-    np.testing.assert_allclose(tree.lookup("camera", "map", 1300) @ tree.lookup("map", "camera", 1300), np.eye(4), atol=1e-12)
+    np.testing.assert_allclose(
+        tree.lookup("camera", "map", 1300) @ tree.lookup("map", "camera", 1300), np.eye(4), atol=1e-12
+    )
 
 
 def test_two_branches_meet_at_their_nearest_common_frame_even_when_it_does_not_move():

@@ -7,9 +7,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from sgrocc_core.gaussians.confidence import CONFIDENCES, FREE, HIDDEN, SURFACE, UNSEEN  # noqa: E402
-from sgrocc_core.gaussians.update import CellFields, NewFields, read_history, update_cells  # noqa: E402
-from sgrocc_core.gaussians.update_torch import Cells, Look, confidence, updated  # noqa: E402
+from sgrocc_core.gaussians.confidence import CONFIDENCES, FREE, HIDDEN, SURFACE, UNSEEN
+from sgrocc_core.gaussians.update import CellFields, NewFields, read_history, update_cells
+from sgrocc_core.gaussians.update_torch import Cells, Look, confidence, updated
 
 N, G, C = 4000, 4, 8
 COMMON = ("means", "scales", "rotations", "opacities", "logits", "features", "tag", "weight", "seen_through")
@@ -32,10 +32,19 @@ def case(seed: int) -> tuple[CellFields, NewFields, dict[str, np.ndarray]]:
     )  # fmt: skip
     stored.weight[stored.tag == 0] = 0
     stored.logits[: N // 2, :, 3] += 9  # sure of their class
-    new = NewFields(0.1 * normal(N, G, 3), normal(N, G, 3), unit(normal(N, G, 4)), 2 * normal(N, G), 2 * normal(N, G, 11), normal(N, C))
+    new = NewFields(
+        0.1 * normal(N, G, 3),
+        normal(N, G, 3),
+        unit(normal(N, G, 4)),
+        2 * normal(N, G),
+        2 * normal(N, G, 11),
+        normal(N, C),
+    )
     state = draw.choice([UNSEEN, FREE, SURFACE, HIDDEN], N).astype(np.uint8)
     look = {
-        "state": state, "residual": (0.1 * normal(N)), "sigma": draw.uniform(0.03, 0.3, N).astype(np.float32),
+        "state": state,
+        "residual": (0.1 * normal(N)),
+        "sigma": draw.uniform(0.03, 0.3, N).astype(np.float32),
         "weight": draw.uniform(0.01, 1, N).astype(np.float32),
     }
     return stored, new, look
@@ -44,7 +53,9 @@ def case(seed: int) -> tuple[CellFields, NewFields, dict[str, np.ndarray]]:
 def as_torch(stored: CellFields | NewFields) -> Cells:
     values = stored._asdict()
     zeros = np.zeros(N, np.float32)
-    arrays = {key: np.asarray(values.get(key, zeros)) for key in COMMON} | {"stamp": np.asarray(values.get("stamp", zeros)) * 1e-9}
+    arrays = {key: np.asarray(values.get(key, zeros)) for key in COMMON} | {
+        "stamp": np.asarray(values.get("stamp", zeros)) * 1e-9
+    }
     return Cells(**{key: torch.from_numpy(array.astype(np.float32).copy()) for key, array in arrays.items()})
 
 
@@ -62,7 +73,9 @@ def test_pytorch_updates_as_numba_does(kind: str) -> None:
     views = (look[key] for key in ("state", "residual", "sigma", "weight"))
     update_cells(stored, seen, new, seen, centres, *views, 6 * 10**9, CONFIDENCES[kind])
     for name in COMMON:
-        np.testing.assert_allclose(getattr(found, name).numpy(), getattr(stored, name), atol=2e-5, rtol=2e-5, err_msg=name)
+        np.testing.assert_allclose(
+            getattr(found, name).numpy(), getattr(stored, name), atol=2e-5, rtol=2e-5, err_msg=name
+        )
     np.testing.assert_allclose(found.stamp.numpy(), stored.stamp * 1e-9, rtol=1e-6)
     assert (stored.seen_through == 3).sum() > 20  # some were removed
 
@@ -71,7 +84,9 @@ def test_pytorch_updates_as_numba_does(kind: str) -> None:
 def test_pytorch_has_numbas_confidence(kind: str) -> None:
     stored, _, look = case(1)
     features, past = np.zeros((N, C), np.float32), np.zeros((N, 3), np.float32)
-    read_history(stored, np.arange(N), look["state"], look["residual"], look["sigma"], 0, CONFIDENCES[kind], features, past)
+    read_history(
+        stored, np.arange(N), look["state"], look["residual"], look["sigma"], 0, CONFIDENCES[kind], features, past
+    )
     found = confidence(as_torch(stored), look_of(look), kind).numpy()
     seen = look["state"] != UNSEEN
     np.testing.assert_allclose(found[seen], past[seen, 1], atol=2e-6)

@@ -7,8 +7,8 @@ from bag_samples import write_bag
 from sgrocc_core.errors import DataError
 from sgrocc_core.gaussians.gaussians import VOXEL_VARIANCE, covariance
 from sgrocc_core.gaussians.memory import GaussianMemory
-from sgrocc_core.map_file import MapFolder, SavedMap, load_map
-from sgrocc_core.map_format import MapModel
+from sgrocc_core.map_files.file import MapFolder, SavedMap, load_map
+from sgrocc_core.map_files.format import MapModel
 from sgrocc_core.viewing.gaussians import gaussians_of_map
 from sgrocc_core.viewing.kind import kind_of
 
@@ -46,7 +46,9 @@ def test_what_is_neither_or_both_is_refused_with_what_is_allowed(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     (tmp_path / "empty").mkdir()
     for path in (tmp_path / "notes.txt", tmp_path / "empty"):
-        with pytest.raises(DataError, match=r"is neither a bag nor a map; allowed are a bag .* and a map .a folder with map.npz"):
+        with pytest.raises(
+            DataError, match=r"is neither a bag nor a map; allowed are a bag .* and a map .a folder with map.npz"
+        ):
             kind_of(path)
     with pytest.raises(DataError, match="no such file or folder: .*nowhere; allowed are"):
         kind_of(tmp_path / "nowhere")

@@ -73,7 +73,9 @@ def test_a_snapshot_and_the_updates_after_it_give_the_map_exactly():
     for step in range(12):
         corner = CORNER + rng.integers(-4, 5, 3)
         cells = random_cells(rng, 300)
-        memory.update(corner, box_of(cells[:150], label=int(rng.integers(1, 12)), seed=step), looks(SURFACE, cells), step)
+        memory.update(
+            corner, box_of(cells[:150], label=int(rng.integers(1, 12)), seed=step), looks(SURFACE, cells), step
+        )
         keys = np.unique(rng.integers(-1, 3, (6, 3)), axis=0)
         memory.add_evidence(keys, sparse_evidence(rng, len(keys)))
         voxels, labels, p, blocks = voxel_map.update()
@@ -251,7 +253,9 @@ def test_forgotten_blocks_are_told_as_freed_and_the_rest_is_what_the_memory_stil
     for step in range(14):
         cells = random_cells(rng, 300)
         corner = CORNER + rng.integers(-8, 9, 3)
-        memory.update(corner, box_of(cells[:150], label=int(rng.integers(1, 12)), seed=step), looks(SURFACE, cells), step)
+        memory.update(
+            corner, box_of(cells[:150], label=int(rng.integers(1, 12)), seed=step), looks(SURFACE, cells), step
+        )
         keys = np.unique(rng.integers(-1, 3, (6, 3)), axis=0)
         memory.add_evidence(keys, sparse_evidence(rng, len(keys)))
         if step % 3 == 2:

@@ -18,7 +18,9 @@ def test_a_mapping_is_read(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_named_with_those_beside_it(tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text("x: 1")
-    with pytest.raises(ConfigError, match=r"cannot read the thing .*a\.yaml: No such file or directory; known there: other"):
+    with pytest.raises(
+        ConfigError, match=r"cannot read the thing .*a\.yaml: No such file or directory; known there: other"
+    ):
         read_mapping(tmp_path / "a.yaml", "thing")
     with pytest.raises(ConfigError, match="known there: none"):
         read_mapping(tmp_path / "nowhere" / "a.yaml", "thing")

@@ -10,7 +10,12 @@ def gaussians_of(labels):
     """LocalGaussians of a box's labels (60, 60, 36), 0 = empty, eight a cell."""
 
     def grouped(values):
-        return values.reshape(30, 2, 30, 2, 18, 2, -1).transpose(0, 2, 4, 1, 3, 5, 6).reshape(16200, 8, -1).astype(np.float32)
+        return (
+            values.reshape(30, 2, 30, 2, 18, 2, -1)
+            .transpose(0, 2, 4, 1, 3, 5, 6)
+            .reshape(16200, 8, -1)
+            .astype(np.float32)
+        )
 
     logits = 20.0 * (labels[..., None] == np.arange(1, 12))
     rotations = np.tile(np.array([1, 0, 0, 0], np.float32), (16200, 8, 1))

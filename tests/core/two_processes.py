@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from sgrocc_core.network.spatial_expert import ExpertConfig
+from sgrocc_core.network.expert.spatial_expert import ExpertConfig
 from sgrocc_core.training import distribution
 from sgrocc_core.training.config import StageConfig, TrainConfig
-from sgrocc_core.training.embodied import EmbodiedTrainer
-from sgrocc_core.training.embodied_step import WalkConfig
-from sgrocc_core.training.objectives import LocalWeights
+from sgrocc_core.training.embodied.step import WalkConfig
+from sgrocc_core.training.embodied.trainer import EmbodiedTrainer
+from sgrocc_core.training.losses.objectives import LocalWeights
 from sgrocc_core.training.trainer import Trainer
 
 
@@ -47,11 +47,21 @@ def configuration(steps: int) -> TrainConfig:
     """Both networks at their smallest, in float32 and without dropout, whose masks every process draws for itself."""
     return TrainConfig(
         image={"channels": 4, "widths": [8, 8, 8, 8], "blocks": [1, 1, 1, 1]},
-        network=ExpertConfig(channels=4, wide=4, hidden=8, feature_channels=4, offsets=1, gaussians=2, blocks=1, dropout=0.0),
+        network=ExpertConfig(
+            channels=4, wide=4, hidden=8, feature_channels=4, offsets=1, gaussians=2, blocks=1, dropout=0.0
+        ),
         losses=LocalWeights(regularisation_kind="semantic", samples=500),
-        device="cpu", amp=False, threads=1, workers=0, average=0.5, validation_views=5,
+        device="cpu",
+        amp=False,
+        threads=1,
+        workers=0,
+        average=0.5,
+        validation_views=5,
         walk=WalkConfig(length=2, validation_walks=2),
-        stages={"joint": StageConfig(steps=steps, batch=4, rate=1e-3), "end_to_end": StageConfig(steps=steps, batch=2, rate=1e-3)},
+        stages={
+            "joint": StageConfig(steps=steps, batch=4, rate=1e-3),
+            "end_to_end": StageConfig(steps=steps, batch=2, rate=1e-3),
+        },
     )
 
 
@@ -63,7 +73,9 @@ def main(kind: str, packed: Path, out: Path, steps: int) -> None:
         if kind == "local":
             trainer = NotingTrainer(configuration(steps), "joint", [packed], packed, out / f"process{processes.rank}")
         else:
-            trainer = NotingEmbodiedTrainer(configuration(steps), "end_to_end", [packed], packed, out / f"process{processes.rank}")
+            trainer = NotingEmbodiedTrainer(
+                configuration(steps), "end_to_end", [packed], packed, out / f"process{processes.rank}"
+            )
         found: dict[str, Any] = {"count": processes.count, "before": trainer.validate()}
         found["same"] = distribution.same_everywhere([1, "two"])
         found["different"] = distribution.same_everywhere([processes.rank, "two"])
@@ -72,7 +84,9 @@ def main(kind: str, packed: Path, out: Path, steps: int) -> None:
         found |= {"steps": trainer.__dict__["steps"], "after": trainer.figures}
         if processes.first:
             (out / "found.json").write_text(json.dumps(found))
-            save_file({name: value.contiguous() for name, value in trainer.gradients.items()}, out / "found.safetensors")
+            save_file(
+                {name: value.contiguous() for name, value in trainer.gradients.items()}, out / "found.safetensors"
+            )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,9 @@ def model() -> str:
     for folder in (ROOT / "models/small", ROOT / "runs/untrained_small"):
         if (folder / "model.yaml").exists():
             return str(folder)
-    pytest.skip("no model in models/small; `sgrocc export --untrained --out runs/untrained_small` makes one with random weights")
+    pytest.skip(
+        "no model in models/small; `sgrocc export --untrained --out runs/untrained_small` makes one with random weights"
+    )
 
 
 @pytest.fixture(scope="session")

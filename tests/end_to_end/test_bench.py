@@ -4,12 +4,23 @@ import json
 
 from sgrocc_core.bench.save import filled_mapper, save_timings
 from sgrocc_core.cli import main
-from sgrocc_core.engines.engine import open_engine
+from sgrocc_core.engines.open import open_engine
 
 
 def test_the_step_is_timed_back_to_back_and_with_images_arriving(model, walk, tmp_path, capsys):
     report_file = tmp_path / "step.json"
-    arguments = ["bench", "step", "--bag", str(walk), "--model", model, "--arrival-rate", "8", "--json", str(report_file)]
+    arguments = [
+        "bench",
+        "step",
+        "--bag",
+        str(walk),
+        "--model",
+        model,
+        "--arrival-rate",
+        "8",
+        "--json",
+        str(report_file),
+    ]
     assert main(arguments) == 0
     report = json.loads(report_file.read_text())
     stages = report["stages"]
@@ -32,4 +43,6 @@ def test_a_save_is_timed_on_a_map_of_the_wanted_size():
     mapper = filled_mapper(open_engine("small", engine="onnxruntime", device="cpu"), 1000)
     assert len(mapper.voxel_map.occupied()[0]) == 1200  # four blocks of 300
     timings = save_timings(mapper, 2)
-    assert list(timings) == ["room", "copy", "lists", "write", "write_with_picture"] and all(len(t) == 2 for t in timings.values())
+    assert list(timings) == ["room", "copy", "lists", "write", "write_with_picture"] and all(
+        len(t) == 2 for t in timings.values()
+    )

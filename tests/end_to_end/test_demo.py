@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed (make setup)")
-from sgrocc_core.map_file import FILES, load_map
+from sgrocc_core.map_files.file import FILES, load_map
 
 DEMO = [sys.executable, "-m", "sgrocc_core.cli", "demo"]
 
@@ -30,7 +30,9 @@ def processes_of(*folders: Path) -> list[str]:
 
 
 def demo(environment: dict[str, str], *arguments: str, timeout: float = 150) -> subprocess.CompletedProcess:
-    return subprocess.run([*DEMO, *arguments], env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+    return subprocess.run(
+        [*DEMO, *arguments], env=environment, capture_output=True, text=True, timeout=timeout, check=False
+    )
 
 
 def test_a_bag_becomes_a_map_and_a_summary(model, walk, ros_environment, tmp_path):
@@ -41,7 +43,10 @@ def test_a_bag_becomes_a_map_and_a_summary(model, walk, ros_environment, tmp_pat
     report = json.loads((out / "report.json").read_text())
     figures = report["figures"]
     assert report["command"] == "demo" and figures["frames_in"]["value"] == 12
-    assert figures["frames_mapped"]["value"] + sum(figures["dropped"].values()) == 12 and figures["frames_mapped"]["value"] >= 3
+    assert (
+        figures["frames_mapped"]["value"] + sum(figures["dropped"].values()) == 12
+        and figures["frames_mapped"]["value"] >= 3
+    )
     assert figures["voxels"]["value"] == len(load_map(out).voxels) > 300
     assert 0 < report["stages"]["total"]["p50"] <= report["stages"]["total"]["p95"]
     assert "frames  12 in" in done.stdout and f"look at {out / 'map.png'}" in done.stdout
@@ -50,10 +55,12 @@ def test_a_bag_becomes_a_map_and_a_summary(model, walk, ros_environment, tmp_pat
 
 def test_an_interrupted_demo_ends_what_it_started(model, walk, ros_environment, tmp_path):
     command = [*DEMO, "--bag", str(walk), "--model", model, "--out", str(tmp_path / "demo"), "--rate", "0.05"]
-    process = subprocess.Popen(command, env=ros_environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command, env=ros_environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     try:
         end = time.monotonic() + 120
-        while not any("sgrocc_ros.player" in line for line in processes_of(tmp_path, walk)):
+        while not any("sgrocc_ros.tools.player" in line for line in processes_of(tmp_path, walk)):
             assert process.poll() is None and time.monotonic() < end, process.stdout.read()
             time.sleep(0.2)
         process.send_signal(signal.SIGTERM)

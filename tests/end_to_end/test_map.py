@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sgrocc_core.cli import main
-from sgrocc_core.map_file import FILES, load_map
+from sgrocc_core.map_files.file import FILES, load_map
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,10 @@ def test_all_files_are_written_and_the_report_says_what_was_done(mapped):
     assert report["figures"]["voxels"]["value"] == sum(report["figures"]["voxels_by_class"].values()) > 1000
     assert report["configuration"]["read"]["image"] == "/camera/color/image_raw/compressed"
     for stage in ("image", "slice", "expert", "memory", "splat", "total"):
-        assert 0 < report["stages"][stage]["p50"] <= report["stages"][stage]["p95"] and report["stages"][stage]["count"] == 12
+        assert (
+            0 < report["stages"][stage]["p50"] <= report["stages"][stage]["p95"]
+            and report["stages"][stage]["count"] == 12
+        )
     assert report["machine"]["cores"] >= 1 and report["versions"]["numpy"] == np.__version__
 
 
@@ -65,8 +68,8 @@ def test_the_same_bag_gives_the_same_map(mapped, model, walk, tmp_path):
 
 
 def test_a_saved_memory_gives_the_same_voxels_again(mapped, model):
-    from sgrocc_core.engines.engine import open_engine
-    from sgrocc_core.mapper import MapperConfig, OccupancyMapper
+    from sgrocc_core.engines.open import open_engine
+    from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 
     saved = load_map(mapped)
     mapper = OccupancyMapper(open_engine(model), MapperConfig(depth_source="fused"))
@@ -78,7 +81,19 @@ def test_a_saved_memory_gives_the_same_voxels_again(mapped, model):
 
 
 def test_mono_uses_no_depth_and_every_second_image(model, walk, tmp_path, capsys):
-    arguments = ["map", "--bag", str(walk), "--model", model, "--out", str(tmp_path / "m"), "--depth-source", "mono", "--every", "2"]
+    arguments = [
+        "map",
+        "--bag",
+        str(walk),
+        "--model",
+        model,
+        "--out",
+        str(tmp_path / "m"),
+        "--depth-source",
+        "mono",
+        "--every",
+        "2",
+    ]
     assert main([*arguments, "--no-progress"]) == 0
     report = json.loads((tmp_path / "m/report.json").read_text())
     assert report["figures"]["frames_mapped"]["value"] == 6 and report["figures"]["frames_with_depth"]["value"] == 0
@@ -92,12 +107,22 @@ def test_poses_of_a_body_frame_instead_of_the_optical_one_are_warned_about(model
     K, level = np.array([[60.0, 0, 31.5], [0, 60.0, 23.5], [0, 0, 1]]), np.eye(4)  # x forward, z up
     with BagWriter(tmp_path / "walk") as writer:
         writer.write(10**9, np.full((48, 64, 3), 90, np.uint8), np.full((48, 64), 2.0), K, level)
-    assert main(["map", "--bag", str(tmp_path / "walk"), "--model", model, "--out", str(tmp_path / "out"), "--no-progress"]) == 0
+    assert (
+        main(
+            ["map", "--bag", str(tmp_path / "walk"), "--model", model, "--out", str(tmp_path / "out"), "--no-progress"]
+        )
+        == 0
+    )
     assert "warning: the z axis of 'camera_color_optical_frame' points up in 'map'" in capsys.readouterr().err
 
 
 def test_a_map_from_before_is_kept_beside_the_new_one(model, walk, tmp_path):
     for every in ("6", "4"):
-        assert main(["map", "--bag", str(walk), "--model", model, "--out", str(tmp_path), "--every", every, "--no-progress"]) == 0
+        assert (
+            main(
+                ["map", "--bag", str(walk), "--model", model, "--out", str(tmp_path), "--every", every, "--no-progress"]
+            )
+            == 0
+        )
     assert json.loads((tmp_path / "previous_1/report.json").read_text())["configuration"]["every"] == 6
     assert json.loads((tmp_path / "report.json").read_text())["configuration"]["every"] == 4

@@ -23,7 +23,7 @@ import rerun.chunk
 from sgrocc_core.classes import NAMES, UNKNOWN, color_table
 from sgrocc_core.cli import main
 from sgrocc_core.data.bags import BagReader
-from sgrocc_core.map_file import load_map
+from sgrocc_core.map_files.file import load_map
 
 VIEW = [sys.executable, "-m", "sgrocc_core.cli", "view"]
 
@@ -45,7 +45,9 @@ class Recording:
             for name in batch.schema.names:
                 if ":" in name:
                     rows = zip(frames, batch.column(name).to_pylist())
-                    self.rows.setdefault((chunk.entity_path.lstrip("/"), name), []).extend(r for r in rows if r[1] is not None)
+                    self.rows.setdefault((chunk.entity_path.lstrip("/"), name), []).extend(
+                        r for r in rows if r[1] is not None
+                    )
         for rows in self.rows.values():
             rows.sort(key=lambda row: row[0])
 
@@ -65,7 +67,9 @@ class Recording:
             centres, labels = self.last(entity, "Boxes3D:centers"), self.last(entity, "Boxes3D:class_ids")
             assert len(centres) == len(labels) == len(self.last(entity, "Boxes3D:half_sizes"))
             for voxel, label in zip(np.rint(centres.reshape(-1, 3) / 0.08 - 0.5).astype(int).tolist(), labels.tolist()):
-                assert tuple(voxel) not in found and entity.split("/")[2] == (NAMES[label] if label < UNKNOWN else "unknown")
+                assert tuple(voxel) not in found and entity.split("/")[2] == (
+                    NAMES[label] if label < UNKNOWN else "unknown"
+                )
                 found[tuple(voxel)] = label
         return found
 
@@ -84,7 +88,9 @@ def mapped(model, walk, tmp_path_factory):
 @pytest.fixture(scope="module")
 def file_of_bag(model, walk, tmp_path_factory):
     file = tmp_path_factory.mktemp("recordings") / "new/walk.rrd"
-    assert main(["view", str(walk), "--model", model, "--save", str(file), "--max-gaussians", "150", "--no-progress"]) == 0
+    assert (
+        main(["view", str(walk), "--model", model, "--save", str(file), "--max-gaussians", "150", "--no-progress"]) == 0
+    )
     assert [p.name for p in file.parent.iterdir()] == ["walk.rrd"]
     return file
 
@@ -150,7 +156,9 @@ def test_the_camera_stands_where_the_bag_says_and_projects_as_its_lens(of_bag, f
     for n, frame in enumerate(frames):
         R = np.array(of_bag.all("map/camera", "Transform3D:mat3x3")[n]).reshape(3, 3).T  # columns first
         np.testing.assert_allclose(R, frame.T_wc[:3, :3], atol=1e-6)
-        np.testing.assert_allclose(of_bag.all("map/camera", "Transform3D:translation")[n][0], frame.T_wc[:3, 3], atol=1e-5)
+        np.testing.assert_allclose(
+            of_bag.all("map/camera", "Transform3D:translation")[n][0], frame.T_wc[:3, 3], atol=1e-5
+        )
     K = of_bag.last("map/camera/image", "Pinhole:image_from_camera").reshape(3, 3).T
     point = np.array([0.3, -0.2, 2.0])
     ours, theirs = frames[-1].K @ point / point[2], K @ point / point[2]
@@ -166,7 +174,10 @@ def test_image_and_depth_are_those_of_the_frame(of_bag, frames):
 
     image = cv2.cvtColor(decode("map/camera/image", "EncodedImage:blob"), cv2.COLOR_BGR2RGB)
     assert np.abs(image.astype(int) - frames[5].image).mean() < 6
-    depth = decode("map/camera/depth", "EncodedDepthImage:blob") / of_bag.last("map/camera/depth", "EncodedDepthImage:meter")[0]
+    depth = (
+        decode("map/camera/depth", "EncodedDepthImage:blob")
+        / of_bag.last("map/camera/depth", "EncodedDepthImage:meter")[0]
+    )
     assert depth.shape == (240, 320)
     measured = frames[5].depth > 0
     assert np.median(np.abs(depth - frames[5].depth)[measured]) < 0.002
@@ -214,7 +225,17 @@ def test_the_map_of_a_file_instead_of_its_folder_is_the_same(of_map, mapped, tmp
 
 
 def test_only_the_first_frames_when_asked(model, walk, tmp_path, capsys):
-    arguments = ["view", str(walk), "--model", model, "--save", str(tmp_path / "w.rrd"), "--max-frames", "3", "--no-progress"]
+    arguments = [
+        "view",
+        str(walk),
+        "--model",
+        model,
+        "--save",
+        str(tmp_path / "w.rrd"),
+        "--max-frames",
+        "3",
+        "--no-progress",
+    ]
     assert main(arguments) == 0
     assert "3 frames mapped, dropped: none" in capsys.readouterr().out
     assert sorted(Recording(tmp_path / "w.rrd").times) == [0, 1, 2]
@@ -270,7 +291,9 @@ def test_a_stopped_run_leaves_a_whole_file_of_the_frames_until_then(stop, model,
     file = tmp_path / "walk.rrd"
     terminal, theirs = os.openpty()  # a progress bar is shown on terminals only
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-    process = subprocess.Popen([*VIEW, str(walk), "--model", model, "--save", str(file), "--threads", "1"], stderr=theirs)
+    process = subprocess.Popen(
+        [*VIEW, str(walk), "--model", model, "--save", str(file), "--threads", "1"], stderr=theirs
+    )
     os.close(theirs)
     try:
         seen = b""
@@ -292,14 +315,22 @@ def test_a_full_disk_is_an_error_and_leaves_what_was_there(file_of_map, mapped, 
     size = file_of_map.stat().st_size
     for room in (size // 2, size - 200):
         limit = lambda room=room: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))  # noqa: E731
-        done = subprocess.run([*VIEW, str(mapped), "--save", str(file)], capture_output=True, text=True, timeout=120, preexec_fn=limit)
-        assert done.returncode == 1 and done.stderr.startswith(f"error: cannot write {file}: ") and done.stderr.count("\n") == 1
+        done = subprocess.run(
+            [*VIEW, str(mapped), "--save", str(file)], capture_output=True, text=True, timeout=120, preexec_fn=limit
+        )
+        assert (
+            done.returncode == 1
+            and done.stderr.startswith(f"error: cannot write {file}: ")
+            and done.stderr.count("\n") == 1
+        )
         assert file.read_text() == "of before" and len(list(tmp_path.iterdir())) == 1
 
 
 def view(*arguments, **environment):
     bare = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY", "WAYLAND_SOCKET")}
-    done = subprocess.run([*VIEW, *map(str, arguments)], env=bare | environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [*VIEW, *map(str, arguments)], env=bare | environment, capture_output=True, text=True, timeout=120, check=False
+    )
     return done.returncode, done.stderr
 
 
@@ -334,7 +365,9 @@ def test_a_viewer_that_cannot_open_its_window_is_reported_in_its_own_words(mappe
 
 def test_without_the_package_the_error_says_what_to_install(mapped, tmp_path):
     hidden = "import sys; sys.modules['rerun'] = None; from sgrocc_core.cli import main; sys.exit(main(sys.argv[1:]))"
-    done = subprocess.run([sys.executable, "-c", hidden, "view", str(mapped)], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", hidden, "view", str(mapped)], capture_output=True, text=True, check=False, timeout=120
+    )
     expected = "error: the Python package 'rerun' is not installed; run `make setup-view`, or `pip install -r requirements/view.txt`\n"
     assert (done.returncode, done.stderr) == (1, expected)
 

@@ -78,7 +78,9 @@ class NodeProcess:
         start = ["-c", program] if program else ["-m", "sgrocc_ros.node"]
         command = [sys.executable, *start, "--ros-args", *arguments]
         with self.log_file.open("w") as log:
-            self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=os.environ | {"PYTHONUNBUFFERED": "1"})
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, stdout=log, stderr=log, env=os.environ | {"PYTHONUNBUFFERED": "1"}
+            )
         if ready:
             wait_until(lambda: "publishing /" in self.log or self.process.poll() is not None, 60, "the node's start")
             assert self.process.poll() is None, self.log
@@ -117,7 +119,9 @@ class Robot:
         self.status, self.level = "", b""
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self.map = MapClient()
-        latched = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        latched = QoSProfile(
+            depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+        )
         self.node.create_subscription(PointCloud2, "/embodied_occupancy/occupancy_update", self.map.on_update, 50)
         self.node.create_subscription(PointCloud2, "/embodied_occupancy/occupancy", self.map.on_snapshot, latched)
         self._stamp = self.node.get_clock().now().nanoseconds
@@ -174,7 +178,9 @@ class Robot:
 
     def info(self, stamp: int, width: int = WIDTH, k: np.ndarray = K) -> CameraInfo:
         """The camera's calibration."""
-        message = CameraInfo(header=self.header(stamp), width=width, height=HEIGHT, distortion_model="plumb_bob", d=[0.0] * 5)
+        message = CameraInfo(
+            header=self.header(stamp), width=width, height=HEIGHT, distortion_model="plumb_bob", d=[0.0] * 5
+        )
         message.k = k.reshape(-1)
         message.p = np.concatenate([k, np.zeros((3, 1))], 1).reshape(-1)
         return message
@@ -208,7 +214,11 @@ class Robot:
 
     def wait_until_settled(self, timeout: float = 30.0) -> None:
         """Until every image that was sent is mapped or dropped; a second at most on a machine with time."""
-        wait_until(lambda: self.count("processed") + self.count("dropped") >= self.sent, timeout, f"{self.sent} images to be judged")
+        wait_until(
+            lambda: self.count("processed") + self.count("dropped") >= self.sent,
+            timeout,
+            f"{self.sent} images to be judged",
+        )
 
     def map_good_frame(self) -> None:
         """A good frame, and that it is mapped."""
@@ -275,7 +285,9 @@ class LatchedClient:
     """A subscriber to one of the node's latched topics."""
 
     def __init__(self, node: Node, kind: type, name: str, depth: int, on_message: Callable[[Any], None]) -> None:
-        qos = QoSProfile(depth=depth, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        qos = QoSProfile(
+            depth=depth, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+        )
         self.messages: list[Any] = []
         self.times: list[float] = []
         self._node, self._on_message = node, on_message
@@ -302,7 +314,11 @@ class MarkerClient(LatchedClient):
     def voxels(self) -> set[tuple[int, int, int]]:
         """Indices of all cubes that are shown."""
         blocks = [m for (ns, _), m in self.shown.items() if ns == "occupancy"]
-        return {(round(p.x / 0.08 - 0.5), round(p.y / 0.08 - 0.5), round(p.z / 0.08 - 0.5)) for m in blocks for p in m.points}
+        return {
+            (round(p.x / 0.08 - 0.5), round(p.y / 0.08 - 0.5), round(p.z / 0.08 - 0.5))
+            for m in blocks
+            for p in m.points
+        }
 
     def _on_markers(self, message: MarkerArray) -> None:
         for marker in message.markers:
@@ -369,7 +385,9 @@ def set_parameters(robot: Robot, **values: Any) -> Any:
 def as_voxels(points: np.ndarray) -> dict[tuple[int, int, int], tuple[int, float]]:
     """Label and probability by voxel index, of the points of a cloud."""
     index = np.rint(np.stack([points["x"], points["y"], points["z"]], 1).astype(np.float64) / 0.08 - 0.5).astype(int)
-    return {tuple(i): (int(label), float(p)) for i, label, p in zip(index.tolist(), points["label"], points["probability"])}
+    return {
+        tuple(i): (int(label), float(p)) for i, label, p in zip(index.tolist(), points["label"], points["probability"])
+    }
 
 
 def saved_voxels(file: Path) -> dict[tuple[int, int, int], tuple[int, float]]:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import PointCloud2
 
-from sgrocc_core.map_file import MapFolder, SavedMap, load_map
-from sgrocc_core.map_format import MapModel
+from sgrocc_core.map_files.file import MapFolder, SavedMap, load_map
+from sgrocc_core.map_files.format import MapModel
 from tests.ros.harness import HEIGHT, WIDTH, NodeProcess, Robot, wait_until
 
 PERIOD = 0.2
@@ -29,7 +29,9 @@ def _send(robot: Robot, distance: float) -> int:
 
 def _foreign() -> SavedMap:
     voxels, none = np.zeros((1, 3), np.int32), np.zeros((0, 3), np.int32)
-    return SavedMap(voxels, np.ones(1, np.uint8), np.ones(1, np.float32), none, "map", 77, {}, MapModel("another", 4, 32))
+    return SavedMap(
+        voxels, np.ones(1, np.uint8), np.ones(1, np.float32), none, "map", 77, {}, MapModel("another", 4, 32)
+    )
 
 
 def test_autosave_keeps_up_with_the_map_and_never_overwrites_one_that_was_not_loaded(ros_context, tmp_path):
@@ -52,7 +54,12 @@ def test_autosave_keeps_up_with_the_map_and_never_overwrites_one_that_was_not_lo
 
 def test_a_node_that_cannot_save_maps_on_and_says_so(ros_context, tmp_path):
     (tmp_path / "file").write_text("no folder can be made in here")
-    parameters = {"depth_source": "topic", "map_path": tmp_path / "file" / "map", "autosave_period": 0.2, "load_on_start": True}
+    parameters = {
+        "depth_source": "topic",
+        "map_path": tmp_path / "file" / "map",
+        "autosave_period": 0.2,
+        "load_on_start": True,
+    }
     node = NodeProcess(tmp_path, parameters)
     robot = Robot()
     try:
@@ -109,7 +116,9 @@ class Witness:
 
 def _killed(robot: Robot, witness: Witness, folder: Path, delay: float) -> str:
     """Start the node on what is there, feed it, kill it; what it said."""
-    node = NodeProcess(folder.parent, {"depth_source": "topic", "map_path": folder, "autosave_period": PERIOD, "load_on_start": True})
+    node = NodeProcess(
+        folder.parent, {"depth_source": "topic", "map_path": folder, "autosave_period": PERIOD, "load_on_start": True}
+    )
     try:
         robot.wait_for_node()
         first, end, n = witness.generation, None, 0
@@ -145,4 +154,6 @@ def test_a_kill_at_any_moment_loses_no_more_than_what_was_not_saved_yet(ros_cont
     finally:
         witness.close()
         robot.close()
-    print(f"\n{kills} kills, none unreadable; lost, seconds of mapping: largest {max(losses):.2f}, median {np.median(losses):.2f}")
+    print(
+        f"\n{kills} kills, none unreadable; lost, seconds of mapping: largest {max(losses):.2f}, median {np.median(losses):.2f}"
+    )

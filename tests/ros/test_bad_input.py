@@ -61,7 +61,9 @@ def test_an_image_of_another_size_than_camera_info_says_is_dropped(bench):
 
 
 def test_an_uncalibrated_camera_with_k_of_zeros_is_dropped(bench):
-    _dropped(bench, "bad_intrinsics", lambda robot: _with(robot, info=lambda stamp: robot.info(stamp, k=np.zeros((3, 3)))))
+    _dropped(
+        bench, "bad_intrinsics", lambda robot: _with(robot, info=lambda stamp: robot.info(stamp, k=np.zeros((3, 3))))
+    )
 
 
 def test_a_pose_of_nan_is_dropped(bench):
@@ -70,7 +72,11 @@ def test_a_pose_of_nan_is_dropped(bench):
 
 
 def test_a_quaternion_a_little_off_is_normalised_and_mapped(bench):
-    _noticed(bench, "unnormalised_quaternion", lambda robot: _with(robot, transform=lambda stamp: robot.transform(stamp, norm=1.05)))
+    _noticed(
+        bench,
+        "unnormalised_quaternion",
+        lambda robot: _with(robot, transform=lambda stamp: robot.transform(stamp, norm=1.05)),
+    )
 
 
 def test_a_quaternion_far_from_unit_length_is_dropped(bench):
@@ -103,12 +109,16 @@ def test_an_image_without_data_is_dropped(bench):
 
 
 def test_an_unknown_encoding_is_dropped(bench):
-    _dropped(bench, "unknown_encoding", lambda robot: _with(robot, image=lambda stamp: robot.image(stamp, encoding="rgb565")))
+    _dropped(
+        bench, "unknown_encoding", lambda robot: _with(robot, image=lambda stamp: robot.image(stamp, encoding="rgb565"))
+    )
 
 
 def test_depth_that_is_all_nan_is_left_out(bench):
     nothing = np.full((HEIGHT, WIDTH), np.nan, np.float32)
-    _noticed(bench, "depth_without_readings", lambda robot: _with(robot, depth=lambda stamp: robot.depth(stamp, nothing)))
+    _noticed(
+        bench, "depth_without_readings", lambda robot: _with(robot, depth=lambda stamp: robot.depth(stamp, nothing))
+    )
 
 
 def test_an_image_without_its_depth_is_mapped_alone(bench):
@@ -163,7 +173,9 @@ def test_tf_that_comes_100_ms_late_at_30_hz_starves_nothing(bench):
         time.sleep(0.001)
     for _, stamp in late:
         robot.transforms.publish(robot.transform(stamp))
-    wait_until(lambda: robot.count("received") >= received + sent and robot.count("waiting") == 0, 5, "all images to be judged")
+    wait_until(
+        lambda: robot.count("received") >= received + sent and robot.count("waiting") == 0, 5, "all images to be judged"
+    )
     mapped = robot.count("processed") - processed
     could = 3000 / float(robot.values["latency.total.p50_ms"])
     assert sent >= 80

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from sgrocc_core.data.synthetic.bag import write_walk
-from sgrocc_ros.bench import SLOPE_OVER, WARMING, Sample, exact_snapshots, slope
 from sgrocc_ros.messages import voxel_points
+from sgrocc_ros.tools.bench import SLOPE_OVER, WARMING, Sample, exact_snapshots, slope
 from tests.ros.harness import ROOT, model_folder
 
 
@@ -27,7 +27,12 @@ A, B, C = (0, 0, 0), (1, 0, 0), (5, -3, 2)
 
 
 def test_snapshots_are_compared_with_the_updates_before_them_in_either_order():
-    clouds = [(True, _cloud(1, {A: 3})), (False, _cloud(2, {B: 4, A: 0})), (True, _cloud(2, {B: 4})), (True, _cloud(3, {B: 4, C: 1}))]
+    clouds = [
+        (True, _cloud(1, {A: 3})),
+        (False, _cloud(2, {B: 4, A: 0})),
+        (True, _cloud(2, {B: 4})),
+        (True, _cloud(3, {B: 4, C: 1})),
+    ]
     assert exact_snapshots([*clouds, (False, _cloud(3, {C: 1}))]) == (2, 2)
 
 
@@ -55,7 +60,19 @@ def test_a_run_counts_every_image_and_checks_every_snapshot(tmp_path):
     bag = tmp_path / "walk"
     write_walk(bag, seed=3, frames=30, size=(160, 120))
     report_file = tmp_path / "report.json"
-    command = [sys.executable, "-m", "sgrocc_core.cli", "bench", "ros", "--bag", bag, "--model", model_folder(), "--depth-source", "fused"]
+    command = [
+        sys.executable,
+        "-m",
+        "sgrocc_core.cli",
+        "bench",
+        "ros",
+        "--bag",
+        bag,
+        "--model",
+        model_folder(),
+        "--depth-source",
+        "fused",
+    ]
     settings = {"ROS_DOMAIN_ID": str(90 + os.getpid() % 10), "ROS_PYTHON_CHECK_FIELDS": "1"}
     done = subprocess.run(
         [*map(str, command), "--images", "60", "--rate", "0.5", "--idle", "2", "--out", str(tmp_path), "--json", str(report_file)],

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from sgrocc_ros.cadence import ENOUGH, LATE, Cadence
+from sgrocc_ros.input.cadence import ENOUGH, LATE, Cadence
 
 PERIOD = 0.1
 STEP = 0.35

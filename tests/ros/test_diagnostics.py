@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from sgrocc_ros.advice import ADVICE
-from sgrocc_ros.diagnostics import Diagnostics
-from sgrocc_ros.statistics import Statistics
+from sgrocc_ros.health.advice import ADVICE
+from sgrocc_ros.health.diagnostics import Diagnostics
+from sgrocc_ros.health.statistics import Statistics
 from tests.ros.harness import NodeProcess, Robot, running_node, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +38,11 @@ def _until(robot: Robot, level: bytes, words: str, **parts) -> None:
 
 
 def test_no_image_names_the_topic_its_publishers_and_what_to_check(bench):
-    _until(bench[1], DiagnosticStatus.WARN, r"^no image on /image in \d+ s, which has 1 publisher; check the camera's driver")
+    _until(
+        bench[1],
+        DiagnosticStatus.WARN,
+        r"^no image on /image in \d+ s, which has 1 publisher; check the camera's driver",
+    )
 
 
 def test_images_without_a_pose_are_an_error_that_names_the_frames(bench):
@@ -56,7 +60,12 @@ def test_a_few_bad_frames_among_good_ones_are_a_warning_that_passes(bench):
     _until(robot, DiagnosticStatus.OK, "^mapping$", image=robot.image)
     robot.send(depth=None)
     robot.send()
-    _until(robot, DiagnosticStatus.WARN, r"^mapping, with trouble: .*no depth within 0.03 s.*; check that depth", image=robot.image)
+    _until(
+        robot,
+        DiagnosticStatus.WARN,
+        r"^mapping, with trouble: .*no depth within 0.03 s.*; check that depth",
+        image=robot.image,
+    )
     _until(robot, DiagnosticStatus.OK, "^mapping$", image=robot.image)
 
 
@@ -65,7 +74,11 @@ def test_a_topic_that_nobody_publishes_is_told(ros_context, tmp_path):
     node = NodeProcess(tmp_path, {}, {"image": "/front/image_raw"})
     try:
         wait_until(lambda: robot.values, 10)
-        _until(robot, DiagnosticStatus.WARN, r"^no image on /front/image_raw in \d+ s, which has 0 publishers; check the topic's name")
+        _until(
+            robot,
+            DiagnosticStatus.WARN,
+            r"^no image on /front/image_raw in \d+ s, which has 0 publishers; check the topic's name",
+        )
     finally:
         robot.close()
         node.stop()
@@ -95,6 +108,8 @@ def test_more_images_lost_than_came_are_a_warning(ros_node):
     assert after(2, came=20, lost=15).level == DiagnosticStatus.OK
     many = after(2, came=5, lost=30)
     assert many.level == DiagnosticStatus.WARN
-    assert many.message.startswith("45 of 70 images on /camera/image_raw were lost on their way in 5 s; images of 0.5 MB and more")
+    assert many.message.startswith(
+        "45 of 70 images on /camera/image_raw were lost on their way in 5 s; images of 0.5 MB and more"
+    )
     assert {v.key: v.value for v in many.values}["lost"] == "45"
     assert after(6, came=20, lost=0).level == DiagnosticStatus.OK

@@ -16,7 +16,16 @@ from rclpy.qos import QoSProfile
 from visualization_msgs.msg import Marker, MarkerArray
 
 from sgrocc_ros import distributions
-from tests.ros.harness import ROOT, GridClient, MarkerClient, Robot, running_node, save_voxels, wait_until, wall_with_hole
+from tests.ros.harness import (
+    ROOT,
+    GridClient,
+    MarkerClient,
+    Robot,
+    running_node,
+    save_voxels,
+    wait_until,
+    wall_with_hole,
+)
 
 POLLING_NODE = """
 import sys
@@ -91,7 +100,9 @@ needs_events = pytest.mark.skipif(not distributions.MATCHED_EVENTS, reason="this
 def test_every_newcomer_is_noticed_and_nobody_else(spun, ros_node, monkeypatch, events):
     monkeypatch.setattr(distributions, "MATCHED_EVENTS", events)
     joined: list[float] = []
-    publisher = distributions.create_publisher(spun, MarkerArray, "~/joined", QoSProfile(depth=1), lambda: joined.append(time.monotonic()))
+    publisher = distributions.create_publisher(
+        spun, MarkerArray, "~/joined", QoSProfile(depth=1), lambda: joined.append(time.monotonic())
+    )
     time.sleep(2 * distributions.POLL_PERIOD)
     assert not joined
 
@@ -145,10 +156,20 @@ def test_a_failure_of_rcl_is_an_rcl_error(ros_node):
 
 def test_no_other_file_names_what_differs():
     """An import or a variable that one distribution lacks is a fault that only its users see."""
-    private = ("_rclpy_pybind11", "event_handler", "qos_event", "PublisherEventCallbacks", "_PROFILES_FILE", "ROS_LOCALHOST_ONLY")
+    private = (
+        "_rclpy_pybind11",
+        "event_handler",
+        "qos_event",
+        "PublisherEventCallbacks",
+        "_PROFILES_FILE",
+        "ROS_LOCALHOST_ONLY",
+    )
     private += ("ROS_AUTOMATIC_DISCOVERY_RANGE",)
     for file in (ROOT / "sgrocc_ros").glob("*.py"):
-        if file.name not in ("distributions.py", "launching.py"):  # a launch sets both names of the profiles, for whatever it starts
+        if file.name not in (
+            "distributions.py",
+            "launching.py",
+        ):  # a launch sets both names of the profiles, for whatever it starts
             assert not [word for word in private if word in file.read_text()], file
 
 
@@ -198,7 +219,9 @@ def _read_beside(folder: Path, cv_bridge: str) -> tuple[list[str], str]:
 def test_a_cv_bridge_that_breaks_is_done_without_and_named_once(tmp_path, how):
     printed, log = _read_beside(tmp_path, BREAKS[how])
     assert printed == ["[[[0, 1, 2], [3, 4, 5]]]", "unknown_encoding", "unknown_encoding"]
-    assert log.count("cv_bridge does not work here") == 1 and f"NumPy {np.__version__}" in log and "Traceback" not in log
+    assert (
+        log.count("cv_bridge does not work here") == 1 and f"NumPy {np.__version__}" in log and "Traceback" not in log
+    )
 
 
 def test_a_cv_bridge_that_works_reads_what_the_package_does_not_know(tmp_path):

@@ -6,8 +6,18 @@ import numpy as np
 import pytest
 from std_srvs.srv import Trigger
 
-from sgrocc_core.map_file import load_map
-from tests.ros.harness import HEIGHT, WIDTH, GridClient, MarkerClient, Robot, running_node, saved_cells, saved_voxels, wait_until
+from sgrocc_core.map_files.file import load_map
+from tests.ros.harness import (
+    HEIGHT,
+    WIDTH,
+    GridClient,
+    MarkerClient,
+    Robot,
+    running_node,
+    saved_cells,
+    saved_voxels,
+    wait_until,
+)
 
 STEP, STEPS = 3.0, 14
 """Metres that the camera moves sideways between frames, and how many there are."""
@@ -40,7 +50,9 @@ def test_the_map_holds_its_bound_and_what_lies_behind_is_gone(carried):
     kept = load_map(folder)
     if "forget_radius" in bound:
         camera = np.array([0.0, STEP * (STEPS - 1), 0.0])
-        assert np.linalg.norm((kept.voxels + 0.5) * 0.08 - camera, axis=1).max() <= bound["forget_radius"] + HALF_DIAGONAL
+        assert (
+            np.linalg.norm((kept.voxels + 0.5) * 0.08 - camera, axis=1).max() <= bound["forget_radius"] + HALF_DIAGONAL
+        )
     else:
         taken = sum(array.nbytes for array in kept.gaussians.values()) / 1e6
         assert 0.9 * bound["max_memory_mb"] < taken <= bound["max_memory_mb"]

@@ -13,7 +13,7 @@ from std_srvs.srv import Empty, Trigger
 from sgrocc_core.gaussians.evidence import MISS
 from sgrocc_core.gaussians.memory import GaussianMemory
 from sgrocc_core.voxels.voxel_map import VoxelMap
-from sgrocc_ros.grid import GridOutput
+from sgrocc_ros.output.grid import GridOutput
 from tests.ros.harness import GridClient, Robot, running_node, saved_cells, set_parameters, wait_until, wall_with_hole
 
 FLOOR = -1.0
@@ -76,7 +76,10 @@ def test_a_grid_is_what_nav2s_static_layer_needs(bench, grid):
     q = origin.orientation
     assert (q.x, q.y, q.z, q.w) == (0.0, 0.0, 0.0, 1.0)
     [publisher] = robot.node.get_publishers_info_by_topic("/embodied_occupancy/grid")
-    assert publisher.qos_profile.durability.name == "TRANSIENT_LOCAL" and publisher.qos_profile.reliability.name == "RELIABLE"
+    assert (
+        publisher.qos_profile.durability.name == "TRANSIENT_LOCAL"
+        and publisher.qos_profile.reliability.name == "RELIABLE"
+    )
 
 
 def test_the_grid_follows_the_map(bench, grid):
@@ -156,7 +159,13 @@ def output():
     voxel_map = VoxelMap(memory)
     calls = []
     voxel_map.columns = lambda keys: calls.append(len(keys)) or VoxelMap.columns(voxel_map, keys)
-    values = {"map_frame": "odom", "grid_rate": 100.0, "grid_min_height": 0.0, "grid_max_height": 0.5, "floor_height": "auto"}
+    values = {
+        "map_frame": "odom",
+        "grid_rate": 100.0,
+        "grid_min_height": 0.0,
+        "grid_max_height": 0.5,
+        "floor_height": "auto",
+    }
     made = GridOutput(None, values, None, lambda: voxel_map)
     count = SimpleNamespace(value=0)
     made.publisher = SimpleNamespace(get_subscription_count=lambda: count.value)

@@ -7,7 +7,7 @@ import time
 from rclpy.executors import SingleThreadedExecutor
 from std_msgs.msg import Int32
 
-from sgrocc_ros.inputs import Follower
+from sgrocc_ros.input.inputs import Follower
 
 
 def test_one_turn_of_the_executor_empties_the_queue(ros_node):
@@ -33,7 +33,9 @@ def test_one_turn_of_the_executor_empties_the_queue(ros_node):
 def test_what_did_not_arrive_is_counted_by_its_gap(ros_node):
     got: list[int] = []
     lost: list[int] = []
-    follower = Follower(ros_node, [("few", Int32)], lambda message: got.append(message.data), 3, "auto", on_lost=lost.append)
+    follower = Follower(
+        ros_node, [("few", Int32)], lambda message: got.append(message.data), 3, "auto", on_lost=lost.append
+    )
     publishers = [ros_node.create_publisher(Int32, "few", 20) for _ in range(2)]
     executor = SingleThreadedExecutor()
     executor.add_node(ros_node)
@@ -62,7 +64,9 @@ def test_what_did_not_arrive_is_counted_by_its_gap(ros_node):
 
 def test_a_follower_takes_the_name_that_is_published(ros_node):
     got: list[int] = []
-    follower = Follower(ros_node, [("first", Int32), ("second", Int32)], lambda message: got.append(message.data), 10, "auto")
+    follower = Follower(
+        ros_node, [("first", Int32), ("second", Int32)], lambda message: got.append(message.data), 10, "auto"
+    )
     assert follower.topic == "first"
     publisher = ros_node.create_publisher(Int32, "second", 10)
     end = time.monotonic() + 5

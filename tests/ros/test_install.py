@@ -40,8 +40,15 @@ def _pins(file: str, python: str) -> dict[str, Version]:
 
 def _ranges() -> list[Requirement]:
     """install_requires of setup.py."""
-    call = next(n for n in ast.walk(ast.parse((ROOT / "setup.py").read_text())) if isinstance(n, ast.Call) and _name(n) == "setup")
-    return [Requirement(text) for text in ast.literal_eval(next(k.value for k in call.keywords if k.arg == "install_requires"))]
+    call = next(
+        n
+        for n in ast.walk(ast.parse((ROOT / "setup.py").read_text()))
+        if isinstance(n, ast.Call) and _name(n) == "setup"
+    )
+    return [
+        Requirement(text)
+        for text in ast.literal_eval(next(k.value for k in call.keywords if k.arg == "install_requires"))
+    ]
 
 
 def _name(call: ast.Call) -> str:

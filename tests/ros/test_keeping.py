@@ -13,8 +13,8 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
 from sgrocc_core.errors import ConfigError
-from sgrocc_core.map_file import MapFolder, SavedMap, load_map
-from sgrocc_core.map_format import MapModel
+from sgrocc_core.map_files.file import MapFolder, SavedMap, load_map
+from sgrocc_core.map_files.format import MapModel
 from sgrocc_ros.parameters import Parameters
 from tests.ros.harness import HEIGHT, WIDTH, MarkerClient, NodeProcess, Robot, saved_voxels, wait_until
 
@@ -96,7 +96,10 @@ def _change(folder: Path, **changed: np.ndarray) -> None:
 
 
 SPOILERS = {
-    "version": (lambda folder: _change(folder, format_version=np.int64(1)), "format version 1; this program reads version 2"),
+    "version": (
+        lambda folder: _change(folder, format_version=np.int64(1)),
+        "format version 1; this program reads version 2",
+    ),
     "model": (lambda folder: _change(folder, model=np.array("other")), "made by the model 'other'"),
     "classes": (lambda folder: _change(folder, classes=np.array(["empty", "rock"])), "classes are empty, rock"),
     "pickle": (lambda folder: _change(folder, labels=np.array([Path("/")], object)), "'labels' is"),
@@ -116,17 +119,24 @@ def test_maps_that_cannot_be_loaded_are_named_and_the_running_map_stays_bit_for_
         shutil.copytree(tmp_path / "good", folder, symlinks=True)
         spoil(folder)
         answer = robot.call(Trigger, "load_map")
-        assert not answer.success and answer.message.startswith("nothing was loaded: ") and words in answer.message, name
+        assert not answer.success and answer.message.startswith("nothing was loaded: ") and words in answer.message, (
+            name
+        )
     assert _saved(robot, folder) == before
 
 
 def test_a_node_does_not_start_on_a_map_that_cannot_be_loaded(ros_context, tmp_path):
     voxels, none = np.zeros((1, 3), np.int32), np.zeros((0, 3), np.int32)
-    saved = SavedMap(voxels, np.ones(1, np.uint8), np.ones(1, np.float32), none, "odom", 77, {}, MapModel("small", 4, 32))
+    saved = SavedMap(
+        voxels, np.ones(1, np.uint8), np.ones(1, np.float32), none, "odom", 77, {}, MapModel("small", 4, 32)
+    )
     MapFolder(tmp_path / "map").save(saved, picture=False)
     node = NodeProcess(tmp_path, {"map_path": tmp_path / "map", "load_on_start": True}, ready=False)
     assert node.process.wait(60) == 1 and "Traceback" not in node.log
-    assert "cannot start: load_on_start, but the map in" in node.log and "frame is 'odom'; it must be the map frame 'map'" in node.log
+    assert (
+        "cannot start: load_on_start, but the map in" in node.log
+        and "frame is 'odom'; it must be the map frame 'map'" in node.log
+    )
     assert load_map(tmp_path / "map").stamp_ns == 77 and not list((tmp_path / "map").glob("previous_*"))
 
 
@@ -135,11 +145,16 @@ def test_a_node_does_not_start_on_a_map_that_cannot_be_loaded(ros_context, tmp_p
     [
         ({"autosave_period": 5.0}, "autosave_period is 5.0, but map_path is empty; it must name the map's folder"),
         ({"load_on_start": True}, "load_on_start is True, but map_path is empty"),
-        ({"autosave_period": 0.01, "map_path": "/tmp/m"}, r"autosave_period is 0.01; it must be 0 \(no autosave\) or at least 0.1"),
+        (
+            {"autosave_period": 0.01, "map_path": "/tmp/m"},
+            r"autosave_period is 0.01; it must be 0 \(no autosave\) or at least 0.1",
+        ),
     ],
 )
 def test_what_to_keep_without_a_place_for_it_is_refused(ros_context, values, words):
-    node = rclpy.create_node("refused", parameter_overrides=[Parameter(name, value=value) for name, value in values.items()])
+    node = rclpy.create_node(
+        "refused", parameter_overrides=[Parameter(name, value=value) for name, value in values.items()]
+    )
     try:
         with pytest.raises(ConfigError, match=words):
             Parameters(node)

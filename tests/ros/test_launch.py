@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from sgrocc_core.map_file import load_map
-from sgrocc_ros.launching import ARGUMENTS
+from sgrocc_core.map_files.file import load_map
+from sgrocc_ros.tools.launching import ARGUMENTS
 from tests.core.bag_samples import Recipe, write_bag
 from tests.ros.harness import ROOT, model_folder, wait_until
 
@@ -47,9 +47,17 @@ def test_the_arguments_are_shown_with_their_descriptions():
 
 @pytest.mark.parametrize("namespace", ["", "robot1"])
 def test_a_bag_alone_becomes_a_map_and_the_launch_ends_with_it(bag, tmp_path, namespace):
-    arguments = [f"bag:={bag}", "bag_rate:=4", "end_with_bag:=true", f"map_path:={tmp_path / 'map'}", f"model:={model_folder()}"]
+    arguments = [
+        f"bag:={bag}",
+        "bag_rate:=4",
+        "end_with_bag:=true",
+        f"map_path:={tmp_path / 'map'}",
+        f"model:={model_folder()}",
+    ]
     done = _launch(*arguments, *([f"namespace:={namespace}"] if namespace else []))
-    assert done.returncode == 0 and "process has finished cleanly" in done.stdout + done.stderr, done.stdout + done.stderr
+    assert done.returncode == 0 and "process has finished cleanly" in done.stdout + done.stderr, (
+        done.stdout + done.stderr
+    )
     assert len(load_map(tmp_path / "map").voxels) > 100
     assert f"publishing {'/robot1' if namespace else ''}/embodied_occupancy/occupancy" in done.stdout + done.stderr
 
@@ -58,9 +66,13 @@ def test_after_the_bag_the_launch_stays_until_sigint_and_then_the_map_is_saved(b
     arguments = [f"bag:={bag}", "bag_rate:=4", f"map_path:={tmp_path / 'map'}", f"model:={model_folder()}"]
     log = tmp_path / "launch.log"
     with log.open("w") as output:
-        process = subprocess.Popen([str(ROS2), "launch", str(FILE), *arguments], stdout=output, stderr=output, start_new_session=True)
+        process = subprocess.Popen(
+            [str(ROS2), "launch", str(FILE), *arguments], stdout=output, stderr=output, start_new_session=True
+        )
     try:
-        wait_until(lambda: "the bag has been played" in log.read_text() or process.poll() is not None, 120, "the bag's end")
+        wait_until(
+            lambda: "the bag has been played" in log.read_text() or process.poll() is not None, 120, "the bag's end"
+        )
         assert process.poll() is None and not (tmp_path / "map").exists(), log.read_text()
         process.send_signal(signal.SIGINT)  # to the launch process only, as Ctrl-C would also reach the node by itself
         assert process.wait(60) == 0
@@ -90,7 +102,9 @@ def test_a_wrong_argument_ends_the_launch_with_a_sentence(argument, words):
 
 def test_it_can_be_included_in_a_namespace_with_arguments_of_its_own(bag, tmp_path):
     outer = tmp_path / "robot.launch.py"
-    outer.write_text(_INCLUDING.format(file=str(FILE), bag=str(bag), map=str(tmp_path / "map"), model=str(model_folder())))
+    outer.write_text(
+        _INCLUDING.format(file=str(FILE), bag=str(bag), map=str(tmp_path / "map"), model=str(model_folder()))
+    )
     done = _launch("of_the_robot:=1", file=outer)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "publishing /hall/robot1/embodied_occupancy/occupancy" in done.stdout + done.stderr

@@ -14,8 +14,8 @@ from rclpy.context import Context
 from rosgraph_msgs.msg import Clock
 
 from sgrocc_core.errors import ConfigError, DataError, SgroccError
-from sgrocc_core.map_file import load_map
-from sgrocc_ros.launching import (
+from sgrocc_core.map_files.file import load_map
+from sgrocc_ros.tools.launching import (
     ARGUMENTS,
     PROFILE_VARIABLES,
     Plan,
@@ -25,7 +25,7 @@ from sgrocc_ros.launching import (
     refuse_unknown,
     wait_for_subscriber,
 )
-from sgrocc_ros.parameter_file import read_parameters
+from sgrocc_ros.tools.parameter_file import read_parameters
 from tests.core.bag_samples import Recipe, write_bag
 from tests.ros.harness import ROOT, model_folder, wait_until
 
@@ -45,19 +45,32 @@ def _parameter_file(path: Path, text: str) -> str:
 
 def test_no_argument_is_required_and_the_parameter_file_decides_then():
     plan = make_plan({})
-    assert dict(plan.remappings) == {"image": "/camera/color/image_raw", "depth": "/camera/aligned_depth_to_color/image_raw"}
+    assert dict(plan.remappings) == {
+        "image": "/camera/color/image_raw",
+        "depth": "/camera/aligned_depth_to_color/image_raw",
+    }
     assert plan.parameters == {} and plan.params_file == ROOT / "config" / "embodied.yaml"
     assert (plan.namespace, plan.use_sim_time, plan.player, plan.rviz, plan.lines) == ("/", False, [], "", [])
 
 
 def test_a_bag_alone_gives_topics_frame_depth_and_time(bag):
     plan = make_plan({"bag": str(bag)})
-    topics = {"image": "/front/rgb/image_raw", "camera_info": "/front/rgb/camera_info", "depth": "/front/registered/depth"}
+    topics = {
+        "image": "/front/rgb/image_raw",
+        "camera_info": "/front/rgb/camera_info",
+        "depth": "/front/registered/depth",
+    }
     assert dict(plan.remappings) == topics
-    wanted = {"image_transport": "raw", "depth_source": "fused", "depth_transport": "raw", "map_frame": "map", "use_sim_time": True}
+    wanted = {
+        "image_transport": "raw",
+        "depth_source": "fused",
+        "depth_transport": "raw",
+        "map_frame": "map",
+        "use_sim_time": True,
+    }
     assert plan.parameters == wanted and plan.use_sim_time
     assert plan.player[1:] == [
-        "-m", "sgrocc_ros.player", str(bag), "--clock", "--rate", "1", "--wait-for", "/front/rgb/camera_info", "--wait-timeout", "120",
+        "-m", "sgrocc_ros.tools.player", str(bag), "--clock", "--rate", "1", "--wait-for", "/front/rgb/camera_info", "--wait-timeout", "120",
     ]  # fmt: skip
     assert "6 images on /front/rgb/image_raw" in plan.lines[0] and "fused" in plan.lines[1]
 
@@ -68,10 +81,14 @@ def test_a_bag_without_depth_leaves_the_depth_source_alone(tmp_path):
 
 
 def test_arguments_go_before_the_file_and_the_file_before_the_bag(bag, tmp_path):
-    file = _parameter_file(tmp_path / "mine.yaml", "/**:\n  ros__parameters: {map_frame: earth, depth_source: mono, use_sim_time: false}\n")
+    file = _parameter_file(
+        tmp_path / "mine.yaml", "/**:\n  ros__parameters: {map_frame: earth, depth_source: mono, use_sim_time: false}\n"
+    )
     parameters = make_plan({"bag": str(bag), "params_file": file}).parameters
     assert parameters == {"image_transport": "raw", "use_sim_time": True}
-    parameters = make_plan({"bag": str(bag), "params_file": file, "map_frame": "odom", "use_sim_time": "false"}).parameters
+    parameters = make_plan(
+        {"bag": str(bag), "params_file": file, "map_frame": "odom", "use_sim_time": "false"}
+    ).parameters
     assert parameters == {"image_transport": "raw", "map_frame": "odom", "use_sim_time": False}
 
 
@@ -80,10 +97,15 @@ def test_topics_that_are_named_are_looked_up_in_the_bag(tmp_path):
     with pytest.raises(DataError, match=r"name one of /camera/color/camera_info as camera_info"):
         make_plan({"bag": str(path), "image": "/other/image_raw"})
     plan = make_plan({"bag": str(path), "image": "/other/image_raw", "camera_info": "/camera/color/camera_info"})
-    assert dict(plan.remappings)["image"] == "/other/image_raw" and dict(plan.remappings)["camera_info"] == "/camera/color/camera_info"
+    assert (
+        dict(plan.remappings)["image"] == "/other/image_raw"
+        and dict(plan.remappings)["camera_info"] == "/camera/color/camera_info"
+    )
     with pytest.raises(DataError, match="the bag has no topic /nothing for the depth"):
         make_plan({"bag": str(path), "depth_topic": "/nothing"})
-    with pytest.raises(DataError, match=r"image_transport is compressed, but .* has /camera/color/image_raw as raw only"):
+    with pytest.raises(
+        DataError, match=r"image_transport is compressed, but .* has /camera/color/image_raw as raw only"
+    ):
         make_plan({"bag": str(path), "image_transport": "compressed"})
 
 
@@ -100,7 +122,9 @@ def test_poses_that_are_not_on_tf_have_a_map_frame_and_a_topic_of_their_own(bag)
 
 
 def test_names_are_put_into_the_namespace_unless_they_are_absolute():
-    plan = make_plan({"namespace": "front", "image": "camera/image", "depth_topic": "/depth"}, outer_namespace="/robot1")
+    plan = make_plan(
+        {"namespace": "front", "image": "camera/image", "depth_topic": "/depth"}, outer_namespace="/robot1"
+    )
     assert plan.namespace == "/robot1/front"
     assert dict(plan.remappings) == {"image": "/robot1/front/camera/image", "depth": "/depth"}
     assert make_plan({"namespace": "/front/"}, outer_namespace="/robot1").namespace == "/front"
@@ -170,7 +194,10 @@ def test_a_parameter_file_says_to_a_node_what_ros_takes_from_it(tmp_path, text, 
     rclpy.init(args=["--ros-args", "--params-file", str(file)], context=context)
     try:
         node = rclpy.create_node(
-            "embodied_occupancy", namespace=namespace, context=context, automatically_declare_parameters_from_overrides=True
+            "embodied_occupancy",
+            namespace=namespace,
+            context=context,
+            automatically_declare_parameters_from_overrides=True,
         )
         taken = {name: node.get_parameter(name).value for name in node.get_parameters_by_prefix("") if len(name) == 1}
         full_name = node.get_fully_qualified_name()
@@ -182,7 +209,11 @@ def test_a_parameter_file_says_to_a_node_what_ros_takes_from_it(tmp_path, text, 
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("- a\n- b\n", "is not a parameter file"), ("a: [", "cannot be read"), ("/**:\n  ros__parameters: 3\n", "must be names with values")],
+    [
+        ("- a\n- b\n", "is not a parameter file"),
+        ("a: [", "cannot be read"),
+        ("/**:\n  ros__parameters: 3\n", "must be names with values"),
+    ],
 )
 def test_a_file_that_is_no_parameter_file_is_named(tmp_path, text, words):
     with pytest.raises(DataError, match=words):
@@ -210,21 +241,31 @@ def test_ros2_bag_play_is_taken_where_it_is_installed_and_can_read_the_bag(bag, 
         file.touch(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))
-    assert "sgrocc_ros.player" in make_plan({"bag": str(bag)}).player
+    assert "sgrocc_ros.tools.player" in make_plan({"bag": str(bag)}).player
     monkeypatch.syspath_prepend(tmp_path / "python")
     command = make_plan({"bag": str(bag), "bag_rate": "0.5"}).player
-    assert command[1:5] == ["-m", "sgrocc_ros.launching", "/front/rgb/camera_info", "--"]
-    assert command[5:] == ["ros2", "bag", "play", str(bag), "--rate", "0.5", "--clock", "100", "--disable-keyboard-controls"]
+    assert command[1:5] == ["-m", "sgrocc_ros.tools.launching", "/front/rgb/camera_info", "--"]
+    assert command[5:] == [
+        "ros2",
+        "bag",
+        "play",
+        str(bag),
+        "--rate",
+        "0.5",
+        "--clock",
+        "100",
+        "--disable-keyboard-controls",
+    ]
     for kind, suffix in (("db3", ""), ("bag", ".bag")):
         path = write_bag(tmp_path / f"{kind}{suffix}", Recipe(kind=kind))
-        assert "sgrocc_ros.player" in make_plan({"bag": str(path)}).player
+        assert "sgrocc_ros.tools.player" in make_plan({"bag": str(path)}).player
     (index / "rosbag2_storage_default_plugins").touch()
     assert "play" in make_plan({"bag": str(tmp_path / "db3")}).player
 
 
 def test_a_command_that_cannot_wait_starts_when_somebody_listens(ros_node, bag):
     clock = "/clock_of_another_domain"
-    command = [sys.executable, "-m", "sgrocc_ros.launching", clock, "--", sys.executable, "-c", "print('begun')"]
+    command = [sys.executable, "-m", "sgrocc_ros.tools.launching", clock, "--", sys.executable, "-c", "print('begun')"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         wait_until(lambda: "sgrocc_waiting" in ros_node.get_node_names(), 20, "the process that waits")
@@ -250,12 +291,20 @@ def test_the_executables_are_found_beside_the_interpreter():
 @pytest.mark.parametrize("namespace", ["", "robot1"])
 def test_a_bag_alone_becomes_a_map(bag, tmp_path, namespace):
     """The processes that the launch file starts, started here."""
-    values = {"bag": str(bag), "bag_rate": "4", "map_path": str(tmp_path / "map"), "namespace": namespace, "model": str(model_folder())}
+    values = {
+        "bag": str(bag),
+        "bag_rate": "4",
+        "map_path": str(tmp_path / "map"),
+        "namespace": namespace,
+        "model": str(model_folder()),
+    }
     plan = make_plan(values)
     with (tmp_path / "node.log").open("w") as log:
         node = subprocess.Popen(_node_command(plan), env=os.environ | plan.environment, stdout=log, stderr=log)
     try:
-        played = subprocess.run(plan.player, cwd=ROOT, env=os.environ | plan.environment, capture_output=True, text=True, timeout=120)
+        played = subprocess.run(
+            plan.player, cwd=ROOT, env=os.environ | plan.environment, capture_output=True, text=True, timeout=120
+        )
         assert played.returncode == 0, played.stderr
         node.send_signal(signal.SIGINT)
         assert node.wait(30) == 0, (tmp_path / "node.log").read_text()
@@ -267,7 +316,14 @@ def test_a_bag_alone_becomes_a_map(bag, tmp_path, namespace):
 
 
 def _node_command(plan: Plan) -> list[str]:
-    command = [str(plan.executable), "--ros-args", "--params-file", str(plan.params_file), "-r", f"__ns:={plan.namespace}"]
+    command = [
+        str(plan.executable),
+        "--ros-args",
+        "--params-file",
+        str(plan.params_file),
+        "-r",
+        f"__ns:={plan.namespace}",
+    ]
     for name, value in plan.parameters.items():
         command += ["-p", f"{name}:={value}"]
     for name, topic in plan.remappings:

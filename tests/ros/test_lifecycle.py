@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from std_srvs.srv import Empty, SetBool, Trigger
 
-from sgrocc_ros.bench import memory_and_threads
+from sgrocc_ros.tools.bench import memory_and_threads
 from tests.ros.harness import NodeProcess, Robot, wait_until, wall_with_hole
 
 ROUNDS = 20
@@ -88,8 +88,12 @@ def _start_and_stop(robot: Robot, folder: Path, rounds: int) -> None:
     before = threading.active_count()
     with _streaming(robot):
         for n in range(rounds):
-            earlier = {str(path) for path in Path("/dev/shm").iterdir()}  # not the node's, even if it maps them: ours, or another program's
-            node = NodeProcess(folder / str(n), {"depth_source": "topic", "map_path": folder / "map", "load_on_start": True})
+            earlier = {
+                str(path) for path in Path("/dev/shm").iterdir()
+            }  # not the node's, even if it maps them: ours, or another program's
+            node = NodeProcess(
+                folder / str(n), {"depth_source": "topic", "map_path": folder / "map", "load_on_start": True}
+            )
             try:
                 robot.values = {}
                 robot.wait_for_node()
@@ -99,7 +103,11 @@ def _start_and_stop(robot: Robot, folder: Path, rounds: int) -> None:
             finally:
                 assert node.stop() == 0, node.log
             assert "saved" in node.log and "Traceback" not in node.log and "[ERROR]" not in node.log
-            wait_until(lambda left=theirs: not {name for name in left if os.path.exists(name)}, 5, f"shared memory to be gone: {theirs}")
+            wait_until(
+                lambda left=theirs: not {name for name in left if os.path.exists(name)},
+                5,
+                f"shared memory to be gone: {theirs}",
+            )
             time.sleep(0.1)
     assert threading.active_count() == before
     assert len([path for path in (folder / "map").iterdir() if path.name.startswith("previous_")]) == 0

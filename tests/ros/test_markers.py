@@ -7,16 +7,20 @@ from hypothesis import strategies as st
 from rclpy.serialization import deserialize_message
 from visualization_msgs.msg import Marker, MarkerArray
 
-from sgrocc_ros.markers import BlockMarker, delete_all, fast_path_agrees, legend, list_marker, pack, plain
+from sgrocc_ros.output.markers import BlockMarker, delete_all, fast_path_agrees, legend, list_marker, pack, plain
 
 
 def _block(number: int, count: int, seed: int) -> BlockMarker:
     rng = np.random.default_rng(seed)
-    return BlockMarker(number, rng.integers(-5000, 5000, (count, 3)).astype(np.int32), rng.integers(0, 256, count).astype(np.uint8))
+    return BlockMarker(
+        number, rng.integers(-5000, 5000, (count, 3)).astype(np.int32), rng.integers(0, 256, count).astype(np.uint8)
+    )
 
 
 @settings(max_examples=60, deadline=None)
-@given(frame=st.text("abc/_", min_size=1, max_size=9), counts=st.lists(st.integers(0, 9), max_size=4), first=st.booleans())
+@given(
+    frame=st.text("abc/_", min_size=1, max_size=9), counts=st.lists(st.integers(0, 9), max_size=4), first=st.booleans()
+)
 def test_packed_markers_equal_those_made_by_ros(frame, counts, first):
     blocks = [_block(i * 7, count, i) for i, count in enumerate(counts)]
     extra = [delete_all(frame, 1), *legend([1, 9, 255], np.array([1.0, 2.0, 3.0]), frame, 1)] if first else []
@@ -38,7 +42,10 @@ def test_a_cube_lies_at_its_voxels_centre():
 
 
 def test_the_legend_names_each_class_once_in_its_colour():
-    texts = {marker.text: (round(marker.color.r * 255), round(marker.color.g * 255)) for marker in legend([2, 255], np.zeros(3), "map", 0)}
+    texts = {
+        marker.text: (round(marker.color.r * 255), round(marker.color.g * 255))
+        for marker in legend([2, 255], np.zeros(3), "map", 0)
+    }
     assert texts == {"floor": (152, 134), "unlabelled": (128, 128)}
 
 

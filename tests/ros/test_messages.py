@@ -8,7 +8,15 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from sgrocc_core.data.images import encode_compressed_depth, encode_jpeg
 from sgrocc_core.errors import FrameError
-from sgrocc_ros.messages import byte_array, camera_info_key, read_camera_info, read_depth, read_image, stamp_ns, time_message
+from sgrocc_ros.messages import (
+    byte_array,
+    camera_info_key,
+    read_camera_info,
+    read_depth,
+    read_image,
+    stamp_ns,
+    time_message,
+)
 
 RGB = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3) * 3
 

@@ -10,7 +10,7 @@ import pytest
 from std_srvs.srv import Empty, Trigger
 from visualization_msgs.msg import Marker
 
-from sgrocc_core.map_file import load_map
+from sgrocc_core.map_files.file import load_map
 from tests.ros.harness import (
     HEIGHT,
     WIDTH,
@@ -29,7 +29,13 @@ from tests.ros.harness import (
 def bench(ros_context, tmp_path_factory):
     """The node, a robot that listens to the map from the start, and the folder the node saves to."""
     folder = tmp_path_factory.mktemp("outputs")
-    parameters = {"depth_source": "topic", "map_path": folder / "map", "full_map_period": 1, "max_distance": 6, "reset_on_time_jump": True}
+    parameters = {
+        "depth_source": "topic",
+        "map_path": folder / "map",
+        "full_map_period": 1,
+        "max_distance": 6,
+        "reset_on_time_jump": True,
+    }
     parameters |= {"forget_radius": 12.0}
     with running_node(folder, parameters) as (node, robot):
         _walk(robot, 3)
@@ -108,7 +114,11 @@ def test_markers_of_an_early_and_a_late_subscriber_show_the_saved_map(bench):
     wait_until(lambda: early.voxels, 5, "markers")
     _walk(robot, 4)
     late = MarkerClient(robot.node)
-    wait_until(lambda: any(m.action == Marker.DELETEALL for message in late.messages for m in message.markers), 5, "the whole map")
+    wait_until(
+        lambda: any(m.action == Marker.DELETEALL for message in late.messages for m in message.markers),
+        5,
+        "the whole map",
+    )
     _save(robot)
     saved = set(saved_voxels(folder / "map.npz"))
     wait_until(lambda: early.voxels == saved, 5, "the early subscriber to show the map")
@@ -173,7 +183,9 @@ def test_a_wrong_value_is_refused_in_a_sentence(bench):
 
 def test_values_that_do_not_fit_each_other_are_refused(bench):
     result = set_parameters(bench[1], max_distance=11.0)
-    assert not result.successful and result.reason.startswith("forget_radius is 12.0; it must be 0 (none) or at least 13.3")
+    assert not result.successful and result.reason.startswith(
+        "forget_radius is 12.0; it must be 0 (none) or at least 13.3"
+    )
 
 
 def test_a_read_only_parameter_stays(bench):

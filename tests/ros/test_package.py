@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from sgrocc_ros.distributions import PROFILES
-from sgrocc_ros.launching import ARGUMENTS, PARAMETERS
 from sgrocc_ros.parameters import BY_NAME
+from sgrocc_ros.tools.launching import ARGUMENTS, PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[2]
 COLCON = (sys.executable, "-m", "colcon")
@@ -32,7 +32,9 @@ def install(tmp_path_factory) -> Path:
 
 
 def test_colcon_sees_one_ament_python_package(tmp_path):
-    done = subprocess.run([*COLCON, "--log-base", tmp_path, "list", "--base-paths", ROOT], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [*COLCON, "--log-base", tmp_path, "list", "--base-paths", ROOT], capture_output=True, text=True, check=True
+    )
     assert [line.split("\t")[::2] for line in done.stdout.splitlines()] == [["sgrocc_ros", "(ros.ament_python)"]]
 
 
@@ -43,7 +45,13 @@ def test_ros2_run_finds_the_executables(install):
 
 def test_ros2_launch_finds_the_package_and_its_files(install):
     assert (install / "share/ament_index/resource_index/packages/sgrocc_ros").is_file()
-    for file in ("package.xml", "launch/embodied.launch.py", "config/embodied.yaml", "config/embodied.rviz", "config/fastdds.xml"):
+    for file in (
+        "package.xml",
+        "launch/embodied.launch.py",
+        "config/embodied.yaml",
+        "config/embodied.rviz",
+        "config/fastdds.xml",
+    ):
         assert (install / "share/sgrocc_ros" / file).is_file(), file
 
 
@@ -56,19 +64,25 @@ def test_the_models_of_the_repository_are_installed(install):
 def test_the_installed_node_runs_from_the_installed_files(install, tmp_path):
     site = next((install / "lib").glob("python3*/site-packages"))
     command = [install / "lib/sgrocc_ros/embodied_occupancy", "--ros-args", "-p", "model:=nothing"]
-    done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(site)}, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(site)}, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 1
     assert "no model named 'nothing'" in done.stderr and "Traceback" not in done.stderr
     code = "import sgrocc_ros, sgrocc_core; print(sgrocc_ros.__file__, sgrocc_core.__file__)"
     where = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(site)}, capture_output=True, text=True
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
     )
     assert where.stdout.count(str(site)) == 2
 
 
 def test_the_launch_file_finds_the_installed_executables_and_files(install, tmp_path):
     site = next((install / "lib").glob("python3*/site-packages"))
-    code = "from sgrocc_ros.launching import make_plan; plan = make_plan({}); print(plan.executable, plan.params_file)"
+    code = "from sgrocc_ros.tools.launching import make_plan; plan = make_plan({}); print(plan.executable, plan.params_file)"
     environment = os.environ | {"PYTHONPATH": str(site), "AMENT_PREFIX_PATH": str(install)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.stdout.split() == [
@@ -84,9 +98,13 @@ def test_the_package_file_names_what_the_code_imports():
     for file in (ROOT / "sgrocc_ros").glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.ImportFrom | ast.Import):
-                names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+                names = (
+                    [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+                )
                 imported |= {name.split(".")[0] for name in names}
-    ros = {name for name in imported if name.endswith(("_msgs", "_srvs", "_interfaces")) or name in ("rclpy", "cv_bridge")}
+    ros = {
+        name for name in imported if name.endswith(("_msgs", "_srvs", "_interfaces")) or name in ("rclpy", "cv_bridge")
+    }
     assert ros and ros <= declared, ros - declared
     keys = {"numpy": "python3-numpy", "tqdm": "python3-tqdm", "rosbags": "python3-rosbags-pip", "tf2_ros": "tf2_ros_py"}
     assert {keys[name] for name in imported & keys.keys()} <= declared
@@ -115,10 +133,10 @@ def test_the_launch_files_arguments_are_explained_and_parameters_of_the_node():
 
 
 def test_importing_the_node_brings_neither_torch_nor_training_code():
-    code = "import sgrocc_ros.node, sgrocc_ros.player, sys; print(*sys.modules)"
+    code = "import sgrocc_ros.node, sgrocc_ros.tools.player, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = done.stdout.split()
-    assert "sgrocc_core.mapper" in loaded
+    assert "sgrocc_core.mapping.mapper" in loaded
     heavy = ("torch", "transformers", "huggingface_hub", "trimesh", "onnx")
     assert not [name for name in loaded if name.split(".")[0] in heavy or name.startswith("sgrocc_core.training")]
 
@@ -128,7 +146,9 @@ def test_a_big_best_effort_image_arrives_with_the_shipped_profile(tmp_path):
     environment = os.environ | {PROFILES: str(ROOT / "config" / "fastdds.xml")}
     talker = subprocess.Popen([sys.executable, "-c", _TALKER], env=environment)
     try:
-        done = subprocess.run([sys.executable, "-c", _LISTENER], env=environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-c", _LISTENER], env=environment, capture_output=True, text=True, timeout=60
+        )
     finally:
         talker.kill()
         talker.wait()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sgrocc_core.errors import ConfigError
-from sgrocc_core.mapper import MapperConfig
+from sgrocc_core.mapping.mapper import MapperConfig
 from sgrocc_ros.parameters import BEGIN, BY_NAME, END, TABLE, documentation, mapper_config, rewritten
 
 ROOT = Path(__file__).resolve().parents[2]

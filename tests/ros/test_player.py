@@ -74,12 +74,18 @@ class _Listener:
 
 
 def _play(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "sgrocc_ros.player", *map(str, arguments)]
+    command = [sys.executable, "-m", "sgrocc_ros.tools.player", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, timeout=60)
 
 
 def test_every_message_arrives_in_order_and_at_the_bags_pace(ros_context, bag):
-    kinds = {IMAGE: CompressedImage, DEPTH: CompressedImage, "/camera/color/camera_info": CameraInfo, "/tf": TFMessage, "/clock": Clock}
+    kinds = {
+        IMAGE: CompressedImage,
+        DEPTH: CompressedImage,
+        "/camera/color/camera_info": CameraInfo,
+        "/tf": TFMessage,
+        "/clock": Clock,
+    }
     with _Listener(kinds) as listener:
         done = _play(bag, "--clock", "--wait-for", IMAGE, DEPTH, "/tf", "/camera/color/camera_info")
         assert done.returncode == 0, done.stderr
@@ -100,7 +106,9 @@ def test_every_message_arrives_in_order_and_at_the_bags_pace(ros_context, bag):
 def test_rate_topics_duration_and_remapping(ros_context, bag):
     with _Listener({"/renamed": CameraInfo, "/tf": TFMessage}) as listener:
         info = "/camera/color/camera_info"
-        done = _play(bag, "--rate", 10, "--topics", info, "--duration", 0.22, "--remap", f"{info}:=/renamed", "--wait-for", info)
+        done = _play(
+            bag, "--rate", 10, "--topics", info, "--duration", 0.22, "--remap", f"{info}:=/renamed", "--wait-for", info
+        )
         assert done.returncode == 0, done.stderr
         assert len(listener.got["/renamed"]) == 5
         assert not listener.got["/tf"]
@@ -120,7 +128,11 @@ def test_a_ros_1_bag_is_played_as_ros_2_messages(ros_context, tmp_path):
         assert (read_image(image) == np.arange(36).reshape(3, 4, 3)[:, :, ::-1]).all()
         assert listener.got["/cam/camera_info"][0].k.tolist() == [5.0, 0, 2, 0, 6, 1, 0, 0, 1]
         transform = listener.got["/tf"][0].transforms[0]
-        assert (transform.header.frame_id, transform.child_frame_id, transform.transform.translation.x) == ("map", "cam", 1.5)
+        assert (transform.header.frame_id, transform.child_frame_id, transform.transform.translation.x) == (
+            "map",
+            "cam",
+            1.5,
+        )
         assert listener.got["/tf_static"][0].transforms[0].child_frame_id == "mount"
 
 
@@ -133,7 +145,9 @@ def _write_ros1(path: Path) -> None:
     image = kinds["sensor_msgs/msg/Image"](header, 3, 4, "bgr8", 0, 12, np.arange(36, dtype=np.uint8))
     roi = kinds["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
     k = np.array([5.0, 0, 2, 0, 6, 1, 0, 0, 1])
-    info = kinds["sensor_msgs/msg/CameraInfo"](header, 3, 4, "plumb_bob", np.zeros(5), k, np.eye(3).ravel(), np.zeros(12), 0, 0, roi)
+    info = kinds["sensor_msgs/msg/CameraInfo"](
+        header, 3, 4, "plumb_bob", np.zeros(5), k, np.eye(3).ravel(), np.zeros(12), 0, 0, roi
+    )
     vector, quaternion = kinds["geometry_msgs/msg/Vector3"], kinds["geometry_msgs/msg/Quaternion"]
     pose = kinds["geometry_msgs/msg/Transform"](vector(1.5, 0.0, 0.0), quaternion(0.0, 0.0, 0.0, 1.0))
     stamped = kinds["geometry_msgs/msg/TransformStamped"]

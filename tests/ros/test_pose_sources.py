@@ -46,7 +46,9 @@ class _Rover(_PosedRobot):
 
     def __init__(self) -> None:
         super().__init__()
-        self.static = self.node.create_publisher(TFMessage, "/tf_static", QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+        self.static = self.node.create_publisher(
+            TFMessage, "/tf_static", QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        )
         mount = TransformStamped(header=self.header(0, "base_link"), child_frame_id="camera")
         mount.transform.translation.z = MOUNT_Z
         q = mount.transform.rotation

@@ -11,9 +11,9 @@ from geometry_msgs.msg import TransformStamped
 from tf2_msgs.msg import TFMessage
 
 from sgrocc_core.geometry.transforms import TransformLookupError
-from sgrocc_ros import poses as poses_module
+from sgrocc_ros.input import poses as poses_module
+from sgrocc_ros.input.poses import Poses, Tf2Buffer, TreeBuffer
 from sgrocc_ros.messages import time_message
-from sgrocc_ros.poses import Poses, Tf2Buffer, TreeBuffer
 
 MS = 1_000_000
 T0 = 1_700_000_000_000_000_000
@@ -28,7 +28,9 @@ def told(request):
     return Poses(lambda cause, message: noticed.update([cause]), buffer), noticed
 
 
-def _tf(stamp: int, x: float = 0.0, yaw: float = 0.0, parent: str = "map", child: str = "camera", norm: float = 1.0) -> TFMessage:
+def _tf(
+    stamp: int, x: float = 0.0, yaw: float = 0.0, parent: str = "map", child: str = "camera", norm: float = 1.0
+) -> TFMessage:
     message = TransformStamped(child_frame_id=child)
     message.header.frame_id, message.header.stamp = parent, time_message(stamp)
     message.transform.translation.x = x
@@ -94,7 +96,9 @@ def test_a_pose_that_did_not_come_is_no_pose(told):
     assert poses.why_missing("map", "camera", T0 + 500 * MS)[0] == "no_pose"
 
 
-@pytest.mark.parametrize(("norm", "noticed_causes"), [(1.005, {}), (0.93, {"unnormalised_quaternion": 1}), (1.5, {"bad_transform": 1})])
+@pytest.mark.parametrize(
+    ("norm", "noticed_causes"), [(1.005, {}), (0.93, {"unnormalised_quaternion": 1}), (1.5, {"bad_transform": 1})]
+)
 def test_quaternions_are_taken_repaired_or_dropped_by_their_length(told, norm, noticed_causes):
     poses, noticed = told
     poses.add(_tf(T0, yaw=0.8, norm=norm))

@@ -10,11 +10,13 @@ from sensor_msgs.msg import PointCloud2
 
 from sgrocc_core.classes import COLORS
 from sgrocc_ros.messages import POINT, cloud, read_cloud, voxel_points
-from sgrocc_ros.published import PublishedMap
+from sgrocc_ros.output.published import PublishedMap
 from tests.ros.harness import as_voxels
 
 _UPDATE = st.dictionaries(
-    st.tuples(*[st.integers(-40, 40)] * 3), st.tuples(st.sampled_from([0, 1, 5, 11, 255]), st.integers(1, 16)), max_size=30
+    st.tuples(*[st.integers(-40, 40)] * 3),
+    st.tuples(st.sampled_from([0, 1, 5, 11, 255]), st.integers(1, 16)),
+    max_size=30,
 )
 
 
@@ -76,7 +78,9 @@ def test_an_emptied_block_is_deleted_under_its_number_and_comes_back_under_it():
 
 def test_only_blocks_that_changed_are_named():
     published = PublishedMap()
-    assert published.apply(1, np.array([[0, 0, 0], [15, 15, 15], [-1, 0, 16]]), np.array([1, 2, 3]), np.full(3, 0.5)) == {
+    assert published.apply(
+        1, np.array([[0, 0, 0], [15, 15, 15], [-1, 0, 16]]), np.array([1, 2, 3]), np.full(3, 0.5)
+    ) == {
         (0, 0, 0),
         (-1, 0, 1),
     }

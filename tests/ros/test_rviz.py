@@ -11,9 +11,9 @@ import yaml
 from rclpy.qos import DurabilityPolicy, QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
 
 from sgrocc_core.errors import ConfigError, DataError
-from sgrocc_ros.launching import make_plan
-from sgrocc_ros.outputs import MARKERS, UPDATES
-from sgrocc_ros.rviz import for_this_launch
+from sgrocc_ros.output.outputs import MARKERS, UPDATES
+from sgrocc_ros.tools.launching import make_plan
+from sgrocc_ros.tools.rviz import for_this_launch
 from tests.ros.harness import ROOT, NodeProcess, wait_until
 
 FILE = ROOT / "config" / "embodied.rviz"
@@ -54,7 +54,9 @@ def _qos(topic: dict[str, Any]) -> QoSProfile:
     reliability = {"Reliable": ReliabilityPolicy.RELIABLE, "Best Effort": ReliabilityPolicy.BEST_EFFORT}
     durability = {"Transient Local": DurabilityPolicy.TRANSIENT_LOCAL, "Volatile": DurabilityPolicy.VOLATILE}
     return QoSProfile(
-        depth=topic["Depth"], reliability=reliability[topic["Reliability Policy"]], durability=durability[topic["Durability Policy"]]
+        depth=topic["Depth"],
+        reliability=reliability[topic["Reliability Policy"]],
+        durability=durability[topic["Durability Policy"]],
     )
 
 
@@ -71,7 +73,11 @@ def test_the_displays_have_only_properties_that_rviz_knows():
 def test_image_map_changes_grid_and_frames_are_shown():
     shown = {(_kind(d), d.get("Topic", {}).get("Value")) for d in _displays(FILE.read_text()).values() if d["Enabled"]}
     node = "/embodied_occupancy"
-    wanted = {("Image", "/camera/color/image_raw"), ("MarkerArray", f"{node}/markers"), ("PointCloud2", f"{node}/occupancy_update")}
+    wanted = {
+        ("Image", "/camera/color/image_raw"),
+        ("MarkerArray", f"{node}/markers"),
+        ("PointCloud2", f"{node}/occupancy_update"),
+    }
     assert wanted | {("Map", f"{node}/grid"), ("TF", None)} <= shown
 
 
@@ -88,9 +94,14 @@ def test_every_display_receives_what_the_node_publishes(ros_node, tmp_path):
             (publisher,) = wait_until(lambda name=name: ros_node.get_publishers_info_by_topic(name), 10, name)
             assert publisher.topic_type == KINDS[kind]
             wanted = _qos(topic)
-            assert (wanted.reliability, wanted.durability) == (publisher.qos_profile.reliability, publisher.qos_profile.durability), name
+            assert (wanted.reliability, wanted.durability) == (
+                publisher.qos_profile.reliability,
+                publisher.qos_profile.durability,
+            ), name
         (image,) = [topic for _, topic in topics if topic["Value"] == "/front/image"]
-        (subscription,) = wait_until(lambda: ros_node.get_subscriptions_info_by_topic(image["Value"]), 10, image["Value"])
+        (subscription,) = wait_until(
+            lambda: ros_node.get_subscriptions_info_by_topic(image["Value"]), 10, image["Value"]
+        )
         assert (subscription.node_namespace, subscription.topic_type) == ("/robot1", KINDS["Image"])
     finally:
         node.stop()
@@ -105,16 +116,23 @@ def test_the_image_is_shown_whatever_reliability_the_camera_offers():
 
 def test_no_display_drops_what_the_node_keeps_for_it():
     depths = {
-        display["Topic"]["Value"]: display["Topic"]["Depth"] for display in _displays(FILE.read_text()).values() if "Topic" in display
+        display["Topic"]["Value"]: display["Topic"]["Depth"]
+        for display in _displays(FILE.read_text()).values()
+        if "Topic" in display
     }
-    assert depths["/embodied_occupancy/markers"] == MARKERS.depth and depths["/embodied_occupancy/occupancy_update"] == UPDATES.depth
+    assert (
+        depths["/embodied_occupancy/markers"] == MARKERS.depth
+        and depths["/embodied_occupancy/occupancy_update"] == UPDATES.depth
+    )
 
 
 def test_fixed_frame_image_and_node_are_those_of_the_launch_and_the_rest_stays():
     text = for_this_launch(FILE, "/a/b/embodied_occupancy", "/front/image/compressed", "odom")
     changed, shipped = yaml.safe_load(text), yaml.safe_load(FILE.read_text())
     assert changed["Visualization Manager"]["Global Options"]["Fixed Frame"] == "odom"
-    for after, before in zip(changed["Visualization Manager"]["Displays"], shipped["Visualization Manager"]["Displays"], strict=True):
+    for after, before in zip(
+        changed["Visualization Manager"]["Displays"], shipped["Visualization Manager"]["Displays"], strict=True
+    ):
         if "Topic" in before:
             name = before["Topic"]["Value"]
             wanted = "/front/image/compressed" if name == "/camera/color/image_raw" else "/a/b" + name
@@ -131,8 +149,13 @@ def test_topics_in_groups_and_update_topics_are_changed_and_foreign_ones_are_not
     group = {"Class": "rviz_common/Group", "Displays": [grid, other]}
     file = tmp_path / "mine.rviz"
     file.write_text(yaml.safe_dump({"Visualization Manager": {"Displays": [group], "Global Options": {}}}))
-    (after,) = yaml.safe_load(for_this_launch(file, "/r/embodied_occupancy", "/i", "map"))["Visualization Manager"]["Displays"]
-    assert [d["Topic"]["Value"] for d in after["Displays"]] == ["/r/embodied_occupancy/grid", "/embodied_occupancy_2/image"]
+    (after,) = yaml.safe_load(for_this_launch(file, "/r/embodied_occupancy", "/i", "map"))["Visualization Manager"][
+        "Displays"
+    ]
+    assert [d["Topic"]["Value"] for d in after["Displays"]] == [
+        "/r/embodied_occupancy/grid",
+        "/embodied_occupancy_2/image",
+    ]
     assert after["Displays"][0]["Update Topic"]["Value"] == "/r/embodied_occupancy/grid_updates"
 
 

@@ -30,7 +30,9 @@ def _stopped_after_some_frames(folder, signals) -> NodeProcess:
     return node
 
 
-@pytest.mark.parametrize("signals", [(signal.SIGTERM,), (signal.SIGINT, signal.SIGINT)], ids=["SIGTERM", "SIGINT_twice"])
+@pytest.mark.parametrize(
+    "signals", [(signal.SIGTERM,), (signal.SIGINT, signal.SIGINT)], ids=["SIGTERM", "SIGINT_twice"]
+)
 def test_a_signal_ends_the_frame_in_work_and_saves_the_map(ros_context, tmp_path, signals):
     node = _stopped_after_some_frames(tmp_path, signals)
     assert len(saved_voxels(tmp_path / "map" / "map.npz")) > 100
@@ -66,7 +68,13 @@ def test_a_node_that_mapped_nothing_leaves_the_map_on_disk_alone(ros_context, tm
 def test_the_start_says_what_runs_in_a_line_each(ros_context, tmp_path):
     node = NodeProcess(tmp_path, remaps={"image": "/front/color/image_raw", "camera_info": "/elsewhere/info"})
     node.stop()
-    for words in ("engine: ONNX Runtime", "precision: fp32", "model: ", "classes: ceiling, floor", "/elsewhere/info (reliable)"):
+    for words in (
+        "engine: ONNX Runtime",
+        "precision: fp32",
+        "model: ",
+        "classes: ceiling, floor",
+        "/elsewhere/info (reliable)",
+    ):
         assert words in node.log, words
     assert "/embodied_occupancy/occupancy (reliable, transient local)" in node.log
 
@@ -76,7 +84,10 @@ def test_the_start_says_what_runs_in_a_line_each(ros_context, tmp_path):
     [
         ({"model": "nothing"}, "no model named 'nothing'; known: "),
         ({"model": "/not/there"}, "no model in /not/there"),
-        ({"engine": "tensorflow"}, "parameter engine is 'tensorflow'; it must be auto or onnxruntime or tensorrt or torch"),
+        (
+            {"engine": "tensorflow"},
+            "parameter engine is 'tensorflow'; it must be auto or onnxruntime or tensorrt or torch",
+        ),
         ({"tf_timeout": -1.0}, "parameter tf_timeout is -1.0; it must be a number from 0 to 10"),
         ({"threads": 1.5}, "parameter threads is 1.5; it must be a whole number from 0 to 256"),
     ],

@@ -2,8 +2,8 @@
 
 import pytest
 
-from sgrocc_ros.advice import ADVICE
-from sgrocc_ros.statistics import Statistics
+from sgrocc_ros.health.advice import ADVICE
+from sgrocc_ros.health.statistics import Statistics
 
 
 @pytest.fixture

@@ -81,7 +81,9 @@ def test_topics_follow_the_image_and_lie_under_the_namespace(bench):
     for topic in ("/front/color/image_raw/compressed", "/front/color/camera_info", "/front/depth/compressedDepth"):
         assert robot.node.count_subscribers(topic) == 1, topic
     published = dict(robot.node.get_publisher_names_and_types_by_node("embodied_occupancy", "/robot1"))
-    assert {"/robot1/embodied_occupancy/occupancy", "/robot1/embodied_occupancy/markers", "/diagnostics"} <= set(published)
+    assert {"/robot1/embodied_occupancy/occupancy", "/robot1/embodied_occupancy/markers", "/diagnostics"} <= set(
+        published
+    )
 
 
 def test_a_subscription_follows_a_publisher_that_becomes_reliable(bench):
@@ -89,7 +91,11 @@ def test_a_subscription_follows_a_publisher_that_becomes_reliable(bench):
     before = robot.count("processed")
     robot.node.destroy_publisher(robot.infos)
     robot.infos = robot.node.create_publisher(CameraInfo, "/front/color/camera_info", 10)
-    wait_until(lambda: "subscribed to /front/color/camera_info (reliable)" in node.log.partition("publishing")[2], 5, "the change")
+    wait_until(
+        lambda: "subscribed to /front/color/camera_info (reliable)" in node.log.partition("publishing")[2],
+        5,
+        "the change",
+    )
     wait_until(lambda: robot.infos.get_subscription_count(), 5)
     robot.map_good_frame()
     assert robot.count("processed") == before + 1

@@ -57,7 +57,9 @@ def test_gaussians_come_only_when_asked_for_and_are_taken_away_again(bench):
     assert len(points) == len(alpha) > 100 and alpha.min() >= 0.25 and alpha.max() <= 1
     assert {round(m.scale.x, 4) for m in shown} <= {0.05, 0.07, 0.09, 0.11, 0.13, 0.15}
     occupied = robot.markers.voxels
-    near = [any((x + dx, y, z) in occupied for dx in (-1, 0, 1)) for x, y, z in np.floor(points / 0.08).astype(int).tolist()]
+    near = [
+        any((x + dx, y, z) in occupied for dx in (-1, 0, 1)) for x, y, z in np.floor(points / 0.08).astype(int).tolist()
+    ]
     assert np.mean(near) > 0.6
     assert set_parameters(robot, publish_gaussians=False).successful
     count = len(messages)
@@ -99,4 +101,6 @@ def test_classes_choose_what_is_published_but_not_what_is_kept(bench):
 def test_a_class_that_does_not_exist_is_refused(bench):
     answer = set_parameters(bench[1], classes="wall, dog")
     assert not answer.successful
-    assert answer.reason.startswith("parameter classes is 'wall, dog'; it must be all, or some of ceiling, floor, wall,")
+    assert answer.reason.startswith(
+        "parameter classes is 'wall, dog'; it must be all, or some of ceiling, floor, wall,"
+    )

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sgrocc_core.geometry.transforms import TooLateError
-from sgrocc_ros.waiting import CAPACITY, StampGate, WaitingRoom
+from sgrocc_ros.input.waiting import CAPACITY, StampGate, WaitingRoom
 
 MS = 1_000_000
 
@@ -45,7 +45,9 @@ class _Poses:
 class _Setup:
     def __init__(self, depth_source: str = "mono", until: int = 10**18) -> None:
         self.now, self.report, self.poses = 0.0, _Report(), _Poses(until)
-        self.room = WaitingRoom(self.poses, self.report, depth_source=depth_source, timeout=0.2, slop=0.03, clock=lambda: self.now)
+        self.room = WaitingRoom(
+            self.poses, self.report, depth_source=depth_source, timeout=0.2, slop=0.03, clock=lambda: self.now
+        )
 
     def take(self):
         """What can be taken now; None if nothing, without waiting."""

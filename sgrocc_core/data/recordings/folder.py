@@ -11,11 +11,19 @@ import numpy as np
 
 from sgrocc_core.data.coded_image import coded_size, read_coded
 from sgrocc_core.data.images import decode_compressed_depth
-from sgrocc_core.data.recordings.layouts import LOOKED_FOR, Layout, Shot, detect, read_frames, read_seven_scenes, read_tum
+from sgrocc_core.data.recordings.layouts import (
+    LOOKED_FOR,
+    Layout,
+    Shot,
+    detect,
+    read_frames,
+    read_seven_scenes,
+    read_tum,
+)
 from sgrocc_core.data.recordings.recording import DEFAULT_RATE, Camera, Picture, RecordedFrame, check_rate, turned_pose
+from sgrocc_core.depth.registration import Registration, plan_registration
 from sgrocc_core.errors import ConfigError, DataError, FrameError
 from sgrocc_core.frame import checked_intrinsics
-from sgrocc_core.geometry.registration import Registration, plan_registration
 from sgrocc_core.geometry.upright import WORLDS, guess_world
 
 DEFAULT_SIZE = (640, 480)
@@ -90,7 +98,9 @@ class FolderRecording:
     def frames(self, every: int = 1) -> Iterator[RecordedFrame]:
         """Each `every`-th frame; its files are read when it is loaded."""
         for shot in self._shots[::every]:
-            yield RecordedFrame(str(shot.color), shot.stamp_ns, turned_pose(self._world, shot.T_wc), partial(self._load, shot))
+            yield RecordedFrame(
+                str(shot.color), shot.stamp_ns, turned_pose(self._world, shot.T_wc), partial(self._load, shot)
+            )
 
     def _load(self, shot: Shot) -> Picture:
         color = read_coded(_read_file(shot.color), self.camera.size)
@@ -115,7 +125,9 @@ class FolderRecording:
         size = _size_of(self._shots[0].color)
         given = layout.calibration
         if given is not None and given.size != size:
-            raise DataError(f"{self.path / 'camera.yaml'} describes {_by(given.size)} pixels, but {self._shots[0].color} has {_by(size)}")
+            raise DataError(
+                f"{self.path / 'camera.yaml'} describes {_by(given.size)} pixels, but {self._shots[0].color} has {_by(size)}"
+            )
         choices = (
             ("as given", None if options.intrinsics is None else _matrix(options.intrinsics)),
             ("the folder's", layout.K),
@@ -146,7 +158,9 @@ class FolderRecording:
         color, depth = self.camera.size, f"depth of {_by(size)}"
         K = _matrix(options.depth_intrinsics) if options.depth_intrinsics else layout.depth_K
         if self.camera.distortion.size and (K is not None or size != color):
-            raise DataError(f"{path}: {depth} cannot be registered to images of {_by(color)} with lens distortion: undistort them first")
+            raise DataError(
+                f"{path}: {depth} cannot be registered to images of {_by(color)} with lens distortion: undistort them first"
+            )
         if K is None:
             if color[0] * size[1] != color[1] * size[0]:
                 raise DataError(f"{path} has {_by(size)} pixels, the images {_by(color)}: depth of another aspect is not registered "
@@ -157,7 +171,11 @@ class FolderRecording:
             plan = plan_registration(color, self.camera.K, size, checked_intrinsics(K, *size), np.eye(4))
         except FrameError as error:
             raise DataError(f"{self.path}, intrinsics of depth: {error}") from error
-        done = "lies on the colour image already" if plan is None else f"is registered to the colour image as {_by(plan.target_size)}"
+        done = (
+            "lies on the colour image already"
+            if plan is None
+            else f"is registered to the colour image as {_by(plan.target_size)}"
+        )
         self.notes.append(f"{depth} {done}, by its own intrinsics")
         return plan
 
@@ -170,7 +188,9 @@ class FolderRecording:
         if guess is None:
             self.notes.append("which axis is up cannot be told from the poses: z is taken; another with --world")
             return "z-up"
-        self.notes.append(f"the world is {guess}, by how the camera was held" + (": it is turned to z-up" if guess != "z-up" else ""))
+        self.notes.append(
+            f"the world is {guess}, by how the camera was held" + (": it is turned to z-up" if guess != "z-up" else "")
+        )
         return guess
 
 

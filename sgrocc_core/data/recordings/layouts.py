@@ -105,21 +105,34 @@ def read_tum(folder: Path, tolerance: float) -> Layout:
     for stamp, color in colors:
         near = _nearest(depth_stamps, stamp, slop)
         paired += near is not None
-        shots.append(Shot(color, depths[near][1] if near is not None else None, stamp, _pose_at(tree, stamps, stamp, slop)))
-    notes = [f"{paired} of {len(shots)} images have depth within {tolerance:g} s", "stamps are the folder's; poses are interpolated"]
+        shots.append(
+            Shot(color, depths[near][1] if near is not None else None, stamp, _pose_at(tree, stamps, stamp, slop))
+        )
+    notes = [
+        f"{paired} of {len(shots)} images have depth within {tolerance:g} s",
+        "stamps are the folder's; poses are interpolated",
+    ]
     return Layout(shots, notes, 1 / 5000, "z-up", default_K=np.array([[525.0, 0, 319.5], [0, 525.0, 239.5], [0, 0, 1]]))
 
 
 def read_seven_scenes(folder: Path, rate: float) -> Layout:
     """7-Scenes: frame-NNNNNN.{color.png,depth.png,pose.txt}, millimetres, no stamps, no calibration."""
     shots = []
-    for index, color in enumerate(sorted(path for path in folder.glob("frame-*.color.*") if path.suffix.lower() in IMAGE_ENDINGS)):
+    for index, color in enumerate(
+        sorted(path for path in folder.glob("frame-*.color.*") if path.suffix.lower() in IMAGE_ENDINGS)
+    ):
         stem = color.name.partition(".")[0]
         depth = folder / f"{stem}.depth.png"
         pose = read_matrix(folder / f"{stem}.pose.txt", ((4, 4), (3, 4)), "a pose")
-        shots.append(Shot(color, depth if depth.is_file() else None, made_clock(index, rate), pose_matrix(pose.ravel())))
+        shots.append(
+            Shot(color, depth if depth.is_file() else None, made_clock(index, rate), pose_matrix(pose.ravel()))
+        )
     notes = [f"there are no stamps, so a clock of {rate:g} Hz is made"]
-    return Layout(_some(shots, folder, "frame-*.color.png"), notes, default_K=np.array([[585.0, 0, 320.0], [0, 585.0, 240.0], [0, 0, 1]]))
+    return Layout(
+        _some(shots, folder, "frame-*.color.png"),
+        notes,
+        default_K=np.array([[585.0, 0, 320.0], [0, 585.0, 240.0], [0, 0, 1]]),
+    )
 
 
 def read_frames(folder: Path, rate: float) -> Layout:
@@ -130,7 +143,11 @@ def read_frames(folder: Path, rate: float) -> Layout:
     images = _first(folder, COLOR_FOLDERS)
     if images is None:
         raise DataError(f"{folder} has no folder of colour images; looked for {', '.join(COLOR_FOLDERS)}")
-    colors = _some(sorted((p for p in images.iterdir() if p.suffix.lower() in IMAGE_ENDINGS), key=_natural), images, "*.jpg or *.png")
+    colors = _some(
+        sorted((p for p in images.iterdir() if p.suffix.lower() in IMAGE_ENDINGS), key=_natural),
+        images,
+        "*.jpg or *.png",
+    )
     poses = _frame_poses(folder, colors)
     depths = _first(folder, DEPTH_FOLDERS)
     given = depths is not None
@@ -141,7 +158,9 @@ def read_frames(folder: Path, rate: float) -> Layout:
         for color, depth, stamp, pose in zip(colors, paths, stamps, poses, strict=True)
     ]
     missing = sum(shot.depth is None for shot in shots) if given else 0
-    notes = [clock] + ([f"{missing} of {len(shots)} images have no depth of the same name in {depths}"] if missing else [])
+    notes = [clock] + (
+        [f"{missing} of {len(shots)} images have no depth of the same name in {depths}"] if missing else []
+    )
     layout = Layout(shots, notes)
     text, depth_text, yaml = _first(folder, INTRINSICS), _first(folder, DEPTH_INTRINSICS), folder / "camera.yaml"
     layout.K = None if text is None else read_intrinsics(text)
@@ -179,7 +198,9 @@ def _trajectory(path: Path) -> tuple[TransformTree, list[int]]:
             continue
         norm = float(np.linalg.norm(values[3:]))
         if abs(norm - 1) > QUATERNION_TOLERANCE:
-            raise DataError(f"{where}: quaternion {values[3:].tolist()} of length {norm:.4g}; a pose must be rigid: it must be 1")
+            raise DataError(
+                f"{where}: quaternion {values[3:].tolist()} of length {norm:.4g}; a pose must be rigid: it must be 1"
+            )
         stamp = stamp_of(words[0], where)
         tree.add("world", "camera", stamp, values[:3], values[3:])
         stamps.add(stamp)
@@ -207,7 +228,9 @@ def _frame_poses(folder: Path, colors: list[Path]) -> list[np.ndarray]:
     if single.is_file():
         rows = read_numbers(single, (12, 16), "a pose, row by row")
         if len(rows) != len(colors):
-            raise DataError(f"{single} has {len(rows)} poses for {len(colors)} images in {colors[0].parent}; one line an image is expected")
+            raise DataError(
+                f"{single} has {len(rows)} poses for {len(colors)} images in {colors[0].parent}; one line an image is expected"
+            )
         return [pose_matrix(values) for _, values in rows]
     if many is None or not many.is_dir():
         raise DataError(f"{folder} has no poses; looked for poses.txt and the folders {', '.join(POSE_FOLDERS)}")
@@ -219,7 +242,9 @@ def _frame_stamps(folder: Path, count: int, rate: float) -> tuple[list[int], str
     """Stamps of the images, nanoseconds, and where they are from."""
     path = folder / "timestamps.txt"
     if not path.is_file():
-        return [made_clock(index, rate) for index in range(count)], f"there is no timestamps.txt, so a clock of {rate:g} Hz is made"
+        return [
+            made_clock(index, rate) for index in range(count)
+        ], f"there is no timestamps.txt, so a clock of {rate:g} Hz is made"
     stamps = [stamp_of(words[0], f"{path}, line {number}") for number, words in read_lines(path)]
     if len(stamps) != count:
         raise DataError(f"{path} has {len(stamps)} times for {count} images; one line an image is expected")

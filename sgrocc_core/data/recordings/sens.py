@@ -29,10 +29,10 @@ from sgrocc_core.data.recordings.recording import (
     made_clock,
     turned_pose,
 )
+from sgrocc_core.depth.registration import plan_registration
 from sgrocc_core.errors import DataError, FrameError
 from sgrocc_core.frame import checked_intrinsics, checked_pose
 from sgrocc_core.geometry.poses import invert_pose
-from sgrocc_core.geometry.registration import plan_registration
 
 VERSION = 4
 MAX_NAME = 4096
@@ -100,7 +100,9 @@ class SensRecording:
             if index % every:
                 continue
             stamp_ns = entry.micros * 1000 if self._has_clock else made_clock(index, self.rate)
-            yield RecordedFrame(f"{self.path}, frame {index}", stamp_ns, self._camera_pose(entry.pose), partial(self._load, entry))
+            yield RecordedFrame(
+                f"{self.path}, frame {index}", stamp_ns, self._camera_pose(entry.pose), partial(self._load, entry)
+            )
 
     def _camera_pose(self, pose: np.ndarray) -> np.ndarray:
         """The file's pose is the depth camera's; without a lever arm between the two it is the colour camera's too."""
@@ -134,9 +136,13 @@ class SensRecording:
     def _read_header(self) -> None:
         version, length = self._unpack(_START)
         if version != VERSION:
-            raise DataError(f"{self.path} is no .sens file that can be read: it begins with version {version}; only {VERSION} is known")
+            raise DataError(
+                f"{self.path} is no .sens file that can be read: it begins with version {version}; only {VERSION} is known"
+            )
         if length > min(MAX_NAME, self._bytes):
-            raise DataError(f"{self.path}: the sensor's name has {length} bytes; at most {MAX_NAME} are allowed: the file is damaged")
+            raise DataError(
+                f"{self.path}: the sensor's name has {length} bytes; at most {MAX_NAME} are allowed: the file is damaged"
+            )
         self.sensor = self._file.read(length).decode("utf-8", "replace")
         values = self._unpack(_HEADER)
         color_K, color_pose, depth_K, depth_pose = np.array(values[:64], np.float64).reshape(4, 4, 4)
@@ -145,7 +151,9 @@ class SensRecording:
         color_size, self._depth_size = self._size("colour", *values[66:68]), self._size("depth", *values[68:70])
         self._shift, self._announced = float(values[70]), int(values[71])
         if not 1.0 <= self._shift <= 1e5:
-            raise DataError(f"{self.path}: depth shift is {self._shift:g} units a metre; 1 to 100000 are allowed (ScanNet: 1000)")
+            raise DataError(
+                f"{self.path}: depth shift is {self._shift:g} units a metre; 1 to 100000 are allowed (ScanNet: 1000)"
+            )
         self._frames_begin = self._file.tell()
         try:
             self.camera = Camera(color_size, checked_intrinsics(color_K[:3, :3], *color_size))
@@ -170,18 +178,24 @@ class SensRecording:
     def _kind(self, what: str, value: int, names: dict[int, str], known: tuple[str, ...]) -> str:
         name = names.get(value, "not in the format")
         if name not in known:
-            raise DataError(f"{self.path}: {what} compression is {value} ({name}); what can be read: {', '.join(known)}")
+            raise DataError(
+                f"{self.path}: {what} compression is {value} ({name}); what can be read: {', '.join(known)}"
+            )
         return name
 
     def _size(self, what: str, width: int, height: int) -> tuple[int, int]:
         if not all(MIN_SIDE <= side <= MAX_SIDE for side in (width, height)):
-            raise DataError(f"{self.path}: {what} images of {width} x {height} pixels; sides of {MIN_SIDE} to {MAX_SIDE} are allowed")
+            raise DataError(
+                f"{self.path}: {what} images of {width} x {height} pixels; sides of {MIN_SIDE} to {MAX_SIDE} are allowed"
+            )
         return width, height
 
     def _unpack(self, layout: struct.Struct) -> tuple:
         data = self._file.read(layout.size)
         if len(data) != layout.size:
-            raise DataError(f"{self.path} ends within its header ({self._bytes} bytes): it is cut off, or no .sens file")
+            raise DataError(
+                f"{self.path} ends within its header ({self._bytes} bytes): it is cut off, or no .sens file"
+            )
         return layout.unpack(data)
 
     def _survey(self) -> None:
@@ -234,7 +248,9 @@ class SensRecording:
                 wrong, allowed = length > 2 * whole + _SLACK, f"at most {2 * whole + _SLACK} are allowed"
             if wrong:
                 image = f"{kind} image of {size[0]} x {size[1]} pixels"
-                raise DataError(f"{self.path}, frame {index}: its {what}, a {image}, has {length} bytes; {allowed}: the file is damaged")
+                raise DataError(
+                    f"{self.path}, frame {index}: its {what}, a {image}, has {length} bytes; {allowed}: the file is damaged"
+                )
 
 
 def _inflate(data: bytes, length: int) -> bytes:

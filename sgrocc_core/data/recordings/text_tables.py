@@ -44,7 +44,9 @@ def read_numbers(path: Path, widths: Sequence[int], what: str) -> list[tuple[int
     found = []
     for number, words in read_lines(path):
         if len(words) not in widths:
-            raise DataError(f"{path}, line {number}: {len(words)} words; {what}, {' or '.join(map(str, widths))} numbers, is expected")
+            raise DataError(
+                f"{path}, line {number}: {len(words)} words; {what}, {' or '.join(map(str, widths))} numbers, is expected"
+            )
         try:
             found.append((number, np.array([float(word) for word in words])))
         except ValueError as error:
@@ -84,7 +86,9 @@ def stamp_of(word: str, where: str) -> int:
     except InvalidOperation:
         seconds = Decimal("nan")
     if not seconds.is_finite() or not 0 <= seconds < MAX_STAMP_NS // 1_000_000_000:
-        raise DataError(f"{where}: {word[:40]!r} is no time; seconds from 0 to {MAX_STAMP_NS // 1_000_000_000 - 1} are allowed")
+        raise DataError(
+            f"{where}: {word[:40]!r} is no time; seconds from 0 to {MAX_STAMP_NS // 1_000_000_000 - 1} are allowed"
+        )
     return int(seconds * 1_000_000_000)
 
 

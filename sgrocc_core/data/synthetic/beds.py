@@ -36,14 +36,31 @@ def bed(m: Materials) -> Item:
                 b.box((s * (w / 2 + 0.015), -d / 2 + long / 2, h - 0.1), (0.04, long * 0.96, 0.24), BED, cover)
         for k in range(int(rumple)):
             x, y = (lumps[k, 0] - 0.5) * w * 0.7, (lumps[k, 1] - 0.6) * d * 0.6
-            b.ball((x, y, h + 0.06), (0.3 + 0.5 * lumps[k, 2], 0.25 + 0.4 * lumps[k, 3], 0.14), BED, cover, (6 * lumps[k, 4], 0.0, 0.0))
+            b.ball(
+                (x, y, h + 0.06),
+                (0.3 + 0.5 * lumps[k, 2], 0.25 + 0.4 * lumps[k, 3], 0.14),
+                BED,
+                cover,
+                (6 * lumps[k, 4], 0.0, 0.0),
+            )
         count = 1 if w < 1.3 else 2
         for k in range(count):
             x = (k - (count - 1) / 2) * w * 0.46
-            b.cushion((x, d / 2 - 0.28, h + 0.1), (0.62, 0.4, 0.16), BED, pillow if k % 2 else white, (0.15 * lumps[k, 0], 0.0, -0.25))
+            b.cushion(
+                (x, d / 2 - 0.28, h + 0.1),
+                (0.62, 0.4, 0.16),
+                BED,
+                pillow if k % 2 else white,
+                (0.15 * lumps[k, 0], 0.0, -0.25),
+            )
 
     return Item(
-        w + 0.06, d + 0.06, _build, (Surface(-w * 0.4, -d * 0.45, w * 0.4, d * 0.1, h + 0.08, 0.5, "soft"),), front=0.4, height=h + head
+        w + 0.06,
+        d + 0.06,
+        _build,
+        (Surface(-w * 0.4, -d * 0.45, w * 0.4, d * 0.1, h + 0.08, 0.5, "soft"),),
+        front=0.4,
+        height=h + head,
     )
 
 

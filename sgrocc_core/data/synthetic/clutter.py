@@ -19,7 +19,13 @@ def books(b: Builder, m: Materials, width: float, depth: float, height: float) -
     while x < width:
         t, h = r.uniform(0.018, 0.055), height * r.uniform(0.6, 0.95)
         lean = 0.2 if r.random() < 0.06 else 0.0
-        b.box((x + t / 2, 0, h / 2), (t * 0.94, depth * r.uniform(0.65, 0.95), h), OBJECTS, shades[r.integers(5)], (0.0, lean, 0.0))
+        b.box(
+            (x + t / 2, 0, h / 2),
+            (t * 0.94, depth * r.uniform(0.65, 0.95), h),
+            OBJECTS,
+            shades[r.integers(5)],
+            (0.0, lean, 0.0),
+        )
         x += t + (0.08 if lean else 0.0)
 
 
@@ -112,7 +118,9 @@ def _vase(b: Builder, m: Materials, room: float) -> None:
 
 def _box(b: Builder, m: Materials, room: float) -> None:
     w, d, h = m.rng.uniform(0.1, 0.34, 3)
-    b.box((0, 0, min(h, room) / 2), (w, d, min(h, room)), OBJECTS, m.cardboard() if m.rng.random() < 0.35 else m.thing())
+    b.box(
+        (0, 0, min(h, room) / 2), (w, d, min(h, room)), OBJECTS, m.cardboard() if m.rng.random() < 0.35 else m.thing()
+    )
 
 
 def _lamp(b: Builder, m: Materials, room: float) -> None:
@@ -138,7 +146,11 @@ def _gadget(b: Builder, m: Materials, room: float) -> None:
 
 def _soft(b: Builder, m: Materials, room: float) -> None:
     b.cushion(
-        (0, 0, 0.07), (m.rng.uniform(0.25, 0.5), m.rng.uniform(0.25, 0.45), 0.14), OBJECTS, m.fabric(), (m.rng.uniform(0, 6), 0.1, 0.1)
+        (0, 0, 0.07),
+        (m.rng.uniform(0.25, 0.5), m.rng.uniform(0.25, 0.45), 0.14),
+        OBJECTS,
+        m.fabric(),
+        (m.rng.uniform(0, 6), 0.1, 0.1),
     )
 
 
@@ -172,14 +184,23 @@ def fill_surface(b: Builder, m: Materials, surface: Surface, density: float) -> 
         _monitors(b, m, surface)
     count = r.poisson(density * (1.5 + 6.0 * w * d) * (0.35 if surface.use in ("soft", "high") else 1.0))
     for _ in range(min(count, 14)):
-        x, y = surface.x0 + 0.08 + r.random() * max(w - 0.16, 0.01), surface.y0 + 0.08 + r.random() * max(d - 0.16, 0.01)
+        x, y = (
+            surface.x0 + 0.08 + r.random() * max(w - 0.16, 0.01),
+            surface.y0 + 0.08 + r.random() * max(d - 0.16, 0.01),
+        )
         kinds = _SMALL[surface.use]
-        kinds[r.integers(len(kinds))](b.at(x, y, surface.z, r.uniform(0, 2 * np.pi) if r.random() < 0.6 else 0.0), m, surface.room)
+        kinds[r.integers(len(kinds))](
+            b.at(x, y, surface.z, r.uniform(0, 2 * np.pi) if r.random() < 0.6 else 0.0), m, surface.room
+        )
 
 
 def _monitors(b: Builder, m: Materials, surface: Surface) -> None:
     r = m.rng
-    count, x, size = int(r.integers(1, 3)), (surface.x0 + surface.x1) / 2 + r.uniform(-0.15, 0.15), r.uniform(0.42, 0.68)
+    count, x, size = (
+        int(r.integers(1, 3)),
+        (surface.x0 + surface.x1) / 2 + r.uniform(-0.15, 0.15),
+        r.uniform(0.42, 0.68),
+    )
     for k in range(count):
         at = x + (k - (count - 1) / 2) * (size + 0.05)
         screen_on(b.at(at, surface.y1 - 0.14, surface.z, r.uniform(-0.2, 0.2) - 0.25 * (2 * k - count + 1)), m, size)
@@ -199,7 +220,10 @@ def _fill_shelf(b: Builder, m: Materials, surface: Surface, density: float) -> N
             kinds[r.integers(len(kinds))](b.at(surface.x0 + r.uniform(0.1, 0.9) * w, y, surface.z), m, surface.room)
     elif p < 0.9 and r.random() < 0.5:
         b.box(
-            ((surface.x0 + surface.x1) / 2, y, surface.z + surface.room * 0.4), (w * 0.9, d * 0.9, surface.room * 0.8), OBJECTS, m.thing()
+            ((surface.x0 + surface.x1) / 2, y, surface.z + surface.room * 0.4),
+            (w * 0.9, d * 0.9, surface.room * 0.8),
+            OBJECTS,
+            m.thing(),
         )
 
 
@@ -287,7 +311,13 @@ def floor_thing(m: Materials) -> Item:
             b.cushion((0, 0, s * 0.45), (s, s * 0.6, s * 0.9), OBJECTS, second, (0.0, 0.0, 0.15 * k[0]))
             b.box((0, 0, s * 0.95), (s * 0.4, 0.03, 0.12), OBJECTS, second)
         elif kind in ("bin", "basket"):
-            b.cylinder((0, 0, s * 0.5), (s * 0.75, s * 0.75, s), OBJECTS, skin if kind == "bin" else second, taper=0.85 + 0.4 * k[1])
+            b.cylinder(
+                (0, 0, s * 0.5),
+                (s * 0.75, s * 0.75, s),
+                OBJECTS,
+                skin if kind == "bin" else second,
+                taper=0.85 + 0.4 * k[1],
+            )
         elif kind == "case":
             b.box((0, 0, 0.33 + 0.04), (0.42, 0.24, 0.62), OBJECTS, skin)
             for x in (-0.12, 0.12):
@@ -323,7 +353,11 @@ def coat_stand(m: Materials) -> Item:
         for i in range(1 + int(3 * r[0])):
             a = 2.1 * i + r[1]
             b.cushion(
-                (0.13 * np.cos(a), 0.13 * np.sin(a), 1.2 - 0.1 * r[2 + i]), (0.4, 0.22, 0.95), OBJECTS, coats[i], (a + 1.57, 0.0, 0.0)
+                (0.13 * np.cos(a), 0.13 * np.sin(a), 1.2 - 0.1 * r[2 + i]),
+                (0.4, 0.22, 0.95),
+                OBJECTS,
+                coats[i],
+                (a + 1.57, 0.0, 0.0),
             )
 
     return Item(0.6, 0.6, _build, front=0.1, height=1.7)

@@ -12,7 +12,11 @@ from ruamel.yaml.error import YAMLError
 from sgrocc_core.data.synthetic.write import SynthConfig
 from sgrocc_core.errors import ConfigError, DataError
 
-_KINDS: dict[str, tuple[type, str]] = {"int": (int, "a whole number"), "bool": (bool, "true or false"), "str": (str, "text")}
+_KINDS: dict[str, tuple[type, str]] = {
+    "int": (int, "a whole number"),
+    "bool": (bool, "true or false"),
+    "str": (str, "text"),
+}
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -107,7 +107,9 @@ def prepare_dynamic(seed: int, index: int, frames: int, size: tuple[int, int]) -
         found = _with_truth(made, movers, size)
         if found is not None:
             return found
-    raise ValueError(f"no scene in which a chair goes, one comes, a door opens and a person passes in view of {frames} frames")
+    raise ValueError(
+        f"no scene in which a chair goes, one comes, a door opens and a person passes in view of {frames} frames"
+    )
 
 
 def _sight(renderer: Renderer) -> Sight:
@@ -209,7 +211,9 @@ def _seen(
     low = (LOW_SIZE, max(1, round(LOW_SIZE * size[1] / size[0])))
     K = scale_intrinsics(made.K, low[0] / size[0], low[1] / size[1])
     corner = made.grid.origin + made.grid.low * VOXEL_SIZE
-    sets = [place[:1] if mover.during else place for mover, place in zip(movers, places)]  # a person's are the same twice
+    sets = [
+        place[:1] if mover.during else place for mover, place in zip(movers, places)
+    ]  # a person's are the same twice
     centres = [corner + (np.concatenate(of_event) + 0.5) * VOXEL_SIZE for of_event in sets]
     emptied = [np.arange(len(points)) < len(of_event[0]) for points, of_event in zip(centres, sets)]
     shares = [np.zeros(len(made.poses), np.float32) for _ in movers]

@@ -97,7 +97,9 @@ def prepare(
         if free.sum() < (len(poses) if walker else frames):  # through a hanging lamp, say
             continue
         poses = poses[free]
-        return GeneratedScene(scene, grid, style, poses if walker else _richest(scene, style, poses, K, size, frames), K, words)
+        return GeneratedScene(
+            scene, grid, style, poses if walker else _richest(scene, style, poses, K, size, frames), K, words
+        )
     raise ValueError(f"no room of {min_classes} classes in {ATTEMPTS} attempts (seed {seed}, scene {index})")
 
 
@@ -106,7 +108,9 @@ def _in_free_space(grid: LabelGrid, T_wc: np.ndarray) -> bool:
     return bool(grid.crop(voxel, (1, 1, 1)).item() == EMPTY)
 
 
-def _richest(scene: Scene, style: CameraStyle, poses: np.ndarray, K: np.ndarray, size: tuple[int, int], frames: int) -> np.ndarray:
+def _richest(
+    scene: Scene, style: CameraStyle, poses: np.ndarray, K: np.ndarray, size: tuple[int, int], frames: int
+) -> np.ndarray:
     """Drops the poses that see least (a wall from near), in the walk's order."""
     shrink = size[0] / 40
     small = np.array([[K[0, 0] / shrink, 0, K[0, 2] / shrink], [0, K[1, 1] / shrink, K[1, 2] / shrink], [0, 0, 1]])
@@ -126,7 +130,9 @@ def _richest(scene: Scene, style: CameraStyle, poses: np.ndarray, K: np.ndarray,
     return poses[keep]
 
 
-def render_frame(made: GeneratedScene, renderer: Renderer, number: int, size: tuple[int, int], jitter: int = 3) -> GeneratedFrame:
+def render_frame(
+    made: GeneratedScene, renderer: Renderer, number: int, size: tuple[int, int], jitter: int = 3
+) -> GeneratedFrame:
     """Renders frame `number` of the walk; its box is shifted by up to `jitter` cells at random."""
     rng, T_wc = np.random.default_rng((*made.words, number)), made.poses[number]
     cell = box_corner(T_wc, made.grid.origin) + rng.integers(-jitter, jitter + 1, 3)

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from sgrocc_core.classes import label_of
 from sgrocc_core.data.synthetic.primitives import Builder
 
-CHAIR, BED, SOFA, TABLE, TVS, FURNITURE, OBJECTS = (label_of(n) for n in ("chair", "bed", "sofa", "table", "tvs", "furniture", "objects"))
+CHAIR, BED, SOFA, TABLE, TVS, FURNITURE, OBJECTS = (
+    label_of(n) for n in ("chair", "bed", "sofa", "table", "tvs", "furniture", "objects")
+)
 
 
 @dataclass(frozen=True)

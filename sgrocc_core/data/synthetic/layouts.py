@@ -11,7 +11,9 @@ import numpy as np
 
 from sgrocc_core.classes import label_of
 
-CEILING, FLOOR, WALL, WINDOW, FURNITURE, OBJECTS = (label_of(n) for n in ("ceiling", "floor", "wall", "window", "furniture", "objects"))
+CEILING, FLOOR, WALL, WINDOW, FURNITURE, OBJECTS = (
+    label_of(n) for n in ("ceiling", "floor", "wall", "window", "furniture", "objects")
+)
 SLAB = 0.12
 """Thickness of floor and ceiling, metres."""
 
@@ -157,7 +159,12 @@ def draw_footprint(rng: np.random.Generator) -> list[tuple[float, float, float, 
     for _ in range(rng.integers(1, 3)):
         span, deep, at = rng.uniform(0.7, 2.0), rng.uniform(0.3, 0.9), rng.uniform(0, 0.8)
         x, y = at * max(w - span, 0), at * max(d - span, 0)
-        sides = [(x, -deep, x + span, 0.1), (x, d - 0.1, x + span, d + deep), (-deep, y, 0.1, y + span), (w - 0.1, y, w + deep, y + span)]
+        sides = [
+            (x, -deep, x + span, 0.1),
+            (x, d - 0.1, x + span, d + deep),
+            (-deep, y, 0.1, y + span),
+            (w - 0.1, y, w + deep, y + span),
+        ]
         rects.append(sides[rng.integers(4)])
     return rects
 
@@ -165,5 +172,7 @@ def draw_footprint(rng: np.random.Generator) -> list[tuple[float, float, float, 
 def draw_layout(rng: np.random.Generator) -> Layout:
     """A main room with up to three adjacent spaces behind doorways."""
     main = draw_footprint(rng)
-    height = float(rng.choice([rng.uniform(2.3, 2.7), rng.uniform(2.5, 3.0), rng.uniform(3.0, 3.6)], p=[0.45, 0.4, 0.15]))
+    height = float(
+        rng.choice([rng.uniform(2.3, 2.7), rng.uniform(2.5, 3.0), rng.uniform(3.0, 3.6)], p=[0.45, 0.4, 0.15])
+    )
     return Layout(list(main), len(main), height, float(rng.uniform(0.12, 0.2)))

@@ -8,9 +8,26 @@ import numpy as np
 
 Color = tuple[float, float, float]
 
-PLAIN, WOOD, TILES, FABRIC, CHECKER, STRIPES, BRICK, PLASTER, OUTSIDE, SCREEN, PRINT, PLANKS, LEAVES, METAL, MARBLE, PANELS, PAGE, LAMP = (
-    range(18)
-)
+(
+    PLAIN,
+    WOOD,
+    TILES,
+    FABRIC,
+    CHECKER,
+    STRIPES,
+    BRICK,
+    PLASTER,
+    OUTSIDE,
+    SCREEN,
+    PRINT,
+    PLANKS,
+    LEAVES,
+    METAL,
+    MARBLE,
+    PANELS,
+    PAGE,
+    LAMP,
+) = range(18)
 """Patterns that textures.py evaluates at a hit point."""
 
 ROW = 14
@@ -55,7 +72,18 @@ class Materials:
     ) -> int:
         """Adds a material; colours sRGB in 0..1, scale in metres. Returns its index."""
         second = color if color2 is None else color2
-        row = np.r_[pattern, linear(color), linear(second), scale, contrast, gloss, sharpness, emission, self.rng.integers(1, 100000), 0.0]
+        row = np.r_[
+            pattern,
+            linear(color),
+            linear(second),
+            scale,
+            contrast,
+            gloss,
+            sharpness,
+            emission,
+            self.rng.integers(1, 100000),
+            0.0,
+        ]
         self._rows.append(row)
         return len(self._rows) - 1
 
@@ -74,27 +102,38 @@ class Materials:
         if kind < 0.56:
             return self.hsv(r.random(), 0.1 * r.random(), r.uniform(0.8, 0.95))
         if kind < 0.78:
-            return self.hsv(r.choice([0.06, 0.09, 0.12, 0.6, 0.3]) + 0.03 * r.normal(), r.uniform(0.15, 0.45), r.uniform(0.3, 0.8))
+            return self.hsv(
+                r.choice([0.06, 0.09, 0.12, 0.6, 0.3]) + 0.03 * r.normal(), r.uniform(0.15, 0.45), r.uniform(0.3, 0.8)
+            )
         return self.hsv(r.random(), r.uniform(0.4, 0.85), r.uniform(0.25, 0.8))
 
     def wood_color(self) -> Color:
         """Light birch, oak, walnut, cherry, black-brown."""
         r = self.rng
-        h, s, v = [(0.10, 0.28, 0.82), (0.09, 0.45, 0.66), (0.07, 0.52, 0.42), (0.04, 0.6, 0.45), (0.07, 0.35, 0.18), (0.1, 0.2, 0.9)][
-            r.integers(6)
-        ]
+        h, s, v = [
+            (0.10, 0.28, 0.82),
+            (0.09, 0.45, 0.66),
+            (0.07, 0.52, 0.42),
+            (0.04, 0.6, 0.45),
+            (0.07, 0.35, 0.18),
+            (0.1, 0.2, 0.9),
+        ][r.integers(6)]
         return self.hsv(h + 0.012 * r.normal(), s * r.uniform(0.75, 1.2), v * r.uniform(0.8, 1.1))
 
     def wood(self) -> int:
         """Grained wood of furniture."""
         c, r = self.wood_color(), self.rng
         dark = dimmed(c, r.uniform(0.6, 0.85))
-        return self.add(WOOD, c, dark, r.uniform(0.02, 0.07), r.uniform(0.4, 1.0), r.choice([0.0, 0.06, 0.2]), r.uniform(15, 60))
+        return self.add(
+            WOOD, c, dark, r.uniform(0.02, 0.07), r.uniform(0.4, 1.0), r.choice([0.0, 0.06, 0.2]), r.uniform(15, 60)
+        )
 
     def lacquer(self) -> int:
         """Painted or laminated surface of furniture."""
         r = self.rng
-        return self.add(PLAIN, self.any_color(), None, 0.3, r.uniform(0.02, 0.1), r.choice([0.0, 0.08, 0.25]), r.uniform(15, 80))
+        return self.add(
+            PLAIN, self.any_color(), None, 0.3, r.uniform(0.02, 0.1), r.choice([0.0, 0.08, 0.25]), r.uniform(15, 80)
+        )
 
     def furniture(self) -> int:
         """Wood or lacquer, white and black common."""
@@ -104,25 +143,37 @@ class Materials:
         if p < 0.62:
             return self.white()
         if p < 0.75:
-            return self.add(PLAIN, self.hsv(self.rng.random(), 0.1, self.rng.uniform(0.08, 0.25)), None, 0.3, 0.08, 0.12, 40)
+            return self.add(
+                PLAIN, self.hsv(self.rng.random(), 0.1, self.rng.uniform(0.08, 0.25)), None, 0.3, 0.08, 0.12, 40
+            )
         return self.lacquer()
 
     def white(self) -> int:
         """Off-white paint."""
         r = self.rng
         return self.add(
-            PLAIN, self.hsv(0.1 + 0.05 * r.normal(), 0.06 * r.random(), r.uniform(0.78, 0.96)), None, 0.4, 0.04, r.choice([0.0, 0.1]), 30
+            PLAIN,
+            self.hsv(0.1 + 0.05 * r.normal(), 0.06 * r.random(), r.uniform(0.78, 0.96)),
+            None,
+            0.4,
+            0.04,
+            r.choice([0.0, 0.1]),
+            30,
         )
 
     def metal(self) -> int:
         """Chrome, steel, black or painted metal."""
         r = self.rng
         v = r.choice([0.16, 0.35, 0.6, 0.8])
-        return self.add(METAL, self.hsv(0.6, 0.05 * r.random(), v), None, 0.05, 0.25, r.uniform(0.2, 0.6), r.uniform(20, 80))
+        return self.add(
+            METAL, self.hsv(0.6, 0.05 * r.random(), v), None, 0.05, 0.25, r.uniform(0.2, 0.6), r.uniform(20, 80)
+        )
 
     def black(self) -> int:
         """Black plastic."""
-        return self.add(PLAIN, self.hsv(0.6, 0.05, self.rng.uniform(0.08, 0.2)), None, 0.2, 0.1, self.rng.uniform(0.02, 0.2), 40)
+        return self.add(
+            PLAIN, self.hsv(0.6, 0.05, self.rng.uniform(0.08, 0.2)), None, 0.2, 0.1, self.rng.uniform(0.02, 0.2), 40
+        )
 
     def fabric(self) -> int:
         """Upholstery and textiles: plain weave, striped, checked, printed."""
@@ -145,7 +196,9 @@ class Materials:
         if p < 0.25:
             c = self.hsv(r.random(), r.uniform(0.1, 0.5), r.uniform(0.3, 0.85))
         if p > 0.95:
-            return self.add(BRICK, self.hsv(0.03, 0.5, r.uniform(0.35, 0.7)), self.hsv(0.1, 0.1, 0.7), r.uniform(0.06, 0.09), 0.3)
+            return self.add(
+                BRICK, self.hsv(0.03, 0.5, r.uniform(0.35, 0.7)), self.hsv(0.1, 0.1, 0.7), r.uniform(0.06, 0.09), 0.3
+            )
         if p > 0.91:
             return self.add(PANELS, c, dimmed(c, 0.8), r.uniform(0.2, 0.9), 0.5)
         if p > 0.87:
@@ -162,11 +215,25 @@ class Materials:
         if p < 0.38:
             c = self.wood_color()
             return self.add(
-                PLANKS, c, dimmed(c, r.uniform(0.65, 0.9)), r.uniform(0.06, 0.2), r.uniform(0.3, 1.0), r.choice([0.0, 0.1, 0.3]), 30
+                PLANKS,
+                c,
+                dimmed(c, r.uniform(0.65, 0.9)),
+                r.uniform(0.06, 0.2),
+                r.uniform(0.3, 1.0),
+                r.choice([0.0, 0.1, 0.3]),
+                30,
             )
         if p < 0.55:
             c = self.hsv(r.choice([0.1, 0.6, 0.05]), 0.2 * r.random(), r.uniform(0.2, 0.9))
-            return self.add(TILES, c, dimmed(c, r.uniform(0.5, 1.2)), r.uniform(0.15, 0.6), r.uniform(0.05, 0.3), r.choice([0.05, 0.3]), 50)
+            return self.add(
+                TILES,
+                c,
+                dimmed(c, r.uniform(0.5, 1.2)),
+                r.uniform(0.15, 0.6),
+                r.uniform(0.05, 0.3),
+                r.choice([0.05, 0.3]),
+                50,
+            )
         if p < 0.78:
             c = self.hsv(r.choice([0.6, 0.1, 0.0, 0.3, r.random()]), r.uniform(0.0, 0.4), r.uniform(0.15, 0.65))
             return self.add(FABRIC, c, dimmed(c, r.uniform(0.5, 0.9)), r.uniform(0.006, 0.04), r.uniform(0.3, 1.0))
@@ -174,10 +241,22 @@ class Materials:
             return self.add(CHECKER, self.any_color(), self.any_color(), r.uniform(0.2, 0.6), 0.1, 0.15, 40)
         if p < 0.9:
             return self.add(
-                MARBLE, self.hsv(0.1, 0.1, r.uniform(0.4, 0.9)), self.hsv(0.1, 0.1, r.uniform(0.2, 0.7)), r.uniform(0.2, 0.6), 0.6, 0.3, 60
+                MARBLE,
+                self.hsv(0.1, 0.1, r.uniform(0.4, 0.9)),
+                self.hsv(0.1, 0.1, r.uniform(0.2, 0.7)),
+                r.uniform(0.2, 0.6),
+                0.6,
+                0.3,
+                60,
             )
         return self.add(
-            PLASTER, self.hsv(r.random(), 0.1 * r.random(), r.uniform(0.2, 0.7)), None, r.uniform(0.05, 0.4), 0.3, r.choice([0.0, 0.15]), 20
+            PLASTER,
+            self.hsv(r.random(), 0.1 * r.random(), r.uniform(0.2, 0.7)),
+            None,
+            r.uniform(0.05, 0.4),
+            0.3,
+            r.choice([0.0, 0.15]),
+            20,
         )
 
     def rug(self) -> int:
@@ -208,7 +287,9 @@ class Materials:
         if p < 0.55:
             return self.add(PLAIN, self.any_color(), None, 0.05, 0.1, r.choice([0.0, 0.2]), 30)
         if p < 0.75:
-            return self.add(PRINT, self.any_color(), self.any_color(), r.uniform(0.01, 0.06), 0.8, r.choice([0.0, 0.1]), 20)
+            return self.add(
+                PRINT, self.any_color(), self.any_color(), r.uniform(0.01, 0.06), 0.8, r.choice([0.0, 0.1]), 20
+            )
         if p < 0.85:
             return self.metal()
         return self.fabric()
@@ -229,12 +310,20 @@ class Materials:
         """A display, off (black, glossy) or on."""
         r = self.rng
         if r.random() < 0.6:
-            return self.add(PLAIN, self.hsv(0.6, 0.05, r.uniform(0.04, 0.14)), None, 0.3, 0.05, r.uniform(0.1, 0.5), 120)
-        return self.add(SCREEN, self.any_color(), self.any_color(), r.uniform(0.05, 0.2), 0.9, 0.1, 60, r.uniform(0.2, 1.2))
+            return self.add(
+                PLAIN, self.hsv(0.6, 0.05, r.uniform(0.04, 0.14)), None, 0.3, 0.05, r.uniform(0.1, 0.5), 120
+            )
+        return self.add(
+            SCREEN, self.any_color(), self.any_color(), r.uniform(0.05, 0.2), 0.9, 0.1, 60, r.uniform(0.2, 1.2)
+        )
 
     def leaves(self) -> int:
         """Foliage."""
         r = self.rng
         return self.add(
-            LEAVES, self.hsv(r.uniform(0.2, 0.4), r.uniform(0.3, 0.8), r.uniform(0.15, 0.6)), (0.04, 0.08, 0.03), r.uniform(0.02, 0.06), 1.0
+            LEAVES,
+            self.hsv(r.uniform(0.2, 0.4), r.uniform(0.3, 0.8), r.uniform(0.15, 0.6)),
+            (0.04, 0.08, 0.03),
+            r.uniform(0.02, 0.06),
+            1.0,
         )

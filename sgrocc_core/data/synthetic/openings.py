@@ -9,7 +9,9 @@ from sgrocc_core.data.synthetic.materials import OUTSIDE, Materials
 from sgrocc_core.data.synthetic.primitives import Builder
 
 
-def _overlaps(rect: tuple[float, float, float, float], others: list[tuple[float, float, float, float]], margin: float) -> bool:
+def _overlaps(
+    rect: tuple[float, float, float, float], others: list[tuple[float, float, float, float]], margin: float
+) -> bool:
     x0, y0, x1, y1 = rect
     return any(x0 - margin < o[2] and x1 + margin > o[0] and y0 - margin < o[3] and y1 + margin > o[1] for o in others)
 
@@ -26,10 +28,16 @@ def add_doors(layout: Layout, b: Builder, m: Materials) -> None:
         along = rng.uniform(0.1, edge.length - width - 0.1)
         if any(o.overlaps(edge, along, along + width, 0.2) for o in layout.openings):
             continue
-        top = min(rng.uniform(1.98, 2.15), layout.height - 0.15) if not wide else min(rng.uniform(2.1, 2.6), layout.height)
+        top = (
+            min(rng.uniform(1.98, 2.15), layout.height - 0.15)
+            if not wide
+            else min(rng.uniform(2.1, 2.6), layout.height)
+        )
         layout.openings.append(Opening(edge, along, along + width, None))
         near, far = edge.point(along, 0.9), edge.point(along + width, 0.0)
-        layout.keep_clear.append((min(near[0], far[0]), min(near[1], far[1]), max(near[0], far[0]), max(near[1], far[1])))
+        layout.keep_clear.append(
+            (min(near[0], far[0]), min(near[1], far[1]), max(near[0], far[0]), max(near[1], far[1]))
+        )
         opened = (wide or rng.random() < 0.55) and _open_space(layout, b, m, edge, along, width, top)
         if opened and not wide and rng.random() < 0.75:
             layout.leaves.append(_open_leaf(b, m, edge, along, width, top, door))
@@ -51,7 +59,12 @@ def _open_space(layout: Layout, b: Builder, m: Materials, edge: Edge, along: flo
     size = (passage[2] - passage[0], passage[3] - passage[1], layout.height - top)
     if size[2] > 0.02:
         lintel = m.wall()
-        b.box(((passage[0] + passage[2]) / 2, (passage[1] + passage[3]) / 2, (layout.height + top) / 2), size, WALL, lintel)
+        b.box(
+            ((passage[0] + passage[2]) / 2, (passage[1] + passage[3]) / 2, (layout.height + top) / 2),
+            size,
+            WALL,
+            lintel,
+        )
     layout.keep_clear.append(passage)
     where = np.array([(space[0] + space[2]) / 2, (space[1] + space[3]) / 2, layout.height - 0.15])
     layout.lights.append((where, np.array([1.0, 0.95, 0.85]), rng.uniform(0.0, 3.0), 0.15))
@@ -77,7 +90,9 @@ def _open_leaf(b: Builder, m: Materials, edge: Edge, along: float, width: float,
     return Leaf(first, b.count, frame.position, width, swing if side > 0 else -swing)
 
 
-def _closed_leaf(b: Builder, m: Materials, edge: Edge, along: float, width: float, top: float, material: int, frame_material: int) -> None:
+def _closed_leaf(
+    b: Builder, m: Materials, edge: Edge, along: float, width: float, top: float, material: int, frame_material: int
+) -> None:
     f = _edge_frame(b, edge, along + width / 2, 0.0)
     f.box((0, 0.0, top / 2), (width, 0.06, top), FURNITURE, material)
     for side in (-1, 1):
@@ -93,7 +108,10 @@ def _closed_leaf(b: Builder, m: Materials, edge: Edge, along: float, width: floa
 def add_windows(layout: Layout, b: Builder, m: Materials) -> None:
     """Windows in outer walls; after `add_doors`, before `add_shell`. Their light is added to the layout."""
     rng = m.rng
-    outside, frame = m.add(OUTSIDE, (1, 1, 1), emission=rng.uniform(0.6, 3.5)), (m.white() if rng.random() < 0.6 else m.furniture())
+    outside, frame = (
+        m.add(OUTSIDE, (1, 1, 1), emission=rng.uniform(0.6, 3.5)),
+        (m.white() if rng.random() < 0.6 else m.furniture()),
+    )
     edges = [e for e in outline(layout.rects) if e.length > 1.0]
     rng.shuffle(edges)
     count = rng.integers(0, 4)
@@ -115,7 +133,14 @@ def add_windows(layout: Layout, b: Builder, m: Materials) -> None:
 
 
 def _window(
-    layout: Layout, b: Builder, m: Materials, edge: Edge, along: float, extent: tuple[float, float, float], outside: int, frame: int
+    layout: Layout,
+    b: Builder,
+    m: Materials,
+    edge: Edge,
+    along: float,
+    extent: tuple[float, float, float],
+    outside: int,
+    frame: int,
 ) -> None:
     rng = m.rng
     width, sill, top = extent
@@ -136,13 +161,17 @@ def _window(
         for side in (-1, 1):
             for k in range(int(reach / 0.09) + 1):
                 x = side * (width / 2 + 0.1 - 0.09 * k)
-                f.cylinder((x, -0.1, (low + top + 0.1) / 2), (0.1, 0.08 + 0.04 * (k % 2), top + 0.1 - low), OBJECTS, curtain)
+                f.cylinder(
+                    (x, -0.1, (low + top + 0.1) / 2), (0.1, 0.08 + 0.04 * (k % 2), top + 0.1 - low), OBJECTS, curtain
+                )
     elif rng.random() < 0.25:
         drop = rng.uniform(0.15, 0.9) * tall
         f.box((0, -0.04, top - drop / 2), (width, 0.03, drop), OBJECTS, m.fabric())
     layout.windows.append((f.to_room(0, inset - 0.07, z), f.direction(0, -1, 0), width / 2, tall / 2))
     colour = np.array([0.85, 0.95, 1.1]) if rng.random() < 0.7 else np.array([1.2, 1.0, 0.75])
-    layout.lights.append((f.to_room(0, -0.12, z), colour, rng.uniform(0.3, 3.0) * width * tall, 0.45 * min(width, tall)))
+    layout.lights.append(
+        (f.to_room(0, -0.12, z), colour, rng.uniform(0.3, 3.0) * width * tall, 0.45 * min(width, tall))
+    )
     if sill > 0.5 and rng.random() < 0.5 and width > 0.6:
         _radiator(f, m, min(width, 1.8) * 0.9)
 

@@ -57,7 +57,9 @@ class FloorPlan:
         """Marks an item's footprint as taken."""
         self.taken |= self.under(x, y, yaw, item.width, item.depth)
 
-    def at_wall(self, layout: Layout, item: Item, rng: np.random.Generator, tries: int = 24) -> tuple[float, float, float, Edge] | None:
+    def at_wall(
+        self, layout: Layout, item: Item, rng: np.random.Generator, tries: int = 24
+    ) -> tuple[float, float, float, Edge] | None:
         """A free place with the back to a wall: x, y, yaw, edge; None if none was found. Tall items avoid windows."""
         edges = [e for e in layout.edges if e.length > item.width + 0.02]
         if not edges:
@@ -68,7 +70,8 @@ class FloorPlan:
             span = edge.length - item.width
             along = rng.uniform(0, span) if rng.random() < 0.7 else rng.choice([0.01, span - 0.01])
             blocked = any(
-                o.overlaps(edge, along, along + item.width, 0.0) and (o.span is None or o.span[0] < item.height) for o in layout.openings
+                o.overlaps(edge, along, along + item.width, 0.0) and (o.span is None or o.span[0] < item.height)
+                for o in layout.openings
             )
             if blocked:
                 continue
@@ -77,7 +80,9 @@ class FloorPlan:
                 return x, y, edge.yaw, edge
         return None
 
-    def free(self, item: Item, rng: np.random.Generator, aligned: bool, tries: int = 24) -> tuple[float, float, float] | None:
+    def free(
+        self, item: Item, rng: np.random.Generator, aligned: bool, tries: int = 24
+    ) -> tuple[float, float, float] | None:
         """A free place anywhere in the main room: x, y, yaw; None if none was found."""
         cells = np.argwhere(self.main & ~self.taken)
         for _ in range(tries if len(cells) else 0):

@@ -86,9 +86,13 @@ class Builder:
         self._R = np.eye(3) if R is None else R
         self._t = np.zeros(3) if t is None else t
 
-    def at(self, x: float, y: float, z: float = 0.0, yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0) -> Builder:
+    def at(
+        self, x: float, y: float, z: float = 0.0, yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0
+    ) -> Builder:
         """A builder whose frame lies at (x, y, z) metres, turned by the angles in radians, in this one."""
-        return Builder(self._rows, self._R @ rotation_zyx(yaw, pitch, roll), self._t + self._R @ np.array([x, y, z], np.float64))
+        return Builder(
+            self._rows, self._R @ rotation_zyx(yaw, pitch, roll), self._t + self._R @ np.array([x, y, z], np.float64)
+        )
 
     @property
     def position(self) -> np.ndarray:
@@ -190,7 +194,10 @@ def triangles(solids: Solids) -> tuple[np.ndarray, np.ndarray]:
         if kind == CYLINDER:
             width = np.where(local[:, :, 2] > 0, solids.tapers[index][:, None], 1.0)
             local[:, :, :2] *= width[:, :, None]
-        world = np.einsum("nij,nvj->nvi", solids.rotations[index], local * solids.halves[index][:, None]) + solids.centres[index][:, None]
+        world = (
+            np.einsum("nij,nvj->nvi", solids.rotations[index], local * solids.halves[index][:, None])
+            + solids.centres[index][:, None]
+        )
         corners.append(world[:, faces].reshape(-1, 3, 3))
         owners.append(np.repeat(index, len(faces)))
     return np.concatenate(corners), np.concatenate(owners).astype(np.int32)

@@ -11,7 +11,15 @@ from embreex.rtcore_scene import EmbreeScene
 from sgrocc_core.data.synthetic.camera_effects import CameraStyle, take_picture
 from sgrocc_core.data.synthetic.primitives import triangles
 from sgrocc_core.data.synthetic.rooms import Scene
-from sgrocc_core.data.synthetic.shading import camera_rays, edge_pixels, shade, shadow_rays, smooth_visibility, sun_rays, surface_hits
+from sgrocc_core.data.synthetic.shading import (
+    camera_rays,
+    edge_pixels,
+    shade,
+    shadow_rays,
+    smooth_visibility,
+    sun_rays,
+    surface_hits,
+)
 
 SHADOWED = 3
 """Lights that cast shadows in one view: the strongest there."""
@@ -63,7 +71,9 @@ class Renderer:
         lights = self._nearest_lights(T_wc, directions, depth)
         shadowed, step = min(SHADOWED, len(lights)), 2 if h <= 300 else 4
         low = self._visibility(T_wc, directions, depth, normal, (w, h), lights[:shadowed], step, rng)
-        light = self._light(np.arange(w * h), (depth, solid, normal, local, face), directions, T_wc, K, lights, shadowed, low, step, w)
+        light = self._light(
+            np.arange(w * h), (depth, solid, normal, local, face), directions, T_wc, K, lights, shadowed, low, step, w
+        )
         edge = edge_pixels(depth.reshape(h, w), solid.reshape(h, w))
         for du, dv in EDGE_SAMPLES:  # more rays where a pixel sees two things
             moved = K.copy()
@@ -71,7 +81,11 @@ class Renderer:
             rays = camera_rays(moved, T_wc[:3, :3], w, h)[edge]
             light[edge] += self._light(edge, self._cast(T_wc, rays), rays, T_wc, K, lights, shadowed, low, step, w)
         light[edge] /= 1 + len(EDGE_SAMPLES)
-        return View(take_picture(light.reshape(h, w, 3), self.style, rng), depth.reshape(h, w), self._labels(solid).reshape(h, w))
+        return View(
+            take_picture(light.reshape(h, w, 3), self.style, rng),
+            depth.reshape(h, w),
+            self._labels(solid).reshape(h, w),
+        )
 
     def _light(
         self,
@@ -102,7 +116,16 @@ class Renderer:
         triangle = self._embree.run(origins, directions, query="INTERSECT")
         s = self.scene.solids
         return surface_hits(
-            triangle, directions, T_wc[:3, 3].copy(), self.corners, self.flat, self.owner, s.kinds, s.rotations, s.centres, s.halves
+            triangle,
+            directions,
+            T_wc[:3, 3].copy(),
+            self.corners,
+            self.flat,
+            self.owner,
+            s.kinds,
+            s.rotations,
+            s.centres,
+            s.halves,
         )
 
     def _nearest_lights(self, T_wc: np.ndarray, directions: np.ndarray, depth: np.ndarray) -> np.ndarray:

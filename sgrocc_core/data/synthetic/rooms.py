@@ -63,10 +63,14 @@ def make_scene(rng: np.random.Generator, programme: str | None = None) -> Scene:
     _decorate(layout, plan, b, m, density)
     yaw, offset = float(rng.uniform(0, 2 * np.pi)), np.r_[rng.uniform(-3, 3, 2), rng.uniform(-0.5, 0.5)]
     R = rotation_zyx(yaw)
-    lights = [np.r_[R @ p + offset, colour, power, radius] for p, colour, power, radius in layout.lights if power > 0.05]
+    lights = [
+        np.r_[R @ p + offset, colour, power, radius] for p, colour, power, radius in layout.lights if power > 0.05
+    ]
     if not lights:
         x0, y0, x1, y1 = layout.rects[0]
-        lights = [np.r_[R @ np.array([(x0 + x1) / 2, (y0 + y1) / 2, layout.height - 0.2]) + offset, 1.0, 0.95, 0.85, 2.0, 0.2]]
+        lights = [
+            np.r_[R @ np.array([(x0 + x1) / 2, (y0 + y1) / 2, layout.height - 0.2]) + offset, 1.0, 0.95, 0.85, 2.0, 0.2]
+        ]
     ambient = rng.uniform(0.1, 0.5) * np.array([1.0, rng.uniform(0.93, 1.0), rng.uniform(0.8, 1.1)])
     windows = [np.r_[R @ c + offset, R @ n, 0.0, 0.0, 1.0, half_w, half_h] for c, n, half_w, half_h in layout.windows]
     sun = _draw_sun(rng, windows)
@@ -116,10 +120,21 @@ def _furnish(name: str, layout: Layout, plan: FloorPlan, b: Builder, m: Material
         same = row.maker(m)
         for k in range(min(count, 7)):
             item = same if k == 0 else row.maker(m) if rng.random() < 0.5 else same
-            _place(item, row.where if row.where != "any" else str(rng.choice(["wall", "free"])), layout, plan, b, m, density, chair)
+            _place(
+                item,
+                row.where if row.where != "any" else str(rng.choice(["wall", "free"])),
+                layout,
+                plan,
+                b,
+                m,
+                density,
+                chair,
+            )
 
 
-def _place(item: Item, where: str, layout: Layout, plan: FloorPlan, b: Builder, m: Materials, density: float, chair: Maker) -> None:
+def _place(
+    item: Item, where: str, layout: Layout, plan: FloorPlan, b: Builder, m: Materials, density: float, chair: Maker
+) -> None:
     rng = m.rng
     spot: tuple[float, float, float] | None
     if where == "wall":

@@ -10,7 +10,15 @@ from sgrocc_core.data.synthetic.primitives import Builder
 
 
 def legs(
-    b: Builder, w: float, d: float, h: float, thick: float, label: int, material: int, round_leg: bool = False, splay: float = 0.0
+    b: Builder,
+    w: float,
+    d: float,
+    h: float,
+    thick: float,
+    label: int,
+    material: int,
+    round_leg: bool = False,
+    splay: float = 0.0,
 ) -> None:
     """Four legs at the corners of a w x d metre rectangle, up to height h."""
     for sx in (-1, 1):
@@ -34,7 +42,9 @@ def office_chair(m: Materials) -> Item:
             b.ball((0.29 * np.cos(a), 0.29 * np.sin(a), 0.03), (0.055, 0.055, 0.06), CHAIR, black)
         b.cylinder((0, 0, h / 2), (0.05, 0.05, h - 0.08), CHAIR, metal)
         b.cushion((0, 0, h), (w, w, 0.1), CHAIR, seat)
-        b.cushion((0, w / 2 + lean * back / 2, h + 0.12 + back / 2), (w * 0.95, 0.09, back), CHAIR, seat, (0.0, 0.0, -lean))
+        b.cushion(
+            (0, w / 2 + lean * back / 2, h + 0.12 + back / 2), (w * 0.95, 0.09, back), CHAIR, seat, (0.0, 0.0, -lean)
+        )
         b.box((0, w / 2, h + 0.08), (0.08, 0.04, 0.3), CHAIR, black)
         if arms:
             for s in (-1, 1):
@@ -49,8 +59,18 @@ def dining_chair(m: Materials) -> Item:
     r = m.rng
     frame = m.wood() if r.random() < 0.55 else m.metal() if r.random() < 0.5 else m.lacquer()
     seat = m.fabric() if r.random() < 0.5 else frame
-    w, h, back, style = r.uniform(0.38, 0.5), r.uniform(0.43, 0.49), r.uniform(0.32, 0.6), r.choice(["slats", "panel", "shell", "ladder"])
-    thick, splay, soft, lean = r.uniform(0.022, 0.045), r.choice([0.0, 0.12]), r.uniform(0.03, 0.08), r.uniform(0.0, 0.2)
+    w, h, back, style = (
+        r.uniform(0.38, 0.5),
+        r.uniform(0.43, 0.49),
+        r.uniform(0.32, 0.6),
+        r.choice(["slats", "panel", "shell", "ladder"]),
+    )
+    thick, splay, soft, lean = (
+        r.uniform(0.022, 0.045),
+        r.choice([0.0, 0.12]),
+        r.uniform(0.03, 0.08),
+        r.uniform(0.0, 0.2),
+    )
 
     def _build(b: Builder) -> None:
         legs(b, w, w, h, thick, CHAIR, frame, r.random() < 0.5, splay)
@@ -154,7 +174,12 @@ def sofa(m: Materials) -> Item:
     r = m.rng
     cover, leg, pillow = m.fabric(), m.furniture(), [m.fabric() for _ in range(2)]
     seats = int(r.integers(2, 5))
-    w, d, h, back = 0.35 + seats * r.uniform(0.55, 0.68), r.uniform(0.78, 1.0), r.uniform(0.36, 0.46), r.uniform(0.28, 0.5)
+    w, d, h, back = (
+        0.35 + seats * r.uniform(0.55, 0.68),
+        r.uniform(0.78, 1.0),
+        r.uniform(0.36, 0.46),
+        r.uniform(0.28, 0.5),
+    )
     arm, chaise, soft = r.uniform(0.1, 0.24), r.random() < 0.28 and seats > 2, r.random() < 0.7
     loose, high, side = r.random(int(seats) + 1), r.uniform(0.05, 0.22), r.choice([-1, 1])
     reach = 0.75 if chaise else 0.0
@@ -173,7 +198,13 @@ def sofa(m: Materials) -> Item:
             f.cushion((x, -0.09, h - 0.04), (each * 1.01, d - 0.22, 0.18), SOFA, cover)
             f.cushion((x, d / 2 - 0.27, h + back * 0.45), (each * 0.98, 0.17, back), SOFA, cover, (0.0, 0.0, -0.22))
             if loose[k] < 0.35:
-                f.cushion((x, d / 2 - 0.4, h + 0.2), (0.42, 0.14, 0.38), OBJECTS, pillow[k % 2], (0.6 * (loose[k] - 0.17), 0.2, -0.35))
+                f.cushion(
+                    (x, d / 2 - 0.4, h + 0.2),
+                    (0.42, 0.14, 0.38),
+                    OBJECTS,
+                    pillow[k % 2],
+                    (0.6 * (loose[k] - 0.17), 0.2, -0.35),
+                )
         if chaise:
             x = side * (w / 2 - each / 2 - 0.02)
             f.box((x, -d / 2 - reach / 2, 0.06 + (h - 0.2) / 2), (each, reach, h - 0.2), SOFA, cover)

@@ -7,7 +7,18 @@ import math
 import numpy as np
 from numba import njit
 
-from sgrocc_core.data.synthetic.materials import FABRIC, LAMP, MARBLE, OUTSIDE, PLAIN, PLANKS, PLASTER, PRINT, SCREEN, WOOD
+from sgrocc_core.data.synthetic.materials import (
+    FABRIC,
+    LAMP,
+    MARBLE,
+    OUTSIDE,
+    PLAIN,
+    PLANKS,
+    PLASTER,
+    PRINT,
+    SCREEN,
+    WOOD,
+)
 from sgrocc_core.data.synthetic.primitives import BOX, CYLINDER, ROUNDED, ROUNDNESS
 from sgrocc_core.data.synthetic.textures import noise, outside_at, pattern_at
 
@@ -51,7 +62,11 @@ def surface_hits(triangle, directions, origin, corners, flat, owner, kinds, rota
     """
     count = len(triangle)
     depth, solid = np.zeros(count, np.float32), np.full(count, -1, np.int32)
-    normal, local, face = np.zeros((count, 3), np.float32), np.zeros((count, 3), np.float32), np.zeros((count, 3), np.float32)
+    normal, local, face = (
+        np.zeros((count, 3), np.float32),
+        np.zeros((count, 3), np.float32),
+        np.zeros((count, 3), np.float32),
+    )
     p, n, ln = np.empty(3), np.empty(3), np.empty(3)
     for i in range(count):
         t = triangle[i]
@@ -150,7 +165,11 @@ def sun_rays(points, normals, valid, sun, windows):  # type: ignore[no-untyped-d
             for a in range(3):
                 q[a] = p[a] + t * sun[a] - w[a]
             up = q[0] * w[6] + q[1] * w[7] + q[2] * w[8]
-            side = q[0] * (w[4] * w[8] - w[5] * w[7]) + q[1] * (w[5] * w[6] - w[3] * w[8]) + q[2] * (w[3] * w[7] - w[4] * w[6])
+            side = (
+                q[0] * (w[4] * w[8] - w[5] * w[7])
+                + q[1] * (w[5] * w[6] - w[3] * w[8])
+                + q[2] * (w[3] * w[7] - w[4] * w[6])
+            )
             if abs(up) < w[10] and abs(side) < w[9]:
                 for a in range(3):
                     origins[i, a], directions[i, a] = p[a], t * sun[a]
@@ -254,7 +273,9 @@ def _albedo(row, local, face, half, index, footprint, out):  # type: ignore[no-u
         grain = 0.35 * row[7]
         for a in range(3):
             out[a] *= (
-                0.35 + 0.9 * noise(u / row[7], v / row[7], int(row[12]) + 20 + a) + 0.4 * noise(u / grain, v / grain, int(row[12]) + 30 + a)
+                0.35
+                + 0.9 * noise(u / row[7], v / row[7], int(row[12]) + 20 + a)
+                + 0.4 * noise(u / grain, v / grain, int(row[12]) + 30 + a)
             )
     for a in range(3):
         out[a] = min(max(out[a], 0.0), 1.0)

@@ -47,12 +47,18 @@ def _wall(layout: Layout, b: Builder, edge: Edge, material: int) -> None:
     t, eps = layout.thickness, 1e-3
     ends = []
     for at, sign in ((edge.start, -1), (edge.end, 1)):
-        beyond = (edge.at - edge.outward * eps, at + sign * eps) if edge.axis == 0 else (at + sign * eps, edge.at - edge.outward * eps)
+        beyond = (
+            (edge.at - edge.outward * eps, at + sign * eps)
+            if edge.axis == 0
+            else (at + sign * eps, edge.at - edge.outward * eps)
+        )
         reentrant = layout.contains(np.array(beyond[0]), np.array(beyond[1]))
         ends.append(-2 * eps if reentrant else t)  # its end would flicker in the other wall's face
     spans = [(o.on(edge), o.span) for o in layout.openings if o.span is not None]
     holes = sorted(
-        (s[0] + edge.start, s[1] + edge.start, *span) for s, span in spans if s is not None and span and s[0] < edge.length and s[1] > 0
+        (s[0] + edge.start, s[1] + edge.start, *span)
+        for s, span in spans
+        if s is not None and span and s[0] < edge.length and s[1] > 0
     )
     at = edge.start - ends[0]
     pieces = []

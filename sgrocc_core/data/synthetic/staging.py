@@ -59,7 +59,9 @@ class Stage:
         return {CHAIR_TAKEN: taken, CHAIR_PUT: put, DOOR_OPENS: self.door, PERSON_PASSES: self.way.mean(0)}
 
 
-def find_stage(scene: Scene, leaf: Leaf, chairs: tuple[Item, Item], sight: Sight, rng: np.random.Generator) -> Stage | None:
+def find_stage(
+    scene: Scene, leaf: Leaf, chairs: tuple[Item, Item], sight: Sight, rng: np.random.Generator
+) -> Stage | None:
     """Places for the events about one stand of the camera; None where STANDS stands have no room for them. The plan is left as it was.
 
     Args:
@@ -99,10 +101,14 @@ def _cells(plan: FloorPlan, mask: np.ndarray) -> np.ndarray:
 def _upright(places: np.ndarray, width: float, height: float) -> np.ndarray:
     """(N, 3) points of bodies of a width and height, metres, that stand at places (n, 2)."""
     sides = [(0, 0), (width / 2, 0), (-width / 2, 0), (0, width / 2), (0, -width / 2)]
-    return np.array([(x + dx, y + dy, share * height) for x, y in places for dx, dy in sides for share in (0.1, 0.5, 1.0)])
+    return np.array(
+        [(x + dx, y + dy, share * height) for x, y in places for dx, dy in sides for share in (0.1, 0.5, 1.0)]
+    )
 
 
-def _chair_spot(plan: FloorPlan, item: Item, eye: np.ndarray, sight: Sight, rng: np.random.Generator) -> tuple[float, float, float] | None:
+def _chair_spot(
+    plan: FloorPlan, item: Item, eye: np.ndarray, sight: Sight, rng: np.random.Generator
+) -> tuple[float, float, float] | None:
     for _ in range(40):
         spot = plan.free(item, rng, False, 1)
         if spot is None or not NEAR["chair"] < np.hypot(spot[0] - eye[0], spot[1] - eye[1]) < FAR["chair"]:
@@ -131,7 +137,9 @@ def _way(plan: FloorPlan, eye: np.ndarray, sight: Sight, rng: np.random.Generato
     return None
 
 
-def direct(scene: Scene, leaf: Leaf, stage: Stage, items: tuple[Item, Item, Item], frames: int) -> tuple[list[Mover], np.ndarray] | None:
+def direct(
+    scene: Scene, leaf: Leaf, stage: Stage, items: tuple[Item, Item, Item], frames: int
+) -> tuple[list[Mover], np.ndarray] | None:
     """What moves when, one event after the other in the order in which the camera turns to them.
 
     Args:
@@ -157,7 +165,9 @@ def direct(scene: Scene, leaf: Leaf, stage: Stage, items: tuple[Item, Item, Item
         elif kind == CHAIR_PUT:
             movers.append(Mover(kind, at, at, None, put))
         elif kind == DOOR_OPENS:
-            movers.append(Mover(kind, at, at, closed(leaf, scene), scene.solids.chosen(np.arange(leaf.first, leaf.stop))))
+            movers.append(
+                Mover(kind, at, at, closed(leaf, scene), scene.solids.chosen(np.arange(leaf.first, leaf.stop)))
+            )
         else:
             first = int(start + 0.35 * (stop - start))
             steps = _steps(stage.way, int(stop) - AFTER_PERSON - first)
@@ -184,7 +194,10 @@ def film(scene: Scene, stage: Stage, movers: list[Mover], attends: np.ndarray, r
     frames, places = len(attends), stage.places()
     height = rng.uniform(1.25, 1.65)
     position = stage.stand + np.clip(0.12 * np.stack([wander(rng, frames, 12.0) for _ in (0, 1)], 1), -SWAY, SWAY)
-    bob, shake = height + 0.03 * wander(rng, frames, 6.0), 0.03 * np.stack([wander(rng, frames, 6.0) for _ in range(3)], 1)
+    bob, shake = (
+        height + 0.03 * wander(rng, frames, 6.0),
+        0.03 * np.stack([wander(rng, frames, 6.0) for _ in range(3)], 1),
+    )
     kinds = [movers[a].kind for a in attends]
     aim = np.array([[*places[kind], LOOK_AT[kind]] for kind in kinds]) - np.c_[position, bob]
     yaw = _followed(np.unwrap(np.arctan2(aim[:, 1], aim[:, 0])))

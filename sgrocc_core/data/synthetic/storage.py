@@ -9,7 +9,9 @@ from sgrocc_core.data.synthetic.materials import Materials
 from sgrocc_core.data.synthetic.primitives import Builder
 
 
-def _front(b: Builder, w: float, y: float, low: float, high: float, columns: int, rows: int, door: int, knob: int) -> None:
+def _front(
+    b: Builder, w: float, y: float, low: float, high: float, columns: int, rows: int, door: int, knob: int
+) -> None:
     """Doors or drawer fronts with gaps and knobs on the plane y."""
     cw, ch = w / columns, (high - low) / rows
     for i in range(columns):
@@ -19,7 +21,12 @@ def _front(b: Builder, w: float, y: float, low: float, high: float, columns: int
             if rows > columns:
                 b.box((x, y - 0.02, z + ch * 0.2), (min(0.14, cw * 0.5), 0.02, 0.015), FURNITURE, knob)
             else:
-                b.box((x + (0.38 * cw if i % 2 == 0 else -0.38 * cw), y - 0.02, z), (0.015, 0.02, min(0.16, ch * 0.5)), FURNITURE, knob)
+                b.box(
+                    (x + (0.38 * cw if i % 2 == 0 else -0.38 * cw), y - 0.02, z),
+                    (0.015, 0.02, min(0.16, ch * 0.5)),
+                    FURNITURE,
+                    knob,
+                )
 
 
 def cabinet(m: Materials) -> Item:
@@ -29,9 +36,27 @@ def cabinet(m: Materials) -> Item:
     kind = r.choice(["wardrobe", "chest", "sideboard", "locker", "bedside"])
     w, d, h, columns, rows = {
         "wardrobe": (r.uniform(0.8, 2.2), r.uniform(0.5, 0.65), r.uniform(1.8, 2.25), int(r.integers(2, 5)), 1),
-        "chest": (r.uniform(0.6, 1.2), r.uniform(0.38, 0.5), r.uniform(0.75, 1.2), int(r.integers(1, 3)), int(r.integers(3, 6))),
-        "sideboard": (r.uniform(1.1, 2.2), r.uniform(0.36, 0.5), r.uniform(0.5, 0.9), int(r.integers(2, 5)), int(r.integers(1, 3))),
-        "locker": (r.uniform(0.4, 1.0), r.uniform(0.4, 0.5), r.uniform(1.1, 1.95), int(r.integers(1, 3)), int(r.integers(1, 5))),
+        "chest": (
+            r.uniform(0.6, 1.2),
+            r.uniform(0.38, 0.5),
+            r.uniform(0.75, 1.2),
+            int(r.integers(1, 3)),
+            int(r.integers(3, 6)),
+        ),
+        "sideboard": (
+            r.uniform(1.1, 2.2),
+            r.uniform(0.36, 0.5),
+            r.uniform(0.5, 0.9),
+            int(r.integers(2, 5)),
+            int(r.integers(1, 3)),
+        ),
+        "locker": (
+            r.uniform(0.4, 1.0),
+            r.uniform(0.4, 0.5),
+            r.uniform(1.1, 1.95),
+            int(r.integers(1, 3)),
+            int(r.integers(1, 5)),
+        ),
         "bedside": (r.uniform(0.36, 0.55), r.uniform(0.34, 0.45), r.uniform(0.4, 0.62), 1, 2),
     }[str(kind)]
     foot = r.choice([0.0, 0.06, 0.14])
@@ -42,7 +67,9 @@ def cabinet(m: Materials) -> Item:
             b.box((0, 0.03, foot / 2), (w * 0.9, d * 0.8, foot), FURNITURE, knob)
         _front(b, w * 0.98, -d / 2 + 0.005, foot + 0.03, h - 0.03, columns, rows, body if door < 0 else door, knob)
 
-    surface = Surface(-w * 0.47, -d * 0.42, w * 0.47, d * 0.42, h, 0.6 if h < 1.4 else 0.35, "top" if h < 1.4 else "high")
+    surface = Surface(
+        -w * 0.47, -d * 0.42, w * 0.47, d * 0.42, h, 0.6 if h < 1.4 else 0.35, "top" if h < 1.4 else "high"
+    )
     return Item(w, d, _build, (surface,), front=0.5, height=h)
 
 
@@ -51,7 +78,11 @@ def shelf(m: Materials) -> Item:
     r = m.rng
     body, back = m.furniture(), r.random() < 0.65
     w, d, h = r.uniform(0.5, 1.9), r.uniform(0.24, 0.4), r.uniform(0.8, 2.2)
-    rows, columns, thick = max(2, int(h / r.uniform(0.28, 0.42))), max(1, int(w / r.uniform(0.4, 0.95))), r.uniform(0.016, 0.04)
+    rows, columns, thick = (
+        max(2, int(h / r.uniform(0.28, 0.42))),
+        max(1, int(w / r.uniform(0.4, 0.95))),
+        r.uniform(0.016, 0.04),
+    )
     step, cell, panel = h / rows, w / columns, m.furniture()
     closed = int(r.integers(0, 2))
 
@@ -78,7 +109,9 @@ def shelf(m: Materials) -> Item:
         for k in range(closed, rows)
         for i in range(columns)
     )
-    return Item(w, d, _build, (*surfaces, Surface(-w * 0.47, -d * 0.4, w * 0.47, d * 0.4, h, 0.4, "top")), front=0.4, height=h)
+    return Item(
+        w, d, _build, (*surfaces, Surface(-w * 0.47, -d * 0.4, w * 0.47, d * 0.4, h, 0.4, "top")), front=0.4, height=h
+    )
 
 
 def fridge(m: Materials) -> Item:
@@ -100,7 +133,12 @@ def fridge(m: Materials) -> Item:
             b.box((w * 0.4, -d / 2 - 0.02, (low + high) / 2), (0.025, 0.03, 0.35 * (high - low)), FURNITURE, knob)
 
     return Item(
-        w, d, _build, (Surface(-w * 0.4, -d * 0.4, w * 0.4, d * 0.4, h, 0.4, "high" if h > 1.2 else "kitchen"),), front=0.6, height=h
+        w,
+        d,
+        _build,
+        (Surface(-w * 0.4, -d * 0.4, w * 0.4, d * 0.4, h, 0.4, "high" if h > 1.2 else "kitchen"),),
+        front=0.6,
+        height=h,
     )
 
 
@@ -115,7 +153,11 @@ def counter(m: Materials) -> Item:
     )
     w, d, h = r.uniform(1.2, 3.2), r.uniform(0.58, 0.65), r.uniform(0.86, 0.95)
     columns, upper, hood, splash = max(2, int(w / 0.55)), r.random() < 0.7, r.random() < 0.5, r.random() < 0.4
-    sink, stove, tiles = r.uniform(-0.35, -0.1) * w, r.uniform(0.1, 0.35) * w, m.add(2, m.any_color(), (0.8, 0.8, 0.78), 0.12, 0.1, 0.3, 50)
+    sink, stove, tiles = (
+        r.uniform(-0.35, -0.1) * w,
+        r.uniform(0.1, 0.35) * w,
+        m.add(2, m.any_color(), (0.8, 0.8, 0.78), 0.12, 0.1, 0.3, 50),
+    )
     wide, low = r.uniform(0.5, 1.0) * w, r.uniform(1.35, 1.5)
 
     def _build(b: Builder) -> None:
@@ -138,12 +180,18 @@ def counter(m: Materials) -> Item:
             b.box((stove, d / 2 - 0.25, low + 0.15), (0.6, 0.45, 0.1), OBJECTS, knob)
             b.box((stove, d / 2 - 0.15, low + 0.6), (0.3, 0.28, 0.9), OBJECTS, knob)
 
-    return Item(w, d, _build, (Surface(-w * 0.48, -d * 0.4, w * 0.48, d * 0.35, h, 0.4, "kitchen"),), front=0.8, height=2.0)
+    return Item(
+        w, d, _build, (Surface(-w * 0.48, -d * 0.4, w * 0.48, d * 0.35, h, 0.4, "kitchen"),), front=0.8, height=2.0
+    )
 
 
 def screen_on(b: Builder, m: Materials, w: float, thick: float = 0.045, stand: bool = True, label: int = TVS) -> None:
     """A flat screen whose foot or lower edge is at the frame's origin, looking to -y."""
-    h, bezel, glass = w * (0.56 if m.rng.random() < 0.8 else 0.72), m.black() if m.rng.random() < 0.8 else m.white(), m.screen()
+    h, bezel, glass = (
+        w * (0.56 if m.rng.random() < 0.8 else 0.72),
+        m.black() if m.rng.random() < 0.8 else m.white(),
+        m.screen(),
+    )
     low = 0.02
     if stand:
         low = m.rng.uniform(0.06, 0.16)
@@ -167,7 +215,9 @@ def tv_bench(m: Materials) -> Item:
         else:
             screen_on(b.at(0, 0.02, h, r.uniform(-0.15, 0.15)), m, min(size, w * 0.95), 0.055)
 
-    return Item(w, d, _build, (Surface(-w * 0.47, -d * 0.4, w * 0.47, -d * 0.15, h, 0.25, "side"),), front=0.8, height=h + 0.7)
+    return Item(
+        w, d, _build, (Surface(-w * 0.47, -d * 0.4, w * 0.47, -d * 0.15, h, 0.25, "side"),), front=0.8, height=h + 0.7
+    )
 
 
 def stand_screen(m: Materials) -> Item:

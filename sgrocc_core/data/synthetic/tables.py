@@ -49,7 +49,13 @@ def dining_table(m: Materials) -> Item:
 
     inset = 0.28 * w if round_top else 0.04
     surface = Surface(
-        -w / 2 + inset * (0.5 if round_top else 1), -d / 2 + inset * 0.5, w / 2 - inset * 0.5, d / 2 - inset * 0.5, h, 0.8, "dining"
+        -w / 2 + inset * (0.5 if round_top else 1),
+        -d / 2 + inset * 0.5,
+        w / 2 - inset * 0.5,
+        d / 2 - inset * 0.5,
+        h,
+        0.8,
+        "dining",
     )
     return Item(w, d, _build, (surface,), _seats_around(w, d, r), 0.7, h)
 
@@ -67,7 +73,16 @@ def coffee_table(m: Materials) -> Item:
         if solid:
             (b.cylinder if round_top else b.box)((0, 0, (h - thick) / 2), (w * 0.85, d * 0.85, h - thick), TABLE, under)
             return
-        legs(b, w * (0.7 if round_top else 0.95), d * (0.7 if round_top else 0.95), h - thick, 0.045, TABLE, under, round_top)
+        legs(
+            b,
+            w * (0.7 if round_top else 0.95),
+            d * (0.7 if round_top else 0.95),
+            h - thick,
+            0.045,
+            TABLE,
+            under,
+            round_top,
+        )
         if shelf:
             b.box((0, 0, h * 0.35), (w * 0.65, d * 0.65, 0.02), TABLE, top)
 

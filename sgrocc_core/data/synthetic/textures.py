@@ -99,8 +99,12 @@ def _printed(pattern: int, u: float, v: float, scale: float, seed: int) -> tuple
         return float(int(math.floor(u / scale)) & 1), 1.0
     if pattern == PAGE:
         line = math.floor(v / scale)
-        ink = _joint(v / scale + 0.5, 0.25) * (1.0 if _hash(int(math.floor(u / (scale * 0.9))), int(line), seed) > 0.3 else 0.0)
-        block = 1.0 if _hash(int(math.floor(u / (scale * 9))), int(math.floor(v / (scale * 7))), seed + 2) > 0.25 else 0.0
+        ink = _joint(v / scale + 0.5, 0.25) * (
+            1.0 if _hash(int(math.floor(u / (scale * 0.9))), int(line), seed) > 0.3 else 0.0
+        )
+        block = (
+            1.0 if _hash(int(math.floor(u / (scale * 9))), int(math.floor(v / (scale * 7))), seed + 2) > 0.25 else 0.0
+        )
         return ink * block, 1.0
     a = u / scale + 1.5 * noise(u / (2 * scale), v / (2 * scale), seed)
     b = v / scale + 1.5 * noise(u / (2 * scale), v / (2 * scale), seed + 9)
@@ -140,7 +144,9 @@ def outside_at(dx: float, dy: float, dz: float, seed: int) -> tuple[float, float
     """Linear colour of the world behind a window in a direction: sky, clouds, trees, houses."""
     azimuth = math.atan2(dy, dx) * 6
     height = dz / (math.sqrt(dx * dx + dy * dy) + 1e-6)
-    skyline = 0.25 * noise(azimuth * 1.5, 0.5, seed) + (0.2 if _hash(int(math.floor(azimuth * 1.3)), 3, seed) > 0.6 else -0.05)
+    skyline = 0.25 * noise(azimuth * 1.5, 0.5, seed) + (
+        0.2 if _hash(int(math.floor(azimuth * 1.3)), 3, seed) > 0.6 else -0.05
+    )
     if height > skyline:
         cloud = noise(azimuth, height * 4, seed + 1)
         return 0.55 + 0.45 * cloud, 0.72 + 0.28 * cloud, 1.0

@@ -117,7 +117,9 @@ def _walk(plan: FloorPlan, walker: Walker, frames: int, rng: np.random.Generator
         leg = _route(walkable, here, goal)
         way += leg[1:] if len(leg) > 1 else [here]
         here = way[-1]
-    points = np.stack([plan.x[::STRIDE, ::STRIDE][tuple(np.array(way).T)], plan.y[::STRIDE, ::STRIDE][tuple(np.array(way).T)]], 1)
+    points = np.stack(
+        [plan.x[::STRIDE, ::STRIDE][tuple(np.array(way).T)], plan.y[::STRIDE, ::STRIDE][tuple(np.array(way).T)]], 1
+    )
     kernel = np.ones(5) / 5
     padded = np.pad(points, ((2, 2), (0, 0)), mode="edge")
     points = np.stack([np.convolve(padded[:, a], kernel, "valid") for a in (0, 1)], 1)
@@ -171,7 +173,9 @@ def camera_pose(position: np.ndarray, yaw: float, down: float, roll: float) -> n
     return make_pose(np.stack([c * right + s * below, c * below - s * right, forward], 1), position)
 
 
-def walk(scene: Scene, frames: int, rng: np.random.Generator, walker: Walker | None = None, smooth: float = 6.0) -> np.ndarray:
+def walk(
+    scene: Scene, frames: int, rng: np.random.Generator, walker: Walker | None = None, smooth: float = 6.0
+) -> np.ndarray:
     """(frames, 4, 4) float64 T_wc in world coordinates."""
     who = walker or draw_walker(rng)
     way = _walk(scene.plan, who, frames, rng)

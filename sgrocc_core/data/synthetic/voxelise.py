@@ -71,7 +71,11 @@ def _count(counts, low, kinds, rotations, centres, halves, tapers, labels, weigh
         for i in range(first[0], last[0] + 1):
             for j in range(first[1], last[1] + 1):
                 for k in range(first[2], last[2] + 1):
-                    px, py, pz = low[0] + (i + 0.5) * size - c[0], low[1] + (j + 0.5) * size - c[1], low[2] + (k + 0.5) * size - c[2]
+                    px, py, pz = (
+                        low[0] + (i + 0.5) * size - c[0],
+                        low[1] + (j + 0.5) * size - c[1],
+                        low[2] + (k + 0.5) * size - c[2],
+                    )
                     x, y, z = (
                         R[0, 0] * px + R[1, 0] * py + R[2, 0] * pz,
                         R[0, 1] * px + R[1, 1] * py + R[2, 1] * pz,
@@ -84,7 +88,11 @@ def _count(counts, low, kinds, rotations, centres, halves, tapers, labels, weigh
                         full = SUB * SUB * SUB
                     else:
                         for q in range(SUB * SUB * SUB):
-                            dx, dy, dz = (q // (SUB * SUB) - 1.5) * step, ((q // SUB) % SUB - 1.5) * step, (q % SUB - 1.5) * step
+                            dx, dy, dz = (
+                                (q // (SUB * SUB) - 1.5) * step,
+                                ((q // SUB) % SUB - 1.5) * step,
+                                (q % SUB - 1.5) * step,
+                            )
                             full += _inside(
                                 kinds[s],
                                 x + R[0, 0] * dx + R[1, 0] * dy + R[2, 0] * dz,

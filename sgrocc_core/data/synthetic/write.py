@@ -68,17 +68,28 @@ class SynthConfig:
                 raise ConfigError(f"{key} is {getattr(self, key)}; it must be from {low} to {high}")
         if min(self.size) < 64 or max(self.size) > 4096:
             raise ConfigError(f"size is {self.size[0]}x{self.size[1]}; each side must be from 64 to 4096 pixels")
-        for key, allowed in (("split", ("train", "test")), ("namespace", ("train", "test", "heldout", "walk", "dynamic"))):
+        for key, allowed in (
+            ("split", ("train", "test")),
+            ("namespace", ("train", "test", "heldout", "walk", "dynamic")),
+        ):
             if getattr(self, key) not in allowed:
                 raise ConfigError(f"{key} is {getattr(self, key)!r}; it must be one of {', '.join(allowed)}")
         if self.dynamic != (self.namespace == "dynamic"):
-            raise ConfigError(f"namespace is {self.namespace!r} and dynamic is {self.dynamic}; scenes that change have their own, dynamic")
+            raise ConfigError(
+                f"namespace is {self.namespace!r} and dynamic is {self.dynamic}; scenes that change have their own, dynamic"
+            )
         if self.dynamic and self.video:
-            raise ConfigError("dynamic and video are both true; the frames of a scene that changes follow each other closely anyway")
+            raise ConfigError(
+                "dynamic and video are both true; the frames of a scene that changes follow each other closely anyway"
+            )
         if self.dynamic and self.embodied:
-            raise ConfigError("dynamic and embodied are both true; a scene that changes has no labels for all of its frames")
+            raise ConfigError(
+                "dynamic and embodied are both true; a scene that changes has no labels for all of its frames"
+            )
         if self.dynamic and self.frames < LEAST_FRAMES:
-            raise ConfigError(f"frames is {self.frames}; with dynamic it must be at least {LEAST_FRAMES}, to see four places")
+            raise ConfigError(
+                f"frames is {self.frames}; with dynamic it must be at least {LEAST_FRAMES}, to see four places"
+            )
 
     def name(self, index: int) -> str:
         """Folder of scene `index`."""
@@ -122,7 +133,9 @@ def write_scene(config: SynthConfig, index: int) -> str:
     else:
         walker = draw_video_walker(np.random.default_rng((config.seed, index))) if config.video else None
         smooth = VIDEO_SMOOTH if config.video else 6.0
-        made = prepare(config.namespace, config.seed, index, config.frames, config.size, config.min_classes, walker, smooth)
+        made = prepare(
+            config.namespace, config.seed, index, config.frames, config.size, config.min_classes, walker, smooth
+        )
         frames = render_frames(made, config.size)
     part = root / "gathered_data" / f".{scene}.part"
     shutil.rmtree(part, ignore_errors=True)
@@ -166,7 +179,9 @@ def _write_embodied(config: SynthConfig, scene: str, made: GeneratedScene, frame
     _dump(base / "global_occ_package" / f"{scene}.pkl", content)
 
 
-def mask_in_global(frame: GeneratedFrame, first: np.ndarray, shape: tuple[int, ...], size: tuple[int, int]) -> np.ndarray:
+def mask_in_global(
+    frame: GeneratedFrame, first: np.ndarray, shape: tuple[int, ...], size: tuple[int, int]
+) -> np.ndarray:
     """Bool mask over the scene's grid (first voxel `first`): voxels of the frame's box whose centres project into the image."""
     centres = voxel_centres(frame.voxel_origin).reshape(-1, 3)
     u, v, z = project(centres, frame.K, frame.T_wc)

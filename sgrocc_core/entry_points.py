@@ -1,0 +1,13 @@
+"""Modules that other installed packages offer to the command line, found through entry points."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import entry_points
+from types import ModuleType
+
+
+def offered_modules(group: str) -> dict[str, ModuleType]:
+    """The modules of an entry point group by name, in alphabetical order; each installed name once."""
+    offered = {entry.name: entry.value for entry in entry_points(group=group)}
+    return {name: importlib.import_module(offered[name]) for name in sorted(offered)}

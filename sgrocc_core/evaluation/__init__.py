@@ -1,0 +1,1 @@
+"""Metrics and evaluations of single views, of maps of scenes and of scenes that change."""

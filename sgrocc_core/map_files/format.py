@@ -1,0 +1,302 @@
+"""A map's files: what is taken from a mapper, how it is written, and how it is read back with nothing in the files trusted."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from sgrocc_core.array_layout import Layout, check_layout, check_range
+from sgrocc_core.classes import NAMES, NUM_CLASSES, UNKNOWN
+from sgrocc_core.drawing.picture import draw_map
+from sgrocc_core.drawing.surface import write_ply
+from sgrocc_core.errors import DataError
+from sgrocc_core.gaussians.saved_memory import FARTHEST_BLOCK
+from sgrocc_core.geometry.lattice import BLOCK_VOXELS, VOXEL_SIZE
+from sgrocc_core.report import machine_bytes
+from sgrocc_core.voxels.query import BoxQuery, PointQuery, by_block, inside, query_box, query_points
+from sgrocc_core.voxels.voxel_map import free_voxels, occupied_voxels
+
+if TYPE_CHECKING:
+    from sgrocc_core.engines.model import ModelSpec
+    from sgrocc_core.mapping.mapper import OccupancyMapper
+
+FORMAT_VERSION = 2
+MAP, GAUSSIANS, PLY, PICTURE, REPORT = "map.npz", "gaussians.safetensors", "map.ply", "map.png", "report.json"
+FILES = (MAP, GAUSSIANS, PLY, PICTURE, REPORT)
+LAYOUT: Layout = {
+    "voxels": (("N", 3), np.int32), "labels": (("N",), np.uint8), "probability": (("N",), np.float32), "free": (("M", 3), np.int32),
+    "voxel_size": ((), np.float64), "classes": (("C",), str), "frame_id": ((), str), "stamp_ns": ((), np.int64), "model": ((), str),
+    "gaussians_per_cell": ((), np.int64), "feature_channels": ((), np.int64), "format_version": ((), np.int64),
+}  # fmt: skip
+"""What map.npz holds."""
+KEYS = tuple(LAYOUT)
+LONGEST_TEXT = 256
+"""Characters of a name in map.npz."""
+MOST_CHANNELS = 4096
+"""Gaussians a cell, or features, of a model: far more than any has."""
+_UNKNOWN, _FREE = -1, -2
+LATEST_STAMP = 2**31 * 10**9
+"""A ROS stamp is earlier, nanoseconds."""
+
+
+@dataclass(frozen=True)
+class MapModel:
+    """The model that made a map: its name, and what it decides about the memory's arrays."""
+
+    name: str
+    gaussians_per_cell: int
+    feature_channels: int
+
+    def __str__(self) -> str:
+        return f"{self.name!r} ({self.gaussians_per_cell} Gaussians a cell, {self.feature_channels} features)"
+
+    @classmethod
+    def of(cls, spec: ModelSpec) -> MapModel:
+        """That of an open engine's model."""
+        return cls(spec.name, spec.gaussians_per_cell, spec.feature_channels)
+
+
+@dataclass(frozen=True)
+class SavedMap:
+    """A map as it lies on disk.
+
+    Attributes:
+        voxels: (N, 3) int32; centre = (index + 0.5) * voxel_size, metres, in frame_id. labels: (N,) uint8, 1 to 11.
+        probability: (N,) float32. free: (M, 3) int32, voxels observed free. stamp_ns: of the newest frame in it.
+        gaussians: `OccupancyMapper.arrays()`, what a restart continues from. model: what made it.
+    """
+
+    voxels: np.ndarray
+    labels: np.ndarray
+    probability: np.ndarray
+    free: np.ndarray
+    frame_id: str
+    stamp_ns: int
+    gaussians: dict[str, np.ndarray]
+    model: MapModel
+    voxel_size: float = VOXEL_SIZE
+    classes: tuple[str, ...] = NAMES
+
+    @classmethod
+    def of(cls, mapper: OccupancyMapper, frame_id: str, stamp_ns: int) -> SavedMap:
+        """What a mapper knows now."""
+        return MapCopy(mapper).take(frame_id, stamp_ns).saved()
+
+    def query(self, points: np.ndarray) -> PointQuery:
+        """What the map knows of points (N, 3), metres, in frame_id. QueryError: another shape, or not finite."""
+        return query_points(self, points)
+
+    def query_box(self, low: np.ndarray, high: np.ndarray) -> BoxQuery:
+        """What the map knows of the box between two corners (3,), metres, in frame_id. QueryError: not finite, or a low above its high."""
+        return query_box(self, low, high)
+
+    def read(self, voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What is known of voxels (N, 3) int64: labels (N,) uint8, probability (N,) float32, whether observed free (N,) bool."""
+        slots, table = self._rows
+        keys, block, local = by_block(voxels)
+        slot = np.array([slots.get(key, -1) for key in map(tuple, keys.tolist())], np.int64)[block]
+        x, y, z = local
+        rows = table[slot, x, y, z]  # slot -1 is the table's last
+        labels, probability = np.zeros(len(rows), np.uint8), np.zeros(len(rows), np.float32)
+        labels[rows >= 0], probability[rows >= 0] = self.labels[rows[rows >= 0]], self.probability[rows[rows >= 0]]
+        return labels, probability, rows == _FREE
+
+    def within(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The voxels from low (3,) int64 to high (3,), both included: the occupied, their labels and probability, those observed free."""
+        wanted = inside(self.voxels, low, high)
+        return (
+            self.voxels[wanted],
+            self.labels[wanted],
+            self.probability[wanted],
+            self.free[inside(self.free, low, high)],
+        )
+
+    @cached_property
+    def _rows(self) -> tuple[dict[tuple[int, ...], int], np.ndarray]:
+        """Slots of the blocks, and (B + 1, 16, 16, 16) int32: each voxel's row of `voxels`, _FREE or _UNKNOWN; the last block unknown."""
+        keys, block, local = by_block(np.concatenate([self.voxels, self.free]).astype(np.int64))
+        table = np.full((len(keys) + 1, *[BLOCK_VOXELS] * 3), _UNKNOWN, np.int32)
+        rows = np.concatenate([np.arange(len(self.voxels)), np.full(len(self.free), _FREE)])
+        x, y, z = local
+        table[block, x, y, z] = rows
+        return {key: slot for slot, key in enumerate(map(tuple, keys.tolist()))}, table
+
+    def check_fits(self, spec: ModelSpec, frame_id: str) -> None:
+        """Check that a mapper with this model, in this map frame, may go on from the map.
+
+        Raises:
+            DataError: says what differs, or that there are no Gaussians to go on from.
+        """
+        if self.frame_id != frame_id:
+            raise DataError(f"the saved map's frame is {self.frame_id!r}; it must be the map frame {frame_id!r}")
+        if self.model != MapModel.of(spec):
+            raise DataError(f"the saved map was made by the model {self.model}; this is {MapModel.of(spec)}")
+        if self.classes != spec.classes:
+            raise DataError(
+                f"the saved map's classes are {', '.join(self.classes)}; this model's are {', '.join(spec.classes)}"
+            )
+        if not self.gaussians:
+            raise DataError(f"there is no {GAUSSIANS} beside the saved map, from which mapping goes on")
+
+
+class MapCopy:
+    """A copy of a mapper's map in three steps, of which only `take` needs the mapper to stand still: between two frames.
+
+    Args:
+        mapper: whose map; only its size is asked for here.
+    """
+
+    def __init__(self, mapper: OccupancyMapper) -> None:
+        self._mapper, self._room = mapper, mapper.memory.room()
+
+    def take(self, frame_id: str, stamp_ns: int) -> MapCopy:
+        """Copy; nothing else is done here, so that the mapper waits no longer than it must. Returns itself."""
+        self._frame_id, self._stamp_ns = frame_id, int(stamp_ns)
+        self._gaussians = self._mapper.arrays(self._room)
+        self._labels, self._sixteenths = self._mapper.voxel_map.published()
+        return self
+
+    def saved(self) -> SavedMap:
+        """The map that was copied."""
+        keys, evidence = self._gaussians["blocks"], self._gaussians["evidence"]
+        occupied = occupied_voxels(keys, self._labels, self._sixteenths)
+        free = free_voxels(keys, self._labels, evidence)
+        return SavedMap(
+            *occupied, free, self._frame_id, self._stamp_ns, self._gaussians, MapModel.of(self._mapper.engine.spec)
+        )
+
+
+def write_map(folder: Path, saved: SavedMap, report: dict[str, Any], picture: bool) -> list[str]:
+    """Write a map's files into a folder; their names. picture: whether map.png is drawn."""
+    np.savez_compressed(
+        folder / MAP, voxels=saved.voxels.astype(np.int32), labels=saved.labels.astype(np.uint8), free=saved.free.astype(np.int32),
+        probability=saved.probability.astype(np.float32), voxel_size=np.float64(saved.voxel_size), classes=np.array(saved.classes),
+        frame_id=np.array(saved.frame_id), stamp_ns=np.int64(saved.stamp_ns), format_version=np.int64(FORMAT_VERSION),
+        model=np.array(saved.model.name), gaussians_per_cell=np.int64(saved.model.gaussians_per_cell),
+        feature_channels=np.int64(saved.model.feature_channels),
+    )  # fmt: skip
+    arrays = {name: np.ascontiguousarray(array) for name, array in saved.gaussians.items()}
+    save_file(arrays, folder / GAUSSIANS, _metadata(saved.frame_id, saved.stamp_ns))
+    (folder / GAUSSIANS).chmod(0o644)  # safetensors makes it private
+    write_ply(folder / PLY, saved.voxels, saved.labels, saved.voxel_size)
+    (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n")
+    if picture:
+        draw_map(folder / PICTURE, saved.voxels, saved.labels, saved.voxel_size, saved.free, saved.frame_id)
+    return [file for file in FILES if (folder / file).exists()]
+
+
+def _metadata(frame_id: str, stamp_ns: int) -> dict[str, str]:
+    return {"format_version": str(FORMAT_VERSION), "frame_id": frame_id, "stamp_ns": str(stamp_ns)}
+
+
+def load_map(path: str | Path) -> SavedMap:
+    """Read a map from a folder or a map.npz; the Gaussians beside it, if there are any: their values are checked when a mapper takes them.
+
+    Raises:
+        DataError: missing, damaged, of another version, or with contents that no map has.
+    """
+    path = Path(path)
+    link = path / MAP if path.is_dir() else path
+    if not link.exists():
+        raise DataError(f"no map at {link}")
+    file = link.resolve()  # one generation's files, even if another process saves meanwhile
+    try:
+        return _load(file)
+    except DataError:
+        if link.resolve() == file:
+            raise
+        return load_map(path)  # that generation was replaced while it was read
+
+
+def _load(file: Path) -> SavedMap:
+    try:
+        fields = _read_arrays(file)
+    except DataError:
+        raise
+    except Exception as error:  # whatever NumPy makes of a file that is not what it should be
+        raise DataError(f"{file} is damaged or not a map: {error or type(error).__name__}") from error
+    _check_values(file, fields)
+    frame_id, stamp_ns = str(fields["frame_id"]), int(fields["stamp_ns"])
+    return SavedMap(
+        fields["voxels"], fields["labels"], fields["probability"], fields["free"], frame_id, stamp_ns,
+        _load_gaussians(file.parent / GAUSSIANS, frame_id, stamp_ns),
+        MapModel(str(fields["model"]), int(fields["gaussians_per_cell"]), int(fields["feature_channels"])),
+        float(fields["voxel_size"]), tuple(str(name) for name in fields["classes"]),
+    )  # fmt: skip
+
+
+def _read_arrays(file: Path) -> dict[str, np.ndarray]:
+    """The arrays of map.npz; each is looked at (type, shape, size) before memory is taken for any."""
+    with zipfile.ZipFile(file) as archive:
+        inside = [key for key in KEYS if f"{key}.npy" in archive.namelist()]
+        found = {key: _read_header(archive, file, key) for key in inside}
+        if "format_version" in found and found["format_version"] == ((), np.dtype(np.int64)):
+            version = int(_read_array(archive, "format_version"))
+            if version != FORMAT_VERSION:
+                raise DataError(f"{file} is of format version {version}; this program reads version {FORMAT_VERSION}")
+        check_layout(f"{file} is not a map: it" if len(inside) < len(KEYS) else str(file), found, LAYOUT)
+        _check_size(file, sum(int(np.prod(shape, dtype=object)) * dtype.itemsize for shape, dtype in found.values()))
+        return {key: _read_array(archive, key) for key in KEYS}
+
+
+def _read_header(archive: zipfile.ZipFile, file: Path, key: str) -> tuple[tuple[int, ...], np.dtype]:
+    with archive.open(f"{key}.npy") as member:
+        if np.lib.format.read_magic(member) != (1, 0):
+            raise DataError(f"{file}: {key!r} has a header of another kind than NumPy writes for such an array")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+        if dtype.kind == "U" and dtype.itemsize > 4 * LONGEST_TEXT:
+            raise DataError(
+                f"{file}: {key!r} has texts of {dtype.itemsize // 4} characters; {LONGEST_TEXT} are allowed"
+            )
+        return shape, dtype
+
+
+def _read_array(archive: zipfile.ZipFile, key: str) -> np.ndarray:
+    with archive.open(f"{key}.npy") as member:
+        return np.asarray(np.lib.format.read_array(member, allow_pickle=False))
+
+
+def _check_size(file: Path, size: int) -> None:
+    """A map that would fill more than half of the machine's memory is refused before it is read."""
+    most = machine_bytes() // 2
+    if size > most:
+        raise DataError(f"{file} holds {size / 1e9:.1f} GB of arrays; this machine reads at most {most / 1e9:.1f} GB")
+
+
+def _check_values(file: Path, fields: dict[str, np.ndarray]) -> None:
+    what, reach = str(file), FARTHEST_BLOCK * BLOCK_VOXELS
+    check_range(what, "voxels", fields["voxels"], -reach, reach)
+    check_range(what, "free", fields["free"], -reach, reach)
+    check_range(what, "labels", np.where(fields["labels"] == UNKNOWN, 1, fields["labels"]), 1, NUM_CLASSES)
+    check_range(what, "probability", fields["probability"], 0.0, 1.0)
+    check_range(what, "voxel_size", fields["voxel_size"], VOXEL_SIZE, VOXEL_SIZE)
+    check_range(what, "stamp_ns", fields["stamp_ns"], 0, LATEST_STAMP)
+    for name in ("gaussians_per_cell", "feature_channels"):
+        check_range(what, name, fields[name], 1, MOST_CHANNELS)
+
+
+def _load_gaussians(file: Path, frame_id: str, stamp_ns: int) -> dict[str, np.ndarray]:
+    if not file.exists():
+        return {}
+    try:
+        _check_size(file, file.stat().st_size)
+        with safe_open(file, framework="np") as tensors:
+            metadata = tensors.metadata() or {}
+            version = metadata.get("format_version")
+            if version != str(FORMAT_VERSION):
+                raise DataError(f"{file} is of format version {version}; this program reads version {FORMAT_VERSION}")
+            if metadata != _metadata(frame_id, stamp_ns):
+                raise DataError(f"{file} belongs to another map than the {MAP} beside it: frame and stamp differ")
+            return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
+    except DataError:
+        raise
+    except Exception as error:  # whatever safetensors makes of a file that is not what it should be
+        raise DataError(f"{file} is damaged: {error or type(error).__name__}") from error

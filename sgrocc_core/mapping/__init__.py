@@ -1,0 +1,1 @@
+"""The mapper: a frame in, the changed voxels out."""

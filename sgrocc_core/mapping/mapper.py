@@ -1,0 +1,88 @@
+"""The mapper: one frame in, the changed voxels out, in five steps. Nothing here knows of ROS, or of how a network is run."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sgrocc_core.depth.source import depth_prior
+from sgrocc_core.engines.engine import Engine
+from sgrocc_core.errors import FrameError
+from sgrocc_core.frame import Frame
+from sgrocc_core.gaussians.confidence import view_cells
+from sgrocc_core.gaussians.evidence import observe
+from sgrocc_core.gaussians.gaussians import LocalGaussians
+from sgrocc_core.gaussians.last_view import LastView
+from sgrocc_core.gaussians.memory import blocks_to_forget
+from sgrocc_core.gaussians.newly_hidden import begin_anew
+from sgrocc_core.geometry.camera import Letterbox
+from sgrocc_core.geometry.lattice import CELL_SIZE, box_corner, box_pose
+from sgrocc_core.geometry.poses import gravity_aligned_rotation, make_pose
+from sgrocc_core.mapping.live_map import LiveMap
+from sgrocc_core.mapping.types import MapperConfig, MapUpdate, Stopwatch
+
+__all__ = ["MapUpdate", "MapperConfig", "OccupancyMapper"]
+
+
+class OccupancyMapper(LiveMap):
+    """Maps frames into a Gaussian memory and a voxel map.
+
+    Args:
+        engine: an open model. config: how to map. origin: (3,) the lattice's origin in the map frame, metres.
+    """
+
+    def __init__(
+        self, engine: Engine, config: MapperConfig | None = None, origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    ) -> None:
+        self.engine = engine
+        super().__init__(engine.spec, config or MapperConfig(), origin)
+
+    def step(self, frame: Frame) -> MapUpdate:
+        """Map one frame.
+
+        Raises:
+            FrameError: a frame that cannot be mapped; the map is as it was.
+        """
+        clock = Stopwatch()
+        # 1. Features and depth prior of the image.
+        width, height = frame.image.shape[1], frame.image.shape[0]
+        letterbox = Letterbox((width, height), self.engine.spec.image_size)
+        K = letterbox.intrinsics(frame.K)
+        image, mask = letterbox.image(frame.image), letterbox.mask()
+        seen = self.engine.image(image, mask, K, gravity_aligned_rotation(frame.T_wc[:3, :3]))
+        clock.lap("image")
+        # 2. The local box before the camera, and how the depth sees its cells.
+        head, spread = seen.depth, seen.spread
+        if self._config.motion_depth and (frame.depth is None or self._config.depth_source == "mono"):
+            head, spread = self._motion.correct(image, mask, K, frame.T_wc, frame.stamp_ns, head, spread)
+        depth = depth_prior(self._config.depth_source, frame, letterbox, head, spread)
+        T_lc = make_pose(frame.T_wc[:3, :3], frame.T_wc[:3, 3] - self.origin)
+        corner = box_corner(T_lc, box_below=self._config.box_below)
+        T_bc = box_pose(T_lc, corner * CELL_SIZE)
+        view = view_cells(depth.layers, T_bc, self._config.max_distance)
+        history = self.memory.history(corner, view, frame.stamp_ns)
+        clock.lap("slice")
+        # 3. The spatial expert's Gaussians of the box.
+        gaussians = self.engine.expert(seen.features, depth.expert, depth.spread, seen.thickness, K, T_bc, history)
+        _check_finite(gaussians)
+        clock.lap("expert")
+        # 4. Verify, update and write back; the depth's own evidence.
+        begin_anew(self.memory, depth.layers, T_lc, self._config.max_distance)
+        keys, increments = observe(depth.layers, T_lc, self._config.max_distance)
+        self.memory.update(corner, gaussians, view, frame.stamp_ns)
+        self.memory.add_evidence(keys, increments)
+        self.voxel_map.forget(
+            blocks_to_forget(self.memory, T_lc[:3, 3], self._config.forget_radius, self._config.max_memory_mb)
+        )
+        self._last = LastView(frame.stamp_ns, corner, view, keys, increments != 0)
+        clock.lap("memory")
+        # 5. Splat the blocks that changed.
+        x0, y0, w, h = letterbox.content
+        return self._update(frame.stamp_ns, clock, depth.expert[y0 : y0 + h, x0 : x0 + w])
+
+
+def _check_finite(gaussians: LocalGaussians) -> None:
+    for name, array in vars(gaussians).items():
+        if not np.isfinite(np.dot(array.ravel(), array.ravel())):
+            raise FrameError(
+                "network_not_finite", f"the network's {name} hold values that are not finite; is the model damaged?"
+            )

@@ -1,0 +1,239 @@
+"""The spatial expert: features and depth of one image to the Gaussians of the local box (method, section 2), and the local head.
+
+Geometric code, then N blocks of lifter, lattice convolutions and ray-constrained refinement. Every cell predicts; nothing is selected.
+A dense head in the Gaussians' place (8 voxels a cell straight from the hidden layer) is there to be compared with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sgrocc_core.classes import NUM_CLASSES
+from sgrocc_core.errors import ConfigError, ModelError
+from sgrocc_core.network.expert.fusion import FUSIONS, HistoryFusion
+from sgrocc_core.network.expert.lattice_encoder import CODE_CHANNELS, ContextBlock, cell_centres, geometric_code
+from sgrocc_core.network.expert.lifter import GATES, LIFTERS, SoftGatedLifter
+from sgrocc_core.network.expert.refinement import MAX_STEP, REFINEMENTS, Refinement, start_state
+
+HEADS = ("gaussians", "dense")
+START_EMPTY = 4.0
+"""Start of the dense head's logit of empty: P(occupied) of 0.17, where the truth's share of occupied voxels is about."""
+OUTPUTS = ("means", "scales", "rotations", "opacities", "logits", "features")
+"""The outputs that leave the engine, in their order."""
+
+
+@dataclass(frozen=True)
+class ExpertConfig:
+    """Sizes and variants of the spatial expert.
+
+    Attributes:
+        channels: of the anchors' features. wide: of the half-resolution level. hidden: of the refinement heads.
+        feature_channels: of the image engine's feature map. offsets: K. gaussians: G (1 to 8). blocks: N.
+        gate: `one_sided` or `symmetric`. lifter: `soft`, `hard`, `deformable` or `threshold`. sigma: start of the gate's width, metres.
+        gate_sigma_fixed: keep sigma where it starts and alpha at 1, instead of learning them.
+        refinement: `ray`, `free` or `none`. dropout: in the refinement heads.
+        dense_head: whether training also gets per-voxel logits straight from the hidden layer (an auxiliary target without splatting).
+        head: what the local head makes voxels of: `gaussians`, or `dense`, those per-voxel logits (to compare with; it has no Gaussians
+            to export).
+        fusion: with the anchors' history, before the last block: `identity` (at the start the single image's output), `random` or `none`.
+    """
+
+    channels: int = 32
+    wide: int = 64
+    hidden: int = 96
+    feature_channels: int = 32
+    offsets: int = 8
+    gaussians: int = 4
+    blocks: int = 2
+    gate: str = "one_sided"
+    lifter: str = "soft"
+    sigma: float = 0.5
+    gate_sigma_fixed: bool = False
+    refinement: str = "ray"
+    dropout: float = 0.1
+    dense_head: bool = True
+    head: str = "gaussians"
+    fusion: str = "identity"
+
+    def __post_init__(self) -> None:
+        for key, allowed in (
+            ("gate", GATES),
+            ("lifter", LIFTERS),
+            ("refinement", REFINEMENTS),
+            ("head", HEADS),
+            ("fusion", FUSIONS),
+        ):
+            if getattr(self, key) not in allowed:
+                raise ConfigError(f"{key} is {getattr(self, key)!r}; it must be one of {', '.join(allowed)}")
+        for key, low, high in (
+            ("channels", 4, 512),
+            ("wide", 4, 1024),
+            ("hidden", 8, 1024),
+            ("feature_channels", 4, 1024),
+            ("offsets", 1, 64),
+            ("gaussians", 1, 8),
+            ("blocks", 1, 6),
+        ):
+            if not low <= getattr(self, key) <= high:
+                raise ConfigError(f"{key} is {getattr(self, key)}; it must lie between {low} and {high}")
+        if not (0 < self.sigma <= 10 and 0 <= self.dropout < 1):
+            raise ConfigError(
+                f"sigma is {self.sigma} and dropout {self.dropout}; sigma must lie in (0, 10] m, dropout in [0, 1)"
+            )
+
+
+class SpatialExpert(nn.Module):
+    """One image's features and depth to Gaussians on the lattice; see `forward`."""
+
+    centres: Tensor
+
+    def __init__(self, config: ExpertConfig | None = None) -> None:
+        super().__init__()
+        self.config = c = config or ExpertConfig()
+        self.register_buffer("centres", cell_centres(), persistent=False)
+        self.code = nn.Sequential(
+            nn.Linear(CODE_CHANNELS, 2 * c.channels), nn.ReLU(), nn.Linear(2 * c.channels, c.channels)
+        )
+        self.lifters = nn.ModuleList(
+            SoftGatedLifter(c.feature_channels, c.channels, c.channels, c.offsets, c.gate, c.lifter, c.sigma)
+            for _ in range(c.blocks)
+        )
+        self.encoders = nn.ModuleList(ContextBlock(c.channels, c.wide) for _ in range(c.blocks))
+        self.refinements = nn.ModuleList(
+            Refinement(c.channels + CODE_CHANNELS, c.hidden, c.gaussians, c.refinement, MAX_STEP * 0.5**i, c.dropout)
+            for i in range(c.blocks)
+        )
+        self.dense = nn.Linear(c.hidden, 8 * (NUM_CLASSES + 1)) if c.dense_head or c.head == "dense" else None
+        if c.head == "dense" and self.dense is not None:
+            nn.init.constant_(self.dense.bias.data.view(8, -1)[:, 0], START_EMPTY)
+        self.fusion = None if c.fusion == "none" else HistoryFusion(c.channels, start=c.fusion)
+        if c.gate_sigma_fixed:
+            for lifter in self.lifters:
+                lifter.get_parameter("raw_alpha").requires_grad_(False)
+                lifter.get_parameter("raw_sigma").requires_grad_(False)
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)
+
+    def forward(
+        self,
+        features: Tensor,
+        depth: Tensor,
+        spread: Tensor,
+        hits: Tensor,
+        thickness: Tensor,
+        intrinsics: Tensor,
+        pose: Tensor,
+        history: Tensor | None = None,
+        past: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Predict the Gaussians of the local box.
+
+        Args:
+            features: (B, 32, 30, 40), stride 8. depth: (B, 1, 240, 320) metres along the optical axis, 0 = none (padding too).
+            spread: (B, 1, 240, 320) metres, how far that depth may be off (sigma_g of a sensor, b of the image engine).
+            hits: (B, 60, 60, 36) how many of that depth's pixels lie in each voxel, see `projection.count_hits`.
+            thickness: (B, 1, 60, 80) metres. intrinsics: (B, 4) fx, fy, cx, cy, pixels of the 320 x 240 image.
+            pose: (B, 4, 4) T_bc, camera to box frame.
+            history: (B, 16200, C) the anchors' features in the memory, 0 where there are none. past: (B, 16200, 3) their tag, confidence
+                and age, see `HistoryFusion`. Without them nothing is fused.
+
+        Returns:
+            means (B, 16200, G, 3) metres, box frame; scales (B, 16200, G, 3) raw; rotations (B, 16200, G, 4) unit wxyz; opacities
+            (B, 16200, G) raw; logits (B, 16200, G, 11); features (B, 16200, C). With the dense head instead of the first five:
+            opacities (B, 16200, 8), logit of occupied of each voxel, and voxel_logits (B, 16200, 8, 11), its classes'. In training mode
+            with `dense_head` also dense (B, 16200, 8, 12): per-voxel class logits, 0 = empty. Voxels of a cell are in C order of
+            (2, 2, 2); see `cells_of`.
+
+        Raises:
+            ModelError: a network with the dense head is being exported.
+        """
+        prior = (depth.float(), thickness.float(), intrinsics.float(), pose.float())
+        with torch.autocast(depth.device.type, enabled=False):  # pixels and metres need more than bf16
+            code = geometric_code(self.centres, prior[0], spread.float(), cells_of(hits.float()), *prior[1:])
+        x = self.code(code)
+        state = start_state(self.centres, self.config.gaussians)
+        for block, (lifter, encoder, refinement) in enumerate(
+            zip(self.lifters, self.encoders, self.refinements, strict=True), 1
+        ):
+            if block == self.config.blocks and self.fusion is not None and history is not None and past is not None:
+                x = self.fusion(x, history, past)
+            with torch.autocast(depth.device.type, enabled=False):
+                lifted = lifter(features.float(), x.float(), self.centres, *prior)
+            x = encoder(x + lifted.to(x.dtype))
+            state, hidden = refinement(
+                torch.cat([x, code.to(x.dtype)], -1), state, self.centres, pose[:, :3, 3].float()
+            )
+        outputs = {"features": x.float()}
+        if self.config.head == "gaussians":
+            rotations = state.rotations / state.rotations.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+            outputs |= {
+                "means": state.means.expand(depth.shape[0], -1, -1, -1),
+                "scales": state.scales,
+                "rotations": rotations,
+                "opacities": state.opacities,
+                "logits": state.logits,
+            }
+        return outputs | self._dense_outputs(hidden)
+
+    def _dense_outputs(self, hidden: Tensor) -> dict[str, Tensor]:
+        """What the dense layer adds: the auxiliary target in training, and the voxels themselves where it is the head."""
+        is_head = self.config.head == "dense"
+        if self.dense is None or not (self.training or is_head):
+            return {}
+        logits = self.dense(hidden).float().unflatten(-1, (8, NUM_CLASSES + 1))
+        outputs = {"dense": logits} if self.training and self.config.dense_head else {}
+        if is_head:
+            if torch.onnx.is_in_onnx_export():
+                raise ModelError(
+                    "a network with the dense head has no Gaussians to export; train one with head: gaussians"
+                )
+            outputs |= {
+                "opacities": torch.logsumexp(logits[..., 1:], -1) - logits[..., 0],
+                "voxel_logits": logits[..., 1:],
+            }
+        return outputs
+
+
+def cells_of(voxels: Tensor) -> Tensor:
+    """Voxels of the box grouped by cell: (B, 60, 60, 36) to (B, 16200, 8), in the order of `dense` and of the lattice."""
+    split = voxels.reshape(voxels.shape[0], 30, 2, 30, 2, 18, 2)
+    return split.permute(0, 1, 3, 5, 2, 4, 6).reshape(voxels.shape[0], -1, 8)
+
+
+def voxels_of(cells: Tensor) -> Tensor:
+    """The inverse of `cells_of` for one sample: (16200, 8, ...) to (60, 60, 36, ...)."""
+    tail = tuple(range(6, 5 + cells.dim() - 1))
+    split = cells.reshape(30, 30, 18, 2, 2, 2, *cells.shape[2:])
+    return split.permute(0, 3, 1, 4, 2, 5, *tail).reshape(60, 60, 36, *cells.shape[2:])
+
+
+def local_head(outputs: dict[str, Tensor], b: int) -> tuple[Tensor, Tensor]:
+    """One sample's voxels of the box, with gradient: its Gaussians splatted, or what the dense head says.
+
+    Args:
+        outputs: of `SpatialExpert.forward`. b: index of the sample in the batch.
+
+    Returns:
+        log_empty (60, 60, 36), class_weights (60, 60, 36, 11): P(occupied) = 1 - exp(log_empty); P(c | occupied) is
+        class_weights normalised.
+    """
+    if "voxel_logits" in outputs:
+        opacities = voxels_of(outputs["opacities"][b].float())
+        classes = torch.softmax(voxels_of(outputs["voxel_logits"][b].float()), -1)
+        return torch.nn.functional.logsigmoid(-opacities), torch.sigmoid(opacities)[..., None] * classes
+
+    from sgrocc_core.gaussians.gaussians import constrain_scales, covariance
+    from sgrocc_core.geometry.lattice import BOX_VOXELS
+    from sgrocc_core.voxels import splat_autograd
+
+    covariances = covariance(
+        constrain_scales(outputs["scales"][b].float().reshape(-1, 3)), outputs["rotations"][b].float().reshape(-1, 4)
+    )
+    opacities = torch.sigmoid(outputs["opacities"][b].float().reshape(-1))
+    classes = torch.softmax(outputs["logits"][b].float().reshape(-1, NUM_CLASSES), -1)
+    means = outputs["means"][b].float().reshape(-1, 3)
+    return splat_autograd.splat(means, covariances, opacities, classes, means.new_zeros(3), BOX_VOXELS)

@@ -1,0 +1,1 @@
+"""Networks that read one image: features, depth, spread and thickness."""

@@ -1,0 +1,45 @@
+"""The choice of an image engine by its `kind`: `small` (our own backbone) or `depth_anything_v2` (a published prior, frozen)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from sgrocc_core.errors import ConfigError
+from sgrocc_core.geometry.image_grid import ImageGrid
+from sgrocc_core.network.image.depth_anything import DepthAnythingEngine
+from sgrocc_core.network.image.priors import refuse_depth_anything_3
+from sgrocc_core.network.image.small import ImageEngine
+
+KINDS = ("small", "depth_anything_v2", "depth_anything_3")
+
+AnyImageEngine = ImageEngine | DepthAnythingEngine
+"""What every image engine has: `grid` (sizes), `canonical_focal`, `channels`, `to_features` and one `forward`."""
+
+
+def build_image_engine(options: dict[str, Any]) -> AnyImageEngine:
+    """An image engine with fresh weights; a published prior's are filled in by its `load_prior`, or with the model's own.
+
+    Args:
+        options: `kind` (default `small`) and the arguments of that engine.
+
+    Raises:
+        ConfigError: a kind or an argument that is not known. ModelError: what the kind needs is not installed.
+    """
+    arguments = dict(options)
+    kind = arguments.pop("kind", "small")
+    if kind not in KINDS:
+        raise ConfigError(f"kind of the image engine is {kind!r}; it must be one of {', '.join(KINDS)}")
+    if kind == "depth_anything_3":
+        refuse_depth_anything_3()
+    try:
+        return ImageEngine(**arguments) if kind == "small" else DepthAnythingEngine(**arguments)
+    except TypeError as error:
+        raise ConfigError(f"the image engine {kind} does not take these arguments: {error}") from error
+
+
+def grid_of(options: dict[str, Any]) -> ImageGrid:
+    """Sizes of the image engine that `build_image_engine` would make, without making its weights; the same errors."""
+    with torch.device("meta"):
+        return build_image_engine(options).grid

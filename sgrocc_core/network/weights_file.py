@@ -1,0 +1,73 @@
+"""The weights file of a model: one safetensors file with the tensors `image.*` and `expert.*`; complete or absent, and no pickle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from sgrocc_core.errors import ModelError
+
+OPTIONAL = ("class_head", "expert.dense.", "expert.fusion.")
+"""Parts of names of weights that a file may leave out: what only training uses, and fusion, which then is the identity it starts as."""
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors of a weights file or a checkpoint.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"cannot read the weights {path}: {error}") from error
+
+
+def load_weights(module: nn.Module, tensors: dict[str, Tensor], prefix: str, source: Path) -> bool:
+    """Load the tensors under a prefix into a module.
+
+    Returns:
+        whether the file had any.
+
+    Raises:
+        ModelError: names or shapes do not fit.
+    """
+    found = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+    if not found:
+        return False
+    own = module.state_dict()
+    optional = (*OPTIONAL, "num_batches_tracked")
+    missing = [name for name in own if name not in found and not any(part in prefix + name for part in optional)]
+    foreign = [name for name in found if name not in own or own[name].shape != found[name].shape]
+    if missing or foreign:
+        raise ModelError(
+            f"{source} does not fit this network: missing {missing[:3]}, foreign or of another shape {foreign[:3]}"
+        )
+    module.load_state_dict(found, strict=False)
+    return True
+
+
+def save_model(
+    path: Path, image: nn.Module, expert: nn.Module | None, tensors: dict[str, Tensor] | None = None
+) -> None:
+    """Write a model's weights file, `image.*` and `expert.*`.
+
+    Args:
+        tensors: values to write instead of the modules' own (a moving average), by the same names.
+    """
+    values: dict[str, Tensor] = {}
+    for prefix, module in (("image.", image), ("expert.", expert)):
+        if module is not None:
+            values |= {prefix + name: value for name, value in module.state_dict().items()}
+    values |= {name: value for name, value in (tensors or {}).items() if name in values}
+    plain = {
+        name: value.detach().contiguous() for name, value in values.items() if not name.endswith("num_batches_tracked")
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    save_file(plain, part)
+    part.replace(path)

@@ -1,0 +1,154 @@
+"""What an ablation compares: variants of one training configuration, read from config/ablations/NAME.yaml.
+
+A variant is a set of values laid over the base configuration, and may disturb the poses that the network is told, in training,
+in evaluation, or in both. The first variant is what the others are compared with. Those of the temporal manager (`task: embodied`) say in
+which phases the budget is trained.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sgrocc_core.errors import ConfigError
+from sgrocc_core.share import find_shared
+from sgrocc_core.yaml_file import read_mapping
+
+FOLDER = "config/ablations"
+METRICS = ("sc_iou", "miou", "boundary_f1")
+"""What the paper's tables give, and ours."""
+VARIANT_KEYS = ("name", "config", "training_noise", "evaluation_noise", "phases", "paper")
+TASKS = ("local", "embodied")
+PHASES = ("manager", "everything", "end_to_end")
+TWO_PHASES = {"manager": 1 / 3, "everything": 2 / 3}
+"""Shares of the budget (method, section 6: epochs 1 to 5 and 6 to 15), where a variant does not say."""
+NOISE_KEYS = ("metres", "share")
+
+
+@dataclass(frozen=True)
+class PoseNoise:
+    """Disturbance of a pose's translation: a normal draw in every direction.
+
+    Attributes:
+        metres: root mean square of its length. share: the same as a share of the median translation from frame to frame; one of
+            the two is 0.
+    """
+
+    metres: float = 0.0
+    share: float = 0.0
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return self.metres > 0 or self.share > 0
+
+    def length(self, step: float) -> float:
+        """Root mean square length in metres, frames being `step` metres apart."""
+        return self.metres + self.share * step
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of an ablation.
+
+    Attributes:
+        name: the field's name of it. overrides: nested values laid over the base configuration (`network`, `losses`, ...).
+        training_noise, evaluation_noise: see `PoseNoise`. paper: the paper's figures in percent, by metric.
+        phases: of embodied training in their order, with their shares of the budget.
+    """
+
+    name: str
+    overrides: dict[str, Any] = field(default_factory=dict)
+    training_noise: PoseNoise = PoseNoise()
+    evaluation_noise: PoseNoise = PoseNoise()
+    paper: dict[str, float] = field(default_factory=dict)
+    phases: dict[str, float] = field(default_factory=lambda: dict(TWO_PHASES))
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A question and the variants that answer it.
+
+    Attributes:
+        name: of the file. title: for people. note: what to know when reading it. variants: the first is the reference.
+        task: of TASKS: single views, or whole walks with the memory.
+    """
+
+    name: str
+    title: str
+    note: str
+    variants: tuple[Variant, ...]
+    task: str = "local"
+
+
+def load_ablation(name: str) -> Ablation:
+    """Read an ablation.
+
+    Args:
+        name: of a file under config/ablations, or the path of a YAML file.
+
+    Raises:
+        ConfigError: there is none, or it is not what it should be.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else find_shared(f"{FOLDER}/{name}.yaml")
+    values = read_mapping(path, "ablation", ("title", "note", "task", "variants"))
+    if not isinstance(values.get("variants"), list):
+        raise ConfigError(f"{path} must hold a list of variants")
+    task = values.get("task", "local")
+    if task not in TASKS:
+        raise ConfigError(f"{path}: task is {task!r}; it must be one of {', '.join(TASKS)}")
+    variants = tuple(_variant(entry, f"{path}: variant {i + 1}", task) for i, entry in enumerate(values["variants"]))
+    names = [variant.name for variant in variants]
+    if len(variants) < 2 or len(set(names)) < len(names):
+        raise ConfigError(
+            f"{path} has the variants {', '.join(names) or 'none'}; at least two are needed, each with a name of its own"
+        )
+    return Ablation(path.stem, str(values.get("title", path.stem)), str(values.get("note", "")).strip(), variants, task)
+
+
+def _variant(entry: Any, where: str, task: str) -> Variant:
+    if not isinstance(entry, dict) or "name" not in entry:
+        raise ConfigError(f"{where} must be a mapping with a name")
+    name = str(entry["name"])
+    if not name or name.startswith(".") or any(c in name for c in "/\\\0"):
+        raise ConfigError(
+            f"{where}: name is {name!r}; it is a folder's name too, so without / and not beginning with a dot"
+        )
+    unknown = set(entry) - set(VARIANT_KEYS)
+    if unknown:
+        raise ConfigError(f"{where}: unknown key {min(unknown)!r}; the keys are {', '.join(VARIANT_KEYS)}")
+    overrides, paper = entry.get("config") or {}, entry.get("paper") or {}
+    if not isinstance(overrides, dict):
+        raise ConfigError(f"{where}: config is {overrides!r}; it must be a mapping of keys to values")
+    if not isinstance(paper, dict) or set(paper) - set(METRICS):
+        raise ConfigError(f"{where}: paper is {paper!r}; its keys are {', '.join(METRICS)}")
+    noises = {key: _noise(entry.get(key) or {}, f"{where}: {key}") for key in ("training_noise", "evaluation_noise")}
+    if task == "embodied" and any(noises.values()):
+        raise ConfigError(f"{where}: walks are not trained under pose noise")
+    phases = entry.get("phases", TWO_PHASES)
+    if task != "embodied" and "phases" in entry:
+        raise ConfigError(f"{where}: phases are of `task: embodied`")
+    if not isinstance(phases, dict) or set(phases) - set(PHASES) or abs(sum(map(float, phases.values())) - 1) > 0.01:
+        raise ConfigError(f"{where}: phases is {phases!r}; it must give shares that add up to 1 of {', '.join(PHASES)}")
+    return Variant(
+        name, overrides, paper={metric: float(value) for metric, value in paper.items()}, phases=dict(phases), **noises
+    )
+
+
+def _noise(values: Any, where: str) -> PoseNoise:
+    if not isinstance(values, dict) or set(values) - set(NOISE_KEYS) or len(values) > 1:
+        raise ConfigError(f"{where} is {values!r}; it must give one of {', '.join(NOISE_KEYS)}")
+    for key, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+            raise ConfigError(f"{where}: {key} is {value!r}; it must be a number from 0 to 1")
+    return PoseNoise(**{key: float(value) for key, value in values.items()})
+
+
+def laid_over(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """A copy of `base` with the values of `overrides` in it; mappings are merged key by key."""
+    merged = copy.deepcopy(base)
+    for key, value in overrides.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = laid_over(merged[key], value) if both else copy.deepcopy(value)
+    return merged

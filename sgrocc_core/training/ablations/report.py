@@ -1,0 +1,248 @@
+"""What an ablation found, as CSV, Markdown and a picture, beside the paper's own figures."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sgrocc_core.evaluation.local import SOURCES
+from sgrocc_core.training.ablations.ablation import METRICS, Ablation, Variant
+from sgrocc_core.training.ablations.comparison import Estimate, estimate, paired_difference
+
+REGIONS = {"local": ("in_view", "hidden", "all"), "embodied": ("all", "hidden", "single_frame")}
+"""What is scored, by the ablation's task; the first is what orders and pictures are of."""
+TITLES = {"sc_iou": "SC-IoU", "miou": "mIoU", "boundary_f1": "boundary F1"}
+REGION_TITLES = {
+    "local": {"in_view": "in view", "hidden": "hidden", "all": "whole box"},
+    "embodied": {"all": "map", "hidden": "map, hidden", "single_frame": "single frames"},
+}
+Results = dict[str, dict[int, dict[str, Any]]]
+"""By variant's name and seed, what `AblationRuns.result` gives."""
+Key = tuple[str, str, str]
+"""Source, region, metric."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant's figure of one key, in percent.
+
+    Attributes:
+        value: over the seeds. difference: to the first variant, paired by seed; None for the first.
+    """
+
+    value: Estimate
+    difference: Estimate | None
+
+
+class Findings:
+    """An ablation's results, by variant and figure.
+
+    Args:
+        results: may lack runs; variants without any are left out.
+    """
+
+    def __init__(self, ablation: Ablation, results: Results) -> None:
+        self.ablation, self.results = ablation, results
+        self.variants = [v for v in ablation.variants if results.get(v.name)]
+        self.reference = ablation.variants[0]
+        self.regions = REGIONS[ablation.task]
+
+    def values(self, variant: Variant, key: Key) -> dict[int, float]:
+        """Percent by seed."""
+        source, region, metric = key
+        found = {}
+        for seed, result in self.results.get(variant.name, {}).items():
+            part = result["report"][source]
+            found[seed] = 100.0 * (part if region == "all" else part[region])[metric]
+        return found
+
+    def row(self, variant: Variant, key: Key) -> Row:
+        """A variant's figure."""
+        values = self.values(variant, key)
+        value = estimate(list(values.values()))
+        assert value is not None, "variants without results are left out"
+        same = variant.name == self.reference.name
+        return Row(value, None if same else paired_difference(values, self.values(self.reference, key)))
+
+    def curves(self) -> dict[str, dict[int, float]]:
+        """Percent of mIoU by variant and step, mean over the seeds, of what was looked at while training; empty for single views."""
+        found: dict[str, dict[int, float]] = {}
+        for variant in self.variants:
+            points: dict[int, list[float]] = {}
+            for result in self.results[variant.name].values():
+                for point in result["report"].get("training_curve", ()):
+                    points.setdefault(point["step"], []).append(100.0 * point["fused_miou"])
+            if points:
+                found[variant.name] = {step: sum(values) / len(values) for step, values in sorted(points.items())}
+        return found
+
+    def keys(self) -> Iterator[Key]:
+        """Every figure that is compared."""
+        return itertools.product(SOURCES, self.regions, METRICS)
+
+
+def write_report(findings: Findings, facts: dict[str, Any], stem: Path) -> list[Path]:
+    """Write STEM.csv, STEM.runs.csv, STEM.md and STEM.png, and STEM.curve.png where there is something to show.
+
+    Args:
+        facts: what was run, name to value, for the Markdown's last lines.
+
+    Returns:
+        the files.
+    """
+    from sgrocc_core.training.ablations.chart import draw_chart
+    from sgrocc_core.training.ablations.curve import draw_curves
+
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    files = [stem.with_name(stem.name + suffix) for suffix in (".md", ".png", ".csv", ".runs.csv")]
+    files[0].write_text(markdown(findings, facts))
+    draw_chart(findings, files[1])
+    if findings.curves():
+        files.append(stem.with_name(stem.name + ".curve.png"))
+        draw_curves(findings, files[-1])
+    _write_csv(files[2], summary_rows(findings))
+    _write_csv(files[3], run_rows(findings))
+    return files
+
+
+def summary_rows(findings: Findings) -> list[dict[str, Any]]:
+    """One row a variant and figure, percent."""
+    rows = []
+    for variant, key in itertools.product(findings.variants, findings.keys()):
+        row = findings.row(variant, key)
+        difference = row.difference
+        rows.append({
+            "variant": variant.name, "depth": key[0], "region": key[1], "metric": key[2], "seeds": row.value.count,
+            "mean": _number(row.value.mean), "spread": _number(row.value.spread),
+            "difference": "" if difference is None else _number(difference.mean),
+            "difference_error": "" if difference is None else _number(difference.error),
+            "clear": "" if difference is None else difference.clear, "paper": variant.paper.get(key[2], ""),
+        })  # fmt: skip
+    return rows
+
+
+def run_rows(findings: Findings) -> list[dict[str, Any]]:
+    """One row a run and figure, percent."""
+    return [
+        {
+            "variant": variant.name,
+            "seed": seed,
+            "depth": key[0],
+            "region": key[1],
+            "metric": key[2],
+            "value": _number(value),
+        }
+        for variant, key in itertools.product(findings.variants, findings.keys())
+        for seed, value in sorted(findings.values(variant, key).items())
+    ]
+
+
+def markdown(findings: Findings, facts: dict[str, Any]) -> str:
+    """The report as text; all figures in percent."""
+    ablation = findings.ablation
+    lines = [f"# {ablation.title}", ""]
+    if ablation.note:
+        lines += [ablation.note, ""]
+    lines += [
+        f"Mean ± sample standard deviation over the seeds, percent; in brackets the difference to `{findings.reference.name}`, paired by "
+        "seed, ± its standard error. \\* marks differences that are clear: 0 lies outside their 95 % interval (Student's t).", "",
+        f"![{ablation.title}]({ablation.name}.png)", "",
+    ]  # fmt: skip
+    if findings.curves():
+        text = "mIoU of fused predictions of held-out walks while training, predicted depth, weights as they were (not averaged)"
+        lines += [f"![{text}]({ablation.name}.curve.png)", "", f"{text}.", ""]
+    for source in SOURCES:
+        lines += [f"## With {source} depth", "", *_table(findings, source), ""]
+    if any(variant.paper for variant in ablation.variants):
+        lines += ["## The paper's figures", "", *_paper_table(findings), "", *_orders(findings), ""]
+    lines += ["## What was run", "", *(f"- {name}: {value}" for name, value in facts.items()), ""]
+    return "\n".join(lines)
+
+
+def _table(findings: Findings, source: str) -> list[str]:
+    pairs = itertools.product(findings.regions, METRICS)
+    columns = [(source, region, metric) for region, metric in pairs if region != "hidden" or metric != "boundary_f1"]
+    titles = REGION_TITLES[findings.ablation.task]
+    header = ["variant", "seeds", *(f"{TITLES[metric]}, {titles[region]}" for _, region, metric in columns)]
+    lines = ["| " + " | ".join(header) + " |", "|---|" + "---|" * (len(header) - 1)]
+    for variant in findings.variants:
+        rows = [findings.row(variant, key) for key in columns]
+        lines.append("| " + " | ".join([f"`{variant.name}`", str(rows[0].value.count), *map(_cell, rows)]) + " |")
+    return lines
+
+
+def _cell(row: Row) -> str:
+    spread = "" if row.value.spread is None else f" ± {row.value.spread:.1f}"
+    text = f"{row.value.mean:.1f}{spread}"
+    if row.difference is None:
+        return text
+    error = "" if row.difference.error is None else f" ± {row.difference.error:.1f}"
+    mark = " \\*" if row.difference.clear else ""
+    return f"{text} ({row.difference.mean:+.1f}{error}{mark})"
+
+
+def _paper_table(findings: Findings) -> list[str]:
+    ablation, first = findings.ablation, findings.reference.paper
+    metrics = [metric for metric in METRICS if any(metric in variant.paper for variant in ablation.variants)]
+    header = ["variant", *(TITLES[metric] for metric in metrics)]
+    lines = ["| " + " | ".join(header) + " |", "|---|" + "---|" * len(metrics)]
+    for variant in ablation.variants:
+        cells = []
+        for metric in metrics:
+            value = variant.paper.get(metric)
+            base = first.get(metric) if variant is not findings.reference else None
+            cells.append("" if value is None else f"{value:.2f}" + ("" if base is None else f" ({value - base:+.2f})"))
+        lines.append("| " + " | ".join([f"`{variant.name}`", *cells]) + " |")
+    return lines
+
+
+def _orders(findings: Findings) -> list[str]:
+    """Which pairs of variants stand in the paper's order and which do not, by what is in view with predicted depth."""
+    region = findings.regions[0]
+    title = REGION_TITLES[findings.ablation.task][region]
+    lines = [f"Order of the pairs of variants, ours (predicted depth, {title}) against the paper's:", ""]
+    for metric in METRICS:
+        agree: list[str] = []
+        unclear: list[str] = []
+        against: list[str] = []
+        for one, other in itertools.combinations(findings.variants, 2):
+            if metric not in one.paper or metric not in other.paper:
+                continue
+            key = ("predicted", region, metric)
+            ours = paired_difference(findings.values(other, key), findings.values(one, key))
+            if ours is None:
+                continue
+            higher, lower = (other, one) if ours.mean > 0 else (one, other)
+            same = higher.paper[metric] >= lower.paper[metric]
+            text = f"`{higher.name}` above `{lower.name}`"
+            if ours.clear:
+                (agree if same else against).append(text)
+            else:
+                unclear.append(f"{text} ({'same' if same else 'other'} way)")
+        if agree or unclear or against:
+            parts = [
+                ("clearly as in the paper", agree),
+                ("clearly the other way round", against),
+                ("within the spread", unclear),
+            ]
+            lines.append(
+                f"- {TITLES[metric]}: "
+                + "; ".join(f"{name}: {', '.join(pairs) or 'none'}" for name, pairs in parts)
+                + "."
+            )
+    return lines
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,1 @@
+"""Data that training reads: packed scenes, augmentation, sequences, rooms rendered during training."""

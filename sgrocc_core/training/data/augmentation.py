@@ -1,0 +1,221 @@
+"""Augmentation of training views: what light, camera and sensor could have done otherwise, and what symmetry allows.
+
+Geometry changes image, depth, labels, intrinsics, pose and grid together; light touches the image only; the simulated depth
+sensor turns exact depth into what a depth camera would have read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from sgrocc_core.geometry.camera import Letterbox
+
+BOX_EDGE = 4.8
+"""Horizontal edge of the local grid, metres."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One training view before it is batched.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB. mask: (H, W) uint8, 1 inside the image.
+        depth: (H, W) float32 m, 0 = none. labels: (H, W) uint8, 255 unknown.
+        K: (3, 3) pixels. T_bc: (4, 4) camera to grid (origin at its lowest corner), m. target: (60, 60, 36) uint8.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    depth: np.ndarray
+    labels: np.ndarray
+    K: np.ndarray
+    T_bc: np.ndarray
+    target: np.ndarray
+
+
+def letterboxed(view: View, size: tuple[int, int]) -> View:
+    """The view in a network's input of (width, height) pixels."""
+    height, width = view.image.shape[:2]
+    box = Letterbox((width, height), size)
+    inside = box.mask()
+    labels = np.where(inside > 0, box.depth(view.labels.astype(np.float32)), 255)  # sampled as depth is: nearest
+    mask = box.depth(view.mask.astype(np.float32))
+    return replace(
+        view, image=box.image(view.image), mask=mask.astype(np.uint8), depth=box.depth(view.depth), labels=labels.astype(np.uint8),
+        K=box.intrinsics(view.K),
+    )  # fmt: skip
+
+
+def mirror(view: View) -> View:
+    """The view in a mirror: image columns, principal point, pose and the grid's y axis all turned round."""
+    K = view.K.copy()
+    K[0, 2] = view.image.shape[1] - 1 - K[0, 2]
+    flip = np.diag([1.0, -1.0, 1.0])
+    T = np.eye(4)
+    T[:3, :3] = flip @ view.T_bc[:3, :3] @ np.diag([-1.0, 1.0, 1.0])
+    T[:3, 3] = flip @ view.T_bc[:3, 3] + [0.0, BOX_EDGE, 0.0]
+    return View(
+        image=np.ascontiguousarray(view.image[:, ::-1]),
+        mask=np.ascontiguousarray(view.mask[:, ::-1]),
+        depth=np.ascontiguousarray(view.depth[:, ::-1]),
+        labels=np.ascontiguousarray(view.labels[:, ::-1]),
+        K=K,
+        T_bc=T,
+        target=np.ascontiguousarray(view.target[:, ::-1]),
+    )
+
+
+def quarter_turns(view: View, turns: int) -> View:
+    """The world turned about the grid's vertical middle line by `turns` times 90 degrees, counter-clockwise seen from above."""
+    if turns % 4 == 0:
+        return view
+    cos, sin = ((1, 0), (0, 1), (-1, 0), (0, -1))[turns % 4]
+    R = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
+    middle = np.array([BOX_EDGE / 2, BOX_EDGE / 2, 0.0])
+    T = np.eye(4)
+    T[:3, :3] = R @ view.T_bc[:3, :3]
+    T[:3, 3] = R @ (view.T_bc[:3, 3] - middle) + middle
+    return replace(view, T_bc=T, target=np.ascontiguousarray(np.rot90(view.target, turns, axes=(0, 1))))
+
+
+def zoom(view: View, scale: float, shift: tuple[float, float], aspect: float | None = None) -> View:
+    """A narrower field of view: the image scaled up about a point and cropped, as if another lens had been used.
+
+    Args:
+        scale: >= 1. shift: where the crop lies in the room it has, 0..1 in x and y.
+        aspect: width / height of the picture to show; the rest becomes padding. None: as it is.
+    """
+    height, width = view.image.shape[:2]
+    x0, y0 = shift[0] * (width - width / scale), shift[1] * (height - height / scale)
+    offset = np.array([(0.5 - x0) * scale - 0.5, (0.5 - y0) * scale - 0.5])
+    K = view.K.copy()
+    K[0], K[1] = K[0] * scale, K[1] * scale
+    K[:2, 2] += offset
+    image, mask, depth, labels = view.image, view.mask, view.depth, view.labels
+    if scale > 1:
+        A = np.array([[scale, 0, offset[0]], [0, scale, offset[1]]])
+        nearest = cv2.INTER_NEAREST
+        edge = cv2.BORDER_REPLICATE
+        image = cv2.warpAffine(image, A, (width, height), flags=cv2.INTER_LINEAR, borderMode=edge)
+        mask, depth, labels = (
+            cv2.warpAffine(x, A, (width, height), flags=nearest, borderMode=edge) for x in (mask, depth, labels)
+        )
+    if aspect is not None:
+        w, h = min(width, round(height * aspect)), min(height, round(width / aspect))
+        inside = np.zeros_like(mask)
+        left, top = (width - w) // 2, (height - h) // 2
+        inside[top : top + h, left : left + w] = 1
+        mask = mask * inside
+        image, depth, labels = (
+            image * inside[..., None],
+            depth * inside,
+            np.where(inside > 0, labels, 255).astype(np.uint8),
+        )
+    return replace(view, image=image, mask=mask, depth=depth, labels=labels, K=K)
+
+
+def geometry(view: View, rng: np.random.Generator) -> View:
+    """Random mirror, quarter turn, field of view and letterbox."""
+    if rng.random() < 0.5:
+        view = mirror(view)
+    view = quarter_turns(view, int(rng.integers(4)))
+    scale = 1.0 if rng.random() < 0.4 else float(rng.uniform(1.0, 1.6))
+    aspect = float(rng.uniform(1.34, 1.85)) if rng.random() < 0.4 else None
+    if scale > 1.0 or aspect is not None:
+        view = zoom(view, scale, (float(rng.random()), float(rng.random())), aspect)
+    return view
+
+
+def light(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Random exposure, contrast, gamma, white balance, hue, saturation, blur, noise, JPEG and covered patches.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+
+    Returns:
+        a new (H, W, 3) uint8.
+    """
+    image = _colour(image, rng)
+    if rng.random() < 0.25:
+        sigma = float(rng.uniform(0.3, 1.4))
+        if rng.random() < 0.5:
+            image = cv2.GaussianBlur(image, (0, 0), sigma)
+        else:
+            length = int(rng.integers(2, 7))
+            kernel = np.full((1, length), 1.0 / length, np.float32)
+            image = cv2.filter2D(image, -1, kernel if rng.random() < 0.7 else kernel.T)
+    if rng.random() < 0.4:
+        height, width = image.shape[:2]
+        noise = rng.integers(-128, 128, ((height + 1) // 2, width, 3), dtype=np.int8).astype(np.int16)
+        amount = int(rng.integers(2, 14))
+        noise = np.concatenate([noise, noise[::-1]], 0)[:height] * amount // 74
+        image = np.clip(image + noise, 0, 255).astype(np.uint8)
+    if rng.random() < 0.25:
+        _, coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(30, 90))])
+        image = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))
+    if rng.random() < 0.3:
+        image = _cover(image, rng)
+    return image
+
+
+def _colour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Point-wise changes, composed into one look-up table a channel after a change of hue and saturation."""
+    if rng.random() < 0.08:
+        image = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, 2)
+    elif rng.random() < 0.6:
+        hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
+        hue = (np.arange(256) + int(rng.integers(-14, 15))) % 180
+        saturation = np.clip(np.arange(256) * rng.uniform(0.4, 1.6), 0, 255)
+        table = np.stack([hue, saturation, np.arange(256)], 1).astype(np.uint8)
+        image = cv2.cvtColor(cv2.LUT(hsv, table[None]), cv2.COLOR_HSV2RGB)
+    ramp = np.arange(256, dtype=np.float64)[:, None] / 255
+    gain = rng.uniform(0.6, 1.5) * rng.uniform(0.82, 1.2, 3)
+    curve = np.clip(ramp * gain, 0, 1.2) ** rng.uniform(0.65, 1.5)
+    curve = (curve - 0.45) * rng.uniform(0.65, 1.35) + 0.45 + rng.uniform(-0.1, 0.1)
+    return cv2.LUT(image, (np.clip(curve, 0, 1) * 255).astype(np.uint8)[None])
+
+
+def _cover(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    image = image.copy()
+    height, width = image.shape[:2]
+    for _ in range(int(rng.integers(1, 4))):
+        h, w = int(rng.integers(height // 16, height // 4)), int(rng.integers(width // 16, width // 4))
+        y, x = int(rng.integers(height - h)), int(rng.integers(width - w))
+        image[y : y + h, x : x + w] = rng.integers(0, 256, 3)
+    return image
+
+
+def sensor_depth(depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """What a depth camera could have read: noise growing with z^2, holes in blobs and at edges, a nearest and a farthest distance.
+
+    Args:
+        depth: (H, W) float32 exact z-depth, m, 0 = none.
+
+    Returns:
+        (H, W) float32, m, 0 = no reading; about a third of the readings are missing on average.
+    """
+    height, width = depth.shape
+    coarse = rng.standard_normal((height // 8, width // 8), dtype=np.float32)
+    wavy = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
+    fine = cv2.resize(
+        rng.standard_normal((height // 2, width // 2), dtype=np.float32),
+        (width, height),
+        interpolation=cv2.INTER_NEAREST,
+    )
+    noisy = depth + rng.uniform(0.0008, 0.005) * depth * depth * (0.7 * wavy + 0.5 * fine)
+    missing = (depth < rng.uniform(0.15, 0.5)) | (depth > rng.uniform(3.0, 9.0))
+    if rng.random() < 0.85:
+        blobs = rng.standard_normal((height // 30, width // 30), dtype=np.float32)
+        field = cv2.resize(blobs, (width, height), interpolation=cv2.INTER_CUBIC) + 0.3 * wavy
+        small = np.ascontiguousarray(field[::8, ::8]).ravel()
+        missing |= field < np.quantile(small, rng.uniform(0.0, 0.6))
+    step = cv2.morphologyEx(depth, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    if rng.random() < 0.75:  # other sensors see edges sharply, or their drivers fill them
+        edges = (step > 0.06 * depth + 0.02).astype(np.uint8)
+        reach = int(rng.integers(1, 8))
+        missing |= cv2.dilate(edges, np.ones((reach, reach), np.uint8)) > 0
+    noisy[missing] = 0.0
+    return np.maximum(noisy, 0.0).astype(np.float32)

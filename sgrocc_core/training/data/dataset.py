@@ -1,0 +1,267 @@
+"""Training views out of packed scenes: chosen by class balance, augmented, with the targets of the image engine and the local head.
+
+Every draw is a function of (seed, step, place in the batch) alone, so a resumed run sees what an uninterrupted one would.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numba
+import numpy as np
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from sgrocc_core.geometry.lattice import VOXEL_SIZE
+from sgrocc_core.geometry.poses import gravity_aligned_rotation
+from sgrocc_core.network.image.small import GRID, MAX_THICKNESS, MIN_THICKNESS
+from sgrocc_core.training.data.augmentation import View, geometry, letterboxed, light, sensor_depth
+from sgrocc_core.training.data.packed import PackedScene, open_scene
+from sgrocc_core.training.data.rolling import scenes_to_read
+
+NEAREST_START = 0.12
+"""How far behind a pixel's depth matter must begin for the pixel to have a thickness, metres."""
+
+UNKNOWN_VOXEL, UNSEEN, IN_VIEW, BEYOND = 0, 1, 2, 3
+"""States of a voxel for the losses: label unknown and outside the picture; known outside the picture; known and in view; unknown
+though its centre projects into the picture, as space behind walls and under floors does."""
+
+
+OPEN_SCENES = 64
+"""Packed scenes that a process keeps open: each takes seven of the files that a process may have (1,024 on many machines)."""
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """What a dataset gives.
+
+    Attributes:
+        augment: random geometry and light. sensor_share: share of views with simulated sensor depth as depth prior.
+        grid: give the voxel target and depth prior (the expert's stages), beside the image's targets.
+        head_stride: pixels of the image a pixel of the targets at the heads' resolution.
+        input_size: (width, height) that views are letterboxed to, pixels; None leaves them as they were packed.
+    """
+
+    augment: bool = True
+    sensor_share: float = 0.5
+    grid: bool = False
+    seed: int = 0
+    head_stride: int = GRID.head_stride
+    input_size: tuple[int, int] | None = None
+
+
+@numba.njit(cache=True, nogil=True)
+def run_lengths(depth: np.ndarray, K: np.ndarray, T_bc: np.ndarray, target: np.ndarray, stride: int) -> np.ndarray:
+    """How far matter goes on behind each pixel's surface, along z, in the voxel grid.
+
+    Args:
+        depth: (h, w) float32 z-depth of every `stride`-th pixel, m, 0 = none. K: (3, 3) of the full image. T_bc: (4, 4).
+        target: (X, Y, Z) uint8 labels; 255 and the grid's border end a run, as empty space does.
+
+    Returns:
+        (h, w) float32 m, 0 where no matter was met within `NEAREST_START`.
+    """
+    h, w = depth.shape
+    out = np.zeros((h, w), np.float32)
+    nx, ny, nz = target.shape
+    step = 0.02
+    for r in range(h):
+        for c in range(w):
+            z0 = depth[r, c]
+            if z0 <= 0:
+                continue
+            x = (c * stride + (stride - 1) / 2 - K[0, 2]) / K[0, 0]
+            y = (r * stride + (stride - 1) / 2 - K[1, 2]) / K[1, 1]
+            dx = T_bc[0, 0] * x + T_bc[0, 1] * y + T_bc[0, 2]
+            dy = T_bc[1, 0] * x + T_bc[1, 1] * y + T_bc[1, 2]
+            dz = T_bc[2, 0] * x + T_bc[2, 1] * y + T_bc[2, 2]
+            begun = False
+            behind = -0.04
+            while behind < MAX_THICKNESS:
+                z = z0 + behind
+                i = int(np.floor((T_bc[0, 3] + dx * z) / VOXEL_SIZE))
+                j = int(np.floor((T_bc[1, 3] + dy * z) / VOXEL_SIZE))
+                k = int(np.floor((T_bc[2, 3] + dz * z) / VOXEL_SIZE))
+                solid = 0 <= i < nx and 0 <= j < ny and 0 <= k < nz and 0 < target[i, j, k] < 255
+                if solid:
+                    begun = True
+                elif begun or behind > NEAREST_START:
+                    break
+                behind += step
+            if begun:
+                out[r, c] = max(behind, MIN_THICKNESS)
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def voxel_states(target: np.ndarray, K: np.ndarray, T_bc: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The state of each voxel (`UNKNOWN_VOXEL` and its like); in view is what has its centre projected into the mask.
+
+    Args:
+        target: (X, Y, Z) uint8. K: (3, 3). T_bc: (4, 4) camera to grid, m. mask: (H, W) uint8.
+
+    Returns:
+        (X, Y, Z) uint8.
+    """
+    out = np.zeros(target.shape, np.uint8)
+    height, width = mask.shape
+    for i in range(target.shape[0]):
+        for j in range(target.shape[1]):
+            for k in range(target.shape[2]):
+                known = target[i, j, k] != 255
+                px = (i + 0.5) * VOXEL_SIZE - T_bc[0, 3]
+                py = (j + 0.5) * VOXEL_SIZE - T_bc[1, 3]
+                pz = (k + 0.5) * VOXEL_SIZE - T_bc[2, 3]
+                z = T_bc[0, 2] * px + T_bc[1, 2] * py + T_bc[2, 2] * pz
+                out[i, j, k] = UNSEEN if known else UNKNOWN_VOXEL
+                if z <= 0.05:
+                    continue
+                u = int(np.floor(K[0, 0] * (T_bc[0, 0] * px + T_bc[1, 0] * py + T_bc[2, 0] * pz) / z + K[0, 2] + 0.5))
+                v = int(np.floor(K[1, 1] * (T_bc[0, 1] * px + T_bc[1, 1] * py + T_bc[2, 1] * pz) / z + K[1, 2] + 0.5))
+                if 0 <= u < width and 0 <= v < height and mask[v, u] > 0:
+                    out[i, j, k] = IN_VIEW if known else BEYOND
+    return out
+
+
+def item(view: View, options: DatasetOptions, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """One view as the arrays of a training sample, augmented if the options say so.
+
+    Returns:
+        image (3, H, W) uint8, mask (1, H, W) uint8, intrinsics (4,), gravity (3, 3), depth and thickness (1, h, w) m, labels
+        (h, w) uint8, at the heads' resolution; with a grid also prior (1, H, W) m (simulated sensor depth, or all 0: the head's own
+        depth is meant), pose (4, 4) T_bc, target and state (60, 60, 36) uint8.
+    """
+    if options.augment:
+        view = geometry(view, rng)
+        image = light(view.image, rng)
+    else:
+        image = view.image
+    stride = options.head_stride
+    offset = stride // 2
+    depth = np.ascontiguousarray(view.depth[offset::stride, offset::stride])
+    fx, fy, cx, cy = view.K[0, 0], view.K[1, 1], view.K[0, 2], view.K[1, 2]
+    out = {
+        "image": np.ascontiguousarray((image * view.mask[..., None]).transpose(2, 0, 1)),
+        "mask": view.mask[None],
+        "intrinsics": np.array([fx, fy, cx, cy], np.float32),
+        "gravity": gravity_aligned_rotation(view.T_bc[:3, :3]).astype(np.float32),
+        "depth": depth[None],
+        "thickness": run_lengths(depth, view.K, view.T_bc, view.target, stride)[None],
+        "labels": np.ascontiguousarray(view.labels[offset::stride, offset::stride]),
+    }
+    if options.grid:
+        use_sensor = rng.random() < options.sensor_share
+        prior = sensor_depth(view.depth, rng) if use_sensor else np.zeros_like(view.depth)
+        if use_sensor and not prior.any():
+            prior = view.depth.copy()
+        out["prior"] = prior[None]
+        out["pose"] = view.T_bc.astype(np.float32)
+        out["target"] = view.target
+        out["state"] = voxel_states(view.target, view.K, view.T_bc, view.mask)
+    return out
+
+
+class PackedViews(Dataset[dict[str, np.ndarray]]):
+    """All views of the packed scenes found under some folders when it is made; of a folder that is filled on the fly, of the newest.
+
+    Args:
+        folders: packed folders. options: see `DatasetOptions`.
+    """
+
+    def __init__(self, folders: list[Path], options: DatasetOptions) -> None:
+        self.options = options
+        self.scenes: list[Path] = []
+        self._leases = []
+        for folder in folders:
+            if folder.is_dir():
+                scenes, lease = scenes_to_read(folder)
+                self.scenes += scenes
+                self._leases.append(lease)
+        self._open: OrderedDict[int, PackedScene] = OrderedDict()
+        index, counts = [], []
+        for s, path in enumerate(self.scenes):
+            scene_counts = np.load(path / "counts.npy", allow_pickle=False)
+            index += [(s, k) for k in range(len(scene_counts))]
+            counts.append(scene_counts)
+        self.index = np.array(index, np.int64).reshape(-1, 2)
+        self.counts = np.concatenate(counts) if counts else np.zeros((0, 12), np.int64)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def _scene(self, s: int) -> PackedScene:
+        """Scene s, opened; of the scenes that were open the one used longest ago is closed when there are too many."""
+        if s not in self._open:
+            if len(self._open) >= OPEN_SCENES:
+                self._open.popitem(last=False)
+            self._open[s] = open_scene(self.scenes[s])
+        self._open.move_to_end(s)
+        return self._open[s]
+
+    def view(self, i: int) -> View:
+        """View i, letterboxed if the options say so."""
+        s, k = (int(x) for x in self.index[i])
+        scene = self._scene(s)
+        view = View(
+            image=np.array(scene.image[k]),
+            mask=np.ones(scene.image.shape[1:3], np.uint8),
+            depth=scene.depth[k].astype(np.float32) / 1000,
+            labels=np.array(scene.labels[k]),
+            K=np.array(scene.K[k]),
+            T_bc=np.array(scene.T_bc[k]),
+            target=np.array(scene.target[k]),
+        )
+        return letterboxed(view, self.options.input_size) if self.options.input_size else view
+
+    def __getitem__(self, key: tuple[int, int, int]) -> dict[str, np.ndarray]:
+        """Sample of (view, step, place in the batch)."""
+        i, step, place = key
+        return item(self.view(i), self.options, np.random.default_rng((self.options.seed, step, place)))
+
+    def balance(self) -> np.ndarray:
+        """(N,) probabilities of drawing each view: rare classes raise it, no view more than about eight times another."""
+        share = self.counts / np.maximum(self.counts.sum(1, keepdims=True), 1)
+        present = share > 0.003
+        present[:, 0] = False
+        frequency = np.maximum(present.mean(0), 1e-3)
+        score = (present / np.sqrt(frequency)).sum(1) / np.maximum(present.sum(1), 1)
+        score = np.clip(score, 0.5, 4.0)
+        return score / score.sum()
+
+
+class StepSampler(Sampler[list[tuple[int, int, int]]]):
+    """Batches of steps first..last-1; which views a step gets depends on seed and step only.
+
+    Args:
+        probabilities: (N,) of each view. batch: views a step.
+    """
+
+    def __init__(self, probabilities: np.ndarray, batch: int, first: int, last: int, seed: int) -> None:
+        self.cumulative = np.cumsum(probabilities)
+        self.batch, self.first, self.last, self.seed = batch, first, last, seed
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
+        for step in range(self.first, self.last):
+            draws = np.random.default_rng((self.seed, step)).random(self.batch) * self.cumulative[-1]
+            views = np.minimum(np.searchsorted(self.cumulative, draws, side="right"), len(self.cumulative) - 1)
+            yield [(int(v), step, k) for k, v in enumerate(views)]
+
+
+def prepare_worker(_: int) -> None:
+    cv2.setNumThreads(0)
+
+
+def loader(data: PackedViews, batch: int, first: int, last: int, workers: int) -> DataLoader[dict[str, Any]]:
+    """Batches of the steps first..last-1 of a run, as dicts of tensors."""
+    sampler = StepSampler(data.balance(), batch, first, last, data.options.seed)
+    ahead = 4 if workers else None
+    return DataLoader(
+        data, batch_sampler=sampler, num_workers=workers, worker_init_fn=prepare_worker, prefetch_factor=ahead
+    )

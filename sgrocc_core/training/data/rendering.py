@@ -1,0 +1,195 @@
+"""Rooms rendered while a model trains: processes of low priority fill a bounded folder of packed scenes, always with new rooms.
+
+What they write is what `sgrocc synth`, the loader and `pack` would have made of the same seeds, without the files in between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.util
+import multiprocessing
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+
+from sgrocc_core.data.images import decode_compressed, encode_jpeg
+from sgrocc_core.data.occ_scannet import Sample
+from sgrocc_core.errors import ConfigError, DataError
+from sgrocc_core.training.data.packed import packed_scenes, write_scene
+from sgrocc_core.training.data.rolling import make_rolling, remove_old
+
+PAUSE = 0.5
+"""Seconds between two looks at the folder."""
+
+
+@dataclass(frozen=True)
+class RenderConfig:
+    """What to render, and how much of it to keep.
+
+    Attributes:
+        folder: of packed scenes, made if missing; nothing else belongs there.
+        keep: newest scenes that are read; at most twice as many (and one a process) ever lie in the folder, about 0.6 MB a frame.
+        frames: a room. size: (width, height) pixels. min_classes: each room has at least so many.
+        seed: of the rooms, namespace `train`: `sgrocc synth --seed` makes others with other seeds.
+        jobs: processes. niceness: added to theirs, so that training comes first.
+    """
+
+    folder: Path
+    keep: int
+    frames: int = 16
+    size: tuple[int, int] = (320, 240)
+    min_classes: int = 6
+    seed: int = 9000
+    jobs: int = 1
+    niceness: int = 10
+
+    def __post_init__(self) -> None:
+        bounds = {
+            "keep": (1, 10**5),
+            "frames": (1, 10**4),
+            "min_classes": (1, 11),
+            "seed": (0, 2**31),
+            "jobs": (1, 256),
+            "niceness": (0, 19),
+        }
+        for key, (low, high) in bounds.items():
+            if not low <= getattr(self, key) <= high:
+                raise ConfigError(f"rendering: {key} is {getattr(self, key)}; it must be from {low} to {high}")
+        if min(self.size) < 64 or max(self.size) > 4096:
+            raise ConfigError(
+                f"rendering: size is {self.size[0]}x{self.size[1]}; each side must be from 64 to 4096 pixels"
+            )
+
+    @property
+    def prefix(self) -> str:
+        """Of the scenes' names; the room's number follows."""
+        return f"train{self.seed:04d}_"
+
+
+def rendered_samples(config: RenderConfig, number: int) -> Iterator[Sample]:
+    """Frames of room `number` as the loader would give them.
+
+    Raises:
+        ValueError: the generator finds no such room.
+    """
+    from sgrocc_core.data.synthetic.generate import prepare, render_frames
+
+    made = prepare("train", config.seed, number, config.frames, config.size, config.min_classes)
+    for k, frame in enumerate(render_frames(made, config.size)):
+        image = decode_compressed(encode_jpeg(frame.view.image, made.style.quality))
+        yield Sample(
+            f"{config.prefix}{number:05d}", f"{k:05d}", image, frame.view.depth, frame.K, frame.T_wc, frame.voxel_origin, frame.target,
+            frame.view.labels,
+        )  # fmt: skip
+
+
+def _fill(config: RenderConfig, number: int) -> None:
+    """A process: rooms `number`, `number + jobs`, ... for as long as its parent lives; waits while the folder is full."""
+    from sgrocc_core.data.synthetic.processes import end_with_parent
+
+    end_with_parent()
+    os.nice(config.niceness)
+    cv2.setNumThreads(1)
+    while True:
+        while remove_old(config.folder, config.keep) >= 2 * config.keep:
+            time.sleep(PAUSE)
+        with contextlib.suppress(ValueError):  # the next room, then
+            write_scene(config.folder, f"{config.prefix}{number:05d}", rendered_samples(config, number))
+        number += config.jobs
+
+
+class RoomRenderer:
+    """Renders rooms in the background from `start` (or the first call, or `with`) until `stop` or the process's end.
+
+    Called, it waits for the first rooms: pass it to `Trainer.run` as `rescan`, and `config.folder` among the trainer's folders.
+    A run that starts again goes on with new rooms; the newest of the last run are there to read at once.
+
+    Args:
+        config: what to render. leader: False only waits for what another process (rank 0 of several) renders.
+        least: scenes to wait for at the first call; default: a quarter of `keep`, at least one.
+    """
+
+    def __init__(self, config: RenderConfig, leader: bool = True, least: int | None = None) -> None:
+        self.config, self.leader = config, leader
+        self.least = min(config.keep, least if least is not None else max(1, config.keep // 4))
+        self._processes: list[multiprocessing.process.BaseProcess] = []
+        self._claim: int | None = None
+
+    def start(self) -> None:
+        """Begin to render.
+
+        Raises:
+            DataError: another process renders there, or what the generator needs is not installed.
+        """
+        folder = self.config.folder
+        if self._processes or not self.leader:
+            return
+        for module in ("trimesh", "embreex"):
+            if importlib.util.find_spec(module) is None:
+                raise DataError(f"rendering rooms needs {module}: pip install -r requirements/rooms.txt")
+        make_rolling(folder, self.config.keep)
+        self._claim = os.open(folder / ".renderer", os.O_CREAT | os.O_RDWR, 0o666)
+        try:
+            fcntl.flock(self._claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._claim)
+            raise DataError(
+                f"another process renders rooms into {folder}: give this run a folder of its own"
+            ) from error
+        for left in folder.glob(".*"):
+            if left.is_dir():  # a room half written, or half removed
+                shutil.rmtree(left)
+        first = 1 + max((self._number(scene) for scene in packed_scenes(folder)), default=-1)
+        context = multiprocessing.get_context("spawn")
+        for job in range(self.config.jobs):
+            process = context.Process(target=_fill, args=(self.config, first + job), daemon=True)
+            process.start()
+            self._processes.append(process)
+
+    def _number(self, scene: Path) -> int:
+        number = scene.name.removeprefix(self.config.prefix)
+        return int(number) if number.isdigit() else -1
+
+    def __call__(self) -> None:
+        """Wait until there are scenes to read.
+
+        Raises:
+            DataError: a rendering process has ended.
+        """
+        self.start()
+        while True:
+            ended = [process.exitcode for process in self._processes if not process.is_alive()]
+            if ended:
+                raise DataError(
+                    f"a process that renders rooms into {self.config.folder} ended with code {ended[0]}; its error is above"
+                )
+            if self.config.folder.is_dir() and len(packed_scenes(self.config.folder)) >= self.least:
+                return
+            time.sleep(PAUSE)
+
+    def stop(self) -> None:
+        """End the processes; the scenes stay."""
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.join()
+        self._processes = []
+        if self._claim is not None:
+            os.close(self._claim)
+            self._claim = None
+
+    def __enter__(self) -> RoomRenderer:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

@@ -1,0 +1,1 @@
+"""Training on walks through scenes, with the memory."""

@@ -1,0 +1,116 @@
+"""The Gaussian memory of one scene while a model trains: dense, in PyTorch, with gradient through the last looks if that is wanted.
+
+A scene of the data sets is small, so every cell has a place from the start; the mapper's memory (`gaussians/memory.py`) is the same thing
+sparse and without end. Cells are counted from the scene's lowest corner, as the mapper's are with that corner as its lattice's origin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sgrocc_core.classes import NUM_CLASSES
+from sgrocc_core.errors import DataError
+from sgrocc_core.gaussians.confidence import UNSEEN, CellView
+from sgrocc_core.gaussians.memory import DEFAULT_OPACITY
+from sgrocc_core.gaussians.update_torch import Cells, Look, confidence, updated
+from sgrocc_core.geometry.lattice import BOX_CELLS, NUM_ANCHORS
+
+Outputs = dict[str, Tensor]
+
+
+def look_of(view: CellView, device: torch.device | None = None) -> Look:
+    """A CellView as tensors."""
+    state = torch.from_numpy(view.state).long()
+    rest = (torch.from_numpy(getattr(view, name)) for name in ("residual", "sigma", "weight"))
+    return Look(*(value.to(device) for value in (state, *rest)))
+
+
+class SceneMemory:
+    """What has been seen of one scene.
+
+    Args:
+        cells: (X, Y, Z) of the scene. gaussians: G. channels: C. centres: (16200, 3) of a box's cells, metres, box frame.
+        kind: of the confidence, one of `confidence.CONFIDENCES`.
+    """
+
+    def __init__(
+        self, cells: tuple[int, int, int], gaussians: int, channels: int, centres: Tensor, kind: str = "hybrid"
+    ) -> None:
+        self.kind, self.centres = kind, centres
+        self._shape = tuple(
+            n + 2 * b for n, b in zip(cells, BOX_CELLS)
+        )  # a box fits wherever the camera stands in the scene
+        rows, device = int(np.prod(self._shape)), centres.device
+
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(rows, *shape, device=device)
+
+        rotations = zeros(gaussians, 4)
+        rotations[..., 0] = 1.0
+        self.cells = Cells(
+            zeros(gaussians, 3), zeros(gaussians, 3), rotations, zeros(gaussians) + DEFAULT_OPACITY, zeros(gaussians, NUM_CLASSES),
+            zeros(channels), zeros(), zeros(), zeros(), zeros(),
+        )  # fmt: skip
+
+    def rows(self, corner: np.ndarray) -> Tensor:
+        """(16200,) rows of the box at a corner (3,), cells.
+
+        Raises:
+            DataError: the box lies outside the scene.
+        """
+        low = np.asarray(corner) + BOX_CELLS
+        if (low < 0).any() or (low + BOX_CELLS > self._shape).any():
+            size = [n - 2 * b for n, b in zip(self._shape, BOX_CELLS)]
+            raise DataError(f"the box at cell {np.asarray(corner).tolist()} lies outside a scene of {size} cells")
+        axes = np.ix_(*(np.arange(a, a + n) for a, n in zip(low, BOX_CELLS)))
+        return torch.from_numpy(np.ravel_multi_index(axes, self._shape).reshape(-1)).to(self.centres.device)
+
+    def box(self, rows: Tensor) -> Cells:
+        """The cells of those rows."""
+        return Cells(*(getattr(self.cells, f.name)[rows] for f in fields(Cells)))
+
+    def history(self, rows: Tensor, look: Look, stamp: float) -> tuple[Tensor, Tensor]:
+        """What the network is told of the box before a look, as `GaussianMemory.history`.
+
+        Returns:
+            features (16200, C), past (16200, 3).
+        """
+        cells = self.box(rows)
+        sure = torch.where(look.state == UNSEEN, 1.0, confidence(cells, look, self.kind))
+        past = torch.stack([cells.tag, sure, (stamp - cells.stamp).clamp(min=0)], -1) * cells.tag[:, None]
+        return cells.features * cells.tag[:, None], past
+
+    def update(self, rows: Tensor, outputs: Outputs, b: int, look: Look, stamp: float) -> Cells:
+        """Write sample b of the expert's outputs back; gradients stay in the memory until `detach`.
+
+        Returns:
+            the box's cells as they are now.
+        """
+        own = (outputs[name][b].float() for name in ("scales", "rotations", "opacities", "logits", "features"))
+        unread = (self.cells.tag.new_zeros(NUM_ANCHORS) for _ in range(4))
+        new = Cells(outputs["means"][b].float() - self.centres[:, None], *own, *unread)
+        after = updated(self.box(rows), new, look, stamp, self.kind)
+        values = {
+            f.name: getattr(self.cells, f.name).index_copy(0, rows, getattr(after, f.name)) for f in fields(Cells)
+        }
+        self.cells = Cells(**values)
+        return after
+
+    def detach(self) -> None:
+        """Forget where the values came from."""
+        self.cells = self.cells.detached()
+
+    def splattable(self, cells: Cells) -> Outputs:
+        """A box's Gaussians in the form of the expert's outputs, a batch of one; those never refined in view are silent."""
+        silent = torch.full_like(cells.opacities, DEFAULT_OPACITY)
+        return {
+            "means": (cells.means + self.centres[:, None])[None],
+            "scales": cells.scales[None],
+            "rotations": cells.rotations[None],
+            "opacities": torch.where(cells.tag[:, None] > 0, cells.opacities, silent)[None],
+            "logits": cells.logits[None],
+        }

@@ -1,0 +1,45 @@
+"""From the command line's words to a trained phase of the temporal manager: packs walks, finds the weights to start from, trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sgrocc_core.data.embodied_scannet import EmbodiedScanNet
+from sgrocc_core.network.image.engine import grid_of
+from sgrocc_core.training import distribution
+from sgrocc_core.training.compute import use_threads
+from sgrocc_core.training.config import TrainConfig
+from sgrocc_core.training.data.packed import view_size
+from sgrocc_core.training.data.sequences import pack_walks
+from sgrocc_core.training.embodied.trainer import EmbodiedTrainer
+from sgrocc_core.training.session import TrainingData, packed_folder, run_told
+
+
+def train_phase(
+    config: TrainConfig, phase: str, data: TrainingData, out: Path, start: Path | None = None, resume: bool = False
+) -> Path:
+    """Train one phase; with several processes (`distribution.joined`) all call this, and the first one packs, writes and talks.
+
+    Args:
+        phase: `manager`, `everything` or `end_to_end`. data: roots of embodied sets; nothing is rendered.
+        start: see `starting_weights`. resume: go on from the phase's checkpoint.
+
+    Returns:
+        the averaged weights' file.
+    """
+    use_threads(config.threads)
+    first = distribution.here().first
+    out.mkdir(parents=True, exist_ok=True)
+    size = view_size(grid_of(config.image))
+    split = "_mini" if data.mini else ""
+    folders = [_packed(root, f"train{split}", data.packed, size, first) for root in data.roots]
+    heldout = None if data.heldout is None else _packed(data.heldout, f"test{split}", data.packed, size, first)
+    distribution.wait_for_all()
+    return run_told(EmbodiedTrainer(config, phase, folders, heldout, out), start, resume)
+
+
+def _packed(root: Path, split: str, packed: Path | None, size: tuple[int, int], first: bool) -> Path:
+    folder = packed_folder(root, f"{split}_walks", packed, size)
+    if first:
+        pack_walks(EmbodiedScanNet(root, split, size), folder)
+    return folder

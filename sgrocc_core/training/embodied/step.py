@@ -1,0 +1,178 @@
+"""A step of embodied training: the next frames of several walks through the networks and their memories, to the terms of the loss.
+
+Frame by frame: the image engine, the depth prior, how it sees the box, the history out of the memory, the expert with its fusion, the
+losses of its prediction; then the memory is updated as the mapper updates its own, and what it holds of the box is splatted and scored too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sgrocc_core.depth.layer import DepthLayer
+from sgrocc_core.errors import ConfigError
+from sgrocc_core.gaussians.confidence import CONFIDENCES, view_cells
+from sgrocc_core.gaussians.update_torch import Look
+from sgrocc_core.mapping.types import MapperConfig
+from sgrocc_core.network.expert.projection import count_hits
+from sgrocc_core.training.compute import Compute
+from sgrocc_core.training.embodied.scene_memory import SceneMemory, look_of
+from sgrocc_core.training.losses.objectives import LocalWeights, Terms, depth_prior, draws, local_objective
+from sgrocc_core.training.step import Batch, run_image
+
+MAX_DISTANCE = MapperConfig.max_distance
+"""Cells farther along the optical axis are unseen, metres: the mapper's default."""
+UNHELD = ("coarse", "undefined", "dense", "distill", "regularisation")
+"""Losses that the memory has not: they ask for all cells, or for outputs that only the network has."""
+FRAME_SECONDS = 0.1
+"""Time between the frames of a walk: the sets have no clock."""
+
+
+@dataclasses.dataclass(frozen=True)
+class WalkConfig:
+    """How walks are trained on.
+
+    Attributes:
+        length: frames of a walk; memories begin empty at its first. unroll: frames a step; gradients go back through that many looks.
+        memory: weight of the losses of what the memory holds after a look. confidence: of the memory's update, one of CONFIDENCES.
+        validation_walks: held-out scenes looked at while training.
+    """
+
+    length: int = 16
+    unroll: int = 1
+    memory: float = 0.5
+    confidence: str = "hybrid"
+    validation_walks: int = 6
+
+    def __post_init__(self) -> None:
+        if self.length < 1 or self.validation_walks < 1:
+            raise ConfigError(
+                f"length is {self.length} and validation_walks {self.validation_walks}; at least 1 is needed of both"
+            )
+        if not 1 <= self.unroll <= self.length or self.length % self.unroll:
+            raise ConfigError(f"unroll is {self.unroll}; it must be a divisor of length, which is {self.length}")
+        if self.memory < 0:
+            raise ConfigError(f"memory is {self.memory}; it must be 0 or more")
+        if self.confidence not in CONFIDENCES:
+            raise ConfigError(f"confidence is {self.confidence!r}; it must be one of {', '.join(CONFIDENCES)}")
+
+
+def looks_of(prior: Tensor, spread: Tensor, sensor: Tensor, intrinsics: Tensor, pose: Tensor) -> list[Look]:
+    """How the depth priors of a batch see the cells of their boxes, as the mapper's would; on the prior's device.
+
+    Args:
+        prior, spread: (B, 1, H, W) of `depth_prior`, metres. sensor: (B, 1, H, W) metres, what of the prior a sensor measured.
+        intrinsics: (B, 4). pose: (B, 4, 4).
+    """
+    found = []
+    arrays = (value.detach().cpu().numpy() for value in (prior[:, 0], spread[:, 0], sensor[:, 0], intrinsics, pose))
+    for depth, off, measured, (fx, fy, cx, cy), T_bc in zip(*arrays, strict=True):
+        K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float64)
+        learned = np.where(measured > 0, 0, depth).astype(np.float32)
+        layers = [DepthLayer.sensor(np.ascontiguousarray(measured), K)] if measured.any() else []
+        if learned.any():
+            layers.append(DepthLayer.learned(learned, off, K))
+        found.append(look_of(view_cells(layers, T_bc.astype(np.float64), MAX_DISTANCE), prior.device))
+    return found
+
+
+class WalkObjective(nn.Module):
+    """The networks with the loss of a few frames of several walks.
+
+    Args:
+        engine, expert: the networks; the image engine is frozen but, where `projection` says so, for its projection to the features.
+        frozen: expert's modules that stay in eval mode. losses: of the local prediction. walk: see WalkConfig.
+        compute: device and precision.
+    """
+
+    def __init__(
+        self,
+        engine: nn.Module,
+        expert: nn.Module,
+        frozen: Sequence[nn.Module],
+        projection: bool,
+        losses: LocalWeights,
+        walk: WalkConfig,
+        compute: Compute,
+    ) -> None:
+        super().__init__()
+        self.engine, self.expert, self.projection = engine, expert, projection
+        self._frozen = tuple(frozen)
+        self.losses, self.walk, self.compute = losses, walk, compute
+        self.memory_losses = dataclasses.replace(
+            losses, coarse=0.0, undefined=0.0, dense=0.0, distill=0.0, regularisation=0.0
+        )
+
+    def forward(
+        self,
+        frames: list[Batch],
+        memories: list[SceneMemory],
+        label_weights: tuple[Tensor, Tensor],
+        draw: tuple[int, int],
+        first: int,
+        places: Sequence[int],
+    ) -> Terms:
+        """Terms of the loss, averaged over the frames; the memories go on.
+
+        Args:
+            frames: consecutive batches of `sequences.episodes`, on the device. memories: one a walk. label_weights: of the Trainer.
+            draw: seed and episode. first: number of the first frame in its walk. places: of the walks in the whole batch.
+        """
+        self.engine.eval()
+        self.expert.train()
+        for module in self._frozen:
+            module.eval()
+        total: dict[str, list[Tensor]] = {}
+        for number, batch in enumerate(frames, first):
+            for name, value in self._frame(batch, memories, label_weights[1], (*draw, number), places).items():
+                total.setdefault(name, []).append(value)
+        return {name: torch.stack(values).mean() for name, values in total.items()}
+
+    def _frame(
+        self,
+        batch: Batch,
+        memories: list[SceneMemory],
+        label_weights: Tensor,
+        draw: tuple[int, int, int],
+        places: Sequence[int],
+    ) -> Terms:
+        seed, episode, number = draw
+        stamp, at_frame = number * FRAME_SECONDS, draws(seed, episode * 10_007 + number, places)
+        with torch.no_grad():
+            image = run_image(self.engine, batch, self.compute)
+        if self.projection:
+            image["features"] = self.engine.get_submodule("to_features")(image["pyramid"].float())
+        depth, spread = depth_prior(
+            batch, image, draws(seed, episode, places)
+        )  # holes filled or not: the same for a whole walk
+        looks = looks_of(depth, spread, batch["prior"], batch["intrinsics"], batch["pose"])
+        rows = [memory.rows(corner) for memory, corner in zip(memories, batch["corner"].cpu().numpy(), strict=True)]
+        told = [memory.history(r, look, stamp) for memory, r, look in zip(memories, rows, looks, strict=True)]
+        history, past = (torch.stack(parts) for parts in zip(*told, strict=True))
+        hits = count_hits(depth, batch["intrinsics"], batch["pose"])
+        with self.compute.autocast():
+            found = self.expert(
+                image["features"],
+                depth,
+                spread,
+                hits,
+                image["thickness"],
+                batch["intrinsics"],
+                batch["pose"],
+                history,
+                past,
+            )
+        terms = local_objective(found, batch, label_weights, self.losses, at_frame)
+        triples = zip(memories, rows, looks, strict=True)
+        held = [
+            memory.splattable(memory.update(r, found, b, look, stamp)) for b, (memory, r, look) in enumerate(triples)
+        ]
+        if self.walk.memory:
+            whole = {name: torch.cat([part[name] for part in held]) for name in held[0]}
+            after = local_objective(whole, batch, label_weights, self.memory_losses, at_frame)
+            terms |= {f"memory_{name}": self.walk.memory * value for name, value in after.items() if name not in UNHELD}
+        return terms

@@ -1,0 +1,1 @@
+"""Loss terms of the voxels, of the image heads and of the Gaussians."""

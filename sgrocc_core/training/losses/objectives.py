@@ -1,0 +1,299 @@
+"""What each stage of training minimises: the losses of section 5 put together for a batch, with every term by name for the log."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sgrocc_core.depth.layer import sensor_spread
+from sgrocc_core.errors import ConfigError
+from sgrocc_core.network.expert.spatial_expert import cells_of, local_head, voxels_of
+from sgrocc_core.network.image.small import CANONICAL_FOCAL, MAX_DEPTH, MIN_DEPTH
+from sgrocc_core.training.data.dataset import BEYOND, IN_VIEW, UNSEEN
+from sgrocc_core.training.losses import voxels as losses
+from sgrocc_core.training.losses.regularisation import REGULARISATIONS, Surface, regularisation
+
+Terms = dict[str, Tensor]
+SILENT = -20.0
+"""Raw opacity of a Gaussian that is not splatted."""
+
+
+@dataclass(frozen=True)
+class ImageWeights:
+    """Weights of the image engine's losses."""
+
+    depth: float = 1.0
+    bins: float = 0.3
+    likelihood: float = 0.2
+    thickness: float = 0.15
+    semantics: float = 0.7
+
+
+@dataclass(frozen=True)
+class LocalWeights:
+    """Weights of the local head's losses.
+
+    `occupancy` (cross-entropy, without class weights) and `jaccard` (Lovasz) ask of every voxel only whether it is occupied; the
+    class-weighted losses alone fill more than there is. `dense` is of the auxiliary per-voxel head, which gives every cell's hidden
+    layer gradient even where no Gaussian is splatted; `unseen` weighs known space outside the picture in it and in the coarse loss.
+    `undefined` weighs a term of its own that calls cells without truth (beyond walls, under floors) empty, `beyond` the voxels without
+    truth in `occupancy`, empty too: nothing else says anything of them, and a map should not fill what nobody can know.
+    `distill` has the splat take after the auxiliary head, where there is one: soft labels instead of the truth's hard ones. `samples`
+    voxels a view enter the Lovasz losses, `dense_share` of the known voxels the auxiliary one. `regularisation` is of the geometric
+    regularisation (GRM), of the kind `regularisation_kind`: one of REGULARISATIONS.
+    """
+
+    focal: float = 1.0
+    lovasz: float = 1.0
+    occupancy: float = 1.5
+    jaccard: float = 1.5
+    semantic: float = 0.5
+    geometric: float = 0.5
+    coarse: float = 0.25
+    dense: float = 0.5
+    unseen: float = 0.25
+    undefined: float = 0.5
+    beyond: float = 0.3
+    distill: float = 0.0
+    samples: int = 8192
+    dense_share: float = 0.25
+    regularisation: float = 0.05
+    regularisation_kind: str = "semantic"
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if not isinstance(value, str) and not (value >= 0 and math.isfinite(value)):
+                raise ConfigError(f"{f.name} is {value}; it must be a finite number of 0 or more")
+        if self.samples < 1:
+            raise ConfigError(f"samples is {self.samples}; at least 1 is needed")
+        if self.dense_share > 1:
+            raise ConfigError(f"dense_share is {self.dense_share}; it is a share, from 0 to 1")
+        if self.regularisation_kind not in REGULARISATIONS:
+            raise ConfigError(
+                f"regularisation_kind is {self.regularisation_kind!r}; it must be one of {', '.join(REGULARISATIONS)}"
+            )
+
+
+def class_weights(counts: Tensor) -> Tensor:
+    """1 / ln(frequency), the predecessors' rule, scaled to a mean of 1.
+
+    Args:
+        counts: (C,) how often each label occurs, any unit; a missing label weighs as a rare one.
+    """
+    frequency = 1000 * counts.double() / counts.sum().clamp(min=1)
+    weights = 1.0 / torch.log(2.0 + frequency)
+    return (weights / weights.mean()).float()
+
+
+def voxel_weights(counts: Tensor) -> Tensor:
+    """`class_weights` for labels of voxels: empty weighs as occupied voxels do on average, so the weights favour neither.
+
+    Args:
+        counts: (12,) how often each label occurs, label 0 = empty.
+    """
+    weights = class_weights(counts)
+    occupied = counts[1:].double()
+    weights[0] = ((weights[1:] * occupied).sum() / occupied.sum().clamp(min=1)).float()
+    return weights
+
+
+def image_objective(
+    outputs: dict[str, Tensor], batch: dict[str, Tensor], label_weights: Tensor, weights: ImageWeights
+) -> Terms:
+    """Losses of the image engine.
+
+    Args:
+        outputs: of an image engine in training mode. batch: of `dataset.loader`. label_weights: (12,) of 2D classes.
+
+    Returns:
+        weighted terms; their sum is the loss. Heads that the engine lacks have none.
+    """
+    depth, target = outputs["depth"], batch["depth"]
+    valid = (target > 0) & (target < 1.5 * MAX_DEPTH)
+    terms = {
+        "depth": weights.depth * losses.log_depth_error(depth, target, valid),
+        "likelihood": weights.likelihood * losses.laplace_nll(depth, outputs["spread"], target, valid),
+        "thickness": weights.thickness
+        * losses.thickness_error(outputs["thickness"], batch["thickness"], batch["thickness"] > 0),
+    }
+    if "depth_bins" in outputs:
+        scale = torch.sqrt(batch["intrinsics"][:, 0] * batch["intrinsics"][:, 1]).view(-1, 1, 1, 1) / CANONICAL_FOCAL
+        log_target = torch.log((target / scale).clamp(MIN_DEPTH, MAX_DEPTH))
+        log_depths = torch.linspace(
+            math.log(MIN_DEPTH), math.log(MAX_DEPTH), outputs["depth_bins"].shape[1], device=depth.device
+        )
+        terms["bins"] = weights.bins * losses.depth_bins(outputs["depth_bins"], log_depths, log_target, valid)
+    if "semantics" in outputs:
+        terms["semantics"] = weights.semantics * pixel_classes(outputs["semantics"], batch["labels"], label_weights)
+    return terms
+
+
+def pixel_classes(logits: Tensor, labels: Tensor, label_weights: Tensor) -> Tensor:
+    """Class-weighted cross-entropy of the 2D class head; 0 for a batch without labels.
+
+    Args:
+        logits: (B, 12, h, w). labels: (B, h, w) uint8, 255 unknown. label_weights: (12,).
+    """
+    known = labels < 12
+    labels = torch.where(known, labels.long(), 0)
+    loss = F.cross_entropy(logits, labels, reduction="none")
+    return losses.weighted_mean(loss, label_weights[labels] * known, losses.EPS)
+
+
+def draws(seed: int, step: int, places: Sequence[int]) -> list[torch.Generator]:
+    """Sources of random numbers for the views of a batch: each depends on seed, step and the view's place in the whole batch only.
+
+    They draw on the CPU, so a run on a GPU draws the same.
+    """
+    words = [np.random.SeedSequence((seed, step, place)).generate_state(1, np.uint64) for place in places]
+    return [torch.Generator("cpu").manual_seed(int(word[0] >> np.uint64(1))) for word in words]
+
+
+def depth_prior(
+    batch: dict[str, Tensor], image: dict[str, Tensor], generators: list[torch.Generator]
+) -> tuple[Tensor, Tensor]:
+    """The depth that the expert is given and its spread: the sensor's where the batch has one, else the head's.
+
+    Half of the views with a sensor get their holes filled with the head's depth scaled by the median ratio to the sensor's, as
+    the mapper's `fused` does; the others keep them, as `topic` does.
+
+    Args:
+        batch: with `prior` (B, 1, H, W) m and `mask`. image: the engine's `depth` and `spread`, (B, 1, h, w) m.
+        generators: one a view, decide which are filled.
+
+    Returns:
+        depth (B, 1, H, W) m, 0 = none; spread, the same.
+    """
+    sensor = batch["prior"]
+    head, off = (
+        F.interpolate(image[key].detach(), size=sensor.shape[-2:], mode="nearest") for key in ("depth", "spread")
+    )
+    depths, spreads = [], []
+    for b, generator in enumerate(generators):
+        fill = torch.rand((), generator=generator, device=generator.device).item() < 0.5
+        have = sensor[b] > 0
+        depth, spread = sensor[b], sensor_spread(sensor[b])
+        if not have.any():
+            depth, spread = head[b], off[b]
+        elif fill:
+            ratio = (sensor[b][have] / head[b][have]).median().clamp(0.25, 4.0)
+            depth, spread = torch.where(have, depth, head[b] * ratio), torch.where(have, spread, off[b] * ratio)
+        depths.append(depth)
+        spreads.append(spread)
+    return torch.stack(depths) * batch["mask"], torch.stack(spreads)
+
+
+def local_objective(
+    outputs: dict[str, Tensor],
+    batch: dict[str, Tensor],
+    label_weights: Tensor,
+    weights: LocalWeights,
+    generators: list[torch.Generator],
+    surface: Surface | None = None,
+) -> Terms:
+    """Losses of the local head, averaged over the batch.
+
+    The splat and its losses are confined to what is known and in view, and to the Gaussians that can reach it; cells elsewhere
+    learn from the coarse and the dense loss, where they are known.
+
+    Args:
+        outputs: of `SpatialExpert` in training mode. batch: with `target` and `state` (B, 60, 60, 36). label_weights: (12,).
+        generators: one a view, choose the voxels of the Lovasz and the auxiliary loss. surface: what the depth prior shows, for the
+            geometric regularisation; without it there is none.
+    """
+    terms: dict[str, list[Tensor]] = {}
+    reached = cells_in_reach(batch["state"] == IN_VIEW)
+    splatted = {**outputs, "opacities": torch.where(reached[..., None], outputs["opacities"], SILENT)}
+    for b, generator in enumerate(generators):
+        log_empty, weight_sums = local_head(splatted, b)
+        log_empty, state = log_empty.flatten(), batch["state"][b].flatten()
+        seen, beyond = (state == IN_VIEW).nonzero()[:, 0], (state == BEYOND).nonzero()[:, 0]
+        labels = batch["target"][b].flatten()[seen].long()
+        outside = losses.occupancy(log_empty[beyond], torch.zeros_like(beyond)) * len(beyond) / max(1, len(seen))
+        log_empty, weight_sums = log_empty[seen], weight_sums.flatten(0, 2)[seen]
+        log_py = losses.target_log_probability(log_empty, weight_sums, labels)
+        p = losses.label_probabilities(log_empty, weight_sums)
+        some = _chosen(len(labels), weights.samples, generator).to(labels.device)
+        _add(terms, "focal", weights.focal * losses.focal(log_py, labels, label_weights))
+        _add(terms, "lovasz", weights.lovasz * losses.lovasz_softmax(p[some], labels[some]))
+        _add(terms, "occupancy", weights.occupancy * (losses.occupancy(log_empty, labels) + weights.beyond * outside))
+        binary = torch.stack([p[some, 0], 1 - p[some, 0]], 1)
+        _add(terms, "jaccard", weights.jaccard * losses.lovasz_softmax(binary, (labels[some] > 0).long()))
+        if weights.distill and "dense" in outputs:
+            soft = torch.softmax(voxels_of(outputs["dense"][b].detach()).flatten(0, 2)[seen[some]], 1)
+            _add(terms, "distill", weights.distill * losses.soft_cross_entropy(p[some], soft))
+        _add(terms, "semantic", weights.semantic * losses.semantic_affinity(p, labels))
+        _add(terms, "geometric", weights.geometric * losses.geometric_affinity(1 - p[:, 0], labels))
+    for name, value in cell_terms(outputs["opacities"], batch, weights).items():
+        _add(terms, name, value)
+    if weights.dense and "dense" in outputs:
+        _add(terms, "dense", weights.dense * dense_loss(outputs["dense"], batch, label_weights, weights, generators))
+    if surface is not None and "means" in outputs:
+        regularity = regularisation(outputs, surface, batch["target"], weights.regularisation_kind)
+        _add(terms, "regularisation", weights.regularisation * regularity)
+    return {name: torch.stack(values).mean() for name, values in terms.items()}
+
+
+def cell_terms(opacities: Tensor, batch: dict[str, Tensor], weights: LocalWeights) -> Terms:
+    """`coarse`: whether known cells hold something; `undefined`: cells without truth are empty. Means over the batch.
+
+    Args:
+        opacities: (B, 16200, G) raw. batch: `target` and `state`.
+    """
+    occupied, known = (value.flatten() for value in losses.coarse_targets(batch["target"]))
+    in_picture = F.max_pool3d((batch["state"] >= IN_VIEW)[:, None].float(), 2).flatten()
+    counts = in_picture + (1 - in_picture) * weights.unseen
+    loss = losses.cell_occupancy(opacities.flatten(0, 1), occupied)
+    coarse, undefined = (losses.weighted_mean(loss, share * counts, losses.EPS) for share in (known, 1 - known))
+    return {"coarse": weights.coarse * coarse, "undefined": weights.undefined * undefined}
+
+
+def cells_in_reach(seen: Tensor) -> Tensor:
+    """Cells whose Gaussians can reach a voxel that counts: those that hold one, and their neighbours.
+
+    Args:
+        seen: (B, 60, 60, 36) bool.
+
+    Returns:
+        (B, 16200) bool.
+    """
+    cells = F.max_pool3d(seen[:, None].float(), 2)
+    return F.max_pool3d(cells, 3, stride=1, padding=1).flatten(1) > 0
+
+
+def dense_loss(
+    logits: Tensor,
+    batch: dict[str, Tensor],
+    label_weights: Tensor,
+    weights: LocalWeights,
+    generators: list[torch.Generator],
+) -> Tensor:
+    """Cross-entropy of the auxiliary per-voxel head over a random share of the known voxels.
+
+    Args:
+        logits: (B, 16200, 8, 12), voxels grouped by cell. batch: `target` and `state`. generators: one a view.
+    """
+    labels, state = cells_of(batch["target"]).flatten(), cells_of(batch["state"]).flatten()
+    voxels = len(state) // len(generators)
+    drawn = torch.stack([torch.rand(voxels, generator=g, device=g.device) for g in generators])
+    chosen = (drawn < weights.dense_share).flatten().to(state.device)
+    known = (((state == IN_VIEW) | (state == UNSEEN)) & chosen).nonzero()[:, 0]
+    point_weights = torch.where(state[known] == IN_VIEW, 1.0, weights.unseen)
+    loss = F.cross_entropy(logits.flatten(0, 2)[known], labels[known].long(), label_weights, reduction="none")
+    return losses.weighted_mean(loss, point_weights)
+
+
+def _chosen(count: int, most: int, generator: torch.Generator) -> Tensor:
+    """At most `most` random indices into `count` things, with repetition, on the generator's device."""
+    return torch.randint(max(1, count), (min(most, count),), generator=generator, device=generator.device)
+
+
+def _add(terms: dict[str, list[Tensor]], name: str, value: Tensor) -> None:
+    terms.setdefault(name, []).append(value)

@@ -1,0 +1,1 @@
+"""Counts, advice and /diagnostics."""

@@ -1,0 +1,120 @@
+"""/diagnostics once a second on the steady clock: what came in, what was mapped, what was dropped and why, how long it takes."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+
+from sgrocc_core.report import memory_mb
+from sgrocc_ros.health.advice import advised
+from sgrocc_ros.health.statistics import QUIET, Statistics
+from sgrocc_ros.input.inputs import Inputs
+
+PERIOD = 1.0
+"""Seconds between two messages."""
+WINDOW = 5.0
+"""Seconds that the level is judged by."""
+BIG_IMAGES = "images of 0.5 MB and more that are best effort need config/fastdds.xml on both sides (docs/ros.md)"
+
+
+class Diagnostics:
+    """Publishes the statistics.
+
+    Args:
+        node: publishes, and owns the timer.
+        statistics: what is counted.
+        facts: called each time for what else is worth knowing (engine, map size), as text by name.
+        hardware_id: what the frames are mapped with. inputs: of the node. clock: the steady clock, seconds.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        statistics: Statistics,
+        facts: Callable[[], dict[str, str]],
+        hardware_id: str,
+        inputs: Inputs,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._node, self._statistics, self._facts, self._hardware_id = node, statistics, facts, hardware_id
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._inputs, self._clock = inputs, clock
+        self._newest = (0, clock())
+        self._looks = deque([(clock(), np.zeros(4, int))])
+        self._timer = node.create_timer(PERIOD, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def status(self) -> DiagnosticStatus:
+        """The present state; its level judges what happened in the last seconds."""
+        received, processed, dropped, noticed = self._statistics.counts()
+        lost = self._statistics.lost
+        loud = sum(n for c, n in dropped.items() if c not in QUIET) + noticed.total()
+        level, text = self._judge(np.array([received, processed, loud, lost]))
+        values = {
+            "received": str(received),
+            "lost": str(lost),
+            "processed": str(processed),
+            "dropped": str(dropped.total()),
+        }
+        values |= {f"dropped.{cause}": str(count) for cause, count in sorted(dropped.items())}
+        values |= {f"noticed.{cause}": str(count) for cause, count in sorted(noticed.items())}
+        for stage, (p50, p95) in self._statistics.latencies().items():
+            values[f"latency.{stage}.p50_ms"], values[f"latency.{stage}.p95_ms"] = f"{p50:.1f}", f"{p95:.1f}"
+        values |= self._facts() | {"memory_mb": f"{memory_mb():.0f}", "last_error": self._statistics.last_error}
+        name = f"{self._node.get_fully_qualified_name().lstrip('/')}: mapping"
+        pairs = [KeyValue(key=key, value=value) for key, value in values.items()]
+        return DiagnosticStatus(level=level, name=name, message=text, hardware_id=self._hardware_id, values=pairs)
+
+    def _judge(self, counts: np.ndarray) -> tuple[bytes, str]:
+        """Level and message, by what happened since the call of WINDOW seconds ago; the rules are in docs/ros.md.
+
+        Args:
+            counts: received, processed, in trouble, lost: images since the start.
+        """
+        now = self._clock()
+        if counts[0] > self._newest[0]:
+            self._newest = (int(counts[0]), now)
+        while len(self._looks) > 1 and self._looks[1][0] <= now - WINDOW:
+            self._looks.popleft()
+        since, before = self._looks[0]
+        self._looks.append((now, counts))
+        came, mapped, bad, lost = counts - before
+        trouble = advised(self._statistics.last_cause, self._statistics.last_error)
+        if self._inputs.paused:
+            return DiagnosticStatus.OK, "paused: images are dropped and the map stays as it is"
+        if not came and now - self._newest[1] >= WINDOW:
+            return DiagnosticStatus.WARN, self._no_image(now - self._newest[1])
+        if bad and not mapped:
+            return DiagnosticStatus.ERROR, f"no image was mapped in {now - since:.0f} s, though {came} came: {trouble}"
+        if bad:
+            return DiagnosticStatus.WARN, f"mapping, with trouble: {trouble}"
+        if lost > came:
+            return DiagnosticStatus.WARN, self._many_lost(lost, lost + came)
+        return DiagnosticStatus.OK, "mapping" if mapped else "waiting for images"
+
+    def _no_image(self, seconds: float) -> str:
+        topic = self._inputs.followers[0].topic
+        count = self._node.count_publishers(topic)
+        advice = (
+            "check the camera's driver"
+            if count
+            else "check the topic's name (remap image), image_transport and ROS_DOMAIN_ID"
+        )
+        if count:
+            advice += f"; {BIG_IMAGES}"
+        return (
+            f"no image on {topic} in {seconds:.0f} s, which has {count} publisher{'s' if count != 1 else ''}; {advice}"
+        )
+
+    def _many_lost(self, lost: int, sent: int) -> str:
+        return f"{lost} of {sent} images on {self._inputs.followers[0].topic} were lost on their way in {WINDOW:.0f} s; {BIG_IMAGES}"
+
+    def _tick(self) -> None:
+        message = DiagnosticArray(status=[self.status()])
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        self._publisher.publish(message)

@@ -1,0 +1,108 @@
+"""What the node counts: images received, lost, mapped, dropped by cause, things noticed, latencies per stage; and how often it warns."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from sgrocc_ros.health.advice import advised
+
+WINDOW = 500
+"""Frames over which the percentiles are taken."""
+QUIET = ("overtaken", "paused")
+"""Causes that are part of normal work: counted, not warned about."""
+
+
+class Statistics:
+    """Thread-safe counters.
+
+    Args:
+        warn: prints a warning.
+        period: seconds for which a cause that was warned about is only counted; asked each time, since it may change.
+        clock: the steady clock, seconds.
+    """
+
+    def __init__(
+        self, warn: Callable[[str], Any], period: Callable[[], float], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._warn, self._period, self._clock = warn, period, clock
+        self._lock = threading.Lock()
+        self._warned: dict[str, float] = {}
+        self._latencies: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=WINDOW))
+        self.received = 0
+        self.lost = 0
+        self.processed = 0
+        self.dropped: Counter[str] = Counter()
+        self.noticed: Counter[str] = Counter()
+        self.last_error = self.last_cause = ""
+
+    def receive(self) -> None:
+        """An image has arrived."""
+        with self._lock:
+            self.received += 1
+
+    def lose(self, count: int) -> None:
+        """Images that were sent have not arrived."""
+        with self._lock:
+            self.lost += count
+
+    def drop(self, cause: str, message: str) -> None:
+        """An image will not be mapped."""
+        with self._lock:
+            self.dropped[cause] += 1
+            count = self.dropped[cause]
+        if cause not in QUIET:
+            self._tell(cause, cause, f"image dropped ({cause}, {count} so far): {message}", message)
+
+    def notice(self, cause: str, message: str) -> None:
+        """Something is wrong that did not cost an image."""
+        with self._lock:
+            self.noticed[cause] += 1
+            count = self.noticed[cause]
+        self._tell(cause, f"notice {cause}", f"{cause} ({count} so far): {message}", message)
+
+    def process(self, stages: dict[str, float]) -> None:
+        """An image has been mapped; `stages` are milliseconds by name."""
+        with self._lock:
+            self.processed += 1
+            for stage, milliseconds in stages.items():
+                self._latencies[stage].append(milliseconds)
+
+    def time(self, stage: str, milliseconds: float) -> None:
+        """Something beside the stages of `process` took so long."""
+        with self._lock:
+            self._latencies[stage].append(milliseconds)
+
+    def counts(self) -> tuple[int, int, Counter[str], Counter[str]]:
+        """Received, processed, dropped by cause, noticed by cause: copies of one moment."""
+        with self._lock:
+            return self.received, self.processed, self.dropped.copy(), self.noticed.copy()
+
+    def latencies(self) -> dict[str, tuple[float, float]]:
+        """Median and 95th percentile of each stage over the last frames, milliseconds."""
+        with self._lock:
+            stages = {stage: np.array(values) for stage, values in self._latencies.items()}
+        return {stage: (float(np.percentile(v, 50)), float(np.percentile(v, 95))) for stage, v in stages.items()}
+
+    def summary(self) -> dict[str, Any]:
+        """All counts, for a report file."""
+        latencies = {
+            stage: {"p50_ms": round(p50, 2), "p95_ms": round(p95, 2)} for stage, (p50, p95) in self.latencies().items()
+        }
+        received, processed, dropped, noticed = self.counts()
+        frames = {"received": received, "lost": self.lost, "processed": processed, "dropped": dict(dropped)}
+        return {"frames": frames, "noticed": dict(noticed), "latency": latencies}
+
+    def _tell(self, cause: str, key: str, text: str, message: str) -> None:
+        now = self._clock()
+        with self._lock:
+            self.last_error, self.last_cause = message, cause
+            if now - self._warned.get(key, -np.inf) < self._period():
+                return
+            self._warned[key] = now
+        self._warn(advised(cause, text))

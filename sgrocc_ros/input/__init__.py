@@ -1,0 +1,1 @@
+"""What enters the node: images, camera infos, depth and poses."""

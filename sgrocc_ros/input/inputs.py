@@ -1,0 +1,246 @@
+"""The node's subscriptions: images, camera_info, depth and transforms; callbacks only store.
+
+Each follows the reliability of its publishers: a best-effort publisher cannot feed a reliable subscription, and big best-effort images do
+not arrive where reliable ones would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Odometry
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from tf2_msgs.msg import TFMessage
+
+from sgrocc_core.data.bag_topics import base_name, info_name
+from sgrocc_ros.distributions import create_subscription
+from sgrocc_ros.health.statistics import Statistics
+from sgrocc_ros.input.lost_messages import LostMessages
+from sgrocc_ros.input.poses import Poses
+from sgrocc_ros.input.waiting import StampGate, WaitingRoom
+from sgrocc_ros.messages import stamp_ns
+from sgrocc_ros.parameters import Parameters
+
+LOOK_PERIOD = 0.25
+"""Seconds between two looks at the graph."""
+PAUSED = "the node is paused; call ~/pause with data: false to go on"
+CAMERA = "the camera"
+"""Stands for the images' frame where poses of the camera itself come without a name."""
+_BY_NAME = {"reliable": ReliabilityPolicy.RELIABLE, "best_effort": ReliabilityPolicy.BEST_EFFORT}
+
+
+class Follower:
+    """A subscription that is made anew when its publishers offer another reliability, or publish under the other name.
+
+    Args:
+        node: subscribes.
+        candidates: (topic, type) in order of preference; the first that is published is taken.
+        callback: receives the messages.
+        depth: of the queue. latched: whether messages from before are wanted.
+        reliability: `auto`, `reliable` or `best_effort`; a `qos_overrides.TOPIC.subscription.reliability` parameter goes first.
+        on_lost: called with the number of messages that were sent and did not arrive, just before the one that came after them.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        candidates: Sequence[tuple[str, type]],
+        callback: Callable,
+        depth: int,
+        reliability: str,
+        latched: bool = False,
+        on_lost: Callable[[int], Any] | None = None,
+    ) -> None:
+        self._node, self._candidates, self._callback = node, candidates, callback
+        self._on_lost, self._lost = on_lost, LostMessages()
+        self._depth, self._latched = depth, latched
+        self._forced = {topic: self._override(topic, reliability) for topic, _ in candidates}
+        self.topic, self._kind = candidates[0]
+        self._policy = self._wanted(self.topic)
+        self._subscription = self._subscribe()
+
+    def look(self) -> None:
+        """Look at the graph, and subscribe anew where that is needed."""
+        published = [
+            (topic, kind) for topic, kind in self._candidates if self._node.get_publishers_info_by_topic(topic)
+        ]
+        topic, kind = published[0] if published else (self.topic, self._kind)
+        policy = self._wanted(topic)
+        if (topic, policy) == (self.topic, self._policy):
+            return
+        self._node.destroy_subscription(self._subscription)
+        self.topic, self._kind, self._policy = topic, kind, policy
+        self._subscription = self._subscribe()
+        self._node.get_logger().info(f"subscribed to {self}")
+
+    def __str__(self) -> str:
+        return f"{self.topic} ({self._policy.name.lower().replace('_', ' ')}{', transient local' if self._latched else ''})"
+
+    def _receive(self, message: Any, info: Any) -> None:
+        """Hand on a message and all that are queued behind it.
+
+        The executor takes one message a topic each time it wakes. When it is short of time, a deep queue (transforms) would fall behind a
+        shallow one (images), and no image would find its pose.
+        """
+        self._hand_on(message, info)
+        with self._subscription.handle:
+            for _ in range(self._depth):
+                taken = self._subscription.handle.take_message(self._kind, False)
+                if taken is None:
+                    return
+                self._hand_on(*taken)
+
+    def _hand_on(self, message: Any, info: Any) -> None:
+        if self._on_lost and (lost := self._lost.see(info)):
+            self._on_lost(lost)
+        self._callback(message)
+
+    def _override(self, topic: str, reliability: str) -> str:
+        name = f"qos_overrides.{topic}.subscription.reliability"
+        value = str(self._node.declare_parameter(name, reliability).value)
+        return value if value in _BY_NAME else "auto"
+
+    def _wanted(self, topic: str) -> ReliabilityPolicy:
+        if self._forced[topic] in _BY_NAME:
+            return _BY_NAME[self._forced[topic]]
+        offered = {info.qos_profile.reliability for info in self._node.get_publishers_info_by_topic(topic)}
+        return ReliabilityPolicy.BEST_EFFORT if ReliabilityPolicy.BEST_EFFORT in offered else ReliabilityPolicy.RELIABLE
+
+    def _subscribe(self) -> Any:
+        durability = DurabilityPolicy.TRANSIENT_LOCAL if self._latched else DurabilityPolicy.VOLATILE
+        qos = QoSProfile(depth=self._depth, reliability=self._policy, durability=durability)
+        return create_subscription(self._node, self._kind, self.topic, self._receive, qos)
+
+
+def pose_frame(parameters: Parameters) -> str:
+    """The camera's frame in which images lie as far as poses are concerned; empty: the frame_id of each image.
+
+    Poses on the topic `pose` without a `base_frame` are those of the camera, whatever its frame is called.
+    """
+    nameless = parameters["pose_source"] == "pose" and not parameters["base_frame"]
+    return str(parameters["camera_frame"] or (CAMERA if nameless else ""))
+
+
+class Inputs:
+    """All subscriptions of the node.
+
+    Args:
+        node, parameters: of the node. room, poses, statistics: where messages go.
+        on_time_jump: called when time has jumped back, after poses and waiting images have been cleared.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        parameters: Parameters,
+        room: WaitingRoom,
+        poses: Poses,
+        statistics: Statistics,
+        on_time_jump: Callable[[], None],
+    ) -> None:
+        self._node, self._room, self._poses, self._statistics = node, room, poses, statistics
+        self._on_time_jump = on_time_jump
+        self._gate = StampGate(statistics)
+        self.image_topic = base_name(node.resolve_topic_name("image"))
+        reliability = parameters["reliability"]
+
+        def follow(
+            candidates: Sequence[tuple[str, type]], callback: Callable, depth: int, latched: bool = False, **more: Any
+        ) -> Follower:
+            return Follower(node, candidates, callback, depth, reliability, latched, **more)
+
+        compressed = parameters["image_transport"] == "compressed"
+        image = (f"{self.image_topic}/compressed", CompressedImage) if compressed else (self.image_topic, Image)
+        self.followers = [
+            follow([image], self._on_image, 10, on_lost=statistics.lose),
+            follow([(self._info_topic(), CameraInfo)], self._on_info, 10),
+            self._follow_poses(parameters, follow),
+            follow([("/tf_static", TFMessage)], self._on_static_transforms, 100, True),
+        ]
+        if parameters["depth_source"] != "mono":
+            self.followers.append(follow(self._depth_candidates(parameters["depth_transport"]), self._on_depth, 10))
+        self.paused = False
+        self._timer = node.create_timer(LOOK_PERIOD, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def clock_jumped_back(self) -> None:
+        """The node's clock (/clock) has jumped back."""
+        self._gate.restart()
+        self._jump(self._node.get_clock().now().nanoseconds, "the clock jumped back")
+
+    def pause(self, paused: bool) -> None:
+        """Drop images from now on, those that wait first, or let them in again."""
+        self.paused = paused
+        if paused:
+            self._room.drop_all("paused", PAUSED)
+
+    def _info_topic(self) -> str:
+        """Beside the image, unless `camera_info` itself is remapped."""
+        plain = self._node.resolve_topic_name("camera_info", only_expand=True)
+        resolved = self._node.resolve_topic_name("camera_info")
+        return resolved if resolved != plain else info_name(self.image_topic)
+
+    def _follow_poses(self, parameters: Parameters, follow: Callable[..., Follower]) -> Follower:
+        """What moves; with poses of a topic /tf is left alone, lest two sources say where a frame is."""
+        source, base = parameters["pose_source"], parameters["base_frame"]
+
+        def on_pose(message: PoseStamped) -> None:
+            self._poses.add_pose(message, base or pose_frame(parameters))
+            self._room.poses_changed()
+
+        def on_odometry(message: Odometry) -> None:
+            self._poses.add_odometry(message, base)
+            self._room.poses_changed()
+
+        if source == "pose":
+            return follow([(self._node.resolve_topic_name("pose"), PoseStamped)], on_pose, 100)
+        if source == "odometry":
+            return follow([(self._node.resolve_topic_name("odometry"), Odometry)], on_odometry, 100)
+        return follow([("/tf", TFMessage)], self._on_transforms, 100)
+
+    def _depth_candidates(self, transport: str) -> list[tuple[str, type]]:
+        base = base_name(self._node.resolve_topic_name("depth"))
+        raw, compressed = (base, Image), (f"{base}/compressedDepth", CompressedImage)
+        return {"raw": [raw], "compressedDepth": [compressed], "auto": [raw, compressed]}[transport]
+
+    def _look(self) -> None:
+        for follower in self.followers:
+            follower.look()
+
+    def _on_image(self, message: Any) -> None:
+        self._statistics.receive()
+        if self.paused:
+            self._statistics.drop("paused", PAUSED)
+            return
+        stamp = stamp_ns(message.header.stamp)
+        judgement = self._gate.admit(stamp, self._node.get_clock().now().nanoseconds)
+        if judgement == "jump":
+            self._jump(stamp, "an image's stamp jumped back")
+        if judgement != "drop":
+            self._room.add_image(stamp, message.header.frame_id, message)
+
+    def _jump(self, stamp: int, what: str) -> None:
+        self._statistics.notice(
+            "time_jump", f"{what}, to {stamp / 1e9:.3f} s; transforms of the other time are forgotten"
+        )
+        self._poses.jump_to(stamp)
+        self._room.jump_to(stamp)
+        self._on_time_jump()
+
+    def _on_info(self, message: CameraInfo) -> None:
+        self._room.add_info(stamp_ns(message.header.stamp), message)
+
+    def _on_depth(self, message: Any) -> None:
+        self._room.add_depth(stamp_ns(message.header.stamp), message)
+
+    def _on_transforms(self, message: TFMessage) -> None:
+        self._poses.add(message)
+        self._room.poses_changed()
+
+    def _on_static_transforms(self, message: TFMessage) -> None:
+        self._poses.add(message, static=True)
+        self._room.poses_changed()

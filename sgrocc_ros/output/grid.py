@@ -1,0 +1,149 @@
+"""`~/grid`: a slab of the map above the floor seen from above, as nav_msgs/OccupancyGrid, for Nav2's static layer and the like.
+
+The map belongs to the worker's thread: after each frame it summarises the blocks that changed, as long as somebody listens, and the
+outputs' thread, which keeps the summaries, makes the grid. The first listener after a while calls for a summary of the whole map.
+"""
+
+from __future__ import annotations
+
+import array
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Point, Pose, Quaternion
+from nav_msgs.msg import MapMetaData, OccupancyGrid
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from std_msgs.msg import Header
+
+from sgrocc_core.errors import DataError
+from sgrocc_core.geometry.lattice import VOXEL_SIZE
+from sgrocc_core.voxels.columns import UNKNOWN, ColumnMap, Columns, Grid, slab_layers
+from sgrocc_core.voxels.voxel_map import VoxelMap
+from sgrocc_ros.distributions import create_publisher
+from sgrocc_ros.health.statistics import Statistics
+from sgrocc_ros.messages import time_message
+
+LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+NOTHING = Grid(np.full((1, 1), UNKNOWN, np.int8), (0, 0), 0, 0)
+"""What is said of a map that has become empty: consumers want a cell at least."""
+Changes = tuple[bool, Columns]
+"""Whether it is the whole map, and the blocks."""
+
+
+class GridOutput:
+    """What `~/grid` is made of. `changes` and `replaced` are the worker's thread's, `apply`, `due` and `sent` the outputs' thread's.
+
+    Args:
+        node: publishes. values: the parameters `map_frame`, `grid_rate`, `grid_min_height`, `grid_max_height`, `floor_height`.
+        statistics: where it is counted that a map is too wide for a grid.
+        voxel_map: the mapper's present one; asked for on the worker's thread only.
+    """
+
+    def __init__(
+        self, node: Node, values: Mapping[str, Any] | Any, statistics: Statistics, voxel_map: Callable[[], VoxelMap]
+    ) -> None:
+        self._node, self._values, self._statistics, self._voxel_map = node, values, statistics, voxel_map
+        self._follows = False  # the worker's: whether all changes were handed over so far
+        self._columns = ColumnMap()
+        self._is_current = self._changed = self._has_sent = False
+        self._layers: tuple[int, int] | None = None
+        self._last_time = -np.inf
+
+    def open(self, on_join: Callable[[], Any]) -> None:
+        """Make the publisher; `on_join` is called when somebody has subscribed."""
+        self.publisher = create_publisher(self._node, OccupancyGrid, "~/grid", LATCHED, on_join)
+
+    @property
+    def follows(self) -> bool:
+        """Whether the outputs' thread has been given all there is; on the worker's thread."""
+        return self._follows
+
+    def changes(self) -> Changes | None:
+        """After an update of the voxel map: the blocks that it changed, or all, if somebody listens who has not got those before."""
+        if not self.publisher.get_subscription_count():
+            self._follows = False
+            return None
+        voxel_map, whole = self._voxel_map(), not self._follows
+        self._follows = False  # should the next line fail
+        blocks = voxel_map.columns(voxel_map.blocks() if whole else voxel_map.judged)
+        self._follows = True
+        return whole, blocks
+
+    def replaced(self) -> Changes | None:
+        """After another voxel map has taken the place of the one before: all of it, if somebody listens."""
+        self._follows = False
+        return self.changes()
+
+    def apply(self, changes: Changes | None) -> None:
+        """Take over what `changes` gave; after None, what is here is out of date until the whole map comes."""
+        if changes is None:
+            if self._is_current:
+                self._columns.clear()
+            self._is_current = False
+            return
+        whole, blocks = changes
+        if whole:
+            self._columns.clear()
+        self._columns.apply(blocks)
+        self._is_current = True
+        self._changed |= whole or bool(len(blocks.keys))
+
+    def due(self, stamp: int) -> OccupancyGrid | None:
+        """The grid as a message where one should go out now. stamp: of the newest frame in the map, nanoseconds."""
+        now = time.monotonic()
+        if (
+            not self._is_current
+            or now - self._last_time < 1 / self._values["grid_rate"]
+            or not self.publisher.get_subscription_count()
+        ):
+            return None
+        floor, layers = self._slab()
+        if not self._changed and layers == self._layers:
+            return None
+        self._last_time = now
+        try:
+            grid = self._columns.grid(*layers)
+        except DataError as error:
+            self._statistics.notice("grid_too_large", f"no grid: {error}")
+            return None
+        self._changed, self._layers = False, layers
+        if grid is None and not self._has_sent:
+            return None
+        return grid_message(grid or NOTHING, self._values["map_frame"], stamp, floor)
+
+    def sent(self, done: bool) -> None:
+        """Whether what `due` gave went out; if not it is tried again."""
+        self._changed |= not done
+        self._has_sent |= done
+
+    def _slab(self) -> tuple[float, tuple[int, int]]:
+        """The floor's height, metres, and the slab's layers of voxels."""
+        values = self._values
+        floor = self._columns.floor_height() if values["floor_height"] == "auto" else float(values["floor_height"])
+        return floor, slab_layers(floor, values["grid_min_height"], values["grid_max_height"])
+
+
+def grid_message(grid: Grid, frame_id: str, stamp: int, floor: float) -> OccupancyGrid:
+    """A grid as a message, which lies on the floor.
+
+    Args:
+        stamp: nanoseconds. floor: its height, metres; the message's is that of the voxels' face nearest to it.
+    """
+    time_stamp: Time = time_message(stamp)
+    height, width = grid.values.shape
+    x, y = (index * VOXEL_SIZE for index in grid.corner)
+    origin = Pose(
+        position=Point(x=x, y=y, z=round(floor / VOXEL_SIZE) * VOXEL_SIZE),
+        orientation=Quaternion(x=0.0, y=0.0, z=0.0, w=1.0),
+    )
+    cells = array.array("b")
+    cells.frombytes(grid.values.tobytes())
+    return OccupancyGrid(
+        header=Header(stamp=time_stamp, frame_id=frame_id),
+        info=MapMetaData(map_load_time=time_stamp, resolution=VOXEL_SIZE, width=width, height=height, origin=origin),
+        data=cells,
+    )

@@ -1,0 +1,255 @@
+"""What the node publishes: `~/occupancy`, `~/occupancy_update`, `~/markers`, `~/grid`, views; made on a thread, only for subscribers.
+
+The worker hands over each MapUpdate and goes on; blocks are kept as messages need them, so that a frame costs what it changed.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import PointCloud2
+from visualization_msgs.msg import MarkerArray
+
+from sgrocc_core.classes import NAMES, UNKNOWN
+from sgrocc_core.gaussians.last_view import GaussiansInView
+from sgrocc_core.mapping.mapper import MapUpdate
+from sgrocc_ros.distributions import RCLError, create_publisher
+from sgrocc_ros.health.statistics import Statistics
+from sgrocc_ros.messages import cloud, voxel_points
+from sgrocc_ros.output.grid import LATCHED, Changes, GridOutput
+from sgrocc_ros.output.markers import delete_all, legend, marker_maker
+from sgrocc_ros.output.published import PublishedMap
+from sgrocc_ros.output.views import Views
+
+UPDATES = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
+# Deeper than one: at depth one the next change would replace the whole map that a late joiner has not acknowledged yet.
+MARKERS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class Outputs:
+    """The publishers of the map and their thread.
+
+    Args:
+        node: publishes.
+        frame_id: of the map.
+        statistics: counts frames when their update is out, and publications that fail.
+        full_map_period: seconds between whole maps, asked each time.
+        grid: what `~/grid` is made of. views: the publishers of `~/depth` and `~/gaussians`.
+        between_frames: has something done on the worker's thread.
+        labels: which to publish on `~/occupancy`, `~/occupancy_update` and `~/markers`.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        frame_id: str,
+        statistics: Statistics,
+        full_map_period: Callable[[], float],
+        grid: GridOutput,
+        views: Views,
+        between_frames: Callable[[Callable[[], None]], Any],
+        labels: Sequence[int],
+    ) -> None:
+        self.views, self._shown = views, _mask(labels)
+        self._frame_id, self._statistics, self._period, self._grid = frame_id, statistics, full_map_period, grid
+        self.published = PublishedMap()
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._snapshot_sequence = -1
+        self._snapshot_time = 0.0
+        self._legend_corner: tuple[float, float, float] | None = None
+        self._markers_lost = False
+        self._make_markers = marker_maker()
+        # To newcomers without asking whether anybody listens: they may be in the graph before they are counted, and what is latched waits.
+        self._occupancy = create_publisher(
+            node, PointCloud2, "~/occupancy", LATCHED, lambda: self._jobs.put(self._publish_snapshot)
+        )
+        self._updates = create_publisher(
+            node, PointCloud2, "~/occupancy_update", UPDATES, lambda: self._jobs.put(self._snapshot_if_heard)
+        )
+        self._markers = create_publisher(
+            node, MarkerArray, "~/markers", MARKERS, lambda: self._jobs.put(self._publish_all_markers)
+        )
+        grid.open(lambda: between_frames(self._begin_grid))
+        self._thread = threading.Thread(target=self._run, name="outputs", daemon=True)
+        self._thread.start()
+
+    def update(
+        self,
+        update: MapUpdate,
+        arrived: float,
+        stages: dict[str, float],
+        camera: str,
+        gaussians: GaussiansInView | None = None,
+    ) -> None:
+        """Publish what a frame changed; on the worker's thread.
+
+        Args:
+            arrived: steady time at which the image came, seconds. stages: milliseconds that were spent on it so far, by name.
+            camera: the image's frame. gaussians: of the view, where somebody wants them.
+        """
+
+        def publish() -> None:
+            start = time.monotonic()
+            self._apply(update.stamp_ns, update.voxels, update.labels, update.probability)
+            end = time.monotonic()
+            self._statistics.process(
+                stages | {"publish": 1e3 * (end - start), "arrival_to_update": 1e3 * (end - arrived)}
+            )
+            for publisher, message in self.views.messages(update, camera, self._frame_id, gaussians):
+                self._publish(publisher, message)
+
+        self._jobs.put(publish)
+        self._give_grid(self._grid.changes())
+
+    def change(self, update: MapUpdate) -> None:
+        """Publish what has changed between two frames; on the worker's thread."""
+        self._jobs.put(lambda: self._apply(update.stamp_ns, update.voxels, update.labels, update.probability))
+        self._give_grid(self._grid.changes())
+
+    def show(
+        self, labels: Sequence[int], stamp: int, voxels: np.ndarray, values: np.ndarray, probability: np.ndarray
+    ) -> None:
+        """Publish other labels from now on; on the worker's thread.
+
+        Args:
+            labels: which. stamp: nanoseconds. voxels, values, probability: the whole map, as of `replace`.
+        """
+
+        def publish() -> None:
+            self._shown = _mask(labels)
+            self._publish_replacement(stamp, voxels, values, probability)
+
+        self._jobs.put(publish)
+
+    def reset(self, stamp: int) -> None:
+        """The map was emptied: say so on every topic. stamp: nanoseconds."""
+        self.replace(stamp, np.zeros((0, 3), np.int32), np.zeros(0, np.uint8), np.zeros(0, np.float32))
+
+    def replace(self, stamp: int, voxels: np.ndarray, labels: np.ndarray, probability: np.ndarray) -> None:
+        """Another map has taken the place of this one: an update to it, and the whole of it, on every topic; on the worker's thread.
+
+        Args:
+            stamp: nanoseconds. voxels: (N, 3) int32, all that are occupied. labels: (N,) uint8. probability: (N,) multiples of 1/16.
+        """
+        self._jobs.put(lambda: self._publish_replacement(stamp, voxels, labels, probability))
+        self._give_grid(self._grid.replaced())
+
+    def close(self) -> None:
+        """Publish what is queued, then end the thread."""
+        self._jobs.put(None)
+        self._thread.join(timeout=10.0)
+
+    @property
+    def topics(self) -> str:
+        """The topics and their quality of service, in words."""
+        latched = "reliable, transient local"
+        publishers = {
+            self._occupancy: latched,
+            self._updates: "reliable, last 50",
+            self._markers: latched,
+            self._grid.publisher: latched,
+        }
+        return ", ".join(
+            f"{publisher.topic_name} ({word})" for publisher, word in (publishers | self.views.publishers).items()
+        )
+
+    def _begin_grid(self) -> None:
+        """On the worker's thread: somebody listens to the grid; if nobody did before, what it is made of is missing here."""
+        if not self._grid.follows:
+            self._give_grid(self._grid.changes())
+
+    def _give_grid(self, changes: Changes | None) -> None:
+        self._jobs.put(lambda: self._grid.apply(changes))
+
+    def _run(self) -> None:
+        while True:
+            with suppress(queue.Empty):
+                job = self._jobs.get(timeout=0.1)
+                if job is None:
+                    return
+                job()
+            self._maybe_snapshot()
+            message = self._grid.due(self.published.stamp)
+            if message is not None:
+                self._grid.sent(self._publish(self._grid.publisher, message))
+
+    def _maybe_snapshot(self) -> None:
+        changed = self.published.sequence != self._snapshot_sequence
+        if (
+            changed
+            and time.monotonic() - self._snapshot_time >= self._period()
+            and self._occupancy.get_subscription_count()
+        ):
+            self._publish_snapshot()
+
+    def _apply(self, stamp: int, voxels: np.ndarray, labels: np.ndarray, probability: np.ndarray) -> None:
+        if not self._shown.all():
+            voxels, labels, probability = self.published.without(self._shown, voxels, labels, probability)
+        if (
+            len(voxels) and self._updates.get_subscription_count()
+        ):  # first of all: what it costs to keep the blocks is not waited for
+            points = voxel_points(voxels, labels, probability)
+            points["sequence"] = self.published.sequence + 1
+            self._publish(self._updates, cloud(points, self._frame_id, stamp))
+        changed = self.published.apply(stamp, voxels, labels, probability)
+        if not changed or not self._markers.get_subscription_count():
+            return
+        if self._markers_lost:
+            self._publish_all_markers()
+            return
+        corner = self.published.corner()
+        first = self._legend(corner) if corner != self._legend_corner else []
+        message = self._make_markers(self.published.markers(changed), self._frame_id, stamp, first)
+        self._markers_lost = not self._publish(self._markers, message)
+
+    def _snapshot_if_heard(self) -> None:
+        if self._occupancy.get_subscription_count():
+            self._publish_snapshot()
+
+    def _publish_snapshot(self) -> None:
+        if self._publish(self._occupancy, cloud(self.published.points(), self._frame_id, self.published.stamp)):
+            self._snapshot_sequence, self._snapshot_time = self.published.sequence, time.monotonic()
+
+    def _publish_all_markers(self) -> None:
+        stamp = self.published.stamp
+        first = [delete_all(self._frame_id, stamp), *self._legend(self.published.corner())]
+        message = self._make_markers(self.published.markers(), self._frame_id, stamp, first)
+        self._markers_lost = not self._publish(self._markers, message)
+
+    def _publish_replacement(self, stamp: int, voxels: np.ndarray, labels: np.ndarray, probability: np.ndarray) -> None:
+        shown = self._shown[labels]
+        self._apply(stamp, *self.published.replacing(voxels[shown], labels[shown], probability[shown]))
+        self._snapshot_if_heard()
+        if self._markers.get_subscription_count():
+            self._publish_all_markers()
+
+    def _legend(self, corner: tuple[float, float, float]) -> list[Any]:
+        self._legend_corner = corner
+        labels = [label for label in (*range(1, len(NAMES)), UNKNOWN) if self._shown[label]]
+        return legend(labels, np.array(corner), self._frame_id, self.published.stamp)
+
+    def _publish(self, publisher: Publisher, message: Any) -> bool:
+        """Whether it went out; a subscriber that is too slow for a reliable topic must not stop the node."""
+        try:
+            publisher.publish(message)
+        except RCLError as error:
+            self._statistics.notice("publish_failed", f"{publisher.topic_name}: {error}")
+            return False
+        return True
+
+
+def _mask(labels: Sequence[int]) -> np.ndarray:
+    """(256,) bool: those labels, and 0, which frees a voxel; all bytes if every label that there is is among them."""
+    every = set(range(1, len(NAMES))) | {UNKNOWN}
+    mask = np.full(256, every <= set(labels))
+    mask[[0, *labels]] = True
+    return mask

@@ -1,0 +1,72 @@
+"""What the camera's last frame gave, for eyes and debugging: `~/depth`, the depth that was used, and `~/gaussians`, those in view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
+
+from sgrocc_core.gaussians.last_view import GaussiansInView
+from sgrocc_core.mapping.mapper import MapUpdate
+from sgrocc_ros.messages import byte_array, time_message
+from sgrocc_ros.output.markers import marker_maker, spheres
+
+DEPTH = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+GAUSSIANS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+
+
+class Views:
+    """The two publishers and their messages.
+
+    Args:
+        node: publishes. gaussians_wanted: whether the Gaussians are asked for; asked each time.
+    """
+
+    def __init__(self, node: Node, gaussians_wanted: Callable[[], bool]) -> None:
+        self._wanted = gaussians_wanted
+        self._depth = node.create_publisher(Image, "~/depth", DEPTH)
+        self._gaussians = node.create_publisher(MarkerArray, "~/gaussians", GAUSSIANS)
+        self._drawn = False
+
+    @property
+    def publishers(self) -> dict[Publisher, str]:
+        """The publishers, and their quality of service in words."""
+        return {self._depth: "best effort", self._gaussians: "reliable; off unless publish_gaussians"}
+
+    @property
+    def wants_gaussians(self) -> bool:
+        """Whether Gaussians would be published now."""
+        return self._wanted() and self._gaussians.get_subscription_count() > 0
+
+    def messages(
+        self, update: MapUpdate, camera: str, frame_id: str, gaussians: GaussiansInView | None
+    ) -> list[tuple[Publisher, Any]]:
+        """What to publish of a frame.
+
+        Args:
+            camera: the image's frame. frame_id: the map's. gaussians: None if not wanted; those drawn before are then removed, once.
+        """
+        found: list[tuple[Publisher, Any]] = []
+        if self._depth.get_subscription_count():
+            found.append((self._depth, depth_image(update.depth, camera, update.stamp_ns)))
+        if gaussians is not None or self._drawn:
+            found.append((self._gaussians, marker_maker()(spheres(gaussians), frame_id, update.stamp_ns, ())))
+        self._drawn = gaussians is not None
+        return found
+
+
+def depth_image(depth: np.ndarray, frame_id: str, stamp: int) -> Image:
+    """A 32FC1 image of depth (H, W) float32, metres, 0 = none. stamp: nanoseconds."""
+    height, width = depth.shape
+    message = Image(
+        header=Header(stamp=time_message(stamp), frame_id=frame_id), height=height, width=width, encoding="32FC1"
+    )
+    message.is_bigendian, message.step, message.data = 0, 4 * width, byte_array(depth.astype("<f4", copy=False))
+    return message

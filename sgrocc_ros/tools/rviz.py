@@ -1,0 +1,53 @@
+"""RViz's configuration for a launch: the topics of the node under its namespace, the camera's image, the map's frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sgrocc_core.errors import DataError
+from sgrocc_ros import NODE
+
+IMAGE = "/camera/color/image_raw"
+"""Image topic of the launch file where nothing else is said, and of the configuration that is shipped."""
+
+
+def for_this_launch(path: Path, node: str, image: str, map_frame: str) -> str:
+    """A configuration with the topics and the fixed frame of this launch in the place of the shipped ones.
+
+    Args:
+        path: the configuration. node: full name of the node. image: topic to show; one that ends in `/compressed` is received compressed.
+
+    Returns:
+        The text of the configuration.
+
+    Raises:
+        DataError: the file is not one of RViz's.
+    """
+    try:
+        document = yaml.safe_load(path.read_text())
+        manager = document["Visualization Manager"]
+        topics = [topic for display in manager["Displays"] for topic in _topics(display)]
+        manager["Global Options"]["Fixed Frame"] = map_frame
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path} is not a configuration of RViz: {type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error
+    for topic in topics:
+        if topic["Value"] == IMAGE:
+            topic["Value"] = image
+        elif topic["Value"].startswith(f"/{NODE}/"):
+            topic["Value"] = node + topic["Value"].removeprefix(f"/{NODE}")
+    return yaml.safe_dump(document, sort_keys=False)
+
+
+def _topics(display: dict[str, Any]) -> list[dict[str, Any]]:
+    """The topic properties of a display, and of those in it if it is a group."""
+    own = [
+        value
+        for name, value in display.items()
+        if name.endswith("Topic") and isinstance(value, dict) and value.get("Value")
+    ]
+    return own + [topic for inner in display.get("Displays") or [] for topic in _topics(inner)]
