@@ -1,11 +1,7 @@
 """The surroundings of the ROS tests: real DDS on this machine only, a domain of their own, field checks on."""
 
 import os
-import sys
 import tempfile
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.ros.harness, whichever way pytest is started
 
 from tests.ros.domains import own_domain
 

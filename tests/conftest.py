@@ -1,0 +1,6 @@
+"""Makes `tests.samples` and `tests.ros.harness` importable, whichever way pytest is started."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))

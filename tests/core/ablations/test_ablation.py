@@ -1,0 +1,408 @@
+"""Ablations: their configuration, a small real one from end to end, resumption, and the report against figures made by hand."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+torch = pytest.importorskip("torch")
+
+from sgrocc_core.cli import main
+from sgrocc_core.engines.weights import build_networks
+from sgrocc_core.errors import ConfigError
+from sgrocc_core.evaluation.pose_noise import disturbed
+from sgrocc_core.network import weights_file
+from sgrocc_core.training.ablations import local as ablation_local
+from sgrocc_core.training.ablations import runs as ablation_runs
+from sgrocc_core.training.ablations.ablation import Ablation, PoseNoise, Variant, laid_over, load_ablation
+from sgrocc_core.training.ablations.chart import FIRST, HEADER, OURS, ROW, axis_range, render_chart, tick_step
+from sgrocc_core.training.ablations.local import LocalTask
+from sgrocc_core.training.ablations.report import Findings, markdown, summary_rows
+from sgrocc_core.training.config import load_config
+from sgrocc_core.training.data.packed import packed_scenes
+
+ROOT = Path(__file__).parents[3]
+NAMES = sorted(path.stem for path in (ROOT / "config" / "ablations").glob("*.yaml"))
+EXPERT = {"channels": 4, "wide": 4, "hidden": 8, "offsets": 1, "blocks": 1, "gaussians": 1}
+CONFIG = {
+    "workers": 0, "threads": 1, "amp": False, "device": "cpu", "network": EXPERT, "losses": {"samples": 64},
+    "stages": {"expert": {"batch": 1, "rate": 0.01}},
+}  # fmt: skip
+TWO = """
+title: Two lifters, and two heads
+variants:
+  - {name: soft, paper: {sc_iou: 58.5}}
+  - {name: hard, config: {network: {lifter: hard, head: dense}}, paper: {sc_iou: 53.25}}
+"""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_committed_ablation_is_valid(name: str, tmp_path: Path) -> None:
+    ablation = load_ablation(name)
+    base = yaml.safe_load((ROOT / "config" / "train" / f"small_{ablation.task}.yaml").read_text())
+    made = set()
+    for variant in ablation.variants:
+        (tmp_path / "c.yaml").write_text(yaml.safe_dump(laid_over(base, variant.overrides)))
+        made.add(
+            (str(load_config(tmp_path / "c.yaml")), variant.training_noise, variant.evaluation_noise, *variant.phases)
+        )
+    assert len(made) == len(ablation.variants)  # no two are the same
+
+
+def test_the_ablations_of_the_issue_are_there() -> None:
+    wanted = "lifters gate refinement refinement_single head pose_noise grm offsets sigma gaussians training fusion confidence"
+    assert set(wanted.split()) <= set(NAMES)
+    assert {v.name for v in load_ablation("lifters").variants} == {"hard", "deformable", "threshold", "soft"}
+
+
+def test_values_are_laid_over_key_by_key() -> None:
+    base = {"network": {"lifter": "soft", "sigma": 0.5}, "seed": 1}
+    merged = laid_over(base, {"network": {"sigma": 1.0}, "losses": {"focal": 2}})
+    assert merged == {"network": {"lifter": "soft", "sigma": 1.0}, "seed": 1, "losses": {"focal": 2}}
+    assert base["network"]["sigma"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("variants: [{name: a}]", "at least two are needed"),
+        ("variants: [{name: a}, {name: a}]", "a name of its own"),
+        ("variants: [{name: a}, {name: b, colour: red}]", "variant 2: unknown key 'colour'"),
+        ("variants: [{name: a/b}, {name: b}]", "name is 'a/b'"),
+        ("variants: [{name: a}, {name: b, paper: {iou: 1}}]", "paper is"),
+        ("variants: [{name: a}, {name: b, training_noise: {metres: 3}}]", "metres is 3"),
+        ("variants: [{name: a}, {name: b, training_noise: {metres: 0.1, share: 0.1}}]", "one of metres, share"),
+        ("{task: global, variants: [{name: a}, {name: b}]}", "task is 'global'; it must be one of local, embodied"),
+        ("variants: [{name: a}, {name: b, phases: {manager: 1}}]", "phases are of `task: embodied`"),
+        ("{task: embodied, variants: [{name: a}, {name: b, phases: {manager: 0.5}}]}", "shares that add up to 1"),
+        (
+            "{task: embodied, variants: [{name: a}, {name: b, phases: {first: 1}}]}",
+            "of manager, everything, end_to_end",
+        ),
+        (
+            "{task: embodied, variants: [{name: a}, {name: b, training_noise: {metres: 0.1}}]}",
+            "not trained under pose noise",
+        ),
+        ("[]", "must be a mapping"),
+        ("{title: a}", "must hold a list of variants"),
+    ],
+)
+def test_a_wrong_ablation_is_refused_by_name(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "wrong.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_ablation(str(tmp_path / "wrong.yaml"))
+
+
+def test_an_ablation_that_does_not_exist_is_named_with_those_that_do() -> None:
+    with pytest.raises(ConfigError, match="cannot read the ablation .*nothing.yaml.*lifters"):
+        load_ablation("nothing")
+
+
+def test_noise_in_metres_and_as_a_share_of_the_step() -> None:
+    assert PoseNoise(metres=0.05).length(0.3) == 0.05
+    assert PoseNoise(share=0.05).length(0.3) == pytest.approx(0.015)
+
+
+def test_a_disturbed_pose_is_off_by_its_length_and_the_same_again() -> None:
+    move = disturbed(0.05, seed=1)
+    T = np.eye(4)
+    shifts = np.array([move(view, T)[:3, 3] for view in range(4000)])
+    assert np.sqrt((shifts**2).sum(1).mean()) == pytest.approx(0.05, rel=0.03)
+    assert np.abs(shifts.mean(0)).max() < 0.003
+    assert np.array_equal(move(7, T), move(7, T)) and np.array_equal(T, np.eye(4))
+    assert disturbed(0.0, seed=1) is None
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rooms of two frames each, a configuration of a tiny expert, image weights, and an ablation of two variants."""
+    folder = tmp_path_factory.mktemp("ablation")
+    for split, seed in (("train", 1), ("test", 2)):
+        arguments = [
+            "--scenes",
+            "1",
+            "--frames",
+            "2",
+            "--size",
+            "320x240",
+            "--seed",
+            str(seed),
+            "--split",
+            split,
+            "--jobs",
+            "1",
+        ]
+        assert main(["synth", *arguments, "--out", str(folder / "rooms")]) == 0
+    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    (folder / "two.yaml").write_text(TWO)
+    torch.manual_seed(0)
+    image, expert = build_networks({"image": {}, "expert": EXPERT})
+    weights_file.save_model(folder / "image.safetensors", image, expert)
+    return folder
+
+
+def ablate(place: Path, out: str, *options: str, budget: int = 2, seeds: int = 2) -> int:
+    rooms = str(place / "rooms")
+    paths = ["--config", place / "config.yaml", "--weights", place / "image.safetensors", "--out", place / out]
+    sizes = ["--budget", str(budget), "--seeds", str(seeds), "--data", rooms, "--heldout", rooms]
+    return main(
+        ["ablate", str(place / "two.yaml"), *sizes, *map(str, paths), "--results", str(place / out / "docs"), *options]
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(place: Path) -> Path:
+    assert ablate(place, "whole") == 0
+    return place / "whole"
+
+
+def test_an_ablation_runs_from_end_to_end(finished: Path) -> None:
+    results: dict[tuple[str, int], dict] = {}
+    for name in ("soft", "hard"):
+        for seed in (1, 2):
+            results[name, seed] = json.loads((finished / "results" / "two" / name / f"seed_{seed}.json").read_text())
+            assert results[name, seed]["training"]["steps"] == 2 and results[name, seed]["report"]["views"] == 2
+    rows = list(csv.DictReader((finished / "docs" / "two.csv").open()))
+    row = next(
+        r for r in rows if (r["variant"], r["depth"], r["region"], r["metric"]) == ("hard", "sensor", "all", "sc_iou")
+    )
+    ours = [100 * results["hard", seed]["report"]["sensor"]["sc_iou"] for seed in (1, 2)]
+    soft = [100 * results["soft", seed]["report"]["sensor"]["sc_iou"] for seed in (1, 2)]
+    assert float(row["mean"]) == pytest.approx(sum(ours) / 2, abs=1e-3)
+    assert float(row["difference"]) == pytest.approx((ours[0] - soft[0] + ours[1] - soft[1]) / 2, abs=1e-3)
+    runs = list(csv.DictReader((finished / "docs" / "two.runs.csv").open()))
+    assert len(runs) == 2 * 2 * 2 * 3 * 3  # variants, seeds, depths, regions, metrics
+    text = (finished / "docs" / "two.md").read_text()
+    assert "53.25 (-5.25)" in text and "2 held-out views of 1 rooms" in text
+    assert (finished / "docs" / "two.png").stat().st_size > 10_000
+
+
+def test_all_variants_share_the_image_engine_and_none_starts_from_a_trained_expert(finished: Path, place: Path) -> None:
+    shared = weights_file.read_weights(finished / "image.safetensors")
+    assert not [name for name in shared if not name.startswith("image.")]
+    result = json.loads((finished / "results" / "two" / "hard" / "seed_2.json").read_text())
+    trained = weights_file.read_weights(Path(result["training"]["folder"]) / "expert.weights.safetensors")
+    stem = next(name for name in shared if name.startswith("image.stem") and name.endswith("weight"))
+    assert torch.equal(shared[stem], trained[stem])
+    starts = weights_file.read_weights(place / "image.safetensors")
+    assert not torch.equal(starts["expert.code.0.weight"], trained["expert.code.0.weight"])
+
+
+def test_a_finished_ablation_is_not_run_again(finished: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*.safetensors") if path.parent != finished}
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a finished run was trained again")
+
+    monkeypatch.setattr(ablation_local.TimedTrainer, "train_step", refuse)
+    (finished / "docs" / "two.md").unlink()
+    assert ablate(place, "whole") == 0
+    assert (finished / "docs" / "two.md").is_file()
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def runs_of(place: Path, out: str, text: str, budget: int = 2, data: str = "rooms") -> ablation_runs.AblationRuns:
+    """An ablation's runs, none of them begun."""
+    (place / f"{out}.yaml").write_text(text)
+    options = ablation_runs.Options(
+        budget,
+        1,
+        place / "config.yaml",
+        (place / data,),
+        place / "rooms",
+        place / out,
+        weights=place / "image.safetensors",
+    )
+    ablation = load_ablation(str(place / f"{out}.yaml"))
+    return ablation_runs.AblationRuns(ablation, options, LocalTask(ablation, options))
+
+
+def folders(runs: ablation_runs.AblationRuns) -> dict[str, Path]:
+    return {variant.name: runs._folder(variant.name, 1) for variant in runs.ablation.variants}
+
+
+def test_runs_that_differ_in_name_or_evaluation_only_are_trained_once(finished: Path, place: Path) -> None:
+    text = """
+    variants:
+      - {name: default}
+      - {name: told_later, evaluation_noise: {metres: 0.05}}
+      - {name: the_same_in_words, config: {network: {lifter: soft}}}
+      - {name: noisy, training_noise: {metres: 0.05}, evaluation_noise: {metres: 0.05}}
+    """
+    runs = runs_of(place, "whole", text)
+    where = folders(runs)
+    assert where["default"] == where["told_later"] == where["the_same_in_words"] != where["noisy"]
+    assert where["default"] == folders(runs_of(place, "whole", TWO))["soft"]  # another ablation's
+    assert runs.trained(runs.ablation.variants[1], 1) and not runs.trained(runs.ablation.variants[3], 1)
+    assert folders(runs_of(place, "whole", TWO, budget=3))["soft"] != where["default"]
+
+
+def test_runs_on_other_data_are_not_mixed(finished: Path, place: Path) -> None:
+    with pytest.raises(ConfigError, match="whole holds runs on .*rooms, not on .*elsewhere; give another --out"):
+        runs_of(place, "whole", TWO, data="elsewhere")
+
+
+def test_an_interrupted_ablation_goes_on_from_its_checkpoint(
+    finished: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, stopped = ablation_local.TimedTrainer.train_step, []
+
+    def interrupted(self: ablation_local.TimedTrainer, batch: object, weights: object) -> dict[str, float]:
+        values = step(self, batch, weights)  # type: ignore[arg-type]
+        if "trained" in self.out.parts and not stopped:
+            self.save()
+            stopped.append(self.step)
+            raise KeyboardInterrupt
+        return values
+
+    monkeypatch.setattr(ablation_local.TimedTrainer, "train_step", interrupted)
+    assert ablate(place, "parts", seeds=1) == 130
+    assert stopped == [1] and not (place / "parts" / "results").exists()
+    assert ablate(place, "parts", seeds=1) == 0
+    for name in ("soft", "hard"):
+        files = [
+            json.loads((place / out / "results" / "two" / name / "seed_1.json").read_text())
+            for out in ("whole", "parts")
+        ]
+        whole, parts = (
+            weights_file.read_weights(Path(f["training"]["folder"]) / "expert.weights.safetensors") for f in files
+        )
+        assert files[0]["training"]["folder"] != files[1]["training"]["folder"]
+        assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+def test_a_run_that_another_process_is_at_is_left_to_it(place: Path) -> None:
+    runs = runs_of(place, "shared", TWO)
+    soft, hard = runs.ablation.variants
+    with runs.claimed(soft, 1) as mine, runs.claimed(soft, 1) as again, runs.claimed(hard, 1) as other:
+        assert (mine, again, other) == (True, False, True)
+    options = [f"{value!s}" for value in (
+        "--budget", 2, "--seeds", 1, "--config", place / "config.yaml", "--weights", place / "image.safetensors",
+        "--data", place / "rooms", "--threads", 1, "--heldout", place / "rooms", "--out", place / "shared",
+        "--results", place / "shared/docs",
+    )]  # fmt: skip
+    command = [sys.executable, "-m", "sgrocc_core.cli", "ablate", str(place / "two.yaml"), *options]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    told = [process.communicate(timeout=600) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], told
+    begun = [line.split(";")[0] for text, _ in told for line in text.splitlines() if "left for one process" in line]
+    assert sorted(begun) == ["hard, seed 1", "soft, seed 1"]  # each once, whoever did it
+    assert all("two.md" in text for text, _ in told)
+
+
+def test_packed_scenes_do_for_a_training_set(finished: Path, place: Path) -> None:
+    options = ablation_runs.Options(
+        2,
+        1,
+        place / "config.yaml",
+        (finished / "views",),
+        place / "rooms",
+        place / "packed",
+        weights=place / "image.safetensors",
+    )
+    ablation = load_ablation(str(place / "two.yaml"))
+    runs = ablation_runs.AblationRuns(ablation, options, LocalTask(ablation, options))
+    linked, known = packed_scenes(runs.views), packed_scenes(finished / "views")
+    assert [path.resolve() for path in linked] == [path.resolve() for path in known] and linked[
+        0
+    ].name == f"00_{known[0].name}"
+    assert len(runs.open_runs()) == 2 and runs.open_runs()[0][0].name == "soft"
+
+
+def test_the_estimate_is_given_without_training(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ablate(place, "estimate", "--estimate") == 0
+    out = capsys.readouterr().out
+    assert "2 variants x 2 seeds, 2 steps each" in out and "s a step" in out and "about" in out
+    assert not list((place / "estimate").rglob("*.checkpoint.safetensors"))
+
+
+def test_training_under_pose_noise_is_told_a_disturbed_pose(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[torch.Tensor] = []
+    config = load_config(min(finished.glob("trained/*/config.yaml")))
+    step = ablation_local.Trainer.train_step
+    monkeypatch.setattr(
+        ablation_local.Trainer, "train_step", lambda self, batch, w: told.append(batch["pose"]) or step(self, batch, w)
+    )
+    for noise in (0.0, 0.5):
+        ablation_local.TimedTrainer(config, finished / "views", tmp_path / str(noise), noise).run()
+    steps = len(told) // 2  # how many depends on which of the trained runs' configurations was found
+    shifts = [moved - true for true, moved in zip(told[:steps], told[steps:], strict=True)]
+    assert all(0.01 < shift[0, :3, 3].norm() < 2 and not shift[0, :3, :3].any() for shift in shifts)
+    assert not torch.allclose(shifts[0], shifts[1])
+
+
+def result(sc_iou: float, miou: float) -> dict[str, object]:
+    part = {"sc_iou": sc_iou, "miou": miou, "boundary_f1": 0.1}
+    return {"report": {source: {**part, "in_view": part, "hidden": part} for source in ("predicted", "sensor")}}
+
+
+def findings() -> Findings:
+    """b is 5 below a, which is the paper's order of SC-IoU; in mIoU a is 2 above b with spread, the paper's order being the other."""
+    variants = (
+        Variant("a", paper={"sc_iou": 58.0, "miou": 40.0}),
+        Variant("b", paper={"sc_iou": 54.0, "miou": 41.0}),
+        Variant("c"),
+    )
+    results = {
+        "a": {1: result(0.50, 0.30), 2: result(0.60, 0.30), 3: result(0.55, 0.30)},
+        "b": {1: result(0.45, 0.28), 2: result(0.55, 0.30), 3: result(0.501, 0.26)},
+    }
+    return Findings(Ablation("hand", "By hand", "A note.", variants), results)
+
+
+def test_the_table_has_mean_spread_and_paired_difference() -> None:
+    text = markdown(findings(), {"machine": "none"})
+    # a: 50, 60, 55: mean 55, spread 5. b: 45, 55, 50.1; differences -5, -5, -4.9: mean -4.97, spread 0.058, error 0.033.
+    assert "| `a` | 3 | 55.0 ± 5.0 |" in text
+    assert "| `b` | 3 | 50.0 ± 5.0 (-5.0 ± 0.0 \\*) | 28.0 ± 2.0 (-2.0 ± 1.2) |" in text
+    assert "| `b` | 54.00 (-4.00) | 41.00 (+1.00) |" in text
+    assert (
+        "SC-IoU: clearly as in the paper: `a` above `b`; clearly the other way round: none; within the spread: none."
+        in text
+    )
+    assert (
+        "mIoU: clearly as in the paper: none; clearly the other way round: none; within the spread: `a` above `b` (other way)."
+        in text
+    )
+    assert "`c`" in text and "| `c` | 3" not in text  # no runs of it yet
+    assert "- machine: none" in text
+
+
+def test_the_csv_has_every_figure() -> None:
+    rows = summary_rows(findings())
+    assert len(rows) == 2 * 2 * 3 * 3
+    row = next(
+        r for r in rows if (r["variant"], r["depth"], r["region"], r["metric"]) == ("b", "sensor", "hidden", "miou")
+    )
+    assert (row["mean"], row["spread"], row["difference"], row["clear"], row["paper"]) == (
+        "28.0000",
+        "2.0000",
+        "-2.0000",
+        False,
+        41.0,
+    )
+    assert row["difference_error"] == "1.1547"  # differences -2, 0, -4: spread 2, over the root of 3
+
+
+def test_the_picture_has_a_row_a_variant() -> None:
+    page = render_chart(findings())
+    assert page.shape[0] > HEADER + 2 * ROW
+    rows = [page[HEADER + ROW * i : HEADER + ROW * (i + 1)] for i in range(2)]
+    assert all((row == colour).all(-1).any() for row, colour in zip(rows, (FIRST, OURS)))
+    assert not (rows[0] == OURS).all(-1).any()
+
+
+def test_axes_show_all_values_with_round_ticks() -> None:
+    low, high = axis_range([40.0, 60.0])
+    assert (low, high) == (pytest.approx(37.6), pytest.approx(62.4))
+    assert axis_range([50.0, 50.0]) == (49.0, 51.0)
+    assert [tick_step(extent) for extent in (24.8, 2.0, 9.0)] == [5.0, 0.5, 2.0]

@@ -1,0 +1,115 @@
+"""/diagnostics says what is wrong and what to check, at a level that follows stated rules."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from sgrocc_ros.health.advice import ADVICE
+from sgrocc_ros.health.diagnostics import Diagnostics
+from sgrocc_ros.health.statistics import Statistics
+from tests.ros.harness import NodeProcess, Robot, running_node, wait_until
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def bench(ros_context, tmp_path_factory):
+    """The node, and a robot whose camera publishes nothing yet."""
+    with running_node(tmp_path_factory.mktemp("diagnostics"), {"depth_source": "topic"}) as bench:
+        yield bench
+
+
+def _until(robot: Robot, level: bytes, words: str, **parts) -> None:
+    """Until the diagnostics have a level and words; meanwhile frames are sent, with other parts made by functions of the stamp, if any."""
+    for _ in range(150):
+        if robot.level == level and re.search(words, robot.status):
+            return
+        if parts:
+            stamp = robot.next_stamp()
+            robot.send(stamp, **{name: make(stamp) for name, make in parts.items()})
+        time.sleep(0.2)
+    raise AssertionError(f"not {level!r} {words!r}, but {robot.level!r} {robot.status!r}")
+
+
+def test_no_image_names_the_topic_its_publishers_and_what_to_check(bench):
+    _until(
+        bench[1],
+        DiagnosticStatus.WARN,
+        r"^no image on /image in \d+ s, which has 1 publisher; check the camera's driver",
+    )
+
+
+def test_images_without_a_pose_are_an_error_that_names_the_frames(bench):
+    robot = bench[1]
+    words = r"^no image was mapped in \d s, though \d+ came: no transform from 'map' to 'camera'.*; frames known: none, nothing was"
+    _until(robot, DiagnosticStatus.ERROR, words, transform=lambda stamp: None)
+    assert robot.status.endswith(ADVICE["no_pose"])
+    robot.send()
+    lost = {"image": lambda stamp: robot.image(stamp, frame="nowhere")}
+    _until(robot, DiagnosticStatus.ERROR, r"'nowhere'.*; frames known: camera, map;", **lost)
+
+
+def test_a_few_bad_frames_among_good_ones_are_a_warning_that_passes(bench):
+    robot = bench[1]
+    _until(robot, DiagnosticStatus.OK, "^mapping$", image=robot.image)
+    robot.send(depth=None)
+    robot.send()
+    _until(
+        robot,
+        DiagnosticStatus.WARN,
+        r"^mapping, with trouble: .*no depth within 0.03 s.*; check that depth",
+        image=robot.image,
+    )
+    _until(robot, DiagnosticStatus.OK, "^mapping$", image=robot.image)
+
+
+def test_a_topic_that_nobody_publishes_is_told(ros_context, tmp_path):
+    robot = Robot()
+    node = NodeProcess(tmp_path, {}, {"image": "/front/image_raw"})
+    try:
+        wait_until(lambda: robot.values, 10)
+        _until(
+            robot,
+            DiagnosticStatus.WARN,
+            r"^no image on /front/image_raw in \d+ s, which has 0 publishers; check the topic's name",
+        )
+    finally:
+        robot.close()
+        node.stop()
+
+
+def test_every_documented_cause_has_its_advice_and_the_other_way_round():
+    text = (ROOT / "docs" / "ros.md").read_text().partition("## Diagnostics")[2]
+    first_cells = "".join(line.split("|")[1] for line in text.splitlines() if line.startswith("| `"))
+    documented = set(re.findall(r"`(\w+)`", first_cells))
+    assert documented == set(ADVICE)
+
+
+def test_more_images_lost_than_came_are_a_warning(ros_node):
+    now = [0.0]
+    statistics = Statistics(lambda text: None, lambda: 1.0)
+    inputs = SimpleNamespace(paused=False, followers=[SimpleNamespace(topic="/camera/image_raw")])
+    diagnostics = Diagnostics(ros_node, statistics, dict, "", inputs, clock=lambda: now[0])
+
+    def after(seconds: float, came: int, lost: int) -> DiagnosticStatus:
+        now[0] += seconds
+        statistics.lose(lost)
+        for _ in range(came):
+            statistics.receive()
+            statistics.process({})
+        return diagnostics.status()
+
+    assert after(2, came=20, lost=15).level == DiagnosticStatus.OK
+    many = after(2, came=5, lost=30)
+    assert many.level == DiagnosticStatus.WARN
+    assert many.message.startswith(
+        "45 of 70 images on /camera/image_raw were lost on their way in 5 s; images of 0.5 MB and more"
+    )
+    assert {v.key: v.value for v in many.values}["lost"] == "45"
+    assert after(6, came=20, lost=0).level == DiagnosticStatus.OK
