@@ -74,7 +74,7 @@ class Keeper:
         changed = self._worker.changes != self._on_disk or not self._has_picture
         if self._folder is not None and self._worker.changes and changed:
             self._node.get_logger().info(
-                self._write(SavedMap.of(self._mapper, self._frame, self._worker.newest_stamp), picture=True)
+                self._write(SavedMap.of(self._mapper.map, self._frame, self._worker.newest_stamp), picture=True)
             )
 
     @property
@@ -89,7 +89,7 @@ class Keeper:
             return None
         try:
             saved = self._folder.load(
-                lambda found: self._check_and(lambda: self._mapper.restore(found.gaussians), found)
+                lambda found: self._check_and(lambda: self._mapper.map.restore(found.gaussians), found)
             )
         except (SgroccError, OSError) as error:
             raise DataError(f"load_on_start, but the map in {self._folder.path} cannot be loaded: {error}") from error
@@ -109,7 +109,7 @@ class Keeper:
         """On the worker's thread, or before it runs."""
         self._worker.newest_stamp = saved.stamp_ns
         self._worker.changes += 1
-        self._outputs.replace(saved.stamp_ns, *self._mapper.voxel_map.occupied())
+        self._outputs.replace(saved.stamp_ns, *self._mapper.map.voxel_map.occupied())
 
     def _save_map(self) -> str:
         assert self._folder is not None
@@ -121,7 +121,7 @@ class Keeper:
         assert self._folder is not None
 
         def restore(saved: SavedMap) -> int:
-            self._mapper.restore(saved.gaussians)
+            self._mapper.map.restore(saved.gaussians)
             self._publish_loaded(saved)
             return self._worker.changes
 
@@ -134,7 +134,7 @@ class Keeper:
 
     def _save(self, picture: bool) -> str:
         """On the keeper's thread: what the files then hold, in words."""
-        copy = MapCopy(self._mapper)
+        copy = MapCopy(self._mapper.map)
 
         def take() -> int:
             copy.take(self._frame, self._worker.newest_stamp)

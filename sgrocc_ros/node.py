@@ -74,7 +74,7 @@ class EmbodiedOccupancy(Node):
             p["tf_timeout"],
             p["sync_slop"],
         )
-        grid = GridOutput(self, p, self.statistics, lambda: self._mapper.voxel_map)
+        grid = GridOutput(self, p, self.statistics, lambda: self._mapper.map.voxel_map)
         views = Views(self, lambda: p["publish_gaussians"])
         self.outputs = Outputs(
             self, p["map_frame"], self.statistics, lambda: p["full_map_period"], grid, views,
@@ -158,7 +158,7 @@ class EmbodiedOccupancy(Node):
 
     def _show_classes(self) -> None:
         """On the worker's thread."""
-        whole = self._mapper.voxel_map.occupied()
+        whole = self._mapper.map.voxel_map.occupied()
         self.outputs.show(labels_of(self.parameters["classes"]), self.worker.newest_stamp, *whole)
 
     def _on_time_jump(self) -> None:

@@ -32,8 +32,8 @@ class Services:
 
     def clear(self) -> None:
         """Empty the map; on the worker's thread."""
-        self._worker.changes += bool(len(self._mapper.memory))
-        self._mapper.reset()
+        self._worker.changes += bool(len(self._mapper.map.memory))
+        self._mapper.map.reset()
         self._outputs.reset(self._worker.newest_stamp)
 
     async def _reset(self, request: Empty.Request, response: Empty.Response) -> Empty.Response:
@@ -60,7 +60,7 @@ class Services:
 
     def _forget_view(self) -> str:
         """On the worker's thread."""
-        update = self._mapper.clear_view()
+        update = self._mapper.map.clear_view()
         self._worker.changes += 1
         self._outputs.change(update)
         return f"forgot what the camera saw at {update.stamp_ns / 1e9:.3f} s: {int((update.labels == 0).sum())} occupied voxels"

@@ -109,7 +109,7 @@ class Worker(threading.Thread):
         frame = self._frame(complete)
         decoded = time.monotonic()
         update = self._mapper.step(frame)
-        gaussians = self._mapper.gaussians_in_view() if self._outputs.views.wants_gaussians else None
+        gaussians = self._mapper.map.gaussians_in_view() if self._outputs.views.wants_gaussians else None
         self.newest_stamp = frame.stamp_ns
         self.changes += 1
         stages = {"wait": 1e3 * (start - complete.image.arrived), "decode": 1e3 * (decoded - start), **update.timings}

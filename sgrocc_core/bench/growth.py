@@ -114,8 +114,8 @@ def walk(
             growth.times["sum"].append(sum(update.timings[stage] for stage in STAGES))
             tick()
         growth.rooms.append({
-            "frame": (room + 1) * frames, "voxels": mapper.voxel_map.occupied_count, "blocks": len(mapper.memory),
-            "memory_mb": (mapper.memory.nbytes + mapper.voxel_map.nbytes) / 1e6, "rss_mb": memory_mb(),
+            "frame": (room + 1) * frames, "voxels": mapper.map.voxel_map.occupied_count, "blocks": len(mapper.map.memory),
+            "memory_mb": (mapper.map.memory.nbytes + mapper.map.voxel_map.nbytes) / 1e6, "rss_mb": memory_mb(),
         })  # fmt: skip
     return growth, mapper
 

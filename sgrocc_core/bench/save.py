@@ -29,12 +29,12 @@ def filled_mapper(engine: Engine, voxels: int) -> OccupancyMapper:
     keys = np.stack(np.unravel_index(np.arange(count), (-(-count // 32), 16, 2)), 1)
     increments = np.full((count, BLOCK_VOXELS**3), -1.0, np.float32)
     increments[:, :VOXELS_IN_BLOCK] = 1.0
-    mapper.memory.add_evidence(keys, increments.reshape(count, *(BLOCK_VOXELS,) * 3))
-    for field in mapper.memory.fields:
+    mapper.map.memory.add_evidence(keys, increments.reshape(count, *(BLOCK_VOXELS,) * 3))
+    for field in mapper.map.memory.fields:
         field[: count * BLOCK_ROWS] += np.zeros(
             1, field.dtype
         )  # written to, as in use: pages that never were cost nothing to read
-    mapper.voxel_map.update()
+    mapper.map.voxel_map.update()
     return mapper
 
 
@@ -49,7 +49,7 @@ def save_timings(mapper: OccupancyMapper, runs: int) -> dict[str, list[float]]:
         maps = MapFolder(folder)
         for _ in range(runs):
             start = perf_counter()
-            copy = MapCopy(mapper)
+            copy = MapCopy(mapper.map)
             timed("room", start)
             start = perf_counter()
             copy.take("map", 0)
@@ -74,8 +74,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=10, metavar="N", help="how often (default 10)")
     arguments = parser.parse_args()
     mapper = filled_mapper(open_engine(arguments.model), arguments.voxels)
-    occupied, blocks = len(mapper.voxel_map.occupied()[0]), len(mapper.memory)
-    print(f"{occupied} occupied voxels in {blocks} blocks, {mapper.memory.nbytes / 1e6:.0f} MB of memory")
+    occupied, blocks = len(mapper.map.voxel_map.occupied()[0]), len(mapper.map.memory)
+    print(f"{occupied} occupied voxels in {blocks} blocks, {mapper.map.memory.nbytes / 1e6:.0f} MB of memory")
     print(stage_table(summarise(save_timings(mapper, arguments.runs))))
 
 

@@ -153,7 +153,7 @@ def run(arguments: argparse.Namespace) -> int:
             dynamic_ncols=True,
         )
         result = map_frames(mapper, bar)
-        saved = SavedMap.of(mapper, reader.map_frame, result.stamp_ns)
+        saved = SavedMap.of(mapper.map, reader.map_frame, result.stamp_ns)
         report = build_report(arguments, reader, engine.description, result, saved)
     warn_if_looking_up(reader, result)
     files = MapFolder(arguments.out).save(saved, report)

@@ -140,12 +140,12 @@ def _show_bag(arguments: argparse.Namespace, path: Path) -> None:
                 finally:
                     log.end()
         except (KeyboardInterrupt, SystemExit):
-            print(f"\n{mapper.sequence} frames were mapped{_where(arguments)}", flush=True)
+            print(f"\n{mapper.map.sequence} frames were mapped{_where(arguments)}", flush=True)
             raise
         dropped = ", ".join(f"{count} {cause}" for cause, count in reader.dropped.items()) or "none"
         warn_if_looking_up(reader, result)
         print(
-            f"{result.frames} frames mapped, dropped: {dropped}; {mapper.voxel_map.occupied_count:,} voxels{_where(arguments)}"
+            f"{result.frames} frames mapped, dropped: {dropped}; {mapper.map.voxel_map.occupied_count:,} voxels{_where(arguments)}"
         )
 
 

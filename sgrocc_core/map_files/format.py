@@ -26,7 +26,7 @@ from sgrocc_core.voxels.voxel_map import free_voxels, occupied_voxels
 
 if TYPE_CHECKING:
     from sgrocc_core.engines.model import ModelSpec
-    from sgrocc_core.mapping.mapper import OccupancyMapper
+    from sgrocc_core.mapping.live_map import LiveMap
 
 FORMAT_VERSION = 2
 MAP, GAUSSIANS, PLY, PICTURE, REPORT = "map.npz", "gaussians.safetensors", "map.ply", "map.png", "report.json"
@@ -71,7 +71,7 @@ class SavedMap:
     Attributes:
         voxels: (N, 3) int32; centre = (index + 0.5) * voxel_size, metres, in frame_id. labels: (N,) uint8, 1 to 11.
         probability: (N,) float32. free: (M, 3) int32, voxels observed free. stamp_ns: of the newest frame in it.
-        gaussians: `OccupancyMapper.arrays()`, what a restart continues from. model: what made it.
+        gaussians: `LiveMap.arrays()`, what a restart continues from. model: what made it.
     """
 
     voxels: np.ndarray
@@ -86,9 +86,9 @@ class SavedMap:
     classes: tuple[str, ...] = NAMES
 
     @classmethod
-    def of(cls, mapper: OccupancyMapper, frame_id: str, stamp_ns: int) -> SavedMap:
-        """What a mapper knows now."""
-        return MapCopy(mapper).take(frame_id, stamp_ns).saved()
+    def of(cls, live: LiveMap, frame_id: str, stamp_ns: int) -> SavedMap:
+        """The current state of a live map."""
+        return MapCopy(live).take(frame_id, stamp_ns).saved()
 
     def query(self, points: np.ndarray) -> PointQuery:
         """What the map knows of points (N, 3), metres, in frame_id. QueryError: another shape, or not finite."""
@@ -151,17 +151,17 @@ class MapCopy:
     """A copy of a mapper's map in three steps, of which only `take` needs the mapper to stand still: between two frames.
 
     Args:
-        mapper: whose map; only its size is asked for here.
+        live: The map to copy; only its size is read here.
     """
 
-    def __init__(self, mapper: OccupancyMapper) -> None:
-        self._mapper, self._room = mapper, mapper.memory.room()
+    def __init__(self, live: LiveMap) -> None:
+        self._live, self._room = live, live.memory.room()
 
     def take(self, frame_id: str, stamp_ns: int) -> MapCopy:
         """Copy; nothing else is done here, so that the mapper waits no longer than it must. Returns itself."""
         self._frame_id, self._stamp_ns = frame_id, int(stamp_ns)
-        self._gaussians = self._mapper.arrays(self._room)
-        self._labels, self._sixteenths = self._mapper.voxel_map.published()
+        self._gaussians = self._live.arrays(self._room)
+        self._labels, self._sixteenths = self._live.voxel_map.published()
         return self
 
     def saved(self) -> SavedMap:
@@ -169,9 +169,7 @@ class MapCopy:
         keys, evidence = self._gaussians["blocks"], self._gaussians["evidence"]
         occupied = occupied_voxels(keys, self._labels, self._sixteenths)
         free = free_voxels(keys, self._labels, evidence)
-        return SavedMap(
-            *occupied, free, self._frame_id, self._stamp_ns, self._gaussians, MapModel.of(self._mapper.engine.spec)
-        )
+        return SavedMap(*occupied, free, self._frame_id, self._stamp_ns, self._gaussians, MapModel.of(self._live.spec))
 
 
 def write_map(folder: Path, saved: SavedMap, report: dict[str, Any], picture: bool) -> list[str]:

@@ -23,18 +23,34 @@ from sgrocc_core.mapping.types import MapperConfig, MapUpdate, Stopwatch
 __all__ = ["MapUpdate", "MapperConfig", "OccupancyMapper"]
 
 
-class OccupancyMapper(LiveMap):
+class OccupancyMapper:
     """Maps frames into a Gaussian memory and a voxel map.
 
     Args:
-        engine: an open model. config: how to map. origin: (3,) the lattice's origin in the map frame, metres.
+        engine: An open model.
+        config: How to map; the defaults if None.
+        origin: (3,) origin of the lattice in the map frame, metres.
+
+    Attributes:
+        engine: The engine that runs the networks.
+        map: The LiveMap: the Gaussian memory, the voxel map and the queries.
     """
 
     def __init__(
         self, engine: Engine, config: MapperConfig | None = None, origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     ) -> None:
-        self.engine = engine
-        super().__init__(engine.spec, config or MapperConfig(), origin)
+        self.engine, self._config = engine, config or MapperConfig()
+        self.map = LiveMap(engine.spec, self._config.occupancy_threshold, self._config.confidence, origin)
+
+    @property
+    def config(self) -> MapperConfig:
+        """How to map; a new configuration takes effect at the next frame, for the whole map."""
+        return self._config
+
+    @config.setter
+    def config(self, config: MapperConfig) -> None:
+        self._config = config
+        self.map.occupancy_threshold, self.map.confidence = config.occupancy_threshold, config.confidence
 
     def step(self, frame: Frame) -> MapUpdate:
         """Map one frame.
@@ -53,31 +69,31 @@ class OccupancyMapper(LiveMap):
         # 2. The local box before the camera, and how the depth sees its cells.
         head, spread = seen.depth, seen.spread
         if self._config.motion_depth and (frame.depth is None or self._config.depth_source == "mono"):
-            head, spread = self._motion.correct(image, mask, K, frame.T_wc, frame.stamp_ns, head, spread)
+            head, spread = self.map.motion.correct(image, mask, K, frame.T_wc, frame.stamp_ns, head, spread)
         depth = depth_prior(self._config.depth_source, frame, letterbox, head, spread)
-        T_lc = make_pose(frame.T_wc[:3, :3], frame.T_wc[:3, 3] - self.origin)
+        T_lc = make_pose(frame.T_wc[:3, :3], frame.T_wc[:3, 3] - self.map.origin)
         corner = box_corner(T_lc, box_below=self._config.box_below)
         T_bc = box_pose(T_lc, corner * CELL_SIZE)
         view = view_cells(depth.layers, T_bc, self._config.max_distance)
-        history = self.memory.history(corner, view, frame.stamp_ns)
+        history = self.map.memory.history(corner, view, frame.stamp_ns)
         clock.lap("slice")
         # 3. The spatial expert's Gaussians of the box.
         gaussians = self.engine.expert(seen.features, depth.expert, depth.spread, seen.thickness, K, T_bc, history)
         _check_finite(gaussians)
         clock.lap("expert")
         # 4. Verify, update and write back; the depth's own evidence.
-        begin_anew(self.memory, depth.layers, T_lc, self._config.max_distance)
+        begin_anew(self.map.memory, depth.layers, T_lc, self._config.max_distance)
         keys, increments = observe(depth.layers, T_lc, self._config.max_distance)
-        self.memory.update(corner, gaussians, view, frame.stamp_ns)
-        self.memory.add_evidence(keys, increments)
-        self.voxel_map.forget(
-            blocks_to_forget(self.memory, T_lc[:3, 3], self._config.forget_radius, self._config.max_memory_mb)
+        self.map.memory.update(corner, gaussians, view, frame.stamp_ns)
+        self.map.memory.add_evidence(keys, increments)
+        self.map.voxel_map.forget(
+            blocks_to_forget(self.map.memory, T_lc[:3, 3], self._config.forget_radius, self._config.max_memory_mb)
         )
-        self._last = LastView(frame.stamp_ns, corner, view, keys, increments != 0)
+        self.map.last_view = LastView(frame.stamp_ns, corner, view, keys, increments != 0)
         clock.lap("memory")
         # 5. Splat the blocks that changed.
         x0, y0, w, h = letterbox.content
-        return self._update(frame.stamp_ns, clock, depth.expert[y0 : y0 + h, x0 : x0 + w])
+        return self.map.update(frame.stamp_ns, clock, depth.expert[y0 : y0 + h, x0 : x0 + w])
 
 
 def _check_finite(gaussians: LocalGaussians) -> None:

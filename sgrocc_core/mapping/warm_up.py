@@ -22,8 +22,8 @@ def warm_up(engine: Engine, config: MapperConfig) -> None:
     K = np.array([[60.0, 0, 31.5], [0, 60.0, 23.5], [0, 0, 1]])
     T_wc = make_pose(np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.zeros(3))
     mapper.step(Frame(np.full((48, 64, 3), 128, np.uint8), K, T_wc, 0, depth))
-    blocks = len(mapper.memory)
-    mapper.memory.fields.opacities[: blocks * BLOCK_ROWS] = 0.0
-    mapper.memory.gaussians_changed[:blocks] = True
-    mapper.voxel_map.update()
+    blocks = len(mapper.map.memory)
+    mapper.map.memory.fields.opacities[: blocks * BLOCK_ROWS] = 0.0
+    mapper.map.memory.gaussians_changed[:blocks] = True
+    mapper.map.voxel_map.update()
     MotionDepth().apply(np.ones((2, 2), np.float32), np.ones((2, 2), np.float32), NO_POINTS, 1.0)

@@ -54,7 +54,7 @@ class MapLog:
         self._path(frame.T_wc[:3, 3])
         for key in update.changed_blocks.tolist():
             self._block((key[0], key[1], key[2]))
-        if (seen := self._mapper.gaussians_in_view(self._most)) is not None:
+        if (seen := self._mapper.map.gaussians_in_view(self._most)) is not None:
             self._stream.log(layout.GAUSSIANS, shapes.ellipsoids(seen))
         self.frames += 1
         if self._watched and self.frames == 1:
@@ -66,8 +66,10 @@ class MapLog:
             self._aim()
 
     def _aim(self) -> None:
-        low, high = bounds(self._mapper.voxel_map.occupied()[0], VOXEL_SIZE)
-        self._stream.send_blueprint(layout.blueprint_of_bag(low + self._mapper.origin, high + self._mapper.origin))
+        low, high = bounds(self._mapper.map.voxel_map.occupied()[0], VOXEL_SIZE)
+        self._stream.send_blueprint(
+            layout.blueprint_of_bag(low + self._mapper.map.origin, high + self._mapper.map.origin)
+        )
 
     def _camera(self, frame: Frame, depth: np.ndarray) -> None:
         height, width = frame.image.shape[:2]
@@ -92,14 +94,14 @@ class MapLog:
 
     def _block(self, key: tuple[int, int, int]) -> None:
         """Those classes of a block whose voxels are others than were logged."""
-        labels = self._mapper.voxel_map.block(key)[0]
+        labels = self._mapper.map.voxel_map.block(key)[0]
         before = self._told.get(key, np.zeros_like(labels))
         different = labels != before
         for label in np.union1d(labels[different], before[different]).tolist():
             if label:
                 voxels = np.argwhere(labels == label) + np.array(key) * BLOCK_VOXELS
                 self._stream.log(
-                    layout.voxels_of(label, key), shapes.boxes(voxels, label, VOXEL_SIZE, self._mapper.origin)
+                    layout.voxels_of(label, key), shapes.boxes(voxels, label, VOXEL_SIZE, self._mapper.map.origin)
                 )
         self._told[key] = labels
 

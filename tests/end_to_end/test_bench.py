@@ -41,7 +41,7 @@ def test_the_start_is_timed_in_a_new_process(model, tmp_path):
 
 def test_a_save_is_timed_on_a_map_of_the_wanted_size():
     mapper = filled_mapper(open_engine("small", engine="onnxruntime", device="cpu"), 1000)
-    assert len(mapper.voxel_map.occupied()[0]) == 1200  # four blocks of 300
+    assert len(mapper.map.voxel_map.occupied()[0]) == 1200  # four blocks of 300
     timings = save_timings(mapper, 2)
     assert list(timings) == ["room", "copy", "lists", "write", "write_with_picture"] and all(
         len(t) == 2 for t in timings.values()

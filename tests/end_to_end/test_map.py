@@ -73,8 +73,8 @@ def test_a_saved_memory_gives_the_same_voxels_again(mapped, model):
 
     saved = load_map(mapped)
     mapper = OccupancyMapper(open_engine(model), MapperConfig(depth_source="fused"))
-    mapper.restore(saved.gaussians)
-    voxels, labels, _ = mapper.voxel_map.occupied()
+    mapper.map.restore(saved.gaussians)
+    voxels, labels, _ = mapper.map.voxel_map.occupied()
     order, wanted = np.lexsort(voxels.T), np.lexsort(saved.voxels.T)
     np.testing.assert_array_equal(voxels[order], saved.voxels[wanted])
     np.testing.assert_array_equal(labels[order], saved.labels[wanted])

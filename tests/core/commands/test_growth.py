@@ -54,7 +54,7 @@ def test_the_networks_run_once_a_view(walked):
 
 def test_a_copy_of_a_room_is_mapped_as_the_room_was(walked):
     _, growth, mapper, _ = walked
-    voxels, labels, probability = mapper.voxel_map.occupied()
+    voxels, labels, probability = mapper.map.voxel_map.occupied()
     half = growth.rooms[0]["voxels"]
     assert len(voxels) == 2 * half > 1000
     order = np.lexsort(voxels.T[[2, 1, 0]])  # by x, in which the two lie apart
@@ -69,9 +69,11 @@ def test_the_memory_is_what_its_blocks_take_and_the_process_what_the_system_says
     cell = 4 * 4 * (3 + 3 + 4 + 1 + 11) + 4 * 32 + (1 + 4 + 8 + 1 + 1)  # four Gaussians, the feature, tag to label
     block = 512 * cell + 16**3 * 4 + 27 * 4 + 16**3 * (4 + 1 + 1 + 1)  # evidence, neighbours, the voxel map
     last = growth.rooms[-1]
-    assert last["blocks"] == len(mapper.memory) and last["memory_mb"] == pytest.approx(len(mapper.memory) * block / 1e6)
+    assert last["blocks"] == len(mapper.map.memory) and last["memory_mb"] == pytest.approx(
+        len(mapper.map.memory) * block / 1e6
+    )
     value = figures(growth)["bytes_per_voxel"]["value"]
-    assert value == pytest.approx(len(mapper.memory) * block / len(mapper.voxel_map.occupied()[0]), abs=0.1)
+    assert value == pytest.approx(len(mapper.map.memory) * block / len(mapper.map.voxel_map.occupied()[0]), abs=0.1)
     assert last["rss_mb"] == pytest.approx(resident_kib * 1024 / 1e6, abs=15)
 
 

@@ -195,7 +195,7 @@ def test_a_sensors_frame_is_left_alone_and_a_reset_forgets_the_tracks():
     for k, T_wc in enumerate(SIDEWAYS):
         update = mapper.step(Frame(look(T_wc)[0], K, T_wc, k * 10**8))
     assert not (update.depth == 3.0).all()
-    mapper.reset()
+    mapper.map.reset()
     assert (mapper.step(Frame(look(SIDEWAYS[-1])[0], K, SIDEWAYS[-1], 10**9)).depth == 3.0).all()
 
 

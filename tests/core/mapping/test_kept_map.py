@@ -32,17 +32,17 @@ def stopped(request, engine, tmp_path_factory):
         first.step(frame)
     second.step(scene.frame(scene.camera(yaw=2.0)))  # another map, which is replaced
     folder = tmp_path_factory.mktemp("map")
-    MapFolder(folder).save(SavedMap.of(first, "map", frames[STOP - 1].stamp_ns), picture=False)
-    MapFolder(folder).load(lambda saved: second.restore(saved.gaussians))
+    MapFolder(folder).save(SavedMap.of(first.map, "map", frames[STOP - 1].stamp_ns), picture=False)
+    MapFolder(folder).load(lambda saved: second.map.restore(saved.gaussians))
     return straight, updates, first, second, frames
 
 
 def in_bytes(mapper):
     """All that mapping goes on from, and all that is published, as bytes."""
-    published = dict(zip(("voxels", "labels", "probability"), mapper.voxel_map.occupied())) | {
-        "free": mapper.voxel_map.free()
+    published = dict(zip(("voxels", "labels", "probability"), mapper.map.voxel_map.occupied())) | {
+        "free": mapper.map.voxel_map.free()
     }
-    return {name: array.tobytes() for name, array in (mapper.arrays() | published).items()}
+    return {name: array.tobytes() for name, array in (mapper.map.arrays() | published).items()}
 
 
 def test_what_is_loaded_is_what_was_saved_and_goes_on_as_if_it_had_not_stopped(stopped):
@@ -59,8 +59,8 @@ def test_the_saved_voxels_are_those_of_the_mapper(engine):
     mapper = OccupancyMapper(engine)
     for frame in scene.walk(2):
         mapper.step(frame)
-    saved = SavedMap.of(mapper, "map", 5)
-    expected = (*mapper.voxel_map.occupied(), mapper.voxel_map.free())
+    saved = SavedMap.of(mapper.map, "map", 5)
+    expected = (*mapper.map.voxel_map.occupied(), mapper.map.voxel_map.free())
     for found, wanted in zip((saved.voxels, saved.labels, saved.probability, saved.free), expected):
         np.testing.assert_array_equal(found, wanted)
     assert len(saved.voxels) > 1000 and saved.stamp_ns == 5
@@ -82,7 +82,7 @@ def test_arrays_that_no_mapper_made_are_refused_and_the_map_stays_bit_for_bit(en
         mapper.step(frame)
     before = in_bytes(mapper)
     with pytest.raises(DataError, match=words):
-        mapper.restore(mapper.arrays() | {name: value})
+        mapper.map.restore(mapper.map.arrays() | {name: value})
     assert in_bytes(mapper) == before
 
 
@@ -97,20 +97,20 @@ def test_arrays_that_no_mapper_made_are_refused_and_the_map_stays_bit_for_bit(en
     ],
 )
 def test_a_map_of_another_model_or_frame_does_not_fit(engine, changed, frame_id, words):
-    saved = SavedMap.of(OccupancyMapper(engine), "map", 0)
+    saved = SavedMap.of(OccupancyMapper(engine).map, "map", 0)
     with pytest.raises(DataError, match=words):
         saved.check_fits(replace(engine.spec, **changed), frame_id)
 
 
 def test_a_map_without_its_gaussians_does_not_fit(engine):
-    saved = replace(SavedMap.of(OccupancyMapper(engine), "map", 0), gaussians={})
+    saved = replace(SavedMap.of(OccupancyMapper(engine).map, "map", 0), gaussians={})
     with pytest.raises(DataError, match=r"no gaussians\.safetensors"):
         saved.check_fits(engine.spec, "map")
 
 
 def test_an_empty_map_is_kept_too(engine, tmp_path):
     mapper = OccupancyMapper(engine)
-    MapFolder(tmp_path).save(SavedMap.of(mapper, "map", 0), picture=False)
+    MapFolder(tmp_path).save(SavedMap.of(mapper.map, "map", 0), picture=False)
     mapper.step(scene.frame(scene.camera()))
-    MapFolder(tmp_path).load(lambda saved: mapper.restore(saved.gaussians))
-    assert len(mapper.memory) == 0 and len(mapper.voxel_map.occupied()[0]) == 0
+    MapFolder(tmp_path).load(lambda saved: mapper.map.restore(saved.gaussians))
+    assert len(mapper.map.memory) == 0 and len(mapper.map.voxel_map.occupied()[0]) == 0

@@ -64,12 +64,14 @@ def as_dict(voxels, labels, probability):
 
 
 def state(mapper):
-    return {name: a.tobytes() for name, a in mapper.memory.arrays().items()}, as_dict(*mapper.voxel_map.occupied())
+    return {name: a.tobytes() for name, a in mapper.map.memory.arrays().items()}, as_dict(
+        *mapper.map.voxel_map.occupied()
+    )
 
 
 def test_a_step_says_what_changed_when_and_how_long_it_took(walked):
     mapper, updates = walked
-    assert [u.sequence for u in updates] == [1, 2, 3, 4, 5, 6] and mapper.sequence == 6
+    assert [u.sequence for u in updates] == [1, 2, 3, 4, 5, 6] and mapper.map.sequence == 6
     assert [u.stamp_ns for u in updates[:2]] == [0, 100_000_000]
     first = updates[2]
     assert first.voxels.dtype == np.int32 and first.labels.dtype == np.uint8 and first.probability.dtype == np.float32
@@ -90,34 +92,34 @@ def test_the_updates_give_the_map(walked):
                 mirror[voxel] = value
             else:
                 del mirror[voxel]
-    assert mirror == as_dict(*mapper.voxel_map.occupied())
+    assert mirror == as_dict(*mapper.map.voxel_map.occupied())
 
 
 def test_what_the_sensor_saw_is_in_the_map_and_what_it_saw_through_is_not(walked):
     mapper, _ = walked
-    occupied = set(as_dict(*mapper.voxel_map.occupied()))
+    occupied = set(as_dict(*mapper.map.voxel_map.occupied()))
     wall = [(45, j, k) for j in range(-5, 6) for k in range(13, 18)]  # x = 3.6 m, from 1.0 to 1.4 m above the floor
     behind = [(44, j, k) for _, j, k in wall]
     assert np.mean([a in occupied or b in occupied for a, b in zip(wall, behind, strict=True)]) > 0.95
     air = [(i, j, k) for i in range(12, 38) for j in range(-3, 4) for k in range(13, 17)]
     assert np.mean([v in occupied for v in air]) < 0.02
-    free = {tuple(v) for v in mapper.voxel_map.free().tolist()}
+    free = {tuple(v) for v in mapper.map.voxel_map.free().tolist()}
     assert np.mean([v in free for v in air]) > 0.9
 
 
 def test_without_the_experts_gaussians_hidden_voxels_and_labels_are_gone(engine, walked):
     """Geometry that depth has seen stays, without a class: semantics and hidden space are the network's."""
-    voxels, labels, _ = walked[0].voxel_map.occupied()
+    voxels, labels, _ = walked[0].map.voxel_map.occupied()
     assert ((labels >= 1) & (labels <= 11)).mean() > 0.5 and scene.is_hidden(voxels).sum() > 50
     bare, _ = mapped(Changed(engine, silenced), scene.walk(6))
-    voxels, labels, _ = bare.voxel_map.occupied()
-    assert len(voxels) > 1000 and (labels == 255).all() and bare.voxel_map.unlabelled == len(voxels)
+    voxels, labels, _ = bare.map.voxel_map.occupied()
+    assert len(voxels) > 1000 and (labels == 255).all() and bare.map.voxel_map.unlabelled == len(voxels)
     assert not scene.is_hidden(voxels).any()
 
 
 def test_a_network_that_fills_all_space_does_not_hide_what_the_sensor_sees(engine):
     mapper, _ = mapped(Changed(engine, filled), scene.walk(6))
-    occupied = as_dict(*mapper.voxel_map.occupied())
+    occupied = as_dict(*mapper.map.voxel_map.occupied())
     air = [(i, j, k) for i in range(12, 36) for j in range(-3, 4) for k in range(13, 17)]
     assert np.mean([v in occupied for v in air]) < 0.02
     assert len({label for label, _ in occupied.values()} - {255}) > 3
@@ -131,8 +133,8 @@ def test_the_map_moves_with_the_world(engine):
     shift = np.array([625, -1250, 50])  # cells: 100 m, -200 m, 8 m
     near, _ = mapped(engine, [scene.frame(scene.camera())] * 2)
     far, _ = mapped(engine, [scene.frame(scene.camera(), offset=shift * 0.16)] * 2)
-    moved = {tuple(np.add(v, 2 * shift).tolist()): x for v, x in as_dict(*near.voxel_map.occupied()).items()}
-    other = as_dict(*far.voxel_map.occupied())
+    moved = {tuple(np.add(v, 2 * shift).tolist()): x for v, x in as_dict(*near.map.voxel_map.occupied()).items()}
+    other = as_dict(*far.map.voxel_map.occupied())
     assert len(set(moved) ^ set(other)) <= 0.002 * len(moved) and len(moved) > 100
 
 
@@ -142,7 +144,7 @@ def test_the_lattice_may_begin_elsewhere(engine):
     for _ in range(2):
         mapper.step(scene.frame(scene.camera(), offset=origin))
     plain, _ = mapped(engine, [scene.frame(scene.camera())] * 2)
-    a, b = set(as_dict(*mapper.voxel_map.occupied())), set(as_dict(*plain.voxel_map.occupied()))
+    a, b = set(as_dict(*mapper.map.voxel_map.occupied())), set(as_dict(*plain.map.voxel_map.occupied()))
     assert len(a ^ b) <= 0.002 * len(b) and len(b) > 100
 
 
@@ -159,7 +161,7 @@ def test_depth_may_be_smaller_than_the_image(engine):
     small = scene.frame(scene.camera(), size=(320, 240)).depth
     mapper, _ = mapped(engine, [replace(whole, depth=small)] * 2, "topic")
     full, _ = mapped(engine, [whole] * 2, "topic")
-    a, b = set(as_dict(*mapper.voxel_map.occupied())), set(as_dict(*full.voxel_map.occupied()))
+    a, b = set(as_dict(*mapper.map.voxel_map.occupied())), set(as_dict(*full.map.voxel_map.occupied()))
     assert len(a & b) > 0.6 * len(b) > 100
 
 
@@ -175,7 +177,7 @@ def test_topic_without_depth_is_refused_and_the_map_is_as_it_was(engine):
     before = state(mapper)
     with pytest.raises(FrameError, match="no depth image") as caught:
         mapper.step(scene.frame(scene.camera(), with_depth=False))
-    assert caught.value.cause == "no_depth" and state(mapper) == before and mapper.sequence == 1
+    assert caught.value.cause == "no_depth" and state(mapper) == before and mapper.map.sequence == 1
 
 
 def test_a_network_that_gives_nan_is_refused_and_the_map_is_as_it_was(engine):
@@ -203,7 +205,7 @@ def test_a_step_that_fails_in_the_splat_is_caught_up_by_the_next(engine, monkeyp
     monkeypatch.setattr(voxel_map_module, "splat_blocks", out_of_memory)
     with pytest.raises(MemoryError):
         mapper.step(frames[1])
-    assert as_dict(*mapper.voxel_map.occupied()) == as_dict(
+    assert as_dict(*mapper.map.voxel_map.occupied()) == as_dict(
         updates[0].voxels, updates[0].labels, updates[0].probability
     )
     monkeypatch.undo()
@@ -218,7 +220,7 @@ def test_a_restored_mapper_goes_on_as_if_nothing_had_happened(engine):
     first, _ = mapped(engine, frames[:2])
     second = OccupancyMapper(engine)
     second.step(scene.frame(scene.camera(yaw=2.0)))
-    second.restore(first.memory.arrays())
+    second.map.restore(first.map.memory.arrays())
     assert state(second) == state(first)
     later = [second.step(f) for f in frames[2:]]
     assert state(second) == state(straight)
@@ -229,14 +231,14 @@ def test_a_memory_of_another_model_is_refused_and_the_map_stays(engine):
     mapper, _ = mapped(engine, scene.walk(1))
     before = state(mapper)
     with pytest.raises(DataError, match="opacities"):
-        mapper.restore({k: v for k, v in mapper.memory.arrays().items() if k != "opacities"})
+        mapper.map.restore({k: v for k, v in mapper.map.memory.arrays().items() if k != "opacities"})
     assert state(mapper) == before
 
 
 def test_reset_forgets_the_map_and_counts_on(engine):
     mapper, _ = mapped(engine, scene.walk(2))
-    mapper.reset()
-    assert len(mapper.memory) == 0 and len(mapper.voxel_map.occupied()[0]) == 0
+    mapper.map.reset()
+    assert len(mapper.map.memory) == 0 and len(mapper.map.voxel_map.occupied()[0]) == 0
     assert mapper.step(scene.walk(1)[0]).sequence == 3
 
 
@@ -245,8 +247,8 @@ def test_the_threshold_may_change_between_frames(engine, walked):
     mapper, _ = mapped(engine, frames[:5])
     mapper.config = replace(mapper.config, occupancy_threshold=0.8)
     mapper.step(frames[5])
-    kept = as_dict(*mapper.voxel_map.occupied())
-    every = as_dict(*walked[0].voxel_map.occupied())
+    kept = as_dict(*mapper.map.voxel_map.occupied())
+    every = as_dict(*walked[0].map.voxel_map.occupied())
     assert 0 < len(kept) < len(every) and all(every[v] == x for v, x in kept.items())
     assert min(p for _, p in kept.values()) >= 13 / 16  # 0.8 rounds to 13/16
 
@@ -255,7 +257,7 @@ def test_nothing_beyond_the_largest_distance_is_mapped(engine):
     mapper = OccupancyMapper(engine, MapperConfig(max_distance=2.0))
     for _ in range(3):
         mapper.step(scene.frame(scene.camera(pitch=0.0), size=(160, 120)))
-    voxels = np.concatenate([mapper.voxel_map.occupied()[0], mapper.voxel_map.free()])
+    voxels = np.concatenate([mapper.map.voxel_map.occupied()[0], mapper.map.voxel_map.free()])
     assert 1.8 < (voxels[:, 0] * 0.08).max() <= 2.0 + 0.08  # a cell reaches one voxel past its centre
 
 
@@ -314,10 +316,10 @@ def test_a_bounded_memory_holds_its_bound_and_the_updates_still_give_the_map(eng
                 mirror[voxel] = value
             else:
                 del mirror[voxel]
-        assert mapper.memory.nbytes <= 100e6
-    centre = (mapper.memory.keys + 0.5) * 1.28
+        assert mapper.map.memory.nbytes <= 100e6
+    centre = (mapper.map.memory.keys + 0.5) * 1.28
     assert np.linalg.norm(centre - away[-1].T_wc[:3, 3], axis=1).max() <= 8.0
-    assert mirror == as_dict(*mapper.voxel_map.occupied()) and min(v[0] for v in mirror) * 0.08 > 12
+    assert mirror == as_dict(*mapper.map.voxel_map.occupied()) and min(v[0] for v in mirror) * 0.08 > 12
 
 
 @pytest.mark.parametrize(

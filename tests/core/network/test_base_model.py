@@ -113,7 +113,7 @@ def test_the_mapper_maps_with_it(exported, source):
     mapper = OccupancyMapper(open_engine(exported[0], "onnxruntime", "cpu", 1), MapperConfig(depth_source=source))
     update = mapper.step(walk(1)[0])
     assert update.depth.shape == (52, 70)  # 320 x 240 in 70 x 56
-    assert mapper.memory.arrays() and len(mapper.voxel_map.blocks()) > 0
+    assert mapper.map.memory.arrays() and len(mapper.map.voxel_map.blocks()) > 0
 
 
 def test_a_robot_runs_it_without_torch_and_transformers(exported):

@@ -26,13 +26,13 @@ def mapper():
 
 @pytest.fixture(scope="module")
 def saved(mapper):
-    return SavedMap.of(mapper, "map", 0)
+    return SavedMap.of(mapper.map, "map", 0)
 
 
-@pytest.fixture(params=["mapper", "saved"])
-def queried(request):
+@pytest.fixture(params=["live", "saved"])
+def queried(request, mapper, saved):
     """Either kind of map, and the origin of its lattice."""
-    return request.getfixturevalue(request.param), np.array(ORIGIN if request.param == "mapper" else (0.0, 0.0, 0.0))
+    return (mapper.map, np.array(ORIGIN)) if request.param == "live" else (saved, np.zeros(3))
 
 
 def listed(saved):
@@ -60,9 +60,9 @@ def test_points_have_what_the_lists_of_voxels_say(queried, saved):
 
 def test_the_room_is_free_before_the_camera_occupied_at_its_wall_and_unknown_behind(mapper):
     air, wall, behind = (1.0, 0.0, 1.4), (3.63, 0.0, 1.3), (4.6, 0.0, 1.3)
-    states = mapper.query(np.array([air, wall, behind])).state.tolist()
+    states = mapper.map.query(np.array([air, wall, behind])).state.tolist()
     assert states[0] == VoxelState.FREE and states[2] == VoxelState.UNKNOWN
-    beside = mapper.query(np.array([wall, (3.55, 0.0, 1.3)])).is_occupied
+    beside = mapper.map.query(np.array([wall, (3.55, 0.0, 1.3)])).is_occupied
     assert beside.any()
 
 
@@ -75,7 +75,7 @@ def test_no_point_and_points_beyond_every_map_are_answered(queried):
 
 def test_a_map_without_anything_knows_nothing():
     mapper = OccupancyMapper(open_engine("small", engine="onnxruntime", device="cpu"))
-    for asked in (mapper, SavedMap.of(mapper, "map", 0)):
+    for asked in (mapper.map, SavedMap.of(mapper.map, "map", 0)):
         assert asked.query([[0.0, 0.0, 0.0]]).state.tolist() == [VoxelState.UNKNOWN]
         box = asked.query_box([0, 0, 0], [0.16, 0.16, 0.16])
         assert box.unknown == 8 and not box.is_free and len(box.voxels) == 0
@@ -99,8 +99,8 @@ def test_a_box_holds_every_voxel_that_it_touches(queried, saved):
 
 
 def test_a_box_of_seen_air_is_free_and_one_that_reaches_into_the_unknown_is_not(mapper):
-    assert mapper.query_box([0.9, -0.2, 1.3], [1.1, 0.2, 1.5]).is_free
-    beyond = mapper.query_box([5.0, -0.2, 1.3], [5.2, 0.2, 1.5])
+    assert mapper.map.query_box([0.9, -0.2, 1.3], [1.1, 0.2, 1.5]).is_free
+    beyond = mapper.map.query_box([5.0, -0.2, 1.3], [5.2, 0.2, 1.5])
     assert not beyond.is_free and len(beyond.voxels) == 0 and beyond.unknown > 0
 
 
