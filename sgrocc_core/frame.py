@@ -8,6 +8,9 @@ import numpy as np
 
 from sgrocc_core.errors import FrameError
 
+DEPTH_SOURCES = ("mono", "topic", "fused")
+"""Where a frame's depth comes from: the network alone, the depth sensor alone, or both."""
+
 
 @dataclass(frozen=True)
 class Frame:

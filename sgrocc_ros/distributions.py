@@ -36,8 +36,10 @@ SINCE_JAZZY = find_spec("rclpy.event_handler") is not None
 SINCE_KILTED = hasattr(rclpy, "InitContextManager")
 STAY_HERE = ("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST") if SINCE_JAZZY else ("ROS_LOCALHOST_ONLY", "1")
 """The environment variable, and its value, that keeps DDS on this machine."""
-PROFILES = "FASTDDS_DEFAULT_PROFILES_FILE" if SINCE_KILTED else "FASTRTPS_DEFAULT_PROFILES_FILE"
-"""The environment variable that names a file of Fast DDS profiles. Under the other name it is ignored, or warned about."""
+PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+"""Environment variables that name a file of Fast DDS profiles: since Fast DDS 3 (Kilted), and before."""
+PROFILE_VARIABLE = PROFILE_VARIABLES[0] if SINCE_KILTED else PROFILE_VARIABLES[1]
+"""The one that this distribution reads; it ignores the other one or warns about it."""
 RCLError: type[Exception] = rclpy_implementation.RCLError
 """What rcl raises, for example when a reliable subscriber is too slow. rclpy gives it no public name."""
 MATCHED_EVENTS = "matched" in inspect.signature(PublisherEventCallbacks.__init__).parameters

@@ -188,7 +188,7 @@ def voxel_points(voxels: np.ndarray, labels: np.ndarray, probability: np.ndarray
     return points
 
 
-def cloud(points: np.ndarray, frame_id: str, stamp: int) -> PointCloud2:
+def cloud_message(points: np.ndarray, frame_id: str, stamp: int) -> PointCloud2:
     """A PointCloud2 of voxel points.
 
     Args:
@@ -208,7 +208,7 @@ def cloud(points: np.ndarray, frame_id: str, stamp: int) -> PointCloud2:
 
 
 def read_cloud(message: PointCloud2) -> np.ndarray:
-    """The points of a cloud that `cloud` made: (N,) of dtype POINT."""
+    """The points of a cloud that `cloud_message` made: (N,) of dtype POINT."""
     return np.frombuffer(message.data, POINT)
 
 

@@ -27,7 +27,7 @@ from sgrocc_ros.health.diagnostics import Diagnostics
 from sgrocc_ros.health.statistics import Statistics
 from sgrocc_ros.input.inputs import Inputs, pose_frame
 from sgrocc_ros.input.poses import Poses
-from sgrocc_ros.input.waiting import WaitingRoom
+from sgrocc_ros.input.waiting import JUMP_NS, WaitingRoom
 from sgrocc_ros.keeper import Keeper
 from sgrocc_ros.output.grid import GridOutput
 from sgrocc_ros.output.outputs import Outputs
@@ -98,7 +98,7 @@ class EmbodiedOccupancy(Node):
         )
         self.keeper.attach(self.worker, self.outputs)
         self.services_of_map = Services(self, self._mapper, self.worker, self.outputs, self.inputs)
-        back = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-1), on_clock_change=False)
+        back = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-JUMP_NS), on_clock_change=False)
         self._jump_handle = self.get_clock().create_jump_callback(
             back, post_callback=lambda jump: self.inputs.clock_jumped_back()
         )

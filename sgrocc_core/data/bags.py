@@ -20,7 +20,7 @@ from sgrocc_core.data.bag_topics import COMPRESSED, INFO, RAW, TF_TYPES, Selecti
 from sgrocc_core.data.bag_writer import BagWriter
 from sgrocc_core.data.images import decode_compressed, decode_compressed_depth, decode_depth, decode_image
 from sgrocc_core.errors import ConfigError, DataError, FrameError
-from sgrocc_core.frame import Frame
+from sgrocc_core.frame import DEPTH_SOURCES, Frame
 from sgrocc_core.geometry.calibration import Calibration, is_rectified, read_calibration
 from sgrocc_core.geometry.transforms import (
     TransformLookupError,
@@ -31,7 +31,6 @@ from sgrocc_core.geometry.transforms import (
 
 __all__ = ["BagOptions", "BagReader", "BagWriter"]
 
-DEPTH_SOURCES = ("mono", "topic", "fused")
 USUAL_MAP_FRAMES = ("map", "world", "odom")
 MAX_WAITING = 60
 """Images that may wait for their depth before they go without."""

@@ -16,7 +16,6 @@ from sgrocc_core.errors import FrameError
 from sgrocc_core.frame import Frame
 from sgrocc_core.geometry.camera import Letterbox, scale_intrinsics
 
-DEPTH_SOURCES = ("mono", "topic", "fused")
 MIN_COMMON = 20
 """Head pixels that need a sensor reading before the head's depth is scaled to the sensor's."""
 

@@ -7,8 +7,8 @@ from time import perf_counter
 
 import numpy as np
 
-from sgrocc_core.depth.source import DEPTH_SOURCES
 from sgrocc_core.errors import ConfigError
+from sgrocc_core.frame import DEPTH_SOURCES
 from sgrocc_core.gaussians.confidence import CONFIDENCES
 from sgrocc_core.geometry.lattice import BOX_BELOW
 

@@ -18,7 +18,7 @@ from sgrocc_ros.input.inputs import Inputs
 
 PERIOD = 1.0
 """Seconds between two messages."""
-WINDOW = 5.0
+JUDGED_SECONDS = 5.0
 """Seconds that the level is judged by."""
 BIG_IMAGES = "images of 0.5 MB and more that are best effort need config/fastdds.xml on both sides (docs/ros.md)"
 
@@ -71,7 +71,7 @@ class Diagnostics:
         return DiagnosticStatus(level=level, name=name, message=text, hardware_id=self._hardware_id, values=pairs)
 
     def _judge(self, counts: np.ndarray) -> tuple[bytes, str]:
-        """Level and message, by what happened since the call of WINDOW seconds ago; the rules are in docs/ros.md.
+        """Level and message, by what happened since the call of JUDGED_SECONDS seconds ago; the rules are in docs/ros.md.
 
         Args:
             counts: received, processed, in trouble, lost: images since the start.
@@ -79,7 +79,7 @@ class Diagnostics:
         now = self._clock()
         if counts[0] > self._newest[0]:
             self._newest = (int(counts[0]), now)
-        while len(self._looks) > 1 and self._looks[1][0] <= now - WINDOW:
+        while len(self._looks) > 1 and self._looks[1][0] <= now - JUDGED_SECONDS:
             self._looks.popleft()
         since, before = self._looks[0]
         self._looks.append((now, counts))
@@ -87,7 +87,7 @@ class Diagnostics:
         trouble = advised(self._statistics.last_cause, self._statistics.last_error)
         if self._inputs.paused:
             return DiagnosticStatus.OK, "paused: images are dropped and the map stays as it is"
-        if not came and now - self._newest[1] >= WINDOW:
+        if not came and now - self._newest[1] >= JUDGED_SECONDS:
             return DiagnosticStatus.WARN, self._no_image(now - self._newest[1])
         if bad and not mapped:
             return DiagnosticStatus.ERROR, f"no image was mapped in {now - since:.0f} s, though {came} came: {trouble}"
@@ -112,7 +112,7 @@ class Diagnostics:
         )
 
     def _many_lost(self, lost: int, sent: int) -> str:
-        return f"{lost} of {sent} images on {self._inputs.followers[0].topic} were lost on their way in {WINDOW:.0f} s; {BIG_IMAGES}"
+        return f"{lost} of {sent} images on {self._inputs.followers[0].topic} were lost on their way in {JUDGED_SECONDS:.0f} s; {BIG_IMAGES}"
 
     def _tick(self) -> None:
         message = DiagnosticArray(status=[self.status()])

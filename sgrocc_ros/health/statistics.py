@@ -12,7 +12,7 @@ import numpy as np
 
 from sgrocc_ros.health.advice import advised
 
-WINDOW = 500
+LATENCY_FRAMES = 500
 """Frames over which the percentiles are taken."""
 QUIET = ("overtaken", "paused")
 """Causes that are part of normal work: counted, not warned about."""
@@ -33,7 +33,7 @@ class Statistics:
         self._warn, self._period, self._clock = warn, period, clock
         self._lock = threading.Lock()
         self._warned: dict[str, float] = {}
-        self._latencies: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=WINDOW))
+        self._latencies: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=LATENCY_FRAMES))
         self.received = 0
         self.lost = 0
         self.processed = 0

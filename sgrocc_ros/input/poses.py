@@ -24,6 +24,7 @@ from sgrocc_core.geometry.transforms import (
     UnconnectedFramesError,
     UnknownFrameError,
 )
+from sgrocc_ros.input.waiting import JUMP_NS
 from sgrocc_ros.messages import time_message, transform_values
 
 try:
@@ -35,8 +36,6 @@ EXACT = 0.01
 """A quaternion's norm may be this far from 1 without a word."""
 REPAIRABLE = 0.1
 """Up to this far it is normalised, counted and used; beyond, the transform is dropped."""
-JUMP_NS = 1_000_000_000
-"""Time that goes back by more than this has jumped."""
 HISTORY_NS = 10_000_000_000
 
 

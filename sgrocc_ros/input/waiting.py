@@ -21,6 +21,8 @@ from sgrocc_ros.input.cadence import Cadence
 
 CAPACITY = 60
 """Images, depth images and camera_infos that are kept at most, each."""
+JUMP_NS = 1_000_000_000
+"""Stamps that go back by more than this, nanoseconds, mean that time has jumped (a recording that starts anew)."""
 
 
 class PoseSource(Protocol):
@@ -93,7 +95,9 @@ class WaitingRoom:
         self._infos: OrderedDict[int, Any] = OrderedDict()
         self._changed = threading.Condition()
         self._woken = False
-        self._cadence, self._taken_at = Cadence(), 0.0
+        self._cadence = Cadence()
+        self._taken_at: float | None = None  # when the image in work was taken, until its work has been measured
+        self._work = 0.0
 
     def add_image(self, stamp: int, frame_id: str, message: Any) -> None:
         """Store an image; beyond the capacity the oldest is dropped."""
@@ -142,7 +146,7 @@ class WaitingRoom:
         self.drop_all("time_jump", "waited while time jumped back")
         with self._changed:
             for kept in (self._depths, self._infos):
-                for old in [s for s in kept if s > stamp + 1_000_000_000]:
+                for old in [s for s in kept if s > stamp + JUMP_NS]:
                     if kept is self._depths or len(kept) > 1:  # the last camera_info still holds
                         del kept[old]
 
@@ -158,10 +162,11 @@ class WaitingRoom:
             not_before: steady time before which nothing is taken (a bound on the rate).
         """
         with self._changed:
-            work = self._clock() - self._taken_at
+            if self._taken_at is not None:  # measured once: after a wake the time since then was spent waiting
+                self._work, self._taken_at = self._clock() - self._taken_at, None
             while not self._woken:
                 now = self._clock()
-                patience = self._patience(now, work) if now >= not_before else 0.0
+                patience = self._patience(now) if now >= not_before else 0.0
                 if now >= not_before and not patience:
                     found = self._pick(now)
                     if found is not None:
@@ -172,11 +177,11 @@ class WaitingRoom:
             self._woken = False
             return None
 
-    def _patience(self, now: float, work: float) -> float:
+    def _patience(self, now: float) -> float:
         """Seconds for which the newest complete image waits for the next one."""
         for image in reversed(self._images):
             if self._look(image, now)[0] is not None:
-                return self._cadence.patience(now - image.arrived, work)
+                return self._cadence.patience(now - image.arrived, self._work)
         return 0.0
 
     def _next_deadline(self, now: float, not_before: float) -> float | None:
@@ -257,7 +262,6 @@ class StampGate:
         report: where drops are counted.
     """
 
-    BACK_NS = 1_000_000_000
     AHEAD_NS = 10_000_000_000
 
     def __init__(self, report: Report) -> None:
@@ -282,7 +286,7 @@ class StampGate:
             self._newest = stamp
             return "pass"
         back = self._newest - stamp
-        if back <= self.BACK_NS:
+        if back <= JUMP_NS:
             self._report.drop("stamp_back", f"the image's stamp is {back / 1e9:.3f} s older than the newest one")
             return "drop"
         self._newest = stamp

@@ -27,8 +27,8 @@ from sgrocc_ros.distributions import create_publisher
 from sgrocc_ros.health.statistics import Statistics
 from sgrocc_ros.messages import time_message
 
-LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-NOTHING = Grid(np.full((1, 1), UNKNOWN, np.int8), (0, 0), 0, 0)
+LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+EMPTY_GRID = Grid(np.full((1, 1), UNKNOWN, np.int8), (0, 0), 0, 0)
 """What is said of a map that has become empty: consumers want a cell at least."""
 Changes = tuple[bool, Columns]
 """Whether it is the whole map, and the blocks."""
@@ -55,7 +55,7 @@ class GridOutput:
 
     def open(self, on_join: Callable[[], Any]) -> None:
         """Make the publisher; `on_join` is called when somebody has subscribed."""
-        self.publisher = create_publisher(self._node, OccupancyGrid, "~/grid", LATCHED, on_join)
+        self.publisher = create_publisher(self._node, OccupancyGrid, "~/grid", LATCHED_QOS, on_join)
 
     @property
     def follows(self) -> bool:
@@ -113,7 +113,7 @@ class GridOutput:
         self._changed, self._layers = False, layers
         if grid is None and not self._has_sent:
             return None
-        return grid_message(grid or NOTHING, self._values["map_frame"], stamp, floor)
+        return grid_message(grid or EMPTY_GRID, self._values["map_frame"], stamp, floor)
 
     def sent(self, done: bool) -> None:
         """Whether what `due` gave went out; if not it is tried again."""

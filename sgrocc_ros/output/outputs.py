@@ -24,15 +24,15 @@ from sgrocc_core.gaussians.last_view import GaussiansInView
 from sgrocc_core.mapping.mapper import MapUpdate
 from sgrocc_ros.distributions import RCLError, create_publisher
 from sgrocc_ros.health.statistics import Statistics
-from sgrocc_ros.messages import cloud, voxel_points
-from sgrocc_ros.output.grid import LATCHED, Changes, GridOutput
+from sgrocc_ros.messages import cloud_message, voxel_points
+from sgrocc_ros.output.grid import LATCHED_QOS, Changes, GridOutput
 from sgrocc_ros.output.markers import delete_all, legend, marker_maker
 from sgrocc_ros.output.published import PublishedMap
 from sgrocc_ros.output.views import Views
 
-UPDATES = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
+UPDATES_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
 # Deeper than one: at depth one the next change would replace the whole map that a late joiner has not acknowledged yet.
-MARKERS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+MARKERS_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class Outputs:
@@ -70,13 +70,13 @@ class Outputs:
         self._make_markers = marker_maker()
         # To newcomers without asking whether anybody listens: they may be in the graph before they are counted, and what is latched waits.
         self._occupancy = create_publisher(
-            node, PointCloud2, "~/occupancy", LATCHED, lambda: self._jobs.put(self._publish_snapshot)
+            node, PointCloud2, "~/occupancy", LATCHED_QOS, lambda: self._jobs.put(self._publish_snapshot)
         )
         self._updates = create_publisher(
-            node, PointCloud2, "~/occupancy_update", UPDATES, lambda: self._jobs.put(self._snapshot_if_heard)
+            node, PointCloud2, "~/occupancy_update", UPDATES_QOS, lambda: self._jobs.put(self._snapshot_if_heard)
         )
         self._markers = create_publisher(
-            node, MarkerArray, "~/markers", MARKERS, lambda: self._jobs.put(self._publish_all_markers)
+            node, MarkerArray, "~/markers", MARKERS_QOS, lambda: self._jobs.put(self._publish_all_markers)
         )
         grid.open(lambda: between_frames(self._begin_grid))
         self._thread = threading.Thread(target=self._run, name="outputs", daemon=True)
@@ -199,7 +199,7 @@ class Outputs:
         ):  # first of all: what it costs to keep the blocks is not waited for
             points = voxel_points(voxels, labels, probability)
             points["sequence"] = self.published.sequence + 1
-            self._publish(self._updates, cloud(points, self._frame_id, stamp))
+            self._publish(self._updates, cloud_message(points, self._frame_id, stamp))
         changed = self.published.apply(stamp, voxels, labels, probability)
         if not changed or not self._markers.get_subscription_count():
             return
@@ -216,7 +216,7 @@ class Outputs:
             self._publish_snapshot()
 
     def _publish_snapshot(self) -> None:
-        if self._publish(self._occupancy, cloud(self.published.points(), self._frame_id, self.published.stamp)):
+        if self._publish(self._occupancy, cloud_message(self.published.points(), self._frame_id, self.published.stamp)):
             self._snapshot_sequence, self._snapshot_time = self.published.sequence, time.monotonic()
 
     def _publish_all_markers(self) -> None:

@@ -18,8 +18,8 @@ from sgrocc_core.mapping.mapper import MapUpdate
 from sgrocc_ros.messages import byte_array, time_message
 from sgrocc_ros.output.markers import marker_maker, spheres
 
-DEPTH = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-GAUSSIANS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+DEPTH_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+GAUSSIANS_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 
 
 class Views:
@@ -31,8 +31,8 @@ class Views:
 
     def __init__(self, node: Node, gaussians_wanted: Callable[[], bool]) -> None:
         self._wanted = gaussians_wanted
-        self._depth = node.create_publisher(Image, "~/depth", DEPTH)
-        self._gaussians = node.create_publisher(MarkerArray, "~/gaussians", GAUSSIANS)
+        self._depth = node.create_publisher(Image, "~/depth", DEPTH_QOS)
+        self._gaussians = node.create_publisher(MarkerArray, "~/gaussians", GAUSSIANS_QOS)
         self._drawn = False
 
     @property
@@ -55,14 +55,14 @@ class Views:
         """
         found: list[tuple[Publisher, Any]] = []
         if self._depth.get_subscription_count():
-            found.append((self._depth, depth_image(update.depth, camera, update.stamp_ns)))
+            found.append((self._depth, depth_message(update.depth, camera, update.stamp_ns)))
         if gaussians is not None or self._drawn:
             found.append((self._gaussians, marker_maker()(spheres(gaussians), frame_id, update.stamp_ns, ())))
         self._drawn = gaussians is not None
         return found
 
 
-def depth_image(depth: np.ndarray, frame_id: str, stamp: int) -> Image:
+def depth_message(depth: np.ndarray, frame_id: str, stamp: int) -> Image:
     """A 32FC1 image of depth (H, W) float32, metres, 0 = none. stamp: nanoseconds."""
     height, width = depth.shape
     message = Image(

@@ -7,36 +7,31 @@ and then becomes the command: `ros2 bag play` itself would begin before the node
 from __future__ import annotations
 
 import difflib
-import importlib.util
 import os
 import re
 import shutil
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from sgrocc_core.data.bag_topics import COMPRESSED, base_name
-from sgrocc_core.data.bags import BagOptions, BagReader
+from sgrocc_core.data.bag_topics import base_name
 from sgrocc_core.engines.model import load_spec
-from sgrocc_core.errors import ConfigError, DataError, SgroccError
+from sgrocc_core.errors import ConfigError
 from sgrocc_core.share import find_shared, share_roots
-from sgrocc_ros.parameters import BY_NAME
+from sgrocc_ros import NODE
+from sgrocc_ros.distributions import PROFILE_VARIABLES
+from sgrocc_ros.parameter_table import BY_NAME
+from sgrocc_ros.tools.bag_playing import is_installed, parameters_of, player_command, summary_of, topics_of
 from sgrocc_ros.tools.parameter_file import read_parameters
-from sgrocc_ros.tools.rviz import IMAGE, NODE, for_this_launch
+from sgrocc_ros.tools.rviz import IMAGE_TOPIC, for_this_launch
 
-DEPTH = "/camera/aligned_depth_to_color/image_raw"
+DEPTH_TOPIC = "/camera/aligned_depth_to_color/image_raw"
 PARAMETERS = ("image_transport", "depth_source", "pose_source", "map_frame", "model", "map_path")
 """The node's parameters that are arguments of the launch file, too."""
 ARGUMENTS: dict[str, tuple[str, str]] = {
-    "image": ("", f"Image topic; not given: the bag's, without a bag {IMAGE}."),
+    "image": ("", f"Image topic; not given: the bag's, without a bag {IMAGE_TOPIC}."),
     "camera_info": ("", "Its camera_info topic; not given: the one beside the image."),
-    "depth_topic": ("", f"Depth topic, registered to the image; not given: the bag's, without a bag {DEPTH}."),
-    "depth": ("", "Older name of depth_topic."),
+    "depth_topic": ("", f"Depth topic, registered to the image; not given: the bag's, without a bag {DEPTH_TOPIC}."),
     "pose_topic": ("", "Topic of the camera's poses with pose_source pose or odometry; not given: pose or odometry."),
     **{
         name: ("", f"{BY_NAME[name].description} ({BY_NAME[name].allowed}; not given: as in params_file)")
@@ -68,14 +63,6 @@ ARGUMENTS: dict[str, tuple[str, str]] = {
     ),
 }
 """Arguments of the launch file: default and description. An empty default means that it was not given."""
-PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
-"""Where Fast DDS looks for its profiles: since version 3, and before."""
-STORAGE_PLUGINS = {
-    "mcap": ("rosbag2_storage_mcap",),
-    "sqlite3": ("rosbag2_storage_sqlite3", "rosbag2_storage_default_plugins"),
-}
-WAIT_TIMEOUT = 120.0
-"""Seconds until the node must be there: the first start on a machine compiles its kernels."""
 
 
 @dataclass(frozen=True)
@@ -103,26 +90,6 @@ class Plan:
     lines: list[str]
 
 
-@dataclass(frozen=True)
-class BagTopics:
-    """What a bag has for the node.
-
-    Attributes:
-        image, info, depth: topics without their transports' suffixes; depth is empty if there is none. images: how many.
-        transport: of the image, raw or compressed. depth_transport: raw, compressedDepth, or empty.
-        map_frame: empty if the bag has no poses of the camera. topics: all names, as recorded.
-    """
-
-    image: str
-    info: str
-    depth: str
-    images: int
-    transport: str
-    depth_transport: str
-    map_frame: str
-    topics: list[str]
-
-
 def make_plan(values: Mapping[str, str], outer_namespace: str = "") -> Plan:
     """Work out what is started.
 
@@ -148,12 +115,12 @@ def make_plan(values: Mapping[str, str], outer_namespace: str = "") -> Plan:
     if given["bag"]:
         bag = Path(given["bag"]).expanduser()
         found = topics_of(bag, topics, stated)
-        parameters = _from_bag(found, stated) | parameters
+        parameters = parameters_of(found, stated) | parameters
         stated |= parameters
         topics |= {"image": found.image, "camera_info": found.info} | ({"depth": found.depth} if found.depth else {})
         player = player_command(bag, rate, found)
-        lines = _about(bag, found, stated, player)
-    topics = {"image": IMAGE, "depth": DEPTH} | topics
+        lines = summary_of(bag, found, stated, player)
+    topics = {"image": IMAGE_TOPIC, "depth": DEPTH_TOPIC} | topics
     rviz = ""
     if _boolean("rviz", given["rviz"]):
         if not is_installed("rviz2"):
@@ -184,110 +151,15 @@ def _given_parameters(given: Mapping[str, str]) -> dict[str, str | bool]:
 
 def _given_topics(given: Mapping[str, str], namespace: str) -> dict[str, str]:
     """The topics among the arguments, as absolute names, by the node's names for them."""
-    depth, older = given["depth_topic"], given["depth"]
-    if depth and older and depth != older:
-        raise ConfigError(
-            f"depth_topic is {depth} and depth is {older}; depth is the older name of depth_topic: give one of them"
-        )
     pose = given["pose_topic"]
     topics = {
         "image": given["image"],
         "camera_info": given["camera_info"],
-        "depth": depth or older,
+        "depth": given["depth_topic"],
         "pose": pose,
         "odometry": pose,
     }
     return {name: _checked_name(name, joined(namespace, topic)) for name, topic in topics.items() if topic}
-
-
-def topics_of(bag: Path, topics: Mapping[str, str], stated: Mapping[str, Any]) -> BagTopics:
-    """What a bag has for the node.
-
-    Args:
-        topics: absolute names under `image`, `camera_info`, `depth`, where they were given.
-        stated: the node's parameters that were given, as arguments or in the parameter file.
-
-    Raises:
-        DataError: the bag cannot be read, or lacks a topic; says what it has.
-    """
-    transport = stated.get("image_transport", "")
-    suffix = "/compressed" if transport == "compressed" else ""
-    image = topics.get("image", "")
-    found = _look_into(bag, base_name(image) + suffix if image and transport else image, topics, stated)
-    if transport and found.transport != transport:
-        found = _look_into(bag, found.image + suffix, topics, stated)
-    if transport and found.transport != transport:
-        raise DataError(f"image_transport is {transport}, but {bag} has {found.image} as {found.transport} only")
-    return found
-
-
-def _look_into(bag: Path, image: str, topics: Mapping[str, str], stated: Mapping[str, Any]) -> BagTopics:
-    source = str(stated.get("depth_source", "fused"))
-    options = BagOptions(image, topics.get("camera_info", ""), topics.get("depth", ""), source)
-    try:
-        with BagReader(bag, options, needs_pose=False) as reader:
-            image_topic, depth = reader.selection.image, reader.selection.depth
-            return BagTopics(
-                base_name(image_topic.name), reader.selection.info.name, base_name(depth.name) if depth else "", image_topic.count,
-                "compressed" if image_topic.kind == COMPRESSED else "raw",
-                "" if depth is None else "compressedDepth" if depth.kind == COMPRESSED else "raw",
-                reader.map_frame, [topic.name for topic in reader.topics],
-            )  # fmt: skip
-    except DataError as error:
-        raise DataError(str(error).replace("with --info-topic", "as camera_info")) from error
-
-
-def _from_bag(found: BagTopics, stated: Mapping[str, Any]) -> dict[str, str | bool]:
-    """The node's parameters that a bag decides, where nothing else does; time is the bag's whatever the parameter file says."""
-    parameters: dict[str, str | bool] = {"image_transport": found.transport}
-    if stated.get("pose_source", "tf") == "tf":
-        parameters["map_frame"] = found.map_frame
-    if found.depth:
-        parameters |= {"depth_source": "fused", "depth_transport": found.depth_transport}
-    decided: dict[str, str | bool] = {name: value for name, value in parameters.items() if value and name not in stated}
-    return decided | {"use_sim_time": True}
-
-
-def _about(bag: Path, found: BagTopics, stated: Mapping[str, Any], player: Sequence[str]) -> list[str]:
-    depth = f"depth on {found.depth}" if found.depth else "no depth is read"
-    source, frame = stated.get("depth_source", "mono"), stated.get("map_frame", "map")
-    tool = "ros2 bag play" if "--" in player else "bag_player"
-    lines = [f"{bag}: {found.images} images on {found.image} ({found.transport}), {depth}"]
-    lines.append(f"depth_source is {source}, map_frame {frame}; played by {tool} as soon as the node is there")
-    if not found.map_frame and stated.get("pose_source", "tf") == "tf":
-        lines.append(f"{bag} has no poses of the camera on /tf: they must come from elsewhere")
-    return lines
-
-
-def player_command(bag: Path, rate: float, found: BagTopics) -> list[str]:
-    """The command that plays a bag with /clock once the node listens: `ros2 bag play` where it is installed and can, else `bag_player`."""
-    # The node is known by camera_info: to the image RViz listens, too.
-    if not can_ros2_bag_play(bag):
-        command = [sys.executable, "-m", "sgrocc_ros.tools.player", str(bag), "--clock", "--rate", f"{rate:g}"]
-        return [*command, "--wait-for", found.info, "--wait-timeout", f"{WAIT_TIMEOUT:g}"]
-    # The bag goes first: --clock and --topics would take it for theirs.
-    command = ["ros2", "bag", "play", str(bag), "--rate", f"{rate:g}", "--clock", "100", "--disable-keyboard-controls"]
-    if "/clock" in found.topics:
-        command += ["--topics", *(topic for topic in found.topics if topic != "/clock")]
-    return [sys.executable, "-m", "sgrocc_ros.tools.launching", found.info, "--", *command]
-
-
-def can_ros2_bag_play(bag: Path) -> bool:
-    """Whether `ros2 bag play` is installed here with what it needs to read this bag."""
-    storage = {".mcap": "mcap", ".db3": "sqlite3"}.get(bag.suffix, "")
-    metadata = bag / "metadata.yaml"
-    if metadata.exists():
-        storage = str(yaml.safe_load(metadata.read_text())["rosbag2_bagfile_information"].get("storage_identifier", ""))
-    plugins = STORAGE_PLUGINS.get(storage, ())
-    if not shutil.which("ros2") or importlib.util.find_spec("ros2bag") is None:
-        return False
-    return any(is_installed(plugin) for plugin in plugins)
-
-
-def is_installed(package: str) -> bool:
-    """Whether ROS knows a package of this name."""
-    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
-    return any((Path(p) / "share/ament_index/resource_index/packages" / package).exists() for p in prefixes if p)
 
 
 def find_executable(name: str) -> Path:
@@ -363,44 +235,3 @@ def _file(name: str, text: str) -> Path:
     if not path.is_file():
         raise ConfigError(f"{name} is {text!r}; there is no such file")
     return path
-
-
-def wait_for_subscriber(topic: str, timeout: float) -> None:
-    """Wait until somebody subscribes to a topic.
-
-    Raises:
-        DataError: nobody has in `timeout` seconds.
-    """
-    import rclpy
-    from rclpy.context import Context
-
-    context = Context()
-    rclpy.init(args=[], context=context)
-    try:
-        node = rclpy.create_node("sgrocc_waiting", context=context)
-        end = time.monotonic() + timeout
-        while node.count_subscribers(topic) == 0:
-            if time.monotonic() > end:
-                raise DataError(f"nobody has subscribed to {topic} in {timeout:g} s")
-            time.sleep(0.05)
-        node.destroy_node()
-    finally:
-        rclpy.try_shutdown(context=context)
-
-
-def main() -> int:
-    """Wait, and become the command; an exit code where it does not come to that: 1 after an error, 130 when interrupted."""
-    topic, command = sys.argv[1], sys.argv[3:]
-    try:
-        wait_for_subscriber(topic, WAIT_TIMEOUT)
-        sys.stdout.flush()
-        os.execvp(command[0], command)
-    except (SgroccError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -18,6 +18,8 @@ from sgrocc_core.data.bags import BagReader
 from sgrocc_core.errors import SgroccError
 from sgrocc_core.share import find_shared
 
+START_TIMEOUT = 120.0
+"""Seconds that the node may take to start: the first start on a machine compiles its kernels."""
 STOP_TIMEOUT = 30.0
 """Seconds that a process has to end after SIGINT."""
 PR_SET_PDEATHSIG = 1
@@ -85,13 +87,13 @@ def latency_stages(values: dict[str, str]) -> dict[str, dict[str, Any]]:
 
 def prepare_environment(out: Path) -> None:
     """DDS on this machine only, room for big messages, logs under a folder of the run's; for this process and those it starts."""
-    from sgrocc_ros.distributions import PROFILES, STAY_HERE
+    from sgrocc_ros.distributions import PROFILE_VARIABLE, STAY_HERE
 
     os.environ.update([STAY_HERE])
     os.environ["ROS_LOG_DIR"] = str((out / "log").resolve())
     profile = find_shared("config/fastdds.xml")
     if profile.exists():
-        os.environ.setdefault(PROFILES, str(profile))
+        os.environ.setdefault(PROFILE_VARIABLE, str(profile))
 
 
 @contextmanager

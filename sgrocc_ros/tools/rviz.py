@@ -10,7 +10,7 @@ import yaml
 from sgrocc_core.errors import DataError
 from sgrocc_ros import NODE
 
-IMAGE = "/camera/color/image_raw"
+IMAGE_TOPIC = "/camera/color/image_raw"
 """Image topic of the launch file where nothing else is said, and of the configuration that is shipped."""
 
 
@@ -36,7 +36,7 @@ def for_this_launch(path: Path, node: str, image: str, map_frame: str) -> str:
             f"{path} is not a configuration of RViz: {type(error).__name__}: {' '.join(str(error).split())}"
         ) from error
     for topic in topics:
-        if topic["Value"] == IMAGE:
+        if topic["Value"] == IMAGE_TOPIC:
             topic["Value"] = image
         elif topic["Value"].startswith(f"/{NODE}/"):
             topic["Value"] = node + topic["Value"].removeprefix(f"/{NODE}")

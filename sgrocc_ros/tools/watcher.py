@@ -15,10 +15,8 @@ from rclpy.signals import SignalHandlerOptions
 from tqdm import tqdm
 
 from sgrocc_ros import NODE
-from sgrocc_ros.tools.processes import ProcessError, tail
+from sgrocc_ros.tools.processes import START_TIMEOUT, ProcessError, tail
 
-START_TIMEOUT = 120.0
-"""Seconds until the node must be there: the first start on a machine compiles its kernels."""
 SILENCE_TIMEOUT = 30.0
 """Seconds without /diagnostics after which the node counts as hung."""
 TELL_PERIOD = 5.0

@@ -204,6 +204,20 @@ def test_wake_returns_from_take_without_an_image():
     assert room.take() is None
 
 
+def test_time_without_images_is_not_counted_as_work(mono):
+    asked: list[float] = []
+    mono.room._cadence.patience = lambda age, work: asked.append(work) or 0.0
+    mono.room.add_image(MS, "camera", "first")
+    assert mono.room.take().image.message == "first"
+    mono.now = 0.05  # the frame took 50 ms; a command then wakes the worker, which waits for 5 s
+    mono.room.wake()
+    assert mono.room.take() is None
+    mono.now = 5.0
+    mono.room.add_image(2 * MS, "camera", "second")
+    assert mono.room.take().image.message == "second"
+    assert asked == [0.0, 0.05]
+
+
 @given(
     events=st.lists(st.tuples(st.sampled_from(["image", "depth", "pose", "wait"]), st.integers(1, 40)), max_size=60),
     source=st.sampled_from(["mono", "topic", "fused"]),

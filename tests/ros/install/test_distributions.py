@@ -16,16 +16,8 @@ from rclpy.qos import QoSProfile
 from visualization_msgs.msg import Marker, MarkerArray
 
 from sgrocc_ros import distributions
-from tests.ros.harness import (
-    ROOT,
-    GridClient,
-    MarkerClient,
-    Robot,
-    running_node,
-    save_voxels,
-    wait_until,
-    wall_with_hole,
-)
+from tests.ros.clients import GridClient, MarkerClient
+from tests.ros.harness import ROOT, Robot, running_node, save_voxels, wait_until, wall_with_hole
 
 POLLING_NODE = """
 import sys

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sgrocc_ros.distributions import PROFILES
-from sgrocc_ros.parameters import BY_NAME
+from sgrocc_ros.distributions import PROFILE_VARIABLE
+from sgrocc_ros.parameter_table import BY_NAME
 from sgrocc_ros.tools.launching import ARGUMENTS, PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -95,7 +95,7 @@ def test_the_package_file_names_what_the_code_imports():
     assert root.get("format") == "3" and root.findtext("license") == "Apache-2.0"
     declared = {element.text for element in root.iter("exec_depend")}
     imported = set()
-    for file in (ROOT / "sgrocc_ros").glob("*.py"):
+    for file in (ROOT / "sgrocc_ros").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.ImportFrom | ast.Import):
                 names = (
@@ -143,7 +143,7 @@ def test_importing_the_node_brings_neither_torch_nor_training_code():
 
 def test_a_big_best_effort_image_arrives_with_the_shipped_profile(tmp_path):
     """Two processes, 2.7 MB images, best effort: the case that Fast DDS drops without the profile."""
-    environment = os.environ | {PROFILES: str(ROOT / "config" / "fastdds.xml")}
+    environment = os.environ | {PROFILE_VARIABLE: str(ROOT / "config" / "fastdds.xml")}
     talker = subprocess.Popen([sys.executable, "-c", _TALKER], env=environment)
     try:
         done = subprocess.run(

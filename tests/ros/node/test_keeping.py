@@ -16,7 +16,8 @@ from sgrocc_core.errors import ConfigError
 from sgrocc_core.map_files.file import MapFolder, SavedMap, load_map
 from sgrocc_core.map_files.format import MapModel
 from sgrocc_ros.parameters import Parameters
-from tests.ros.harness import HEIGHT, WIDTH, MarkerClient, NodeProcess, Robot, saved_voxels, wait_until
+from tests.ros.clients import MarkerClient
+from tests.ros.harness import HEIGHT, WIDTH, NodeProcess, Robot, saved_voxels, wait_until
 
 
 def _map(robot: Robot, frames: int, distance: float) -> None:

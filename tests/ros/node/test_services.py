@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from std_srvs.srv import Empty, SetBool, Trigger
 
-from tests.ros.harness import GridClient, MarkerClient, Robot, running_node, save_voxels, wait_until, wall_with_hole
+from tests.ros.clients import GridClient, MarkerClient
+from tests.ros.harness import Robot, running_node, save_voxels, wait_until, wall_with_hole
 
 
 @pytest.fixture(scope="module")

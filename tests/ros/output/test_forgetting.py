@@ -7,17 +7,8 @@ import pytest
 from std_srvs.srv import Trigger
 
 from sgrocc_core.map_files.file import load_map
-from tests.ros.harness import (
-    HEIGHT,
-    WIDTH,
-    GridClient,
-    MarkerClient,
-    Robot,
-    running_node,
-    saved_cells,
-    saved_voxels,
-    wait_until,
-)
+from tests.ros.clients import GridClient, MarkerClient
+from tests.ros.harness import HEIGHT, WIDTH, Robot, running_node, saved_cells, saved_voxels, wait_until
 
 STEP, STEPS = 3.0, 14
 """Metres that the camera moves sideways between frames, and how many there are."""

@@ -14,7 +14,8 @@ from sgrocc_core.gaussians.evidence import MISS
 from sgrocc_core.gaussians.memory import GaussianMemory
 from sgrocc_core.voxels.voxel_map import VoxelMap
 from sgrocc_ros.output.grid import GridOutput
-from tests.ros.harness import GridClient, Robot, running_node, saved_cells, set_parameters, wait_until, wall_with_hole
+from tests.ros.clients import GridClient
+from tests.ros.harness import Robot, running_node, saved_cells, set_parameters, wait_until, wall_with_hole
 
 FLOOR = -1.0
 LOW, HIGH = FLOOR + 0.15, FLOOR + 1.8

@@ -11,12 +11,11 @@ from std_srvs.srv import Empty, Trigger
 from visualization_msgs.msg import Marker
 
 from sgrocc_core.map_files.file import load_map
+from tests.ros.clients import MarkerClient, as_voxels
 from tests.ros.harness import (
     HEIGHT,
     WIDTH,
-    MarkerClient,
     Robot,
-    as_voxels,
     running_node,
     saved_voxels,
     set_parameters,

@@ -9,9 +9,9 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import PointCloud2
 
 from sgrocc_core.classes import COLORS
-from sgrocc_ros.messages import POINT, cloud, read_cloud, voxel_points
+from sgrocc_ros.messages import POINT, cloud_message, read_cloud, voxel_points
 from sgrocc_ros.output.published import PublishedMap
-from tests.ros.harness import as_voxels
+from tests.ros.clients import as_voxels
 
 _UPDATE = st.dictionaries(
     st.tuples(*[st.integers(-40, 40)] * 3),
@@ -37,7 +37,9 @@ def test_a_snapshot_is_the_sum_of_all_updates(updates):
             expected.pop(voxel, None)
             if label:
                 expected[voxel] = (label, n / 16)
-    points = read_cloud(deserialize_message(serialize_message(cloud(published.points(), "map", 1)), PointCloud2))
+    points = read_cloud(
+        deserialize_message(serialize_message(cloud_message(published.points(), "map", 1)), PointCloud2)
+    )
     assert as_voxels(points) == expected
     assert published.voxel_count == len(expected)
     assert published.block_count == len({(x // 16, y // 16, z // 16) for x, y, z in expected})
@@ -105,7 +107,7 @@ def test_a_point_carries_centre_colour_label_and_probability():
 
 
 def test_the_clouds_fields_describe_the_points():
-    message = cloud(np.zeros(3, POINT), "map", 1_500_000_000)
+    message = cloud_message(np.zeros(3, POINT), "map", 1_500_000_000)
     assert [(f.name, f.offset) for f in message.fields] == [(name, POINT.fields[name][1]) for name in POINT.names]
     assert (message.point_step, message.row_step, message.width, message.height) == (28, 84, 3, 1)
     assert (message.header.stamp.sec, message.header.stamp.nanosec) == (1, 500_000_000)

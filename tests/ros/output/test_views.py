@@ -9,7 +9,8 @@ from sensor_msgs.msg import Image
 from visualization_msgs.msg import Marker, MarkerArray
 
 from sgrocc_core.classes import NAMES, label_of
-from tests.ros.harness import MarkerClient, running_node, save_voxels, set_parameters, wait_until
+from tests.ros.clients import MarkerClient
+from tests.ros.harness import running_node, save_voxels, set_parameters, wait_until
 
 
 @pytest.fixture(scope="module")

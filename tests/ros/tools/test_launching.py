@@ -15,15 +15,15 @@ from rosgraph_msgs.msg import Clock
 
 from sgrocc_core.errors import ConfigError, DataError, SgroccError
 from sgrocc_core.map_files.file import load_map
+from sgrocc_ros.distributions import PROFILE_VARIABLES
+from sgrocc_ros.tools.bag_playing import wait_for_subscriber
 from sgrocc_ros.tools.launching import (
     ARGUMENTS,
-    PROFILE_VARIABLES,
     Plan,
     find_executable,
     make_plan,
     profile_environment,
     refuse_unknown,
-    wait_for_subscriber,
 )
 from sgrocc_ros.tools.parameter_file import read_parameters
 from tests.ros.harness import ROOT, model_folder, wait_until
@@ -134,12 +134,6 @@ def test_a_compressed_image_topic_says_its_transport():
     assert make_plan({"image": "/cam/image/compressed"}).parameters == {"image_transport": "compressed"}
 
 
-def test_depth_is_still_known_by_its_older_name():
-    assert dict(make_plan({"depth": "/d"}).remappings)["depth"] == "/d"
-    with pytest.raises(ConfigError, match="depth_topic is /e and depth is /d; .* give one of them"):
-        make_plan({"depth": "/d", "depth_topic": "/e"})
-
-
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
@@ -244,7 +238,7 @@ def test_ros2_bag_play_is_taken_where_it_is_installed_and_can_read_the_bag(bag, 
     assert "sgrocc_ros.tools.player" in make_plan({"bag": str(bag)}).player
     monkeypatch.syspath_prepend(tmp_path / "python")
     command = make_plan({"bag": str(bag), "bag_rate": "0.5"}).player
-    assert command[1:5] == ["-m", "sgrocc_ros.tools.launching", "/front/rgb/camera_info", "--"]
+    assert command[1:5] == ["-m", "sgrocc_ros.tools.bag_playing", "/front/rgb/camera_info", "--"]
     assert command[5:] == [
         "ros2",
         "bag",
@@ -265,7 +259,16 @@ def test_ros2_bag_play_is_taken_where_it_is_installed_and_can_read_the_bag(bag, 
 
 def test_a_command_that_cannot_wait_starts_when_somebody_listens(ros_node, bag):
     clock = "/clock_of_another_domain"
-    command = [sys.executable, "-m", "sgrocc_ros.tools.launching", clock, "--", sys.executable, "-c", "print('begun')"]
+    command = [
+        sys.executable,
+        "-m",
+        "sgrocc_ros.tools.bag_playing",
+        clock,
+        "--",
+        sys.executable,
+        "-c",
+        "print('begun')",
+    ]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         wait_until(lambda: "sgrocc_waiting" in ros_node.get_node_names(), 20, "the process that waits")
