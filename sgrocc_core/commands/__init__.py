@@ -1,1 +1,4 @@
-"""The commands of `sgrocc`, one a module: HELP, add_arguments(parser) and run(arguments); heavy imports only inside run."""
+"""The commands of `sgrocc`: one module each, with HELP, add_arguments(parser) and run(arguments).
+
+Heavy imports happen only inside `run`.
+"""

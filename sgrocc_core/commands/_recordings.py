@@ -1,4 +1,4 @@
-"""`sgrocc bag from-scannet` and `from-frames`: options of both, and what they say of a recording and of the bag it became."""
+"""`sgrocc bag from-scannet` and `from-frames`: their options, and the summary they print."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ if TYPE_CHECKING:
     from sgrocc_core.data.recordings.recording import Recording, WriteOptions
 
 CUT_OFF = 3
-"""Exit code where the recording broke off, but the frames before are in the bag."""
+"""Exit code if the recording is truncated; the frames before the cut are in the bag."""
 _WORLDS = ("z-up", "z-down", "y-up", "y-down", "x-up", "x-down")
-_SCANNET = """Writes a ScanNet .sens file as a rosbag2, reading it a frame at a time. Colour is passed on as it is, depth is registered to
-it, frames without a pose are left out. Exit code 3: the file is cut off, and the frames before the cut are in the bag."""
-_FRAMES = """Writes a folder of images, depth and poses as a rosbag2. Layouts: tum (TUM RGB-D), 7scenes (7-Scenes), frames (images
-beside poses.txt or a file a pose, and intrinsics.txt, K.txt or camera.yaml: the HoloLens walks of deep-video-mvs, exported ScanNet
-scenes, your own)."""
+_SCANNET = """Write a ScanNet .sens file as a rosbag2, frame by frame. Colour images are copied unchanged, depth is
+registered to them, and frames without a pose are left out. Exit code 3: the file is truncated; the frames before the
+cut are in the bag."""
+_FRAMES = """Write a folder of images, depth and poses as a rosbag2. Layouts: tum (TUM RGB-D), 7scenes (7-Scenes),
+frames (images with poses.txt or one pose file per image, and intrinsics.txt, K.txt or camera.yaml: the HoloLens
+sequences of deep-video-mvs, exported ScanNet scenes, your own)."""
 
 
 def add_recording_actions(actions: Any) -> None:
-    """The two actions and their options."""
+    """Add the two actions and their options."""
     sens = actions.add_parser("from-scannet", help="a ScanNet .sens file as a rosbag2", description=_SCANNET)
     sens.add_argument("recording", metavar="SCENE.sens", help="the file, version 4")
     _add_writing(sens)
@@ -29,35 +30,44 @@ def add_recording_actions(actions: Any) -> None:
         "--world",
         choices=_WORLDS,
         default="z-up",
-        help="which axis of the poses' world is up (default z-up, as ScanNet's)",
+        help="which axis of the poses' world points up (default z-up, as in ScanNet)",
     )
     frames = actions.add_parser(
         "from-frames", help="a folder of images, depth and poses as a rosbag2", description=_FRAMES
     )
     frames.add_argument("recording", metavar="FOLDER", help="the folder")
     _add_writing(frames)
-    frames.add_argument("--world", choices=("auto", *_WORLDS), default="",
-                        help="which axis of the poses' world is up (default: z-up for tum, else by how the camera was held)")  # fmt: skip
+    frames.add_argument(
+        "--world",
+        choices=("auto", *_WORLDS),
+        default="",
+        help="which axis of the poses' world points up (default: z-up for tum, else estimated from the camera's pose)",
+    )
     frames.add_argument(
         "--layout",
         default="auto",
         metavar="NAME",
-        help="tum, 7scenes, frames, or auto (default: by the files there are)",
+        help="tum, 7scenes, frames, or auto (default: detected from the files)",
     )
     frames.add_argument(
         "--intrinsics",
         type=_numbers,
         metavar="FX,FY,CX,CY",
-        help="of the colour images, pixels (default: the folder's)",
+        help="intrinsics of the colour images, pixels (default: the folder's)",
     )
     frames.add_argument(
-        "--depth-intrinsics", type=_numbers, metavar="FX,FY,CX,CY", help="of depth that is not registered to the images"
+        "--depth-intrinsics", type=_numbers, metavar="FX,FY,CX,CY", help="intrinsics of depth that is not registered"
     )
     frames.add_argument(
-        "--depth-scale", type=float, metavar="M", help="metres a unit of depth (default: tum 0.0002, else 0.001)"
+        "--depth-scale", type=float, metavar="M", help="metres per unit of depth (default: tum 0.0002, else 0.001)"
     )
-    frames.add_argument("--tolerance", type=float, default=0.02, metavar="S",
-                        help="tum: seconds between an image and its depth, or the nearest pose (default 0.02)")  # fmt: skip
+    frames.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.02,
+        metavar="S",
+        help="tum: maximum time between an image and its depth or nearest pose, seconds (default 0.02)",
+    )
 
 
 def from_scannet(arguments: argparse.Namespace) -> int:
@@ -81,20 +91,22 @@ def from_frames(arguments: argparse.Namespace) -> int:
 
 
 def _add_writing(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", required=True, metavar="DIR", help="the bag's folder; it must not exist")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the bag; it must not exist")
     parser.add_argument("--storage", default="mcap", metavar="KIND", help="mcap (default) or db3")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="take each N-th frame (default 1: all)")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="use every N-th frame (default 1: all)")
+    parser.add_argument("--limit", type=int, default=0, metavar="N", help="write at most N frames (default 0: all)")
+    parser.add_argument("--raw", action="store_true", help="write uncompressed images instead of JPEG or PNG")
     parser.add_argument(
-        "--limit", type=int, default=0, metavar="N", help="at most N frames in the bag (default 0: all)"
+        "--rate",
+        type=float,
+        default=30.0,
+        metavar="HZ",
+        help="rate of generated time stamps for recordings without (default 30)",
     )
-    parser.add_argument("--raw", action="store_true", help="uncompressed images instead of JPEG or PNG")
     parser.add_argument(
-        "--rate", type=float, default=30.0, metavar="HZ", help="clock for recordings without stamps (default 30)"
+        "--skip-bad", action="store_true", help="leave out and count damaged frames instead of stopping with an error"
     )
-    parser.add_argument(
-        "--skip-bad", action="store_true", help="leave damaged frames out and count them, instead of an error"
-    )
-    parser.add_argument("--no-progress", action="store_true", help="no progress bar")
+    parser.add_argument("--no-progress", action="store_true", help="show no progress bar")
 
 
 def _options(arguments: argparse.Namespace) -> WriteOptions:
@@ -120,13 +132,14 @@ def _write(recording: Recording, out: str, options: WriteOptions) -> int:
     print(f"{recording.name}: {recording.count} frames of {width} x {height}")
     for note in recording.notes:
         print(f"  {note}", flush=True)
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is half written is removed
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that partial files are removed
     try:
         done = write_recording(recording, out, options)
     finally:
         signal.signal(signal.SIGTERM, before)
     print(
-        f"{done.frames} frames in {out}, {done.with_depth} with depth; left out: {done.lost} without a pose, {done.bad.total()} damaged"
+        f"{done.frames} frames in {out}, {done.with_depth} with depth; left out: {done.lost} without a pose, "
+        f"{done.bad.total()} damaged"
     )
     if done.first_bad:
         print(f"the first damaged frame: {done.first_bad}")

@@ -1,4 +1,4 @@
-"""`sgrocc ablate`: trains variants of the network from the same weights on the same data and seeds, and compares them."""
+"""`sgrocc ablate`: trains variants of the network from the same weights, data and seeds, and compares them."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ HELP = """Compare variants of the spatial expert, or of the temporal manager.
 
   sgrocc ablate lifters --budget 3000 --seeds 3 --data runs/rooms/train --heldout runs/rooms/heldout
 
-trains every variant of config/ablations/NAME.yaml for --budget steps with every seed, all from the same image engine and on the same
-views, scores each on the held-out views with predicted and with sensor depth, and writes means, spreads and differences paired by seed
-to RESULTS/NAME.md, .csv, .runs.csv and .png. Ablations of the temporal manager (training, fusion, confidence) start from a whole spatial
-expert, train on walks and score maps: --data and --heldout then are sets made with `sgrocc synth --embodied`.
+trains every variant of config/ablations/NAME.yaml for --budget steps with every seed. All variants start from the
+same image engine and use the same views. Each is scored on the held-out views with predicted and with sensor depth.
+Means, spreads and differences paired by seed are written to RESULTS/NAME.md, .csv, .runs.csv and .png.
 
-It says first how long that takes. Stop it whenever you like; the same command goes on
-where it was: finished runs are kept, an interrupted one continues from its checkpoint. Started several times side by side
-(--threads 1), the processes share out the runs. docs/evaluation.md says how to read it."""
+Ablations of the temporal manager (training, fusion, confidence) start from a trained spatial expert, train on walks
+and score maps; their --data and --heldout are sets made with `sgrocc synth --embodied`.
+
+The command first prints how long it will take. It can be interrupted at any time; run again, it keeps finished runs
+and resumes the interrupted one from its checkpoint. Several processes started side by side (--threads 1) share the
+runs. docs/evaluation.md explains the results."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     names = ", ".join(sorted(path.stem for path in find_shared("config/ablations").glob("*.yaml")))
     parser.add_argument("name", metavar="NAME", help=f"an ablation under config/ablations ({names}), or a YAML file")
-    parser.add_argument(
-        "--budget", type=int, required=True, metavar="STEPS", help="steps that every run is trained for"
-    )
+    parser.add_argument("--budget", type=int, required=True, metavar="STEPS", help="training steps of every run")
     parser.add_argument(
         "--seeds", type=int, default=3, metavar="N", help="runs of each variant, with seeds 1 to N (default: 3)"
     )
     train, held = Path("runs/rooms/train"), Path("runs/rooms/heldout")
-    base = "what variants are laid over (default: config/train/small_local.yaml, or small_embodied.yaml)"
+    base = "training configuration that variants change (default: config/train/small_local.yaml or small_embodied.yaml)"
     parser.add_argument("--config", type=Path, metavar="YAML", help=base)
     parser.add_argument(
         "--data", type=Path, nargs="+", default=[train], metavar="DIR", help=f"training scenes (default: {train})"
@@ -41,28 +41,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--heldout", type=Path, default=held, metavar="DIR", help="scenes to evaluate on (default: %(default)s)"
     )
-    limit = "at most so many held-out views or scenes, spread evenly (default: all)"
+    limit = "maximum number of held-out views or scenes, spread evenly (default: all)"
     parser.add_argument("--limit", type=int, default=0, metavar="N", help=limit)
     parser.add_argument(
         "--packed",
         type=Path,
         metavar="DIR",
-        help="where decoded views are kept (default: `packed` in each data folder)",
+        help="cache of decoded views (default: `packed` in each data folder)",
     )
-    weights = "whose image engine (temporal manager: whole expert) all variants start from (default: the model's)"
+    weights = "weights from which all variants take their image engine, or whole expert (default: the model's)"
     parser.add_argument("--weights", type=Path, metavar="FILE", help=weights)
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/ablations"), metavar="DIR", help="runs, results (default: %(default)s)"
+        "--out",
+        type=Path,
+        default=Path("runs/ablations"),
+        metavar="DIR",
+        help="folder of the runs (default: %(default)s)",
     )
     parser.add_argument(
         "--results",
         type=Path,
         default=Path("docs/results"),
         metavar="DIR",
-        help="tables, picture (default: %(default)s)",
+        help="folder of tables and chart (default: %(default)s)",
     )
     parser.add_argument("--threads", type=int, metavar="N", help="threads of PyTorch (default: the configuration's)")
-    parser.add_argument("--estimate", action="store_true", help="say how long it will take, and stop")
+    parser.add_argument("--estimate", action="store_true", help="print how long it will take, and exit")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -77,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
     if args.config is None:
         args.config = Path(f"config/train/small_{ablation.task}.yaml")
     options = Options(
-        args.budget, args.seeds, args.config, tuple(args.data), args.heldout, args.out, args.packed, args.weights, args.limit, args.threads,
+        args.budget, args.seeds, args.config, tuple(args.data), args.heldout, args.out, args.packed, args.weights,
+        args.limit, args.threads,
     )  # fmt: skip
     task = (EmbodiedTask if ablation.task == "embodied" else LocalTask)(ablation, options)
     runs = AblationRuns(ablation, options, task)
@@ -94,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
 
     def report() -> None:
-        """Write the tables and the picture anew, out of the runs that are finished."""
+        """Rewrite the tables and the chart from the finished runs."""
         results: dict[str, dict[int, dict[str, Any]]] = {}
         for variant in ablation.variants:
             found = {seed: runs.result(variant, seed) for seed in runs.seeds}
@@ -112,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _facts(args: argparse.Namespace, runs: Any, results: dict[str, dict[int, dict[str, Any]]]) -> dict[str, Any]:
-    """What was run, for the report."""
+    """The settings of the comparison, for the report."""
     from sgrocc_core.report import machine
 
     here = machine()
@@ -120,7 +125,8 @@ def _facts(args: argparse.Namespace, runs: Any, results: dict[str, dict[int, dic
         name: [r["training"]["seconds_per_step"] for r in found.values()] for name, found in results.items() if found
     }
     return runs.facts() | {
-        "command": f"`sgrocc ablate {args.name} --budget {args.budget} --seeds {args.seeds}`, configuration `{args.config}`",
+        "command": f"`sgrocc ablate {args.name} --budget {args.budget} --seeds {args.seeds}`, "
+        f"configuration `{args.config}`",
         "seconds a step": ", ".join(f"{name} {sum(values) / len(values):.2f}" for name, values in seconds.items()),
         "machine": f"{here['cpu']}, {here['cores']} cores",
     }

@@ -1,4 +1,4 @@
-"""`sgrocc bag`: what is in a bag, and bags of generated rooms, of ScanNet's scans and of folders of images."""
+"""`sgrocc bag`: lists the contents of a bag, and makes bags of generated rooms, ScanNet scans and folders of images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sgrocc_core.commands.map import add_bag_arguments, bag_options
 if TYPE_CHECKING:
     from sgrocc_core.data.bags import BagReader
 
-HELP = """Look into a bag, or make one of a generated room or of a recording.
+HELP = """Inspect a bag, or make one from a generated room or a recording.
 
   sgrocc bag info walk.mcap
   sgrocc bag from-synth --seed 7 --frames 120 --out runs/walk
@@ -21,24 +21,24 @@ HELP = """Look into a bag, or make one of a generated room or of a recording.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `sgrocc bag`."""
+    """Declare the command's options."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, help="what to do")
-    about = "Lists a bag's topics with their QoS, and says what `sgrocc map` would read, and how many frames, or why it cannot."
+    about = "List a bag's topics with their QoS, and what `sgrocc map` would read, or why it cannot."
     info = actions.add_parser("info", help="topics, QoS, frames, and what `sgrocc map` would read", description=about)
     info.add_argument("bag", metavar="PATH", help="the bag: a file or a folder")
     add_bag_arguments(info)
-    about = "Writes a walk through a generated, furnished room as a rosbag2 (MCAP) with colour, depth and poses."
+    about = "Write a walk through a generated, furnished room as a rosbag2 (MCAP) with colour, depth and poses."
     synth = actions.add_parser("from-synth", help="a walk through a generated room as a rosbag2", description=about)
     synth.add_argument("--out", required=True, metavar="DIR", help="the bag's folder; it must not exist")
-    synth.add_argument("--seed", type=int, default=0, metavar="S", help="which room (default 0)")
-    synth.add_argument("--frames", type=int, default=120, metavar="N", help="images of the walk (default 120)")
-    synth.add_argument("--rate", type=float, default=10.0, metavar="HZ", help="images a second (default 10)")
+    synth.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the room (default 0)")
+    synth.add_argument("--frames", type=int, default=120, metavar="N", help="number of images (default 120)")
+    synth.add_argument("--rate", type=float, default=10.0, metavar="HZ", help="images per second (default 10)")
     synth.add_argument("--size", default="640x480", metavar="WxH", help="image size, pixels (default 640x480)")
     add_recording_actions(actions)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do the action; exit code 0, or 3 where a recording broke off."""
+    """Run the action; exit code 0, or 3 if the recording is truncated."""
     actions = {"info": _info, "from-synth": _from_synth, "from-scannet": from_scannet, "from-frames": from_frames}
     return actions[arguments.action](arguments)
 
@@ -46,8 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _info(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
+    from sgrocc_core.data.bag_file import describe_topics, open_reader
     from sgrocc_core.data.bag_topics import listing
-    from sgrocc_core.data.bags import BagReader, describe_topics, open_reader
+    from sgrocc_core.data.bags import BagReader
     from sgrocc_core.errors import DataError
 
     reader = open_reader(Path(arguments.bag))
@@ -69,14 +70,18 @@ def _info(arguments: argparse.Namespace) -> int:
 
 
 def _describe(bag: BagReader) -> None:
-    """What `sgrocc map` would read, of which camera, and how many frames of it."""
+    """Print the topics that `sgrocc map` would read, the camera, and the number of frames."""
     chosen, camera = bag.selection, bag.calibration
     print(f"frames on /tf: {', '.join(bag.tree.frames())}")
-    print(f"`sgrocc map` reads {chosen.image.name}, {chosen.info.name}, depth {chosen.depth.name if chosen.depth else 'none'}, "
-          f"poses of {bag.camera_frame} in {bag.map_frame}")  # fmt: skip
+    depth = chosen.depth.name if chosen.depth else "none"
+    print(
+        f"`sgrocc map` reads {chosen.image.name}, {chosen.info.name}, depth {depth}, "
+        f"poses of {bag.camera_frame} in {bag.map_frame}"
+    )
     K, lens = camera.K, "with lens distortion" if camera.distortion.size else "no lens distortion"
     print(
-        f"camera: {camera.size[0]} x {camera.size[1]} pixels, fx {K[0, 0]:g}, fy {K[1, 1]:g}, cx {K[0, 2]:g}, cy {K[1, 2]:g}, {lens}"
+        f"camera: {camera.size[0]} x {camera.size[1]} pixels, fx {K[0, 0]:g}, fy {K[1, 1]:g}, cx {K[0, 2]:g}, cy "
+        f"{K[1, 2]:g}, {lens}"
     )
     found = bag.outlook()
     rate = f" at {(found.images - 1) / found.seconds:.1f} Hz" if found.seconds else ""
@@ -84,17 +89,13 @@ def _describe(bag: BagReader) -> None:
 
 
 def _from_synth(arguments: argparse.Namespace) -> int:
+    from sgrocc_core.data.synthetic.bag import write_walk
+    from sgrocc_core.data.synthetic.config import parse_size
     from sgrocc_core.errors import ConfigError
 
-    width, _, height = arguments.size.partition("x")
-    if not (width.isdigit() and height.isdigit()) or min(int(width), int(height)) < 64:
-        raise ConfigError(
-            f"--size is {arguments.size!r}; it must be WIDTHxHEIGHT of at least 64 pixels, such as 640x480"
-        )
-    from sgrocc_core.data.synthetic.bag import write_walk
-
-    write_walk(
-        arguments.out, seed=arguments.seed, frames=arguments.frames, size=(int(width), int(height)), rate=arguments.rate
-    )
+    size = parse_size(arguments.size, "--size")
+    if min(size) < 64:
+        raise ConfigError(f"--size is {arguments.size}; each side must be at least 64 pixels")
+    write_walk(arguments.out, seed=arguments.seed, frames=arguments.frames, size=size, rate=arguments.rate)
     print(f"{arguments.frames} frames of room {arguments.seed} in {arguments.out}")
     return 0

@@ -1,4 +1,4 @@
-"""`sgrocc bench`: how long things take on this machine."""
+"""`sgrocc bench`: measures run time and memory on this machine."""
 
 from __future__ import annotations
 
@@ -10,33 +10,35 @@ from sgrocc_core.bench.growth_command import add_growth, growth_table, measure_g
 from sgrocc_core.commands.map import add_bag_arguments, add_model_arguments, bag_options
 from sgrocc_core.entry_points import offered_modules
 
-HELP = """Measure how long things take on this machine.
+HELP = """Measure run time and memory on this machine.
 
-  sgrocc bench step                  a whole step and its stages, frames one after the other and arriving at 30 Hz
-  sgrocc bench step --bag walk.mcap  the same on a bag of your own
-  sgrocc bench startup               from nothing to the first update
-  sgrocc bench growth                time and memory while the map grows, room after room
+  sgrocc bench step                  the mapper's step and its stages, frames back to back and arriving at 30 Hz
+  sgrocc bench step --bag walk.mcap  the same on your own bag
+  sgrocc bench startup               from program start to the first update
+  sgrocc bench growth                time and memory while the map grows room by room
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `sgrocc bench`."""
+    """Declare the command's options."""
     actions = parser.add_subparsers(dest="action", metavar="WHAT", required=True, help="what to measure")
     step = actions.add_parser(
-        "step", help="a whole step and its stages", description="Times the mapper's step: image in to update out."
+        "step",
+        help="the mapper's step and its stages",
+        description="Time the mapper's step, from image to update.",
     )
+    step.add_argument("--bag", default="", metavar="PATH", help="bag to use (default: a walk through a generated room)")
+    step.add_argument("--frames", type=int, default=200, metavar="N", help="maximum number of frames (default 200)")
     step.add_argument(
-        "--bag", default="", metavar="PATH", help="frames of this bag (default: a walk through a generated room)"
-    )
-    step.add_argument("--frames", type=int, default=200, metavar="N", help="how many frames at most (default 200)")
-    step.add_argument(
-        "--arrival-rate", type=float, default=30.0, metavar="HZ", help="images a second of the second pass (default 30)"
+        "--arrival-rate", type=float, default=30.0, metavar="HZ", help="image rate of the second pass (default 30)"
     )
     add_bag_arguments(step)
     startup = actions.add_parser(
-        "startup", help="from nothing to the first update", description="Times the start, in a new process."
+        "startup",
+        help="from program start to the first update",
+        description="Time the start of a new process, up to the first update.",
     )
-    startup.add_argument("--runs", type=int, default=3, metavar="N", help="how often (default 3)")
+    startup.add_argument("--runs", type=int, default=3, metavar="N", help="number of runs (default 3)")
     for subparser in (step, startup, add_growth(actions)):
         add_model_arguments(subparser)
         subparser.add_argument("--json", default="", metavar="FILE", help="also write a report")
@@ -52,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure; exit code 0."""
+    """Measure and print; exit code 0."""
     from sgrocc_core.errors import ConfigError
 
     for name in ("frames", "runs", "arrival_rate"):
@@ -78,7 +80,7 @@ def print_head(report: dict[str, Any]) -> None:
 
 
 def _frames(arguments: argparse.Namespace) -> list[Any]:
-    """Decoded frames in memory, so that only the step is timed."""
+    """Decoded frames in memory, so that only the mapper's step is timed."""
     from itertools import islice
 
     if arguments.bag:
@@ -109,7 +111,8 @@ def _step(arguments: argparse.Namespace) -> dict[str, Any]:
     live = arriving(mapper, frames, arguments.arrival_rate)
     timings |= {f"at_{arguments.arrival_rate:g}_hz.{stage}": values for stage, values in live.timings.items()}
     figures = {
-        "frames": figure(len(frames), "frames"), "arrived": figure(live.arrived, "frames"), "mapped": figure(live.mapped, "frames"),
+        "frames": figure(len(frames), "frames"), "arrived": figure(live.arrived, "frames"),
+        "mapped": figure(live.mapped, "frames"),
         "mapped_per_second": figure(round(live.mapped / live.seconds, 2), "Hz"),
     }  # fmt: skip
     configuration = {k: v for k, v in sorted(vars(arguments).items()) if k not in ("command", "json")} | {
@@ -119,7 +122,8 @@ def _step(arguments: argparse.Namespace) -> dict[str, Any]:
     print_head(report)
     print(f"{engine.description}, model {engine.spec.name}, depth {arguments.depth_source}, {len(frames)} frames")
     print(
-        f"arriving at {arguments.arrival_rate:g} Hz: {live.mapped} of {live.arrived} mapped, {live.mapped / live.seconds:.1f} a second"
+        f"arriving at {arguments.arrival_rate:g} Hz: {live.mapped} of {live.arrived} mapped, "
+        f"{live.mapped / live.seconds:.1f} a second"
     )
     return report
 

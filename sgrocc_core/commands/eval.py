@@ -1,4 +1,4 @@
-"""`sgrocc eval`: how good a model is on views with known occupancy, beside what trivial predictors score."""
+"""`sgrocc eval`: scores a model on views with known occupancy, beside trivial baselines."""
 
 from __future__ import annotations
 
@@ -12,41 +12,43 @@ from sgrocc_core.share import find_shared
 HELP = """Score a model on views with ground truth, in the layout of Occ-ScanNet (`sgrocc synth` writes such sets).
 
   sgrocc eval local --data DIR --model small --json FILE
-      every view through the exported model, with the model's own depth and with the sensor's; SC-IoU, mIoU, boundary F1, depth errors,
-      for the whole box, in view and hidden, beside trivial baselines
+      scores every view with the exported model, with predicted and with sensor depth: SC-IoU, mIoU, boundary F1 and
+      depth errors, for the whole box, its visible and its hidden part, beside trivial baselines
   sgrocc eval local --data DIR --weights runs/small/expert.weights.safetensors --json FILE
-      the same of trained weights that are not exported, in PyTorch; --model says which networks they are of
+      the same in PyTorch for trained weights that are not exported; --model names their network configuration
   sgrocc eval embodied --data DIR --model small --json FILE
-      whole scenes, frame by frame, through the mapper (layout of EmbodiedOcc-ScanNet: `sgrocc synth --embodied`): the map after the last
-      frame, the curve over frames, and the single frames of the same run
+      maps whole scenes frame by frame (layout of EmbodiedOcc-ScanNet: `sgrocc synth --embodied`) and scores the map
+      after the last frame, the map over the frames, and the single frames of the same run
   sgrocc eval dynamic --data DIR --model small --depth-source fused --json FILE
-      scenes that change (`sgrocc synth --dynamic`) through the mapper: how soon what left is gone and what came is there, and what of the
-      rest is wrongly removed
+      maps changing scenes (`sgrocc synth --dynamic`) and measures how soon removed objects disappear and new ones
+      appear, and how much of the static scene is wrongly removed
   sgrocc eval statistics --data TRAINING_SET --json FILE
-      what the baselines know of a training set: class by height, frequencies, best constant depth
+      collects the statistics for the baselines from a training set: classes by height, frequencies, best constant depth
 
-docs/evaluation.md says what every figure means."""
+docs/evaluation.md explains every figure."""
 
 STATISTICS = find_shared("config/eval/statistics.json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument("what", choices=("local", "embodied", "dynamic", "statistics"), help="what to do; see above")
+    """Declare the command's options."""
+    parser.add_argument(
+        "what", choices=("local", "embodied", "dynamic", "statistics"), help="kind of evaluation; see above"
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder of the set")
     parser.add_argument("--split", help="train, test or a list file (default: test; train for statistics)")
     parser.add_argument("--json", type=Path, required=True, help="file to write")
     parser.add_argument(
-        "--limit", type=int, default=0, help="at most this many views (else: scenes), spread evenly (default: all)"
+        "--limit", type=int, default=0, help="maximum number of views (scenes), spread evenly (default: all)"
     )
     parser.add_argument(
-        "--frames", type=int, default=0, help="embodied: at most this many frames of a scene, the first (default: all)"
+        "--frames", type=int, default=0, help="embodied: use only the first N frames of a scene (default: all)"
     )
     parser.add_argument(
         "--depth-source",
         choices=("topic", "fused", "mono"),
         default="fused",
-        help="dynamic: as of `map` (default: fused)",
+        help="dynamic: as in `sgrocc map` (default: fused)",
     )
     parser.add_argument(
         "--model", default="small", help="name or folder; with --weights, a name under config/models (default: small)"
@@ -64,18 +66,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of the engine (default: all)")
     parser.add_argument(
-        "--threshold", type=float, default=0.5, help="P(occupied) from which a voxel counts as occupied (default: 0.5)"
+        "--threshold", type=float, default=0.5, help="minimum P(occupied) of an occupied voxel (default: 0.5)"
     )
     parser.add_argument(
-        "--train-data", type=Path, help="collect the baselines' statistics from this set (default: the committed ones)"
+        "--train-data", type=Path, help="collect the baselines' statistics from this set (default: stored statistics)"
     )
     parser.add_argument(
-        "--no-leak", action="store_true", help="score no scene that was trained on; see docs/evaluation.md"
+        "--no-leak", action="store_true", help="exclude scenes of the training list; see docs/evaluation.md"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate, write the report, print its main figures."""
+    """Evaluate, write the report and print its main figures; exit code 0."""
     from sgrocc_core.data.occ_scannet import OccScanNet
     from sgrocc_core.errors import ConfigError
 
@@ -112,14 +114,16 @@ def run(args: argparse.Namespace) -> int:
     report: dict[str, Any] = evaluate_local(model, _progress(data, chosen, model.name), statistics, args.threshold)
     seen = {data.names[i][0] for i in chosen}
     report["settings"] |= {
-        "data": str(args.data), "split": split, "limit": args.limit, "no_leak": args.no_leak, "split_by_embodied_test_scenes": by_scene,
+        "data": str(args.data), "split": split, "limit": args.limit, "no_leak": args.no_leak,
+        "split_by_embodied_test_scenes": by_scene,
         "scenes_also_in_training_list": len(seen & trained_on) if trained_on else None,
     }  # fmt: skip
     _write(args.json, report)
     print(table(report))
     if seen & trained_on:
         print(
-            f"{len(seen & trained_on)} of the {len(seen)} scenes are in the training list too; --no-leak leaves them out"
+            f"{len(seen & trained_on)} of the {len(seen)} scenes are in the training list too; --no-leak leaves them "
+            "out"
         )
     print(f"report: {args.json}")
     return 0
@@ -188,7 +192,7 @@ def _dynamic(args: argparse.Namespace) -> int:
 
 
 def _model(args: argparse.Namespace) -> Any:
-    """What is to be scored, as a `LocalModel`."""
+    """The model to score, as a `LocalModel`."""
     from sgrocc_core.evaluation.models import EngineModel
 
     if args.weights is None:
@@ -205,12 +209,12 @@ def _model(args: argparse.Namespace) -> Any:
 
 
 def _size(image_size: tuple[int, int]) -> tuple[int, int] | None:
-    """Size at which views are read: that of small inputs; larger networks get the images as they are."""
+    """Image size at which views are read: 320 x 240 for small networks; None, the stored size, for larger ones."""
     return (320, 240) if image_size[0] <= 320 else None
 
 
 def _has_embodied_list(root: Path) -> bool:
-    """Whether a set knows its embodied test scenes: then `OccScanNet` itself splits it by scene."""
+    """Whether the set has a list of embodied test scenes, by which `OccScanNet` can split it by scene."""
     from sgrocc_core.data.occ_scannet import embodied_test_scenes
     from sgrocc_core.errors import DataError
 
@@ -221,7 +225,7 @@ def _has_embodied_list(root: Path) -> bool:
 
 
 def _training_scenes(args: argparse.Namespace, by_scene: bool) -> set[str]:
-    """Scenes of the training list of `--train-data`, else of the set's own (as split by scene, or not); empty where it has none."""
+    """Scenes of the training list of `--train-data`, else of the set's own; empty if there is none."""
     from sgrocc_core.data.occ_scannet import OccScanNet
     from sgrocc_core.errors import ConfigError, DataError
 
@@ -255,7 +259,7 @@ def _views(data: Any, limit: int, name: str) -> Iterator[Any]:
 
 
 def _chosen(data: Any, limit: int, left_out: set[str]) -> list[int]:
-    """Indices of a set's samples but those of the scenes `left_out`, at most `limit`, spread evenly."""
+    """Indices of at most `limit` samples of a set, spread evenly, excluding the scenes `left_out`."""
     from sgrocc_core.evaluation.local import spread_evenly
 
     return spread_evenly([i for i, (scene, _) in enumerate(data.names) if scene not in left_out], limit)

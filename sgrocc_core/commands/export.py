@@ -1,4 +1,4 @@
-"""`sgrocc export`: trained weights to a model folder that robots run."""
+"""`sgrocc export`: writes trained weights as a model folder that the mapper runs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 HELP = """Write a model folder: image.onnx, expert.onnx, weights.safetensors and model.yaml.
 
-The graphs have fixed shapes and use only operators that ONNX Runtime and TensorRT take; each is run once and compared with PyTorch.
-Needs the training packages (`make setup-train`); what it writes needs none of them."""
+The graphs have fixed shapes and use only operators supported by ONNX Runtime and TensorRT. Each graph is run once and
+compared with PyTorch. The export needs the training packages (`make setup-train`); the exported model does not."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+    """Declare the command's options."""
     parser.add_argument(
         "--model", default="small", help="name of a configuration under config/models, or a YAML file (default: small)"
     )
@@ -23,19 +23,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--untrained",
         action="store_true",
-        help="use freshly initialised weights: for measuring speed and for tests only",
+        help="use randomly initialised weights, for tests and speed measurements only",
     )
     parser.add_argument(
         "--prior",
         nargs="?",
         const="",
         metavar="DIR",
-        help="with --untrained: fill the published depth prior of the image engine, from DIR or (without DIR) from the Hugging Face cache",
+        help="with --untrained: load the published depth prior of the image engine from DIR (default: Hugging Face "
+        "cache)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export; prints the files and the largest difference from PyTorch."""
+    """Export, and print the files and the largest difference from PyTorch; exit code 0."""
     import torch
 
     from sgrocc_core.engines.export import export_model

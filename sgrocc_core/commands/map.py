@@ -1,4 +1,4 @@
-"""`sgrocc map`: a bag to a semantic map, without ROS."""
+"""`sgrocc map`: makes a semantic map of a bag, without ROS."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 HELP = """Make a semantic map of a bag, without ROS.
 
-Reads any rosbag2 (.mcap, .db3, or the folder of either) or ROS 1 .bag. It needs colour images, their camera_info and
-the camera's pose on /tf; depth registered to the images makes the map much better. Topics are found by type; name them
-where there are several. Every frame is used, in order, so the same bag gives the same map.
+Reads any rosbag2 (.mcap, .db3, or the folder of either) or ROS 1 .bag. The bag needs colour images, their camera_info
+and the camera's pose on /tf; depth registered to the images improves the map considerably. Topics are found by type;
+name them if there are several. Every frame is used, in order, so the same bag always gives the same map.
 
   sgrocc map --bag walk.mcap --out runs/mine
   sgrocc map --bag tum.bag --depth-source mono --every 5 --out runs/tum
@@ -23,7 +23,7 @@ where there are several. Every frame is used, in order, so the same bag gives th
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `sgrocc map`."""
+    """Declare the command's options."""
     parser.add_argument("--bag", required=True, metavar="PATH", help="the bag: a file or a folder")
     parser.add_argument(
         "--out",
@@ -34,14 +34,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_bag_arguments(parser)
     add_model_arguments(parser)
     add_mapper_arguments(parser)
-    parser.add_argument("--no-progress", action="store_true", help="no progress bar (there is none without a terminal)")
+    parser.add_argument(
+        "--no-progress", action="store_true", help="show no progress bar (never shown without a terminal)"
+    )
 
 
 def add_bag_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options that say how a bag is read; shared by the commands that read one."""
-    parser.add_argument("--depth-source", choices=("mono", "topic", "fused"), default="fused",
-                        help="mono: colour only; topic: only images with depth; fused: depth where there is some (default)")  # fmt: skip
-    group = parser.add_argument_group("topics and frames (found by themselves where not given)")
+    """Declare the options for reading a bag, which several commands share."""
+    parser.add_argument(
+        "--depth-source",
+        choices=("mono", "topic", "fused"),
+        default="fused",
+        help="mono: colour only; topic: only images with depth; fused: sensor depth where available (default)",
+    )
+    group = parser.add_argument_group("topics and frames (found automatically unless given)")
     group.add_argument("--image-topic", default="", metavar="TOPIC", help="colour images, raw or compressed")
     group.add_argument("--info-topic", default="", metavar="TOPIC", help="camera_info of the images")
     group.add_argument(
@@ -51,7 +57,7 @@ def add_bag_arguments(parser: argparse.ArgumentParser) -> None:
         "--map-frame",
         default="",
         metavar="FRAME",
-        help="map's frame on /tf, z up (default: map, world, odom, or the root)",
+        help="frame of the map on /tf, z up (default: map, world, odom, or the root)",
     )
     group.add_argument(
         "--camera-frame",
@@ -60,57 +66,64 @@ def add_bag_arguments(parser: argparse.ArgumentParser) -> None:
         help="optical frame of the camera (default: the images' frame_id)",
     )
     group.add_argument(
-        "--depth-scale", type=float, default=0.001, metavar="M", help="metres a unit of 16 bit depth (default 0.001)"
+        "--depth-scale", type=float, default=0.001, metavar="M", help="metres per unit of 16 bit depth (default 0.001)"
     )
     group.add_argument(
         "--sync-slop",
         type=float,
         default=0.03,
         metavar="S",
-        help="seconds between an image and its depth (default 0.03)",
+        help="maximum time between an image and its depth, seconds (default 0.03)",
     )
     group.add_argument(
-        "--rectified", choices=("auto", "yes", "no"), default="auto", help="are the images rectified? (auto: by name)"
+        "--rectified",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="whether the images are rectified (auto: by name)",
     )
-    group.add_argument("--every", type=int, default=1, metavar="N", help="take each N-th image (default 1: all)")
+    group.add_argument("--every", type=int, default=1, metavar="N", help="use every N-th image (default 1: all)")
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options that choose the model and what runs it."""
+    """Declare the options that choose the model and its runtime."""
     group = parser.add_argument_group("model")
     group.add_argument(
-        "--model", default="small", metavar="NAME", help="a name under models/, or a model's folder (default small)"
+        "--model", default="small", metavar="NAME", help="name of a folder in models/, or a path (default small)"
     )
     group.add_argument(
         "--engine",
         choices=("auto", "onnxruntime", "tensorrt", "torch"),
         default="auto",
-        help="what runs it (default auto)",
+        help="runtime (default auto)",
     )
-    group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where it runs (default auto)")
+    group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="device (default auto)")
     group.add_argument(
         "--threads", type=int, default=0, metavar="N", help="CPU threads of the engine (default 0: all cores)"
     )
 
 
 def add_mapper_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options that say how frames are mapped; `--depth-source` is among those of the bag."""
+    """Declare the options of the mapper, except `--depth-source`, which is declared with the options of the bag."""
     parser.add_argument(
         "--occupancy-threshold",
         type=float,
         default=0.5,
         metavar="P",
-        help="probability that fills a voxel (default 0.5)",
+        help="minimum occupancy probability of an occupied voxel (default 0.5)",
     )
     parser.add_argument(
-        "--max-distance", type=float, default=4.8, metavar="M", help="how far depth is trusted, metres (default 4.8)"
+        "--max-distance", type=float, default=4.8, metavar="M", help="maximum depth that is used, metres (default 4.8)"
     )
-    parser.add_argument("--no-motion-depth", dest="motion_depth", action="store_false",
-                        help="leave the network's depth as it is, uncorrected by points triangulated from the camera's motion")  # fmt: skip
+    parser.add_argument(
+        "--no-motion-depth",
+        dest="motion_depth",
+        action="store_false",
+        help="do not correct the network's depth by points triangulated from the camera's motion",
+    )
 
 
 def mapper_config(arguments: argparse.Namespace) -> MapperConfig:
-    """The MapperConfig of a parsed command line."""
+    """MapperConfig from the parsed options."""
     from sgrocc_core.mapping.mapper import MapperConfig
 
     return MapperConfig(
@@ -122,7 +135,7 @@ def mapper_config(arguments: argparse.Namespace) -> MapperConfig:
 
 
 def bag_options(arguments: argparse.Namespace) -> Any:
-    """The BagOptions of a parsed command line."""
+    """BagOptions from the parsed options."""
     from dataclasses import fields
 
     from sgrocc_core.data.bags import BagOptions
@@ -162,7 +175,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def describe(reader: BagReader, engine: str) -> None:
-    """Say in a few lines what is read and what runs."""
+    """Print what is read and which engine runs the model."""
     chosen = reader.selection
     depth = "none" if chosen.depth is None else f"{chosen.depth.name} ({chosen.depth.count})"
     print(f"image   {chosen.image.name} ({chosen.image.count})")
@@ -173,16 +186,19 @@ def describe(reader: BagReader, engine: str) -> None:
 
 
 def warn_if_looking_up(reader: BagReader, result: MappingResult) -> None:
-    """Warn where nearly all poses look at the ceiling: they are those of another frame than the optical one."""
+    """Warn if nearly all poses look at the ceiling: then the camera frame is not the optical one."""
     if result.looking_up > 0.9 * result.frames:
-        print(f"warning: the z axis of {reader.camera_frame!r} points up in {reader.map_frame!r}; is it the camera's optical frame "
-              "(z forward, x right, y down)? Name that one with --camera-frame", file=sys.stderr)  # fmt: skip
+        print(
+            f"warning: the z axis of {reader.camera_frame!r} points up in {reader.map_frame!r}; is it the camera's "
+            "optical frame (z forward, x right, y down)? Name that one with --camera-frame",
+            file=sys.stderr,
+        )
 
 
 def build_report(
     arguments: argparse.Namespace, reader: BagReader, engine: str, result: Any, saved: Any
 ) -> dict[str, Any]:
-    """report.json of a map."""
+    """Contents of report.json of a map."""
     from sgrocc_core.report import class_counts, figure, make_report
 
     configuration = {k: v for k, v in sorted(vars(arguments).items()) if k not in ("command", "no_progress")}
@@ -201,14 +217,15 @@ def build_report(
 
 
 def print_summary(report: dict[str, Any], files: list[Any]) -> None:
-    """What came out, for people."""
+    """Print the result: frames, voxels, timings and files."""
     from sgrocc_core.report import class_table, stage_table
 
     figures = report["figures"]
     dropped = ", ".join(f"{count} {cause}" for cause, count in figures["dropped"].items()) or "none"
     with_depth = f" ({figures['frames_with_depth']['value']} with depth)" if "frames_with_depth" in figures else ""
     print(
-        f"\nframes  {figures['frames_in']['value']} in, {figures['frames_mapped']['value']} mapped{with_depth}, dropped: {dropped}"
+        f"\nframes  {figures['frames_in']['value']} in, {figures['frames_mapped']['value']} mapped{with_depth}, "
+        f"dropped: {dropped}"
     )
     print(f"voxels  {figures['voxels']['value']:,}: {class_table(figures['voxels_by_class'])}")
     print(stage_table(report["stages"]))

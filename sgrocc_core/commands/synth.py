@@ -1,4 +1,4 @@
-"""`sgrocc synth`: generated rooms with exact labels, as training, test or held-out data."""
+"""`sgrocc synth`: generates rooms with exact labels as training, test or held-out data."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import argparse
 
 HELP = """Generate furnished rooms: images, depth, 2D labels and exact voxel labels.
 
-Written in the layout of Occ-ScanNet (and, with --embodied, of EmbodiedOcc-ScanNet); see docs/data.md.
-A run that was interrupted continues where it stopped when it is started again.
+The set has the layout of Occ-ScanNet and, with --embodied, also of EmbodiedOcc-ScanNet; see docs/data.md.
+An interrupted run is resumed by starting it again.
 
   sgrocc synth --scenes 400 --frames 40 --size 320x240 --out data/train
   sgrocc synth --config config/synth/heldout.yaml --out data/heldout
@@ -18,44 +18,47 @@ _KEYS = ("scenes", "frames", "seed", "split", "jobs", "first", "embodied", "dyna
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `sgrocc synth`; those not given come from --config, else are the defaults."""
+    """Declare the command's options. Options that are not given come from --config, or have their default."""
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; complete scenes in it are kept")
     parser.add_argument(
-        "--out", required=True, metavar="DIR", help="folder to write; scenes that are whole in it are kept"
+        "--config", metavar="YAML", help="configuration file, such as config/synth/heldout.yaml; options override it"
     )
-    parser.add_argument(
-        "--config", metavar="YAML", help="a committed set, such as config/synth/heldout.yaml; options override it"
-    )
-    parser.add_argument("--scenes", type=int, metavar="N", help="rooms (default 20)")
-    parser.add_argument("--frames", type=int, metavar="M", help="frames a room (default 40)")
+    parser.add_argument("--scenes", type=int, metavar="N", help="number of rooms (default 20)")
+    parser.add_argument("--frames", type=int, metavar="M", help="frames per room (default 40)")
     parser.add_argument("--seed", type=int, metavar="S", help="the same seed gives the same rooms (default 0)")
     parser.add_argument(
-        "--first", type=int, metavar="I", help="index of the first room: to make a set larger later (default 0)"
+        "--first", type=int, metavar="I", help="index of the first room, to extend a set later (default 0)"
     )
     parser.add_argument("--size", metavar="WxH", help="image size in pixels (default 640x480)")
     parser.add_argument(
-        "--split", choices=("train", "test"), help="which lists name the rooms; the two never share one (default train)"
+        "--split",
+        choices=("train", "test"),
+        help="lists that name the rooms; the two never share a room (default train)",
     )
-    parser.add_argument("--jobs", type=int, metavar="J", help="processes (default 2)")
+    parser.add_argument("--jobs", type=int, metavar="J", help="number of processes (default 2)")
     parser.add_argument(
         "--embodied",
         action="store_true",
         default=None,
-        help="also the EmbodiedOcc-ScanNet layout (about 0.5 MB more a frame)",
+        help="also write the EmbodiedOcc-ScanNet layout (about 0.5 MB more per frame)",
     )
     parser.add_argument(
-        "--dynamic", action="store_true", default=None,
-        help="scenes that change before the camera: a chair goes or comes, a door opens, a person passes (100 frames or more, default 160)",
-    )  # fmt: skip
+        "--dynamic",
+        action="store_true",
+        default=None,
+        help="changing scenes: a chair is removed or added, a door opens, a person passes (at least 100 frames, "
+        "default 160)",
+    )
     parser.add_argument(
         "--video",
         action="store_true",
         default=None,
-        help="frames as close together as a video's (2 to 10 cm), for stereo from motion",
+        help="frames as close together as in a video (2 to 10 cm), for stereo from motion",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Generates; exit code 0."""
+    """Generate; exit code 0."""
     from sgrocc_core.data.synthetic.config import read_config
     from sgrocc_core.data.synthetic.write import write_scenes
 

@@ -1,4 +1,4 @@
-"""`sgrocc train`: train a model on views of an Occ-ScanNet-like data set, in stages, resumably."""
+"""`sgrocc train`: trains a model on views in the layout of Occ-ScanNet, in stages, resumably."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ HELP = """Train a model.
 
   sgrocc train local --config config/train/small_local.yaml --data runs/rooms/train --heldout runs/rooms/heldout
 
-trains the spatial expert of one image in stages: `image` (features, depth, 2D classes), `expert` (the lattice, on frozen image
-features), `joint` (both, slowly); `all` is the three in turn, each from the weights of the one before. Data is what `sgrocc synth`
-writes, or Occ-ScanNet itself. Stop it whenever you like; `--resume` goes on exactly where the last checkpoint was. Weights of every
-stage are in OUT/STAGE.weights.safetensors, curves in OUT/tensorboard and OUT/STAGE.jsonl.
+trains the spatial expert, which works on one image, in stages: `image` (features, depth, 2D classes), `expert` (the
+lattice, on frozen image features) and `joint` (both, with a low learning rate). `all` runs the three in order, each
+starting from the weights of the previous one. The data is a set made by `sgrocc synth`, or Occ-ScanNet itself.
+Training can be interrupted at any time; `--resume` continues exactly from the last checkpoint. The weights of every
+stage are in OUT/STAGE.weights.safetensors, the curves in OUT/tensorboard and OUT/STAGE.jsonl.
 
   sgrocc train embodied --config config/train/small_embodied.yaml --data runs/walks/train --heldout runs/walks/heldout
 
-trains the temporal manager on walks through scenes (`sgrocc synth --embodied`), in two phases: `manager` (fusion alone, on the frozen
-spatial expert), `everything` (all but the depth backbone, slowly); `end_to_end` is what they are compared with.
+trains the temporal manager on walks through scenes (`sgrocc synth --embodied`) in two phases: `manager` (only the
+fusion, on the frozen spatial expert) and `everything` (all but the depth backbone, with a low learning rate).
+`end_to_end` is the alternative in one phase, for comparison.
 
-It trains on a GPU where PyTorch finds one; on several, one process each: torchrun --nproc-per-node N -m -- sgrocc_core.cli train local ...
+A GPU is used if PyTorch finds one. For several GPUs, start one process for each:
+torchrun --nproc-per-node N -m -- sgrocc_core.cli train local ...
 """
 
 STAGES = ("image", "expert", "joint", "manager", "everything", "end_to_end", "all")
@@ -31,13 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
         choices=("local", "embodied"),
-        help="`local`: the spatial expert of one image; `embodied`: the manager too",
+        help="`local`: the spatial expert; `embodied`: the temporal manager",
     )
     parser.add_argument(
         "--config", type=Path, help="YAML file (default: config/train/small_local.yaml, or small_embodied.yaml)"
     )
     parser.add_argument(
-        "--stage", choices=STAGES, default="all", help="stage or phase to train (default: all of them in turn)"
+        "--stage", choices=STAGES, default="all", help="stage or phase to train (default: all in order)"
     )
     parser.add_argument(
         "--data",
@@ -50,18 +53,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--render",
         type=int,
         metavar="ROOMS",
-        help="render new rooms while training and read the newest ROOMS of them (in OUT/rendered)",
+        help="render new rooms during training and use the newest ROOMS of them (in OUT/rendered)",
     )
-    parser.add_argument("--mini", action="store_true", help="the mini lists of Occ-ScanNet, of --data and --heldout")
+    parser.add_argument("--mini", action="store_true", help="use the mini lists of --data and --heldout")
     parser.add_argument(
-        "--no-leak", action="store_true", help="train on no scene of the embodied test, and validate on those alone"
+        "--no-leak",
+        action="store_true",
+        help="exclude the embodied test scenes from training and validate only on them",
     )
-    parser.add_argument("--heldout", type=Path, metavar="DIR", help="folder of scenes to validate on; never trained on")
+    parser.add_argument("--heldout", type=Path, metavar="DIR", help="folder of scenes for validation only")
     parser.add_argument(
         "--packed",
         type=Path,
         metavar="DIR",
-        help="where decoded views are kept (default: `packed` in each data folder)",
+        help="cache of decoded views (default: `packed` in each data folder)",
     )
     parser.add_argument(
         "--out",
@@ -74,21 +79,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--start",
         type=Path,
         metavar="FILE",
-        help="weights to start from (default: the model's own, if it has any; `none`: from nothing)",
+        help="initial weights (default: the model's own, if it has any; `none`: random)",
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the stage's checkpoint in OUT")
+    parser.add_argument("--resume", action="store_true", help="continue from the stage's checkpoint in OUT")
     parser.add_argument(
         "--max-minutes",
         type=float,
         metavar="M",
-        help="wall time of each stage, over the configuration's; the rate falls to zero within it",
+        help="overrides the wall time of each stage; the learning rate falls to zero within it",
     )
-    parser.add_argument("--seed", type=int, help="over the configuration's")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="over the configuration's")
+    parser.add_argument("--seed", type=int, help="overrides the configuration")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="overrides the configuration")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command."""
+    """Train; exit code 0."""
     from sgrocc_core.errors import ConfigError
     from sgrocc_core.training import distribution
     from sgrocc_core.training.config import LOCAL_STAGES, TWO_PHASES, load_config

@@ -1,4 +1,4 @@
-"""`sgrocc view`: a bag while it is mapped, or a saved map, in Rerun's viewer or in a file for it."""
+"""`sgrocc view`: shows a bag while it is mapped, or a saved map, in Rerun's viewer or in a file."""
 
 from __future__ import annotations
 
@@ -24,38 +24,45 @@ if TYPE_CHECKING:
     from sgrocc_core.frame import Frame
     from sgrocc_core.mapping.mapper import MapUpdate
 
-HELP = """Look at a bag while it is mapped, or at a saved map, in Rerun.
+HELP = """Show a bag while it is mapped, or a saved map, in Rerun.
 
-A bag is mapped as by `sgrocc map`, and on the recording's own clock there are the camera and its path, the images, the
-depth that was used, the voxels by class as they come and go, and the Gaussians in view. A map (a folder that the node or
-`sgrocc map` saved) is shown with its voxels by class, free space and Gaussians. Which of the two PATH is, is found by
-looking at it. Needs the package rerun-sdk: `make setup-view`.
+A bag is mapped as by `sgrocc map`. On the recording's own time line the viewer shows the camera and its path, the
+images, the depth that was used, the voxels by class as they appear and disappear, and the Gaussians in view. A map
+(a folder saved by the node or `sgrocc map`) is shown with its voxels by class, free space and Gaussians. Whether PATH
+is a bag or a map is detected from its contents. Needs the package rerun-sdk: `make setup-view`.
 
-  sgrocc view ../shared/data/lounge_a                     opens the viewer
-  sgrocc view walk.mcap --save runs/walk.rrd              writes a file, on machines without a screen
+  sgrocc view walk.mcap                                   opens the viewer
+  sgrocc view walk.mcap --save runs/walk.rrd              writes a file, on machines without a display
   sgrocc view runs/demo
 """
 MOST_IN_VIEW, MOST_OF_MAP = 2000, 50_000
-"""Gaussians drawn of a frame's view and of a saved map, where `--max-gaussians` does not say otherwise."""
+"""Default number of Gaussians drawn per frame, and of a saved map."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `sgrocc view`."""
+    """Declare the command's options."""
     parser.add_argument("path", metavar="PATH", help="a bag (file or folder), or a map (its folder or map.npz)")
     parser.add_argument(
         "--save",
         metavar="FILE.rrd",
-        help="write this file instead of opening the viewer; one that is there is replaced",
+        help="write this file instead of opening the viewer; an existing file is replaced",
     )
-    parser.add_argument("--max-gaussians", type=int, default=-1, metavar="N",
-                        help=f"the N most opaque are drawn (default {MOST_IN_VIEW} a frame, {MOST_OF_MAP} of a map; 0: none)")  # fmt: skip
+    parser.add_argument(
+        "--max-gaussians",
+        type=int,
+        default=-1,
+        metavar="N",
+        help=f"draw the N most opaque (default {MOST_IN_VIEW} per frame, {MOST_OF_MAP} of a map; 0: none)",
+    )
     _add_options_of_bags(parser)
-    parser.add_argument("--no-progress", action="store_true", help="no progress bar (there is none without a terminal)")
+    parser.add_argument(
+        "--no-progress", action="store_true", help="show no progress bar (never shown without a terminal)"
+    )
 
 
 def _add_options_of_bags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--max-frames", type=int, default=0, metavar="N", help="map the bag's first N frames only (default 0: all)"
+        "--max-frames", type=int, default=0, metavar="N", help="map only the first N frames of the bag (default 0: all)"
     )
     add_bag_arguments(parser)
     add_model_arguments(parser)
@@ -67,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     import signal
     import sys
 
-    import rerun  # noqa: F401  # before all else: nothing is worth doing without it
+    import rerun  # noqa: F401  # first, so that a missing package is reported at once
 
     from sgrocc_core.errors import ConfigError
     from sgrocc_core.viewing.kind import kind_of
@@ -83,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--save is {arguments.save!r}; it must be a file that ends in .rrd")
     path = Path(arguments.path)
     show = _show_map if kind_of(path) == "map" else _show_bag
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is written is a whole file
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the file is completed
     try:
         show(arguments, path)
     except ViewerClosedError:
@@ -145,13 +152,14 @@ def _show_bag(arguments: argparse.Namespace, path: Path) -> None:
         dropped = ", ".join(f"{count} {cause}" for cause, count in reader.dropped.items()) or "none"
         warn_if_looking_up(reader, result)
         print(
-            f"{result.frames} frames mapped, dropped: {dropped}; {mapper.map.voxel_map.occupied_count:,} voxels{_where(arguments)}"
+            f"{result.frames} frames mapped, dropped: {dropped}; {mapper.map.voxel_map.occupied_count:,} "
+            f"voxels{_where(arguments)}"
         )
 
 
 @contextmanager
 def _recording(arguments: argparse.Namespace, path: Path) -> Iterator[tuple[rr.RecordingStream, Callable[[], None]]]:
-    """Where the recording goes, and what to call now and then: it raises where that is no longer possible."""
+    """The recording stream, and a function that raises once the viewer or file can no longer take data."""
     from sgrocc_core.viewing.sinks import Viewer, to_file, to_viewer
 
     name = path.absolute().name
@@ -165,13 +173,13 @@ def _recording(arguments: argparse.Namespace, path: Path) -> Iterator[tuple[rr.R
 
 
 def _where(arguments: argparse.Namespace) -> str:
-    """Of a file that was written: its place and size, and how to open it."""
+    """Location and size of the file that was written, and how to open it."""
     file = Path(arguments.save or "")
     return f"\n{file} ({file.stat().st_size / 1e6:.1f} MB); open it with `rerun {file}`" if file.is_file() else ""
 
 
 def _options_of_bags(arguments: argparse.Namespace) -> list[str]:
-    """The options given that only bags know."""
+    """Given options that apply only to bags."""
     parser = argparse.ArgumentParser()
     _add_options_of_bags(parser)
     options = {action.dest: action.option_strings[0] for action in parser._actions if action.dest != "help"}

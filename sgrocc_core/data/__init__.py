@@ -1,1 +1,1 @@
-"""Readers and writers of data sets and bags, and the generator of rooms."""
+"""Readers and writers of bags and data sets, and the generator of synthetic rooms."""

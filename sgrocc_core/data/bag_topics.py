@@ -1,4 +1,4 @@
-"""Which topics of a bag are the colour images, their camera_info, and the depth registered to them: by type, encoding and name."""
+"""Selects a bag's colour image, camera_info and registered depth topics by message type, encoding and name."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ class Topic:
     """A topic of a bag.
 
     Attributes:
-        name, kind (message type), count (messages).
-        coding: encoding or format of its first image, else empty. frame_id: of its first message with a header.
-        qos: as its publisher offered it, such as `reliable, volatile`; empty where the bag does not say.
+        name: topic name.
+        kind: message type, such as `sensor_msgs/msg/Image`.
+        count: number of messages.
+        coding: encoding or format of its first image; empty for other topics.
+        frame_id: frame of its first message that has a header; empty otherwise.
+        qos: QoS offered by its publisher, such as `reliable, volatile`; empty if the bag does not record it.
     """
 
     name: str
@@ -35,10 +38,12 @@ class Topic:
 
     @property
     def is_image(self) -> bool:
+        """Whether it holds images, raw or compressed."""
         return self.kind in (RAW, COMPRESSED)
 
     @property
     def is_depth(self) -> bool:
+        """Whether it holds depth images, by the encoding of the first one or by the topic's name."""
         coding = self.coding.lower()
         if not self.is_image:
             return False
@@ -50,6 +55,7 @@ class Topic:
 
     @property
     def is_color(self) -> bool:
+        """Whether it holds colour images in an encoding that can be decoded."""
         if not self.is_image or self.is_depth or "depth" in self.name.lower():
             return False
         return self.kind == COMPRESSED or self.coding.lower() in COLOR_ENCODINGS
@@ -57,7 +63,13 @@ class Topic:
 
 @dataclass(frozen=True)
 class Selection:
-    """The topics that are read: image, its info, depth or None."""
+    """The topics to read.
+
+    Attributes:
+        image: colour images.
+        info: camera_info of the colour images.
+        depth: depth registered to the colour images, or None.
+    """
 
     image: Topic
     info: Topic
@@ -65,29 +77,31 @@ class Selection:
 
 
 def base_name(topic: str) -> str:
-    """An image topic without the suffix of its transport."""
+    """An image topic's name without the suffix of its transport."""
     for suffix in ("/compressedDepth", "/compressed"):
         topic = topic.removesuffix(suffix)
     return topic
 
 
 def info_name(image_topic: str) -> str:
-    """The camera_info that belongs beside an image topic."""
+    """Name of the camera_info topic that belongs to an image topic."""
     return base_name(image_topic).rpartition("/")[0] + "/camera_info"
 
 
 def select(
     topics: Iterable[Topic], image: str = "", info: str = "", depth: str = "", want_depth: bool = True
 ) -> Selection:
-    """Choose the topics.
+    """Choose the topics to read.
 
     Args:
-        topics: all of the bag's topics.
-        image, info, depth: names that are wanted, with or without the transport's suffix; empty chooses.
-        want_depth: whether depth is looked for at all.
+        topics: all topics of the bag.
+        image: wanted colour topic, with or without the transport's suffix; chosen automatically if empty.
+        info: wanted camera_info topic; chosen automatically if empty.
+        depth: wanted depth topic, with or without the transport's suffix; chosen automatically if empty.
+        want_depth: whether to look for depth at all.
 
     Raises:
-        DataError: nothing fits, with what there is.
+        DataError: no topic fits; the message lists the topics of the bag.
     """
     topics = sorted((t for t in topics if t.count), key=lambda t: t.name)
     color = _named(topics, image, "image") if image else _best_color(topics)
@@ -101,13 +115,14 @@ def select(
     chosen = _named(topics, depth, "depth") if depth else _best_depth(topics, color)
     if chosen is not None and not chosen.is_depth:
         raise DataError(
-            f"topic {chosen.name} ({chosen.kind} {chosen.coding}) is not a depth image (16UC1, 32FC1 or compressedDepth)"
+            f"topic {chosen.name} ({chosen.kind} {chosen.coding}) is not a depth image (16UC1, 32FC1 or "
+            "compressedDepth)"
         )
     return Selection(color, camera, chosen)
 
 
 def listing(topics: Iterable[Topic]) -> str:
-    """The bag's topics in one phrase."""
+    """The bag's topics as one phrase, for error messages."""
     names = [f"{t.name} ({t.kind.rpartition('/')[2]}{' ' + t.coding if t.coding else ''}, {t.count})" for t in topics]
     return f"the bag has: {', '.join(names)}" if names else "the bag has no messages"
 
@@ -131,8 +146,9 @@ def _best_color(topics: list[Topic]) -> Topic:
     def _rank(t: Topic) -> tuple:
         name = t.name.lower()
         return (
-            info_name(t.name) not in infos, any(word in name for word in _OTHER_EYES), not any(word in name for word in _NICE),
-            t.coding.lower().startswith("mono"), t.kind != RAW, -t.count, t.name,
+            info_name(t.name) not in infos, any(word in name for word in _OTHER_EYES),
+            not any(word in name for word in _NICE), t.coding.lower().startswith("mono"), t.kind != RAW, -t.count,
+            t.name,
         )  # fmt: skip
 
     return min(candidates, key=_rank)
@@ -153,7 +169,7 @@ def _nearest_info(topics: list[Topic], color: Topic) -> Topic:
 
 
 def _best_depth(topics: list[Topic], color: Topic) -> Topic | None:
-    """The depth in the colour image's own frame, which is what `registered` means; None if there is none."""
+    """Depth in the frame of the colour image, that is, registered to it; None if there is none."""
     candidates = [t for t in topics if t.is_depth and t.frame_id == color.frame_id]
 
     def _rank(t: Topic) -> tuple:

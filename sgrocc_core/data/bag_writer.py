@@ -1,4 +1,4 @@
-"""Writes an RGB-D walk as a rosbag2 (MCAP or SQLite) with the topics of a RealSense-like camera and its pose on /tf."""
+"""Writes an RGB-D sequence as a rosbag2 (MCAP or SQLite), with topics like a RealSense camera's and its pose on /tf."""
 
 from __future__ import annotations
 
@@ -24,20 +24,24 @@ INFO_TOPIC = "/camera/color/camera_info"
 DEPTH_TOPIC = "/camera/aligned_depth_to_color/image_raw"
 TF_TOPIC = "/tf"
 START_NS = 1_700_000_000_000_000_000
-"""Stamp of the first frame where a recording has no clock of its own, nanoseconds."""
+"""Stamp of the first frame of a recording without a clock, nanoseconds."""
 STORAGES = {"mcap": StoragePlugin.MCAP, "db3": StoragePlugin.SQLITE3}
-"""Kinds of bag files by the ending of their name."""
+"""Storage plugins of rosbag2 by file extension."""
 
 
 class BagWriter:
-    """A bag being written, in a `with`; it appears under its name only when that ends, whole.
+    """Context manager that writes a bag. The bag gets its final name only when it is complete.
 
     Args:
-        path: the bag's folder, which must not exist.
+        path: folder of the bag; it must not exist.
         storage: one of STORAGES.
 
+    Attributes:
+        path: folder of the bag.
+        frames: number of frames written so far.
+
     Raises:
-        DataError: the path is taken.
+        DataError: the path exists.
     """
 
     def __init__(self, path: str | Path, storage: str = "mcap") -> None:
@@ -62,16 +66,18 @@ class BagWriter:
         distortion: np.ndarray | None = None,
         fisheye: bool = False,
     ) -> None:
-        """Add one frame.
+        """Write one frame.
 
         Args:
-            stamp_ns: nanoseconds; ascending.
-            image: (H, W, 3) uint8 RGB; or a JPEG or PNG file, which is written under .../compressed as it is.
-            depth: (H, W) metres, 0 = no reading, or None.
-            K: (3, 3) pixels. T_wc: (4, 4) camera (optical) to map, metres.
-            jpeg: as a JPEG under .../compressed; False writes raw rgb8.
-            raw_depth: raw 16UC1 instead of a PNG under .../compressedDepth.
-            distortion: coefficients as OpenCV orders them, of the equidistant model if `fisheye`; None for an image without.
+            stamp_ns: time stamp in nanoseconds; must increase from frame to frame.
+            image: (H, W, 3) uint8 RGB; or a JPEG or PNG file, which is copied unchanged to .../compressed.
+            depth: (H, W) metres, 0 = no reading; or None.
+            K: (3, 3) intrinsics, pixels.
+            T_wc: (4, 4) pose, optical camera frame to map frame, metres.
+            jpeg: True writes the image as a JPEG under .../compressed, False as raw rgb8.
+            raw_depth: True writes depth as raw 16UC1, False as a PNG under .../compressedDepth.
+            distortion: distortion coefficients in OpenCV's order; None if the image has no distortion.
+            fisheye: whether `distortion` belongs to the equidistant model.
         """
         header = self._header(stamp_ns, CAMERA_FRAME)
         self._add(TF_TOPIC, stamp_ns, self._transform(stamp_ns, T_wc))
@@ -94,7 +100,7 @@ class BagWriter:
         self.frames += 1
 
     def close(self) -> None:
-        """Finish the bag and give it its name; what cannot be finished is removed."""
+        """Finish the bag and rename it to its final name; if that fails, remove the partial files."""
         try:
             self._writer.close()
             os.rename(self._part / self.path.name, self.path)
@@ -104,7 +110,7 @@ class BagWriter:
         self._part.rmdir()
 
     def __enter__(self) -> BagWriter:
-        try:  # not in __init__: what ends the program between the two would leave the part behind
+        try:  # not in __init__: a program that ends before `with` would leave the partial files behind
             self._writer.open()
         except BaseException:
             self._abandon()

@@ -1,6 +1,7 @@
-"""Bags in, frames out: any rosbag2 (MCAP or SQLite, file or folder) or ROS 1 bag, with pose and depth at each image's stamp.
+"""Reads frames, each with its pose and optional depth, from any rosbag2 (MCAP or SQLite, file or folder) or ROS 1 bag.
 
-The transforms of the whole bag are read first, so a pose that was recorded late is there; images and depth are then streamed.
+All transforms of the bag are read first, so that a pose recorded later than its image is still found. Images and depth
+are then streamed.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rosbags.highlevel import AnyReader
-from rosbags.typesys import Stores, get_typestore
 
-from sgrocc_core.data.bag_topics import COMPRESSED, INFO, RAW, TF_TYPES, Selection, Topic, listing, select
+from sgrocc_core.data.bag_file import describe_topics, open_reader
+from sgrocc_core.data.bag_topics import TF_TYPES, Selection, listing, select
 from sgrocc_core.data.bag_writer import BagWriter
 from sgrocc_core.data.images import decode_compressed, decode_compressed_depth, decode_depth, decode_image
+from sgrocc_core.depth.source import DEPTH_SOURCES
 from sgrocc_core.errors import ConfigError, DataError, FrameError
 from sgrocc_core.frame import DEPTH_SOURCES, Frame
 from sgrocc_core.geometry.calibration import Calibration, is_rectified, read_calibration
@@ -33,18 +34,28 @@ __all__ = ["BagOptions", "BagReader", "BagWriter"]
 
 USUAL_MAP_FRAMES = ("map", "world", "odom")
 MAX_WAITING = 60
-"""Images that may wait for their depth before they go without."""
+"""Maximum number of images that wait for their depth; beyond it the oldest is used without depth."""
 
 
 @dataclass(frozen=True)
 class BagOptions:
-    """How a bag is read; empty names are found by type.
+    """How a bag is read. Topic and frame names that are empty are found automatically.
 
     Attributes:
-        depth_source: `mono` reads no depth, `topic` drops an image without it, `fused` uses such an image alone.
-        map_frame, camera_frame: frames of the pose; camera_frame is the image's own if empty.
-        sync_slop: seconds between an image and its depth. depth_scale: metres a unit of 16UC1.
-        rectified: auto, yes or no: whether P or K and D of camera_info count. every: take each n-th image.
+        image_topic: colour images.
+        info_topic: camera_info of the colour images.
+        depth_topic: depth registered to the colour images.
+        depth_source: one of DEPTH_SOURCES: `mono` ignores depth, `topic` drops images without depth, `fused` keeps
+            them.
+        map_frame: frame in which poses are expressed.
+        camera_frame: optical frame of the camera; the images' frame_id if empty.
+        sync_slop: maximum time between an image and its depth, seconds.
+        depth_scale: metres per unit of 16UC1 depth.
+        rectified: `yes` if the images are rectified (P of camera_info applies), `no` if not (K and D), `auto` by name.
+        every: use every n-th image.
+
+    Raises:
+        ConfigError: a value is not allowed.
     """
 
     image_topic: str = ""
@@ -73,11 +84,13 @@ class BagOptions:
 
 @dataclass
 class Outlook:
-    """What a pass over a bag would find, by stamps alone.
+    """Number of frames that reading a bag would give, from time stamps alone.
 
     Attributes:
-        images: those taken. with_pose, with_depth: those of them with a pose, and with a pose and a depth image.
-        seconds: from the first image to the last.
+        images: images that are used.
+        with_pose: how many of them have a pose.
+        with_depth: how many of those also have a depth image.
+        seconds: time from the first image to the last.
     """
 
     images: int = 0
@@ -87,17 +100,24 @@ class Outlook:
 
 
 class BagReader:
-    """An open bag: iterate over it for Frames, as often as you like; a context manager.
+    """An open bag. Iterating over it yields Frames and may be repeated; it is also a context manager.
 
     Args:
-        needs_pose: False: a bag in which the camera's frame does not move on /tf is no error; `map_frame` is then as asked for.
+        path: bag file or folder.
+        options: how to read it.
+        needs_pose: False accepts a bag without transforms of the camera; `map_frame` is then the requested one.
 
     Attributes:
-        topics: all topics. selection: those read. tree: the transforms of the whole bag. map_frame, camera_frame: as resolved.
-        received: images taken in the last pass. dropped: frames not yielded in it, by cause.
+        topics: all topics of the bag.
+        selection: the topics that are read.
+        tree: all transforms of the bag.
+        map_frame: resolved map frame.
+        camera_frame: resolved optical frame of the camera.
+        received: number of images used in the last pass.
+        dropped: number of frames dropped in the last pass, by cause.
 
     Raises:
-        DataError: no such file, not a bag, no fitting topic, no pose: each with what there is.
+        DataError: no such file, not a bag, no suitable topic, or no pose. The message lists what the bag contains.
     """
 
     def __init__(self, path: str | Path, options: BagOptions | None = None, needs_pose: bool = True) -> None:
@@ -112,7 +132,8 @@ class BagReader:
                 self.topics, o.image_topic, o.info_topic, o.depth_topic, o.depth_source != "mono"
             )
             if o.depth_source == "topic" and self.selection.depth is None:
-                raise DataError(f"no depth topic in the frame of {self.selection.image.name} ({self.selection.image.frame_id!r}), "
+                raise DataError(f"no depth topic in the frame of {self.selection.image.name} "
+                                f"({self.selection.image.frame_id!r}), "
                                 f"as depth_source topic needs; {listing(self.topics)}")  # fmt: skip
             self.tree = TransformTree(history_ns=None)
             self._infos: list[tuple[int, Calibration]] = []
@@ -127,12 +148,12 @@ class BagReader:
 
     @property
     def image_count(self) -> int:
-        """Images that a pass takes, before any is dropped."""
+        """Number of images used in one pass, before any is dropped."""
         return -(-self.selection.image.count // self.options.every)
 
     @property
     def calibration(self) -> Calibration:
-        """What the first camera_info of the images says."""
+        """Calibration from the first camera_info of the images."""
         return self._infos[0][1]
 
     def close(self) -> None:
@@ -147,10 +168,10 @@ class BagReader:
         self.close()
 
     def __iter__(self) -> Iterator[Frame]:
-        """Frames in the bag's order.
+        """Yield frames in the order of the bag.
 
         Raises:
-            DataError: at the end, when the bag had images and none of them made a frame.
+            DataError: at the end, if the bag has images but none of them gave a frame.
         """
         self.dropped.clear()
         self.received = made = 0
@@ -168,11 +189,12 @@ class BagReader:
         if made == 0:
             causes = ", ".join(f"{n} {cause}" for cause, n in self.dropped.items()) or "none could be read"
             raise DataError(
-                f"{self.path}: of {self.received} images of {self.selection.image.name} none can be mapped ({causes}): {last}"
+                f"{self.path}: of {self.received} images of {self.selection.image.name} none can be mapped "
+                f"({causes}): {last}"
             )
 
     def outlook(self) -> Outlook:
-        """Count the images, those with a pose and those with depth, without decoding any."""
+        """Count images, poses and depth images without decoding any image."""
         found, stamps = Outlook(), []
         for stamp_ns, _, depth in self._paired():
             stamps.append(stamp_ns)
@@ -206,7 +228,10 @@ class BagReader:
             return Frame(rgb, calibration.K, T_wc, stamp_ns)
 
     def _paired(self) -> Iterator[tuple[int, Any, Any]]:
-        """(stamp, image, depth or None) in the images' order; an image waits until its depth, or a later one, has passed."""
+        """Yield (stamp, image, depth or None) in the order of the images.
+
+        An image waits until its depth, or a later depth image, has been read.
+        """
         image_topic, depth_topic = (
             self.selection.image.name,
             self.selection.depth.name if self.selection.depth else None,
@@ -275,13 +300,14 @@ class BagReader:
                 self.dropped["bad_transform"] += 1
 
     def _find_map_frame(self) -> str:
-        """The map frame asked for, or the usual one above the camera, or the root of its tree."""
+        """The requested map frame; else the first usual one above the camera; else the root of the camera's tree."""
         frames = self.tree.frames()
         wanted = self.options.map_frame.removeprefix("/")
         known = f"; frames on /tf: {', '.join(frames) or 'none'}"
         if self.camera_frame not in frames:
             raise DataError(
-                f"no pose for any frame: /tf does not name the images' frame {self.camera_frame!r} (--camera-frame){known}"
+                f"no pose for any frame: /tf does not name the images' frame {self.camera_frame!r} "
+                f"(--camera-frame){known}"
             )
         chain = self.tree.ancestors(self.camera_frame)
         if wanted:
@@ -297,69 +323,19 @@ class BagReader:
         return next((name for name in USUAL_MAP_FRAMES if name in chain), chain[-1])
 
 
-def open_reader(path: Path) -> AnyReader:
-    """Open a bag of any kind.
-
-    Raises:
-        DataError: there is no such file, or it is not a bag, or it is damaged.
-    """
-    if not path.exists():
-        raise DataError(f"no such file or folder: {path}")
-    paths = [path]
-    if path.is_dir() and not (path / "metadata.yaml").exists():
-        paths = sorted(p for p in path.iterdir() if p.suffix in (".mcap", ".db3", ".bag"))
-        if not paths or (len(paths) > 1 and any(p.suffix != ".bag" for p in paths)):
-            raise DataError(
-                f"{path} is not a bag: it has no metadata.yaml and {len(paths)} bag files (.mcap, .db3, .bag)"
-            )
-    try:
-        reader = AnyReader(paths, default_typestore=get_typestore(Stores.ROS2_HUMBLE))
-        reader.open()
-    except Exception as error:  # whatever a damaged file makes the parser raise
-        raise DataError(
-            f"{path} is not a bag that can be read (rosbag2 as .mcap, .db3 or folder, ROS 1 as .bag): {error}"
-        ) from error
-    return reader
-
-
-def describe_topics(reader: AnyReader) -> list[Topic]:
-    """Every topic, those with images and infos with what their first message says."""
-    topics = []
-    for name, info in reader.topics.items():
-        kind, coding, frame_id = info.msgtype or "", "", ""
-        if kind in (RAW, COMPRESSED, INFO) and info.msgcount:
-            try:
-                connection, _, raw = next(iter(reader.messages(info.connections)))
-                message: Any = reader.deserialize(raw, connection.msgtype)
-            except Exception as error:
-                raise DataError(f"the first message of {name} ({kind}) cannot be read: {error}") from error
-            frame_id = message.header.frame_id.removeprefix("/")
-            coding = message.encoding if kind == RAW else message.format if kind == COMPRESSED else ""
-        topics.append(Topic(name, kind, info.msgcount, coding, frame_id, _offered_qos(info.connections[0])))
-    return topics
-
-
-def _offered_qos(connection: Any) -> str:
-    profiles = getattr(connection.ext, "offered_qos_profiles", None)
-    if not profiles:
-        return "latched" if getattr(connection.ext, "latching", 0) else ""
-    return ", ".join(
-        value.name.lower().replace("_", " ") for value in (profiles[0].reliability, profiles[0].durability)
-    )
-
-
 def _stamp(message: Any) -> int:
     return int(message.header.stamp.sec) * 1_000_000_000 + int(message.header.stamp.nanosec)
 
 
 def _info_fields(message: Any) -> dict[str, Any]:
-    """ROS 2 names the matrices in lower case, ROS 1 in capitals."""
+    """Fields of a camera_info message. ROS 2 names the matrices in lower case, ROS 1 in upper case."""
     K, D, P = (
         getattr(message, name) if hasattr(message, name) else getattr(message, name.upper()) for name in ("k", "d", "p")
     )
     roi = message.roi
     return {
-        "size": (int(message.width), int(message.height)), "K": list(K), "D": list(D), "P": list(P), "model": message.distortion_model,
+        "size": (int(message.width), int(message.height)), "K": list(K), "D": list(D), "P": list(P),
+        "model": message.distortion_model,
         "roi": (int(roi.x_offset), int(roi.y_offset), int(roi.width), int(roi.height)),
         "binning": (int(message.binning_x), int(message.binning_y)),
     }  # fmt: skip
@@ -380,6 +356,6 @@ def _decode_depth(message: Any, depth_scale: float) -> np.ndarray:
 
 
 def _nearest(depths: OrderedDict[int, Any], stamp: int, slop: int) -> Any:
-    """The depth nearest in time, if within the slop."""
+    """The depth message nearest in time, if within the slop."""
     best = min(depths, key=lambda s: abs(s - stamp), default=None)
     return depths[best] if best is not None and abs(best - stamp) <= slop else None

@@ -1,6 +1,7 @@
-"""JPEG and PNG files that are passed on as they are: what they claim is read from their header before anything decodes them.
+"""JPEG and PNG files that are copied without re-encoding.
 
-A header that lies about its size could make a decoder allocate gigabytes, so the claim is checked first.
+Their type and size are read from the header before any decoder runs: a false size in the header could make a decoder
+allocate gigabytes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from sgrocc_core.data.images import decode_compressed
 from sgrocc_core.errors import FrameError
 
 MIN_SIDE, MAX_SIDE = 8, 8192
-"""Sides of an image that are allowed, pixels."""
+"""Smallest and largest side of an image that is accepted, pixels."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _BARE_MARKERS = (0x01, *range(0xD0, 0xD9))
 _FRAME_MARKERS = tuple(marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC))
@@ -20,10 +21,12 @@ _FRAME_MARKERS = tuple(marker for marker in range(0xC0, 0xD0) if marker not in (
 
 @dataclass(frozen=True)
 class CodedImage:
-    """A colour image as a file.
+    """A colour image as an encoded file.
 
     Attributes:
-        data: the whole file. kind: `jpeg` or `png`. size: (width, height), pixels.
+        data: the whole file.
+        kind: `jpeg` or `png`.
+        size: (width, height), pixels.
     """
 
     data: bytes
@@ -32,10 +35,11 @@ class CodedImage:
 
 
 def read_coded(data: bytes, size: tuple[int, int] | None = None) -> CodedImage:
-    """Check a JPEG or PNG file: its kind, its size, and that it can be decoded to its end.
+    """Check the type and size of a JPEG or PNG file, and that it can be decoded to its end.
 
     Args:
-        size: (width, height) that it must have, pixels; None takes any that is allowed.
+        data: the whole file.
+        size: required (width, height), pixels; None accepts any allowed size.
 
     Raises:
         FrameError: `bad_image`, `size_mismatch` or `truncated_image`.
@@ -51,10 +55,10 @@ def read_coded(data: bytes, size: tuple[int, int] | None = None) -> CodedImage:
 
 
 def coded_size(data: bytes) -> tuple[str, tuple[int, int]]:
-    """Kind (`jpeg`, `png`) and (width, height) in pixels that a file's header claims.
+    """Type (`jpeg`, `png`) and (width, height) in pixels from the header of a file.
 
     Raises:
-        FrameError: `bad_image`: neither, or sides that are not allowed.
+        FrameError: `bad_image`: neither type, or a size that is not allowed.
     """
     if data[:2] == b"\xff\xd8":
         kind, size = "jpeg", _jpeg_size(data)
@@ -77,7 +81,7 @@ def coded_size(data: bytes) -> tuple[str, tuple[int, int]]:
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Walk from marker to marker up to the frame header, which holds the size."""
+    """Size in the frame header of a JPEG, found by walking from marker to marker; None if there is none."""
     at = 2
     while at + 9 <= len(data):
         if data[at] != 0xFF:

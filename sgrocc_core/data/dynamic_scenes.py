@@ -1,6 +1,7 @@
-"""Reads scenes that change while the camera looks (`sgrocc synth --dynamic`): frames in order, the truth at each, what every event changed.
+"""Reads scenes that change during the recording (`sgrocc synth --dynamic`): frames, labels at every frame, and events.
 
-The frames lie in the layout of Occ-ScanNet, the truth in `changes/SCENE.npz`: the grid of the first frame and what changes in it.
+Frames are stored in the layout of Occ-ScanNet. The labels are in `changes/SCENE.npz`: the grid at the first frame and
+all later changes to it.
 """
 
 from __future__ import annotations
@@ -19,18 +20,23 @@ from sgrocc_core.errors import DataError
 CHAIR_TAKEN, CHAIR_PUT, DOOR_OPENS, PERSON_PASSES = KINDS = ("chair_taken", "chair_put", "door_opens", "person_passes")
 FORMAT_VERSION = 1
 SEES = 0.9
-"""A frame sees a place where at least this share of its voxels is in view with nothing before them; what moves may hide itself."""
+"""Minimum share of an event's voxels in view and unoccluded for a frame to count as seeing the event.
+
+It is below 1 because a moving object may occlude part of itself.
+"""
 REMEDY = "delete the scene's file and its folder in gathered_data and run `sgrocc synth --dynamic` again"
 
 
 @dataclass(frozen=True)
 class SceneEvent:
-    """One change.
+    """One change of the scene.
 
     Attributes:
-        kind: one of KINDS. first: the first frame that shows a change. last: the first after which nothing changes any more, `first`
-            where it happens at once.
-        emptied, filled: (N, 3) int, voxels that are matter no more, or are now; what a person passes through is both.
+        kind: one of KINDS.
+        first: first frame that shows the change.
+        last: first frame that shows the final state; equal to `first` for an instantaneous change.
+        emptied: (N, 3) int, voxels that become free; for a passing person, all voxels passed through.
+        filled: (N, 3) int, voxels that become occupied; for a passing person, the same voxels as `emptied`.
         seen: (frames,) share of these voxels that each frame sees.
     """
 
@@ -42,17 +48,20 @@ class SceneEvent:
     seen: np.ndarray
 
     def looks(self, start: int) -> np.ndarray:
-        """The frames from `start` on that see the place."""
+        """Frames from `start` on that see the event."""
         return np.flatnonzero(self.seen[start:] >= SEES) + start
 
 
 @dataclass(frozen=True)
 class ChangingScene:
-    """A scene and its truth.
+    """A scene and its ground truth.
 
     Attributes:
-        name: of the scene. origin: (3,) m, lowest corner of the grid. events: in time's order. frames: how many.
-        thin: (X, Y, Z) bool, voxels of chairs and tables that only rods of less than 6 cm reach.
+        name: name of the scene.
+        origin: (3,) lowest corner of the grid, metres.
+        events: events in order of time.
+        frames: number of frames.
+        thin: (X, Y, Z) bool, voxels of chairs and tables that contain only rods thinner than 6 cm.
     """
 
     name: str
@@ -65,23 +74,28 @@ class ChangingScene:
     _history: np.ndarray
 
     def labels(self, frame: int) -> np.ndarray:
-        """(X, Y, Z) uint8 labels at a frame, 255 = unknown; IndexError beyond the last one."""
+        """(X, Y, Z) uint8 labels at a frame, 255 = unknown.
+
+        Raises:
+            IndexError: there is no such frame.
+        """
         labels = self._first_labels.copy()
         labels[tuple(self._voxels.T)] = self._history[frame]
         return labels
 
 
 class DynamicScenes:
-    """The scenes of a folder.
+    """The changing scenes of a folder.
 
     Args:
-        root: the folder that holds `changes` and `occscannet`. size: (width, height) pixels of the frames, None = as they are.
+        root: folder that holds `changes` and `occscannet`.
+        size: (width, height) of the returned images, pixels; None keeps the stored size.
 
     Attributes:
-        names: of the scenes.
+        names: names of the scenes.
 
     Raises:
-        DataError: there are none.
+        DataError: the folder has no scenes.
     """
 
     def __init__(self, root: str | Path, size: tuple[int, int] | None = None) -> None:
@@ -89,14 +103,19 @@ class DynamicScenes:
         self.names = sorted(path.stem for path in (self.root / "changes").glob("*.npz"))
         if not self.names:
             raise DataError(
-                f"{self.root / 'changes'} holds no scenes that change; make some with `sgrocc synth --dynamic --out {root}`"
+                f"{self.root / 'changes'} holds no scenes that change; make some with `sgrocc synth --dynamic --out "
+                f"{root}`"
             )
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, index: int) -> ChangingScene:
-        """Scene `index`; DataError when its file is missing, damaged or inconsistent."""
+        """Scene `index`.
+
+        Raises:
+            DataError: its file is missing, damaged or inconsistent.
+        """
         name = self.names[index]
         path = self.root / "changes" / f"{name}.npz"
         try:
@@ -106,7 +125,11 @@ class DynamicScenes:
             raise DataError(f"scene {name}: {path} cannot be read ({error}): {REMEDY}") from error
 
     def frames(self, scene: ChangingScene) -> Iterator[Sample]:
-        """Frames of a scene in order; DataError when a file is missing or damaged."""
+        """Frames of a scene in order.
+
+        Raises:
+            DataError: a file is missing or damaged.
+        """
         for frame in range(scene.frames):
             yield read_sample(self.root / "occscannet", scene.name, f"{frame:05d}", self.size)
 
@@ -134,7 +157,8 @@ def _scene(name: str, path: Path, stored: dict[str, Any]) -> ChangingScene:
         first, last = int(stored["first"][k]), int(stored["last"][k])
         if kind not in KINDS or not 0 < first <= last < frames:
             raise DataError(
-                f"{path}: event {k} is {kind!r} of frames {first} to {last} of {frames}; it must be one of {', '.join(KINDS)}"
+                f"{path}: event {k} is {kind!r} of frames {first} to {last} of {frames}; it must be one of "
+                f"{', '.join(KINDS)}"
             )
         if any(((p < 0) | (p >= labels.shape)).any() for p in (emptied, filled, voxels)):
             raise DataError(f"{path}: event {k} has voxels outside the grid of {labels.shape}: {REMEDY}")

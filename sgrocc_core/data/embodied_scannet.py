@@ -1,7 +1,8 @@
-"""Reads the EmbodiedOcc-ScanNet layout: whole scenes with their frames in order; generated sets and the real one alike.
+"""Reads the EmbodiedOcc-ScanNet layout: whole scenes with their frames in order. Works for generated and real sets.
 
-A frame's box and the scene's grid stand on lattices of their own. A map is compared with a scene on the scene's lattice: make the
-mapper with `origin=scene.origin`, and voxel (i, j, k) of the map is voxel (i, j, k) of `scene.labels`.
+The boxes of single frames and the grid of the scene have different lattices. A map is compared with a scene on the
+scene's lattice: create the mapper with `origin=scene.origin`, and voxel (i, j, k) of the map is voxel (i, j, k) of
+`scene.labels`.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ from sgrocc_core.geometry.lattice import VOXEL_SIZE, voxel_centres
 
 @dataclass(frozen=True)
 class EmbodiedScene:
-    """A scene's truth.
+    """Ground truth of a scene.
 
     Attributes:
-        name: of the scene. labels: (X, Y, Z) uint8, 255 = unknown. origin: (3,) m, lowest corner of the grid.
-        mask: (X, Y, Z) bool, seen by any frame. frames: names, in numeric order.
+        name: name of the scene.
+        labels: (X, Y, Z) uint8, 255 = unknown.
+        origin: (3,) lowest corner of the grid, metres.
+        mask: (X, Y, Z) bool, voxels seen by at least one frame.
+        frames: names of the frames in numeric order.
     """
 
     name: str
@@ -36,18 +40,18 @@ class EmbodiedScene:
 
 
 class EmbodiedScanNet:
-    """Scenes of a split.
+    """The scenes of a split.
 
     Args:
-        root: the folder that holds `scene_occ` and `occscannet`.
+        root: folder that holds `scene_occ` and `occscannet`.
         split: `train`, `test`, `train_mini` or `test_mini`.
-        size: (width, height) pixels of the frames.
+        size: (width, height) of the returned images, pixels; None keeps the stored size.
 
     Attributes:
-        names: of the scenes.
+        names: names of the scenes.
 
     Raises:
-        DataError: no such folder or list, or an empty one.
+        DataError: no such folder or list, or an empty list.
     """
 
     def __init__(self, root: str | Path, split: str = "train", size: tuple[int, int] | None = (320, 240)) -> None:
@@ -56,7 +60,8 @@ class EmbodiedScanNet:
         listed = self.root / "scene_occ" / f"{split}_online.txt"
         if split not in SPLITS or not listed.is_file():
             raise DataError(
-                f"{listed} does not exist; the split must be {', '.join(SPLITS)} of an EmbodiedOcc-ScanNet folder, whose scene_occ lies "
+                f"{listed} does not exist; the split must be {', '.join(SPLITS)} of an EmbodiedOcc-ScanNet folder, "
+                "whose scene_occ lies "
                 "beside occscannet (`sgrocc synth --embodied` makes both)"
             )
         self.names = [line.strip() for line in listed.read_text().splitlines() if line.strip()]
@@ -67,7 +72,11 @@ class EmbodiedScanNet:
         return len(self.names)
 
     def __getitem__(self, index: int) -> EmbodiedScene:
-        """Scene `index`; DataError when its file is missing, damaged or inconsistent."""
+        """Scene `index`.
+
+        Raises:
+            DataError: its file is missing, damaged or inconsistent.
+        """
         name = self.names[index]
         path = self.root / "scene_occ" / "global_occ_package" / f"{name}.pkl"
         try:
@@ -78,10 +87,11 @@ class EmbodiedScanNet:
     def frames(self, scene: EmbodiedScene) -> Iterator[tuple[Sample, np.ndarray]]:
         """Frames of a scene in order, each with its mask in the scene's grid, (X, Y, Z) bool.
 
-        A frame's target is the stream's `local_label`, [x, y, z]: the scene's labels in the frame's box, not the local task's target.
+        The target of a frame is the stored `local_label` [x, y, z]: the scene's labels inside the frame's box. It
+        differs from the target of the local task.
 
         Raises:
-            DataError: a frame's file is missing or damaged.
+            DataError: a file of a frame is missing or damaged.
         """
         for frame in scene.frames:
             path = self.root / "scene_occ" / "streme_occ_new_package" / self.part / f"{scene.name}_{frame}_new.pkl"
@@ -123,11 +133,15 @@ def _grid(stored: Any, shape: tuple[int, ...], key: str, path: Path) -> np.ndarr
 
 
 def _origin(points: np.ndarray, path: Path) -> np.ndarray:
-    """The grid's lowest corner from its voxels' centres, which must stand as x, y, z of a grid of 0.08 m say, to a quarter of that."""
+    """Lowest corner of the grid from its voxel centres.
+
+    The centres must form a grid of 0.08 m with axes x, y, z, to within a quarter of a voxel.
+    """
     origin = points[0, 0, 0].astype(np.float64) - VOXEL_SIZE / 2
     apart = float(np.abs(points - voxel_centres(origin, points.shape[:3])).max())
     if not apart < VOXEL_SIZE / 4:
         raise DataError(
-            f"{path}: global_pts are not the centres of a grid of {VOXEL_SIZE} m, x first: one is {apart:.3f} m off its place"
+            f"{path}: global_pts are not the centres of a grid of {VOXEL_SIZE} m, x first: one is {apart:.3f} m off "
+            "its place"
         )
     return origin

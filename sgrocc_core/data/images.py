@@ -1,6 +1,6 @@
-"""Image messages to arrays and back: raw encodings, JPEG and PNG, and compressed_depth_image_transport; pure functions of plain fields.
+"""Converts image messages to arrays and back: raw encodings, JPEG, PNG and compressed_depth_image_transport.
 
-Bags and the ROS node decode through these, so that both read a camera the same way.
+The functions take plain fields, so that bags and the ROS node decode images in the same way.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import numpy as np
 from sgrocc_core.errors import FrameError
 
 _LAYOUTS: dict[str, tuple[str, int, int | None]] = {
-    # encoding: (dtype without byte order, channels, OpenCV's conversion to RGB; None where there is nothing to convert)
+    # encoding: (dtype without byte order, channels, OpenCV's conversion to RGB or None)
     "rgb8": ("u1", 3, None), "8uc3": ("u1", 3, cv2.COLOR_BGR2RGB), "bgr8": ("u1", 3, cv2.COLOR_BGR2RGB),
-    "rgba8": ("u1", 4, cv2.COLOR_RGBA2RGB), "bgra8": ("u1", 4, cv2.COLOR_BGRA2RGB), "8uc4": ("u1", 4, cv2.COLOR_BGRA2RGB),
-    "mono8": ("u1", 1, cv2.COLOR_GRAY2RGB), "8uc1": ("u1", 1, cv2.COLOR_GRAY2RGB), "mono16": ("u2", 1, cv2.COLOR_GRAY2RGB),
+    "rgba8": ("u1", 4, cv2.COLOR_RGBA2RGB),
+    "bgra8": ("u1", 4, cv2.COLOR_BGRA2RGB), "8uc4": ("u1", 4, cv2.COLOR_BGRA2RGB),
+    "mono8": ("u1", 1, cv2.COLOR_GRAY2RGB), "8uc1": ("u1", 1, cv2.COLOR_GRAY2RGB),
+    "mono16": ("u2", 1, cv2.COLOR_GRAY2RGB),
     "rgb16": ("u2", 3, None), "bgr16": ("u2", 3, cv2.COLOR_BGR2RGB),
     "rgba16": ("u2", 4, cv2.COLOR_RGBA2RGB), "bgra16": ("u2", 4, cv2.COLOR_BGRA2RGB),
     "yuv422": ("u1", 2, cv2.COLOR_YUV2RGB_UYVY), "uyvy": ("u1", 2, cv2.COLOR_YUV2RGB_UYVY),
@@ -27,7 +29,7 @@ _LAYOUTS: dict[str, tuple[str, int, int | None]] = {
 }  # fmt: skip
 _DEPTHS: dict[str, tuple[str, bool]] = {"16uc1": ("u2", True), "mono16": ("u2", True), "32fc1": ("f4", False)}
 COLOR_ENCODINGS: tuple[str, ...] = tuple(_LAYOUTS)
-"""Names of the raw colour encodings that are read, in lower case."""
+"""Raw colour encodings that can be decoded, in lower case."""
 DEPTH_ENCODINGS: tuple[str, ...] = ("16UC1", "32FC1")
 _DEPTH_HEADER = struct.Struct("<iff")
 
@@ -35,11 +37,15 @@ _DEPTH_HEADER = struct.Struct("<iff")
 def decode_image(
     encoding: str, width: int, height: int, step: int, data: Any, is_bigendian: bool = False
 ) -> np.ndarray:
-    """A raw sensor_msgs/Image to RGB.
+    """Decode a raw sensor_msgs/Image to RGB.
 
     Args:
-        encoding: as in sensor_msgs/image_encodings. step: bytes a row; 0 means rows without padding.
+        encoding: as in sensor_msgs/image_encodings.
+        width: pixels.
+        height: pixels.
+        step: bytes per row; 0 means rows without padding.
         data: bytes, array or buffer of at least step * height bytes.
+        is_bigendian: byte order of 16 bit encodings.
 
     Returns:
         (height, width, 3) uint8, RGB.
@@ -70,13 +76,19 @@ def decode_image(
 def decode_depth(
     encoding: str, width: int, height: int, step: int, data: Any, is_bigendian: bool = False, depth_scale: float = 0.001
 ) -> np.ndarray:
-    """A raw depth image to metres.
+    """Decode a raw depth image to metres.
 
     Args:
-        encoding: 16UC1 (units of `depth_scale` metres) or 32FC1 (metres); other fields as in `decode_image`.
+        encoding: 16UC1 (units of `depth_scale` metres) or 32FC1 (metres).
+        width: pixels.
+        height: pixels.
+        step: bytes per row; 0 means rows without padding.
+        data: bytes, array or buffer of at least step * height bytes.
+        is_bigendian: byte order of the values.
+        depth_scale: metres per unit of 16UC1.
 
     Returns:
-        (height, width) float32 metres; what is no reading stays 0, NaN or infinite.
+        (height, width) float32 metres. Missing readings stay 0, NaN or infinite.
 
     Raises:
         FrameError: `unknown_encoding`, `bad_image` (size) or `truncated_image`.
@@ -93,13 +105,15 @@ def decode_depth(
 
 
 def decode_compressed(data: Any, format: str = "", eighth: bool = False) -> np.ndarray:
-    """The data of a sensor_msgs/CompressedImage (JPEG, PNG, ...) to (H, W, 3) uint8 RGB.
+    """Decode the data of a sensor_msgs/CompressedImage (JPEG, PNG, ...) to (H, W, 3) uint8 RGB.
 
     Args:
-        eighth: at an eighth of the size, which takes half the time of a JPEG and finds the same faults.
+        data: bytes, array or buffer of the file.
+        format: format field of the message, for error messages.
+        eighth: decode at an eighth of the size; this halves the time for a JPEG and detects the same errors.
 
     Raises:
-        FrameError: `bad_image` when it is not an image, `truncated_image` when it is cut off.
+        FrameError: `bad_image` if it is not an image, `truncated_image` if it is cut off.
     """
     raw = _buffer(data)
     if raw.size > 4 and raw[0] == 0xFF and raw[1] == 0xD8 and b"\xff\xd9" not in raw[-64:].tobytes():
@@ -114,12 +128,17 @@ def decode_compressed(data: Any, format: str = "", eighth: bool = False) -> np.n
 
 
 def decode_compressed_depth(data: Any, format: str = "", depth_scale: float = 0.001) -> np.ndarray:
-    """The data of a compressedDepth image (a 12-byte header, then a PNG) to (H, W) float32 metres, 0 = no reading.
+    """Decode a compressedDepth image (12-byte header, then a PNG) to (H, W) float32 metres, 0 = no reading.
 
-    A 16UC1 image is the PNG itself; a 32FC1 image is stored as inverse depth v = A / z + B with A and B in the header.
+    A 16UC1 image is the PNG itself. A 32FC1 image stores inverse depth v = A / z + B with A and B in the header.
+
+    Args:
+        data: bytes, array or buffer of the message's data.
+        format: format field of the message.
+        depth_scale: metres per unit of 16UC1.
 
     Raises:
-        FrameError: `unknown_encoding` for other codecs (RVL), `bad_depth` when it is damaged.
+        FrameError: `unknown_encoding` for other codecs (RVL), `bad_depth` if the data is damaged.
     """
     raw = _buffer(data)
     if "rvl" in format.lower():
@@ -148,7 +167,7 @@ def decode_compressed_depth(data: Any, format: str = "", depth_scale: float = 0.
 
 
 def encode_jpeg(image: np.ndarray, quality: int = 92) -> bytes:
-    """(H, W, 3) uint8 RGB to JPEG bytes."""
+    """Encode (H, W, 3) uint8 RGB as JPEG."""
     ok, coded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not ok:
         raise FrameError("bad_image", f"an image of {image.shape} {image.dtype} cannot be written as JPEG")
@@ -156,13 +175,13 @@ def encode_jpeg(image: np.ndarray, quality: int = 92) -> bytes:
 
 
 def encode_compressed_depth(depth: np.ndarray) -> bytes:
-    """(H, W) metres to the data of a `16UC1; compressedDepth png` image: millimetres, 0 = no reading or beyond 65 m."""
+    """Encode (H, W) metres as `16UC1; compressedDepth png`: millimetres, 0 = no reading or beyond 65 m."""
     _, coded = cv2.imencode(".png", depth_in_millimetres(depth), [cv2.IMWRITE_PNG_COMPRESSION, 3])
     return _DEPTH_HEADER.pack(0, 0.0, 0.0) + coded.tobytes()
 
 
 def depth_in_millimetres(depth: np.ndarray) -> np.ndarray:
-    """(H, W) metres to (H, W) uint16 millimetres, 0 = no reading or beyond 65 m."""
+    """Convert (H, W) metres to (H, W) uint16 millimetres, 0 = no reading or beyond 65 m."""
     millimetres = np.nan_to_num(depth, nan=0.0, posinf=0.0, neginf=0.0) * 1000.0
     return np.where((millimetres < 0) | (millimetres > 65535), 0, np.rint(millimetres)).astype(np.uint16)
 
@@ -174,7 +193,7 @@ def _buffer(data: Any) -> np.ndarray:
 def _rows(
     kind: str, channels: int, width: int, height: int, step: int, data: Any, is_bigendian: bool, what: str
 ) -> np.ndarray:
-    """(height, width, channels) view of raw image data, rows possibly padded."""
+    """(height, width, channels) array of raw image data whose rows may be padded."""
     if not (0 < width <= 1 << 15 and 0 < height <= 1 << 15):
         raise FrameError("bad_image", f"{what} of {width} x {height} pixels; sides of 1 to {1 << 15} are allowed")
     dtype = np.dtype(kind).newbyteorder(">" if is_bigendian else "<")

@@ -1,7 +1,8 @@
-"""Reads the Occ-ScanNet layout: images, depth, poses and local voxel targets; generated sets and the real one alike.
+"""Reads the Occ-ScanNet layout: images, depth, poses and local voxel targets. Works for generated and real sets.
 
-A target's grid stands where its pose put it, on no common lattice. The network's box is put exactly there: camera poses are given to
-it relative to `voxel_origin` (geometry.lattice.box_pose), so no label is ever moved or resampled.
+Targets do not share a lattice: each target's grid is placed by the pose of its frame. The network's box is placed
+exactly there by expressing the camera pose relative to `voxel_origin` (geometry.lattice.box_pose), so labels are never
+resampled.
 """
 
 from __future__ import annotations
@@ -25,12 +26,18 @@ SPLITS = ("train", "test", "train_mini", "test_mini")
 
 @dataclass(frozen=True)
 class Sample:
-    """One frame and its truth.
+    """One frame and its ground truth.
 
     Attributes:
-        scene, frame: names. image: (H, W, 3) uint8 RGB. depth: (H, W) float32 m, 0 = none. K: (3, 3). T_wc: (4, 4) m.
-        voxel_origin: (3,) m, lowest corner of the grid. target: (60, 60, 36) uint8 [x, y, z], 255 = unknown.
-        labels_2d: (H, W) uint8, 255 = unknown, or None where the set has none.
+        scene: name of the scene.
+        frame: name of the frame.
+        image: (H, W, 3) uint8 RGB.
+        depth: (H, W) float32 metres, 0 = no reading.
+        K: (3, 3) intrinsics, pixels.
+        T_wc: (4, 4) pose, camera to world, metres.
+        voxel_origin: (3,) lowest corner of the grid, metres.
+        target: (60, 60, 36) uint8 [x, y, z], 255 = unknown.
+        labels_2d: (H, W) uint8, 255 = unknown; None if the set has none.
     """
 
     scene: str
@@ -45,19 +52,20 @@ class Sample:
 
 
 def embodied_test_scenes(root: Path) -> frozenset[str]:
-    """Names of the embodied task's test scenes, all of which occur in the local task's training lists.
+    """Names of the test scenes of the embodied task; all of them occur in the training lists of the local task.
 
     Args:
-        root: the folder that holds `occscannet` and `scene_occ`, or `occscannet` itself.
+        root: folder that holds `occscannet` and `scene_occ`, or `occscannet` itself.
 
     Raises:
-        DataError: the list is not there, or is empty.
+        DataError: the list does not exist or is empty.
     """
     places = [base / "scene_occ" / "test_online.txt" for base in (root, root.absolute().parent)]
     listed = next((place for place in places if place.is_file()), None)
     if listed is None:
         raise DataError(
-            f"no-leak needs the embodied task's test list, {places[0]}, which does not exist: put scene_occ/test_online.txt of "
+            f"no-leak needs the embodied task's test list, {places[0]}, which does not exist: put "
+            "scene_occ/test_online.txt of "
             "EmbodiedOcc-ScanNet there, or do without no-leak"
         )
     scenes = frozenset(line.strip() for line in listed.read_text().splitlines() if line.strip())
@@ -67,23 +75,25 @@ def embodied_test_scenes(root: Path) -> frozenset[str]:
 
 
 class OccScanNet:
-    """A list of samples, read from disk one at a time.
+    """A list of samples, each read from disk when it is accessed.
 
-    The local task is split by frame: its lists share their scenes, and the training lists hold every scene of the embodied test list.
-    `no_leak` makes a split by scene of them: the embodied test scenes are left out of every list but `test` and `test_mini`, which
-    keep those scenes only. What was trained with it has seen nothing of what is then tested, in either task.
+    The local task is split by frame: its lists share scenes, and the training lists contain every scene of the embodied
+    test list. `no_leak` turns this into a split by scene: the embodied test scenes are removed from every list except
+    `test` and `test_mini`, which keep only those scenes. A model trained with `no_leak` has seen no test scene of
+    either task.
 
     Args:
-        root: the folder that holds `occscannet`, or that folder itself.
+        root: folder that holds `occscannet`, or that folder itself.
         split: `train`, `test`, `train_mini`, `test_mini`, or a list file.
-        size: (width, height) pixels of the images, depth and labels; None keeps the native size.
-        no_leak: see above; needs `scene_occ/test_online.txt` beside `occscannet`.
+        size: (width, height) of images, depth and labels, pixels; None keeps the stored size.
+        no_leak: split by scene; needs `scene_occ/test_online.txt` beside `occscannet`.
 
     Attributes:
-        names: (scene, frame) of every sample. left_out: scenes of the list that `no_leak` left out, in order of name.
+        names: (scene, frame) of every sample.
+        left_out: scenes removed by `no_leak`, sorted by name.
 
     Raises:
-        DataError: no such folder or list, or an empty one.
+        DataError: no such folder or list, or an empty list.
     """
 
     def __init__(
@@ -97,7 +107,8 @@ class OccScanNet:
         self.root = root / "occscannet" if (root / "occscannet").is_dir() else root
         if not (self.root / "gathered_data").is_dir():
             raise DataError(
-                f"{root} holds no Occ-ScanNet data: there is no gathered_data in it; unpack gathered_data and posed_images there, "
+                f"{root} holds no Occ-ScanNet data: there is no gathered_data in it; unpack gathered_data and "
+                "posed_images there, "
                 "or make rooms with `sgrocc synth`"
             )
         self.size = size
@@ -118,13 +129,17 @@ class OccScanNet:
         return len(self.names)
 
     def __getitem__(self, index: int) -> Sample:
-        """Sample `index`; DataError when a file is missing or damaged."""
+        """Sample `index`.
+
+        Raises:
+            DataError: a file is missing or damaged.
+        """
         scene, frame = self.names[index]
         return read_sample(self.root, scene, frame, self.size)
 
 
 def _listed_names(listed: Path) -> list[tuple[str, str]]:
-    """Scene and frame of every line of a list, whatever folders stand before them."""
+    """Scene and frame of every line of a list; leading folders are ignored."""
     names = []
     for number, line in enumerate(listed.read_text().splitlines(), 1):
         if not line.strip():
@@ -139,13 +154,16 @@ def _listed_names(listed: Path) -> list[tuple[str, str]]:
 
 
 def read_sample(root: Path, scene: str, frame: str, size: tuple[int, int] | None) -> Sample:
-    """A frame of a scene.
+    """Read one frame of a scene.
 
     Args:
-        root: the folder `occscannet`. size: (width, height) pixels, None for the native ones.
+        root: the folder `occscannet`.
+        scene: name of the scene.
+        frame: name of the frame.
+        size: (width, height), pixels; None keeps the stored size.
 
     Raises:
-        DataError: a file is missing or damaged: names scene, frame, file and what to do.
+        DataError: a file is missing or damaged; the message names scene, frame, file and remedy.
     """
     path = root / "gathered_data" / scene / f"{frame}.pkl"
     try:
@@ -155,7 +173,8 @@ def read_sample(root: Path, scene: str, frame: str, size: tuple[int, int] | None
         depth = _read_png(images / f"{frame}.png", "posed_images")
         if depth.dtype != np.uint16 or depth.ndim != 2:
             raise DataError(
-                f"{images / frame}.png is {depth.dtype} of shape {depth.shape}; depth must be one channel of 16 bit, in mm"
+                f"{images / frame}.png is {depth.dtype} of shape {depth.shape}; depth must be one channel of 16 bit, "
+                "in mm"
             )
         labels_path = root / "labels_2d" / scene / f"{frame}.png"
         labels = _read_png(labels_path, "labels_2d") if labels_path.is_file() else None
@@ -180,7 +199,7 @@ def read_sample(root: Path, scene: str, frame: str, size: tuple[int, int] | None
 
 
 def remedy(folder: str) -> str:
-    """What to do about a file of one of the set's folders."""
+    """What to do about a missing or damaged file of one of the set's folders."""
     return (
         f"unpack {folder} of the set again (a generated set: delete the scene and run `sgrocc synth` again), "
         "or take its line out of the list"
@@ -188,10 +207,10 @@ def remedy(folder: str) -> str:
 
 
 def stored_target(stored: Any, key: str, path: Path) -> np.ndarray:
-    """A grid of labels as the sets store it, [y, x, z], to (60, 60, 36) uint8 [x, y, z].
+    """Convert a stored grid of labels [y, x, z] to (60, 60, 36) uint8 [x, y, z].
 
     Raises:
-        DataError: another shape, or a value that is no label.
+        DataError: wrong shape, or a value that is not a label.
     """
     target = np.asarray(stored)
     if target.shape != BOX_VOXELS:
@@ -200,7 +219,11 @@ def stored_target(stored: Any, key: str, path: Path) -> np.ndarray:
 
 
 def checked_labels(stored: np.ndarray, key: str, path: Path) -> np.ndarray:
-    """Labels of any stored type as uint8: 0 to 11, 255 unknown; DataError for other values."""
+    """Labels of any stored type as uint8: 0 to 11, 255 = unknown.
+
+    Raises:
+        DataError: any other value.
+    """
     if stored.dtype.kind not in "iufb" or not stored.size:
         raise DataError(f"{path}: {key} is of type {stored.dtype} and shape {stored.shape}; it must hold labels")
     wrong = stored[~(((stored >= 0) & (stored < len(NAMES))) | (stored == UNKNOWN))]
@@ -211,7 +234,7 @@ def checked_labels(stored: np.ndarray, key: str, path: Path) -> np.ndarray:
 
 
 def _matrix(stored: Any, key: str, path: Path) -> np.ndarray:
-    """The top-left (3, 3) of the stored intrinsics."""
+    """The top-left (3, 3) block of the stored intrinsics."""
     K = np.asarray(stored)
     if K.ndim != 2 or min(K.shape) < 3 or K.dtype.kind not in "iuf":
         raise DataError(f"{path}: {key} is {K.dtype} of shape {K.shape}; it must be at least (3, 3)")
@@ -222,7 +245,7 @@ def _matrix(stored: Any, key: str, path: Path) -> np.ndarray:
 
 
 def _pose(stored: Any, path: Path) -> np.ndarray:
-    """The stored pose, camera to world; a scan that had lost tracking stores one that is not finite."""
+    """The stored pose, camera to world. ScanNet stores non-finite poses where tracking was lost; they are refused."""
     T_wc = np.asarray(stored)
     if T_wc.shape != (4, 4) or T_wc.dtype.kind not in "iuf":
         raise DataError(f"{path}: cam_pose is {T_wc.dtype} of shape {T_wc.shape}; it must be (4, 4)")
@@ -240,7 +263,7 @@ def _origin(stored: Any, path: Path) -> np.ndarray:
 
 
 def _read_colour(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8 RGB; unlike OpenCV's reading of files this refuses a JPEG that is cut off."""
+    """(H, W, 3) uint8 RGB. Unlike cv2.imread this refuses a truncated JPEG."""
     try:
         return decode_compressed(path.read_bytes())
     except FileNotFoundError as error:

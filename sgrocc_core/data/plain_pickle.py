@@ -1,8 +1,8 @@
-"""Reads the public data sets' pickles without running anything in them: NumPy arrays, NumPy scalars and plain containers only.
+"""Reads the pickles of public data sets without executing code: only NumPy arrays, NumPy scalars and plain containers.
 
-A pickle is a programme that names functions to call. Here every name that NumPy's own pickles use is answered with a small function
-of this file, which checks its arguments and builds the array from raw bytes; every other name is refused. NumPy's own functions are
-never handed out: with a hostile state they could make arrays of objects or of sizes that their bytes do not have.
+A pickle is a program that names functions to call. Every name used by NumPy's own pickles is mapped to a small function
+in this file, which checks its arguments and builds the array from raw bytes; any other name is refused. NumPy's own
+functions are never used: given a malicious state they could create object arrays, or arrays larger than their data.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _PLAIN = (str, bytes, bool, int, float, complex, type(None), np.generic, np.ndar
 
 
 class _Refused(pickle.UnpicklingError):
-    """Something that a data file does not need."""
+    """The pickle asks for something that a data file does not need."""
 
 
 class _Dtype:
-    """A type of numbers or text as pickled: its code, then its byte order."""
+    """A pickled dtype of numbers or text: first its code, then its byte order."""
 
     __slots__ = ("dtype",)
 
@@ -44,7 +44,7 @@ class _Dtype:
 
 
 class _Array:
-    """An array as pickled: empty first, then filled from its state (version, shape, type, Fortran order, bytes)."""
+    """A pickled array: created empty, then filled from its state (version, shape, dtype, Fortran order, bytes)."""
 
     __slots__ = ("value",)
 
@@ -59,7 +59,7 @@ class _Array:
 
 
 def _filled(raw: object, dtype: object, shape: object, order: object) -> np.ndarray:
-    """An array of its own from bytes that must fit its shape."""
+    """A new array from bytes whose length must match its shape."""
     if not isinstance(dtype, _Dtype):
         raise _Refused(f"it holds an array of type {dtype!r}; {ADMITTED}, of numbers or text")
     if not isinstance(raw, (bytes, bytearray)):
@@ -73,7 +73,7 @@ def _filled(raw: object, dtype: object, shape: object, order: object) -> np.ndar
 
 
 class _Call:
-    """What a name in a pickle stands for. It has no attributes, so a pickle cannot change what the next one would get."""
+    """Replacement for a name in a pickle. It has no attributes, so a pickle cannot alter it for the next one."""
 
     __slots__ = ()
 
@@ -135,11 +135,11 @@ _NAMES: dict[tuple[str, str], _Call] = {
     ("numpy", "dtype"): _MakeDtype(),
     ("_codecs", "encode"): _Latin1(),
     ("collections", "OrderedDict"): _MakeDict(),
-    **{(module, "set"): _MakeSet() for module in ("builtins", "__builtin__")},  # Python 3's name, and protocol 2's
+    # the module's name in Python 3, and in protocol 2
+    **{(module, "set"): _MakeSet() for module in ("builtins", "__builtin__")},
     **{(module, "bytes"): _NoBytes() for module in ("builtins", "__builtin__")},
-    **{
-        (f"numpy.{core}.multiarray", "_reconstruct"): _Reconstruct() for core in ("core", "_core")
-    },  # NumPy 1 and NumPy 2
+    # NumPy 1 and NumPy 2
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _Reconstruct() for core in ("core", "_core")},
     **{(f"numpy.{core}.multiarray", "scalar"): _Scalar() for core in ("core", "_core")},
     **{(f"numpy.{core}.numeric", "_frombuffer"): _FromBuffer() for core in ("core", "_core")},
 }
@@ -154,7 +154,10 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def _settled(value: Any, done: dict[int, Any]) -> Any:
-    """The value with its arrays in place and nothing but plain types in it; a container that occurs twice is settled once."""
+    """Replace `_Array` objects by their arrays and check that all other values are plain.
+
+    A container that occurs several times is converted once.
+    """
     if isinstance(value, _Array):
         if value.value is None:
             raise _Refused("it holds an array without content")
@@ -175,13 +178,14 @@ def _settled_container(value: Any, done: dict[int, Any]) -> Any:
 
 
 def load_plain_pickle(path: Path, remedy: str = "get the file again") -> dict[str, Any]:
-    """A pickled dict of arrays and plain values.
+    """Load a pickled dict of arrays and plain values.
 
     Args:
-        remedy: what to do about a missing or damaged file, told in the error.
+        path: the file.
+        remedy: what to do about a missing or damaged file, for the error message.
 
     Raises:
-        DataError: no such file, not a pickle of a dict, or one that asks for anything but arrays and plain containers.
+        DataError: no such file, not a pickle of a dict, or a pickle that needs more than arrays and plain containers.
     """
     try:
         with open(path, "rb") as file:
@@ -190,7 +194,7 @@ def load_plain_pickle(path: Path, remedy: str = "get the file again") -> dict[st
         raise DataError(f"{path} does not exist: {remedy}") from error
     except _Refused as error:
         raise DataError(f"{path} is refused: {error}. Do not load it by other means; {remedy}") from error
-    except Exception as error:  # a damaged pickle may raise nearly anything
+    except Exception as error:  # a damaged pickle may raise anything
         raise DataError(f"{path} cannot be read ({type(error).__name__}: {error}): {remedy}") from error
     if not isinstance(content, dict):
         raise DataError(f"{path} holds a {type(content).__name__}; it must be a dict: {remedy}")
@@ -198,7 +202,11 @@ def load_plain_pickle(path: Path, remedy: str = "get the file again") -> dict[st
 
 
 def wanted(content: dict[str, Any], key: str, path: Path) -> Any:
-    """content[key], or a DataError that names the keys there are."""
+    """`content[key]`.
+
+    Raises:
+        DataError: no such key; the message lists the existing keys.
+    """
     if key not in content:
         raise DataError(f"{path} has no {key!r}; its keys are {', '.join(map(str, content))}")
     return content[key]

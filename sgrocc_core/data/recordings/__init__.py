@@ -1,1 +1,1 @@
-"""Recordings of other formats, read frame by frame and written as bags."""
+"""Recordings in other formats, read frame by frame and written as bags."""

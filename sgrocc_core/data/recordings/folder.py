@@ -1,4 +1,4 @@
-"""A folder of images, depth and poses as a recording: the layout is found, its images are checked and its depth registered."""
+"""Reads a folder of images, depth and poses as a recording: detects its layout, checks images and registers depth."""
 
 from __future__ import annotations
 
@@ -27,23 +27,26 @@ from sgrocc_core.frame import checked_intrinsics
 from sgrocc_core.geometry.upright import WORLDS, guess_world
 
 DEFAULT_SIZE = (640, 480)
-"""Images to which a layout's default intrinsics belong, pixels."""
+"""Image size for which a layout's default intrinsics are valid, pixels."""
 MAX_FILE = 1 << 28
-"""An image file beyond this is not read, bytes."""
+"""Largest image file that is read, bytes."""
 
 
 @dataclass(frozen=True)
 class FolderOptions:
-    """How a folder is read; checked when made. Empty and None take what the layout says.
+    """How a folder is read. Empty values and None use what the layout defines.
 
     Attributes:
-        layout: auto, or a key of LOOKED_FOR.
-        intrinsics, depth_intrinsics: fx, fy, cx, cy of the colour images, and of depth that is not registered to them; pixels.
-        depth_scale: metres a unit of depth. tolerance: seconds between an image and its depth or pose (tum).
-        rate: Hz of the clock that is made where there are no stamps. world: auto, or a name of `upright.WORLDS`: which axis is up.
+        layout: `auto`, or a key of LOOKED_FOR.
+        intrinsics: fx, fy, cx, cy of the colour images, pixels.
+        depth_intrinsics: fx, fy, cx, cy of depth images that are not registered to the colour images, pixels.
+        depth_scale: metres per unit of depth.
+        tolerance: maximum time between an image and its depth or pose (tum), seconds.
+        rate: rate of the generated time stamps if the folder has none, Hz.
+        world: which axis of the world points up: `auto`, or a name of `upright.WORLDS`.
 
     Raises:
-        ConfigError: a value that is not allowed.
+        ConfigError: a value is not allowed.
     """
 
     layout: str = "auto"
@@ -71,10 +74,15 @@ class FolderOptions:
 
 
 class FolderRecording:
-    """A folder of images, depth and poses; a Recording.
+    """A Recording of a folder with images, depth and poses.
+
+    Args:
+        path: the folder.
+        options: how to read it.
 
     Raises:
-        DataError: no layout fits, a file is missing or wrong, or the camera is not known; with the file, the value and what is allowed.
+        DataError: unknown layout, a missing or wrong file, or an unknown camera. The message names file, value and what
+            is allowed.
     """
 
     cut = ""
@@ -96,7 +104,7 @@ class FolderRecording:
         self._world = self._choose_world(options.world or layout.world)
 
     def frames(self, every: int = 1) -> Iterator[RecordedFrame]:
-        """Each `every`-th frame; its files are read when it is loaded."""
+        """Every `every`-th frame; its files are read when it is loaded."""
         for shot in self._shots[::every]:
             yield RecordedFrame(
                 str(shot.color), shot.stamp_ns, turned_pose(self._world, shot.T_wc), partial(self._load, shot)
@@ -121,12 +129,17 @@ class FolderRecording:
         return self._register(metres) if self._register else metres
 
     def _read_camera(self, layout: Layout, options: FolderOptions) -> Camera:
-        """The camera of the first image's size; raises DataError where nothing says its intrinsics, or they do not fit."""
+        """The colour camera; its size is that of the first image.
+
+        Raises:
+            DataError: no intrinsics are given, or they do not fit the image size.
+        """
         size = _size_of(self._shots[0].color)
         given = layout.calibration
         if given is not None and given.size != size:
             raise DataError(
-                f"{self.path / 'camera.yaml'} describes {_by(given.size)} pixels, but {self._shots[0].color} has {_by(size)}"
+                f"{self.path / 'camera.yaml'} describes {_by(given.size)} pixels, but {self._shots[0].color} has "
+                f"{_by(size)}"
             )
         choices = (
             ("as given", None if options.intrinsics is None else _matrix(options.intrinsics)),
@@ -136,8 +149,10 @@ class FolderRecording:
         )
         found = next(((origin, K) for origin, K in choices if K is not None), None)
         if found is None:
-            raise DataError(f"{self.path} says no intrinsics of its images of {_by(size)} pixels: add intrinsics.txt (3 x 3) or "
-                            "camera.yaml, or use --intrinsics fx,fy,cx,cy")  # fmt: skip
+            raise DataError(
+                f"{self.path} has no intrinsics for its images of {_by(size)} pixels: add intrinsics.txt (3 x 3) or "
+                "camera.yaml, or use --intrinsics fx,fy,cx,cy"
+            )
         origin, K = found
         try:
             K = checked_intrinsics(K, *size)
@@ -149,7 +164,7 @@ class FolderRecording:
         return Camera(size, K)
 
     def _plan_depth(self, layout: Layout, options: FolderOptions) -> Registration | None:
-        """How depth comes to lie on the colour image, by the size of the first depth image."""
+        """How to register depth to the colour image, by the size of the first depth image; None if it is registered."""
         path = next((shot.depth for shot in self._shots if shot.depth is not None), None)
         if path is None:
             self.notes.append("there is no depth")
@@ -159,12 +174,15 @@ class FolderRecording:
         K = _matrix(options.depth_intrinsics) if options.depth_intrinsics else layout.depth_K
         if self.camera.distortion.size and (K is not None or size != color):
             raise DataError(
-                f"{path}: {depth} cannot be registered to images of {_by(color)} with lens distortion: undistort them first"
+                f"{path}: {depth} cannot be registered to images of {_by(color)} with lens distortion: undistort "
+                "them first"
             )
         if K is None:
             if color[0] * size[1] != color[1] * size[0]:
-                raise DataError(f"{path} has {_by(size)} pixels, the images {_by(color)}: depth of another aspect is not registered "
-                                "to them; say its own intrinsics with --depth-intrinsics fx,fy,cx,cy")  # fmt: skip
+                raise DataError(
+                    f"{path} has {_by(size)} pixels, the images {_by(color)}: depth of another aspect ratio is not "
+                    "registered to them; give its own intrinsics with --depth-intrinsics fx,fy,cx,cy"
+                )
             self.notes.append(f"{depth} is taken to be registered to the colour image")
             return None
         try:
@@ -180,7 +198,7 @@ class FolderRecording:
         return plan
 
     def _choose_world(self, world: str) -> str:
-        """The kind of world, by the cameras' posture where it is `auto`."""
+        """The up axis of the world; for `auto` it is estimated from the orientation of the cameras."""
         if world != "auto":
             self.notes.append(f"the world is {world}")
             return world
@@ -210,7 +228,7 @@ def _by(size: tuple[int, int]) -> str:
 
 
 def _size_of(path: Path) -> tuple[int, int]:
-    """(width, height) of an image file, by its header."""
+    """(width, height) from the header of an image file."""
     try:
         return coded_size(_read_file(path))[1]
     except FrameError as error:

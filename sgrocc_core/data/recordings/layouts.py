@@ -1,6 +1,6 @@
-"""The public layouts of folders with images, depth and poses: which files a folder has, their stamps and poses, frame by frame.
+"""Public folder layouts of images, depth and poses: lists the files, time stamp and pose of every frame.
 
-Nothing here opens an image; `folder.py` does.
+No image is opened here; `folder.py` does that.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LOOKED_FOR = {
     "7scenes": "frame-*.color.png with frame-*.pose.txt",
     "frames": "a folder rgb, color, image or images, with poses.txt, or a folder pose or poses",
 }
-"""The layouts, and the files by which each is known."""
+"""Layouts, and the files by which each is recognised."""
 COLOR_FOLDERS, DEPTH_FOLDERS, POSE_FOLDERS = ("rgb", "color", "images", "image"), ("depth", "depths"), ("pose", "poses")
 INTRINSICS = ("intrinsics.txt", "K.txt", "intrinsic/intrinsic_color.txt", "intrinsic.txt")
 DEPTH_INTRINSICS = ("depth_intrinsics.txt", "intrinsic/intrinsic_depth.txt")
@@ -41,7 +41,14 @@ IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 
 @dataclass(frozen=True)
 class Shot:
-    """One frame's files: colour, depth or None, stamp in nanoseconds, and pose (4, 4) camera to world, NaN where it is lost."""
+    """The files of one frame.
+
+    Attributes:
+        color: colour image.
+        depth: depth image, or None.
+        stamp_ns: time stamp, nanoseconds.
+        T_wc: (4, 4) pose, camera to world; NaN where tracking was lost.
+    """
 
     color: Path
     depth: Path | None
@@ -51,13 +58,17 @@ class Shot:
 
 @dataclass
 class Layout:
-    """What a layout says of a folder.
+    """Contents of a folder according to its layout.
 
     Attributes:
-        shots: the frames, in order of time. notes: what a user should know.
-        depth_scale: metres a unit. world: which axis is up, a name of `upright.WORLDS`, or `auto`.
-        K, default_K: (3, 3) pixels of the folder's own files, and of the layout for images of 640 x 480; or None.
-        calibration: of a camera.yaml, or None. depth_K: (3, 3) pixels where the depth has its own; or None.
+        shots: frames in order of time.
+        notes: remarks for the user.
+        depth_scale: metres per unit of depth.
+        world: which axis points up: a name of `upright.WORLDS`, or `auto`.
+        K: (3, 3) intrinsics from the folder's own files, pixels; or None.
+        default_K: (3, 3) usual intrinsics of the layout for images of 640 x 480 pixels; or None.
+        calibration: calibration from camera.yaml; or None.
+        depth_K: (3, 3) intrinsics of depth if it has its own, pixels; or None.
     """
 
     shots: list[Shot]
@@ -71,10 +82,10 @@ class Layout:
 
 
 def detect(folder: Path) -> str:
-    """The layout of a folder, a key of LOOKED_FOR.
+    """Detect the layout of a folder, a key of LOOKED_FOR.
 
     Raises:
-        DataError: none fits, with what was looked for and what there is.
+        DataError: no layout fits; the message lists the files looked for and those in the folder.
     """
     if not folder.is_dir():
         raise DataError(f"no such folder: {folder}")
@@ -92,10 +103,14 @@ def detect(folder: Path) -> str:
 
 
 def read_tum(folder: Path, tolerance: float) -> Layout:
-    """TUM RGB-D: lists with stamps, a trajectory of its own rate, depth registered to the colour, 5000 units a metre.
+    """Read the TUM RGB-D layout.
+
+    It has lists with time stamps, a trajectory with its own rate, and depth registered to colour with 5000 units per
+    metre.
 
     Args:
-        tolerance: seconds between an image and its depth, and between an image and the nearest pose.
+        folder: the recording.
+        tolerance: maximum time between an image and its depth, and between an image and the nearest pose, seconds.
     """
     slop = round(tolerance * 1e9)
     colors = _tum_list(folder, "rgb.txt")
@@ -116,7 +131,12 @@ def read_tum(folder: Path, tolerance: float) -> Layout:
 
 
 def read_seven_scenes(folder: Path, rate: float) -> Layout:
-    """7-Scenes: frame-NNNNNN.{color.png,depth.png,pose.txt}, millimetres, no stamps, no calibration."""
+    """Read the 7-Scenes layout: frame-NNNNNN.{color.png,depth.png,pose.txt}, millimetres, no stamps, no calibration.
+
+    Args:
+        folder: the recording.
+        rate: rate of the generated time stamps, Hz.
+    """
     shots = []
     for index, color in enumerate(
         sorted(path for path in folder.glob("frame-*.color.*") if path.suffix.lower() in IMAGE_ENDINGS)
@@ -136,9 +156,14 @@ def read_seven_scenes(folder: Path, rate: float) -> Layout:
 
 
 def read_frames(folder: Path, rate: float) -> Layout:
-    """A folder of colour images, one of depth with the same names, poses in one file or one each, and intrinsics.
+    """Read the layout `frames`: colour images, depth images of the same names, poses, and intrinsics.
 
-    Poses are camera to world; stamps in seconds come from timestamps.txt, a line an image, if there is one.
+    Poses are camera to world, in one file or one file per image. Time stamps in seconds come from timestamps.txt, one
+    line per image, if it exists.
+
+    Args:
+        folder: the recording.
+        rate: rate of the generated time stamps if there is no timestamps.txt, Hz.
     """
     images = _first(folder, COLOR_FOLDERS)
     if images is None:
@@ -170,7 +195,7 @@ def read_frames(folder: Path, rate: float) -> Layout:
 
 
 def _tum_list(folder: Path, name: str) -> list[tuple[int, Path]]:
-    """Stamps in nanoseconds and files of a list, in order of time."""
+    """Time stamps in nanoseconds and files of a list, in order of time."""
     found: dict[int, Path] = {}
     for number, words in read_lines(folder / name):
         where = f"{folder / name}, line {number}"
@@ -184,7 +209,7 @@ def _tum_list(folder: Path, name: str) -> list[tuple[int, Path]]:
 
 
 def _trajectory(path: Path) -> tuple[TransformTree, list[int]]:
-    """The poses of lines `time tx ty tz qx qy qz qw`, and their stamps in order, nanoseconds."""
+    """Poses from lines `time tx ty tz qx qy qz qw`, and their sorted time stamps in nanoseconds."""
     tree, stamps = TransformTree(history_ns=None), set()
     for number, words in read_lines(path):
         where = f"{path}, line {number}"
@@ -217,7 +242,7 @@ def _pose_at(tree: TransformTree, stamps: list[int], stamp: int, slop: int) -> n
 
 
 def _nearest(stamps: list[int], stamp: int, slop: int) -> int | None:
-    """Index of the stamp nearest to another one, if within the slop; nanoseconds, ascending."""
+    """Index of the time stamp nearest to another one, if within the slop; nanoseconds, sorted."""
     at = bisect_left(stamps, stamp)
     best = min((i for i in (at - 1, at) if 0 <= i < len(stamps)), key=lambda i: abs(stamps[i] - stamp), default=None)
     return best if best is not None and abs(stamps[best] - stamp) <= slop else None
@@ -229,7 +254,8 @@ def _frame_poses(folder: Path, colors: list[Path]) -> list[np.ndarray]:
         rows = read_numbers(single, (12, 16), "a pose, row by row")
         if len(rows) != len(colors):
             raise DataError(
-                f"{single} has {len(rows)} poses for {len(colors)} images in {colors[0].parent}; one line an image is expected"
+                f"{single} has {len(rows)} poses for {len(colors)} images in {colors[0].parent}; one line an image "
+                "is expected"
             )
         return [pose_matrix(values) for _, values in rows]
     if many is None or not many.is_dir():
@@ -239,7 +265,7 @@ def _frame_poses(folder: Path, colors: list[Path]) -> list[np.ndarray]:
 
 
 def _frame_stamps(folder: Path, count: int, rate: float) -> tuple[list[int], str]:
-    """Stamps of the images, nanoseconds, and where they are from."""
+    """Time stamps of the images in nanoseconds, and a remark on their origin."""
     path = folder / "timestamps.txt"
     if not path.is_file():
         return [
@@ -265,5 +291,5 @@ def _some(found: list, where: Path, what: str) -> list:
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sorts 2 before 10."""
+    """Sort key that puts 2 before 10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.stem)]

@@ -1,4 +1,4 @@
-"""What every recording looks like once it is open, and the loop that writes one as a bag."""
+"""The interface of an open recording, and the loop that writes a recording as a bag."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from sgrocc_core.geometry.upright import turn_world
 from sgrocc_core.progress import progress
 
 DEFAULT_RATE = 30.0
-"""Frames a second of the clock that is made for recordings without one."""
+"""Rate of the generated time stamps of recordings without a clock, Hz."""
 MAX_STAMP_NS = (1 << 31) * 1_000_000_000
-"""Stamps below this fit ROS's 32 bit seconds, nanoseconds."""
+"""Time stamps below this fit the 32 bit seconds of ROS, nanoseconds."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,10 @@ class Camera:
     """The colour camera of a recording.
 
     Attributes:
-        size: (width, height), pixels. K: (3, 3) pixels.
-        distortion: coefficients as OpenCV orders them, of the equidistant model if `fisheye`; empty for images without.
+        size: (width, height), pixels.
+        K: (3, 3) intrinsics, pixels.
+        distortion: distortion coefficients in OpenCV's order; empty for undistorted images.
+        fisheye: whether `distortion` belongs to the equidistant model.
     """
 
     size: tuple[int, int]
@@ -41,10 +43,11 @@ class Camera:
 
 @dataclass(frozen=True)
 class Picture:
-    """What a frame shows.
+    """The images of a frame.
 
     Attributes:
-        color: a JPEG or PNG file, or (H, W, 3) uint8 RGB. depth: (H, W) float32 metres, registered to it, 0 = no reading; or None.
+        color: a JPEG or PNG file, or (H, W, 3) uint8 RGB.
+        depth: (H, W) float32 metres, registered to `color`, 0 = no reading; or None.
     """
 
     color: CodedImage | np.ndarray
@@ -53,11 +56,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class RecordedFrame:
-    """A frame whose images are read only when they are asked for.
+    """A frame whose images are read only on request.
 
     Attributes:
-        name: the frame in an error's words. stamp_ns: nanoseconds.
-        T_wc: (4, 4) camera (optical) to a world with z up, metres; not finite, or all zeros, where the pose was lost.
+        name: how error messages refer to the frame.
+        stamp_ns: time stamp, nanoseconds.
+        T_wc: (4, 4) pose, optical camera frame to a world with z up, metres; non-finite or all zeros if tracking was
+            lost.
         load: reads and checks the images; raises FrameError.
     """
 
@@ -71,9 +76,11 @@ class Recording(Protocol):
     """An open recording.
 
     Attributes:
-        name: of the file or folder. camera: the colour camera. count: frames that can be read.
-        notes: what a user should know of how it is read, a phrase each.
-        cut: where the recording breaks off, in a sentence; empty for a whole one.
+        name: file or folder.
+        camera: the colour camera.
+        count: number of readable frames.
+        notes: remarks for the user on how it is read, one phrase each.
+        cut: one sentence on where the recording is truncated; empty if it is complete.
     """
 
     name: str
@@ -83,22 +90,24 @@ class Recording(Protocol):
     cut: str
 
     def frames(self, every: int = 1) -> Iterator[RecordedFrame]:
-        """Each `every`-th frame, in order of time."""
+        """Every `every`-th frame, in order of time."""
         ...
 
 
 @dataclass(frozen=True)
 class WriteOptions:
-    """How a recording is written; checked when made.
+    """How a recording is written.
 
     Attributes:
-        every: each n-th frame is taken. limit: at most so many are written; 0 = all.
-        raw: uncompressed images instead of JPEG or PNG. storage: mcap or db3.
-        skip_bad: leave out frames that are damaged instead of ending with an error.
-        bar: whether progress is shown.
+        every: use every n-th frame.
+        limit: maximum number of frames in the bag; 0 = all.
+        raw: write uncompressed images instead of JPEG or PNG.
+        storage: `mcap` or `db3`.
+        skip_bad: leave out damaged frames instead of stopping with an error.
+        bar: show a progress bar.
 
     Raises:
-        ConfigError: a value that is not allowed.
+        ConfigError: a value is not allowed.
     """
 
     every: int = 1
@@ -122,8 +131,11 @@ class Written:
     """What was written.
 
     Attributes:
-        frames, with_depth: frames in the bag, and those with a depth image. lost: frames left out for want of a pose.
-        bad: frames left out as damaged, by cause. first_bad: the first of them, in a sentence.
+        frames: number of frames in the bag.
+        with_depth: how many of them have a depth image.
+        lost: number of frames left out because they have no pose.
+        bad: number of damaged frames left out, by cause.
+        first_bad: one sentence on the first damaged frame.
     """
 
     frames: int = 0
@@ -134,10 +146,10 @@ class Written:
 
 
 def write_recording(recording: Recording, out: str | Path, options: WriteOptions) -> Written:
-    """Write a recording as a bag, a frame at a time; the bag has its name only when it is whole.
+    """Write a recording as a bag, frame by frame. The bag gets its final name only when it is complete.
 
     Raises:
-        DataError: the path is taken, a frame is damaged, or none has a pose.
+        DataError: the path exists, a frame is damaged, or no frame has a pose.
     """
     done, seen = Written(), 0
     total = -(-recording.count // options.every)
@@ -165,23 +177,27 @@ def write_recording(recording: Recording, out: str | Path, options: WriteOptions
 
 
 def is_lost(T_wc: np.ndarray) -> bool:
-    """Whether a (4, 4) pose says that the camera was not tracked: not finite, or nothing but zeros."""
+    """Whether a (4, 4) pose marks lost tracking: not finite, or all zeros."""
     return not np.isfinite(T_wc).all() or not T_wc.any()
 
 
 def turned_pose(world: str, T_wc: np.ndarray) -> np.ndarray:
-    """A (4, 4) pose in a kind of world to one with z up; NaN where it was lost."""
+    """Transform a (4, 4) pose from the given world convention to a world with z up; NaN if tracking was lost."""
     return np.full((4, 4), np.nan) if is_lost(T_wc) else turn_world(world, T_wc)
 
 
 def check_rate(rate: float) -> None:
-    """Raise ConfigError unless `made_clock` can be of that many Hz."""
+    """Check the rate of generated time stamps.
+
+    Raises:
+        ConfigError: the rate is outside [0.1, 1000] Hz.
+    """
     if not 0.1 <= rate <= 1000:
         raise ConfigError(f"--rate is {rate:g}; it must lie in [0.1, 1000] Hz")
 
 
 def made_clock(index: int, rate: float) -> int:
-    """Stamp of a frame on a clock of `rate` Hz that is made for a recording without one, nanoseconds."""
+    """Generated time stamp of a frame at `rate` Hz for a recording without a clock, nanoseconds."""
     return START_NS + round(index * 1e9 / rate)
 
 

@@ -1,7 +1,7 @@
-"""Reads ScanNet's .sens files (version 4) frame by frame; the file is never in memory as a whole, and nothing in it is trusted.
+"""Reads ScanNet's .sens files (version 4) frame by frame, without loading the whole file, and checks every value.
 
-A first walk over the frames' headers, which are 96 bytes each, says how many frames are whole, whether the stamps are a clock, and where
-the file breaks off, before anything is written.
+Before anything is written, a first pass over the frame headers (96 bytes each) counts complete frames, checks whether
+the time stamps are usable, and finds where a truncated file ends.
 """
 
 from __future__ import annotations
@@ -46,7 +46,14 @@ _SLACK = 1 << 20
 
 @dataclass(frozen=True)
 class _Entry:
-    """Where a frame lies: pose (4, 4), stamp in microseconds, and offset and length in bytes of colour and depth."""
+    """Location of a frame.
+
+    Attributes:
+        pose: (4, 4).
+        micros: time stamp, microseconds.
+        color: offset and length of the colour image, bytes.
+        depth: offset and length of the depth image, bytes.
+    """
 
     pose: np.ndarray
     micros: int
@@ -55,16 +62,17 @@ class _Entry:
 
 
 class SensRecording:
-    """An open .sens file; a context manager, and a Recording.
+    """An open .sens file. It is a context manager and a Recording.
 
     Args:
         path: the file.
-        world: which of its axes is up, a name of `upright.WORLDS`; ScanNet's is z.
-        rate: Hz of the clock that is made where the file's stamps are none.
+        world: which axis of its world points up, a name of `upright.WORLDS`; z for ScanNet.
+        rate: rate of the generated time stamps if the file has none, Hz.
 
     Raises:
-        ConfigError: a rate that is not allowed.
-        DataError: no such file, not a .sens file of version 4, damaged, or of a kind that is not read; with the value and what is allowed.
+        ConfigError: the rate is not allowed.
+        DataError: no such file, not a .sens file of version 4, damaged, or an unsupported compression. The message
+            names the value and what is allowed.
     """
 
     def __init__(self, path: str | Path, world: str = "z-up", rate: float = DEFAULT_RATE) -> None:
@@ -95,7 +103,7 @@ class SensRecording:
         self.close()
 
     def frames(self, every: int = 1) -> Iterator[RecordedFrame]:
-        """Each `every`-th whole frame; images are read when a frame is loaded."""
+        """Every `every`-th complete frame; its images are read when it is loaded."""
         for index, entry in enumerate(self._walk()):
             if index % every:
                 continue
@@ -105,7 +113,10 @@ class SensRecording:
             )
 
     def _camera_pose(self, pose: np.ndarray) -> np.ndarray:
-        """The file's pose is the depth camera's; without a lever arm between the two it is the colour camera's too."""
+        """Pose of the colour camera.
+
+        The file stores the pose of the depth camera; the two differ by the extrinsics in the header.
+        """
         return turned_pose(self.world, pose if is_lost(pose) else pose @ self._T_dc)
 
     def _load(self, entry: _Entry) -> Picture:
@@ -137,11 +148,13 @@ class SensRecording:
         version, length = self._unpack(_START)
         if version != VERSION:
             raise DataError(
-                f"{self.path} is no .sens file that can be read: it begins with version {version}; only {VERSION} is known"
+                f"{self.path} is no .sens file that can be read: it begins with version {version}; only {VERSION} is "
+                "known"
             )
         if length > min(MAX_NAME, self._bytes):
             raise DataError(
-                f"{self.path}: the sensor's name has {length} bytes; at most {MAX_NAME} are allowed: the file is damaged"
+                f"{self.path}: the sensor's name has {length} bytes; at most {MAX_NAME} are allowed: the file is "
+                "damaged"
             )
         self.sensor = self._file.read(length).decode("utf-8", "replace")
         values = self._unpack(_HEADER)
@@ -186,7 +199,8 @@ class SensRecording:
     def _size(self, what: str, width: int, height: int) -> tuple[int, int]:
         if not all(MIN_SIDE <= side <= MAX_SIDE for side in (width, height)):
             raise DataError(
-                f"{self.path}: {what} images of {width} x {height} pixels; sides of {MIN_SIDE} to {MAX_SIDE} are allowed"
+                f"{self.path}: {what} images of {width} x {height} pixels; sides of {MIN_SIDE} to {MAX_SIDE} are "
+                "allowed"
             )
         return width, height
 
@@ -199,7 +213,7 @@ class SensRecording:
         return layout.unpack(data)
 
     def _survey(self) -> None:
-        """Count the whole frames, and see whether their stamps are a clock: above 0, ascending, and within what ROS can say."""
+        """Count the complete frames and check whether their time stamps are positive, ascending and valid in ROS."""
         self.count = 0
         last, self._has_clock, problem = 0, True, ""
         for entry in self._walk():
@@ -216,10 +230,10 @@ class SensRecording:
             self.notes.append(f"the file's stamps are no clock ({problem}), so one of {self.rate:g} Hz is made")
 
     def _walk(self) -> Iterator[_Entry]:
-        """The whole frames by their headers.
+        """Iterate over the complete frames by their headers.
 
         Raises:
-            DataError: a length that cannot be.
+            DataError: an impossible length.
         """
         at = self._frames_begin
         for index in range(min(self._announced, self._bytes)):
@@ -239,8 +253,9 @@ class SensRecording:
 
     def _check_lengths(self, index: int, color: int, depth: int) -> None:
         for what, kind, length, size, pixel in (
-            ("colour", self._color_kind, color, self.camera.size, 3), ("depth", self._depth_kind, depth, self._depth_size, 2)
-        ):  # fmt: skip
+            ("colour", self._color_kind, color, self.camera.size, 3),
+            ("depth", self._depth_kind, depth, self._depth_size, 2),
+        ):
             whole = pixel * size[0] * size[1]
             if kind.startswith("RAW"):
                 wrong, allowed = length != whole and (length or what == "colour"), f"it must have {whole}"
@@ -249,12 +264,13 @@ class SensRecording:
             if wrong:
                 image = f"{kind} image of {size[0]} x {size[1]} pixels"
                 raise DataError(
-                    f"{self.path}, frame {index}: its {what}, a {image}, has {length} bytes; {allowed}: the file is damaged"
+                    f"{self.path}, frame {index}: its {what}, a {image}, has {length} bytes; {allowed}: the file is "
+                    "damaged"
                 )
 
 
 def _inflate(data: bytes, length: int) -> bytes:
-    """Undo zlib, never to more than the `length` in bytes that it must have."""
+    """Decompress zlib data that must give exactly `length` bytes; more are never produced."""
     stream = zlib.decompressobj()
     try:
         plain = stream.decompress(data, length + 1)

@@ -1,4 +1,7 @@
-"""The small text files beside a recording's images: lists with stamps, trajectories, matrices, calibrations; errors name file and line."""
+"""Text files of a recording: lists with time stamps, trajectories, matrices, calibrations.
+
+Errors name the file and the line.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,11 @@ from sgrocc_core.geometry.calibration import Calibration, read_calibration
 from sgrocc_core.yaml_file import read_mapping
 
 MAX_BYTES = 1 << 28
-"""A text file beyond this is not read."""
+"""Largest text file that is read, bytes."""
 
 
 def read_lines(path: Path) -> list[tuple[int, list[str]]]:
-    """Number (from 1) and words of each line that is neither empty nor a comment; commas part words too.
+    """Line number (from 1) and words of each line that is neither empty nor a comment; commas also separate words.
 
     Raises:
         DataError: no such file, too large, or not text.
@@ -36,16 +39,22 @@ def read_lines(path: Path) -> list[tuple[int, list[str]]]:
 
 
 def read_numbers(path: Path, widths: Sequence[int], what: str) -> list[tuple[int, np.ndarray]]:
-    """Number of each line and its float64 values, which may be infinite or NaN.
+    """Line number and float64 values of each line; values may be infinite or NaN.
 
     Args:
-        widths: how many numbers a line may have. what: a line holds, for the error.
+        path: the file.
+        widths: allowed numbers of values per line.
+        what: what a line contains, for the error message.
+
+    Raises:
+        DataError: a line has another number of values, or something that is not a number.
     """
     found = []
     for number, words in read_lines(path):
         if len(words) not in widths:
             raise DataError(
-                f"{path}, line {number}: {len(words)} words; {what}, {' or '.join(map(str, widths))} numbers, is expected"
+                f"{path}, line {number}: {len(words)} words; {what}, {' or '.join(map(str, widths))} numbers, is "
+                "expected"
             )
         try:
             found.append((number, np.array([float(word) for word in words])))
@@ -55,10 +64,10 @@ def read_numbers(path: Path, widths: Sequence[int], what: str) -> list[tuple[int
 
 
 def read_matrix(path: Path, shapes: Sequence[tuple[int, int]], what: str) -> np.ndarray:
-    """A matrix of one of the shapes, written row by row over any number of lines, float64.
+    """A float64 matrix of one of the shapes, written row by row over any number of lines.
 
     Raises:
-        DataError: another count of numbers, or no numbers.
+        DataError: another number of values, or something that is not a number.
     """
     values = [value for _, row in read_numbers(path, range(1, 17), what) for value in row]
     for rows, columns in shapes:
@@ -69,17 +78,17 @@ def read_matrix(path: Path, shapes: Sequence[tuple[int, int]], what: str) -> np.
 
 
 def pose_matrix(values: np.ndarray) -> np.ndarray:
-    """(4, 4) pose of the 12 or 16 numbers of its upper rows or of all."""
+    """(4, 4) pose from the 12 numbers of its upper rows, or all 16."""
     pose = np.eye(4)
     pose[: len(values) // 4] = np.asarray(values).reshape(-1, 4)
     return pose
 
 
 def stamp_of(word: str, where: str) -> int:
-    """Nanoseconds of a time in seconds, written as a decimal of any length, to the digit.
+    """Convert a time in seconds, a decimal number of any length, exactly to nanoseconds.
 
     Raises:
-        DataError: not a number, or not within what ROS can say.
+        DataError: not a number, or outside the range of ROS time stamps.
     """
     try:
         seconds = Decimal(word)
@@ -93,15 +102,15 @@ def stamp_of(word: str, where: str) -> int:
 
 
 def read_intrinsics(path: Path) -> np.ndarray:
-    """(3, 3) intrinsics of a text file with a 3 x 3 or 4 x 4 matrix, pixels."""
+    """(3, 3) intrinsics in pixels from a text file with a 3 x 3 or 4 x 4 matrix."""
     return read_matrix(path, ((3, 3), (4, 4)), "an intrinsics matrix")[:3, :3]
 
 
 def read_camera_yaml(path: Path) -> Calibration:
-    """The calibration in a YAML file as ROS's camera_calibration writes it.
+    """Calibration from a YAML file as written by ROS's camera_calibration.
 
     Raises:
-        DataError: keys are missing or do not fit.
+        DataError: keys are missing or invalid.
     """
     try:
         values = read_mapping(path, "camera calibration")

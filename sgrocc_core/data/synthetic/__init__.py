@@ -1,1 +1,1 @@
-"""A generator of furnished rooms: geometry, images, depth, labels and exact voxels."""
+"""Generator of furnished rooms: geometry, images, depth, 2D labels and exact voxel labels."""

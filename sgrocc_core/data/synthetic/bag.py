@@ -1,4 +1,4 @@
-"""A walk through a generated room as a rosbag2, with the topics of an RGB-D camera."""
+"""Writes a walk through a generated room as a rosbag2, with the topics of an RGB-D camera."""
 
 from __future__ import annotations
 
@@ -13,10 +13,17 @@ from sgrocc_core.progress import progress
 def write_walk(
     out: str | Path, seed: int = 0, frames: int = 120, size: tuple[int, int] = (640, 480), rate: float = 10.0
 ) -> None:
-    """Writes a bag of `frames` images at `rate` Hz into the folder `out`, which must not exist.
+    """Write a bag of a walk through a generated room.
+
+    Args:
+        out: folder of the bag; it must not exist.
+        seed: seed of the room.
+        frames: number of images.
+        size: (width, height) of the images, pixels.
+        rate: images per second, Hz.
 
     Raises:
-        DataError: the folder exists, or frames or rate are not positive.
+        DataError: the folder exists, or frames or rate are out of range.
     """
     if frames < 1 or not 0.1 <= rate <= 240:
         raise DataError(f"{frames} frames at {rate:g} Hz: at least one frame and 0.1 to 240 Hz are allowed")

@@ -1,4 +1,4 @@
-"""Beds: single, double, bunk, day beds, with pillows and blankets made or not."""
+"""Beds: single, double and bunk beds, with pillows and with made or unmade blankets."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def bed(m: Materials) -> Item:
 
 
 def bunk_bed(m: Materials) -> Item:
-    """Two beds above each other, with a ladder."""
+    """Two beds, one above the other, with a ladder."""
     r = m.rng
     frame, sheets = (m.wood() if r.random() < 0.6 else m.metal()), [m.fabric(), m.fabric()]
     w, d, high = r.uniform(0.85, 1.05), r.uniform(1.95, 2.1), r.uniform(1.3, 1.5)

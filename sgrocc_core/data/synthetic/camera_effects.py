@@ -1,4 +1,4 @@
-"""From linear light to a photograph: exposure, white balance, vignetting, blur, sensor noise, tone curve."""
+"""Converts linear light to a photograph: exposure, white balance, vignetting, blur, sensor noise and tone curve."""
 
 from __future__ import annotations
 
@@ -10,12 +10,20 @@ import numpy as np
 
 @dataclass(frozen=True)
 class CameraStyle:
-    """How one camera takes pictures; drawn once a scene.
+    """Properties of the camera; drawn once per scene.
 
     Attributes:
-        target: mean of the exposed picture before the tone curve. balance: (3,) gains. vignette: darkening at the corners.
-        noise: shot and read noise. blur: pixels. contrast, saturation: of the tone curve. lift: black level. quality: of the JPEG.
-        motion: pixels of motion blur at most. sharpen: strength of the camera's own sharpening.
+        target: mean of the exposed image before the tone curve.
+        balance: (3,) white balance gains.
+        vignette: darkening towards the corners.
+        noise: shot noise and read noise.
+        blur: standard deviation of the blur, pixels of an image 240 pixels high.
+        contrast: contrast of the tone curve.
+        saturation: colour saturation.
+        lift: black level.
+        quality: JPEG quality.
+        motion: maximum length of motion blur, pixels of an image 240 pixels high.
+        sharpen: strength of the camera's sharpening.
     """
 
     target: float
@@ -32,7 +40,7 @@ class CameraStyle:
 
 
 def draw_style(rng: np.random.Generator) -> CameraStyle:
-    """A camera at random."""
+    """Draw a random camera."""
     warm = rng.normal(0, 0.06)
     balance = np.array([1 + warm, 1.0 + 0.02 * rng.normal(), 1 - warm + 0.03 * rng.normal()])
     return CameraStyle(
@@ -51,7 +59,7 @@ def draw_style(rng: np.random.Generator) -> CameraStyle:
 
 
 def take_picture(light: np.ndarray, style: CameraStyle, rng: np.random.Generator) -> np.ndarray:
-    """Linear light (H, W, 3) float32 to an sRGB picture (H, W, 3) uint8."""
+    """Convert linear light (H, W, 3) float32 to an sRGB image (H, W, 3) uint8."""
     h, w = light.shape[:2]
     scale = h / 240.0
     luminance = light.mean(2)

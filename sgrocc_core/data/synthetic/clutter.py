@@ -1,4 +1,4 @@
-"""Things on tables, shelves, counters and sofas, and left lying on the floor: plants, lamps, boxes, bags, bottles, books, coats."""
+"""Small objects on furniture and on the floor: plants, lamps, boxes, bags, bottles, books, coats."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable
 import numpy as np
 
 from sgrocc_core.data.synthetic.items import OBJECTS, Item, Surface
-from sgrocc_core.data.synthetic.materials import LAMP, Materials
+from sgrocc_core.data.synthetic.materials import LAMP, PLAIN, Materials
 from sgrocc_core.data.synthetic.primitives import Builder
 from sgrocc_core.data.synthetic.storage import screen_on
 
 
 def books(b: Builder, m: Materials, width: float, depth: float, height: float) -> None:
-    """A row of upright books along x from 0 to width."""
+    """A row of upright books along x from 0 to width; metres."""
     r, x = m.rng, 0.0
     shades = [m.thing() for _ in range(5)]
     while x < width:
@@ -47,7 +47,7 @@ def _stack(b: Builder, m: Materials, room: float) -> None:
 
 def _bottle(b: Builder, m: Materials, room: float) -> None:
     h, w = min(m.rng.uniform(0.14, 0.32), room), m.rng.uniform(0.05, 0.09)
-    glass = m.add(0, m.any_color(), None, 0.1, 0.05, 0.5, 60)
+    glass = m.add(PLAIN, m.any_color(), None, 0.1, 0.05, 0.5, 60)
     b.cylinder((0, 0, h * 0.33), (w, w, h * 0.66), OBJECTS, glass)
     b.cylinder((0, 0, h * 0.8), (w * 0.7, w * 0.7, h * 0.4), OBJECTS, glass, taper=0.4)
 
@@ -68,7 +68,7 @@ def _bowl(b: Builder, m: Materials, room: float) -> None:
 
 
 def _basket(b: Builder, m: Materials, room: float) -> None:
-    """A crate or basket full of things."""
+    """A crate or basket with things in it."""
     r, side = m.rng, m.thing()
     w, d, h = r.uniform(0.25, 0.5), r.uniform(0.2, 0.35), min(r.uniform(0.08, 0.22), room)
     b.box((0, 0, 0.01), (w, d, 0.02), OBJECTS, side)
@@ -87,7 +87,7 @@ def _basket(b: Builder, m: Materials, room: float) -> None:
 
 
 def _machine(b: Builder, m: Materials, room: float) -> None:
-    """Coffee machine, microwave, printer: a body with a darker front and fittings."""
+    """A coffee machine, microwave or printer: a body with a darker front and fittings."""
     r = m.rng
     w, d, h = r.uniform(0.25, 0.5), r.uniform(0.3, 0.42), min(r.uniform(0.25, 0.5), room)
     body, front, metal = (m.metal() if r.random() < 0.5 else m.furniture()), m.black(), m.metal()
@@ -175,7 +175,7 @@ _SMALL: dict[str, tuple[Callable[[Builder, Materials, float], None], ...]] = {
 
 
 def fill_surface(b: Builder, m: Materials, surface: Surface, density: float) -> None:
-    """Puts things on a surface of an item; density 0 (tidy) to 1 (a mess)."""
+    """Place objects on a surface of an item; density is from 0 (tidy) to 1 (cluttered)."""
     r, w, d = m.rng, surface.x1 - surface.x0, surface.y1 - surface.y0
     if surface.use == "shelf":
         _fill_shelf(b, m, surface, density)
@@ -228,7 +228,7 @@ def _fill_shelf(b: Builder, m: Materials, surface: Surface, density: float) -> N
 
 
 def foliage(b: Builder, m: Materials, radius: float, height: float) -> None:
-    """Leaves within a radius above the origin."""
+    """Leaves within a radius above the origin, metres."""
     r, leaf = m.rng, m.leaves()
     kind = r.random()
     if kind < 0.4:
@@ -247,7 +247,7 @@ def foliage(b: Builder, m: Materials, radius: float, height: float) -> None:
 
 
 def _palm(b: Builder, m: Materials, radius: float, height: float, leaf: int) -> None:
-    """Thin blades that fall outwards from a few hearts."""
+    """Thin blades that bend outwards from a few centres."""
     r = m.rng
     for _ in range(r.integers(1, 4)):
         x, y = r.normal(0, 0.25 * radius, 2)
@@ -259,7 +259,7 @@ def _palm(b: Builder, m: Materials, radius: float, height: float, leaf: int) -> 
 
 
 def plant(m: Materials) -> Item:
-    """A plant in a pot on the floor, knee to head high."""
+    """A potted plant on the floor, between knee and head height."""
     r = m.rng
     w, tall, trunk, pot = r.uniform(0.22, 0.42), r.uniform(0.4, 1.3), r.random() < 0.4, m.thing()
 
@@ -274,7 +274,7 @@ def plant(m: Materials) -> Item:
 
 
 def floor_lamp(m: Materials) -> Item:
-    """Standing lamp: shade on a pole, an arc, or a torch."""
+    """A standing lamp: a shade on a pole."""
     r = m.rng
     metal, high, wide, taper = m.metal(), r.uniform(1.35, 1.8), r.uniform(0.25, 0.5), r.uniform(0.5, 1.6)
     shade = m.add(LAMP, m.hsv(0.1, 0.3, 0.95), emission=2.2) if r.random() < 0.4 else m.fabric()
@@ -288,7 +288,7 @@ def floor_lamp(m: Materials) -> Item:
 
 
 def floor_thing(m: Materials) -> Item:
-    """Left on the floor or standing about: boxes, bags, bins, suitcases, baskets, balls, shoes, ironing boards, bikes' worth of clutter."""
+    """An object on the floor: boxes, bag, bin, suitcase, basket, computer, pile of cushions or easel."""
     r = m.rng
     kind = r.choice(["boxes", "bag", "bin", "case", "basket", "tower", "pile", "easel"])
     skin, second = m.thing(), m.fabric()
@@ -343,7 +343,7 @@ def floor_thing(m: Materials) -> Item:
 
 
 def coat_stand(m: Materials) -> Item:
-    """A person-sized stand with coats on it."""
+    """A coat stand of a person's height with coats."""
     wood, coats = m.wood(), [m.fabric() for _ in range(3)]
     r = m.rng.random(6)
 

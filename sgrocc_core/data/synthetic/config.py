@@ -1,4 +1,4 @@
-"""Reads what to generate from a YAML file and options."""
+"""Reads the configuration of a generated set from a YAML file and options."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from sgrocc_core.data.synthetic.write import SynthConfig
-from sgrocc_core.errors import ConfigError, DataError
+from sgrocc_core.errors import ConfigError
+from sgrocc_core.yaml_file import read_mapping
 
 _KINDS: dict[str, tuple[type, str]] = {
     "int": (int, "a whole number"),
@@ -19,33 +17,35 @@ _KINDS: dict[str, tuple[type, str]] = {
 }
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """`640x480` to (640, 480); ConfigError else."""
+def parse_size(text: str, name: str = "size") -> tuple[int, int]:
+    """Parse an image size such as `640x480` to (width, height).
+
+    Args:
+        text: the size.
+        name: what the value is called, for the error message.
+
+    Raises:
+        ConfigError: not of that form.
+    """
     width, cross, height = str(text).partition("x")
     if not cross or not width.isdigit() or not height.isdigit():
-        raise ConfigError(f"size is {text!r}; it must be WIDTHxHEIGHT in pixels, such as 640x480")
+        raise ConfigError(f"{name} is {text!r}; it must be WIDTHxHEIGHT in pixels, such as 640x480")
     return int(width), int(height)
 
 
 def read_config(path: str | Path | None, out: str | Path, options: dict[str, Any]) -> SynthConfig:
-    """A checked configuration.
+    """Combine a configuration file and options.
 
     Args:
-        path: YAML file with keys of SynthConfig (size as `640x480`), or None. out: folder. options: override the file.
+        path: YAML file with the fields of SynthConfig (size as `640x480`), or None.
+        out: folder of the set.
+        options: fields of SynthConfig that override the file.
 
     Raises:
-        DataError: no such file, or not YAML. ConfigError: an unknown key or a value that is not allowed.
+        ConfigError: no such file, not YAML, an unknown key, or a value that is not allowed.
     """
-    values: dict[str, Any] = {}
-    if path is not None:
-        try:
-            values = dict(YAML(typ="safe", pure=True).load(Path(path).read_text()) or {})
-        except (OSError, YAMLError, ValueError, TypeError) as error:
-            raise DataError(f"{path} cannot be read as a configuration: {error}") from error
     known = {f.name: f.type for f in fields(SynthConfig) if f.name != "out"}
-    for key in values:
-        if key not in known:
-            raise ConfigError(f"{path}: unknown key {key!r}; the keys are {', '.join(known)}")
+    values = {} if path is None else read_mapping(Path(path), "configuration of a generated set", known)
     values.update(options)
     if options.get("split") == "test" and "namespace" not in values:
         values["namespace"] = "test"

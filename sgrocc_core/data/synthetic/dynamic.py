@@ -1,6 +1,7 @@
-"""Scenes that change while the camera looks, with exact truth at every frame: what each event empties and fills, and who sees it.
+"""Scenes that change during the recording, with exact labels at every frame and the frames that see each event.
 
-A chair is taken away, one is put down, a door opens, a person walks through; one after the other, in view before and after.
+Four events happen one after the other: a chair is removed, a chair is added, a door opens, and a person walks through.
+Each place is in view before and after its event.
 """
 
 from __future__ import annotations
@@ -21,22 +22,23 @@ from sgrocc_core.data.synthetic.movers import Mover, person
 from sgrocc_core.data.synthetic.primitives import Solids
 from sgrocc_core.data.synthetic.render import Renderer
 from sgrocc_core.data.synthetic.rooms import Scene, make_scene
-from sgrocc_core.data.synthetic.staging import CHAIRS, Sight, direct, film, find_stage
+from sgrocc_core.data.synthetic.seating import CHAIRS
+from sgrocc_core.data.synthetic.staging import Sight, direct, film, find_stage
 from sgrocc_core.data.synthetic.trajectories import draw_intrinsics
 from sgrocc_core.data.synthetic.voxelise import class_counts, voxelise
 from sgrocc_core.geometry.camera import project, scale_intrinsics
 from sgrocc_core.geometry.lattice import CELL_SIZE, VOXEL_SIZE
 
 LEAST_FRAMES = 100
-"""Fewer leave no time to see four places before and after."""
+"""Minimum number of frames; with fewer there is no time to see four places before and after."""
 SEEN_FRAMES = 10
-"""Frames that see the place of an event before it, and after it, at least."""
+"""Minimum number of frames that see the place of an event before it, and after it."""
 WIDE = np.deg2rad(64)
-"""Least horizontal view of the camera: a door must fit in."""
+"""Minimum horizontal field of view of the camera, radians; a door must fit into the image."""
 LOW_SIZE = 96
-"""Width at which it is checked what is in view, pixels."""
+"""Image width at which visibility is checked, pixels."""
 THIN = 0.06
-"""Chair and table legs, tubes and slats: rods of less than this across, metres."""
+"""Maximum thickness of a rod (chair and table legs, tubes, slats), metres."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,10 @@ class Event:
     """One change and its place.
 
     Attributes:
-        mover: what moves, and when. emptied, filled: (N, 3) int, voxels of the grid that are matter no more, or are now; what a person
-            passes through is both. seen: (frames,) share of these voxels that each frame sees.
+        mover: what moves, and when.
+        emptied: (N, 3) int, voxels of the grid that become free; for a person, all voxels passed through.
+        filled: (N, 3) int, voxels of the grid that become occupied; for a person, the same voxels as `emptied`.
+        seen: (frames,) share of these voxels that each frame sees.
     """
 
     mover: Mover
@@ -56,12 +60,14 @@ class Event:
 
 @dataclass(frozen=True)
 class DynamicScene:
-    """A scene that changes, before its frames are rendered.
+    """A changing scene before its frames are rendered.
 
     Attributes:
-        made: the scene without what moves; its grid holds the truth of frame 0. events: in time's order.
-        voxels: (K, 3) int, those of the grid that ever change. history: (frames, K) uint8, their labels frame by frame.
-        thin: (X, Y, Z) bool, voxels of chairs and tables that only rods reach.
+        made: the scene without its moving parts; its grid holds the labels of frame 0.
+        events: events in order of time.
+        voxels: (K, 3) int, voxels of the grid that change at least once.
+        history: (frames, K) uint8, labels of these voxels at every frame.
+        thin: (X, Y, Z) bool, voxels of chairs and tables that contain only rods.
     """
 
     made: GeneratedScene
@@ -71,7 +77,7 @@ class DynamicScene:
     thin: np.ndarray
 
     def at(self, frame: int) -> GeneratedScene:
-        """The scene as it is at a frame."""
+        """The scene at a frame."""
         labels = self.made.grid.labels.copy()
         labels[tuple(self.voxels.T)] = self.history[frame]
         scene = _with(self.made.scene, [e.mover for e in self.events], frame)[0]
@@ -79,10 +85,10 @@ class DynamicScene:
 
 
 def prepare_dynamic(seed: int, index: int, frames: int, size: tuple[int, int]) -> DynamicScene:
-    """Builds scene `index` of a seed: the same arguments, the same scene.
+    """Build scene `index` of a seed; the same arguments give the same scene.
 
     Raises:
-        ValueError: no such scene was found.
+        ValueError: no suitable scene was found.
     """
     for attempt in range(20 * ATTEMPTS):
         words = (NAMESPACES["dynamic"], seed, index, attempt)
@@ -113,7 +119,7 @@ def prepare_dynamic(seed: int, index: int, frames: int, size: tuple[int, int]) -
 
 
 def _sight(renderer: Renderer) -> Sight:
-    """Whether next to nothing of a scene lies between an eye and points, in the room's frame."""
+    """A function that tests whether at most 10 % of points are occluded from an eye point, in the room's frame."""
     R, offset = renderer.scene.rotation, renderer.scene.offset
 
     def sight(eye: np.ndarray, points: np.ndarray) -> bool:
@@ -131,7 +137,7 @@ def _wide_intrinsics(rng: np.random.Generator, size: tuple[int, int]) -> np.ndar
 
 
 def _repainted(mover: Mover, first: int, new: bool) -> Mover:
-    """The mover with materials of a table of its own, which begins at row `first` of the scene's; a door's are the scene's."""
+    """The mover with materials numbered from row `first` of the scene's table; a door keeps the scene's materials."""
     if not new:
         return mover
 
@@ -143,17 +149,17 @@ def _repainted(mover: Mover, first: int, new: bool) -> Mover:
 
 
 def _with(scene: Scene, movers: list[Mover], frame: int) -> tuple[Scene, np.ndarray]:
-    """A scene with what moves as it is at a frame, and (N,) int which mover each solid belongs to, -1 = none."""
+    """The scene with its movers at a frame, and (N,) int index of the mover of each solid, -1 = none."""
     there = [(k, solids) for k, mover in enumerate(movers) if (solids := mover.states[mover.state(frame)]) is not None]
     owners = [np.full(len(scene.solids.kinds), -1)] + [np.full(len(solids.kinds), k) for k, solids in there]
     return replace(scene, solids=scene.solids.joined(*(solids for _, solids in there))), np.concatenate(owners)
 
 
 def _with_truth(made: GeneratedScene, movers: list[Mover], size: tuple[int, int]) -> DynamicScene | None:
-    """The scene with its truth; None where something blocks the camera, or a place is not seen long enough before and after."""
+    """The scene with its labels; None if the camera is blocked, or a place is not seen long enough before and after."""
     voxels, history = _history(made, movers)
     labels = made.grid.labels.copy()
-    labels[tuple(voxels.T)] = history.max(0)  # whatever is ever there
+    labels[tuple(voxels.T)] = history.max(0)  # occupied at any time
     cameras = np.floor((made.poses[:, :3, 3] - made.grid.origin) / VOXEL_SIZE).astype(np.int64) - made.grid.low
     if ((cameras < 0) | (cameras >= labels.shape)).any() or labels[tuple(cameras.T)].any():
         return None
@@ -169,7 +175,7 @@ def _with_truth(made: GeneratedScene, movers: list[Mover], size: tuple[int, int]
 
 
 def _history(made: GeneratedScene, movers: list[Mover]) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels (K, 3) of the grid that anything that moves ever reaches, and their labels (frames, K) uint8."""
+    """Voxels (K, 3) of the grid that a mover ever reaches, and their labels (frames, K) uint8."""
     grid, corner = made.grid, made.grid.origin + made.grid.low * VOXEL_SIZE
     counts = [[_counts(solids, corner, grid.labels.shape) for solids in mover.states] for mover in movers]
     touched = np.zeros(grid.labels.shape, np.bool_)
@@ -191,7 +197,7 @@ def _counts(solids: Solids | None, corner: np.ndarray, shape: tuple[int, ...]) -
 
 
 def _place(mover: Mover, voxels: np.ndarray, history: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels that an event empties, and that it fills; both are what a person passes through."""
+    """Voxels that an event empties, and voxels that it fills; for a person both are the voxels passed through."""
     was, now = history[mover.first - 1], history[mover.last]
     if mover.during:
         between = history[mover.first : mover.last]
@@ -204,16 +210,16 @@ def _place(mover: Mover, voxels: np.ndarray, history: np.ndarray) -> tuple[np.nd
 def _seen(
     made: GeneratedScene, movers: list[Mover], places: list[tuple[np.ndarray, np.ndarray]], size: tuple[int, int]
 ) -> list[np.ndarray]:
-    """(frames,) for each mover: the share of its place's voxels that project into the image with nothing before them.
+    """For each mover, (frames,) the share of its voxels that project into the image and are not occluded.
 
-    What moves may hide voxels that it fills itself at that time, such as its own back, but no others: not the doorway behind an open door.
+    A mover may occlude voxels that it fills itself at that frame, such as those on its far side, but no others; an open
+    door that hides the doorway behind it counts as occlusion.
     """
     low = (LOW_SIZE, max(1, round(LOW_SIZE * size[1] / size[0])))
     K = scale_intrinsics(made.K, low[0] / size[0], low[1] / size[1])
     corner = made.grid.origin + made.grid.low * VOXEL_SIZE
-    sets = [
-        place[:1] if mover.during else place for mover, place in zip(movers, places)
-    ]  # a person's are the same twice
+    # a person empties and fills the same voxels: count them once
+    sets = [place[:1] if mover.during else place for mover, place in zip(movers, places)]
     centres = [corner + (np.concatenate(of_event) + 0.5) * VOXEL_SIZE for of_event in sets]
     emptied = [np.arange(len(points)) < len(of_event[0]) for points, of_event in zip(centres, sets)]
     shares = [np.zeros(len(made.poses), np.float32) for _ in movers]
@@ -232,7 +238,7 @@ def _seen(
 
 
 def _renderers(made: GeneratedScene, movers: list[Mover]) -> Iterator[tuple[int, Renderer, np.ndarray]]:
-    """Every frame with a renderer of the scene as it is then, made anew where it changed, and its solids' movers."""
+    """For every frame, a renderer of the scene, rebuilt only after a change, and the mover of each solid."""
     states: list[int] = []
     for frame in range(len(made.poses)):
         now = [mover.state(frame) for mover in movers]
@@ -243,7 +249,7 @@ def _renderers(made: GeneratedScene, movers: list[Mover]) -> Iterator[tuple[int,
 
 
 def _thin(made: GeneratedScene, movers: list[Mover]) -> np.ndarray:
-    """(X, Y, Z) bool: voxels of chairs and tables, those that come and go too, that only rods reach."""
+    """(X, Y, Z) bool: voxels of chairs and tables, moving ones included, that contain only rods."""
     lasting = [s for mover in movers for s in (mover.before, mover.after) if s is not None]
     solids = made.scene.solids.joined(*lasting)
     across = np.sort(2 * solids.halves, axis=1)[:, 1]
@@ -254,18 +260,20 @@ def _thin(made: GeneratedScene, movers: list[Mover]) -> np.ndarray:
 
 
 def render_dynamic(scene: DynamicScene, size: tuple[int, int]) -> Iterator[GeneratedFrame]:
-    """Renders all frames, each with the truth of its moment."""
+    """Render all frames, each with its own labels."""
     movers = [event.mover for event in scene.events]
     for frame, renderer, _ in _renderers(scene.made, movers):
         yield render_frame(scene.at(frame), renderer, frame, size, 0)
 
 
 def write_changes(path: Path, scene: DynamicScene) -> None:
-    """The truth of a scene that changes as one file, which `dynamic_scenes` reads."""
+    """Write the labels and events of a changing scene as one file, which `dynamic_scenes` reads."""
     grid, movers = scene.made.grid, [event.mover for event in scene.events]
     content = {
-        "format_version": np.array(FORMAT_VERSION), "labels": grid.labels, "origin": grid.origin + grid.low * VOXEL_SIZE,
-        "thin": scene.thin, "voxels": scene.voxels.astype(np.int16), "history": scene.history, "kinds": np.array([m.kind for m in movers]),
+        "format_version": np.array(FORMAT_VERSION), "labels": grid.labels,
+        "origin": grid.origin + grid.low * VOXEL_SIZE, "thin": scene.thin,
+        "voxels": scene.voxels.astype(np.int16), "history": scene.history,
+        "kinds": np.array([m.kind for m in movers]),
         "first": np.array([m.first for m in movers]), "last": np.array([m.last for m in movers]),
         "seen": np.stack([event.seen for event in scene.events]),
     }  # fmt: skip

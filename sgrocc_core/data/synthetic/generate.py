@@ -1,4 +1,7 @@
-"""One generated scene from a seed: room, camera, walk, frames with exact truth. Training, test, held-out and demo seeds never meet."""
+"""Generates a scene from a seed: room, camera, walk, and frames with exact labels.
+
+Training, test, held-out and demo scenes use seeds of different namespaces, so they never share a room.
+"""
 
 from __future__ import annotations
 
@@ -20,19 +23,24 @@ from sgrocc_core.data.synthetic.voxelise import LabelGrid, voxelise
 from sgrocc_core.geometry.lattice import CELL_SIZE, CELL_VOXELS, VOXEL_SIZE, box_corner
 
 NAMESPACES = {"train": 1, "test": 2, "heldout": 3, "walk": 4, "dynamic": 5}
-"""First word of every seed: two namespaces never share a room."""
+"""First word of every seed; two namespaces never share a room."""
 CANDIDATES = 2.5
-"""Poses that are looked at, coarsely, for each frame that is kept."""
+"""Number of candidate poses, rendered coarsely, for each frame that is kept."""
 ATTEMPTS = 40
+"""Maximum number of rooms drawn for one scene."""
 
 
 @dataclass(frozen=True)
 class GeneratedFrame:
-    """A frame and its truth.
+    """A frame and its ground truth.
 
     Attributes:
-        view: image, depth, 2D labels. K: (3, 3) pixels. T_wc: (4, 4) m. voxel_origin: (3,) m. target: (60, 60, 36) uint8 [x, y, z].
-        corner: (3,) int, the box's first voxel on the scene's lattice.
+        view: image, depth and 2D labels.
+        K: (3, 3) intrinsics, pixels.
+        T_wc: (4, 4) pose, camera to world, metres.
+        voxel_origin: (3,) lowest corner of the box, metres.
+        target: (60, 60, 36) uint8 [x, y, z].
+        corner: (3,) int, first voxel of the box on the scene's lattice.
     """
 
     view: View
@@ -45,7 +53,16 @@ class GeneratedFrame:
 
 @dataclass(frozen=True)
 class GeneratedScene:
-    """A scene before its frames are rendered; `words` is the seed of everything in it."""
+    """A scene before its frames are rendered.
+
+    Attributes:
+        scene: the room.
+        grid: voxel labels of the room.
+        style: properties of the camera.
+        poses: (N, 4, 4) poses, camera to world, metres.
+        K: (3, 3) intrinsics, pixels.
+        words: seed of all randomness in the scene.
+    """
 
     scene: Scene
     grid: LabelGrid
@@ -71,15 +88,21 @@ def prepare(
     walker: Walker | None = None,
     smooth: float = 6.0,
 ) -> GeneratedScene:
-    """Builds scene `index` of a seed: the same arguments, the same scene.
+    """Build scene `index` of a seed; the same arguments give the same scene.
 
     Args:
-        min_classes: rooms with fewer classes are drawn again.
-        walker: who carries the camera; None draws one. With a walker every pose of the walk is kept, else the dullest are dropped.
-        smooth: frames over which the view's wandering is smoothed.
+        namespace: a key of NAMESPACES.
+        seed: seed of the set.
+        index: index of the scene in the set.
+        frames: number of frames.
+        size: (width, height) of the images, pixels.
+        min_classes: minimum number of classes; rooms with fewer are drawn again.
+        walker: who carries the camera; None draws one. With a walker, every pose of the walk is kept; otherwise the
+            least informative ones are dropped.
+        smooth: number of frames over which changes of the viewing direction are smoothed.
 
     Raises:
-        ValueError: no such room in 40 attempts.
+        ValueError: no such room in ATTEMPTS attempts.
     """
     for attempt in range(ATTEMPTS):
         words = (NAMESPACES[namespace], seed, index, attempt)
@@ -94,7 +117,7 @@ def prepare(
         except ValueError:  # no free floor
             continue
         free = np.array([_in_free_space(grid, T_wc) for T_wc in poses])
-        if free.sum() < (len(poses) if walker else frames):  # through a hanging lamp, say
+        if free.sum() < (len(poses) if walker else frames):  # the walk passes through a solid, such as a hanging lamp
             continue
         poses = poses[free]
         return GeneratedScene(
@@ -111,7 +134,7 @@ def _in_free_space(grid: LabelGrid, T_wc: np.ndarray) -> bool:
 def _richest(
     scene: Scene, style: CameraStyle, poses: np.ndarray, K: np.ndarray, size: tuple[int, int], frames: int
 ) -> np.ndarray:
-    """Drops the poses that see least (a wall from near), in the walk's order."""
+    """Drop the poses that show the least, such as a nearby wall; the order of the walk is kept."""
     shrink = size[0] / 40
     small = np.array([[K[0, 0] / shrink, 0, K[0, 2] / shrink], [0, K[1, 1] / shrink, K[1, 2] / shrink], [0, 0, 1]])
     renderer, scores = Renderer(scene, style), []
@@ -133,7 +156,7 @@ def _richest(
 def render_frame(
     made: GeneratedScene, renderer: Renderer, number: int, size: tuple[int, int], jitter: int = 3
 ) -> GeneratedFrame:
-    """Renders frame `number` of the walk; its box is shifted by up to `jitter` cells at random."""
+    """Render frame `number` of the walk. Its box is shifted by up to `jitter` cells at random."""
     rng, T_wc = np.random.default_rng((*made.words, number)), made.poses[number]
     cell = box_corner(T_wc, made.grid.origin) + rng.integers(-jitter, jitter + 1, 3)
     corner = cell.astype(np.int64) * CELL_VOXELS
@@ -142,14 +165,14 @@ def render_frame(
 
 
 def render_frames(made: GeneratedScene, size: tuple[int, int], jitter: int = 3) -> Iterator[GeneratedFrame]:
-    """Renders all frames of the walk."""
+    """Render all frames of the walk."""
     renderer = Renderer(made.scene, made.style)
     for number in range(len(made.poses)):
         yield render_frame(made, renderer, number, size, jitter)
 
 
 def known_bounds(grid: LabelGrid) -> tuple[np.ndarray, np.ndarray]:
-    """First and one past the last voxel (3,) of the known part, relative to the grid's own first voxel."""
+    """First voxel, and one past the last voxel, (3,) each, of the known part, relative to the grid's first voxel."""
     known = np.argwhere(grid.labels != UNKNOWN)
     return known.min(0), known.max(0) + 1
 
@@ -159,7 +182,7 @@ DEMO_WALKER = Walker("head", 1.5, 0.35, 0.18, 0.03, 1.0, 0.045, 0.075)
 
 @lru_cache(maxsize=1)
 def prepare_walk(seed: int, frames: int, size: tuple[int, int]) -> tuple[GeneratedScene, Renderer]:
-    """A smooth walk at 10 frames a second through one well furnished room (at least nine classes); namespace `walk`."""
+    """A smooth walk at 10 frames per second through a room with at least nine classes, from namespace `walk`."""
     made = prepare("walk", seed, 0, frames, size, 9, DEMO_WALKER, 18.0)
     return made, Renderer(made.scene, made.style)
 
@@ -169,7 +192,7 @@ def _walk_frame(seed: int, frames: int, size: tuple[int, int], number: int) -> G
 
 
 def render_walk(seed: int, frames: int, size: tuple[int, int], jobs: int = 2) -> Iterator[GeneratedFrame]:
-    """Frames of `prepare_walk` in order, rendered by `jobs` processes; the same for any number of them."""
+    """Frames of `prepare_walk` in order, rendered by `jobs` processes; the result does not depend on their number."""
     if jobs < 2 or frames < 16:
         yield from (_walk_frame(seed, frames, size, k) for k in range(frames))
         return

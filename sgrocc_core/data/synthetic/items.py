@@ -1,4 +1,4 @@
-"""A piece of furniture before it is placed: its footprint, how to build it, and the surfaces on which things may stand."""
+"""A piece of furniture before placement: its footprint, how to build it, and surfaces on which objects may stand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ CHAIR, BED, SOFA, TABLE, TVS, FURNITURE, OBJECTS = (
 
 @dataclass(frozen=True)
 class Surface:
-    """A horizontal place for things: x0, y0, x1, y1, z metres in the item's frame; free height above it; what it is used for."""
+    """A horizontal surface for objects, in the item's frame.
+
+    Attributes:
+        x0: lower bound of x, metres.
+        y0: lower bound of y, metres.
+        x1: upper bound of x, metres.
+        y1: upper bound of y, metres.
+        z: height of the surface, metres.
+        room: free height above it, metres.
+        use: kind of surface, which decides what is placed on it.
+    """
 
     x0: float
     y0: float
@@ -28,11 +38,16 @@ class Surface:
 
 @dataclass(frozen=True)
 class Item:
-    """Furniture in its own frame: origin on the floor in the middle of its footprint, back towards +y, front towards -y.
+    """Furniture in its own frame: origin on the floor at the centre of its footprint, back at +y, front at -y.
 
     Attributes:
-        width, depth: footprint along x and y, m. build: draws it. surfaces: where clutter may stand.
-        seats: (x, y, yaw) of chairs that belong to it. front: free space wanted before it, m.
+        width: footprint along x, metres.
+        depth: footprint along y, metres.
+        build: adds its solids to a builder.
+        surfaces: where objects may stand.
+        seats: (x, y, yaw) of chairs that belong to it, metres and radians.
+        front: free space required in front of it, metres.
+        height: metres.
     """
 
     width: float

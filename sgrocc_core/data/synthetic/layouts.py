@@ -1,6 +1,6 @@
-"""Rooms without furniture: footprints of several shapes, walls with windows and doors, adjacent spaces, floors, ceilings, pillars, beams.
+"""Geometry of unfurnished rooms: footprints, outline, openings and adjacent spaces.
 
-A footprint is a union of rectangles in the room's own frame; walls follow its outline. All else is built inside it.
+A footprint is a union of rectangles in the room's frame; walls follow its outline. Everything else is built inside it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,15 @@ SLAB = 0.12
 
 @dataclass(frozen=True)
 class Edge:
-    """A straight piece of the outline: axis 0 = constant x, 1 = constant y; `outward` is +1 or -1 along that axis. Metres."""
+    """A straight segment of the outline.
+
+    Attributes:
+        axis: 0 for a segment of constant x, 1 for constant y.
+        at: the constant coordinate, metres.
+        start: lower end along the other axis, metres.
+        end: upper end along the other axis, metres.
+        outward: direction out of the room along `axis`, +1 or -1.
+    """
 
     axis: int
     at: float
@@ -30,24 +38,31 @@ class Edge:
 
     @property
     def length(self) -> float:
-        """Metres."""
+        """Length in metres."""
         return self.end - self.start
 
     def point(self, along: float, inside: float) -> tuple[float, float]:
-        """x, y of the point `along` from the start and `inside` metres into the room."""
+        """x, y of the point `along` metres from the start and `inside` metres into the room."""
         across = self.at - self.outward * inside
         return (across, self.start + along) if self.axis == 0 else (self.start + along, across)
 
     @property
     def yaw(self) -> float:
-        """Yaw of furniture whose back (+y) leans on this edge."""
+        """Yaw of furniture whose back (+y) is at this edge, radians."""
         normal = (self.outward, 0.0) if self.axis == 0 else (0.0, self.outward)
         return float(np.arctan2(normal[1], normal[0]) - np.pi / 2)
 
 
 @dataclass(frozen=True)
 class Opening:
-    """A door (span None) or a window (span: sill and top, m) from `start` to `stop` metres along an edge."""
+    """A door or window in a wall.
+
+    Attributes:
+        edge: edge of the outline.
+        start: metres along the edge.
+        stop: metres along the edge.
+        span: heights of sill and top of a window, metres; None for a door.
+    """
 
     edge: Edge
     start: float
@@ -55,24 +70,28 @@ class Opening:
     span: tuple[float, float] | None
 
     def on(self, edge: Edge) -> tuple[float, float] | None:
-        """Start and stop in metres along another edge of the same line, or None if it lies on another line."""
+        """Start and stop in metres along another edge of the same line; None if that edge is on another line."""
         e = self.edge
         if e.axis != edge.axis or e.outward != edge.outward or abs(e.at - edge.at) > 1e-6:
             return None
         return self.start + e.start - edge.start, self.stop + e.start - edge.start
 
     def overlaps(self, edge: Edge, start: float, stop: float, margin: float) -> bool:
-        """Whether it takes part of the stretch from start to stop of an edge, with a margin, metres."""
+        """Whether it overlaps the interval from start to stop of an edge, with a margin, metres."""
         mine = self.on(edge)
         return mine is not None and start < mine[1] + margin and stop > mine[0] - margin
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """A door leaf that stands open: solids `first` to before `stop` of the scene.
+    """An open door leaf: solids `first` up to, not including, `stop` of the scene.
 
     Attributes:
-        hinge: (3,) m, on the floor, in the room's frame. width: m. closing: the turn about the hinge that closes it, radians.
+        first: index of its first solid.
+        stop: index after its last solid.
+        hinge: (3,) point of the hinge on the floor, in the room's frame, metres.
+        width: metres.
+        closing: rotation about the hinge that closes it, radians.
     """
 
     first: int
@@ -87,11 +106,17 @@ class Layout:
     """The shell of a scene.
 
     Attributes:
-        rects: (x0, y0, x1, y1) metres of all spaces, doorways among them. main: how many of them are the main room.
-        height: m. thickness: of the walls, m. edges: outline. openings: doors and windows.
-        keep_clear: rectangles without furniture. pillars: rectangles that they stand on.
+        rects: (x0, y0, x1, y1) of all spaces, including doorways, metres.
+        main: number of rectangles that belong to the main room.
+        height: of the room, metres.
+        thickness: of the walls, metres.
+        edges: outline.
+        openings: doors and windows.
+        keep_clear: rectangles without furniture.
+        pillars: rectangles occupied by pillars.
         lights: (position (3,), linear colour (3,), intensity, radius) of lamps and windows.
-        windows: (centre (3,), normal into the room (3,), half width, half height) of the glass. leaves: door leaves that stand open.
+        windows: (centre (3,), normal into the room (3,), half width, half height) of the glass.
+        leaves: open door leaves.
     """
 
     rects: list[tuple[float, float, float, float]]
@@ -107,7 +132,7 @@ class Layout:
     leaves: list[Leaf] = field(default_factory=list)
 
     def contains(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Whether points lie in the footprint; arrays of one shape, metres."""
+        """Whether points are inside the footprint; x and y are arrays of the same shape, metres."""
         inside = np.zeros(np.shape(x), bool)
         for x0, y0, x1, y1 in self.rects:
             inside |= (x > x0) & (x < x1) & (y > y0) & (y < y1)
@@ -115,7 +140,7 @@ class Layout:
 
 
 def outline(rects: list[tuple[float, float, float, float]]) -> list[Edge]:
-    """Edges of a union of rectangles, collinear pieces merged."""
+    """Edges of a union of rectangles, with collinear segments merged."""
     edges: list[Edge] = []
     grid = [np.unique(np.round([r[a] for r in rects] + [r[a + 2] for r in rects], 6)) for a in (0, 1)]
     mid = [(g[1:] + g[:-1]) / 2 for g in grid]
@@ -141,7 +166,7 @@ def outline(rects: list[tuple[float, float, float, float]]) -> list[Edge]:
 
 
 def draw_footprint(rng: np.random.Generator) -> list[tuple[float, float, float, float]]:
-    """Rectangles of a main room: plain, L, T, U, with niches; 9 to 60 square metres."""
+    """Draw the rectangles of a main room: plain, L, T, U, or with niches; 9 to 60 square metres."""
     w, d = rng.uniform(2.8, 7.5), rng.uniform(2.8, 6.5)
     kind = rng.choice(["plain", "L", "T", "U", "niche"], p=[0.38, 0.22, 0.1, 0.08, 0.22])
     if kind == "plain" or min(w, d) < 3.2:
@@ -170,7 +195,7 @@ def draw_footprint(rng: np.random.Generator) -> list[tuple[float, float, float, 
 
 
 def draw_layout(rng: np.random.Generator) -> Layout:
-    """A main room with up to three adjacent spaces behind doorways."""
+    """Draw a main room without openings and adjacent spaces, which `add_doors` adds."""
     main = draw_footprint(rng)
     height = float(
         rng.choice([rng.uniform(2.3, 2.7), rng.uniform(2.5, 3.0), rng.uniform(3.0, 3.6)], p=[0.45, 0.4, 0.15])

@@ -1,4 +1,4 @@
-"""Procedural materials: a table of patterns, colours and gloss, and palettes that draw them at random, dark and saturated ones too."""
+"""Procedural materials: a table of patterns, colours and gloss, and palettes that draw them at random."""
 
 from __future__ import annotations
 
@@ -31,16 +31,19 @@ Color = tuple[float, float, float]
 """Patterns that textures.py evaluates at a hit point."""
 
 ROW = 14
-"""Numbers a material has: pattern, colour (3), second colour (3), scale (m), contrast, gloss, sharpness, emission, seed, unused."""
+"""Length of a material's row.
+
+Pattern, colour (3), second colour (3), scale (m), contrast, gloss, sharpness, emission, seed, unused.
+"""
 
 
 def linear(color: Color) -> np.ndarray:
-    """sRGB in 0..1 to linear light, (3,)."""
+    """Convert sRGB in 0..1 to linear light, (3,)."""
     return np.clip(np.array(color, np.float64), 0.0, 1.0) ** 2.2
 
 
 def dimmed(color: Color, factor: float) -> Color:
-    """A darker (or lighter) tone of an sRGB colour."""
+    """A darker or lighter tone of an sRGB colour."""
     return color[0] * factor, color[1] * factor, color[2] * factor
 
 
@@ -48,7 +51,7 @@ class Materials:
     """The material table of one scene, and the random choices that fill it.
 
     Attributes:
-        rng: the scene's generator of random numbers.
+        rng: random generator of the scene.
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -56,7 +59,7 @@ class Materials:
         self._rows: list[np.ndarray] = []
 
     def table(self) -> np.ndarray:
-        """(M, ROW) float64."""
+        """The table, (M, ROW) float64."""
         return np.array(self._rows, np.float64).reshape(-1, ROW)
 
     def add(
@@ -70,7 +73,7 @@ class Materials:
         sharpness: float = 20.0,
         emission: float = 0.0,
     ) -> int:
-        """Adds a material; colours sRGB in 0..1, scale in metres. Returns its index."""
+        """Add a material; colours are sRGB in 0..1, scale in metres. Returns its index."""
         second = color if color2 is None else color2
         row = np.r_[
             pattern,
@@ -88,11 +91,11 @@ class Materials:
         return len(self._rows) - 1
 
     def hsv(self, h: float, s: float, v: float) -> Color:
-        """sRGB of hue, saturation, value in 0..1."""
+        """Convert hue, saturation, value in 0..1 to sRGB."""
         return colorsys.hsv_to_rgb(h % 1.0, float(np.clip(s, 0, 1)), float(np.clip(v, 0, 1)))
 
     def any_color(self) -> Color:
-        """A colour of things: grey, muted, saturated, very dark or very light."""
+        """A colour of an object: grey, muted, saturated, very dark or very light."""
         r = self.rng
         kind = r.random()
         if kind < 0.22:
@@ -108,7 +111,7 @@ class Materials:
         return self.hsv(r.random(), r.uniform(0.4, 0.85), r.uniform(0.25, 0.8))
 
     def wood_color(self) -> Color:
-        """Light birch, oak, walnut, cherry, black-brown."""
+        """Light birch, oak, walnut, cherry or black-brown."""
         r = self.rng
         h, s, v = [
             (0.10, 0.28, 0.82),
@@ -121,7 +124,7 @@ class Materials:
         return self.hsv(h + 0.012 * r.normal(), s * r.uniform(0.75, 1.2), v * r.uniform(0.8, 1.1))
 
     def wood(self) -> int:
-        """Grained wood of furniture."""
+        """Wood grain for furniture."""
         c, r = self.wood_color(), self.rng
         dark = dimmed(c, r.uniform(0.6, 0.85))
         return self.add(
@@ -129,14 +132,14 @@ class Materials:
         )
 
     def lacquer(self) -> int:
-        """Painted or laminated surface of furniture."""
+        """Painted or laminated furniture."""
         r = self.rng
         return self.add(
             PLAIN, self.any_color(), None, 0.3, r.uniform(0.02, 0.1), r.choice([0.0, 0.08, 0.25]), r.uniform(15, 80)
         )
 
     def furniture(self) -> int:
-        """Wood or lacquer, white and black common."""
+        """Wood or lacquer; white and black are frequent."""
         p = self.rng.random()
         if p < 0.45:
             return self.wood()
@@ -176,7 +179,7 @@ class Materials:
         )
 
     def fabric(self) -> int:
-        """Upholstery and textiles: plain weave, striped, checked, printed."""
+        """Upholstery and textiles: plain weave, striped, checked or printed."""
         r, p = self.rng, self.rng.random()
         c = self.any_color()
         if p < 0.7:
@@ -190,7 +193,7 @@ class Materials:
         return self.add(PLAIN, c, None, 0.05, 0.15, r.uniform(0.05, 0.2), 15)  # leather
 
     def wall(self) -> int:
-        """Painted plaster mostly, some brick, panels, wallpaper, coloured ones."""
+        """Mostly painted plaster; also brick, panels, wallpaper, tiles and wood."""
         r, p = self.rng, self.rng.random()
         c = self.hsv(r.choice([0.1, 0.12, 0.6, 0.3]) + 0.05 * r.normal(), 0.14 * r.random(), r.uniform(0.62, 0.97))
         if p < 0.25:
@@ -210,7 +213,7 @@ class Materials:
         return self.add(PLASTER, c, None, r.uniform(0.02, 0.3), r.uniform(0.03, 0.15))
 
     def floor(self) -> int:
-        """Planks, parquet, tiles, carpet, concrete, linoleum, marble."""
+        """Planks, parquet, tiles, carpet, concrete, linoleum or marble."""
         r, p = self.rng, self.rng.random()
         if p < 0.38:
             c = self.wood_color()
@@ -260,7 +263,7 @@ class Materials:
         )
 
     def rug(self) -> int:
-        """A carpet that lies on the floor."""
+        """A carpet on the floor."""
         r, p = self.rng, self.rng.random()
         if p < 0.4:
             return self.add(PRINT, self.any_color(), self.any_color(), r.uniform(0.05, 0.25), 0.7)
@@ -270,7 +273,7 @@ class Materials:
         return self.add(FABRIC, c, dimmed(c, 0.6), r.uniform(0.01, 0.04), 0.8)
 
     def ceiling(self) -> int:
-        """White plaster, acoustic tiles, wood."""
+        """White plaster, acoustic tiles or wood."""
         r, p = self.rng, self.rng.random()
         if p < 0.62:
             return self.add(PLASTER, self.hsv(0.1, 0.05 * r.random(), r.uniform(0.75, 0.97)), None, 0.2, 0.06)
@@ -282,7 +285,7 @@ class Materials:
         return self.add(PLASTER, self.any_color(), None, 0.3, 0.1)
 
     def thing(self) -> int:
-        """A small object: plastic, paper, print, metal, ceramics."""
+        """A small object of plastic, paper, print, metal or fabric."""
         r, p = self.rng, self.rng.random()
         if p < 0.55:
             return self.add(PLAIN, self.any_color(), None, 0.05, 0.1, r.choice([0.0, 0.2]), 30)
@@ -295,7 +298,7 @@ class Materials:
         return self.fabric()
 
     def cardboard(self) -> int:
-        """Brown board."""
+        """Brown cardboard."""
         r = self.rng
         return self.add(PLAIN, self.hsv(0.085, 0.4, r.uniform(0.5, 0.75)), None, 0.05, 0.15)
 
@@ -307,7 +310,7 @@ class Materials:
         return self.add(PRINT, self.any_color(), self.any_color(), r.uniform(0.05, 0.3), 1.0, r.choice([0.0, 0.25]), 60)
 
     def screen(self) -> int:
-        """A display, off (black, glossy) or on."""
+        """A display, switched off (black, glossy) or on."""
         r = self.rng
         if r.random() < 0.6:
             return self.add(

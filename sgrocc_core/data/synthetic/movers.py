@@ -1,4 +1,4 @@
-"""What changes in a scene while the camera looks: chairs taken away and put down, a door that opens, a person who walks through."""
+"""The moving parts of a changing scene: chairs that are removed and added, an opening door, a walking person."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from sgrocc_core.data.synthetic.rooms import Scene
 
 @dataclass(frozen=True)
 class Mover:
-    """One thing that changes, in world coordinates; None where it is not there.
+    """One thing that changes, in world coordinates; its solids are None while it is absent.
 
     Attributes:
-        kind: one of `dynamic_scenes.KINDS`. first: the first frame that shows a change. last: the first after which nothing changes any
-            more; `first` where it happens at once. before, after: its solids before `first` and from `last` on.
-        during: of the frames between.
+        kind: one of `dynamic_scenes.KINDS`.
+        first: first frame that shows the change.
+        last: first frame that shows the final state; equal to `first` for an instantaneous change.
+        before: its solids before `first`.
+        after: its solids from `last` on.
+        during: its solids at each frame in between.
     """
 
     kind: str
@@ -31,17 +34,17 @@ class Mover:
     during: tuple[Solids, ...] = ()
 
     def state(self, frame: int) -> int:
-        """0 before it happens, then 1, 2, ... ; the last one stays."""
+        """Index of its state at a frame: 0 before the change, then 1, 2, ...; the last state persists."""
         return int(np.clip(frame - self.first + 1, 0, len(self.states) - 1))
 
     @property
     def states(self) -> tuple[Solids | None, ...]:
-        """Its solids, state by state."""
+        """Its solids in each state."""
         return (self.before, *self.during, self.after)
 
 
 def person(m: Materials) -> Item:
-    """A standing body."""
+    """A standing person."""
     r = m.rng
     skin = m.add(PLAIN, m.hsv(r.uniform(0.04, 0.09), r.uniform(0.25, 0.6), r.uniform(0.35, 0.9)), None, 0.05, 0.05)
     shirt, trousers, hair = m.fabric(), m.fabric(), m.black()
@@ -62,14 +65,14 @@ def person(m: Materials) -> Item:
 
 
 def placed(item: Item, scene: Scene, spot: tuple[float, float, float]) -> Solids:
-    """An item's solids in the world, standing at x, y, yaw of the room's frame."""
+    """Solids of an item in the world, placed at (x, y, yaw) of the room's frame."""
     b = Builder()
     item.build(b.at(spot[0], spot[1], 0.0, spot[2]))
     return b.solids().moved(scene.rotation, scene.offset)
 
 
 def closed(leaf: Leaf, scene: Scene) -> Solids:
-    """A door leaf of a scene, shut: turned about its hinge."""
+    """The closed door leaf of a scene: the open one rotated about its hinge."""
     open_leaf = scene.solids.chosen(np.arange(leaf.first, leaf.stop))
     turn, hinge = rotation_zyx(leaf.closing), scene.rotation @ leaf.hinge + scene.offset
     return open_leaf.moved(turn, hinge - turn @ hinge)

@@ -1,4 +1,4 @@
-"""Doors and windows of a layout: leaves closed or open onto adjacent spaces, glazing with frames, curtains, sills, radiators."""
+"""Doors and windows of a layout: closed and open leaves, adjacent spaces, glazing, curtains, sills and radiators."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _overlaps(
 
 
 def add_doors(layout: Layout, b: Builder, m: Materials) -> None:
-    """Doors and openings: closed leaves in the wall's plane, or doorways to corridors and rooms beyond. Before `add_shell`."""
+    """Add doors: closed leaves in the wall, or doorways to adjacent spaces. Must run before `add_shell`."""
     rng = m.rng
     door, frame = (m.wood() if rng.random() < 0.4 else m.furniture()), m.furniture()
     main_edges = [e for e in outline(layout.rects) if e.length > 1.2]
@@ -82,7 +82,7 @@ def _open_leaf(b: Builder, m: Materials, edge: Edge, along: float, width: float,
     x = along + (width if hinge_right else 0.0)
     swing = m.rng.uniform(0.9, 2.6)
     frame = _edge_frame(b, edge, x, 0.02)
-    mirrored = (edge.axis == 0) == (edge.outward > 0)  # which way "along" runs in the edge's frame
+    mirrored = (edge.axis == 0) == (edge.outward > 0)  # direction of `along` in the edge's frame
     side = (-1 if hinge_right else 1) * (1 if not mirrored else -1)
     leaf = frame.at(0, 0, 0, -swing if side > 0 else np.pi + swing)
     leaf.box((width / 2, 0, top / 2), (width - 0.02, 0.045, top - 0.03), FURNITURE, material)
@@ -106,7 +106,7 @@ def _closed_leaf(
 
 
 def add_windows(layout: Layout, b: Builder, m: Materials) -> None:
-    """Windows in outer walls; after `add_doors`, before `add_shell`. Their light is added to the layout."""
+    """Add windows to outer walls, and their light to the layout. Must run after `add_doors` and before `add_shell`."""
     rng = m.rng
     outside, frame = (
         m.add(OUTSIDE, (1, 1, 1), emission=rng.uniform(0.6, 3.5)),

@@ -1,4 +1,4 @@
-"""Where furniture goes: a raster of the floor, pieces against walls or free in the room, never through each other or in a doorway."""
+"""Places furniture on a raster of the floor: at walls or freely, without overlaps and outside doorways."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ from sgrocc_core.data.synthetic.items import Item
 from sgrocc_core.data.synthetic.layouts import Edge, Layout
 
 CELL = 0.05
-"""Edge of a raster cell, metres."""
+"""Edge length of a raster cell, metres."""
 
 
 class FloorPlan:
-    """What stands where on the floor.
+    """Raster of the occupied floor.
 
     Attributes:
-        inside: (X, Y) bool, in the footprint. taken: (X, Y) bool, under furniture. clear: (X, Y) bool, to be kept free.
-        low: (2,) metres of the raster's corner.
+        low: (2,) corner of the raster, metres.
+        x: (X, Y) x coordinates of the cells, metres.
+        y: (X, Y) y coordinates of the cells, metres.
+        inside: (X, Y) bool, cells inside the footprint.
+        main: (X, Y) bool, cells inside the main room.
+        taken: (X, Y) bool, cells under furniture.
+        clear: (X, Y) bool, cells to be kept free.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -37,13 +42,13 @@ class FloorPlan:
         return mask
 
     def under(self, x: float, y: float, yaw: float, w: float, d: float, shift: float = 0.0) -> np.ndarray:
-        """(X, Y) bool: cells under a w x d metre rectangle at x, y, turned by yaw, shifted along its own y."""
+        """(X, Y) bool: cells under a w x d metre rectangle at x, y, rotated by yaw and shifted along its own y axis."""
         c, s = np.cos(yaw), np.sin(yaw)
         dx, dy = self.x - x, self.y - y
         return (np.abs(c * dx + s * dy) < w / 2) & (np.abs(-s * dx + c * dy - shift) < d / 2)
 
     def fits(self, x: float, y: float, yaw: float, item: Item, main_only: bool = True) -> bool:
-        """Whether an item's footprint is free there, with its front not yet built up."""
+        """Whether an item's footprint is free at a pose and the space in front of it is mostly free."""
         under = self.under(x, y, yaw, item.width - 0.02, item.depth - 0.02)
         space = self.main if main_only else self.inside
         if not under.any() or (under & (~space | self.taken | self.clear)).any():
@@ -54,13 +59,13 @@ class FloorPlan:
         return True
 
     def take(self, x: float, y: float, yaw: float, item: Item) -> None:
-        """Marks an item's footprint as taken."""
+        """Mark an item's footprint as taken."""
         self.taken |= self.under(x, y, yaw, item.width, item.depth)
 
     def at_wall(
         self, layout: Layout, item: Item, rng: np.random.Generator, tries: int = 24
     ) -> tuple[float, float, float, Edge] | None:
-        """A free place with the back to a wall: x, y, yaw, edge; None if none was found. Tall items avoid windows."""
+        """A free pose with the back to a wall: x, y, yaw, edge; None if none was found. Tall items avoid windows."""
         edges = [e for e in layout.edges if e.length > item.width + 0.02]
         if not edges:
             return None
@@ -83,7 +88,7 @@ class FloorPlan:
     def free(
         self, item: Item, rng: np.random.Generator, aligned: bool, tries: int = 24
     ) -> tuple[float, float, float] | None:
-        """A free place anywhere in the main room: x, y, yaw; None if none was found."""
+        """A free pose anywhere in the main room: x, y, yaw; None if none was found."""
         cells = np.argwhere(self.main & ~self.taken)
         for _ in range(tries if len(cells) else 0):
             i, j = cells[rng.integers(len(cells))]

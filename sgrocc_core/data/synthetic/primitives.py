@@ -1,6 +1,7 @@
-"""Solid primitives that rooms are made of: boxes, cylinders and frustums, ellipsoids, rounded boxes; placed through nested frames.
+"""Solid primitives of a room: boxes, cylinders and frustums, ellipsoids, rounded boxes; placed in nested frames.
 
-One description serves both the picture (triangles for the ray caster) and the truth (analytic inside tests of the voxeliser).
+The same description gives the images (triangles for the ray caster) and the labels (analytic inside tests of the
+voxeliser).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import trimesh
 
 BOX, CYLINDER, ELLIPSOID, ROUNDED = 0, 1, 2, 3
 ROUNDNESS = 6.0
-"""Exponent of a rounded box: |x|^n + |y|^n + |z|^n = 1."""
+"""Exponent n of a rounded box: |x|^n + |y|^n + |z|^n = 1."""
 
 
 def rotation_zyx(yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0) -> np.ndarray:
@@ -33,9 +34,13 @@ class Solids:
     """All primitives of a scene as arrays.
 
     Attributes:
-        kinds: (N,) int32. rotations: (N, 3, 3) local to world. centres: (N, 3) m. halves: (N, 3) m, half extents.
-        tapers: (N,) radius at the top over radius at the bottom (cylinders).
-        labels: (N,) uint8. materials: (N,) int32.
+        kinds: (N,) int32, BOX, CYLINDER, ELLIPSOID or ROUNDED.
+        rotations: (N, 3, 3), local to world.
+        centres: (N, 3) metres.
+        halves: (N, 3) half extents, metres.
+        tapers: (N,) radius at the top over radius at the bottom, for cylinders.
+        labels: (N,) uint8 class labels.
+        materials: (N,) int32 rows of the material table.
     """
 
     kinds: np.ndarray
@@ -47,7 +52,7 @@ class Solids:
     materials: np.ndarray
 
     def moved(self, R: np.ndarray, t: np.ndarray) -> Solids:
-        """The same solids under the rigid motion x -> R x + t."""
+        """The same solids after the rigid motion x -> R x + t."""
         return Solids(
             self.kinds,
             np.einsum("ij,njk->nik", R, self.rotations),
@@ -59,11 +64,11 @@ class Solids:
         )
 
     def chosen(self, which: np.ndarray) -> Solids:
-        """Those that a mask or indices (n,) choose."""
+        """The solids selected by a mask or by indices (n,)."""
         return Solids(*(getattr(self, f.name)[which] for f in fields(self)))
 
     def joined(self, *others: Solids) -> Solids:
-        """These and then the others', in their order."""
+        """These solids followed by those of the others, in order."""
         return Solids(*(np.concatenate([getattr(s, f.name) for s in (self, *others)]) for f in fields(self)))
 
 
@@ -79,7 +84,7 @@ class _Rows:
 
 
 class Builder:
-    """Collects primitives in a local frame; `at` opens a nested frame that writes into the same scene."""
+    """Collects primitives in a local frame; `at` opens a nested frame that adds to the same scene."""
 
     def __init__(self, rows: _Rows | None = None, R: np.ndarray | None = None, t: np.ndarray | None = None) -> None:
         self._rows = _Rows() if rows is None else rows
@@ -89,27 +94,27 @@ class Builder:
     def at(
         self, x: float, y: float, z: float = 0.0, yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0
     ) -> Builder:
-        """A builder whose frame lies at (x, y, z) metres, turned by the angles in radians, in this one."""
+        """A builder whose frame is at (x, y, z) metres in this frame, rotated by the angles in radians."""
         return Builder(
             self._rows, self._R @ rotation_zyx(yaw, pitch, roll), self._t + self._R @ np.array([x, y, z], np.float64)
         )
 
     @property
     def position(self) -> np.ndarray:
-        """(3,) metres: this frame's origin in the room."""
+        """(3,) origin of this frame in the room's frame, metres."""
         return self._t
 
     @property
     def count(self) -> int:
-        """Primitives in the scene so far."""
+        """Number of primitives in the scene so far."""
         return len(self._rows.kinds)
 
     def to_room(self, x: float, y: float, z: float) -> np.ndarray:
-        """(3,) metres: a point of this frame in the room's frame."""
+        """(3,) a point of this frame in the room's frame, metres."""
         return self._t + self._R @ np.array([x, y, z], np.float64)
 
     def direction(self, x: float, y: float, z: float) -> np.ndarray:
-        """(3,): a direction of this frame in the room's frame."""
+        """(3,) a direction of this frame in the room's frame."""
         return self._R @ np.array([x, y, z], np.float64)
 
     def add(
@@ -122,7 +127,7 @@ class Builder:
         angles: tuple[float, float, float] = (0.0, 0.0, 0.0),
         taper: float = 1.0,
     ) -> None:
-        """Adds one primitive: centre and full size in metres in this frame, angles yaw, pitch, roll in radians."""
+        """Add one primitive: centre and full size in metres in this frame; angles yaw, pitch, roll in radians."""
         rows = self._rows
         rows.kinds.append(kind)
         rows.rotations.append(self._R @ rotation_zyx(*angles) if any(angles) else self._R)
@@ -134,12 +139,12 @@ class Builder:
 
     box = partialmethod(add, BOX)
     cylinder = partialmethod(add, CYLINDER)
-    """Elliptic, along its z; with taper < 1 a frustum that narrows upwards."""
+    """Elliptic cylinder along its z axis; with taper < 1 a frustum that narrows upwards."""
     ball = partialmethod(add, ELLIPSOID)
     cushion = partialmethod(add, ROUNDED)
 
     def solids(self) -> Solids:
-        """All that was added so far, in the outermost frame."""
+        """All solids added so far, in the outermost frame."""
         r = self._rows
         return Solids(
             np.array(r.kinds, np.int32),
@@ -183,7 +188,8 @@ def triangles(solids: Solids) -> tuple[np.ndarray, np.ndarray]:
     """Triangles of all solids.
 
     Returns:
-        corners: (T, 3, 3) float64 metres. owner: (T,) int32, the solid each triangle belongs to.
+        corners: (T, 3, 3) float64 metres.
+        owner: (T,) int32, index of the solid of each triangle.
     """
     corners, owners = [], []
     for kind, (vertices, faces) in enumerate(_UNIT_MESHES):

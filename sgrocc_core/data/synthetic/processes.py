@@ -1,4 +1,4 @@
-"""Worker processes that do not outlive the one that started them."""
+"""Worker processes that end with the process that started them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from multiprocessing import parent_process
 
 
 def end_with_parent() -> None:
-    """In a worker: ends it when the process that started it is gone, however that ended."""
+    """Initializer of a worker process: terminates the worker when its parent process ends for any reason."""
     parent = parent_process()
 
     def watch() -> None:

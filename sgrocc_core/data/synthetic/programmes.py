@@ -1,4 +1,4 @@
-"""What stands in which kind of room: the furniture programmes, as expected numbers of pieces."""
+"""Furniture of each kind of room, as expected numbers of pieces."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ Maker = Callable[[Materials], Item]
 
 
 class Row(NamedTuple):
-    """One kind of furniture: its maker, pieces expected in 20 square metres, pieces at least, and where: wall, free or any."""
+    """One kind of furniture.
+
+    Attributes:
+        maker: draws an item.
+        expected: expected number of pieces in 20 square metres.
+        least: minimum number of pieces.
+        where: `wall`, `free` or `any`.
+    """
 
     maker: Maker
     expected: float

@@ -1,4 +1,7 @@
-"""Renders a scene by ray casting (embreex): exact z-depth and labels; a picture from lights, soft shadows, materials, a camera's faults."""
+"""Renders a scene by ray casting (embreex): exact z-depth and labels, and an image.
+
+The image is shaded with lights, soft shadows, materials and camera effects.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import numpy as np
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
+from sgrocc_core.classes import UNKNOWN
 from sgrocc_core.data.synthetic.camera_effects import CameraStyle, take_picture
 from sgrocc_core.data.synthetic.primitives import triangles
 from sgrocc_core.data.synthetic.rooms import Scene
@@ -22,18 +26,19 @@ from sgrocc_core.data.synthetic.shading import (
 )
 
 SHADOWED = 3
-"""Lights that cast shadows in one view: the strongest there."""
+"""Maximum number of lights that cast shadows in a view; the strongest are used."""
 EDGE_SAMPLES = ((0.35, 0.1), (-0.1, 0.35), (-0.35, -0.3))
-"""Offsets in pixels of the extra rays at edges."""
+"""Offsets of the additional rays at edges, pixels."""
 
 
 @dataclass(frozen=True)
 class View:
-    """What a camera sees.
+    """A rendered view.
 
     Attributes:
-        image: (H, W, 3) uint8 RGB. depth: (H, W) float32 z-depth, m, 0 where nothing was hit.
-        labels: (H, W) uint8, 255 where nothing was hit.
+        image: (H, W, 3) uint8 RGB.
+        depth: (H, W) float32 z-depth, metres, 0 = nothing hit.
+        labels: (H, W) uint8, 255 = nothing hit.
     """
 
     image: np.ndarray
@@ -42,7 +47,7 @@ class View:
 
 
 class Renderer:
-    """A scene ready to be looked at from anywhere."""
+    """Renders a scene from any pose."""
 
     def __init__(self, scene: Scene, style: CameraStyle) -> None:
         self.scene, self.style = scene, style
@@ -54,17 +59,17 @@ class Renderer:
         TriangleMesh(self._embree, self.corners.astype(np.float32))
 
     def depth_and_labels(self, T_wc: np.ndarray, K: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """(H, W) float32 z-depth in metres and (H, W) uint8 labels, without a picture; size is (width, height)."""
+        """(H, W) float32 z-depth in metres and (H, W) uint8 labels, without an image; size is (width, height)."""
         depth, solid = self.depth_and_solids(T_wc, K, size)
         return depth, self._labels(solid)
 
     def depth_and_solids(self, T_wc: np.ndarray, K: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """(H, W) float32 z-depth in metres and (H, W) index of the solid that each pixel sees, -1 = none; size is (width, height)."""
+        """(H, W) float32 z-depth in metres and (H, W) visible solid, -1 = none; size is (width, height)."""
         depth, solid, *_ = self._cast(T_wc, camera_rays(K, T_wc[:3, :3], *size))
         return depth.reshape(size[::-1]), solid.reshape(size[::-1])
 
     def view(self, T_wc: np.ndarray, K: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> View:
-        """Renders; `rng` only decides noise, blur and the jitter of shadow rays."""
+        """Render a view; `rng` only affects noise, blur and the jitter of shadow rays."""
         w, h = size
         directions = camera_rays(K, T_wc[:3, :3], w, h)
         depth, solid, normal, local, face = self._cast(T_wc, directions)
@@ -75,7 +80,7 @@ class Renderer:
             np.arange(w * h), (depth, solid, normal, local, face), directions, T_wc, K, lights, shadowed, low, step, w
         )
         edge = edge_pixels(depth.reshape(h, w), solid.reshape(h, w))
-        for du, dv in EDGE_SAMPLES:  # more rays where a pixel sees two things
+        for du, dv in EDGE_SAMPLES:  # antialiasing: more rays through pixels at edges
             moved = K.copy()
             moved[:2, 2] -= du, dv
             rays = camera_rays(moved, T_wc[:3, :3], w, h)[edge]
@@ -100,16 +105,17 @@ class Renderer:
         step: int,
         width: int,
     ) -> np.ndarray:
-        """(N, 3) float32 linear light of rays that go through `pixels`."""
+        """(N, 3) float32 linear light of rays through `pixels`."""
         scene = self.scene
         inputs = (
             pixels, *hits, directions, T_wc[:3, 3].copy(), K[0, 0], *low, step,
-            lights, shadowed, scene.ambient, scene.sun, scene.solids.halves, scene.solids.materials, scene.materials, width,
+            lights, shadowed, scene.ambient, scene.sun,
+            scene.solids.halves, scene.solids.materials, scene.materials, width,
         )  # fmt: skip
         return np.asarray(shade(*inputs))
 
     def _labels(self, solid: np.ndarray) -> np.ndarray:
-        return np.where(solid >= 0, self.scene.solids.labels[solid], 255).astype(np.uint8)
+        return np.where(solid >= 0, self.scene.solids.labels[solid], UNKNOWN).astype(np.uint8)
 
     def _cast(self, T_wc: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, ...]:
         origins = np.repeat(T_wc[None, :3, 3].astype(np.float32), len(directions), 0)
@@ -129,7 +135,7 @@ class Renderer:
         )
 
     def _nearest_lights(self, T_wc: np.ndarray, directions: np.ndarray, depth: np.ndarray) -> np.ndarray:
-        """All lights, those first that shine most on what is seen; faint ones dropped."""
+        """The six lights that contribute most to what is seen, in that order."""
         middle = T_wc[:3, 3] + np.median(depth[::37, None] * directions[::37], axis=0)
         lights = self.scene.lights
         strength = lights[:, 6] / (0.4 + ((lights[:, :3] - middle) ** 2).sum(1))
@@ -165,11 +171,11 @@ class Renderer:
         smooth = visible.reshape(*shape, -1)
         for stride in (1, 3):
             smooth = smooth_visibility(smooth, low_depth, low_normals, stride)
-        smooth[..., -1] = visible[:, -1].reshape(shape)  # the sun's shadows are not soft
+        smooth[..., -1] = visible[:, -1].reshape(shape)  # the sun casts hard shadows
         return smooth, low_depth, low_normals
 
     def unblocked(self, origins: np.ndarray, to: np.ndarray) -> np.ndarray:
-        """1 where nothing lies between origin and origin + to, else 0; float32, flat."""
+        """1 if nothing is between origin and origin + to, else 0; float32, flat."""
         flat = origins.reshape(-1, 3)
         if not len(flat):
             return np.zeros(0, np.float32)

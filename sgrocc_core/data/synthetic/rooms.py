@@ -1,4 +1,4 @@
-"""A whole scene from a seed: a shell, a programme of furniture (living room, office, kitchen, ...), clutter, lights."""
+"""Builds a scene from a seed: shell, furniture of a programme (living room, office, ...), clutter and lights."""
 
 from __future__ import annotations
 
@@ -18,17 +18,25 @@ from sgrocc_core.data.synthetic.shell import add_shell
 
 CHAIRS_AT_WORK = [0.6, 0.15, 0.2, 0.05]
 CHAIRS_AT_HOME = [0.1, 0.55, 0.25, 0.1]
-"""Shares of office, dining, cantilever chairs and stools at tables."""
+"""Probabilities of each kind of chair at tables, in the order of `seating.CHAIRS`."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A scene in world coordinates (z up), turned and shifted at random.
+    """A scene in world coordinates (z up), with random yaw and offset.
 
     Attributes:
-        solids: all geometry. materials: (M, ROW) table. lights: (L, 8) position, colour, intensity, radius. layout: in the room's frame.
-        plan: what stands where, in the room's frame. yaw, offset: room to world. ambient: (3,) linear light from everywhere.
-        sun: (6,) direction to it and linear colour (0: none). windows: (W, 11) as sun_rays takes them. programme: its name.
+        solids: all geometry.
+        materials: (M, ROW) material table.
+        lights: (L, 8) position, colour, intensity, radius.
+        layout: shell, in the room's frame.
+        plan: raster of the floor, in the room's frame.
+        yaw: room to world, radians.
+        offset: (3,) room to world, metres.
+        ambient: (3,) linear ambient light.
+        sun: (6,) direction to the sun and its linear colour, 0 = no sun.
+        windows: (W, 11) as `sun_rays` expects them.
+        programme: name of the furniture programme.
     """
 
     solids: Solids
@@ -45,12 +53,12 @@ class Scene:
 
     @property
     def rotation(self) -> np.ndarray:
-        """(3, 3) room to world."""
+        """(3, 3) rotation, room to world."""
         return rotation_zyx(self.yaw)
 
 
 def make_scene(rng: np.random.Generator, programme: str | None = None) -> Scene:
-    """Builds a scene; the generator's state decides everything, `programme` may be forced."""
+    """Build a scene. It depends only on the state of the generator; `programme` may be fixed."""
     m, b = Materials(rng), Builder()
     name = programme or str(rng.choice(list(PROGRAMMES), p=[0.2, 0.2, 0.16, 0.1, 0.1, 0.12, 0.12]))
     layout = draw_layout(rng)
@@ -90,7 +98,7 @@ def make_scene(rng: np.random.Generator, programme: str | None = None) -> Scene:
 
 
 def _draw_sun(rng: np.random.Generator, windows: list[np.ndarray]) -> np.ndarray:
-    """(6,) direction to the sun, roughly before one of the windows, and its colour; the colour is 0 where none shines in."""
+    """(6,) direction to the sun, roughly in front of a window, and its colour; the colour is 0 without sun."""
     if not windows or rng.random() > 0.45:
         return np.zeros(6)
     normal = windows[rng.integers(len(windows))][3:6]
@@ -103,8 +111,7 @@ def _furnish(name: str, layout: Layout, plan: FloorPlan, b: Builder, m: Material
     rng = m.rng
     area = plan.main.sum() * 0.05**2
     at_work = name in ("office", "meeting")
-    chairs: tuple[Maker, ...] = (seating.office_chair, seating.dining_chair, seating.cantilever_chair, seating.stool)
-    chair = chairs[int(rng.choice(4, p=CHAIRS_AT_WORK if at_work else CHAIRS_AT_HOME))]
+    chair = seating.CHAIRS[int(rng.choice(4, p=CHAIRS_AT_WORK if at_work else CHAIRS_AT_HOME))]
     rows: list[Row] = list(PROGRAMMES[name])
     extra = PROGRAMMES[str(rng.choice(list(PROGRAMMES)))]
     rows += [Row(row.maker, 0.35 * row.expected, 0, row.where) for row in extra]

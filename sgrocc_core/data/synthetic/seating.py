@@ -1,4 +1,4 @@
-"""Chairs, stools, armchairs, sofas and benches in several shapes each."""
+"""Chairs, stools, armchairs, sofas and benches, each in several shapes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def legs(
 
 
 def office_chair(m: Materials) -> Item:
-    """Swivel chair on a star of five, with or without arm rests."""
+    """A swivel chair on a five-star base, with or without armrests."""
     r = m.rng
     seat, black, metal = m.fabric(), m.black(), m.metal()
     w, h, back, arms = r.uniform(0.44, 0.54), r.uniform(0.42, 0.54), r.uniform(0.4, 0.75), r.random() < 0.65
@@ -55,7 +55,7 @@ def office_chair(m: Materials) -> Item:
 
 
 def dining_chair(m: Materials) -> Item:
-    """Four legs; wooden, upholstered, plastic shell or slatted back."""
+    """A chair with four legs; wooden, upholstered, with a plastic shell or a slatted back."""
     r = m.rng
     frame = m.wood() if r.random() < 0.55 else m.metal() if r.random() < 0.5 else m.lacquer()
     seat = m.fabric() if r.random() < 0.5 else frame
@@ -98,7 +98,7 @@ def dining_chair(m: Materials) -> Item:
 
 
 def cantilever_chair(m: Materials) -> Item:
-    """A bent tube that carries a thin seat and back, as in canteens."""
+    """A bent tube with a thin seat and back, as in canteens."""
     r = m.rng
     tube, shell = m.metal(), (m.black() if r.random() < 0.5 else m.furniture() if r.random() < 0.6 else m.fabric())
     w, h, back, t, arms = r.uniform(0.42, 0.52), r.uniform(0.43, 0.48), r.uniform(0.32, 0.45), 0.025, r.random() < 0.3
@@ -121,7 +121,7 @@ def cantilever_chair(m: Materials) -> Item:
 
 
 def stool(m: Materials) -> Item:
-    """Round or square stool, bar stool, pouf."""
+    """A round or square stool, bar stool or pouf."""
     r = m.rng
     seat, frame = (m.fabric() if r.random() < 0.5 else m.furniture()), (m.wood() if r.random() < 0.5 else m.metal())
     w, h, style = (
@@ -147,7 +147,7 @@ def stool(m: Materials) -> Item:
 
 
 def armchair(m: Materials) -> Item:
-    """A chair with soft arms: labelled as chair."""
+    """A chair with soft arms, labelled as chair."""
     r = m.rng
     cover, leg = m.fabric(), m.furniture()
     w, d, h, back = r.uniform(0.68, 0.9), r.uniform(0.7, 0.85), r.uniform(0.36, 0.45), r.uniform(0.35, 0.6)
@@ -170,7 +170,7 @@ def armchair(m: Materials) -> Item:
 
 
 def sofa(m: Materials) -> Item:
-    """Two or three seats, or an L with a chaise, boxy or soft, with cushions."""
+    """A sofa with two to four seats, with or without a chaise, boxy or soft, with cushions."""
     r = m.rng
     cover, leg, pillow = m.fabric(), m.furniture(), [m.fabric() for _ in range(2)]
     seats = int(r.integers(2, 5))
@@ -227,3 +227,7 @@ def bench(m: Materials) -> Item:
             b.box((0, d / 2, 0.72), (w, 0.04, 0.35), CHAIR, seat, (0.0, 0.0, -0.1))
 
     return Item(w, d + 0.04, _build, (Surface(-w / 2, -d / 2, w / 2, d / 2, 0.48, 0.5, "soft"),), front=0.4, height=0.5)
+
+
+CHAIRS = (office_chair, dining_chair, cantilever_chair, stool)
+"""Chairs that may stand at a table."""

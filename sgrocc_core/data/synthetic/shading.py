@@ -1,4 +1,4 @@
-"""Compiled inner loops of the renderer: hit points and normals, shadow rays, smoothing of their noise, the shading of every ray."""
+"""Compiled inner loops of the renderer: hit points and normals, shadow rays, noise smoothing, shading."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ from sgrocc_core.data.synthetic.primitives import BOX, CYLINDER, ROUNDED, ROUNDN
 from sgrocc_core.data.synthetic.textures import noise, outside_at, pattern_at
 
 MAX_DEPTH = 60.0
+"""Hits beyond this depth are ignored, metres."""
 
 
 @njit(cache=True, fastmath=True)
 def camera_rays(K, R, width, height):  # type: ignore[no-untyped-def]
-    """(H * W, 3) float32 directions in the world whose parameter is z-depth: R K^-1 (u, v, 1)."""
+    """(H * W, 3) float32 ray directions in the world, scaled to unit z-depth: R K^-1 (u, v, 1)."""
     out = np.empty((height * width, 3), np.float32)
     for v in range(height):
         y = (v - K[1, 2]) / K[1, 1]
@@ -40,7 +41,7 @@ def camera_rays(K, R, width, height):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _smooth_normal(kind, local, half, n):  # type: ignore[no-untyped-def]
-    """Replaces the flat local normal by the curved solid's own, where it is curved."""
+    """Replace the flat local normal by that of the curved solid, if it is curved."""
     if kind == CYLINDER:
         if abs(n[2]) < 0.9:
             n[0], n[1] = local[0] / (half[0] * half[0]), local[1] / (half[1] * half[1])
@@ -55,10 +56,14 @@ def _smooth_normal(kind, local, half, n):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def surface_hits(triangle, directions, origin, corners, flat, owner, kinds, rotations, centres, halves):  # type: ignore[no-untyped-def]
-    """Depth, solid, world normal and local point of every ray that hit a triangle.
+    """Depth, solid, world normal and local point of every ray that hits a triangle.
 
     Returns:
-        depth (N,) float32 m, 0 = none; solid (N,) int32, -1 = none; normal, local point (m), flat local normal: (N, 3) float32.
+        depth: (N,) float32 metres, 0 = none.
+        solid: (N,) int32, -1 = none.
+        normal: (N, 3) float32, world normal towards the camera.
+        local: (N, 3) float32, hit point in the solid's frame, metres.
+        face: (N, 3) float32, flat normal in the solid's frame.
     """
     count = len(triangle)
     depth, solid = np.zeros(count, np.float32), np.full(count, -1, np.int32)
@@ -105,7 +110,8 @@ def shadow_rays(points, normals, valid, lights, jitter, reach):  # type: ignore[
     """Rays from low-resolution hits to jittered points of each light, and one ambient ray into the hemisphere.
 
     Returns:
-        origins, directions (N, L + 1, 3) float32; directions reach exactly to the light, or `reach` metres for the ambient ray.
+        origins: (N, L + 1, 3) float32.
+        directions: (N, L + 1, 3) float32, ending exactly at the light, or after `reach` metres for the ambient ray.
     """
     n, m = len(points), len(lights)
     origins, directions = np.zeros((n, m + 1, 3), np.float32), np.zeros((n, m + 1, 3), np.float32)
@@ -131,14 +137,19 @@ def shadow_rays(points, normals, valid, lights, jitter, reach):  # type: ignore[
 
 @njit(cache=True, fastmath=True)
 def sun_rays(points, normals, valid, sun, windows):  # type: ignore[no-untyped-def]
-    """Rays from hits towards the sun as far as the window that lets it in.
+    """Rays from hits towards the sun, up to the window through which it shines.
 
     Args:
-        sun: (6,) direction to the sun and its linear colour; colour 0: no sun.
+        points: (N, 3) hit points, metres.
+        normals: (N, 3) world normals.
+        valid: (N,) bool, whether the point is a hit.
+        sun: (6,) direction to the sun and its linear colour; colour 0 = no sun.
         windows: (W, 11) centre, normal into the room, up, half width, half height.
 
     Returns:
-        origins, directions (N, 3) float32; reaches (N,) bool, whether the way leads through a window at all.
+        origins: (N, 3) float32.
+        directions: (N, 3) float32.
+        reaches: (N,) bool, whether the ray passes through a window.
     """
     n = len(points)
     origins, directions, reaches = np.zeros((n, 3), np.float32), np.zeros((n, 3), np.float32), np.zeros(n, np.bool_)
@@ -179,7 +190,7 @@ def sun_rays(points, normals, valid, sun, windows):  # type: ignore[no-untyped-d
 
 @njit(cache=True)
 def edge_pixels(depth, solid):  # type: ignore[no-untyped-def]
-    """(E,) int64 flat indices of pixels that border on another solid or on a step in depth."""
+    """(E,) int64 flat indices of pixels next to another solid or a depth discontinuity."""
     h, w = depth.shape
     out, count = np.empty(h * w, np.int64), 0
     for y in range(h):
@@ -201,7 +212,7 @@ def edge_pixels(depth, solid):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, fastmath=True)
 def smooth_visibility(visible, depth, normals, stride):  # type: ignore[no-untyped-def]
-    """Averages (h, w, L) noisy visibility over 5 x 5 neighbours, `stride` pixels apart, on the same surface."""
+    """Average (h, w, L) noisy visibility over 5 x 5 neighbours on the same surface, `stride` pixels apart."""
     h, w, m = visible.shape
     out = np.zeros((h, w, m), np.float32)
     total = np.empty(m, np.float32)
@@ -230,7 +241,7 @@ def smooth_visibility(visible, depth, normals, stride):  # type: ignore[no-untyp
 
 @njit(cache=True, fastmath=True)
 def _visibility_at(visible, low_depth, low_normals, step, v, u, z, normal, out):  # type: ignore[no-untyped-def]
-    """Bilinear upsampling of the visibility that never mixes surfaces."""
+    """Bilinear upsampling of the visibility that does not mix surfaces."""
     h, w, m = visible.shape
     fy, fx = v / step, u / step
     y, x = int(fy), int(fx)
@@ -269,7 +280,7 @@ def _albedo(row, local, face, half, index, footprint, out):  # type: ignore[no-u
         mix *= row[8]
     for a in range(3):
         out[a] = tone * (row[1 + a] * (1 - mix) + row[4 + a] * mix)
-    if pattern == PRINT or pattern == SCREEN:  # colours of a photograph: each channel varies on its own
+    if pattern == PRINT or pattern == SCREEN:  # like a photograph: each channel varies independently
         grain = 0.35 * row[7]
         for a in range(3):
             out[a] *= (
@@ -283,7 +294,7 @@ def _albedo(row, local, face, half, index, footprint, out):  # type: ignore[no-u
 
 @njit(cache=True, fastmath=True)
 def _lamp_light(n, direction, z, origin, view, lights, shadowed, seen, gloss, sharpness, light, spec):  # type: ignore[no-untyped-def]
-    """Adds the lamps' diffuse light and highlights at one hit."""
+    """Add the diffuse light and highlights of the lamps at one hit."""
     to = np.empty(3)
     for k in range(len(lights)):
         far, lambert, half_n, half_l = 0.0, 0.0, 0.0, 0.0
@@ -329,7 +340,7 @@ def shade(
     materials,
     width,
 ):  # type: ignore[no-untyped-def]
-    """Linear light of every ray, (N, 3) float32; `pixels` (N,) says through which pixel it goes."""
+    """Linear light of every ray, (N, 3) float32; `pixels` (N,) are the indices of the rays' pixels."""
     count = len(depth)
     out, colour, seen = np.zeros((count, 3), np.float32), np.empty(3), np.empty(visible.shape[2], np.float32)
     light, spec = np.empty(3), np.empty(3)

@@ -10,7 +10,7 @@ from sgrocc_core.data.synthetic.primitives import Builder
 
 
 def add_shell(layout: Layout, b: Builder, m: Materials) -> None:
-    """Floors, ceiling, walls around the openings, skirting, pillars, beams, ceiling lamps. Fills `layout.edges`."""
+    """Add floors, ceiling, walls, skirting, pillars, beams and ceiling lamps. Sets `layout.edges`."""
     rng = m.rng
     layout.edges = outline(layout.rects)
     walls = [m.wall() for _ in range(1 if rng.random() < 0.4 else 3)]
@@ -31,7 +31,7 @@ def add_shell(layout: Layout, b: Builder, m: Materials) -> None:
 
 
 def _floor_zones(layout: Layout, b: Builder, m: Materials) -> None:
-    """A part of the main room with another floor: carpet beside wood, tiles before the kitchen units."""
+    """Give a part of the main room another floor, such as carpet beside wood or tiles in front of kitchen units."""
     if m.rng.random() > 0.3:
         return
     x0, y0, x1, y1 = layout.rects[0]
@@ -53,7 +53,7 @@ def _wall(layout: Layout, b: Builder, edge: Edge, material: int) -> None:
             else (at + sign * eps, edge.at - edge.outward * eps)
         )
         reentrant = layout.contains(np.array(beyond[0]), np.array(beyond[1]))
-        ends.append(-2 * eps if reentrant else t)  # its end would flicker in the other wall's face
+        ends.append(-2 * eps if reentrant else t)  # avoids coplanar faces, which would flicker
     spans = [(o.on(edge), o.span) for o in layout.openings if o.span is not None]
     holes = sorted(
         (s[0] + edge.start, s[1] + edge.start, *span)

@@ -1,4 +1,4 @@
-"""Where things happen in a scene that changes, and how the camera stands and turns to see them: each place in view before and after."""
+"""Plans a changing scene: where and when its events happen, and how the camera moves to see each place."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from sgrocc_core.data.dynamic_scenes import CHAIR_PUT, CHAIR_TAKEN, DOOR_OPENS, KINDS, PERSON_PASSES
-from sgrocc_core.data.synthetic import seating
 from sgrocc_core.data.synthetic.items import Item
 from sgrocc_core.data.synthetic.layouts import Leaf
 from sgrocc_core.data.synthetic.movers import Mover, closed, placed
@@ -16,36 +15,37 @@ from sgrocc_core.data.synthetic.placement import CELL, FloorPlan
 from sgrocc_core.data.synthetic.rooms import Scene
 from sgrocc_core.data.synthetic.trajectories import STRIDE, camera_pose, walkable_floor, wander
 
-CHAIRS = (seating.office_chair, seating.dining_chair, seating.cantilever_chair, seating.stool)
 NEAR, FAR = {"chair": 1.5, "door": 2.2, "person": 1.5}, {"chair": 3.0, "door": 3.6, "person": 3.4}
-"""Distances from the camera at which things happen, metres."""
+"""Minimum and maximum distance of each event from the camera, metres."""
 STRIDE_OF_PERSON = (0.09, 0.16)
-"""What a person walks between two frames, metres."""
+"""Minimum and maximum distance that a person walks between two frames, metres."""
 TURN = 0.2
-"""What the camera turns between two frames at most, radians."""
+"""Maximum rotation of the camera between two frames, radians."""
 LOOK_AT = {CHAIR_TAKEN: 0.45, CHAIR_PUT: 0.45, DOOR_OPENS: 1.0, PERSON_PASSES: 0.9}
-"""Height above the floor that the camera looks at, metres."""
+"""Height above the floor at which the camera aims, metres."""
 LONGER = {PERSON_PASSES: 1.4}
-"""Shares of the frames, relative to the other events'."""
+"""Relative number of frames for an event; 1 for the others."""
 AFTER_PERSON = 12
-"""Frames of its share that follow a person's passing, at least."""
+"""Minimum number of frames of the event that follow the person's exit."""
 EYE = 1.45
-"""Height above the floor from which it is tried whether a place can be seen, metres."""
+"""Height above the floor from which visibility of a place is tested, metres."""
 STANDS = 40
-"""Stands of the camera that are tried in a room."""
+"""Number of camera positions tried in a room."""
 SWAY = 0.28
-"""The camera strays from its stand by at most this along each axis, metres."""
+"""Maximum deviation of the camera from its position along each axis, metres."""
 
 Sight = Callable[[np.ndarray, np.ndarray], bool]
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Where it happens, in the room's frame, metres.
+    """Places of the events, in the room's frame, metres.
 
     Attributes:
-        stand: (2,) of the camera. chairs: (x, y, yaw) of the one that is taken and of the one that is put down. door: (2,) its middle.
-        way: (2, 2) where the person appears, and where it is gone.
+        stand: (2,) position of the camera.
+        chairs: (x, y, yaw) of the chair that is removed and of the one that is added.
+        door: (2,) centre of the closed door.
+        way: (2, 2) points where the person appears and disappears.
     """
 
     stand: np.ndarray
@@ -54,7 +54,7 @@ class Stage:
     way: np.ndarray
 
     def places(self) -> dict[str, np.ndarray]:
-        """(2,) where to look for each kind of event."""
+        """(2,) point to look at for each kind of event."""
         taken, put = (np.array(c[:2]) for c in self.chairs)
         return {CHAIR_TAKEN: taken, CHAIR_PUT: put, DOOR_OPENS: self.door, PERSON_PASSES: self.way.mean(0)}
 
@@ -62,10 +62,17 @@ class Stage:
 def find_stage(
     scene: Scene, leaf: Leaf, chairs: tuple[Item, Item], sight: Sight, rng: np.random.Generator
 ) -> Stage | None:
-    """Places for the events about one stand of the camera; None where STANDS stands have no room for them. The plan is left as it was.
+    """Find places for the events around a camera position. The plan is restored afterwards.
 
     Args:
-        sight: whether points (N, 3) are seen from an eye (3,), metres in the room's frame.
+        scene: the room.
+        leaf: the door leaf that opens.
+        chairs: the chair that is removed and the one that is added.
+        sight: whether points (N, 3) are visible from an eye point (3,), metres in the room's frame.
+        rng: random generator.
+
+    Returns:
+        The places, or None if none of STANDS positions has room for them.
     """
     plan, kept = scene.plan, scene.plan.taken.copy()
     door = (scene.rotation.T @ (closed(leaf, scene).centres[0] - scene.offset))[:2]
@@ -94,12 +101,12 @@ def find_stage(
 
 
 def _cells(plan: FloorPlan, mask: np.ndarray) -> np.ndarray:
-    """(n, 2) metres: cells of the floor that a mask over every second one chooses."""
+    """(n, 2) metres: cells of the floor selected by a mask over every second cell."""
     return np.stack([plan.x[::STRIDE, ::STRIDE][mask], plan.y[::STRIDE, ::STRIDE][mask]], 1)
 
 
 def _upright(places: np.ndarray, width: float, height: float) -> np.ndarray:
-    """(N, 3) points of bodies of a width and height, metres, that stand at places (n, 2)."""
+    """(N, 3) points of bodies of a width and height, standing at places (n, 2), metres."""
     sides = [(0, 0), (width / 2, 0), (-width / 2, 0), (0, width / 2), (0, -width / 2)]
     return np.array(
         [(x + dx, y + dy, share * height) for x, y in places for dx, dy in sides for share in (0.1, 0.5, 1.0)]
@@ -120,7 +127,7 @@ def _chair_spot(
 
 
 def _way(plan: FloorPlan, eye: np.ndarray, sight: Sight, rng: np.random.Generator) -> np.ndarray | None:
-    """(2, 2) metres: two ends of a straight way over free floor that the camera sees without turning, not nearer than a person's place."""
+    """(2, 2) metres: ends of a straight path over free floor, in view of a fixed camera and far enough from it."""
     floor = walkable_floor(plan, 0.3)
     cells = _cells(plan, floor)
     for _ in range(80):
@@ -140,19 +147,24 @@ def _way(plan: FloorPlan, eye: np.ndarray, sight: Sight, rng: np.random.Generato
 def direct(
     scene: Scene, leaf: Leaf, stage: Stage, items: tuple[Item, Item, Item], frames: int
 ) -> tuple[list[Mover], np.ndarray] | None:
-    """What moves when, one event after the other in the order in which the camera turns to them.
+    """Schedule the events one after the other, in the order in which the camera turns to them.
 
     Args:
-        items: the chair that is taken, the one that is put down, the person.
+        scene: the room.
+        leaf: the door leaf that opens.
+        stage: places of the events.
+        items: the chair that is removed, the chair that is added, the person.
+        frames: number of frames.
 
     Returns:
-        the movers in time's order, and (frames,) int: which of them the camera attends to; None where a person's time is too short.
+        The movers in order of time, and (frames,) int, the mover at which the camera looks; None if there is too little
+        time for the person.
     """
     places = stage.places()
     bearing = {kind: np.arctan2(*(place - stage.stand)[::-1]) for kind, place in places.items()}
     order = sorted(KINDS, key=lambda kind: bearing[kind])
     gaps = np.diff([bearing[kind] for kind in order], append=bearing[order[0]] + 2 * np.pi)
-    first = (int(gaps.argmax()) + 1) % len(order)  # the widest turn is left out
+    first = (int(gaps.argmax()) + 1) % len(order)  # start after the widest turn
     order = order[first:] + order[:first]
     shares = np.cumsum([0.0] + [LONGER.get(kind, 1.0) for kind in order])
     bounds = np.rint(frames * shares / shares[-1]).astype(int)
@@ -181,7 +193,7 @@ def direct(
 
 
 def _steps(way: np.ndarray, most: int) -> np.ndarray | None:
-    """(n, 2) a person's places frame by frame, at most `most`; None where they would lie too far apart."""
+    """(n, 2) positions of a person frame by frame, at most `most`; None if they would be too far apart."""
     length = float(np.linalg.norm(way[1] - way[0]))
     count = min(most, int(length / STRIDE_OF_PERSON[0]))
     if count < 2 or length / (count - 1) > STRIDE_OF_PERSON[1]:
@@ -190,7 +202,7 @@ def _steps(way: np.ndarray, most: int) -> np.ndarray | None:
 
 
 def film(scene: Scene, stage: Stage, movers: list[Mover], attends: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(frames, 4, 4) T_wc of a camera that sways about its stand and turns to one place after the other."""
+    """(frames, 4, 4) T_wc of a camera that sways about its position and turns from place to place."""
     frames, places = len(attends), stage.places()
     height = rng.uniform(1.25, 1.65)
     position = stage.stand + np.clip(0.12 * np.stack([wander(rng, frames, 12.0) for _ in (0, 1)], 1), -SWAY, SWAY)
@@ -208,7 +220,7 @@ def film(scene: Scene, stage: Stage, movers: list[Mover], attends: np.ndarray, r
 
 
 def _followed(wanted: np.ndarray) -> np.ndarray:
-    """(frames,) angles that follow others no faster than TURN a frame."""
+    """(frames,) angles that follow the wanted ones by at most TURN per frame."""
     found = wanted.copy()
     for i in range(1, len(wanted)):
         found[i] = found[i - 1] + np.clip(wanted[i] - found[i - 1], -TURN, TURN)

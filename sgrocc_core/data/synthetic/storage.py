@@ -1,11 +1,11 @@
-"""Furniture that stores (wardrobes, cabinets, shelves, fridges, kitchen counters), screens, and what hangs on walls."""
+"""Storage furniture (wardrobes, cabinets, shelves, fridges, kitchen counters), screens, and objects on walls."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from sgrocc_core.data.synthetic.items import FURNITURE, OBJECTS, TVS, Item, Surface
-from sgrocc_core.data.synthetic.materials import Materials
+from sgrocc_core.data.synthetic.materials import MARBLE, PAGE, TILES, Materials
 from sgrocc_core.data.synthetic.primitives import Builder
 
 
@@ -30,7 +30,7 @@ def _front(
 
 
 def cabinet(m: Materials) -> Item:
-    """Anything between a bedside chest and a wardrobe, with doors or drawers."""
+    """A wardrobe, chest, sideboard, locker or bedside cabinet, with doors or drawers."""
     r = m.rng
     body, door, knob = m.furniture(), m.furniture() if r.random() < 0.4 else -1, m.metal()
     kind = r.choice(["wardrobe", "chest", "sideboard", "locker", "bedside"])
@@ -74,7 +74,7 @@ def cabinet(m: Materials) -> Item:
 
 
 def shelf(m: Materials) -> Item:
-    """Open shelf: boards and sides, some with a back, some of metal tubes; filled by clutter.py."""
+    """An open shelf of boards and sides, with or without a back; clutter.py fills it."""
     r = m.rng
     body, back = m.furniture(), r.random() < 0.65
     w, d, h = r.uniform(0.5, 1.9), r.uniform(0.24, 0.4), r.uniform(0.8, 2.2)
@@ -115,7 +115,7 @@ def shelf(m: Materials) -> Item:
 
 
 def fridge(m: Materials) -> Item:
-    """White, steel or dark, one or two doors, tall or low."""
+    """A fridge: white or metal, with two doors, tall or low."""
     r = m.rng
     body = m.metal() if r.random() < 0.4 else m.white()
     w, d, h, split, knob = (
@@ -143,11 +143,11 @@ def fridge(m: Materials) -> Item:
 
 
 def counter(m: Materials) -> Item:
-    """Kitchen unit: doors, worktop, sink or stove, cupboards or shelves above, an oven, splash-back."""
+    """A kitchen unit: doors, worktop, sink, stove, oven, and optionally wall cupboards, hood and splashback."""
     r = m.rng
     door, top, knob, black = (
         m.furniture(),
-        (m.add(14, m.any_color(), m.any_color(), 0.3, 0.5, 0.3, 40) if r.random() < 0.4 else m.furniture()),
+        (m.add(MARBLE, m.any_color(), m.any_color(), 0.3, 0.5, 0.3, 40) if r.random() < 0.4 else m.furniture()),
         m.metal(),
         m.black(),
     )
@@ -156,7 +156,7 @@ def counter(m: Materials) -> Item:
     sink, stove, tiles = (
         r.uniform(-0.35, -0.1) * w,
         r.uniform(0.1, 0.35) * w,
-        m.add(2, m.any_color(), (0.8, 0.8, 0.78), 0.12, 0.1, 0.3, 50),
+        m.add(TILES, m.any_color(), (0.8, 0.8, 0.78), 0.12, 0.1, 0.3, 50),
     )
     wide, low = r.uniform(0.5, 1.0) * w, r.uniform(1.35, 1.5)
 
@@ -186,7 +186,7 @@ def counter(m: Materials) -> Item:
 
 
 def screen_on(b: Builder, m: Materials, w: float, thick: float = 0.045, stand: bool = True, label: int = TVS) -> None:
-    """A flat screen whose foot or lower edge is at the frame's origin, looking to -y."""
+    """A flat screen facing -y, whose foot or lower edge is at the frame's origin."""
     h, bezel, glass = (
         w * (0.56 if m.rng.random() < 0.8 else 0.72),
         m.black() if m.rng.random() < 0.8 else m.white(),
@@ -202,7 +202,7 @@ def screen_on(b: Builder, m: Materials, w: float, thick: float = 0.045, stand: b
 
 
 def tv_bench(m: Materials) -> Item:
-    """A low board with a television on it, or one hung above it."""
+    """A low board with a television on it, or on the wall above it."""
     r = m.rng
     body, knob, w, d, h = m.furniture(), m.metal(), r.uniform(1.0, 2.0), r.uniform(0.35, 0.48), r.uniform(0.3, 0.6)
     size, hung, columns = r.uniform(0.7, 1.45), r.random() < 0.35, int(r.integers(2, 4))
@@ -236,7 +236,7 @@ def stand_screen(m: Materials) -> Item:
 
 
 def wall_panel(b: Builder, m: Materials) -> None:
-    """Something hung on a wall, its centre at the origin: a picture, poster, mirror, whiteboard, clock or small shelf."""
+    """An object on a wall, centred at the origin: picture, poster, whiteboard, clock, or a row of pictures."""
     r = m.rng
     kind = r.choice(["picture", "poster", "board", "clock", "row"], p=[0.45, 0.2, 0.15, 0.1, 0.1])
     if kind == "board":
@@ -246,7 +246,7 @@ def wall_panel(b: Builder, m: Materials) -> None:
             (0, -0.022, 0),
             (w - 0.05, 0.01, h - 0.05),
             OBJECTS,
-            m.add(16, (0.95, 0.95, 0.96), (0.2, 0.2, 0.5), 0.05, 0.3, 0.2, 60) if r.random() < 0.6 else m.lacquer(),
+            m.add(PAGE, (0.95, 0.95, 0.96), (0.2, 0.2, 0.5), 0.05, 0.3, 0.2, 60) if r.random() < 0.6 else m.lacquer(),
         )
     elif kind == "clock":
         b.cylinder((0, -0.02, 0.3), (0.3, 0.3, 0.04), OBJECTS, m.thing(), (0.0, 0.0, np.pi / 2))

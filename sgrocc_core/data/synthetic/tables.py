@@ -1,4 +1,4 @@
-"""Tables and desks: dining, meeting, coffee, side tables, office desks, sit-stand desks; beds beside them in beds.py."""
+"""Tables and desks: dining, meeting, coffee and side tables, office and standing desks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sgrocc_core.data.synthetic.seating import legs
 
 
 def _seats_around(w: float, d: float, r: np.random.Generator) -> tuple[tuple[float, float, float], ...]:
-    """Chairs at the long sides and the heads of a w x d metre table; yaw 0 faces -y."""
+    """Poses of chairs along the sides and at the ends of a w x d metre table; yaw 0 faces -y."""
     seats: list[tuple[float, float, float]] = []
     count = max(1, int(w / 0.65))
     gap = r.uniform(0.05, 0.32)
@@ -24,7 +24,7 @@ def _seats_around(w: float, d: float, r: np.random.Generator) -> tuple[tuple[flo
 
 
 def dining_table(m: Materials) -> Item:
-    """Rectangular or round, four legs, trestles, a pedestal or two; also for meetings."""
+    """A rectangular or round table with legs, panels or pedestals; also for meetings."""
     r = m.rng
     top, under = m.furniture(), m.furniture()
     round_top = r.random() < 0.28
@@ -61,7 +61,7 @@ def dining_table(m: Materials) -> Item:
 
 
 def coffee_table(m: Materials) -> Item:
-    """Low table of many forms, one with a shelf under it."""
+    """A low table, rectangular or round, with legs or solid, sometimes with a shelf below."""
     r = m.rng
     top, under = m.furniture(), m.furniture()
     round_top = r.random() < 0.35
@@ -91,7 +91,7 @@ def coffee_table(m: Materials) -> Item:
 
 
 def side_table(m: Materials) -> Item:
-    """Small table: three legs, a cube, or a pedestal."""
+    """A small table with legs, a pedestal or a solid body."""
     r = m.rng
     top, w, h = m.furniture(), r.uniform(0.35, 0.55), r.uniform(0.42, 0.65)
     under, style = m.furniture(), r.choice(["legs", "pedestal", "cube"])
@@ -111,7 +111,7 @@ def side_table(m: Materials) -> Item:
 
 
 def desk(m: Materials) -> Item:
-    """Office or writing desk, some with a drawer pedestal, some with an L return, standing ones among them."""
+    """An office or writing desk, sometimes with a drawer unit; some are standing desks."""
     r = m.rng
     top, under, drawer = m.furniture(), (m.metal() if r.random() < 0.5 else m.furniture()), m.furniture()
     w, d, thick = r.uniform(1.0, 1.9), r.uniform(0.58, 0.85), r.uniform(0.02, 0.045)

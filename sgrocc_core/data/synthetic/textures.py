@@ -1,4 +1,4 @@
-"""Patterns of materials, evaluated at a hit point in the solid's own frame; compiled, called once a pixel by shading.py."""
+"""Patterns of materials, evaluated at a hit point in the solid's frame. Compiled; shading.py calls them per ray."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from sgrocc_core.data.synthetic.materials import (
     LEAVES,
     MARBLE,
     METAL,
-    OUTSIDE,
     PAGE,
     PANELS,
     PLANKS,
@@ -35,7 +34,7 @@ def _hash(x: int, y: int, seed: int) -> float:
 
 @njit(cache=True)
 def noise(u: float, v: float, seed: int) -> float:
-    """Smooth value noise in 0..1 of a plane, features of size 1."""
+    """Smooth value noise in 0..1 on a plane, with features of size 1."""
     x, y = math.floor(u), math.floor(v)
     a, b = u - x, v - y
     a, b = a * a * (3 - 2 * a), b * b * (3 - 2 * b)
@@ -54,7 +53,7 @@ def _joint(u: float, width: float) -> float:
 
 @njit(cache=True)
 def _laid(pattern: int, u: float, v: float, scale: float, seed: int, fade: float) -> tuple[float, float]:
-    """Patterns of laid pieces: how much of the second colour, and a factor of lightness."""
+    """Patterns of laid pieces: share of the second colour, and a lightness factor."""
     if pattern == TILES or pattern == PANELS:
         a, b = u / scale, v / scale
         if pattern == PANELS:
@@ -76,7 +75,7 @@ def _laid(pattern: int, u: float, v: float, scale: float, seed: int, fade: float
 
 @njit(cache=True)
 def _woven(pattern: int, u: float, v: float, scale: float, seed: int, fade: float) -> tuple[float, float]:
-    """Soft patterns: second colour's share and a factor of lightness."""
+    """Soft patterns: share of the second colour, and a lightness factor."""
     if pattern == WOOD:
         bend = noise(u * 1.5, v * 4, seed) * 3
         rings = 0.5 + 0.5 * math.sin((v / scale + bend) * 6.2832)
@@ -92,7 +91,7 @@ def _woven(pattern: int, u: float, v: float, scale: float, seed: int, fade: floa
 
 @njit(cache=True)
 def _printed(pattern: int, u: float, v: float, scale: float, seed: int) -> tuple[float, float]:
-    """Prints, pages, screens: second colour's share and a factor of lightness."""
+    """Prints, pages and screens: share of the second colour, and a lightness factor."""
     if pattern == CHECKER:
         return float((int(math.floor(u / scale)) + int(math.floor(v / scale))) & 1), 1.0
     if pattern == STRIPES:
@@ -116,13 +115,19 @@ def _printed(pattern: int, u: float, v: float, scale: float, seed: int) -> tuple
 
 @njit(cache=True)
 def pattern_at(pattern: int, u: float, v: float, scale: float, seed: int, footprint: float) -> tuple[float, float]:
-    """How a pattern mixes its two colours at surface coordinates u, v (m).
+    """Mix of a pattern's two colours at surface coordinates u, v (metres).
 
     Args:
-        footprint: metres that one pixel covers there; finer detail than that fades out instead of flickering.
+        pattern: one of the patterns in materials.py.
+        u: first surface coordinate, metres.
+        v: second surface coordinate, metres.
+        scale: size of the pattern, metres.
+        seed: seed of the pattern.
+        footprint: metres covered by one pixel there; finer detail is faded out to avoid aliasing.
 
     Returns:
-        mix: 0 first colour, 1 second. tone: factor of lightness.
+        mix: 0 for the first colour, 1 for the second.
+        tone: lightness factor.
     """
     fade = min(1.0, 0.7 * scale / (footprint + 1e-6))
     if pattern == TILES or pattern == PANELS or pattern == BRICK or pattern == PLANKS:
@@ -141,7 +146,7 @@ def pattern_at(pattern: int, u: float, v: float, scale: float, seed: int, footpr
 
 @njit(cache=True)
 def outside_at(dx: float, dy: float, dz: float, seed: int) -> tuple[float, float, float]:
-    """Linear colour of the world behind a window in a direction: sky, clouds, trees, houses."""
+    """Linear colour of the outdoor scene in a direction: sky, clouds, trees, houses."""
     azimuth = math.atan2(dy, dx) * 6
     height = dz / (math.sqrt(dx * dx + dy * dy) + 1e-6)
     skyline = 0.25 * noise(azimuth * 1.5, 0.5, seed) + (
@@ -155,6 +160,3 @@ def outside_at(dx: float, dy: float, dz: float, seed: int) -> tuple[float, float
         return 0.32 * window, 0.28 * window, 0.24 * window
     leaf = 0.35 + noise(azimuth * 8, height * 25, seed + 2)
     return 0.12 * leaf, 0.25 * leaf, 0.08 * leaf
-
-
-OUTSIDE_PATTERN = OUTSIDE

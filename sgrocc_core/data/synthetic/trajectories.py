@@ -1,4 +1,4 @@
-"""Camera paths: a person or a robot walks through the free floor and looks about; frames spaced so that neighbours overlap."""
+"""Camera paths of a person or robot that walks over the free floor and looks around; consecutive views overlap."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sgrocc_core.data.synthetic.rooms import Scene
 from sgrocc_core.geometry.poses import make_pose
 
 STRIDE = 2
-"""The walk is planned on every second cell of the floor plan: 0.1 m."""
+"""The walk is planned on every second cell of the floor plan, that is 0.1 m."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,14 @@ class Walker:
     """Who carries the camera.
 
     Attributes:
-        kind: head, handheld or robot. height: m. pitch: mean, radians, down positive. spread: of pitch. sway: radians of roll.
-        look: how far the view turns away from the way, radians. step: metres between frames. turn: radians of turning a frame, at most.
+        kind: `head`, `handheld` or `robot`.
+        height: height of the camera, metres.
+        pitch: mean pitch, downwards positive, radians.
+        spread: standard deviation of the pitch, radians.
+        sway: standard deviation of the roll, radians.
+        look: how far the view may turn away from the direction of walking, radians.
+        step: distance between frames, metres.
+        turn: maximum rotation per frame, radians.
     """
 
     kind: str
@@ -36,7 +42,7 @@ class Walker:
 
 
 def draw_walker(rng: np.random.Generator) -> Walker:
-    """A head-worn camera, a handheld one as in ScanNet, or a robot."""
+    """Draw a head-worn camera, a handheld one as in ScanNet, or a robot."""
     kind = str(rng.choice(["head", "handheld", "robot"], p=[0.4, 0.35, 0.25]))
     step, turn = float(rng.uniform(0.08, 0.25)), float(rng.uniform(0.2, 0.5))
     if kind == "head":
@@ -47,13 +53,13 @@ def draw_walker(rng: np.random.Generator) -> Walker:
 
 
 def draw_video_walker(rng: np.random.Generator) -> Walker:
-    """A walker whose frames follow each other as closely as in a video: 2 to 10 cm and a few degrees apart."""
+    """Draw a walker whose frames are as close together as a video's: 2 to 10 cm and a few degrees apart."""
     who = draw_walker(rng)
     return replace(who, step=float(rng.uniform(0.02, 0.1)), turn=float(rng.uniform(0.04, 0.16)))
 
 
 def draw_intrinsics(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
-    """(3, 3) of a camera with 50 to 85 degrees of horizontal view, size (width, height) pixels."""
+    """(3, 3) intrinsics of a camera with 50 to 85 degrees horizontal field of view; size is (width, height), pixels."""
     w, h = size
     f = 0.5 * w / np.tan(0.5 * np.deg2rad(rng.uniform(50, 85)))
     return np.array(
@@ -66,7 +72,13 @@ def draw_intrinsics(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarr
 
 
 def walkable_floor(plan: FloorPlan, clearance: float) -> np.ndarray:
-    """(X / 2, Y / 2) bool: the largest connected free area, `clearance` metres from everything."""
+    """(X / 2, Y / 2) bool: the largest connected free area, `clearance` metres from all obstacles.
+
+    The clearance is reduced if too little area is left.
+
+    Raises:
+        ValueError: there is no free floor.
+    """
     free = (plan.inside & ~plan.taken).astype(np.uint8)
     for margin in (clearance, 0.15, 0.06):
         size = 2 * int(round(margin / CELL)) + 1
@@ -78,7 +90,7 @@ def walkable_floor(plan: FloorPlan, clearance: float) -> np.ndarray:
 
 
 def _route(walkable: np.ndarray, start: tuple[int, int], goal: tuple[int, int]) -> list[tuple[int, int]]:
-    """Cells of a shortest way, by breadth-first search in eight directions."""
+    """Cells of a shortest path, by breadth-first search in eight directions."""
     came = {goal: goal}
     queue = deque([goal])
     moves = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)]
@@ -102,12 +114,12 @@ def _route(walkable: np.ndarray, start: tuple[int, int], goal: tuple[int, int]) 
 
 
 def _walk(plan: FloorPlan, walker: Walker, frames: int, rng: np.random.Generator) -> np.ndarray:
-    """(frames, 2) metres in the room's frame, smooth, `step` metres apart."""
+    """(frames, 2) metres in the room's frame: a smooth path with points `step` metres apart."""
     walkable = walkable_floor(plan, 0.3 if walker.kind == "robot" else 0.22)
     cells = np.argwhere(walkable)
     inner = np.argwhere(walkable & plan.main[::STRIDE, ::STRIDE])
     if len(inner) > 30 and rng.random() < 0.8:
-        cells = inner  # the way may still lead through a doorway
+        cells = inner  # the path may still pass through a doorway
     here = tuple(cells[rng.integers(len(cells))])
     way: list[tuple[int, int]] = [here]
     need = int(frames * walker.step / (CELL * STRIDE)) + 12
@@ -129,7 +141,7 @@ def _walk(plan: FloorPlan, walker: Walker, frames: int, rng: np.random.Generator
 
 
 def wander(rng: np.random.Generator, frames: int, smooth: float) -> np.ndarray:
-    """(frames,) smooth random signal of unit variance that forgets over `smooth` frames."""
+    """(frames,) smooth random signal of unit variance with a correlation length of `smooth` frames."""
     size = int(np.ceil(3 * smooth))
     raw = rng.standard_normal(frames + 2 * size)
     kernel = np.exp(-0.5 * (np.arange(-size, size + 1) / smooth) ** 2)
@@ -137,7 +149,7 @@ def wander(rng: np.random.Generator, frames: int, smooth: float) -> np.ndarray:
 
 
 def _headings(way: np.ndarray, plan: FloorPlan, walker: Walker, rng: np.random.Generator, smooth: float) -> np.ndarray:
-    """(frames,) yaw: along the way, turned away by looking about and from walls that are too near; its rate is bounded."""
+    """(frames,) yaw: along the path with random deviations, away from nearby walls; its rate is bounded."""
     ahead = np.r_[way[4:], np.repeat(way[-1:], min(4, len(way)), 0)][: len(way)] - way
     wanted = np.unwrap(np.arctan2(ahead[:, 1] + 1e-9, ahead[:, 0])) + walker.look * 0.6 * wander(rng, len(way), smooth)
     yaw = np.empty(len(way))
@@ -154,7 +166,7 @@ def _headings(way: np.ndarray, plan: FloorPlan, walker: Walker, rng: np.random.G
 
 
 def _worth_seeing(plan: FloorPlan, at: np.ndarray, yaw: float) -> float:
-    """How much there is to see in a direction: open floor (to 3 m) and furniture within a fan of 50 degrees."""
+    """How much there is to see in a direction: open floor (up to 3 m) and furniture within a fan of 50 degrees."""
     distance, fan = np.arange(1, 16) * 0.2, yaw + np.array([-0.44, -0.15, 0.15, 0.44])
     x, y = at[0] + distance * np.cos(fan)[:, None], at[1] + distance * np.sin(fan)[:, None]
     i = np.clip(((x - plan.low[0]) / CELL).astype(int), 0, plan.inside.shape[0] - 1)
@@ -165,7 +177,7 @@ def _worth_seeing(plan: FloorPlan, at: np.ndarray, yaw: float) -> float:
 
 
 def camera_pose(position: np.ndarray, yaw: float, down: float, roll: float) -> np.ndarray:
-    """(4, 4) T_wc of an optical frame at a position, looking along yaw, `down` radians under the horizon, rolled."""
+    """(4, 4) T_wc of an optical frame at a position, looking along yaw, `down` radians below the horizon, with roll."""
     forward = np.array([np.cos(yaw) * np.cos(down), np.sin(yaw) * np.cos(down), -np.sin(down)])
     right = np.array([np.sin(yaw), -np.cos(yaw), 0.0])
     below = np.cross(forward, right)
@@ -176,7 +188,7 @@ def camera_pose(position: np.ndarray, yaw: float, down: float, roll: float) -> n
 def walk(
     scene: Scene, frames: int, rng: np.random.Generator, walker: Walker | None = None, smooth: float = 6.0
 ) -> np.ndarray:
-    """(frames, 4, 4) float64 T_wc in world coordinates."""
+    """(frames, 4, 4) float64 T_wc of a walk in world coordinates."""
     who = walker or draw_walker(rng)
     way = _walk(scene.plan, who, frames, rng)
     yaw = _headings(way, scene.plan, who, rng, smooth) + scene.yaw

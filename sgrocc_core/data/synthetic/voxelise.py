@@ -1,4 +1,7 @@
-"""Exact voxel truth of a scene: every voxel that a solid reaches is occupied, by the class that fills most of it; 255 outside the rooms."""
+"""Exact voxel labels of a scene.
+
+Every voxel that a solid reaches is occupied and has the class that fills most of it; voxels outside the rooms are 255.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +10,33 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from sgrocc_core.classes import EMPTY, STRUCTURAL, UNKNOWN
+from sgrocc_core.classes import EMPTY, NAMES, STRUCTURAL, UNKNOWN, label_of
 from sgrocc_core.data.synthetic.primitives import BOX, CYLINDER, ELLIPSOID, ROUNDNESS, Solids
 from sgrocc_core.data.synthetic.rooms import Scene
 from sgrocc_core.geometry.lattice import BOX_VOXELS, VOXEL_SIZE
 
 SUB = 4
-"""Samples along a voxel's edge: 2 cm apart. Solids are grown by half of that along each world axis, so none falls between them."""
+"""Samples along a voxel's edge, that is 2 cm apart."""
 GROW = 0.01
+"""Solids are grown by half the distance of the samples, so that none falls between them, metres."""
 
 
 @dataclass(frozen=True)
 class LabelGrid:
-    """The whole scene's labels: (X, Y, Z) uint8 on the lattice that begins at `origin` (3,) m; `low` (3,) int is its first voxel."""
+    """Labels of a whole scene.
+
+    Attributes:
+        labels: (X, Y, Z) uint8, 255 = unknown.
+        origin: (3,) origin of the lattice, metres.
+        low: (3,) int, first voxel of the grid on the lattice.
+    """
 
     labels: np.ndarray
     origin: np.ndarray
     low: np.ndarray
 
     def crop(self, corner: np.ndarray, shape: tuple[int, int, int] = BOX_VOXELS) -> np.ndarray:
-        """Labels of the box whose first voxel is `corner` (3,) int on the lattice; 255 beyond the grid."""
+        """Labels of the box whose first voxel on the lattice is `corner` (3,) int; 255 outside the grid."""
         out = np.full(shape, UNKNOWN, np.uint8)
         start = np.asarray(corner) - self.low
         a, b = np.maximum(start, 0), np.minimum(start + shape, self.labels.shape)
@@ -39,7 +49,7 @@ class LabelGrid:
 
 @njit(cache=True, fastmath=True)
 def _inside(kind, x, y, z, h, taper):  # type: ignore[no-untyped-def]
-    """Whether a local point lies in a solid of (grown) half extents h."""
+    """Whether a local point is inside a solid with (grown) half extents h."""
     if abs(x) > h[0] * max(1.0, taper) or abs(y) > h[1] * max(1.0, taper) or abs(z) > h[2]:
         return False
     if kind == BOX:
@@ -55,7 +65,7 @@ def _inside(kind, x, y, z, h, taper):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, fastmath=True)
 def _count(counts, low, kinds, rotations, centres, halves, tapers, labels, weights, size):  # type: ignore[no-untyped-def]
-    """Adds to counts (X, Y, Z, 12) how many of a voxel's samples each solid holds, weighted by its class."""
+    """Add to counts (X, Y, Z, 12) the number of samples of each voxel inside each solid, weighted by class."""
     step, near, full = size / SUB, size * 0.87, 0
     h = np.empty(3)
     for s in range(len(kinds)):
@@ -105,22 +115,26 @@ def _count(counts, low, kinds, rotations, centres, halves, tapers, labels, weigh
 
 
 def class_counts(solids: Solids, corner: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """How many samples of each voxel lie in solids of each class, weighted: (X, Y, Z, 12) uint16. Counts of several solids add up.
+    """Weighted number of samples of each voxel inside solids of each class, (X, Y, Z, 12) uint16.
 
-    Floor, walls and ceiling count a third of other classes, or a picture on a wall would never win a voxel.
+    Counts of several solids add up. Floor, walls and ceiling have a third of the weight of other classes; otherwise a
+    picture on a wall would never win a voxel.
 
     Args:
-        corner: (3,) m, the grid's lowest corner.
+        solids: the solids.
+        corner: (3,) lowest corner of the grid, metres.
+        shape: number of voxels along each axis.
     """
-    weights = np.array([0] + [1 if c in STRUCTURAL and c != 4 else 3 for c in range(1, 12)], np.int64)
-    counts = np.zeros((*shape, 12), np.uint16)
+    solid_walls = set(STRUCTURAL) - {label_of("window")}
+    weights = np.array([0] + [1 if c in solid_walls else 3 for c in range(1, len(NAMES))], np.int64)
+    counts = np.zeros((*shape, len(NAMES)), np.uint16)
     s = solids
     _count(counts, corner, s.kinds, s.rotations, s.centres, s.halves, s.tapers, s.labels, weights, VOXEL_SIZE)
     return counts
 
 
 def voxelise(scene: Scene, origin: np.ndarray) -> LabelGrid:
-    """Labels of the whole scene on the lattice that begins at `origin` (3,) metres."""
+    """Labels of the whole scene on the lattice with the given origin (3,), metres."""
     s = scene.solids
     reach = np.abs(s.rotations) @ s.halves[:, :, None]
     low_point, high_point = (s.centres - reach[:, :, 0]).min(0) - 0.05, (s.centres + reach[:, :, 0]).max(0) + 0.05

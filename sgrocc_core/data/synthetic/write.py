@@ -1,4 +1,7 @@
-"""Writes generated scenes as Occ-ScanNet and EmbodiedOcc-ScanNet lay theirs out; resumable: a scene is there whole or not at all."""
+"""Writes generated scenes in the layouts of Occ-ScanNet and EmbodiedOcc-ScanNet. Interrupted runs can be resumed.
+
+A scene becomes visible in the set only when it is complete.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,9 @@ from sgrocc_core.geometry.lattice import BOX_VOXELS, VOXEL_SIZE, voxel_centres
 from sgrocc_core.progress import progress
 
 MINI = 8
-"""The mini lists hold every eighth scene."""
+"""The mini lists contain every eighth scene."""
 VIDEO_SMOOTH = 12.0
-"""Frames over which the view of a video wanders."""
+"""Number of frames over which changes of a video's viewing direction are smoothed."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,22 @@ class SynthConfig:
     """What to generate.
 
     Attributes:
-        out: folder. scenes, frames: how many, and frames a scene. seed: any. size: (width, height) pixels.
-        split: train or test, the lists that name the scenes. namespace: of the seeds: train, test, heldout, walk or dynamic.
-        min_classes: each room has at least so many. jobs: processes. embodied: also write the EmbodiedOcc layout (large).
-        first: index of the first scene. dynamic: scenes that change while the camera looks, of the namespace of that name.
-        video: frames follow each other as closely as in a video (2 to 10 cm), and none is left out: sources for stereo from motion.
+        out: folder.
+        scenes: number of scenes.
+        frames: number of frames per scene.
+        seed: seed of the set.
+        size: (width, height) of the images, pixels.
+        split: `train` or `test`, the lists that name the scenes.
+        namespace: namespace of the seeds: `train`, `test`, `heldout`, `walk` or `dynamic`.
+        min_classes: minimum number of classes in a room.
+        jobs: number of processes.
+        embodied: also write the EmbodiedOcc-ScanNet layout, which is large.
+        first: index of the first scene.
+        dynamic: make changing scenes; they have their own namespace, `dynamic`.
+        video: frames as close together as a video's (2 to 10 cm), none dropped; sources for stereo from motion.
+
+    Raises:
+        ConfigError: a value is not allowed, or two values exclude each other.
     """
 
     out: Path
@@ -76,7 +90,8 @@ class SynthConfig:
                 raise ConfigError(f"{key} is {getattr(self, key)!r}; it must be one of {', '.join(allowed)}")
         if self.dynamic != (self.namespace == "dynamic"):
             raise ConfigError(
-                f"namespace is {self.namespace!r} and dynamic is {self.dynamic}; scenes that change have their own, dynamic"
+                f"namespace is {self.namespace!r} and dynamic is {self.dynamic}; scenes that change have their own, "
+                "dynamic"
             )
         if self.dynamic and self.video:
             raise ConfigError(
@@ -92,7 +107,7 @@ class SynthConfig:
             )
 
     def name(self, index: int) -> str:
-        """Folder of scene `index`."""
+        """Folder name of scene `index`."""
         return f"{self.namespace}{self.seed:04d}_{index:05d}"
 
 
@@ -102,7 +117,10 @@ def _dump(path: Path, content: dict[str, object]) -> None:
 
 
 def write_frame(root: Path, gathered: Path, scene: str, number: int, frame: GeneratedFrame, quality: int) -> None:
-    """One frame: JPEG, 16-bit depth PNG in millimetres, label PNG, pickle with pose, intrinsics and target stored [y, x, z]."""
+    """Write one frame: JPEG, 16 bit depth PNG in millimetres, label PNG, and a pickle with pose, intrinsics and target.
+
+    The target is stored [y, x, z], as Occ-ScanNet does.
+    """
     name = f"{number:05d}"
     images, labels = root / "posed_images" / scene, root / "labels_2d" / scene
     cv2.imwrite(str(images / f"{name}.jpg"), frame.view.image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
@@ -121,7 +139,7 @@ def write_frame(root: Path, gathered: Path, scene: str, number: int, frame: Gene
 
 
 def write_scene(config: SynthConfig, index: int) -> str:
-    """Generates and writes one scene unless it is there already; returns its name."""
+    """Generate and write one scene unless it exists; returns its name."""
     cv2.setNumThreads(1)
     scene, root = config.name(index), config.out / "occscannet"
     final = root / "gathered_data" / scene
@@ -166,7 +184,7 @@ def _write_embodied(config: SynthConfig, scene: str, made: GeneratedScene, frame
     for number, frame in enumerate(frames):
         mask = mask_in_global(frame, first, labels.shape, config.size)
         union |= mask
-        local = np.ascontiguousarray(frame.target.transpose(1, 0, 2))  # stored [y, x, z], as target_1_4 is
+        local = np.ascontiguousarray(frame.target.transpose(1, 0, 2))  # stored [y, x, z], like target_1_4
         _dump(stream / f"{scene}_{number:05d}_new.pkl", {"local_label": local, "mask_in_global": mask})
     points = voxel_centres(made.grid.origin + first * VOXEL_SIZE, labels.shape).astype(np.float32)
     content = {
@@ -182,7 +200,14 @@ def _write_embodied(config: SynthConfig, scene: str, made: GeneratedScene, frame
 def mask_in_global(
     frame: GeneratedFrame, first: np.ndarray, shape: tuple[int, ...], size: tuple[int, int]
 ) -> np.ndarray:
-    """Bool mask over the scene's grid (first voxel `first`): voxels of the frame's box whose centres project into the image."""
+    """Bool mask over the scene's grid: voxels of the frame's box whose centres project into the image.
+
+    Args:
+        frame: the frame.
+        first: (3,) int, first voxel of the scene's grid on the lattice.
+        shape: shape of the scene's grid.
+        size: (width, height) of the image, pixels.
+    """
     centres = voxel_centres(frame.voxel_origin).reshape(-1, 3)
     u, v, z = project(centres, frame.K, frame.T_wc)
     seen = ((z > 0) & (u >= 0) & (u < size[0]) & (v >= 0) & (v < size[1])).reshape(BOX_VOXELS)
@@ -194,7 +219,7 @@ def mask_in_global(
 
 
 def write_lists(config: SynthConfig) -> int:
-    """Rewrites the split's lists of all whole scenes of this namespace in the folder; returns the number of frames."""
+    """Rewrite the lists of the split from all complete scenes of this namespace; returns the number of frames."""
     root = config.out / "occscannet"
     scenes = sorted(p.name for p in (root / "gathered_data").iterdir() if p.name.startswith(config.namespace))
     frames = {s: sorted(p.stem for p in (root / "gathered_data" / s).glob("*.pkl")) for s in scenes}
@@ -227,7 +252,7 @@ def _in_turn(config: SynthConfig) -> Iterator[str]:
 
 
 def write_scenes(config: SynthConfig) -> int:
-    """Generates all scenes with a progress bar of frames; returns the number of frames in the lists."""
+    """Generate all scenes with a progress bar of frames; returns the number of frames in the lists."""
     (config.out / "occscannet" / "gathered_data").mkdir(parents=True, exist_ok=True)
     frames = 0
     with progress(total=config.scenes * config.frames, unit="frame", desc=f"{config.split} {config.out}") as bar:

@@ -1,4 +1,4 @@
-"""`sgrocc bag info`: what of a bag would be mapped, counted without decoding an image, and the QoS of its topics."""
+"""`sgrocc bag info`: what of a bag would be mapped, counted without decoding images, and the QoS of its topics."""
 
 import pytest
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
@@ -6,7 +6,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from sgrocc_core.cli import main
-from sgrocc_core.data.bags import BagOptions, BagReader, describe_topics, open_reader
+from sgrocc_core.data.bag_file import describe_topics, open_reader
+from sgrocc_core.data.bags import BagOptions, BagReader
 from tests.samples.bag_samples import Recipe, write_bag
 
 

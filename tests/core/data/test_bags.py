@@ -1,4 +1,4 @@
-"""Bags of every kind to frames: values, pairing, the choice of topics, and an error in a sentence for everything that may be missing."""
+"""Bags of every kind to frames: values, pairing, choice of topics, and an error for everything that may be missing."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""JPEG and PNG files that are passed on: sizes by their headers, and faults found before and while decoding."""
+"""JPEG and PNG files copied without re-encoding: sizes from their headers, and faults found by reading and decoding."""
 
 import struct
 

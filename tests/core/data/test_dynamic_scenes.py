@@ -1,4 +1,4 @@
-"""Scenes that change: truth at every frame against depth and labels, what every event changes, the files and their reader."""
+"""Changing scenes: labels at every frame against depth and 2D labels, the changes of every event, files and reader."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sgrocc_core.geometry.lattice import BOX_VOXELS, VOXEL_SIZE
 
 SIZE = (96, 72)
 INDEX = 3
-"""Of a scene that is found after few attempts."""
+"""Index of a scene that is found after few attempts."""
 
 
 @pytest.fixture(scope="module")
@@ -189,9 +189,11 @@ def spoilt(data, tmp_path, **changes) -> DynamicScenes:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"format_version": np.array(9)}, "format 9; this version reads 1"), ({"seen": np.zeros((2, 3))}, "seen is of shape"),
+        ({"format_version": np.array(9)}, "format 9; this version reads 1"),
+        ({"seen": np.zeros((2, 3))}, "seen is of shape"),
         ({"kinds": np.array(["flood"] * 4)}, "'flood'.*must be one of chair_taken"),
-        ({"emptied_0": np.array([[0, 0, 9999]])}, "outside the grid"), ({"labels": np.full((4, 4, 4), 77)}, "labels are 0 to 11"),
+        ({"emptied_0": np.array([[0, 0, 9999]])}, "outside the grid"),
+        ({"labels": np.full((4, 4, 4), 77)}, "labels are 0 to 11"),
     ],
 )  # fmt: skip
 def test_a_file_that_does_not_fit_is_refused_with_its_name(data, tmp_path, changes, words):

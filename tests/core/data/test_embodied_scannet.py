@@ -1,4 +1,4 @@
-"""The EmbodiedOcc-ScanNet loader on files put together by hand in the published layout."""
+"""The EmbodiedOcc-ScanNet loader on files written by hand in the published layout."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def write_scene(root: Path, **changes: bytes | None) -> Path:
 
 
 def write_stream(root: Path, part: str, number: int, frame: str, **changes: bytes) -> Path:
-    """A frame of the stream: its mask holds voxel `number` alone; its label, stored [y, x, z], is 9 at [y 4, x 50, z 2]."""
+    """A frame of the stream: its mask is only voxel `number`; its label, stored [y, x, z], is 9 at [y 4, x 50, z 2]."""
     label, mask = np.zeros((60, 60, 36)), np.zeros(SHAPE)
     label[4, 50, 2], mask.ravel()[number] = 9, 1
     content = {

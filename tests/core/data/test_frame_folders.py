@@ -1,4 +1,4 @@
-"""Folders of images, depth and poses as bags: the public layouts, what is found by itself, and every fault by file, line and value."""
+"""Folders of images, depth and poses as bags: public layouts, detection, and errors with file, line and value."""
 
 import shutil
 from pathlib import Path
@@ -61,7 +61,7 @@ def test_tum_has_its_stamps_depth_of_1_5000_m_and_poses_between_those_of_the_lis
         np.testing.assert_array_equal(frame.image, image_at(i, (640, 480)))
         np.testing.assert_allclose(
             frame.depth, wall_at(i, (640, 480), USUAL), atol=0.0006
-        )  # half a millimetre of the bag's
+        )  # the bag rounds to millimetres
         np.testing.assert_allclose(frame.T_wc[:3, 3], (0.1 * i, 0.2, 1.5), atol=1e-5)
         np.testing.assert_allclose(frame.T_wc[:3, 2], (1, 0, 0), atol=1e-9)  # looks along x
         np.testing.assert_array_equal(frame.K, USUAL)
@@ -154,7 +154,8 @@ def test_stamps_and_a_lens_from_files_beside_the_images(tmp_path):
     (folder / "timestamps.txt").write_text("1.5\n1.75\n2.000000001\n")
     (folder / "intrinsics.txt").unlink()
     (folder / "camera.yaml").write_text(
-        "image_width: 64\nimage_height: 48\ncamera_matrix: {rows: 3, cols: 3, data: [60, 0, 31.5, 0, 60, 23.5, 0, 0, 1]}\n"
+        "image_width: 64\nimage_height: 48\ncamera_matrix: {rows: 3, cols: 3, data: [60, 0, 31.5, 0, 60, 23.5, 0, "
+        "0, 1]}\n"
         "distortion_model: plumb_bob\ndistortion_coefficients: {rows: 1, cols: 5, data: [0.1, -0.02, 0.001, 0, 0]}\n"
     )
     frames = converted(folder)
@@ -183,8 +184,14 @@ def test_a_folder_of_no_layout_says_what_was_looked_for_and_what_there_is(tmp_pa
     assert error_of(tmp_path / "none", layout="tum") == f"no such folder: {tmp_path / 'none'}"
 
 
-@pytest.mark.parametrize(("layout", "message"), [("tum", "no such file: "), ("7scenes", "has no frames; frame-*.color.png is expected"),
-                                                 ("frames", "has no folder of colour images; looked for rgb, color")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("layout", "message"),
+    [
+        ("tum", "no such file: "),
+        ("7scenes", "has no frames; frame-*.color.png is expected"),
+        ("frames", "has no folder of colour images; looked for rgb, color"),
+    ],
+)
 def test_an_empty_folder_of_a_given_layout(tmp_path, layout, message):
     (tmp_path / "x").mkdir()
     assert message in error_of(tmp_path / "x", layout=layout)
@@ -275,7 +282,8 @@ def _broken_frames(folder: Path, case: str) -> None:
         ("width", "poses.txt, line 1: 3 words; a pose, row by row, 12 or 16 numbers, is expected"),
         (
             "K",
-            "says no intrinsics of its images of 64 x 48 pixels: add intrinsics.txt (3 x 3) or camera.yaml, or use --intrinsics",
+            "has no intrinsics for its images of 64 x 48 pixels: add intrinsics.txt (3 x 3) or camera.yaml, "
+            "or use --intrinsics",
         ),
         ("K0", "intrinsics (the folder's): focal lengths fx=0"),
         ("image", "1.jpg: 6 bytes that begin with 47 49 46 38 are not a JPEG or PNG image"),
@@ -284,12 +292,14 @@ def _broken_frames(folder: Path, case: str) -> None:
         ("8 bit", "bytes of format '16UC1' are not a 12-byte header and a 16 bit PNG"),
         (
             "aspect",
-            "0.png has 48 x 48 pixels, the images 64 x 48: depth of another aspect is not registered to them; say its own",
+            "0.png has 48 x 48 pixels, the images 64 x 48: depth of another aspect ratio is not registered to them; "
+            "give its own",
         ),
         ("times", "timestamps.txt: time 2, 2.000000000, is not later than the one before"),
         (
             "yaml",
-            "camera.yaml is no camera calibration: 'image_height' is missing; its keys are image_width, image_height, camera_matrix",
+            "camera.yaml is no camera calibration: 'image_height' is missing; its keys are image_width, "
+            "image_height, camera_matrix",
         ),
         ("none", "rgb has no frames; *.jpg or *.png is expected"),
     ],

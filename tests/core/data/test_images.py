@@ -1,4 +1,4 @@
-"""Decoding of image messages: values, paddings, byte orders, and the causes of what cannot be read."""
+"""Decoding of image messages: values, padding, byte order, and the cause of every failure."""
 
 import struct
 

@@ -1,4 +1,4 @@
-"""The Occ-ScanNet loader on files put together by hand in the published layout: axes, scaling, grids, lists, leaks, errors."""
+"""The Occ-ScanNet loader on files written by hand in the published layout: axes, scaling, lists, leaks, errors."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_intrinsics_of_the_native_size_are_scaled_with_the_image_each_axis_by_it
     sample = OccScanNet(root, "train", (12, 4))[0]  # half as wide, a quarter as high
     np.testing.assert_allclose(
         sample.K, [[10, 0, 5.5], [0, 5.25, 1.5], [0, 0, 1]]
-    )  # the image's middle stays its middle
+    )  # the centre of the image stays its centre
     assert sample.image.shape == (4, 12, 3) and sample.depth.shape == (4, 12)
 
 
@@ -62,7 +62,8 @@ def test_the_networks_box_is_the_stored_grid_wherever_that_stands(root):
     np.testing.assert_allclose(
         centre, (0.613 + 7.5 * 0.08, 1.0 + 5.5 * 0.08, 0.101 + 0.5 * 0.08)
     )  # (1.213, 1.44, 0.141)
-    # from the camera: 1.787 to the left, 1.359 down, 0.44 ahead; so u = 11.5 - 20 * 1.787 / 0.44, v = 7.5 + 21 * 1.359 / 0.44
+    # from the camera: 1.787 to the left, 1.359 down, 0.44 ahead;
+    # so u = 11.5 - 20 * 1.787 / 0.44, v = 7.5 + 21 * 1.359 / 0.44
     for point, T in ((centre, sample.T_wc), (np.array([7.5, 5.5, 0.5]) * VOXEL_SIZE, T_bc)):
         u, v, z = project(point[None], sample.K, T)
         np.testing.assert_allclose((u[0], v[0], z[0]), (-69.7272727, 72.3613636, 0.44), atol=1e-6)
@@ -79,7 +80,10 @@ def test_a_packed_view_keeps_the_grid_where_it_stood(root, tmp_path):
 
 
 def test_2d_labels_of_a_set_without_them_are_those_of_the_voxels_that_the_pixels_lie_in(root):
-    """Walls 1.5 m ahead (label 3) and, from voxel x 40 on, 3 m ahead (label 10), where u >= 11.5 + (40 * 0.08 - 2.387) / 3.02 * 20."""
+    """Walls 1.5 m ahead (label 3) and, from voxel x 40 on, 3 m ahead (label 10).
+
+    The latter is where u >= 11.5 + (40 * 0.08 - 2.387) / 3.02 * 20.
+    """
     pytest.importorskip("torch")
     from sgrocc_core.training.data.packed import labels_from_grid
 
@@ -173,9 +177,12 @@ def test_no_leak_without_the_embodied_list_is_an_error_that_says_what_to_do(root
     ("changes", "words"),
     [
         ({"cam_pose": None}, "has no 'cam_pose'; its keys are img, depth_gt, intrinsic"),
-        ({"target_1_4": array_bytes(np.zeros(60 * 60 * 4), "u1", (60, 60, 4))}, r"target_1_4 is \(60, 60, 4\); it must be \(60, 60, 36\)"),
-        ({"target_1_4": array_bytes(np.full(60 * 60 * 36, 12), "u1", (60, 60, 36))}, "holds 12 .* labels are 0 to 11, and 255"),
-        ({"cam_pose": array_bytes([-np.inf] * 16, "f4", (4, 4))}, "cam_pose is no pose .* take the frame's line out of the list"),
+        ({"target_1_4": array_bytes(np.zeros(60 * 60 * 4), "u1", (60, 60, 4))},
+            r"target_1_4 is \(60, 60, 4\); it must be \(60, 60, 36\)"),
+        ({"target_1_4": array_bytes(np.full(60 * 60 * 36, 12), "u1", (60, 60, 36))},
+            "holds 12 .* labels are 0 to 11, and 255"),
+        ({"cam_pose": array_bytes([-np.inf] * 16, "f4", (4, 4))},
+            "cam_pose is no pose .* take the frame's line out of the list"),
         ({"cam_pose": array_bytes(np.eye(3), "f4", (3, 3))}, r"cam_pose is float32 of shape \(3, 3\)"),
         ({"intrinsic": array_bytes(np.zeros(9), "f4", (3, 3))}, "focal lengths must be positive"),
         ({"voxel_origin": array_bytes([1.0, np.nan, 2.0], "f8", (3,))}, "voxel_origin is .* three numbers"),

@@ -1,4 +1,4 @@
-"""The unpickler of data files: what it reads, and what it refuses without running any of it."""
+"""The unpickler of data files: what it reads, and what it refuses without executing any of it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ from sgrocc_core.errors import DataError
 from tests.samples.published_layout import array_bytes, dict_bytes
 
 PLAIN = {
-    "floats": np.arange(6.0).reshape(2, 3), "empty": np.zeros((0, 3), np.float32), "columns": np.asfortranarray(np.arange(6).reshape(2, 3)),
-    "other_end": np.arange(3, dtype=">i2"), "text": np.array(["ab", "c"]), "flags": np.array([True, False]), "number": np.array(3),
-    "every_second": np.arange(12).reshape(3, 4)[:, ::2], "scalar": np.float64(2.5), "flag": np.bool_(True), "list": [1, (2, "x"), None],
-    "set": {1, 2}, "bytes": b"abc", "no_bytes": b"", "ordered": OrderedDict(a=1), "nested": {"deep": [np.uint8(7), {"x": np.zeros(2)}]},
+    "floats": np.arange(6.0).reshape(2, 3), "empty": np.zeros((0, 3), np.float32),
+    "columns": np.asfortranarray(np.arange(6).reshape(2, 3)),
+    "other_end": np.arange(3, dtype=">i2"), "text": np.array(["ab", "c"]), "flags": np.array([True, False]),
+    "number": np.array(3),
+    "every_second": np.arange(12).reshape(3, 4)[:, ::2], "scalar": np.float64(2.5), "flag": np.bool_(True),
+    "list": [1, (2, "x"), None],
+    "set": {1, 2}, "bytes": b"abc", "no_bytes": b"", "ordered": OrderedDict(a=1),
+    "nested": {"deep": [np.uint8(7), {"x": np.zeros(2)}]},
 }  # fmt: skip
 
 

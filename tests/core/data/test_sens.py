@@ -1,4 +1,4 @@
-"""ScanNet's .sens files as bags: what comes back out of the bag, and every fault with file, frame, value and what is allowed."""
+"""ScanNet's .sens files as bags: contents of the bag, and errors with file, frame, value and what is allowed."""
 
 import struct
 import subprocess
@@ -80,7 +80,7 @@ def test_every_kind_that_is_known_is_read(tmp_path, color, depth):
     frame = converted(tmp_path, Sens(frames=2, color_kind=color, depth_kind=depth))[1]
     np.testing.assert_allclose(
         frame.image.astype(int), image_at(1), atol=0 if color == 1 else 12
-    )  # what is raw becomes a JPEG
+    )  # a raw image becomes a JPEG
     assert (frame.depth > 1.5).all()
 
 
@@ -184,17 +184,21 @@ def test_a_header_that_announces_more_frames_than_there_are_is_a_cut(tmp_path):
         (Sens(color_kind=-1), "colour compression is -1 (UNKNOWN); what can be read: RAW, PNG, JPEG"),
         (Sens(color_kind=9), "colour compression is 9 (not in the format)"),
         (Sens(depth_kind=2), "depth compression is 2 (OCCI_USHORT); what can be read: RAW_USHORT, ZLIB_USHORT"),
-        (Sens(size=(1 << 31, 48), colors=dict.fromkeys(range(4), b"")), "colour images of 2147483648 x 48 pixels; sides of 8 to 8192"),
+        (Sens(size=(1 << 31, 48), colors=dict.fromkeys(range(4), b"")),
+            "colour images of 2147483648 x 48 pixels; sides of 8 to 8192"),
         (Sens(depth_size=(0, 0)), "depth images of 0 x 0 pixels"),
         (Sens(shift=0.0), "depth shift is 0 units a metre; 1 to 100000 are allowed"),
         (Sens(shift=float("nan")), "depth shift is nan"),
         (Sens(K=np.zeros((3, 3))), "calibration in its header cannot be used: focal lengths fx=0"),
         (Sens(depth_pose=np.diag([2.0, 2, 2, 1])), "calibration in its header cannot be used: pose has the rotation"),
-        (Sens(colors={2: b"not a jpeg"}), "scan.sens, frame 2: 10 bytes that begin with 6e 6f 74 20 are not a JPEG or PNG image"),
+        (Sens(colors={2: b"not a jpeg"}), "scan.sens, frame 2: 10 bytes that begin with 6e 6f 74 20 are not a JPEG "
+                                          "or PNG image"),
         (Sens(colors={1: jpeg_at(0)[:-300]}), "scan.sens, frame 1: a JPEG of"),
-        (Sens(colors={3: jpeg_at(0, (80, 48))}), "scan.sens, frame 3: JPEG image of 80 x 48 pixels; it must be 64 x 48"),
+        (Sens(colors={3: jpeg_at(0, (80, 48))}), "scan.sens, frame 3: JPEG image of 80 x 48 pixels; it must be 64 x "
+                                                 "48"),
         (Sens(depths={1: b"no zlib"}), "scan.sens, frame 1: 7 bytes of depth are not a zlib stream"),
-        (Sens(depths={1: zlib.compress(bytes(100))}), "frame 1: depth of 100 bytes, or without its end, after zlib; it must have 2560"),
+        (Sens(depths={1: zlib.compress(bytes(100))}), "frame 1: depth of 100 bytes, or without its end, after zlib; "
+                                                      "it must have 2560"),
         (Sens(depths={1: zlib.compress(bytes(2560))[:-4]}), "frame 1: depth of 2560 bytes, or without its end"),
         (Sens(poses={2: np.diag([1.0, 1, 1.2, 1])}), "scan.sens, frame 2: pose has the rotation"),
         (Sens(poses={2: np.diag([1.0, 1, -1, 1])}), "scan.sens, frame 2: pose has the rotation"),
@@ -208,10 +212,14 @@ def test_every_fault_is_named_and_leaves_nothing(tmp_path, sens, message):
 @pytest.mark.parametrize(
     ("sens", "message"),
     [
-        (Sens(lengths={1: (1 << 62, 10)}), "frame 1: its colour, a JPEG image of 64 x 48 pixels, has 4611686018427387904 bytes; at most"),
-        (Sens(lengths={1: (10, (1 << 64) - 1)}), "frame 1: its depth, a ZLIB_USHORT image of 40 x 32 pixels, has 18446744073709551615"),
-        (Sens(color_kind=0, lengths={0: (100, 10)}), "frame 0: its colour, a RAW image of 64 x 48 pixels, has 100 bytes; it must"),
-        (Sens(depth_kind=0, lengths={0: (100, 10)}), "its depth, a RAW_USHORT image of 40 x 32 pixels, has 10 bytes; it must have 2560"),
+        (Sens(lengths={1: (1 << 62, 10)}), "frame 1: its colour, a JPEG image of 64 x 48 pixels, has "
+                                           "4611686018427387904 bytes; at most"),
+        (Sens(lengths={1: (10, (1 << 64) - 1)}), "frame 1: its depth, a ZLIB_USHORT image of 40 x 32 pixels, has "
+                                                 "18446744073709551615"),
+        (Sens(color_kind=0, lengths={0: (100, 10)}), "frame 0: its colour, a RAW image of 64 x 48 pixels, has 100 "
+                                                     "bytes; it must"),
+        (Sens(depth_kind=0, lengths={0: (100, 10)}), "its depth, a RAW_USHORT image of 40 x 32 pixels, has 10 "
+                                                     "bytes; it must have 2560"),
         (Sens(depths={1: zlib.compress(bytes(300 << 20))}), "frame 1: depth of more than 2560 bytes"),
     ],
 )  # fmt: skip
@@ -232,7 +240,7 @@ def test_a_name_that_lies_takes_no_memory(tmp_path):
 
 
 def test_a_long_file_is_never_in_memory_as_a_whole(tmp_path):
-    converted(tmp_path, Sens(frames=1, color_kind=0))  # what is loaded once
+    converted(tmp_path, Sens(frames=1, color_kind=0))  # loads modules and caches before memory is measured
     big = tmp_path / "big"
     big.mkdir()
     path = write_sens(big / "scan.sens", Sens(frames=120, color_kind=0, size=(320, 240), K=K * [[5], [5], [1]]))

@@ -96,8 +96,10 @@ def test_test_rooms_come_from_their_own_seeds():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("rooms: 3", "unknown key 'rooms'"), ("scenes: 0", "scenes is 0; it must be from 1"), ("scenes: many", "it must be a whole number"),
+        ("rooms: 3", "unknown key 'rooms'"), ("scenes: 0", "scenes is 0; it must be from 1"),
+        ("scenes: many", "it must be a whole number"),
         ("size: big", "WIDTHxHEIGHT"), ("namespace: other", "one of train, test"), ("size: 8x8", "from 64"),
+        ("scenes: [", "is not YAML"), ("- scenes", "must be a mapping"),
     ],
 )  # fmt: skip
 def test_a_wrong_configuration_names_the_value_and_what_is_allowed(tmp_path, text, words):
@@ -107,7 +109,7 @@ def test_a_wrong_configuration_names_the_value_and_what_is_allowed(tmp_path, tex
 
 
 def test_a_configuration_that_is_not_there_is_an_error():
-    with pytest.raises(DataError, match=r"none\.yaml"):
+    with pytest.raises(ConfigError, match=r"none\.yaml"):
         read_config("none.yaml", "x", {})
 
 

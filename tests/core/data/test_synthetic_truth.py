@@ -1,4 +1,4 @@
-"""Generated rooms: depth by hand, voxel truth against geometry and depth, free space, the unknown, seeds."""
+"""Generated rooms: depth computed by hand, voxel labels against geometry and depth, free and unknown space, seeds."""
 
 from __future__ import annotations
 
@@ -133,9 +133,8 @@ def test_depth_hits_fall_in_voxels_of_their_label_or_beside_one(made):
 def test_what_lies_well_before_the_first_surface_is_free(made):
     scene, frames = made
     for frame in frames:
-        nearest = cv2.erode(
-            frame.view.depth, np.ones((25, 25))
-        )  # of a bundle of rays, so that only those at the border graze a thing
+        # the nearest depth of a neighbourhood, so that only rays at its border graze an object
+        nearest = cv2.erode(frame.view.depth, np.ones((25, 25)))
         points = back_project(np.where(nearest > 0.8, 0.7 * nearest, 0), frame.K, frame.T_wc)
         index = np.floor((points - scene.grid.origin) / VOXEL_SIZE).astype(int) - scene.grid.low
         assert (scene.grid.labels[tuple(index.T)] == 0).mean() > 0.98
