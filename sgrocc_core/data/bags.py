@@ -19,7 +19,6 @@ from sgrocc_core.data.bag_file import describe_topics, open_reader
 from sgrocc_core.data.bag_topics import TF_TYPES, Selection, listing, select
 from sgrocc_core.data.bag_writer import BagWriter
 from sgrocc_core.data.images import decode_compressed, decode_compressed_depth, decode_depth, decode_image
-from sgrocc_core.depth.source import DEPTH_SOURCES
 from sgrocc_core.errors import ConfigError, DataError, FrameError
 from sgrocc_core.frame import DEPTH_SOURCES, Frame
 from sgrocc_core.geometry.calibration import Calibration, is_rectified, read_calibration
