@@ -10,10 +10,11 @@ import numpy as np
 from sgrocc_core.checks.findings import Finding
 
 FIELD_OF_VIEW = (20.0, 130.0)
-"""Degrees that a pinhole camera's larger field of view usually lies within; outside, K is of another image size (round guess)."""
+"""Degrees that a pinhole camera's larger field of view usually lies within; outside, K is of another image size (round
+guess)."""
 OFF_CENTRE = (0.12, 0.22)
-"""Distance of the principal point from the image's centre, as a share of the side: a warning, an error (round guesses; cameras
-whose driver crops the image reach a few percent)."""
+"""Distance of the principal point from the image's centre, as a share of the side: a warning, an error (round guesses;
+cameras whose driver crops the image reach a few percent)."""
 UNEQUAL_FOCAL = 0.25
 """Relative difference of fx and fy from which pixels would be far from square (round guess)."""
 
@@ -59,7 +60,8 @@ def check_intrinsics(K: np.ndarray, size: tuple[int, int]) -> list[Finding]:
             Finding(
                 "warning",
                 "focal_lengths",
-                f"fx = {fx:g} and fy = {fy:g} pixels differ by more than {UNEQUAL_FOCAL:.0%}; cameras have square pixels",
+                f"fx = {fx:g} and fy = {fy:g} pixels differ by more than {UNEQUAL_FOCAL:.0%}; cameras have "
+                "square pixels",
                 "Check whether the image was resized in one direction only.",
             )
         )

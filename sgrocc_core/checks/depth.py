@@ -1,7 +1,7 @@
 """Checks of depth images: their unit, and whether they are registered to the colour image.
 
-Where depth jumps the colour usually changes too. The edges of both images are correlated over several frames, for shifts and for
-scales of the depth image; a registered pair correlates best without either.
+Where depth jumps the colour usually changes too. The edges of both images are correlated over several frames, for
+shifts and for scales of the depth image; a registered pair correlates best without either.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ LEAST_EDGES = 400
 """Edge pixels over all frames below which nothing is said."""
 LEAST_FRAMES = 4
 CLEARLY_BETTER = 1.35
-"""Ratio of the best correlation to the one without shift from which a pair counts as not registered. On three real recordings
-and on generated walks registered pairs were never significant, and shifts of 4 % of the width gave ratios above 2."""
+"""Ratio of the best correlation to the one without shift from which a pair counts as not registered. On three real
+recordings and on generated walks registered pairs were never significant, and shifts of 4 % of the width gave ratios
+above 2."""
 SIGNIFICANT = 2.5
 """The best correlation must exceed the one without shift by so many standard deviations of all correlations."""
 LEAST_SHIFT = 0.02
@@ -134,8 +135,9 @@ class EdgeAlignment:
         """The best alignment.
 
         Returns:
-            scale of the depth image; shift to the right and downwards, as shares of the width; ratio of its correlation to the one
-            of the images as they are, 1 where the difference lies within the noise. None with too few frames or edges.
+            scale of the depth image; shift to the right and downwards, as shares of the width; ratio of its correlation
+            to the one of the images as they are, 1 where the difference lies within the noise. None with too few frames
+            or edges.
         """
         if self.frames < LEAST_FRAMES or self.edges < LEAST_EDGES or 1.0 not in self._sums:
             return None
@@ -168,14 +170,17 @@ class EdgeAlignment:
                 "warning",
                 "depth_registration",
                 f"the edges of depth and image agree better ({ratio:.2g} times) with the depth {size}shifted by "
-                f"{right:+.1%} of the width to the right and {down:+.1%} downwards: it does not look registered to the image",
+                f"{right:+.1%} of the width to the right and {down:+.1%} downwards: it does not "
+                "look registered to the image",
                 "Use the driver's registered (aligned) depth topic, or give its camera_info and transform.",
             )
         ]
 
 
 def _window(correlation: np.ndarray, reach: int) -> np.ndarray:
-    """The correlations of shifts up to `reach` in both directions, (2 reach + 1, 2 reach + 1), no shift in the middle."""
+    """The correlations of shifts up to `reach` in both directions, (2 reach + 1, 2 reach + 1), no shift in the
+    middle.
+    """
     return np.roll(correlation, (reach, reach), (0, 1))[: 2 * reach + 1, : 2 * reach + 1]
 
 

@@ -1,7 +1,7 @@
 """Checks of what poses mean: the axes of the camera's frame, and the direction that is up in the world.
 
-With depth both are measured: surfaces of two views agree only under the camera's true axes, and the floor is the largest level
-surface below the camera. Without depth only the average posture of the images speaks.
+With depth both are measured: surfaces of two views agree only under the camera's true axes, and the floor is the
+    largest level surface below the camera. Without depth only the average posture of the images speaks.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ LEAST_PIXELS = 1500
 AXES_MARGIN = 0.25
 """How much larger the agreeing share under other axes must be than under the declared ones."""
 TILT_WARNING, TILT_ERROR = 6.0, 15.0
-"""Degrees between the measured up direction and the z axis of the map; ramps and calibration faults stay below the first."""
+"""Degrees between the measured up direction and the z axis of the map; ramps and calibration faults stay below the
+first."""
 SECTOR = 12.0
 """Degrees around a direction within which normals belong to one surface direction."""
 
@@ -72,7 +73,9 @@ class Posture:
         self.views.append(View(np.ascontiguousarray(reduced, np.float32), scaled, self.poses[-1]))
 
     def agreement(self) -> dict[str, float] | None:
-        """For each convention of the camera's axes the share of pixels on whose depth pairs of views agree; None with too few."""
+        """For each convention of the camera's axes the share of pixels on whose depth pairs of views agree; None with
+        too few.
+        """
         pairs = [
             (a, b)
             for lag in (1, 2, 4)
@@ -95,7 +98,8 @@ class Posture:
         """The world's up direction.
 
         Returns:
-            (3,) unit vector in the map frame, and what it was read from, `floor` or `images`; None where neither speaks clearly.
+            (3,) unit vector in the map frame, and what it was read from, `floor` or `images`; None where neither speaks
+            clearly.
         """
         if not self.poses:
             return None
@@ -139,8 +143,8 @@ class Posture:
                     Finding(
                         "error",
                         "camera_axes",
-                        f"the poses are not those of the optical frame: views agree on {shares[best]:.0%} of the depth with "
-                        f"axes {AXES_WORDS[best]}, and on {shares['opencv']:.0%} with {AXES_WORDS['opencv']}",
+                        f"the poses are not those of the optical frame: views agree on {shares[best]:.0%} of the "
+                        f"depth with axes {AXES_WORDS[best]}, and on {shares['opencv']:.0%} with {AXES_WORDS['opencv']}",
                         f"Give --axes {best}, or name the optical frame with --camera-frame.",
                     )
                 ]
@@ -152,8 +156,8 @@ class Posture:
                     Finding(
                         "warning",
                         "camera_axes",
-                        f"the z axis of {camera} points up in {frame!r} in {forward_up:.0%} of the images; it may be a body "
-                        "frame and not the camera's optical frame (z forward, x right, y down)",
+                        f"the z axis of {camera} points up in {frame!r} in {forward_up:.0%} of the images; it may be "
+                        "a body frame and not the camera's optical frame (z forward, x right, y down)",
                         "Name the optical frame with --camera-frame, or give --axes ros.",
                     )
                 ]
@@ -167,7 +171,7 @@ class Posture:
             return found
         axis = int(np.abs(direction).argmax())
         name = ("+" if direction[axis] > 0 else "-") + "xyz"[axis]
-        if abs(direction[axis]) > 0.97:
+        if abs(direction[axis]) > 0.97 and tilt > 45:
             text = f"the images are upright when {name} of {frame!r} is up; the map needs z up"
         else:
             what = "the floor in the depth images is tilted" if source == "floor" else "the images are tilted"

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from sgrocc_core.checks.findings import Finding
 
 SAME_EPOCH_S = 3600.0
-"""Seconds by which the stamps of images and of poses may lie apart before they count as times of two clocks (round guess)."""
+"""Seconds by which the stamps of images and of poses may lie apart before they count as times of two clocks (round
+guess)."""
 EQUAL_SHARE = 0.2
 """Share of images with the stamp of the image before from which the stamps are reported (round guess)."""
 BACKWARD_SHARE = 0.05
@@ -71,7 +72,8 @@ def check_stamps(image_ns: Sequence[int], pose_ns: Sequence[int] = ()) -> list[F
                     "clock_epoch",
                     f"the images are stamped {min(times) / 1e9:.0f} to {max(times) / 1e9:.0f} s, the poses "
                     f"{first / 1e9:.0f} to {last / 1e9:.0f} s: {apart:.0f} s apart, two clocks",
-                    "Stamp both by one clock: check use_sim_time, the camera's hardware clock and the time synchronisation.",
+                    "Stamp both by one clock: check use_sim_time, the camera's hardware clock and the time "
+                    "synchronisation.",
                 )
             )
     return found

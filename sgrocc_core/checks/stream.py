@@ -1,6 +1,7 @@
 """The check of a whole input: bags, folders of images and the node feed it the same way, and get the same findings.
 
-It looks at a bounded number of frames, spread over a recording or the first ones of a live stream, and keeps only reduced copies.
+It looks at a bounded number of frames, spread over a recording or the first ones of a live stream, and keeps only
+reduced copies.
 """
 
 from __future__ import annotations
