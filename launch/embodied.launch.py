@@ -1,6 +1,7 @@
-"""Launches the mapping node, and with it what is asked for: a bag that is played, RViz.
+"""Launches the mapping node and, if requested, a bag and RViz.
 
-`ros2 launch sgrocc_ros embodied.launch.py --show-args` lists the arguments; what follows from them is in sgrocc_ros/tools/launching.py.
+`ros2 launch sgrocc_ros embodied.launch.py --show-args` lists the arguments. sgrocc_ros/tools/launching.py checks them
+and determines what is started.
 """
 
 import sys
@@ -28,13 +29,13 @@ from sgrocc_ros import NODE
 from sgrocc_ros.tools.launching import ARGUMENTS, Plan, make_plan, refuse_unknown
 
 STOP_TIMEOUT = "20"
-"""Seconds: after SIGINT the frame in work ends and the map is saved."""
+"""Maximum time for the node to end after SIGINT, seconds; it finishes the current frame and saves the map."""
 LAST_FRAMES = 2.0
-"""Seconds between the end of the bag and that of the launch, with `end_with_bag`."""
+"""Time between the end of the bag and the end of the launch with `end_with_bag`, seconds."""
 
 
 def make_actions(context: LaunchContext) -> list:
-    """What is started, once the arguments are known; an argument that is not allowed ends the launch with a sentence."""
+    """Make the actions of the launch from its arguments; a wrong argument ends the launch with an error message."""
     if any(Path(argument).name == Path(__file__).name for argument in sys.argv):  # not included in another launch file
         refuse_unknown(sys.argv)
     values = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
@@ -50,7 +51,7 @@ def make_actions(context: LaunchContext) -> list:
 
 
 def mapper(plan: Plan) -> Node:
-    """The mapping node; when it ends, a bag need not be played on."""
+    """Make the mapping node; when it ends, playing the bag ends, too."""
     texts = {
         name: ParameterValue(value, value_type=str) if isinstance(value, str) else value
         for name, value in plan.parameters.items()
@@ -70,7 +71,7 @@ def mapper(plan: Plan) -> Node:
 
 
 def player(plan: Plan) -> ExecuteProcess:
-    """What plays the bag; it waits for the node by itself."""
+    """Make the process that waits for the node and then plays the bag."""
 
     def ended(event: ProcessExited, context: LaunchContext) -> list:
         if context.is_shutdown:
@@ -86,7 +87,7 @@ def player(plan: Plan) -> ExecuteProcess:
 
 
 def rviz(plan: Plan) -> list:
-    """RViz with a configuration of this launch, which is removed at the end."""
+    """Make RViz with a temporary configuration for this launch, which is removed at the end."""
     with tempfile.NamedTemporaryFile("w", prefix="sgrocc_", suffix=".rviz", delete=False) as file:
         file.write(plan.rviz)
     clock = {"use_sim_time": plan.use_sim_time}
@@ -96,7 +97,7 @@ def rviz(plan: Plan) -> list:
 
 
 def generate_launch_description() -> LaunchDescription:
-    """The arguments, and what follows from them."""
+    """Declare the arguments and the actions that follow from them."""
     declared = [
         DeclareLaunchArgument(name, default_value=default, description=text)
         for name, (default, text) in ARGUMENTS.items()

@@ -1,15 +1,15 @@
-"""What differs between the living ROS 2 distributions, in one place; the rest of the package calls what all of them have.
+"""Differences between the supported ROS 2 distributions; all other modules use only what every distribution offers.
 
 | | Humble | Jazzy | Kilted | Lyrical |
 |---|---|---|---|---|
 | rclpy | 3.3 | 7.1 | 9.1 | 10.0 |
-| a publisher is told of a new subscriber (event `matched`) | no | yes | yes | yes |
-| the module of the events | `qos_event` | `event_handler` | `event_handler` | `event_handler` |
-| a subscription's callback is told a message's number (`MessageInfo`) | no | yes | yes | yes |
-| what keeps DDS on this machine | `ROS_LOCALHOST_ONLY` | `ROS_AUTOMATIC_DISCOVERY_RANGE` | the same | the same |
-| what names a file of Fast DDS profiles | `FASTRTPS_DEFAULT_PROFILES_FILE` | the same | `FASTDDS_DEFAULT_PROFILES_FILE` | the same |
+| publishers get an event for a new subscriber (`matched`) | no | yes | yes | yes |
+| module of the events | `qos_event` | `event_handler` | `event_handler` | `event_handler` |
+| subscription callbacks get a sequence number (`MessageInfo`) | no | yes | yes | yes |
+| variable that restricts DDS to this machine | `ROS_LOCALHOST_ONLY` | `ROS_AUTOMATIC_DISCOVERY_RANGE` | same | same |
+| variable that names a file of Fast DDS profiles | `FASTRTPS_...` | `FASTRTPS_...` | `FASTDDS_...` | `FASTDDS_...` |
 
-A distribution is known by what its rclpy has, not by the variable ROS_DISTRO, which wheels do not set.
+The distribution is recognised by the features of its rclpy, because ROS_DISTRO is not set where ROS comes as wheels.
 """
 
 from __future__ import annotations
@@ -35,26 +35,30 @@ except ImportError:  # Humble
 SINCE_JAZZY = find_spec("rclpy.event_handler") is not None
 SINCE_KILTED = hasattr(rclpy, "InitContextManager")
 STAY_HERE = ("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST") if SINCE_JAZZY else ("ROS_LOCALHOST_ONLY", "1")
-"""The environment variable, and its value, that keeps DDS on this machine."""
+"""Environment variable and value that restrict DDS to this machine."""
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 """Environment variables that name a file of Fast DDS profiles: since Fast DDS 3 (Kilted), and before."""
 PROFILE_VARIABLE = PROFILE_VARIABLES[0] if SINCE_KILTED else PROFILE_VARIABLES[1]
 """The one that this distribution reads; it ignores the other one or warns about it."""
 RCLError: type[Exception] = rclpy_implementation.RCLError
-"""What rcl raises, for example when a reliable subscriber is too slow. rclpy gives it no public name."""
+"""Error of rcl, raised for example when a reliable subscriber is too slow; rclpy has no public name for it."""
 MATCHED_EVENTS = "matched" in inspect.signature(PublisherEventCallbacks.__init__).parameters
-"""Whether publishers are told of new subscribers; where not they are looked for. False makes any distribution do as Humble does."""
+"""Whether publishers get an event for a new subscriber. If not, new subscribers are polled for, as under Humble."""
 MESSAGE_INFO = hasattr(Subscription, "CallbackType")
-"""Whether a callback can be told a message's number and publisher."""
+"""Whether a subscription's callback can receive a message's sequence number and publisher."""
 POLL_PERIOD = 0.2
-"""Seconds between two looks for new subscribers, where they are not told."""
+"""Seconds between two polls for new subscribers, where there is no event."""
 
 
 def create_publisher(node: Node, kind: type, topic: str, qos: QoSProfile, on_join: Callable[[], Any]) -> Publisher:
-    """A publisher that says when somebody has subscribed.
+    """Create a publisher that reports new subscribers.
 
     Args:
-        on_join: called on the executor's thread, at once or within POLL_PERIOD.
+        node: owns the publisher.
+        kind: message type.
+        topic: name of the topic.
+        qos: quality of service.
+        on_join: called on the executor's thread for each new subscriber, at once or within POLL_PERIOD.
     """
     if MATCHED_EVENTS:
 
@@ -74,16 +78,16 @@ def create_publisher(node: Node, kind: type, topic: str, qos: QoSProfile, on_joi
 def create_subscription(
     node: Node, kind: type, topic: str, callback: Callable[[Any, Any], Any], qos: QoSProfile
 ) -> Subscription:
-    """A subscription whose callback gets the message and what rclpy says about it, None where that is nothing."""
+    """Create a subscription whose callback receives each message and its MessageInfo (None under Humble)."""
     if MESSAGE_INFO:
         return node.create_subscription(kind, topic, callback, qos)
     return node.create_subscription(kind, topic, lambda message: callback(message, None), qos)
 
 
 class _Joined:
-    """Whether somebody has subscribed since the last call: more are matched, or as many, and one is new in the graph.
+    """Reports whether there is a new subscriber since the last call, by the number of matches and by their ids.
 
-    A newcomer whom the graph shows later than the publisher has matched them is told twice.
+    A subscriber is reported twice if it appears in the graph only after the publisher has matched it.
     """
 
     def __init__(self, node: Node, publisher: Publisher) -> None:

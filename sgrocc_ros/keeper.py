@@ -1,6 +1,6 @@
-"""Keeps the map on disk: `~/save_map`, `~/load_map`, `load_on_start`, `autosave_period` and the save at the end.
+"""Saves and loads the map: `~/save_map`, `~/load_map`, `load_on_start`, `autosave_period` and the save at shutdown.
 
-Files are read and written on one thread of the keeper's own, one job after the other; the worker's thread only copies and takes over.
+Files are read and written by a thread of the keeper; the worker's thread only copies the map or replaces it.
 """
 
 from __future__ import annotations
@@ -32,26 +32,29 @@ Answer = Callable[[Trigger.Request, Trigger.Response], Awaitable[Trigger.Respons
 
 
 class Keeper:
-    """Saves and loads the mapper's map; `attach` it before the worker starts, `stop` it before the worker stops.
+    """Saves and loads the mapper's map. Call `attach` before the worker starts and `stop` before the worker stops.
 
     Args:
-        node: offers the services and owns the timer. parameters, statistics: the node's. mapper: whose map.
+        node: owns the services and the timer.
+        parameters: parameters of the node.
+        mapper: holds the map.
+        statistics: counts failed autosaves.
 
     Raises:
-        SgroccError: with `load_on_start`, a map that is there but cannot be loaded.
+        SgroccError: with `load_on_start`, the map exists but cannot be loaded.
     """
 
     def __init__(self, node: Node, parameters: Parameters, mapper: OccupancyMapper, statistics: Statistics) -> None:
         self._node, self._parameters, self._mapper, self._statistics = node, parameters, mapper, statistics
         self._folder = MapFolder(Path(parameters["map_path"]).expanduser()) if parameters["map_path"] else None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="keeper")
-        self._on_disk = 0  # the worker's count of changes that the files hold
+        self._on_disk = 0  # `changes` of the worker when the map was last saved or loaded
         self._has_picture = True
         self._autosaving = False
         self._first = self._load_first() if parameters["load_on_start"] else None
 
     def attach(self, worker: Worker, outputs: Outputs) -> None:
-        """Offer the services, start autosaving, and publish the map that was loaded at the start."""
+        """Offer the services, start autosave and publish the map that was loaded at start-up."""
         self._worker, self._outputs = worker, outputs
         if self._first is not None:
             self._publish_loaded(self._first)
@@ -62,11 +65,11 @@ class Keeper:
             self._timer = self._node.create_timer(period, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def stop(self) -> None:
-        """End after the job in work; the worker must still run, since that job may wait for it."""
+        """Stop after the current job. The worker must still be running, because the job may wait for it."""
         self._thread.shutdown(cancel_futures=True)
 
     def save_last(self) -> None:
-        """Save what is not on disk yet, with its picture; after `stop` and when the worker has ended.
+        """Save the map with its picture if it has changed since; called after `stop` and after the worker has ended.
 
         Raises:
             OSError: the map cannot be written.
@@ -82,7 +85,7 @@ class Keeper:
         return str(self._parameters["map_frame"])
 
     def _load_first(self) -> SavedMap | None:
-        assert self._folder is not None  # or the parameters were refused
+        assert self._folder is not None  # checked with the parameters
         log = self._node.get_logger()
         if self._folder.empty:
             log.info(f"no map in {self._folder.path} yet: starting with an empty one")
@@ -103,10 +106,11 @@ class Keeper:
     def _loaded(self, saved: SavedMap) -> str:
         assert self._folder is not None
         stamp = f"{saved.stamp_ns / 1e9:.3f} s"
-        return f"loaded {len(saved.voxels)} occupied and {len(saved.free)} free voxels, the newest of {stamp}, from {self._folder.path}"
+        voxels = f"{len(saved.voxels)} occupied and {len(saved.free)} free voxels"
+        return f"loaded {voxels}, the newest of {stamp}, from {self._folder.path}"
 
     def _publish_loaded(self, saved: SavedMap) -> None:
-        """On the worker's thread, or before it runs."""
+        """Runs on the worker's thread, or before that thread starts."""
         self._worker.newest_stamp = saved.stamp_ns
         self._worker.changes += 1
         self._outputs.replace(saved.stamp_ns, *self._mapper.map.voxel_map.occupied())
@@ -129,11 +133,11 @@ class Keeper:
             self._on_disk = self._worker.submit(lambda: restore(saved)).result()
 
         saved = self._folder.load(lambda found: self._check_and(lambda: take(found), found))
-        self._has_picture = True  # or it had none when it was loaded: nothing was lost
+        self._has_picture = True  # a map that had none when it was loaded lost nothing
         return self._loaded(saved)
 
     def _save(self, picture: bool) -> str:
-        """On the keeper's thread: what the files then hold, in words."""
+        """Runs on the keeper's thread; returns a sentence about the saved map."""
         copy = MapCopy(self._mapper.map)
 
         def take() -> int:
@@ -167,7 +171,7 @@ class Keeper:
     def _autosave(self) -> None:
         try:
             self._save(picture=False)
-        except Exception as error:  # the node lives on, and tries again at the next tick
+        except Exception as error:  # the node keeps running and tries again at the next tick
             self._statistics.notice(
                 "autosave_failed", f"the map is not saved in {self._parameters['map_path']}: {error!r}"
             )
@@ -176,7 +180,7 @@ class Keeper:
             give_back()
 
     def _serve(self, job: Callable[[], str], failed: str) -> Answer:
-        """A service's callback that does a job on the keeper's thread; its answer is the job's words, or why it failed."""
+        """Make a service callback that runs a job on the keeper's thread and answers with its message or its error."""
 
         async def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
             if self._folder is None:
@@ -190,7 +194,7 @@ class Keeper:
                     outcome.set_result((True, job()))
                 except (OSError, SgroccError) as error:
                     outcome.set_result((False, f"{failed}: {error}"))
-                except Exception as error:  # whoever asked must have an answer
+                except Exception as error:  # the caller must get an answer
                     outcome.set_result((False, f"{failed}: {error!r}"))
                 give_back()
 

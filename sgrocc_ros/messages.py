@@ -1,6 +1,6 @@
-"""ROS messages to arrays and back: images, depth, camera_info, transforms, and point clouds of voxels.
+"""Conversion between ROS messages and arrays: images, depth, camera_info, transforms and point clouds of voxels.
 
-The decoding itself is `sgrocc_core.data.images`, which bags use too; a cv_bridge that works reads what that does not know.
+Images are decoded by `sgrocc_core.data.images`, as in bags; a working cv_bridge decodes all other encodings.
 """
 
 from __future__ import annotations
@@ -31,12 +31,10 @@ POINT = np.dtype(
         "itemsize": 28,
     }
 )
-"""A voxel in a cloud: centre (m, map frame), colour, label, probability, sequence."""
+"""One voxel of a point cloud: centre (metres, map frame), colour, label, probability and sequence number."""
 
-_FIELD_TYPES = {
-    "label": PointField.UINT8,
-    "sequence": PointField.UINT32,
-}  # rgb is a float32 by the custom of point clouds
+# By the convention of point clouds, rgb is declared as float32.
+_FIELD_TYPES = {"label": PointField.UINT8, "sequence": PointField.UINT32}
 _FIELDS = [
     PointField(name=name, offset=POINT.fields[name][1], datatype=_FIELD_TYPES.get(name, PointField.FLOAT32), count=1)  # type: ignore[index]
     for name in POINT.names or ()
@@ -45,18 +43,18 @@ _PACKED_COLORS = color_table().astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1]
 
 
 def stamp_ns(stamp: Time) -> int:
-    """A time stamp in nanoseconds."""
+    """Convert a time message to nanoseconds."""
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
 def time_message(nanoseconds: int) -> Time:
-    """Nanoseconds as a time stamp."""
+    """Convert nanoseconds to a time message."""
     sec, nanosec = divmod(int(nanoseconds), 1_000_000_000)
     return Time(sec=sec, nanosec=nanosec)
 
 
 def read_image(message: Image | CompressedImage) -> np.ndarray:
-    """A colour image as (H, W, 3) uint8 RGB.
+    """Decode a colour image to (H, W, 3) uint8 RGB.
 
     Raises:
         FrameError: `unknown_encoding`, `truncated_image` or `bad_image`.
@@ -79,32 +77,34 @@ def read_image(message: Image | CompressedImage) -> np.ndarray:
 
 @cache
 def _cv_bridge() -> Any:
-    """A CvBridge that can convert here, or None; looked for once, when an image first needs one.
+    """Return a working CvBridge or None; tried once, when an image first needs it.
 
-    apt's is compiled against NumPy 1. Under NumPy 2 it fails at its import or at its first call, with whatever its Boost module raises.
+    The cv_bridge of apt is compiled against NumPy 1. Under NumPy 2 it fails at its import or at its first call, with
+    an arbitrary exception of its Boost module.
     """
     sample = Image(height=1, width=1, encoding="bgr8", step=3, data=byte_array(np.zeros(3, np.uint8)))
     try:
-        with redirect_stderr(io.StringIO()):  # NumPy prints pages about it
+        with redirect_stderr(io.StringIO()):  # NumPy prints a long warning
             from cv_bridge import CvBridge
 
             bridge = CvBridge()
             bridge.imgmsg_to_cv2(sample, "rgb8")
         return bridge
     except ModuleNotFoundError as missing:
-        if missing.name == "cv_bridge":  # ROS as wheels has none
+        if missing.name == "cv_bridge":  # not part of the ROS wheels
             return None
         failure: Exception = missing
     except Exception as error:
         failure = error
     get_logger("sgrocc").warning(
-        f"cv_bridge does not work here (NumPy {np.__version__}; {failure!r}): images are read without it, in the encodings of docs/ros.md"
+        f"cv_bridge does not work here (NumPy {np.__version__}; {failure!r}): "
+        "images are read without it, in the encodings of docs/ros.md"
     )
     return None
 
 
 def read_depth(message: Image | CompressedImage, depth_scale: float) -> np.ndarray:
-    """A depth image as (H, W) float32 metres; what is no reading stays 0, NaN or infinite.
+    """Decode a depth image to (H, W) float32, metres; missing readings stay 0, NaN or infinite.
 
     Raises:
         FrameError: `unknown_encoding`, `truncated_image`, `bad_image` or `bad_depth`.
@@ -123,10 +123,10 @@ def read_depth(message: Image | CompressedImage, depth_scale: float) -> np.ndarr
 
 
 def read_camera_info(message: CameraInfo, rectified: bool) -> Calibration:
-    """What a camera_info says of its images.
+    """Read the calibration from a camera_info.
 
     Raises:
-        FrameError: `bad_intrinsics`, with what is wrong.
+        FrameError: `bad_intrinsics`, with the wrong value.
     """
     roi = message.roi
     return read_calibration(
@@ -142,7 +142,7 @@ def read_camera_info(message: CameraInfo, rectified: bool) -> Calibration:
 
 
 def camera_info_key(message: CameraInfo) -> tuple:
-    """What a camera_info says, without its stamp: equal keys mean the same calibration."""
+    """Key of a camera_info without its stamp: equal keys mean the same calibration."""
     roi = message.roi
     size = (
         message.width,
@@ -164,7 +164,7 @@ def camera_info_key(message: CameraInfo) -> tuple:
 
 
 def byte_array(data: np.ndarray) -> array.array:
-    """A contiguous array's bytes in the only form that a message takes without a copy through Python objects."""
+    """Bytes of an array as `array.array`, the only type that rclpy copies into a message without Python objects."""
     out = array.array("B")
     if data.nbytes:
         out.frombytes(np.ascontiguousarray(data).data.cast("B"))
@@ -172,10 +172,12 @@ def byte_array(data: np.ndarray) -> array.array:
 
 
 def voxel_points(voxels: np.ndarray, labels: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """Voxels as points of a cloud, sequence 0.
+    """Convert voxels to points of a cloud, with sequence number 0.
 
     Args:
-        voxels: (N, 3) int, indices. labels: (N,) uint8. probability: (N,) float.
+        voxels: (N, 3) int, voxel indices.
+        labels: (N,) uint8.
+        probability: (N,) float, probability of occupancy.
 
     Returns:
         (N,) of dtype POINT.
@@ -189,10 +191,12 @@ def voxel_points(voxels: np.ndarray, labels: np.ndarray, probability: np.ndarray
 
 
 def cloud_message(points: np.ndarray, frame_id: str, stamp: int) -> PointCloud2:
-    """A PointCloud2 of voxel points.
+    """Make a PointCloud2 from points.
 
     Args:
-        points: (N,) of dtype POINT. stamp: nanoseconds.
+        points: (N,) of dtype POINT.
+        frame_id: frame of the map.
+        stamp: time stamp, nanoseconds.
     """
     return PointCloud2(
         header=Header(stamp=time_message(stamp), frame_id=frame_id),
@@ -208,12 +212,12 @@ def cloud_message(points: np.ndarray, frame_id: str, stamp: int) -> PointCloud2:
 
 
 def read_cloud(message: PointCloud2) -> np.ndarray:
-    """The points of a cloud that `cloud_message` made: (N,) of dtype POINT."""
+    """Points, (N,) of dtype POINT, of a PointCloud2 made by `cloud_message`."""
     return np.frombuffer(message.data, POINT)
 
 
 def transform_values(message: Any) -> tuple[str, str, int, np.ndarray, np.ndarray]:
-    """Parent, child, stamp (ns), translation (3,) m and quaternion (4,) x, y, z, w of a TransformStamped."""
+    """Parent, child, stamp (ns), translation (3,) (m) and quaternion (4,) (x, y, z, w) of a TransformStamped."""
     t, q = message.transform.translation, message.transform.rotation
     parent, child = message.header.frame_id, message.child_frame_id
     return parent, child, stamp_ns(message.header.stamp), np.array([t.x, t.y, t.z]), np.array([q.x, q.y, q.z, q.w])

@@ -1,4 +1,8 @@
-"""The ROS 2 node `embodied_occupancy`: declares parameters, wires the inputs to the mapper to the outputs, and stops cleanly."""
+"""The ROS 2 node `embodied_occupancy`: declares parameters, connects inputs, mapper and outputs, shuts down cleanly.
+
+A frame passes `input/inputs.py` (topics), `input/waiting.py` (joins image, depth and pose), `worker.py` (maps it) and
+`output/outputs.py` (topics).
+"""
 
 from __future__ import annotations
 
@@ -37,16 +41,16 @@ from sgrocc_ros.services import Services
 from sgrocc_ros.worker import Worker
 
 SPIN_PERIOD = 0.1
-"""Seconds after which a stop signal is seen at the latest."""
+"""Maximum time until a stop signal is noticed, seconds."""
 SWITCH_INTERVAL = 0.001
-"""Seconds that the worker may keep Python to itself while the callbacks want it; Python's own 5 ms add up over a frame's messages."""
+"""Switch interval of Python's threads, seconds; the default of 5 ms delays the callbacks of a frame's messages."""
 
 
 class EmbodiedOccupancy(Node):
     """The node.
 
     Raises:
-        SgroccError: a parameter, the model or the engine cannot be used; says what to do.
+        SgroccError: a parameter, the model or the engine cannot be used; the message says what to do.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -106,7 +110,7 @@ class EmbodiedOccupancy(Node):
         self.worker.start()
 
     def close(self) -> None:
-        """Let the frame in work end, save the map if `map_path` is set, and end the threads.
+        """Finish the current frame, save the map if `map_path` is set, and end the threads.
 
         Raises:
             OSError: the map cannot be written.
@@ -153,11 +157,11 @@ class EmbodiedOccupancy(Node):
             self.worker.submit(self._show_classes)
 
     def _configure(self) -> None:
-        """On the worker's thread."""
+        """Runs on the worker's thread."""
         self._mapper.config = mapper_config(self.parameters)
 
     def _show_classes(self) -> None:
-        """On the worker's thread."""
+        """Runs on the worker's thread."""
         whole = self._mapper.map.voxel_map.occupied()
         self.outputs.show(labels_of(self.parameters["classes"]), self.worker.newest_stamp, *whole)
 

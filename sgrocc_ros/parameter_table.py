@@ -1,6 +1,6 @@
 """The table of the node's parameters: name, default, allowed values and description of each.
 
-`python -m sgrocc_ros.parameter_table docs/ros.md` rewrites the table in the documentation; without a file it is printed.
+`python -m sgrocc_ros.parameter_table docs/ros.md` rewrites the table in the documentation; without a file it prints it.
 """
 
 from __future__ import annotations
@@ -24,17 +24,19 @@ BEGIN, END = "<!-- parameters: begin -->", "<!-- parameters: end -->"
 
 @dataclass(frozen=True)
 class Parameter:
-    """One row of the table.
+    """One parameter.
 
     Attributes:
-        name, group: as in the documentation.
-        default: its type is the parameter's type.
+        name: name of the parameter.
+        group: group in the documentation.
+        default: default value; its type is the type of the parameter.
         description: one sentence, with the unit.
-        choices: allowed strings, or none for any.
-        minimum, maximum: inclusive range of a number, or None.
-        dynamic: may change while the node runs.
-        word: of a number, a text that may stand in its place, which is then the default.
-        some_of: of a text, the names it may list, with commas between or as a list of texts; `all` stands for all of them.
+        choices: allowed strings; empty allows any.
+        minimum: smallest allowed number, or None.
+        maximum: largest allowed number, or None.
+        dynamic: whether it may change while the node runs.
+        word: keyword accepted instead of a number, e.g. `auto`; it is then the default.
+        some_of: names that a comma-separated text or a list may contain; `all` stands for all of them.
     """
 
     name: str
@@ -50,7 +52,7 @@ class Parameter:
 
     @property
     def allowed(self) -> str:
-        """What a value may be, in words."""
+        """Description of the allowed values."""
         if self.some_of:
             return f"all, or some of {', '.join(self.some_of)}"
         if self.choices:
@@ -67,10 +69,10 @@ class Parameter:
         return f"{kind} of at least {self.minimum:g}" if self.minimum is not None else kind
 
     def check(self, value: Any) -> bool | int | float | str:
-        """A value as the parameter's type; an int for a double is taken.
+        """Return the value in the parameter's type; an int is accepted for a float.
 
         Raises:
-            ConfigError: one sentence with the name, the value and what is allowed.
+            ConfigError: the value is not allowed; names the parameter, the value and what is allowed.
         """
         if self.some_of:
             return self._check_names(value)
@@ -91,7 +93,7 @@ class Parameter:
         return value
 
     def _check_names(self, value: Any) -> str:
-        """Some of the names: each once, in their order, with commas between; `all` for all of them."""
+        """Return the chosen names in the order of `some_of`, separated by commas, or `all` for all of them."""
         given = value.split(",") if isinstance(value, str) else value
         names = (
             [name.strip() if isinstance(name, str) else name for name in given]
@@ -111,27 +113,28 @@ TABLE: tuple[Parameter, ...] = (
         "map_frame",
         "frames",
         "map",
-        "Frame of the map; with a SLAM system that corrects map -> odom use its odom frame.",
+        "Frame of the map. With a SLAM system that corrects map -> odom, use its odom frame.",
     ),
     Parameter("camera_frame", "frames", "", "Optical frame of the camera; empty: the frame_id of the images."),
     Parameter(
         "base_frame",
         "frames",
         "",
-        "What poses of `pose_source` pose or odometry are of; empty: odometry's child_frame_id, or for pose the camera's optical frame.",
+        "Frame whose pose the topic `pose` or `odometry` carries; empty: the camera's optical frame for `pose`, "
+        "child_frame_id for `odometry`.",
     ),
     Parameter(
         "pose_source",
         "frames",
         "tf",
-        "Where poses come from: `/tf`, or the topic `pose` or `odometry`, with mounts from `/tf_static`.",
+        "Source of poses: `/tf`, or the topic `pose` or `odometry` together with `/tf_static`.",
         ("tf", "pose", "odometry"),
     ),
     Parameter(
         "tf_timeout",
         "frames",
         0.2,
-        "How long an image waits for its pose and depth, seconds.",
+        "Maximum time that an image waits for its pose and depth, seconds.",
         minimum=0.0,
         maximum=10.0,
     ),
@@ -146,7 +149,7 @@ TABLE: tuple[Parameter, ...] = (
         "depth_source",
         "input",
         "mono",
-        "Where depth comes from: network, depth topic, or both.",
+        "Source of depth: the network (mono), the depth topic (topic), or both (fused).",
         DEPTH_SOURCES,
     ),
     Parameter(
@@ -160,15 +163,15 @@ TABLE: tuple[Parameter, ...] = (
         "motion_depth",
         "input",
         True,
-        "Whether the camera's motion corrects the network's depth (images without a sensor's).",
+        "Whether the camera's motion corrects the network's depth in images without sensor depth.",
         dynamic=True,
     ),
-    Parameter("depth_scale", "input", 0.001, "Metres a unit of 16UC1 depth.", minimum=1e-6, maximum=1.0),
+    Parameter("depth_scale", "input", 0.001, "Metres per unit of 16UC1 depth.", minimum=1e-6, maximum=1.0),
     Parameter(
         "sync_slop",
         "input",
         0.03,
-        "Largest difference of the stamps of an image and its depth, seconds.",
+        "Maximum difference between the time stamps of an image and its depth, seconds.",
         minimum=0.0,
         maximum=1.0,
     ),
@@ -176,21 +179,21 @@ TABLE: tuple[Parameter, ...] = (
         "rectified",
         "input",
         "auto",
-        "Whether P or K and D count; auto: P if the topic says `rect`.",
+        "Whether images are rectified: yes uses P of camera_info, no uses K and D; auto: yes if the topic has `rect`.",
         ("auto", "yes", "no"),
     ),
     Parameter(
         "reliability",
         "input",
         "auto",
-        "Of the subscriptions; auto follows the publishers.",
+        "Reliability of the subscriptions; auto: that of the publishers.",
         ("auto", "reliable", "best_effort"),
     ),
     Parameter(
         "max_rate",
         "input",
         0.0,
-        "Most frames mapped a second; 0: every frame it can.",
+        "Maximum number of frames mapped per second; 0: no limit.",
         minimum=0.0,
         maximum=1000.0,
         dynamic=True,
@@ -199,30 +202,35 @@ TABLE: tuple[Parameter, ...] = (
         "reset_on_time_jump", "input", False, "Whether the map is cleared when time jumps back by more than 1 s."
     ),
     Parameter("model", "model", "small", "Name of a folder under share/sgrocc_ros/models, or a path."),
-    Parameter("engine", "model", "auto", "What runs the model.", ENGINES),
-    Parameter("device", "model", "auto", "Device of the engine.", DEVICES),
-    Parameter("threads", "model", 0, "Threads of the engine; 0: its own choice.", minimum=0, maximum=256),
-    Parameter("precision", "model", "fp32", "Precision of the engine.", PRECISIONS),
+    Parameter("engine", "model", "auto", "Runtime that runs the model.", ENGINES),
+    Parameter("device", "model", "auto", "Device that the runtime uses.", DEVICES),
+    Parameter("threads", "model", 0, "Number of threads of the runtime; 0: its own choice.", minimum=0, maximum=256),
+    Parameter("precision", "model", "fp32", "Arithmetic precision of the runtime.", PRECISIONS),
     Parameter(
         "occupancy_threshold",
         "map",
         0.5,
-        "A voxel is occupied from this probability on.",
+        "Minimum probability at which a voxel is occupied.",
         minimum=0.01,
         maximum=0.99,
         dynamic=True,
     ),
     Parameter(
-        "box_below", "map", 1.8, "How far the local box begins under the camera, metres.", minimum=0.0, maximum=2.88
+        "box_below",
+        "map",
+        1.8,
+        "Distance from the camera down to the bottom of the local box, metres.",
+        minimum=0.0,
+        maximum=2.88,
     ),
     Parameter(
-        "max_distance", "map", 4.8, "Farthest depth that is used, metres.", minimum=0.5, maximum=20.0, dynamic=True
+        "max_distance", "map", 4.8, "Maximum depth that is used, metres.", minimum=0.5, maximum=20.0, dynamic=True
     ),
     Parameter(
         "max_memory_mb",
         "map",
         0.0,
-        "Bound of the map's memory, MB: the farthest is forgotten first; 0: none, else 64 or more.",
+        "Limit of the map's memory, MB; the farthest parts are forgotten first. 0: no limit, else 64 or more.",
         minimum=0.0,
         maximum=1e6,
     ),
@@ -230,24 +238,27 @@ TABLE: tuple[Parameter, ...] = (
         "forget_radius",
         "map",
         0.0,
-        "What is farther from the camera is forgotten, metres; 0: never, else `max_distance` + 2.3 or more.",
+        "Distance from the camera beyond which the map is forgotten, metres; 0: never, else from `max_distance` + 2.3.",
         minimum=0.0,
         maximum=1e6,
     ),
     Parameter(
-        "map_path", "map", "", "Folder of the saved map; empty: nothing is saved or loaded, not at a clean stop either."
+        "map_path",
+        "map",
+        "",
+        "Folder of the saved map; empty: the map is neither saved nor loaded, not even at shutdown.",
     ),
     Parameter(
         "load_on_start",
         "map",
         False,
-        "Whether to go on from the map in `map_path`; one that cannot be loaded stops the start.",
+        "Whether to continue the map in `map_path`; the node does not start if it cannot be loaded.",
     ),
     Parameter(
         "autosave_period",
         "map",
         0.0,
-        "Seconds between saves of a map that changed, without its picture; 0: none, else 0.1 or more.",
+        "Seconds between automatic saves of a changed map, without its picture; 0: none, else 0.1 or more.",
         minimum=0.0,
         maximum=86400.0,
     ),
@@ -255,30 +266,40 @@ TABLE: tuple[Parameter, ...] = (
         "full_map_period",
         "output",
         5.0,
-        "Seconds between whole maps on `~/occupancy`.",
+        "Seconds between complete maps on `~/occupancy`.",
         minimum=0.1,
         maximum=3600.0,
         dynamic=True,
     ),
     Parameter(
-        "publish_gaussians", "output", False, "Whether `~/gaussians` carries the Gaussians in view.", dynamic=True
+        "publish_gaussians",
+        "output",
+        False,
+        "Whether the Gaussians in view are published on `~/gaussians`.",
+        dynamic=True,
     ),
     Parameter(
         "classes",
         "output",
         "all",
-        "Classes on `~/occupancy`, `~/occupancy_update` and `~/markers`; `~/grid` and saved maps have all.",
+        "Classes on `~/occupancy`, `~/occupancy_update` and `~/markers`; `~/grid` and saved maps contain all.",
         dynamic=True,
         some_of=CLASS_NAMES,
     ),
     Parameter(
-        "grid_rate", "output", 2.0, "Most grids a second on `~/grid`.", minimum=0.01, maximum=100.0, dynamic=True
+        "grid_rate",
+        "output",
+        2.0,
+        "Maximum number of grids per second on `~/grid`.",
+        minimum=0.01,
+        maximum=100.0,
+        dynamic=True,
     ),
     Parameter(
         "grid_min_height",
         "output",
         0.15,
-        "Where the slab that `~/grid` shows begins above the floor, metres.",
+        "Height above the floor at which the slab shown by `~/grid` begins, metres.",
         minimum=-100.0,
         maximum=100.0,
         dynamic=True,
@@ -287,7 +308,7 @@ TABLE: tuple[Parameter, ...] = (
         "grid_max_height",
         "output",
         1.8,
-        "Where it ends, metres; at least 0.08 more, a voxel.",
+        "Height above the floor at which that slab ends, metres; at least `grid_min_height` + 0.08 (one voxel).",
         minimum=-100.0,
         maximum=100.0,
         dynamic=True,
@@ -296,7 +317,7 @@ TABLE: tuple[Parameter, ...] = (
         "floor_height",
         "output",
         "auto",
-        "Height of the floor in the map, metres; auto: where most floor voxels are, 0 before any are.",
+        "Height of the floor in the map, metres; auto: the layer with the most floor voxels, 0 while it has few.",
         minimum=-10000.0,
         maximum=10000.0,
         word="auto",
@@ -305,7 +326,7 @@ TABLE: tuple[Parameter, ...] = (
         "warn_period",
         "output",
         10.0,
-        "A cause is warned about at most once in so many seconds.",
+        "Minimum time between two warnings with the same cause, seconds.",
         minimum=0.1,
         maximum=3600.0,
         dynamic=True,
@@ -315,7 +336,7 @@ BY_NAME = {parameter.name: parameter for parameter in TABLE}
 
 
 def documentation() -> str:
-    """The table in Markdown, between its two markers."""
+    """Return the table in Markdown, with the marks around it."""
     lines = [BEGIN, "| group | parameter | default | allowed | what it is |", "|---|---|---|---|---|"]
     for row in TABLE:
         default = str(row.default).lower() if isinstance(row.default, bool) else str(row.default) or "(empty)"
@@ -325,10 +346,10 @@ def documentation() -> str:
 
 
 def rewritten(text: str) -> str:
-    """A document with the table between its markers made anew.
+    """Return the document with a new table between its marks.
 
     Raises:
-        ConfigError: the markers are missing.
+        ConfigError: the marks are missing.
     """
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -338,7 +359,7 @@ def rewritten(text: str) -> str:
 
 
 def main() -> None:
-    """Print the table, or rewrite it in the file that is named."""
+    """Print the table, or rewrite it in the given file."""
     if len(sys.argv) > 1:
         path = Path(sys.argv[1])
         path.write_text(rewritten(path.read_text()))

@@ -1,4 +1,4 @@
-"""The parameters of the running node, checked against `parameter_table`, and the core's configuration made from them."""
+"""Parameters of the running node, checked against `parameter_table`, and the core's configuration made from them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ SHORTEST_AUTOSAVE = 0.1
 
 
 class Parameters:
-    """The checked values of a running node, by name; safe to read from any thread.
+    """Checked parameter values of a running node, by name; they may be read from any thread.
 
     Args:
-        node: the parameters are declared on it.
-        on_change: called with the names that changed, after they did.
+        node: node on which the parameters are declared.
+        on_change: called with the names of the changed parameters after each change.
 
     Raises:
-        ConfigError: an override that is not allowed, or not with the others.
+        ConfigError: a value is not allowed, or not in combination with another one.
     """
 
     def __init__(self, node: Node, on_change: Callable[[set[str]], None] = lambda names: None) -> None:
@@ -36,7 +36,7 @@ class Parameters:
         self._values: dict[str, Any] = {}
         self._on_change = on_change
         for row in TABLE:
-            # Typed dynamically and without ranges, or rclpy would refuse an int for a double, and other values in words of its own.
+            # Dynamic type and no range: rclpy would refuse an int for a double, and would word its refusals itself.
             descriptor = ParameterDescriptor(
                 name=row.name,
                 description=row.description,
@@ -53,7 +53,7 @@ class Parameters:
         return self._values[name]
 
     def as_dict(self) -> dict[str, Any]:
-        """A copy of all values."""
+        """Return a copy of all values."""
         return dict(self._values)
 
     def _set(self, changes: Iterable[Any]) -> Any:
@@ -64,7 +64,7 @@ class Parameters:
             for change in changes:
                 if change.name in BY_NAME:
                     checked[change.name] = BY_NAME[change.name].check(change.value)
-            mapper_config(self._values | checked)  # values that are fine by themselves may not fit each other
+            mapper_config(self._values | checked)  # values that are allowed separately may not fit each other
             _check_slab(self._values | checked)
         except ConfigError as error:
             return SetParametersResult(successful=False, reason=str(error))
@@ -74,7 +74,7 @@ class Parameters:
 
 
 def mapper_config(values: Parameters | dict[str, Any]) -> MapperConfig:
-    """The core's configuration out of the node's parameters."""
+    """Make the core's configuration from the node's parameters."""
     from sgrocc_core.mapping.mapper import MapperConfig
 
     names = (
@@ -90,13 +90,13 @@ def mapper_config(values: Parameters | dict[str, Any]) -> MapperConfig:
 
 
 def labels_of(classes: str) -> list[int]:
-    """The labels of a checked value of `classes`."""
+    """Return the labels of a checked value of the parameter `classes`."""
     names = CLASS_NAMES if classes == "all" else classes.split(", ")
     return [UNKNOWN if name == UNLABELLED else label_of(name) for name in names]
 
 
 def _check_keeping(values: dict[str, Any]) -> None:
-    """Check what says where and when the map is saved and loaded; ConfigError where it does not fit together."""
+    """Check the parameters for saving and loading against each other; raise ConfigError if they do not fit."""
     period = values["autosave_period"]
     if 0 < period < SHORTEST_AUTOSAVE:
         raise ConfigError(
@@ -111,9 +111,10 @@ def _check_keeping(values: dict[str, Any]) -> None:
 
 
 def _check_slab(values: dict[str, Any]) -> None:
-    """Check that the grid's slab holds a layer of voxels; ConfigError where it may not."""
+    """Check that the grid's slab is at least one voxel high; raise ConfigError if not."""
     low, high = values["grid_min_height"], values["grid_max_height"]
     if high < low + VOXEL_SIZE - 1e-9:
         raise ConfigError(
-            f"parameter grid_max_height is {high}; it must be at least {VOXEL_SIZE} above grid_min_height, which is {low}"
+            f"parameter grid_max_height is {high}; "
+            f"it must be at least {VOXEL_SIZE} above grid_min_height, which is {low}"
         )

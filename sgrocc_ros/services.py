@@ -1,4 +1,4 @@
-"""The services that act on the map as it runs: `~/reset`, `~/pause`, `~/clear_view`; each answers when what it does is done."""
+"""Services that act on the running map: `~/reset`, `~/pause`, `~/clear_view`; each answers once it has taken effect."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ class Services:
     """Offers the services.
 
     Args:
-        node: offers them. mapper, worker, outputs, inputs: what they act on.
+        node: owns the services.
+        mapper: holds the map.
+        worker: the mapping thread.
+        outputs: publishes the changes.
+        inputs: lets images in or drops them.
     """
 
     def __init__(self, node: Node, mapper: OccupancyMapper, worker: Worker, outputs: Outputs, inputs: Inputs) -> None:
@@ -31,7 +35,7 @@ class Services:
         node.create_service(Trigger, "~/clear_view", self._clear_view)
 
     def clear(self) -> None:
-        """Empty the map; on the worker's thread."""
+        """Empty the map; called on the worker's thread."""
         self._worker.changes += bool(len(self._mapper.map.memory))
         self._mapper.map.reset()
         self._outputs.reset(self._worker.newest_stamp)
@@ -44,7 +48,7 @@ class Services:
     async def _pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         before = self._inputs.paused
         self._inputs.pause(request.data)
-        await self._between_frames(lambda: None)  # the frame in work is in the map
+        await self._between_frames(lambda: None)  # waits until the current frame is in the map
         words = "paused: images are dropped and the map stays as it is" if request.data else "images are mapped"
         response.success, response.message = True, f"{words}{', as before' if before == request.data else ''}"
         self._node.get_logger().info(response.message)
@@ -59,14 +63,15 @@ class Services:
         return response
 
     def _forget_view(self) -> str:
-        """On the worker's thread."""
+        """Runs on the worker's thread."""
         update = self._mapper.map.clear_view()
         self._worker.changes += 1
         self._outputs.change(update)
-        return f"forgot what the camera saw at {update.stamp_ns / 1e9:.3f} s: {int((update.labels == 0).sum())} occupied voxels"
+        forgotten = int((update.labels == 0).sum())
+        return f"forgot what the camera saw at {update.stamp_ns / 1e9:.3f} s: {forgotten} occupied voxels"
 
     async def _between_frames(self, job: Callable[[], Any]) -> Any:
-        """What a job returns, or raises, that was run on the worker's thread."""
+        """Run a job on the worker's thread and return its result or raise its exception."""
         outcome: Future = Future(executor=self._node.executor)
 
         def done(future: Done) -> None:

@@ -1,6 +1,6 @@
-"""The thread that maps: takes the newest complete image, decodes it into a Frame, steps the mapper, hands the update on.
+"""The mapping thread: takes the newest complete image, decodes it to a Frame, steps the mapper, passes the update on.
 
-The mapper is touched by this thread only; others ask for something to be done between two frames with `submit`.
+Only this thread uses the mapper. Other threads use `submit` to run something between two frames.
 """
 
 from __future__ import annotations
@@ -30,16 +30,21 @@ UPWARD = 0.9
 
 
 class Worker(threading.Thread):
-    """Maps until it is stopped.
+    """Maps images until it is stopped.
 
     Args:
-        mapper: what maps. room: where images come from. outputs: where updates go.
-        statistics: where frames and failures are counted.
-        depth_source, depth_scale, rectified: as the parameters.
-        max_rate: most frames a second, asked each time; 0 is no bound.
+        mapper: the mapper.
+        room: supplies complete images.
+        outputs: publishes the updates.
+        statistics: counts frames and failures.
+        depth_source: value of the parameter `depth_source`.
+        depth_scale: metres per unit of 16UC1 depth.
+        rectified: whether the images are rectified.
+        max_rate: returns the maximum number of frames per second, 0 for no limit; called for each frame.
 
     Attributes:
-        newest_stamp: of the frames in the map, nanoseconds. changes: how often the map changed; both written on this thread.
+        newest_stamp: time stamp of the newest frame in the map, nanoseconds; written by this thread.
+        changes: number of changes of the map so far; written by this thread.
     """
 
     def __init__(
@@ -67,19 +72,19 @@ class Worker(threading.Thread):
         self.newest_stamp = self.changes = 0
 
     def submit(self, command: Callable[[], Any]) -> Future:
-        """Run something between two frames; the future holds what it returns."""
+        """Run a function between two frames; the future receives its return value or its exception."""
         future: Future = Future()
         self._commands.put((command, future))
         self._room.wake()
         return future
 
     def stop(self) -> None:
-        """End after the frame in work."""
+        """End the thread after the current frame."""
         self._stopping = True
         self._room.wake()
 
     def run(self) -> None:
-        """The thread's loop."""
+        """Map images until `stop` is called."""
         not_before = 0.0
         while not self._stopping:
             self._run_commands()
@@ -92,7 +97,7 @@ class Worker(threading.Thread):
                 self._map(complete)
             except FrameError as error:
                 self._statistics.drop(error.cause, str(error))
-            except Exception as error:  # the node lives on; the cause is counted and the place is told
+            except Exception as error:  # the node keeps running; the traceback is logged
                 self._statistics.drop("internal_error", f"{error!r}\n{traceback.format_exc()}")
         self._run_commands()
 
@@ -101,7 +106,7 @@ class Worker(threading.Thread):
             command, future = self._commands.get()
             try:
                 future.set_result(command())
-            except Exception as error:  # belongs to the one who asked
+            except Exception as error:  # is raised again where the result is used
                 future.set_exception(error)
 
     def _map(self, complete: Complete) -> None:
@@ -138,5 +143,8 @@ class Worker(threading.Thread):
             return frame
 
     def _warn_of_body_frame(self, frame_id: str, T_wc: np.ndarray) -> None:
-        message = f"the z axis of {frame_id!r} points up in the map; poses must be of the optical frame (z forward, x right, y down)"
+        message = (
+            f"the z axis of {frame_id!r} points up in the map; "
+            "poses must be of the optical frame (z forward, x right, y down)"
+        )
         self._statistics.notice("not_optical_frame", message)

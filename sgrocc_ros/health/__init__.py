@@ -1,1 +1,1 @@
-"""Counts, advice and /diagnostics."""
+"""Counters, advice and /diagnostics."""

@@ -1,27 +1,30 @@
-"""What to check for each cause under which the node counts a dropped image or a trouble: the second half of its diagnostics."""
+"""Advice for each cause of a dropped image or a notice; it is appended to warnings and diagnostics."""
 
 from __future__ import annotations
 
 ADVICE = {
     "overtaken": "nothing: images come faster than they are mapped, and the newest is taken",
     "paused": "nothing, or call ~/pause with data: false to go on",
-    "no_pose": "check that the frames known join map_frame to the image's frame (map_frame, camera_frame), that transforms are stamped by "
-    "the clock of the images (use_sim_time), and that they come within tf_timeout",
+    "no_pose": "check that the frames known connect map_frame to the image's frame (map_frame, camera_frame), "
+    "that transforms are stamped by the clock of the images (use_sim_time), and that they arrive within tf_timeout",
     "bad_pose": "check what publishes that transform: numbers must be finite, quaternions of length 1",
-    "bad_transform": "check what publishes that transform: numbers must be finite, quaternions of length 1, frames named",
+    "bad_transform": "check what publishes that transform: "
+    "numbers must be finite, quaternions of length 1, frames named",
     "no_camera_info": "check that the camera publishes camera_info beside the image topic, or remap camera_info",
-    "no_depth": "check that depth is published with the images' stamps (sync_slop) and registered to them, or set depth_source: mono",
-    "bad_intrinsics": "calibrate the camera, or mend its camera_info; a K of zeros means that it is not calibrated",
+    "no_depth": "check that depth is published with the images' stamps (sync_slop) and registered to them, "
+    "or set depth_source: mono",
+    "bad_intrinsics": "calibrate the camera, or correct its camera_info; a K of zeros means that it is not calibrated",
     "size_mismatch": "check that camera_info is that of this image topic, binning and region of interest included",
     "unknown_encoding": "have the camera publish rgb8 or bgr8 (depth: 16UC1 or 32FC1)",
     "truncated_image": "check the camera's driver and the network: the message holds less than it says",
     "bad_image": "check the camera's driver, and image_transport",
     "bad_depth": "check that depth is registered to the image (aligned_depth_to_color), and depth_transport",
-    "depth_without_readings": "check the depth camera: all readings are 0 or NaN; it may be covered, too near, or looking at glass",
+    "depth_without_readings": "check the depth camera: all readings are 0 or NaN; "
+    "it may be covered, too near, or looking at glass",
     "stamp_back": "check what stamps the images: two publishers on one topic, or a clock that is being set",
     "stamp_ahead": "check the clocks of the camera's machine and this one (NTP), and use_sim_time",
-    "time_jump": "nothing if a recording was started anew (reset_on_time_jump clears the map then); else check the clock",
-    "tf_time_jump": "nothing if a recording was started anew; else check that only one source publishes this transform",
+    "time_jump": "nothing if a recording was restarted (reset_on_time_jump then clears the map); else check the clock",
+    "tf_time_jump": "nothing if a recording was restarted; else check that only one source publishes this transform",
     "not_optical_frame": "set camera_frame to the camera's optical frame (often NAME_optical_frame)",
     "unnormalised_quaternion": "check what publishes that transform: quaternions must be of length 1",
     "network_not_finite": "fetch or export the model again; with precision fp16 try fp32",
@@ -30,9 +33,9 @@ ADVICE = {
     "publish_failed": "check the subscribers: one is too slow for a reliable topic",
     "internal_error": "report it, with the traceback of the log",
 }
-"""By cause, what to check."""
+"""What to check, by cause."""
 
 
 def advised(cause: str, message: str) -> str:
-    """A message and what to check about it."""
+    """Append the advice for the cause to a message."""
     return f"{message}; {ADVICE[cause]}" if cause in ADVICE else message

@@ -1,4 +1,4 @@
-"""/diagnostics once a second on the steady clock: what came in, what was mapped, what was dropped and why, how long it takes."""
+"""Publishes /diagnostics once a second (steady clock): images received, mapped and dropped by cause, and latencies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sgrocc_ros.input.inputs import Inputs
 PERIOD = 1.0
 """Seconds between two messages."""
 JUDGED_SECONDS = 5.0
-"""Seconds that the level is judged by."""
+"""Length of the period that determines the level, seconds."""
 BIG_IMAGES = "images of 0.5 MB and more that are best effort need config/fastdds.xml on both sides (docs/ros.md)"
 
 
@@ -27,10 +27,12 @@ class Diagnostics:
     """Publishes the statistics.
 
     Args:
-        node: publishes, and owns the timer.
-        statistics: what is counted.
-        facts: called each time for what else is worth knowing (engine, map size), as text by name.
-        hardware_id: what the frames are mapped with. inputs: of the node. clock: the steady clock, seconds.
+        node: owns the publisher and the timer.
+        statistics: the counters.
+        facts: returns further values, such as engine and map size, as text by name; called for each message.
+        hardware_id: model and engine.
+        inputs: subscriptions of the node.
+        clock: the steady clock, seconds.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class Diagnostics:
         self._timer = node.create_timer(PERIOD, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def status(self) -> DiagnosticStatus:
-        """The present state; its level judges what happened in the last seconds."""
+        """Return the current status; its level depends on the last JUDGED_SECONDS."""
         received, processed, dropped, noticed = self._statistics.counts()
         lost = self._statistics.lost
         loud = sum(n for c, n in dropped.items() if c not in QUIET) + noticed.total()
@@ -71,10 +73,10 @@ class Diagnostics:
         return DiagnosticStatus(level=level, name=name, message=text, hardware_id=self._hardware_id, values=pairs)
 
     def _judge(self, counts: np.ndarray) -> tuple[bytes, str]:
-        """Level and message, by what happened since the call of JUDGED_SECONDS seconds ago; the rules are in docs/ros.md.
+        """Return level and message, from the changes within JUDGED_SECONDS; the rules are in docs/ros.md.
 
         Args:
-            counts: received, processed, in trouble, lost: images since the start.
+            counts: (4,) totals since the start: received, processed, dropped or noticed with a warning, lost.
         """
         now = self._clock()
         if counts[0] > self._newest[0]:
@@ -112,7 +114,8 @@ class Diagnostics:
         )
 
     def _many_lost(self, lost: int, sent: int) -> str:
-        return f"{lost} of {sent} images on {self._inputs.followers[0].topic} were lost on their way in {JUDGED_SECONDS:.0f} s; {BIG_IMAGES}"
+        topic = self._inputs.followers[0].topic
+        return f"{lost} of {sent} images on {topic} were lost on their way in {JUDGED_SECONDS:.0f} s; {BIG_IMAGES}"
 
     def _tick(self) -> None:
         message = DiagnosticArray(status=[self.status()])

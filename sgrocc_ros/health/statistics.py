@@ -1,4 +1,4 @@
-"""What the node counts: images received, lost, mapped, dropped by cause, things noticed, latencies per stage; and how often it warns."""
+"""Counters of the node: images received, lost, mapped and dropped by cause, notices, latencies; limits its warnings."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 from sgrocc_ros.health.advice import advised
 
 LATENCY_FRAMES = 500
-"""Frames over which the percentiles are taken."""
+"""Number of frames over which the percentiles are computed."""
 QUIET = ("overtaken", "paused")
-"""Causes that are part of normal work: counted, not warned about."""
+"""Causes that belong to normal operation: counted without a warning."""
 
 
 class Statistics:
@@ -23,7 +23,7 @@ class Statistics:
 
     Args:
         warn: prints a warning.
-        period: seconds for which a cause that was warned about is only counted; asked each time, since it may change.
+        period: returns the minimum time between two warnings with the same cause, seconds; called each time.
         clock: the steady clock, seconds.
     """
 
@@ -42,55 +42,57 @@ class Statistics:
         self.last_error = self.last_cause = ""
 
     def receive(self) -> None:
-        """An image has arrived."""
+        """Count an image that has arrived."""
         with self._lock:
             self.received += 1
 
     def lose(self, count: int) -> None:
-        """Images that were sent have not arrived."""
+        """Count images that were sent but have not arrived."""
         with self._lock:
             self.lost += count
 
     def drop(self, cause: str, message: str) -> None:
-        """An image will not be mapped."""
+        """Count an image that is not mapped, and warn."""
         with self._lock:
             self.dropped[cause] += 1
             count = self.dropped[cause]
         if cause not in QUIET:
-            self._tell(cause, cause, f"image dropped ({cause}, {count} so far): {message}", message)
+            self._warn_at_most_once_a_period(
+                cause, cause, f"image dropped ({cause}, {count} so far): {message}", message
+            )
 
     def notice(self, cause: str, message: str) -> None:
-        """Something is wrong that did not cost an image."""
+        """Count a problem that did not cost an image, and warn."""
         with self._lock:
             self.noticed[cause] += 1
             count = self.noticed[cause]
-        self._tell(cause, f"notice {cause}", f"{cause} ({count} so far): {message}", message)
+        self._warn_at_most_once_a_period(cause, f"notice {cause}", f"{cause} ({count} so far): {message}", message)
 
     def process(self, stages: dict[str, float]) -> None:
-        """An image has been mapped; `stages` are milliseconds by name."""
+        """Count an image that has been mapped. stages: milliseconds by name."""
         with self._lock:
             self.processed += 1
             for stage, milliseconds in stages.items():
                 self._latencies[stage].append(milliseconds)
 
     def time(self, stage: str, milliseconds: float) -> None:
-        """Something beside the stages of `process` took so long."""
+        """Record the milliseconds of a stage that `process` does not cover."""
         with self._lock:
             self._latencies[stage].append(milliseconds)
 
     def counts(self) -> tuple[int, int, Counter[str], Counter[str]]:
-        """Received, processed, dropped by cause, noticed by cause: copies of one moment."""
+        """Return a consistent copy: received, processed, dropped by cause, noticed by cause."""
         with self._lock:
             return self.received, self.processed, self.dropped.copy(), self.noticed.copy()
 
     def latencies(self) -> dict[str, tuple[float, float]]:
-        """Median and 95th percentile of each stage over the last frames, milliseconds."""
+        """Return the median and the 95th percentile of each stage over the last frames, milliseconds."""
         with self._lock:
             stages = {stage: np.array(values) for stage, values in self._latencies.items()}
         return {stage: (float(np.percentile(v, 50)), float(np.percentile(v, 95))) for stage, v in stages.items()}
 
     def summary(self) -> dict[str, Any]:
-        """All counts, for a report file."""
+        """Return all counters, for a report file."""
         latencies = {
             stage: {"p50_ms": round(p50, 2), "p95_ms": round(p95, 2)} for stage, (p50, p95) in self.latencies().items()
         }
@@ -98,7 +100,7 @@ class Statistics:
         frames = {"received": received, "lost": self.lost, "processed": processed, "dropped": dict(dropped)}
         return {"frames": frames, "noticed": dict(noticed), "latency": latencies}
 
-    def _tell(self, cause: str, key: str, text: str, message: str) -> None:
+    def _warn_at_most_once_a_period(self, cause: str, key: str, text: str, message: str) -> None:
         now = self._clock()
         with self._lock:
             self.last_error, self.last_cause = message, cause

@@ -1,1 +1,1 @@
-"""What enters the node: images, camera infos, depth and poses."""
+"""Inputs of the node: images, camera_info, depth and poses."""

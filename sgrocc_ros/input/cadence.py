@@ -1,10 +1,10 @@
-"""Whether the next image is worth waiting for when the newest one is old already.
+"""Decides whether to wait for the next image when the newest one is already old.
 
-Where a step takes longer than the images' period, images are overtaken anyway, and the newest one is half a period old on
-average when the worker is free. What counts is how old the map's news is: the image's age when it is taken, the step, and on
-average half the time until the next news. Taking an image at once costs its age; waiting for the next one costs half the wait.
-With ages spread evenly over a period P, and waiting from age a on, that is a^2 / 2P + (P - a)^2 / 4P, which is least at
-a = P / 3: a sixth of a period, where taking always costs half of one.
+If a step takes longer than the images' period P, images are overtaken anyway, and the newest one is P / 2 old on
+average when the worker is free. The quantity to minimise is the age of the information in the map: the image's age when
+it is taken, plus the step, plus on average half the time until the next update. Taking an image of age a at once costs
+a; waiting for the next one costs half the waiting time. With ages uniform over P, waiting from age a on costs
+a^2 / 2P + (P - a)^2 / 4P on average. The minimum is at a = P / 3 and costs P / 6, whereas taking at once costs P / 2.
 """
 
 from __future__ import annotations
@@ -14,43 +14,43 @@ from itertools import pairwise
 from statistics import median
 
 INTERVALS = 10
-"""Images, and takes, over which the period and the lag are judged."""
+"""Number of images over which the period and the delay until completeness are estimated."""
 ENOUGH = 5
-"""Intervals without which nothing is waited for."""
+"""Minimum number of intervals for an estimate of the period; with fewer there is no waiting."""
 FRESH = 1 / 3
-"""Periods up to which an image is taken at once."""
+"""Age, in periods, up to which an image is taken at once; derived above."""
 LATE = 1.25
-"""Periods after which the next image is not waited for any longer."""
+"""Time since the last image, in periods, after which the next one counts as late and waiting ends; a round guess."""
 
 
 class Cadence:
-    """Knows how often images come, and how long after that they are complete. All times are seconds of the steady clock."""
+    """Estimates the period of the images and their delay until completeness. Times are seconds of the steady clock."""
 
     def __init__(self) -> None:
         self._arrivals: deque[float] = deque(maxlen=INTERVALS + 1)
         self._lags: deque[float] = deque(maxlen=INTERVALS)
 
     def arrive(self, now: float) -> None:
-        """An image has come."""
+        """Record the arrival of an image."""
         self._arrivals.append(now)
 
     def take(self, age: float) -> None:
-        """An image is taken `age` seconds after it came."""
+        """Record that an image was taken `age` seconds after its arrival."""
         self._lags.append(age)
 
     def patience(self, age: float, work: float) -> float:
-        """How long to wait for the image after the newest complete one; 0: take that one.
+        """Return how long to wait for the next image, seconds; 0 means to take the newest complete one.
 
         Args:
-            age: of the newest complete image, seconds since it came. work: seconds that the last image took.
+            age: time since the arrival of the newest complete image, seconds.
+            work: time that the last image took to map, seconds.
         """
         times = list(self._arrivals)
         if len(times) <= ENOUGH:
             return 0.0
         period = median(b - a for a, b in pairwise(times))
-        since_complete = age - min(
-            self._lags, default=0.0
-        )  # pose and depth come later than the image; taken at once, they have just come
+        # Pose and depth arrive after the image; the smallest age at which one was taken is their delay.
+        since_complete = age - min(self._lags, default=0.0)
         if work < period or since_complete <= FRESH * period:
             return 0.0
         return max(0.0, LATE * period - since_complete)

@@ -1,7 +1,7 @@
-"""The node's subscriptions: images, camera_info, depth and transforms; callbacks only store.
+"""The node's subscriptions: images, camera_info, depth and transforms. Their callbacks only store messages.
 
-Each follows the reliability of its publishers: a best-effort publisher cannot feed a reliable subscription, and big best-effort images do
-not arrive where reliable ones would.
+Each subscription follows the reliability of its publishers: a reliable subscription receives nothing from a best-effort
+publisher, and best effort loses big images that would arrive reliably.
 """
 
 from __future__ import annotations
@@ -27,23 +27,25 @@ from sgrocc_ros.messages import stamp_ns
 from sgrocc_ros.parameters import Parameters
 
 LOOK_PERIOD = 0.25
-"""Seconds between two looks at the graph."""
+"""Seconds between two checks of the ROS graph."""
 PAUSED = "the node is paused; call ~/pause with data: false to go on"
 CAMERA = "the camera"
-"""Stands for the images' frame where poses of the camera itself come without a name."""
+"""Frame name used for the camera if the topic `pose` carries the camera's own poses, which name no frame."""
 _BY_NAME = {"reliable": ReliabilityPolicy.RELIABLE, "best_effort": ReliabilityPolicy.BEST_EFFORT}
 
 
 class Follower:
-    """A subscription that is made anew when its publishers offer another reliability, or publish under the other name.
+    """A subscription that is recreated when its publishers change their reliability or another candidate is published.
 
     Args:
-        node: subscribes.
-        candidates: (topic, type) in order of preference; the first that is published is taken.
+        node: owns the subscription.
+        candidates: (topic, type) in order of preference; the first that is published is used.
         callback: receives the messages.
-        depth: of the queue. latched: whether messages from before are wanted.
-        reliability: `auto`, `reliable` or `best_effort`; a `qos_overrides.TOPIC.subscription.reliability` parameter goes first.
-        on_lost: called with the number of messages that were sent and did not arrive, just before the one that came after them.
+        depth: length of the queue.
+        reliability: `auto`, `reliable` or `best_effort`; the parameter `qos_overrides.TOPIC.subscription.reliability`
+            takes precedence.
+        latched: whether messages from before the subscription are wanted.
+        on_lost: called with the number of lost messages, before the callback of the message that follows them.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class Follower:
         self._subscription = self._subscribe()
 
     def look(self) -> None:
-        """Look at the graph, and subscribe anew where that is needed."""
+        """Check the ROS graph and recreate the subscription if necessary."""
         published = [
             (topic, kind) for topic, kind in self._candidates if self._node.get_publishers_info_by_topic(topic)
         ]
@@ -79,13 +81,14 @@ class Follower:
         self._node.get_logger().info(f"subscribed to {self}")
 
     def __str__(self) -> str:
-        return f"{self.topic} ({self._policy.name.lower().replace('_', ' ')}{', transient local' if self._latched else ''})"
+        reliability = self._policy.name.lower().replace("_", " ")
+        return f"{self.topic} ({reliability}{', transient local' if self._latched else ''})"
 
     def _receive(self, message: Any, info: Any) -> None:
-        """Hand on a message and all that are queued behind it.
+        """Pass on a message and all messages queued behind it.
 
-        The executor takes one message a topic each time it wakes. When it is short of time, a deep queue (transforms) would fall behind a
-        shallow one (images), and no image would find its pose.
+        The executor takes one message per topic each time it wakes. Under load a deep queue (transforms) would fall
+        behind a shallow one (images), and no image would find its pose.
         """
         self._hand_on(message, info)
         with self._subscription.handle:
@@ -118,9 +121,9 @@ class Follower:
 
 
 def pose_frame(parameters: Parameters) -> str:
-    """The camera's frame in which images lie as far as poses are concerned; empty: the frame_id of each image.
+    """Return the frame whose pose is looked up for an image; empty means the image's own frame_id.
 
-    Poses on the topic `pose` without a `base_frame` are those of the camera, whatever its frame is called.
+    Poses on the topic `pose` without a `base_frame` are poses of the camera, whatever its frame is called.
     """
     nameless = parameters["pose_source"] == "pose" and not parameters["base_frame"]
     return str(parameters["camera_frame"] or (CAMERA if nameless else ""))
@@ -130,8 +133,12 @@ class Inputs:
     """All subscriptions of the node.
 
     Args:
-        node, parameters: of the node. room, poses, statistics: where messages go.
-        on_time_jump: called when time has jumped back, after poses and waiting images have been cleared.
+        node: owns the subscriptions.
+        parameters: parameters of the node.
+        room: receives images, camera_info and depth.
+        poses: receives transforms and poses.
+        statistics: counts received, lost and dropped images.
+        on_time_jump: called after time has jumped back and old poses and waiting images have been cleared.
     """
 
     def __init__(
@@ -168,24 +175,24 @@ class Inputs:
         self._timer = node.create_timer(LOOK_PERIOD, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def clock_jumped_back(self) -> None:
-        """The node's clock (/clock) has jumped back."""
+        """React to a backward jump of the node's clock (/clock)."""
         self._gate.restart()
         self._jump(self._node.get_clock().now().nanoseconds, "the clock jumped back")
 
     def pause(self, paused: bool) -> None:
-        """Drop images from now on, those that wait first, or let them in again."""
+        """Drop all images, waiting ones included, from now on, or accept images again."""
         self.paused = paused
         if paused:
             self._room.drop_all("paused", PAUSED)
 
     def _info_topic(self) -> str:
-        """Beside the image, unless `camera_info` itself is remapped."""
+        """Topic of the camera_info: beside the image, unless `camera_info` itself is remapped."""
         plain = self._node.resolve_topic_name("camera_info", only_expand=True)
         resolved = self._node.resolve_topic_name("camera_info")
         return resolved if resolved != plain else info_name(self.image_topic)
 
     def _follow_poses(self, parameters: Parameters, follow: Callable[..., Follower]) -> Follower:
-        """What moves; with poses of a topic /tf is left alone, lest two sources say where a frame is."""
+        """Subscribe to the moving poses: /tf or a pose topic, never both, since they could contradict each other."""
         source, base = parameters["pose_source"], parameters["base_frame"]
 
         def on_pose(message: PoseStamped) -> None:

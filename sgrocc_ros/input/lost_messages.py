@@ -1,6 +1,6 @@
-"""Messages that a publisher sent and that never arrived, known by the gaps between the numbers that DDS gives them.
+"""Counts lost messages: messages that were sent but never arrived, from the gaps in DDS's sequence numbers.
 
-They are lost where a queue overflows (the publisher's, the subscriber's) or, with best effort, where a fragment is lost.
+Messages are lost when a queue of the publisher or subscriber overflows or, with best effort, when a fragment is lost.
 """
 
 from __future__ import annotations
@@ -9,24 +9,24 @@ from collections import OrderedDict
 from typing import Any
 
 PUBLISHERS = 16
-"""Publishers that are remembered, the latest heard."""
+"""Maximum number of publishers that are remembered; the one silent for longest is forgotten first."""
 
 
 class LostMessages:
-    """Counts the gaps in each publisher's numbers.
+    """Counts the gaps in the sequence numbers of each publisher.
 
-    What was sent before the first message that arrived is not lost: it may have been sent before the subscription. Where the middleware
-    or rclpy tells no numbers or no publishers nothing is counted.
+    Messages before the first that arrived are not counted, because they may have been sent before the subscription.
+    Nothing is counted if the middleware or rclpy gives no sequence numbers or no publishers.
     """
 
     def __init__(self) -> None:
         self._last: OrderedDict[bytes, int] = OrderedDict()
 
     def see(self, info: Any) -> int:
-        """How many messages were lost just before one that arrived.
+        """Return the number of messages lost just before one that arrived.
 
         Args:
-            info: what rclpy says about it (a mapping), None if nothing.
+            info: MessageInfo of the message (a mapping), or None.
         """
         number = info.get("publication_sequence_number") if info else None
         publisher = info.get("publisher_gid") if info else None

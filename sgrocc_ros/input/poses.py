@@ -1,7 +1,7 @@
-"""Where the camera was: /tf and /tf_static, or poses of a topic, into a buffer, the pose at an image's stamp out of it.
+"""Camera poses: stores transforms (/tf, /tf_static or a pose topic) and interpolates the pose at an image's time stamp.
 
-The buffer is tf2's where tf2_ros can be imported, the core's TransformTree elsewhere; both lie behind the same three calls, and what they
-would swallow silently (numbers that are not finite, quaternions that are not of unit length) is checked and counted before it reaches them.
+The buffer is that of tf2 if tf2_ros is installed, else the core's TransformTree; both have the same interface. Numbers
+that are not finite and quaternions that are not of unit length are checked and counted before they reach the buffer.
 """
 
 from __future__ import annotations
@@ -29,30 +29,31 @@ from sgrocc_ros.messages import time_message, transform_values
 
 try:
     import tf2_ros
-except ImportError:  # ROS as wheels has none
+except ImportError:  # not part of the ROS wheels
     tf2_ros = None
 
 EXACT = 0.01
-"""A quaternion's norm may be this far from 1 without a word."""
+"""Deviation of a quaternion's norm from 1 that is accepted silently."""
 REPAIRABLE = 0.1
-"""Up to this far it is normalised, counted and used; beyond, the transform is dropped."""
+"""Deviation up to which the quaternion is normalised, counted and used; beyond it the transform is dropped."""
 HISTORY_NS = 10_000_000_000
+"""Time for which moving transforms are kept, nanoseconds; as in tf2."""
 
 
 class Buffer(Protocol):
-    """What both buffers offer."""
+    """Interface of both buffers."""
 
     def add(self, message: Any, translation: np.ndarray, quaternion: np.ndarray, static: bool) -> None:
-        """Store a TransformStamped, with its checked numbers."""
+        """Store a TransformStamped with its checked translation (3,), metres, and quaternion (4,)."""
 
     def lookup(self, target: str, source: str, stamp: int) -> np.ndarray:
-        """(4, 4) pose of source in target at a stamp (ns), or a TransformLookupError."""
+        """Return the (4, 4) pose of `source` in `target` at a stamp (ns), or raise TransformLookupError."""
 
     def frames(self) -> list[str]:
-        """Names of the known frames."""
+        """Return the names of the known frames."""
 
     def clear(self) -> None:
-        """Forget the moving transforms."""
+        """Forget the moving transforms; static ones stay."""
 
 
 class TreeBuffer:
@@ -71,14 +72,16 @@ class TreeBuffer:
         return self._tree.lookup(target, source, stamp)
 
     def frames(self) -> list[str]:
+        """See `Buffer.frames`."""
         return self._tree.frames()
 
     def clear(self) -> None:
+        """See `Buffer.clear`."""
         self._tree.clear()
 
 
 class Tf2Buffer:
-    """tf2's buffer as a Buffer. Static transforms are kept beside it, since clearing tf2's buffer forgets them too."""
+    """tf2's buffer as a Buffer. Static transforms are kept separately, since clearing tf2's buffer forgets them too."""
 
     def __init__(self) -> None:
         self._buffer = tf2_ros.BufferCore()
@@ -112,21 +115,24 @@ class Tf2Buffer:
         return make_pose(rotation_from_quaternion(quaternion), translation)
 
     def frames(self) -> list[str]:
+        """See `Buffer.frames`."""
         return sorted(self._names)
 
     def clear(self) -> None:
+        """See `Buffer.clear`."""
         self._buffer.clear()
         for message in self._static.values():
             self._buffer.set_transform_static(message, "sgrocc")
 
 
 class Poses:
-    """Checked transforms in, poses out; thread-safe.
+    """Checks and stores transforms and looks up poses; thread-safe.
 
     Args:
-        notice: called with a cause and a message for a transform that is repaired (`unnormalised_quaternion`) or dropped (`bad_transform`),
-            and for `tf_time_jump`.
-        buffer: the buffer to use; None chooses. topics: where poses come from, in words.
+        notice: called with a cause and a message if a transform is repaired (`unnormalised_quaternion`) or dropped
+            (`bad_transform`), and if transforms jump back in time (`tf_time_jump`).
+        buffer: the buffer to use; None selects tf2's if it is installed.
+        topics: topics of the poses, named in messages.
     """
 
     def __init__(
@@ -139,7 +145,7 @@ class Poses:
         self._lock = threading.Lock()
 
     def add(self, message: Any, static: bool = False) -> None:
-        """Takes a TFMessage."""
+        """Store the transforms of a TFMessage."""
         for transform in message.transforms:
             parent, child, stamp, translation, quaternion = transform_values(transform)
             checked = self._checked(parent, child, stamp, translation, quaternion)
@@ -162,11 +168,11 @@ class Poses:
                     self._reject(stamp, str(error))
 
     def add_pose(self, message: Any, of: str) -> None:
-        """Takes a PoseStamped. of: the frame that it is the pose of."""
+        """Store a PoseStamped as the pose of the frame `of`."""
         self.add(TFMessage(transforms=[_as_transform(message.header, of, message.pose)]))
 
     def add_odometry(self, message: Any, of: str = "") -> None:
-        """Takes an Odometry. of: the frame that it is the pose of; empty: its child_frame_id."""
+        """Store an Odometry as the pose of the frame `of`, or of its child_frame_id if `of` is empty."""
         child = of or message.child_frame_id
         if not child:
             self._notice(
@@ -177,10 +183,10 @@ class Poses:
         self.add(TFMessage(transforms=[_as_transform(message.header, child, message.pose.pose)]))
 
     def lookup(self, target: str, source: str, stamp: int) -> np.ndarray:
-        """Pose of `source` in `target` at a stamp (ns): (4, 4) float64.
+        """Return the pose of `source` in `target` at a stamp (ns), (4, 4) float64.
 
         Raises:
-            TransformLookupError: the subclass and its text say why; frames that are known are named.
+            TransformLookupError: there is no such pose; the subclass and its message say why.
         """
         try:
             return self._buffer.lookup(target.removeprefix("/"), source.removeprefix("/"), stamp)
@@ -191,7 +197,10 @@ class Poses:
             raise type(error)(f"no transform from {target!r} to {source!r}: {error}") from error
 
     def why_missing(self, target: str, source: str, stamp: int) -> tuple[str, str]:
-        """Cause and message for an image whose pose did not come: `bad_pose` if a transform of its time was dropped, else `no_pose`."""
+        """Return cause and message for a missing pose.
+
+        The cause is `bad_pose` if a transform of that time was dropped, else `no_pose`.
+        """
         with self._lock:
             for rejected, message in self._rejected:
                 if abs(rejected - stamp) <= JUMP_NS // 10:
@@ -203,7 +212,7 @@ class Poses:
         return "no_pose", f"the transform from {target!r} to {source!r} came too late"
 
     def jump_to(self, stamp: int) -> None:
-        """Time has jumped back to `stamp` (ns): forget the moving transforms, unless that has been done already."""
+        """Forget the moving transforms of the time before a jump back to `stamp` (ns), if there are any."""
         with self._lock:
             if max(self._newest.values(), default=stamp) - stamp > JUMP_NS:
                 self._forget()
@@ -216,7 +225,7 @@ class Poses:
     def _checked(
         self, parent: str, child: str, stamp: int, translation: np.ndarray, quaternion: np.ndarray
     ) -> np.ndarray | None:
-        """The quaternion, of unit length; None when the transform cannot be used."""
+        """Return the normalised quaternion, or None if the transform cannot be used."""
         if not (np.isfinite(translation).all() and np.isfinite(quaternion).all()):
             self._reject(
                 stamp, f"transform {parent!r} to {child!r} is not finite: {translation.tolist()}, {quaternion.tolist()}"
@@ -237,7 +246,7 @@ class Poses:
 
 
 def _as_transform(header: Any, child: str, pose: Any) -> TransformStamped:
-    """A geometry_msgs/Pose in a header's frame as the transform of a child frame."""
+    """Convert a geometry_msgs/Pose in a header's frame to the transform of a child frame."""
     message = TransformStamped(header=header, child_frame_id=child)
     to, at = message.transform.translation, pose.position
     to.x, to.y, to.z = at.x, at.y, at.z

@@ -1,7 +1,7 @@
-"""Images that wait for their pose, their depth and a camera_info; out comes the newest complete one.
+"""Keeps images until their pose, depth and camera_info have arrived, and supplies the newest complete one.
 
-So latency is bounded by one frame's work at any rate, and a late tf delays frames but never starves the mapper. Knows messages only as
-things with a stamp, and time only as seconds of the steady clock.
+Latency is therefore bounded by the time of one frame at any image rate, and late transforms delay frames but never
+starve the mapper. This module needs only the messages' stamps, and measures time in seconds of the steady clock.
 """
 
 from __future__ import annotations
@@ -20,34 +20,41 @@ from sgrocc_core.geometry.transforms import TransformLookupError
 from sgrocc_ros.input.cadence import Cadence
 
 CAPACITY = 60
-"""Images, depth images and camera_infos that are kept at most, each."""
+"""Maximum number of images, of depth images and of camera_infos that are kept."""
 JUMP_NS = 1_000_000_000
 """Stamps that go back by more than this, nanoseconds, mean that time has jumped (a recording that starts anew)."""
 
 
 class PoseSource(Protocol):
-    """What the waiting room asks of the poses."""
+    """The part of `Poses` that the waiting room uses."""
 
     def lookup(self, target: str, source: str, stamp: int) -> np.ndarray:
-        """(4, 4) pose or a TransformLookupError."""
+        """Return the (4, 4) pose or raise TransformLookupError."""
 
     def why_missing(self, target: str, source: str, stamp: int) -> tuple[str, str]:
-        """Cause and message for a pose that did not come."""
+        """Return cause and message for a missing pose."""
 
 
 class Report(Protocol):
-    """Where images that go another way than into the map are counted."""
+    """The part of `Statistics` that the waiting room uses."""
 
     def drop(self, cause: str, message: str) -> None:
-        """An image that is not mapped."""
+        """Count an image that is not mapped."""
 
     def notice(self, cause: str, message: str) -> None:
-        """Something wrong that did not cost an image."""
+        """Count a problem that did not cost an image."""
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """An image that has arrived: stamp (ns), when (steady s), its frame, its message."""
+    """An image that has arrived.
+
+    Attributes:
+        stamp: time stamp, nanoseconds.
+        arrived: arrival on the steady clock, seconds.
+        frame_id: frame of the image.
+        message: the message.
+    """
 
     stamp: int
     arrived: float
@@ -57,7 +64,14 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Complete:
-    """An image with all that it needs; `depth` is None in mono mode and where an image is used alone."""
+    """An image with everything that is needed to map it.
+
+    Attributes:
+        image: the image.
+        info: its camera_info message.
+        depth: its depth message; None with `mono`, or if a `fused` image is used without depth.
+        T_wc: (4, 4) pose of the camera in the map, metres.
+    """
 
     image: Waiting
     info: Any
@@ -66,13 +80,16 @@ class Complete:
 
 
 class WaitingRoom:
-    """The buffer between the callbacks, which only store, and the worker, which takes.
+    """The buffer between the callbacks, which store messages, and the worker, which takes images.
 
     Args:
-        poses, report: see the protocols.
-        map_frame, camera_frame: of the pose; an empty camera_frame means the image's.
-        depth_source: `mono`, `topic` (no image without depth) or `fused` (an image without depth is used alone).
-        timeout: seconds an image waits. slop: seconds between an image and its depth.
+        poses: looks up poses.
+        report: counts dropped images.
+        map_frame: frame of the map.
+        camera_frame: optical frame of the camera; empty means the frame_id of each image.
+        depth_source: `mono`, `topic` (images without depth are dropped) or `fused` (they are used without it).
+        timeout: maximum time that an image waits, seconds.
+        slop: maximum difference between the stamps of an image and its depth, seconds.
         clock: the steady clock, seconds.
     """
 
@@ -100,7 +117,7 @@ class WaitingRoom:
         self._work = 0.0
 
     def add_image(self, stamp: int, frame_id: str, message: Any) -> None:
-        """Store an image; beyond the capacity the oldest is dropped."""
+        """Store an image; drop the oldest one if there are more than CAPACITY."""
         with self._changed:
             now = self._clock()
             insort(self._images, Waiting(stamp, now, frame_id, message), key=lambda image: image.stamp)
@@ -123,43 +140,45 @@ class WaitingRoom:
             self._changed.notify()
 
     def poses_changed(self) -> None:
-        """Transforms came: look again."""
+        """Check the waiting images again, because transforms have arrived."""
         with self._changed:
             if self._images:
                 self._changed.notify()
 
     def wake(self) -> None:
-        """Make `take` return at once, with or without an image."""
+        """Make `take` return None at once."""
         with self._changed:
             self._woken = True
             self._changed.notify()
 
     def drop_all(self, cause: str, message: str) -> None:
-        """Drop the images that wait."""
+        """Drop all waiting images."""
         with self._changed:
             for _ in self._images:
                 self._report.drop(cause, message)
             self._images.clear()
 
     def jump_to(self, stamp: int) -> None:
-        """Time has jumped back to `stamp` (ns): what waits from the other time is dropped."""
+        """Drop what was received before time jumped back to `stamp` (ns)."""
         self.drop_all("time_jump", "waited while time jumped back")
         with self._changed:
             for kept in (self._depths, self._infos):
                 for old in [s for s in kept if s > stamp + JUMP_NS]:
-                    if kept is self._depths or len(kept) > 1:  # the last camera_info still holds
+                    if kept is self._depths or len(kept) > 1:  # the last camera_info stays valid
                         del kept[old]
 
     @property
     def waiting(self) -> int:
-        """Images that wait now."""
+        """Number of waiting images."""
         return len(self._images)
 
     def take(self, not_before: float = 0.0) -> Complete | None:
-        """The newest complete image, waiting for one; None after `wake`. An old one gives way to the next where `Cadence` says so.
+        """Wait for a complete image and return the newest one; return None after `wake`.
+
+        An image that is already old is skipped for the next one if `Cadence` recommends it.
 
         Args:
-            not_before: steady time before which nothing is taken (a bound on the rate).
+            not_before: time on the steady clock before which no image is returned, seconds; limits the rate.
         """
         with self._changed:
             if self._taken_at is not None:  # measured once: after a wake the time since then was spent waiting
@@ -178,7 +197,7 @@ class WaitingRoom:
             return None
 
     def _patience(self, now: float) -> float:
-        """Seconds for which the newest complete image waits for the next one."""
+        """Return how long to wait for an image newer than the newest complete one, seconds."""
         for image in reversed(self._images):
             if self._look(image, now)[0] is not None:
                 return self._cadence.patience(now - image.arrived, self._work)
@@ -190,7 +209,7 @@ class WaitingRoom:
         return max(min(image.arrived for image in self._images) + self._timeout, not_before) - now + 0.001
 
     def _pick(self, now: float) -> Complete | None:
-        """Newest first; what is older than the one taken goes, and so does what has waited too long."""
+        """Remove and return the newest complete image; drop those older than it and those that have waited too long."""
         found = None
         for i in range(len(self._images) - 1, -1, -1):
             image = self._images[i]
@@ -215,16 +234,15 @@ class WaitingRoom:
         return found
 
     def _look(self, image: Waiting, now: float) -> tuple[Complete | None, str, str]:
-        """The image made complete, or the cause and message of what it lacks."""
+        """Return the complete image, or None with the cause and the message of what is missing."""
         if not self._infos:
             return None, "no_camera_info", "no camera_info has arrived; without it the camera's lens is unknown"
         info = self._infos.get(image.stamp) or next(reversed(self._infos.values()))
         depth = None
         if self._depth_source != "mono":
             newest = next(reversed(self._depths), None)
-            passed = (
-                newest is not None and newest > image.stamp + self._slop_ns
-            )  # depth comes in order: a missing one will not come
+            # Depth arrives in order: once a later one is here, the image's own will not come.
+            passed = newest is not None and newest > image.stamp + self._slop_ns
             final = passed or now - image.arrived >= self._timeout
             depth = self._depth_of(image, final)
             if depth is None:
@@ -239,7 +257,7 @@ class WaitingRoom:
         return Complete(image, info, depth, T_wc), "", ""
 
     def _depth_of(self, image: Waiting, final: bool) -> Any:
-        """The nearest depth, once no nearer one can come or the wait is over (`final`); None before."""
+        """Return the nearest depth once no nearer one can arrive or waiting is over (`final`); None before."""
         if image.stamp in self._depths:
             return self._depths[image.stamp]
         near = [stamp for stamp in self._depths if abs(stamp - image.stamp) <= self._slop_ns]
@@ -256,26 +274,31 @@ def _keep(kept: OrderedDict[int, Any], stamp: int, message: Any) -> None:
 
 
 class StampGate:
-    """The rules for stamps: a little back is dropped, a lot back is a jump of time, far ahead of the node's clock is dropped.
+    """Checks the images' time stamps.
+
+    An image is dropped if its stamp is up to JUMP_NS before the newest one, or more than AHEAD_NS ahead of the node's
+    clock. A stamp further back means that time has jumped.
 
     Args:
-        report: where drops are counted.
+        report: counts dropped images.
     """
 
     AHEAD_NS = 10_000_000_000
+    """Maximum lead of a stamp over the node's clock, nanoseconds."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
         self._newest: int | None = None
 
     def admit(self, stamp: int, now: int) -> str:
-        """Judge an image's stamp.
+        """Check the time stamp of an image.
 
         Args:
-            stamp: of the image, ns. now: the node's clock, ns; 0 while a simulated clock has not started.
+            stamp: time stamp of the image, nanoseconds.
+            now: time of the node's clock, nanoseconds; 0 while a simulated clock has not started.
 
         Returns:
-            `pass`, `drop` (counted here) or `jump`: passes, but time has jumped back.
+            `pass`, `drop` (counted here), or `jump` if the image is accepted but time has jumped back.
         """
         if now > 0 and stamp - now > self.AHEAD_NS:
             self._report.drop(
@@ -293,5 +316,5 @@ class StampGate:
         return "jump"
 
     def restart(self) -> None:
-        """Forget the newest stamp (the clock has jumped)."""
+        """Forget the newest stamp, after a jump of the clock."""
         self._newest = None

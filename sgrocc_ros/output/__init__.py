@@ -1,1 +1,1 @@
-"""What the node publishes: the map, its changes, markers, the grid and the views."""
+"""Outputs of the node: the map, its changes, markers, the grid and the views."""

@@ -1,7 +1,7 @@
-"""`~/grid`: a slab of the map above the floor seen from above, as nav_msgs/OccupancyGrid, for Nav2's static layer and the like.
+"""`~/grid`: a horizontal slab of the map above the floor as nav_msgs/OccupancyGrid, e.g. for Nav2's static layer.
 
-The map belongs to the worker's thread: after each frame it summarises the blocks that changed, as long as somebody listens, and the
-outputs' thread, which keeps the summaries, makes the grid. The first listener after a while calls for a summary of the whole map.
+The worker's thread owns the map. While there are subscribers, it summarises the changed blocks after each frame; the
+outputs' thread keeps the summaries and makes the grid. After a time without subscribers the whole map is summarised.
 """
 
 from __future__ import annotations
@@ -29,57 +29,60 @@ from sgrocc_ros.messages import time_message
 
 LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 EMPTY_GRID = Grid(np.full((1, 1), UNKNOWN, np.int8), (0, 0), 0, 0)
-"""What is said of a map that has become empty: consumers want a cell at least."""
+"""Grid of a map that has become empty; consumers expect at least one cell."""
 Changes = tuple[bool, Columns]
-"""Whether it is the whole map, and the blocks."""
+"""Whether the columns are those of the whole map, and the columns."""
 
 
 class GridOutput:
-    """What `~/grid` is made of. `changes` and `replaced` are the worker's thread's, `apply`, `due` and `sent` the outputs' thread's.
+    """The publisher of `~/grid` and the columns that the grid is made from.
+
+    `changes` and `replaced` are called on the worker's thread, `apply`, `due` and `sent` on the outputs' thread.
 
     Args:
-        node: publishes. values: the parameters `map_frame`, `grid_rate`, `grid_min_height`, `grid_max_height`, `floor_height`.
-        statistics: where it is counted that a map is too wide for a grid.
-        voxel_map: the mapper's present one; asked for on the worker's thread only.
+        node: owns the publisher.
+        values: the parameters `map_frame`, `grid_rate`, `grid_min_height`, `grid_max_height` and `floor_height`.
+        statistics: counts maps that are too large for a grid.
+        voxel_map: returns the mapper's voxel map; called on the worker's thread only.
     """
 
     def __init__(
         self, node: Node, values: Mapping[str, Any] | Any, statistics: Statistics, voxel_map: Callable[[], VoxelMap]
     ) -> None:
         self._node, self._values, self._statistics, self._voxel_map = node, values, statistics, voxel_map
-        self._follows = False  # the worker's: whether all changes were handed over so far
+        self._follows = False  # of the worker's thread: whether all changes so far were passed on
         self._columns = ColumnMap()
         self._is_current = self._changed = self._has_sent = False
         self._layers: tuple[int, int] | None = None
         self._last_time = -np.inf
 
     def open(self, on_join: Callable[[], Any]) -> None:
-        """Make the publisher; `on_join` is called when somebody has subscribed."""
+        """Create the publisher; `on_join` is called for each new subscriber."""
         self.publisher = create_publisher(self._node, OccupancyGrid, "~/grid", LATCHED_QOS, on_join)
 
     @property
     def follows(self) -> bool:
-        """Whether the outputs' thread has been given all there is; on the worker's thread."""
+        """Whether the outputs' thread has received all changes; read on the worker's thread."""
         return self._follows
 
     def changes(self) -> Changes | None:
-        """After an update of the voxel map: the blocks that it changed, or all, if somebody listens who has not got those before."""
+        """Return the blocks that the last update changed; all blocks after missed changes; None without subscribers."""
         if not self.publisher.get_subscription_count():
             self._follows = False
             return None
         voxel_map, whole = self._voxel_map(), not self._follows
-        self._follows = False  # should the next line fail
+        self._follows = False  # in case the next line raises
         blocks = voxel_map.columns(voxel_map.blocks() if whole else voxel_map.judged)
         self._follows = True
         return whole, blocks
 
     def replaced(self) -> Changes | None:
-        """After another voxel map has taken the place of the one before: all of it, if somebody listens."""
+        """Return all blocks of a voxel map that has replaced the previous one; None without subscribers."""
         self._follows = False
         return self.changes()
 
     def apply(self, changes: Changes | None) -> None:
-        """Take over what `changes` gave; after None, what is here is out of date until the whole map comes."""
+        """Apply the result of `changes`. After None the columns are out of date until a whole map arrives."""
         if changes is None:
             if self._is_current:
                 self._columns.clear()
@@ -93,7 +96,7 @@ class GridOutput:
         self._changed |= whole or bool(len(blocks.keys))
 
     def due(self, stamp: int) -> OccupancyGrid | None:
-        """The grid as a message where one should go out now. stamp: of the newest frame in the map, nanoseconds."""
+        """Return the grid message if one is due, else None. stamp: newest frame in the map, nanoseconds."""
         now = time.monotonic()
         if (
             not self._is_current
@@ -116,22 +119,25 @@ class GridOutput:
         return grid_message(grid or EMPTY_GRID, self._values["map_frame"], stamp, floor)
 
     def sent(self, done: bool) -> None:
-        """Whether what `due` gave went out; if not it is tried again."""
+        """Record whether the message of `due` was published; if not, it becomes due again."""
         self._changed |= not done
         self._has_sent |= done
 
     def _slab(self) -> tuple[float, tuple[int, int]]:
-        """The floor's height, metres, and the slab's layers of voxels."""
+        """Return the height of the floor, metres, and the first and last voxel layer of the slab."""
         values = self._values
         floor = self._columns.floor_height() if values["floor_height"] == "auto" else float(values["floor_height"])
         return floor, slab_layers(floor, values["grid_min_height"], values["grid_max_height"])
 
 
 def grid_message(grid: Grid, frame_id: str, stamp: int, floor: float) -> OccupancyGrid:
-    """A grid as a message, which lies on the floor.
+    """Convert a grid to a message at the height of the floor.
 
     Args:
-        stamp: nanoseconds. floor: its height, metres; the message's is that of the voxels' face nearest to it.
+        grid: the grid.
+        frame_id: frame of the map.
+        stamp: time stamp, nanoseconds.
+        floor: height of the floor, metres; rounded to the nearest boundary between voxels.
     """
     time_stamp: Time = time_message(stamp)
     height, width = grid.values.shape

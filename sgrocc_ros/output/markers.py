@@ -1,7 +1,8 @@
-"""Voxels and Gaussians as RViz markers: one CUBE_LIST a block, one SPHERE_LIST a size, packed straight into CDR bytes by NumPy.
+"""Voxels and Gaussians as RViz markers: one CUBE_LIST per block, one SPHERE_LIST per size, serialised to CDR by NumPy.
 
-Made the ordinary way, 20,000 points and colours cost about 65 ms of Python objects; packed, they are copied. `list_marker` is the readable
-reference; `fast_path_agrees` compares the two at start-up, since the packed layout is that of one version of visualization_msgs.
+As message objects, 20,000 points and colours take about 65 ms in Python; serialised directly they are only copied.
+`list_marker` is the readable reference. `fast_path_agrees` compares the two at start-up, because the byte layout is
+that of one version of visualization_msgs.
 """
 
 from __future__ import annotations
@@ -26,27 +27,27 @@ from sgrocc_ros.messages import time_message
 
 NAMESPACE, LEGEND, GAUSSIANS = "occupancy", "legend", "gaussians"
 SIZES = 6
-"""Sizes that spheres come in."""
+"""Number of sphere sizes."""
 _COLORS = np.concatenate([color_table().astype(np.float32) / 255.0, np.ones((256, 1), np.float32)], 1)
 _ENCAPSULATION = b"\x00\x01\x00\x00"  # little-endian plain CDR
 _TEXT_SIZE = 0.25
-"""Height of the legend's letters, metres."""
+"""Height of the legend's text, metres."""
 
 
 class ListMarker(Protocol):
-    """A marker of many bodies of one kind and size; none of them deletes the marker."""
+    """A marker of many shapes of one kind and size; without any shape the marker is deleted."""
 
     @property
     def namespace(self) -> str:
-        """Of the marker's id."""
+        """Namespace of the marker."""
 
     @property
     def kind(self) -> int:
-        """A Marker type of points and colours."""
+        """Marker type: CUBE_LIST or SPHERE_LIST."""
 
     @property
     def number(self) -> int:
-        """The marker's id."""
+        """Id of the marker."""
 
     @property
     def size(self) -> float:
@@ -63,10 +64,12 @@ class ListMarker(Protocol):
 
 @dataclass(frozen=True)
 class BlockMarker:
-    """A block's voxels as they are shown: a ListMarker.
+    """The voxels of a block as a ListMarker.
 
     Attributes:
-        number: the marker's id. voxels: (N, 3) int indices. labels: (N,) uint8.
+        number: id of the marker.
+        voxels: (N, 3) int, voxel indices.
+        labels: (N,) uint8.
     """
 
     number: int
@@ -78,21 +81,24 @@ class BlockMarker:
 
     @property
     def points(self) -> np.ndarray:
-        """See ListMarker."""
+        """See `ListMarker`."""
         return np.asarray((self.voxels + 0.5) * VOXEL_SIZE, np.float64)
 
     @property
     def colors(self) -> np.ndarray:
-        """See ListMarker."""
+        """See `ListMarker`."""
         return _COLORS[self.labels]
 
 
 @dataclass(frozen=True)
 class SphereMarker:
-    """Gaussians of about one size as spheres: a ListMarker.
+    """Gaussians of similar size as spheres, as a ListMarker.
 
     Attributes:
-        number: the marker's id. size: diameter, metres. points: (N, 3) float64, metres. colors: (N, 4) float32, opacity last.
+        number: id of the marker.
+        size: diameter, metres.
+        points: (N, 3) float64, centres, metres.
+        colors: (N, 4) float32, RGB and opacity, 0..1.
     """
 
     number: int
@@ -104,10 +110,12 @@ class SphereMarker:
 
 
 def spheres(gaussians: GaussiansInView | None) -> list[SphereMarker]:
-    """Gaussians as spheres of SIZES sizes, those without any included: two standard deviations across, of the geometric mean of the axes.
+    """Convert Gaussians to spheres of SIZES sizes; sizes without Gaussians give empty markers.
+
+    The diameter is two standard deviations, taken as the geometric mean of the three axes.
 
     Args:
-        gaussians: None shows none.
+        gaussians: the Gaussians; None gives only empty markers, which remove those shown before.
     """
     step = (MAX_SCALE - MIN_SCALE) / SIZES
     if gaussians is None:
@@ -125,7 +133,7 @@ def spheres(gaussians: GaussiansInView | None) -> list[SphereMarker]:
 
 
 def list_marker(bodies: ListMarker, frame_id: str, stamp: int) -> Marker:
-    """One marker, the readable way. stamp: nanoseconds."""
+    """Make one marker message. stamp: nanoseconds."""
     marker = Marker(
         header=Header(stamp=time_message(stamp), frame_id=frame_id),
         ns=bodies.namespace,
@@ -142,15 +150,18 @@ def list_marker(bodies: ListMarker, frame_id: str, stamp: int) -> Marker:
 
 
 def delete_all(frame_id: str, stamp: int) -> Marker:
-    """The marker that removes all others of this topic."""
+    """Make the marker that removes all markers of the topic. stamp: nanoseconds."""
     return Marker(header=Header(stamp=time_message(stamp), frame_id=frame_id), action=Marker.DELETEALL)
 
 
 def legend(labels: Sequence[int], corner: np.ndarray, frame_id: str, stamp: int) -> list[Marker]:
-    """A column of text, one class a line in its colour.
+    """Make a column of text with one class per line, in the colour of the class.
 
     Args:
-        labels: those to name. corner: (3,) metres, foot of the column.
+        labels: labels of the classes.
+        corner: (3,) lower end of the column, metres.
+        frame_id: frame of the map.
+        stamp: time stamp, nanoseconds.
     """
     markers = []
     for line, label in enumerate(sorted(labels, reverse=True)):
@@ -172,15 +183,15 @@ def legend(labels: Sequence[int], corner: np.ndarray, frame_id: str, stamp: int)
 
 
 def plain(lists: Sequence[ListMarker], frame_id: str, stamp: int, first: Sequence[Marker] = ()) -> MarkerArray:
-    """What `pack` makes, the readable way."""
+    """Make the message that `pack` serialises directly. stamp: nanoseconds."""
     return MarkerArray(markers=[*first, *(list_marker(bodies, frame_id, stamp) for bodies in lists)])
 
 
 def pack(lists: Sequence[ListMarker], frame_id: str, stamp: int, first: Sequence[Marker] = ()) -> bytes:
-    """A serialized MarkerArray: the ordinary markers `first`, then the lists, packed. stamp: nanoseconds."""
+    """Serialise a MarkerArray of the markers `first` and of the lists. stamp: nanoseconds."""
     out = _Cdr()
     if first:
-        # The ordinary markers are serialized by ROS; only the count at the array's start is then ours.
+        # ROS serialises these markers; only the count at the start of the array is replaced.
         out.data += serialize_message(MarkerArray(markers=list(first)))[len(_ENCAPSULATION) :]
         out.data[0:4] = struct.pack("<I", len(first) + len(lists))
     else:
@@ -191,7 +202,7 @@ def pack(lists: Sequence[ListMarker], frame_id: str, stamp: int, first: Sequence
 
 
 def fast_path_agrees() -> bool:
-    """Whether packed markers are what ROS makes here, field by field."""
+    """Whether `pack` and ROS agree here, field by field."""
     voxels, none = np.array([[1, -2, 3], [4, 5, 6]]), np.zeros((0, 3), int)
     ball = SphereMarker(5, 0.1, np.array([[0.5, -1.0, 2.0]]), np.array([[0.25, 0.5, 1.0, 0.75]], np.float32))
     sample: list[ListMarker] = [
@@ -207,12 +218,12 @@ def fast_path_agrees() -> bool:
 
 @functools.cache
 def marker_maker() -> Callable[[Sequence[ListMarker], str, int, Sequence[Marker]], Any]:
-    """`pack` where its markers are what ROS makes here, else `plain`; found out once."""
+    """Return `pack` if it agrees with ROS here, else `plain`; checked once."""
     return pack if fast_path_agrees() else plain
 
 
 class _Cdr:
-    """Appends values with CDR's alignment, counted from the end of the encapsulation."""
+    """Appends values with the alignment of CDR, counted from the end of the encapsulation header."""
 
     def __init__(self) -> None:
         self.data = bytearray()
@@ -242,10 +253,9 @@ def _pack_list(out: _Cdr, bodies: ListMarker, frame_id: str, stamp: int) -> None
     out.text(bodies.namespace)
     out.u32(bodies.number, bodies.kind, Marker.ADD if len(points) else Marker.DELETE)
     out.doubles(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, bodies.size, bodies.size, bodies.size)
-    out.u32(
-        0, 0, 0, struct.unpack("<I", struct.pack("<f", 1.0))[0]
-    )  # the marker's own colour, which the list's colours replace
-    out.u32(0, 0)  # lifetime: for ever
+    # The marker's own colour, opaque black, is not shown: each point has a colour.
+    out.u32(0, 0, 0, struct.unpack("<I", struct.pack("<f", 1.0))[0])
+    out.u32(0, 0)  # lifetime: unlimited
     out.data += b"\0"  # frame_locked
     out.u32(len(points))
     if len(points):

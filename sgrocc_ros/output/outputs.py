@@ -1,6 +1,7 @@
-"""What the node publishes: `~/occupancy`, `~/occupancy_update`, `~/markers`, `~/grid`, views; made on a thread, only for subscribers.
+"""Publishes the map on a thread of its own: `~/occupancy`, `~/occupancy_update`, `~/markers`, `~/grid` and the views.
 
-The worker hands over each MapUpdate and goes on; blocks are kept as messages need them, so that a frame costs what it changed.
+The worker passes each MapUpdate on and continues. Messages are made only for topics with subscribers, and from blocks,
+so that the cost of a frame depends on its changes.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from sgrocc_ros.output.published import PublishedMap
 from sgrocc_ros.output.views import Views
 
 UPDATES_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
-# Deeper than one: at depth one the next change would replace the whole map that a late joiner has not acknowledged yet.
+# At depth one the next change would replace the complete map that a late subscriber has not acknowledged yet.
 MARKERS_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -39,13 +40,14 @@ class Outputs:
     """The publishers of the map and their thread.
 
     Args:
-        node: publishes.
-        frame_id: of the map.
-        statistics: counts frames when their update is out, and publications that fail.
-        full_map_period: seconds between whole maps, asked each time.
-        grid: what `~/grid` is made of. views: the publishers of `~/depth` and `~/gaussians`.
-        between_frames: has something done on the worker's thread.
-        labels: which to publish on `~/occupancy`, `~/occupancy_update` and `~/markers`.
+        node: owns the publishers.
+        frame_id: frame of the map.
+        statistics: counts frames once their update is published, and failed publications.
+        full_map_period: returns the seconds between complete maps; called each time.
+        grid: the publisher of `~/grid`.
+        views: the publishers of `~/depth` and `~/gaussians`.
+        between_frames: runs a function on the worker's thread.
+        labels: labels published on `~/occupancy`, `~/occupancy_update` and `~/markers`.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class Outputs:
         self._legend_corner: tuple[float, float, float] | None = None
         self._markers_lost = False
         self._make_markers = marker_maker()
-        # To newcomers without asking whether anybody listens: they may be in the graph before they are counted, and what is latched waits.
+        # A new subscriber is served without checking the count, which may lag behind; latched messages wait for it.
         self._occupancy = create_publisher(
             node, PointCloud2, "~/occupancy", LATCHED_QOS, lambda: self._jobs.put(self._publish_snapshot)
         )
@@ -90,11 +92,14 @@ class Outputs:
         camera: str,
         gaussians: GaussiansInView | None = None,
     ) -> None:
-        """Publish what a frame changed; on the worker's thread.
+        """Publish the changes of a frame; called on the worker's thread.
 
         Args:
-            arrived: steady time at which the image came, seconds. stages: milliseconds that were spent on it so far, by name.
-            camera: the image's frame. gaussians: of the view, where somebody wants them.
+            update: the changes.
+            arrived: arrival of the image on the steady clock, seconds.
+            stages: time spent on the image so far, milliseconds by name.
+            camera: frame of the image.
+            gaussians: the Gaussians in view; None if they are not published.
         """
 
         def publish() -> None:
@@ -111,17 +116,21 @@ class Outputs:
         self._give_grid(self._grid.changes())
 
     def change(self, update: MapUpdate) -> None:
-        """Publish what has changed between two frames; on the worker's thread."""
+        """Publish changes that do not belong to a frame; called on the worker's thread."""
         self._jobs.put(lambda: self._apply(update.stamp_ns, update.voxels, update.labels, update.probability))
         self._give_grid(self._grid.changes())
 
     def show(
         self, labels: Sequence[int], stamp: int, voxels: np.ndarray, values: np.ndarray, probability: np.ndarray
     ) -> None:
-        """Publish other labels from now on; on the worker's thread.
+        """Change the labels that are published; called on the worker's thread.
 
         Args:
-            labels: which. stamp: nanoseconds. voxels, values, probability: the whole map, as of `replace`.
+            labels: labels to publish.
+            stamp: time stamp, nanoseconds.
+            voxels: (N, 3) int32, all occupied voxels.
+            values: (N,) uint8, their labels.
+            probability: (N,) float, multiples of 1/16.
         """
 
         def publish() -> None:
@@ -131,26 +140,29 @@ class Outputs:
         self._jobs.put(publish)
 
     def reset(self, stamp: int) -> None:
-        """The map was emptied: say so on every topic. stamp: nanoseconds."""
+        """Publish an empty map on every topic; called on the worker's thread. stamp: nanoseconds."""
         self.replace(stamp, np.zeros((0, 3), np.int32), np.zeros(0, np.uint8), np.zeros(0, np.float32))
 
     def replace(self, stamp: int, voxels: np.ndarray, labels: np.ndarray, probability: np.ndarray) -> None:
-        """Another map has taken the place of this one: an update to it, and the whole of it, on every topic; on the worker's thread.
+        """Publish a map that replaces the previous one, as an update and complete; called on the worker's thread.
 
         Args:
-            stamp: nanoseconds. voxels: (N, 3) int32, all that are occupied. labels: (N,) uint8. probability: (N,) multiples of 1/16.
+            stamp: time stamp, nanoseconds.
+            voxels: (N, 3) int32, all occupied voxels.
+            labels: (N,) uint8.
+            probability: (N,) float, multiples of 1/16.
         """
         self._jobs.put(lambda: self._publish_replacement(stamp, voxels, labels, probability))
         self._give_grid(self._grid.replaced())
 
     def close(self) -> None:
-        """Publish what is queued, then end the thread."""
+        """Publish everything that is queued, then end the thread."""
         self._jobs.put(None)
         self._thread.join(timeout=10.0)
 
     @property
     def topics(self) -> str:
-        """The topics and their quality of service, in words."""
+        """Names of the topics, each with its quality of service."""
         latched = "reliable, transient local"
         publishers = {
             self._occupancy: latched,
@@ -163,7 +175,7 @@ class Outputs:
         )
 
     def _begin_grid(self) -> None:
-        """On the worker's thread: somebody listens to the grid; if nobody did before, what it is made of is missing here."""
+        """Pass the columns on if they are missing, for a new subscriber of the grid; runs on the worker's thread."""
         if not self._grid.follows:
             self._give_grid(self._grid.changes())
 
@@ -194,9 +206,7 @@ class Outputs:
     def _apply(self, stamp: int, voxels: np.ndarray, labels: np.ndarray, probability: np.ndarray) -> None:
         if not self._shown.all():
             voxels, labels, probability = self.published.without(self._shown, voxels, labels, probability)
-        if (
-            len(voxels) and self._updates.get_subscription_count()
-        ):  # first of all: what it costs to keep the blocks is not waited for
+        if len(voxels) and self._updates.get_subscription_count():  # published before the blocks are updated
             points = voxel_points(voxels, labels, probability)
             points["sequence"] = self.published.sequence + 1
             self._publish(self._updates, cloud_message(points, self._frame_id, stamp))
@@ -238,7 +248,7 @@ class Outputs:
         return legend(labels, np.array(corner), self._frame_id, self.published.stamp)
 
     def _publish(self, publisher: Publisher, message: Any) -> bool:
-        """Whether it went out; a subscriber that is too slow for a reliable topic must not stop the node."""
+        """Publish and report success; a subscriber too slow for a reliable topic must not stop the node."""
         try:
             publisher.publish(message)
         except RCLError as error:
@@ -248,7 +258,7 @@ class Outputs:
 
 
 def _mask(labels: Sequence[int]) -> np.ndarray:
-    """(256,) bool: those labels, and 0, which frees a voxel; all bytes if every label that there is is among them."""
+    """Return (256,) bool, true for these labels and for 0 (free), and for every byte if all labels are among them."""
     every = set(range(1, len(NAMES))) | {UNKNOWN}
     mask = np.full(256, every <= set(labels))
     mask[[0, *labels]] = True

@@ -1,6 +1,7 @@
-"""The map as it was published so far, by blocks: the sum of all updates, from which whole maps and markers are made.
+"""The published map in blocks: the sum of all updates, from which complete maps and markers are made.
 
-Because snapshots come out of the same updates that subscribers got, a snapshot of sequence n and the updates after it give the map exactly.
+Snapshots are made from the same updates that subscribers receive, so a snapshot with sequence number n and the updates
+after it give exactly the map.
 """
 
 from __future__ import annotations
@@ -20,7 +21,15 @@ BLOCK_SIZE = BLOCK_VOXELS * VOXEL_SIZE
 
 @dataclass
 class _Block:
-    """16^3 voxels: labels (0 = not occupied) and probability in sixteenths, how many are occupied; points are made when asked for."""
+    """16^3 voxels.
+
+    Attributes:
+        number: id of the block's marker.
+        count: occupied voxels.
+        labels: (4096,) uint8, 0 = not occupied.
+        sixteenths: (4096,) uint8, probability in sixteenths.
+        points: points of the occupied voxels; None until they are needed.
+    """
 
     number: int
     count: int = 0
@@ -30,12 +39,12 @@ class _Block:
 
 
 class PublishedMap:
-    """Occupied voxels in blocks; an update costs what it changes, and a block that empties is forgotten but for its marker's number.
+    """Occupied voxels in blocks. The cost of an update depends on its size only; of an empty block only its id is kept.
 
     Attributes:
-        sequence: number of the last update that changed anything.
-        stamp: of the newest frame in it, nanoseconds.
-        voxel_count: occupied voxels.
+        sequence: sequence number of the last update that was not empty.
+        stamp: time stamp of the newest frame in the map, nanoseconds.
+        voxel_count: number of occupied voxels.
     """
 
     def __init__(self) -> None:
@@ -49,13 +58,16 @@ class PublishedMap:
     def apply(
         self, stamp: int, voxels: np.ndarray, labels: np.ndarray, probability: np.ndarray
     ) -> set[tuple[int, int, int]]:
-        """Take an update.
+        """Apply an update; `sequence` increases by one if it is not empty.
 
         Args:
-            stamp: nanoseconds. voxels: (N, 3) int indices. labels: (N,) uint8, 0 = freed. probability: (N,) multiples of 1/16.
+            stamp: time stamp, nanoseconds.
+            voxels: (N, 3) int, voxel indices.
+            labels: (N,) uint8, 0 = no longer occupied.
+            probability: (N,) float, multiples of 1/16.
 
         Returns:
-            Keys of the blocks that changed; `sequence` is one higher if the update was not empty.
+            Keys of the blocks that changed.
         """
         self.stamp = stamp
         if not len(voxels):
@@ -81,7 +93,7 @@ class PublishedMap:
         return changed
 
     def _keep(self, key: tuple[int, int, int], block: _Block) -> None:
-        """Count a changed block's voxels; keep it if there are any."""
+        """Count the voxels of a changed block and keep it if it is not empty."""
         count = int(np.count_nonzero(block.labels))
         self.voxel_count += count - block.count
         block.count = count
@@ -90,12 +102,12 @@ class PublishedMap:
                 self._low = np.minimum(self._low, key)
             self._blocks[key] = block
         elif self._blocks.pop(key, None) is not None and self._low is not None and (self._low == key).any():
-            self._low = None  # perhaps no other block reaches as low
+            self._low = None  # it may have been the only block at that corner
 
     def replacing(
         self, voxels: np.ndarray, labels: np.ndarray, probability: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The update that makes another map of this one: the other's voxels (as in `apply`), and this one's that it lacks, freed."""
+        """Return the update (as in `apply`) that turns this map into another one, given by its occupied voxels."""
         here = [self._voxels(key, block) for key, block in self._blocks.items()]
         there = {tuple(voxel) for voxel in voxels.tolist()}
         gone = [voxel for block in here for voxel in block.tolist() if tuple(voxel) not in there]
@@ -108,7 +120,14 @@ class PublishedMap:
     def without(
         self, shown: np.ndarray, voxels: np.ndarray, labels: np.ndarray, probability: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """An update (as of `apply`) in which only some labels are occupied: (256,) bool. What is neither here nor in it is left out."""
+        """Return the update with hidden labels as free; voxels that are free before and after it are left out.
+
+        Args:
+            shown: (256,) bool, labels that are published.
+            voxels: (N, 3) int, voxel indices of the update.
+            labels: (N,) uint8.
+            probability: (N,) float.
+        """
         hidden = ~shown[labels]
         labels, probability = np.where(hidden, 0, labels).astype(np.uint8), np.where(hidden, 0.0, probability)
         kept = labels > 0
@@ -120,7 +139,7 @@ class PublishedMap:
         return voxels[kept], labels[kept], probability[kept]
 
     def points(self) -> np.ndarray:
-        """All occupied voxels as points with the present sequence, (N,) of dtype POINT; only changed blocks are made anew."""
+        """Return all occupied voxels as points, (N,) of dtype POINT; only changed blocks are converted again."""
         parts = []
         for key, block in self._blocks.items():
             if block.points is None:
@@ -129,19 +148,19 @@ class PublishedMap:
                     self._voxels(key, block), block.labels[at], block.sixteenths[at] / np.float32(16)
                 )
             parts.append(block.points)
-        # As bytes: concatenated as points, NumPy would close the gaps between the fields.
+        # Concatenated as bytes: NumPy would otherwise remove the padding between the fields.
         points = np.concatenate([part.view(np.uint8) for part in parts]).view(POINT) if parts else np.zeros(0, POINT)
         points["sequence"] = self.sequence
         return points
 
     def markers(self, keys: set[tuple[int, int, int]] | None = None) -> list[BlockMarker]:
-        """The markers of some blocks, or of all that are not empty."""
+        """Return the markers of the given blocks, or of all blocks that are not empty."""
         if keys is None:
             return [m for m in (self._marker(key, block) for key, block in self._blocks.items()) if len(m.voxels)]
         return [self._marker(key, self._blocks.get(key) or _Block(self._numbers[key])) for key in sorted(keys)]
 
     def corner(self) -> tuple[float, float, float]:
-        """Lowest corner of the blocks, metres; where the legend stands."""
+        """Lowest corner of all blocks, metres; the position of the legend."""
         if not self._blocks:
             return 0.0, 0.0, 0.0
         if self._low is None:
@@ -151,7 +170,7 @@ class PublishedMap:
 
     @property
     def block_count(self) -> int:
-        """Blocks with anything in them."""
+        """Number of blocks that are not empty."""
         return len(self._blocks)
 
     def _marker(self, key: tuple[int, int, int], block: _Block) -> BlockMarker:

@@ -1,4 +1,4 @@
-"""What the camera's last frame gave, for eyes and debugging: `~/depth`, the depth that was used, and `~/gaussians`, those in view."""
+"""Topics for viewing and debugging: `~/depth`, the depth used for the last frame, and `~/gaussians`, those in view."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Views:
     """The two publishers and their messages.
 
     Args:
-        node: publishes. gaussians_wanted: whether the Gaussians are asked for; asked each time.
+        node: owns the publishers.
+        gaussians_wanted: returns whether the Gaussians are to be published; called each time.
     """
 
     def __init__(self, node: Node, gaussians_wanted: Callable[[], bool]) -> None:
@@ -37,21 +38,24 @@ class Views:
 
     @property
     def publishers(self) -> dict[Publisher, str]:
-        """The publishers, and their quality of service in words."""
+        """The publishers, each with a description of its quality of service."""
         return {self._depth: "best effort", self._gaussians: "reliable; off unless publish_gaussians"}
 
     @property
     def wants_gaussians(self) -> bool:
-        """Whether Gaussians would be published now."""
+        """Whether Gaussians are to be published and have a subscriber."""
         return self._wanted() and self._gaussians.get_subscription_count() > 0
 
     def messages(
         self, update: MapUpdate, camera: str, frame_id: str, gaussians: GaussiansInView | None
     ) -> list[tuple[Publisher, Any]]:
-        """What to publish of a frame.
+        """Return the publishers and messages for a frame.
 
         Args:
-            camera: the image's frame. frame_id: the map's. gaussians: None if not wanted; those drawn before are then removed, once.
+            update: result of the frame.
+            camera: frame of the image.
+            frame_id: frame of the map.
+            gaussians: the Gaussians in view; None removes those published before, once.
         """
         found: list[tuple[Publisher, Any]] = []
         if self._depth.get_subscription_count():
@@ -63,7 +67,7 @@ class Views:
 
 
 def depth_message(depth: np.ndarray, frame_id: str, stamp: int) -> Image:
-    """A 32FC1 image of depth (H, W) float32, metres, 0 = none. stamp: nanoseconds."""
+    """Convert depth, (H, W) float32, metres, 0 = none, to a 32FC1 image. stamp: nanoseconds."""
     height, width = depth.shape
     message = Image(
         header=Header(stamp=time_message(stamp), frame_id=frame_id), height=height, width=width, encoding="32FC1"

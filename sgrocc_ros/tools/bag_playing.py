@@ -1,7 +1,7 @@
-"""The bag of a launch: what it holds for the node, and the command that plays it once the node is there.
+"""The bag of a launch: its topics for the node, and the command that plays it.
 
-`python -m sgrocc_ros.tools.bag_playing TOPIC -- COMMAND ...` waits for a subscriber of the topic and then becomes the
-command, because `ros2 bag play` would start before the node has subscribed.
+`python -m sgrocc_ros.tools.bag_playing TOPIC -- COMMAND ...` waits for a subscriber of the topic and then executes the
+command in its place, because `ros2 bag play` would start before the node has subscribed.
 """
 
 from __future__ import annotations
@@ -31,12 +31,17 @@ STORAGE_PLUGINS = {
 
 @dataclass(frozen=True)
 class BagTopics:
-    """What a bag has for the node.
+    """Topics of a bag that the node needs.
 
     Attributes:
-        image, info, depth: topics without their transports' suffixes; depth is empty if there is none. images: how many.
-        transport: of the image, raw or compressed. depth_transport: raw, compressedDepth, or empty.
-        map_frame: empty if the bag has no poses of the camera. topics: all names, as recorded.
+        image: image topic, without the suffix of its transport.
+        info: camera_info topic.
+        depth: depth topic, without the suffix of its transport; empty if there is none.
+        images: number of images.
+        transport: transport of the images, `raw` or `compressed`.
+        depth_transport: transport of depth, `raw` or `compressedDepth`; empty without depth.
+        map_frame: frame above the camera; empty if the bag has no poses of the camera.
+        topics: names of all topics, as recorded.
     """
 
     image: str
@@ -50,14 +55,15 @@ class BagTopics:
 
 
 def topics_of(bag: Path, topics: Mapping[str, str], stated: Mapping[str, Any]) -> BagTopics:
-    """What a bag has for the node.
+    """Find the topics of a bag that the node needs.
 
     Args:
-        topics: absolute names under `image`, `camera_info`, `depth`, where they were given.
-        stated: the node's parameters that were given, as arguments or in the parameter file.
+        bag: path of the bag.
+        topics: absolute names of the given topics, by `image`, `camera_info` and `depth`.
+        stated: parameters of the node that were given as arguments or in the parameter file.
 
     Raises:
-        DataError: the bag cannot be read, or lacks a topic; says what it has.
+        DataError: the bag cannot be read, or lacks a topic; the message names the topics it has.
     """
     transport = stated.get("image_transport", "")
     suffix = "/compressed" if transport == "compressed" else ""
@@ -77,17 +83,21 @@ def _look_into(bag: Path, image: str, topics: Mapping[str, str], stated: Mapping
         with BagReader(bag, options, needs_pose=False) as reader:
             image_topic, depth = reader.selection.image, reader.selection.depth
             return BagTopics(
-                base_name(image_topic.name), reader.selection.info.name, base_name(depth.name) if depth else "", image_topic.count,
-                "compressed" if image_topic.kind == COMPRESSED else "raw",
-                "" if depth is None else "compressedDepth" if depth.kind == COMPRESSED else "raw",
-                reader.map_frame, [topic.name for topic in reader.topics],
-            )  # fmt: skip
+                image=base_name(image_topic.name),
+                info=reader.selection.info.name,
+                depth=base_name(depth.name) if depth else "",
+                images=image_topic.count,
+                transport="compressed" if image_topic.kind == COMPRESSED else "raw",
+                depth_transport="" if depth is None else "compressedDepth" if depth.kind == COMPRESSED else "raw",
+                map_frame=reader.map_frame,
+                topics=[topic.name for topic in reader.topics],
+            )
     except DataError as error:
         raise DataError(str(error).replace("with --info-topic", "as camera_info")) from error
 
 
 def parameters_of(found: BagTopics, stated: Mapping[str, Any]) -> dict[str, str | bool]:
-    """The node's parameters that a bag decides, where nothing else does; time is the bag's whatever the parameter file says."""
+    """Return the parameters that follow from the bag and were not given; `use_sim_time` is always true with a bag."""
     parameters: dict[str, str | bool] = {"image_transport": found.transport}
     if stated.get("pose_source", "tf") == "tf":
         parameters["map_frame"] = found.map_frame
@@ -98,6 +108,7 @@ def parameters_of(found: BagTopics, stated: Mapping[str, Any]) -> dict[str, str 
 
 
 def summary_of(bag: Path, found: BagTopics, stated: Mapping[str, Any], player: Sequence[str]) -> list[str]:
+    """Return the lines that tell the user what was found in the bag and how it is played."""
     depth = f"depth on {found.depth}" if found.depth else "no depth is read"
     source, frame = stated.get("depth_source", "mono"), stated.get("map_frame", "map")
     tool = "ros2 bag play" if "--" in player else "bag_player"
@@ -109,12 +120,15 @@ def summary_of(bag: Path, found: BagTopics, stated: Mapping[str, Any], player: S
 
 
 def player_command(bag: Path, rate: float, found: BagTopics) -> list[str]:
-    """The command that plays a bag with /clock once the node listens: `ros2 bag play` where it is installed and can, else `bag_player`."""
-    # The node is known by camera_info: to the image RViz listens, too.
+    """Return the command that plays a bag with /clock once the node has subscribed.
+
+    It is `ros2 bag play` if that is installed and can read the bag, else `bag_player`.
+    """
+    # A subscriber of camera_info is the node; RViz subscribes to the image, too.
     if not can_ros2_bag_play(bag):
         command = [sys.executable, "-m", "sgrocc_ros.tools.player", str(bag), "--clock", "--rate", f"{rate:g}"]
         return [*command, "--wait-for", found.info, "--wait-timeout", f"{START_TIMEOUT:g}"]
-    # The bag goes first: --clock and --topics would take it for theirs.
+    # The bag comes first, because --clock and --topics would take it as their value.
     command = ["ros2", "bag", "play", str(bag), "--rate", f"{rate:g}", "--clock", "100", "--disable-keyboard-controls"]
     if "/clock" in found.topics:
         command += ["--topics", *(topic for topic in found.topics if topic != "/clock")]
@@ -122,7 +136,7 @@ def player_command(bag: Path, rate: float, found: BagTopics) -> list[str]:
 
 
 def can_ros2_bag_play(bag: Path) -> bool:
-    """Whether `ros2 bag play` is installed here with what it needs to read this bag."""
+    """Whether `ros2 bag play` is installed with the storage plugin of this bag."""
     storage = {".mcap": "mcap", ".db3": "sqlite3"}.get(bag.suffix, "")
     metadata = bag / "metadata.yaml"
     if metadata.exists():
@@ -134,16 +148,16 @@ def can_ros2_bag_play(bag: Path) -> bool:
 
 
 def is_installed(package: str) -> bool:
-    """Whether ROS knows a package of this name."""
+    """Whether a ROS package of this name is installed."""
     prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
     return any((Path(p) / "share/ament_index/resource_index/packages" / package).exists() for p in prefixes if p)
 
 
 def wait_for_subscriber(topic: str, timeout: float) -> None:
-    """Wait until somebody subscribes to a topic.
+    """Wait until a topic has a subscriber.
 
     Raises:
-        DataError: nobody has in `timeout` seconds.
+        DataError: it has none after `timeout` seconds.
     """
     import rclpy
     from rclpy.context import Context
@@ -163,7 +177,7 @@ def wait_for_subscriber(topic: str, timeout: float) -> None:
 
 
 def main() -> int:
-    """Wait, and become the command; an exit code where it does not come to that: 1 after an error, 130 when interrupted."""
+    """Wait for the subscriber, then execute the command; exit code 1 after an error, 130 when interrupted."""
     topic, command = sys.argv[1], sys.argv[3:]
     try:
         wait_for_subscriber(topic, START_TIMEOUT)

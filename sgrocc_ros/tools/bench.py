@@ -1,6 +1,7 @@
-"""`sgrocc bench ros`: the node as others meet it: player, node and subscriber are processes of their own that talk over DDS.
+"""`sgrocc bench ros`: measures the node between a player and a subscriber, each a separate process connected by DDS.
 
-Times go from the publication of an image's camera_info, with which the image is published, to the arrival of its update, both by DDS.
+Latency is the time from the publication of an image's camera_info, which is published together with the image, to the
+arrival of the update, both by DDS's time stamps.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ from sgrocc_ros.tools.processes import BagPlan, latency_stages, prepare_environm
 from sgrocc_ros.tools.watcher import Watcher
 
 WARMING = 2000
-"""Images after which the growth of memory counts: until then the map grows."""
+"""Images after which the growth of memory is measured; before that the map still grows."""
 SLOPE_OVER = 5000
-"""Images over which the growth of memory is told."""
+"""Number of images for which the growth of memory is reported."""
 
 
 @dataclass
 class Sample:
-    """One look at the node's process: images received so far, resident memory (MB), threads, voxels of the map."""
+    """One sample of the node's process: images received so far, resident memory (MB), threads, voxels of the map."""
 
     received: int
     rss_mb: float
@@ -47,12 +48,14 @@ class Sample:
 
 
 @dataclass
-class Ears:
-    """What a subscriber heard.
+class Received:
+    """Everything that the subscriber has received.
 
     Attributes:
-        published: when an image's camera_info was published, seconds by stamp. latencies: from then to the arrival of its update,
-            milliseconds. clouds: points, in their order, with whether they are a whole map; kept only where they are to be checked.
+        published: time at which an image's camera_info was published, seconds by stamp.
+        latencies: time from there to the arrival of the update, milliseconds.
+        clouds: (complete map or not, points) in the order of arrival; kept only if they are to be compared.
+        samples: samples of the node's process.
     """
 
     published: dict[int, float] = field(default_factory=dict)
@@ -62,45 +65,45 @@ class Ears:
 
 
 class Listener(Watcher):
-    """Subscribes to everything that the mapping node publishes."""
+    """Subscribes to all topics of the node."""
 
     def __init__(self, plan: BagPlan, keep_clouds: bool) -> None:
         super().__init__("sgrocc_bench", plan.out)
-        self.ears, self._keep = Ears(), keep_clouds
+        self.data, self._keep = Received(), keep_clouds
         latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         node = self.node
         node.create_subscription(CameraInfo, plan.info, self._on_info, 100)
         node.create_subscription(PointCloud2, f"/{NODE}/occupancy_update", self._on_update, 50)
         node.create_subscription(PointCloud2, f"/{NODE}/occupancy", lambda m: self._on_cloud(m, True), latched)
-        # Taken as bytes: what is measured is the node, not how fast Python reads markers.
+        # Received as bytes, because decoding markers in Python is not to be measured.
         node.create_subscription(MarkerArray, f"/{NODE}/markers", lambda m: None, latched, raw=True)
         node.create_subscription(OccupancyGrid, f"/{NODE}/grid", lambda m: None, latched, raw=True)
 
     def look(self, node: subprocess.Popen) -> None:
-        """Note the process's memory and threads."""
-        self.ears.samples.append(
+        """Record memory and threads of the process."""
+        self.data.samples.append(
             Sample(self.count("received"), *memory_and_threads(node.pid), self.count("map.voxels"))
         )
 
     def _on_info(self, message: Any, info: Any) -> None:
-        self.ears.published[stamp_ns(message.header.stamp)] = info["source_timestamp"] / 1e9
+        self.data.published[stamp_ns(message.header.stamp)] = info["source_timestamp"] / 1e9
 
     def _on_update(self, message: Any, info: Any) -> None:
-        published = self.ears.published.get(stamp_ns(message.header.stamp))
-        if published is not None:  # of this time round, where a bag is played again and again
-            self.ears.latencies.append(1e3 * (info["received_timestamp"] / 1e9 - published))
+        published = self.data.published.get(stamp_ns(message.header.stamp))
+        if published is not None:  # None for an update of the previous round of a repeated bag
+            self.data.latencies.append(1e3 * (info["received_timestamp"] / 1e9 - published))
         self._on_cloud(message, False)
 
     def _on_cloud(self, message: Any, whole: bool) -> None:
         if self._keep:
-            self.ears.clouds.append((whole, read_cloud(message)))
+            self.data.clouds.append((whole, read_cloud(message)))
 
 
 def bench_ros(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measure; the report.
+    """Run the measurement and return its report.
 
     Raises:
-        SgroccError: a bag that cannot be read, or a process that stopped, with the end of its log.
+        SgroccError: the bag cannot be read, or a process stopped; the message has the end of its log.
     """
     out = Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -114,7 +117,7 @@ def bench_ros(arguments: argparse.Namespace) -> dict[str, Any]:
         listener.refuse_a_second_node()
         with running_process(plan.node_command, out / "node.log") as node:
             listener.wait_for_node(node)
-            listener.spin(2.0)  # the start itself is over
+            listener.spin(2.0)  # wait until start-up is over
             idle = _busy_while(node.pid, lambda: listener.spin(arguments.idle))
             started = time.monotonic()
             with running_process([*plan.player_command, "--loop", str(loops)], out / "player.log") as player:
@@ -124,10 +127,14 @@ def bench_ros(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def exact_snapshots(clouds: list[tuple[bool, np.ndarray]]) -> tuple[int, int]:
-    """How many whole maps came, and how many of them are what the updates before them gave.
+    """Compare complete maps with the sum of the updates before them.
 
     Args:
-        clouds: (whole map or update, points) in the order in which they came. A whole map may come before updates that it holds.
+        clouds: (complete map or update, points) in the order of arrival. A complete map may arrive before updates that
+            it already contains.
+
+    Returns:
+        Number of complete maps after the first, and how many of them equal the sum of the updates.
     """
     known: dict[tuple[float, float, float], tuple[int, float]] = {}
     at, compared, equal = None, 0, 0
@@ -154,7 +161,11 @@ def exact_snapshots(clouds: list[tuple[bool, np.ndarray]]) -> tuple[int, int]:
 
 
 def slope(samples: list[Sample]) -> float | None:
-    """Growth of resident memory over SLOPE_OVER images, as a share: a line through the samples after WARMING images. None for too few."""
+    """Fit a line to resident memory after WARMING images.
+
+    Returns:
+        Growth over SLOPE_OVER images as a share of the median, or None with too few samples.
+    """
     later = [s for s in samples if s.received > WARMING]
     if len(later) < 10:
         return None
@@ -165,10 +176,10 @@ def slope(samples: list[Sample]) -> float | None:
 def _report(
     arguments: argparse.Namespace, sent: int, listener: Listener, idle: float, seconds: float, log: str
 ) -> dict[str, Any]:
-    values, ears = listener.values, listener.ears
+    values, samples = listener.values, listener.data.samples
     received, lost, processed, dropped = (listener.count(key) for key in ("received", "lost", "processed", "dropped"))
-    compared, equal = exact_snapshots(ears.clouds)
-    growth = slope(ears.samples)
+    compared, equal = exact_snapshots(listener.data.clouds)
+    growth = slope(samples)
     figures: dict[str, Any] = {
         "sent": figure(sent, "images"), "received": figure(received, "images"), "lost": figure(lost, "images"),
         "mapped": figure(processed, "images"),
@@ -178,29 +189,30 @@ def _report(
         "idle_share_of_a_core": figure(round(idle, 4), "cores"),
         "snapshots_compared": figure(compared, "maps"), "snapshots_exact": figure(equal, "maps"),
         "errors_logged": figure(len(re.findall(r"\[(?:ERROR|FATAL)\]|Traceback", log)), "lines"),
-        "threads": sorted({s.threads for s in ears.samples if s.received > WARMING} or {s.threads for s in ears.samples[-1:]}),
+        "threads": sorted({s.threads for s in samples if s.received > WARMING} or {s.threads for s in samples[-1:]}),
         "rss_slope": None if growth is None else figure(round(growth, 5), f"share per {SLOPE_OVER} images"),
-        "rss_at_the_end": figure(round(ears.samples[-1].rss_mb, 1), "MB"),
+        "rss_at_the_end": figure(round(samples[-1].rss_mb, 1), "MB"),
     }  # fmt: skip
-    stages: dict[str, list[float]] = {"publish_to_update_received": ears.latencies} if ears.latencies else {}
+    latencies = listener.data.latencies
+    stages: dict[str, list[float]] = {"publish_to_update_received": latencies} if latencies else {}
     configuration = {k: v for k, v in sorted(vars(arguments).items()) if k not in ("command", "json")} | {
         "runs_on": values.get("engine")
     }
     report = make_report("bench ros", configuration, figures, stages)
     report["stages"] |= {f"node.{name}": stage for name, stage in latency_stages(values).items()}
-    report["samples"] = [vars(s) for s in ears.samples[:: max(1, len(ears.samples) // 200)]]
+    report["samples"] = [vars(s) for s in samples[:: max(1, len(samples) // 200)]]
     return report
 
 
 def memory_and_threads(pid: int) -> tuple[float, int]:
-    """Resident memory, MB, and threads of a process."""
+    """Return resident memory, MB, and number of threads of a process."""
     status = Path(f"/proc/{pid}/status").read_text()
     numbers = {key: int(re.search(rf"^{key}:\s+(\d+)", status, re.M)[1]) for key in ("VmRSS", "Threads")}  # type: ignore[index]
     return numbers["VmRSS"] / 1024, numbers["Threads"]
 
 
 def _busy_while(pid: int, wait: Any) -> float:
-    """CPU seconds a second that a process takes while `wait` runs."""
+    """Return the CPU seconds per second that a process uses while `wait` runs."""
 
     def used() -> float:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

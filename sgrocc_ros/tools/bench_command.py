@@ -1,44 +1,51 @@
-"""`sgrocc bench ros`: its options and its run; the measurement itself is in bench.py."""
+"""`sgrocc bench ros`: its options and its output; the measurement itself is in bench.py."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-HELP = """The ROS 2 node between a player and a subscriber over DDS, each a process of its own.
+HELP = """Measure the ROS 2 node between a player and a subscriber, each a separate process connected by DDS.
 
   sgrocc bench ros --bag walk.mcap
 
-Reported are: images that were lost without being counted; the time from the publication of an image to the arrival of its update;
-whether every whole map equals the result of the updates before it; the node's share of a core without images; memory, threads and
-errors over the replay.
+The report has: images lost without being counted; the time from the publication of an image to the arrival of its
+update; whether each complete map equals the sum of the updates before it; the node's share of a core without images;
+memory, threads and logged errors during the replay.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `sgrocc bench ros`."""
+    """Add the options of `sgrocc bench ros`."""
     from sgrocc_core.commands.map import add_bag_arguments
 
-    parser.add_argument("--bag", required=True, metavar="PATH", help="what is played")
+    parser.add_argument("--bag", required=True, metavar="PATH", help="bag to play")
     parser.add_argument("--rate", type=float, default=1.0, metavar="R", help="speed of the player (default 1)")
     parser.add_argument(
-        "--images", type=int, default=0, metavar="N", help="play the bag until at least so many (default: once)"
+        "--images",
+        type=int,
+        default=0,
+        metavar="N",
+        help="repeat the bag until at least N images were played (default: once)",
     )
     parser.add_argument(
         "--idle",
         type=float,
         default=20.0,
         metavar="S",
-        help="seconds without images, before the bag is played (default 20)",
+        help="seconds of idling that are measured before the bag is played (default 20)",
     )
     parser.add_argument(
-        "--reset", action="store_true", help="with reset_on_time_jump: every time round the map begins anew"
+        "--reset", action="store_true", help="set reset_on_time_jump: each round starts with an empty map"
     )
     parser.add_argument(
-        "--model", default="small", metavar="NAME", help="a name under models/, or a model's folder (default small)"
+        "--model", default="small", metavar="NAME", help="name of a folder under models/, or a path (default small)"
     )
     parser.add_argument(
-        "--out", default="runs/bench_ros", metavar="DIR", help="logs of the processes (default runs/bench_ros)"
+        "--out",
+        default="runs/bench_ros",
+        metavar="DIR",
+        help="folder for the logs of the processes (default runs/bench_ros)",
     )
     parser.add_argument("--json", default="", metavar="FILE", help="also write a report")
     add_bag_arguments(parser)
@@ -58,7 +65,6 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     report = bench_ros(arguments)
     print_head(report)
     for name, value in report["figures"].items():
-        print(
-            f"  {name:<22}  {' '.join(str(part) for part in value.values()) if isinstance(value, dict) and 'unit' in value else value}"
-        )
+        has_unit = isinstance(value, dict) and "unit" in value
+        print(f"  {name:<22}  {' '.join(map(str, value.values())) if has_unit else value}")
     return report

@@ -1,4 +1,4 @@
-"""The demo: makes or takes a bag, starts the node and the player as processes, shows progress from /diagnostics, saves and sums up."""
+"""The demo: maps a given or generated bag with node and player as processes, saves the map and prints a summary."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ WALK_SIZE = (480, 360)
 
 
 def run_demo(arguments: argparse.Namespace) -> int:
-    """Run it; 0 when the map is saved.
+    """Run the demo; returns 0 once the map is saved.
 
     Raises:
-        SgroccError: with what to do, and the last lines of the log of the process that failed.
+        SgroccError: something failed; the message has the last lines of the failed process's log.
     """
     started = time.monotonic()
     if not arguments.rate > 0:
@@ -58,7 +58,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
 
 
 def generated_walk(seed: int, frames: int, folder: Path) -> Path:
-    """The bag of a walk through a generated room; made once."""
+    """Return the bag of a walk through a generated room, made on first use."""
     from sgrocc_core.data.synthetic.bag import write_walk
 
     path = folder / f"walk_{seed}_{frames}"
@@ -69,7 +69,7 @@ def generated_walk(seed: int, frames: int, folder: Path) -> Path:
 
 
 def _discard_earlier_demo(out: Path) -> None:
-    """An earlier demo's map is replaced; any other map there is kept by the node as a numbered copy."""
+    """Remove the map of an earlier demo; the node keeps any other map there as a numbered copy."""
     import json
 
     try:
@@ -80,10 +80,10 @@ def _discard_earlier_demo(out: Path) -> None:
 
 
 class _Demo(Watcher):
-    """Tells how the start goes, and has the map saved."""
+    """Shows the start of the node and has the map saved."""
 
     def wait_for_node(self, node: subprocess.Popen) -> None:
-        """Wait for the node's first diagnostics; say which model runs on what."""
+        """Wait for the node's first diagnostics, then print its model and engine."""
         print("node    starting", end="", flush=True)
         try:
             super().wait_for_node(node)
@@ -93,7 +93,7 @@ class _Demo(Watcher):
         print(f"\rnode    {self.values.get('model', '')}: {self.values.get('engine', '')}", flush=True)
 
     def save_map(self) -> str:
-        """Call ~/save_map; what the node answers.
+        """Call ~/save_map and return the node's answer.
 
         Raises:
             ProcessError: no image was mapped, or the map was not saved.
@@ -116,12 +116,13 @@ class _Demo(Watcher):
 
 
 def _sum_up(plan: BagPlan, status: dict[str, str], seconds: float) -> None:
-    """Write report.json and print the same for people."""
+    """Write report.json and print a summary."""
     saved = load_map(plan.out)
     dropped = {key.removeprefix("dropped."): int(value) for key, value in status.items() if key.startswith("dropped.")}
     figures = {
         "images_in_bag": figure(plan.images, "images"), "frames_in": figure(int(status["received"]), "frames"),
-        "frames_mapped": figure(int(status["processed"]), "frames"), "dropped": dropped, "voxels": figure(len(saved.voxels), "voxels"),
+        "frames_mapped": figure(int(status["processed"]), "frames"), "dropped": dropped,
+        "voxels": figure(len(saved.voxels), "voxels"),
         "voxels_free": figure(len(saved.free), "voxels"), "voxels_by_class": class_counts(saved.labels),
         "memory": figure(float(status.get("memory_mb", "nan")), "MB"), "duration": figure(round(seconds, 1), "s"),
     }  # fmt: skip

@@ -1,7 +1,6 @@
-"""What `launch/embodied.launch.py` starts, worked out from its arguments: they are checked, and a bag's topics are looked up.
+"""The plan of `launch/embodied.launch.py`: checks its arguments, finds a bag's topics and determines what is started.
 
-Nothing here needs a launch package. `python -m sgrocc_ros.tools.launching TOPIC -- COMMAND ...` waits until somebody has subscribed to the topic
-and then becomes the command: `ros2 bag play` itself would begin before the node is there.
+No launch package is needed here.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ from sgrocc_ros.tools.rviz import IMAGE_TOPIC, for_this_launch
 
 DEPTH_TOPIC = "/camera/aligned_depth_to_color/image_raw"
 PARAMETERS = ("image_transport", "depth_source", "pose_source", "map_frame", "model", "map_path")
-"""The node's parameters that are arguments of the launch file, too."""
+"""Parameters of the node that are also arguments of the launch file."""
 ARGUMENTS: dict[str, tuple[str, str]] = {
     "image": ("", f"Image topic; not given: the bag's, without a bag {IMAGE_TOPIC}."),
-    "camera_info": ("", "Its camera_info topic; not given: the one beside the image."),
+    "camera_info": ("", "Topic of the camera_info; not given: the one beside the image."),
     "depth_topic": ("", f"Depth topic, registered to the image; not given: the bag's, without a bag {DEPTH_TOPIC}."),
     "pose_topic": ("", "Topic of the camera's poses with pose_source pose or odometry; not given: pose or odometry."),
     **{
@@ -44,37 +43,43 @@ ARGUMENTS: dict[str, tuple[str, str]] = {
     "namespace": ("", "Namespace of the node, for several cameras or robots."),
     "params_file": (
         str(find_shared("config/embodied.yaml")),
-        "Parameters of the node, a YAML file; arguments go before it.",
+        "YAML file with parameters of the node; arguments take precedence over it.",
     ),
-    "bag": ("", "Bag to play along: rosbag2 or ROS 1, a folder or a file."),
-    "bag_rate": ("1.0", "Speed at which it is played."),
+    "bag": ("", "Bag to play: rosbag2 or ROS 1, a folder or a file."),
+    "bag_rate": ("1.0", "Speed at which the bag is played; 1.0 is that of the recording."),
     "end_with_bag": (
         "false",
-        "Whether the launch ends, and the map is saved, when the bag has been played: true or false.",
+        "Whether the launch ends, saving the map, when the bag has been played: true or false.",
     ),
-    "rviz": ("false", "Whether RViz is started, too: true or false."),
+    "rviz": ("false", "Whether RViz is started: true or false."),
     "rviz_config": (
         str(find_shared("config/embodied.rviz")),
-        "Its configuration; topics and fixed frame are set to this launch's.",
+        "Configuration of RViz; topics and fixed frame are replaced by those of this launch.",
     ),
     "fastdds_profile": (
         str(find_shared("config/fastdds.xml")),
-        "Fast DDS profile for what is started here; empty: none.",
+        "Fast DDS profile for all processes of this launch; empty: none.",
     ),
 }
-"""Arguments of the launch file: default and description. An empty default means that it was not given."""
+"""Arguments of the launch file: default and description. An empty default means that the argument was not given."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is started.
+    """The processes of a launch.
 
     Attributes:
-        executable: of the node. namespace: of the node, absolute. params_file: of the node.
-        parameters: go before the file. remappings: (name, topic). use_sim_time: as the node has it, for RViz.
-        environment: variables of all that is started.
-        player: the command that plays the bag; empty without one. ends_with_bag: whether all ends with it.
-        rviz: text of RViz's configuration; empty: RViz is not started. lines: what the user should know.
+        executable: executable of the node.
+        namespace: absolute namespace of the node.
+        params_file: parameter file of the node.
+        parameters: parameters that take precedence over the file.
+        remappings: (name, topic) pairs of the node.
+        use_sim_time: whether the node uses /clock; also set for RViz.
+        environment: environment variables for all processes.
+        player: command that plays the bag; empty without a bag.
+        ends_with_bag: whether the launch ends with the bag.
+        rviz: text of RViz's configuration; empty if RViz is not started.
+        lines: messages for the user.
     """
 
     executable: Path
@@ -91,14 +96,14 @@ class Plan:
 
 
 def make_plan(values: Mapping[str, str], outer_namespace: str = "") -> Plan:
-    """Work out what is started.
+    """Determine what is started.
 
     Args:
-        values: the arguments by name; those that are missing have their default.
-        outer_namespace: in which the launch file is included.
+        values: the given arguments by name; missing ones have their default.
+        outer_namespace: namespace in which the launch file is included.
 
     Raises:
-        SgroccError: an argument that is not allowed, or a bag or file that cannot be read: one sentence.
+        SgroccError: an argument is not allowed, or a bag or file cannot be read.
     """
     given = {name: values.get(name, default) for name, (default, _) in ARGUMENTS.items()}
     namespace = _checked_name("namespace", joined(outer_namespace or "/", given["namespace"].rstrip("/")))
@@ -130,13 +135,22 @@ def make_plan(values: Mapping[str, str], outer_namespace: str = "") -> Plan:
             _file("rviz_config", given["rviz_config"]), node, image, str(stated.get("map_frame", "map"))
         )
     return Plan(
-        find_executable(NODE), namespace, params_file, parameters, list(topics.items()), bool(stated.get("use_sim_time", False)),
-        profile_environment(given["fastdds_profile"]), player, _boolean("end_with_bag", given["end_with_bag"]), rviz, lines,
-    )  # fmt: skip
+        executable=find_executable(NODE),
+        namespace=namespace,
+        params_file=params_file,
+        parameters=parameters,
+        remappings=list(topics.items()),
+        use_sim_time=bool(stated.get("use_sim_time", False)),
+        environment=profile_environment(given["fastdds_profile"]),
+        player=player,
+        ends_with_bag=_boolean("end_with_bag", given["end_with_bag"]),
+        rviz=rviz,
+        lines=lines,
+    )
 
 
 def _given_parameters(given: Mapping[str, str]) -> dict[str, str | bool]:
-    """The node's parameters among the arguments, checked."""
+    """Return the checked parameters of the node among the arguments."""
     parameters: dict[str, str | bool] = {}
     for name in PARAMETERS:
         if given[name]:
@@ -150,7 +164,7 @@ def _given_parameters(given: Mapping[str, str]) -> dict[str, str | bool]:
 
 
 def _given_topics(given: Mapping[str, str], namespace: str) -> dict[str, str]:
-    """The topics among the arguments, as absolute names, by the node's names for them."""
+    """Return the absolute names of the topics among the arguments, by the names that the node uses."""
     pose = given["pose_topic"]
     topics = {
         "image": given["image"],
@@ -163,10 +177,10 @@ def _given_topics(given: Mapping[str, str], namespace: str) -> dict[str, str]:
 
 
 def find_executable(name: str) -> Path:
-    """One of this package's executables: colcon puts them into lib/sgrocc_ros, pip into bin.
+    """Find an executable of this package, which colcon installs into lib/sgrocc_ros and pip into bin.
 
     Raises:
-        ConfigError: it is nowhere.
+        ConfigError: it is not installed.
     """
     prefixes = [root.parents[1] for root in share_roots()[1:]]
     places = [prefix / folder for prefix in prefixes for folder in ("lib/sgrocc_ros", "bin")]
@@ -177,7 +191,9 @@ def find_executable(name: str) -> Path:
 
 
 def profile_environment(profile: str | Path) -> dict[str, str]:
-    """The variables that make Fast DDS use a profile, under both of its names; none where the user has set either, or the profile is empty.
+    """Return the environment variables, old and new, that select a Fast DDS profile.
+
+    The result is empty if the profile is empty or the user has set either variable.
 
     Raises:
         ConfigError: there is no such file.
@@ -188,10 +204,10 @@ def profile_environment(profile: str | Path) -> dict[str, str]:
 
 
 def refuse_unknown(argv: Sequence[str]) -> None:
-    """Refuse `name:=value` of a name that is no argument; ros2 launch itself would ignore it.
+    """Refuse `name:=value` for unknown arguments, which ros2 launch itself would ignore.
 
     Raises:
-        ConfigError: names what is meant, or what there is.
+        ConfigError: the argument is unknown; the message suggests a similar one or lists all.
     """
     for name in (argument.partition(":=")[0] for argument in argv if ":=" in argument):
         if name not in ARGUMENTS:
@@ -203,7 +219,7 @@ def refuse_unknown(argv: Sequence[str]) -> None:
 
 
 def joined(namespace: str, name: str) -> str:
-    """A name in a namespace as an absolute name; absolute names stay."""
+    """Return a name in a namespace as an absolute name; absolute names are unchanged."""
     return name if name.startswith("/") else "/" + "/".join(part for part in (namespace.strip("/"), name) if part)
 
 

@@ -1,4 +1,7 @@
-"""What a ROS parameter file says to one node, by ROS's own rules: needed where a parameter decides about more than the node itself."""
+"""Reads the parameters of one node from a ROS parameter file, by the rules of ROS.
+
+The launch file needs them where a parameter affects more than the node itself.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,17 @@ KEY = "ros__parameters"
 
 
 def read_parameters(path: Path, node: str) -> dict[str, Any]:
-    """The parameters of a node.
+    """Read the parameters of a node.
 
     Args:
-        path: the YAML file. node: full name of the node, such as `/robot/embodied_occupancy`.
+        path: the YAML file.
+        node: full name of the node, such as `/robot/embodied_occupancy`.
 
     Returns:
-        Values by name. Of sections that all mean the node the later ones go before, those with wildcards, too.
+        Values by name. If several sections match the node, with or without wildcards, later ones take precedence.
 
     Raises:
-        DataError: the file cannot be read, or is not a parameter file.
+        DataError: the file cannot be read or is not a parameter file.
     """
     try:
         document = yaml.safe_load(path.read_text())
@@ -43,7 +47,7 @@ def read_parameters(path: Path, node: str) -> dict[str, Any]:
 
 
 def _sections(part: dict, name: str) -> Iterator[tuple[str, Any]]:
-    """(full name or pattern, its parameters); sections may be nested."""
+    """Yield (full name or pattern, parameters) of each section; sections may be nested."""
     for key, value in part.items():
         if key == KEY:
             yield name, value
@@ -52,7 +56,7 @@ def _sections(part: dict, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _matches(pattern: str, node: str) -> bool:
-    """Whether a section's name means this node: `*` is any one part of a name, `**` any number of them."""
+    """Whether a section's name matches the node: `*` is any one part of a name, `**` any number of parts."""
     parts = {"*": r"/[^/]+", "**": r"(/[^/]+)*"}
     return (
         re.fullmatch("".join(parts.get(part, "/" + re.escape(part)) for part in pattern.strip("/").split("/")), node)

@@ -1,6 +1,6 @@
-"""Plays a rosbag2 or ROS 1 bag into ROS topics, for machines without `ros2 bag`: the executable `bag_player`.
+"""The executable `bag_player`: plays a rosbag2 or ROS 1 bag into ROS topics on machines without `ros2 bag`.
 
-rosbag2 messages are published as the bytes that were recorded; ROS 1 messages are rebuilt as ROS 2 messages.
+rosbag2 messages are published as the recorded bytes; ROS 1 messages are converted to ROS 2 messages.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ from sgrocc_ros.distributions import RCLError
 from sgrocc_ros.messages import byte_array, time_message
 
 RENAMED = {"tf/msg/tfMessage": "tf2_msgs/msg/TFMessage"}
-"""ROS 1 types that have another name in ROS 2."""
+"""ROS 1 message types that have a different name in ROS 2."""
 QUEUE = 200
-"""Messages that are kept for a subscriber that is slow, each topic."""
+"""Length of each publisher's queue, messages."""
 CLOCK_PERIOD = 0.01
+"""Seconds between two messages on /clock."""
 
 
 def message_class(kind: str) -> type | None:
-    """The Python class of a message type such as `sensor_msgs/msg/Image`; None where its package is not installed."""
+    """Return the class of a message type such as `sensor_msgs/msg/Image`; None if its package is not installed."""
     package, _, name = kind.partition("/msg/")
     try:
         return getattr(importlib.import_module(f"{package}.msg"), name)
@@ -46,7 +47,7 @@ def message_class(kind: str) -> type | None:
 
 
 def rebuilt(message: Any, kind: type) -> Any:
-    """A message that rosbags read, as one of ROS 2's classes: fields by name whatever their case, others left at their default."""
+    """Convert a message of rosbags to a ROS 2 class; fields match by name, ignoring case, and others keep defaults."""
     out = kind()
     found = {name.lower(): getattr(message, name) for name in dir(message) if not name.startswith("__")}
     for name, field_type in out.get_fields_and_field_types().items():
@@ -78,12 +79,13 @@ class BagPlayer:
     """A bag and the publishers of its topics.
 
     Args:
-        node: publishes. reader: an open bag.
-        topics: those to play; empty means all.
+        node: owns the publishers.
+        reader: an open bag.
+        topics: topics to play; empty means all.
         clock: whether /clock is published.
 
     Raises:
-        DataError: a topic that the bag does not have, or nothing that can be played.
+        DataError: the bag does not have one of the topics, or nothing in it can be played.
     """
 
     def __init__(self, node: Node, reader: AnyReader, topics: Sequence[str] = (), clock: bool = False) -> None:
@@ -115,7 +117,7 @@ class BagPlayer:
         """Wait until each topic has a subscriber.
 
         Raises:
-            DataError: the bag does not have the topic, or nobody has come in `timeout` seconds.
+            DataError: a topic is not played, or has no subscriber after `timeout` seconds.
         """
         end = time.monotonic() + timeout
         for topic in topics:
@@ -129,10 +131,12 @@ class BagPlayer:
                 time.sleep(0.02)
 
     def play(self, rate: float = 1.0, duration: float = float("inf"), progress: bool = False) -> int:
-        """Publish the messages at the pace of their time stamps in the bag.
+        """Publish the messages at the intervals of the recording.
 
         Args:
-            rate: 2 plays at twice the speed. duration: seconds of the bag to play.
+            rate: speed; 2 plays twice as fast.
+            duration: length of the part of the bag that is played, seconds.
+            progress: whether to show a progress bar.
 
         Returns:
             The number of messages published.
@@ -155,7 +159,7 @@ class BagPlayer:
         return count
 
     def _wait_until(self, moment: float, stamp: int, rate: float) -> None:
-        """Sleep until a message is due; /clock goes on meanwhile and never runs ahead of it."""
+        """Sleep until a message is due; /clock advances meanwhile but never past it."""
         while True:
             left = moment - time.monotonic()
             if self._clock is not None:
@@ -174,7 +178,7 @@ class BagPlayer:
             try:
                 publisher.publish(message)
                 return
-            except RCLError:  # a reliable subscriber is behind: wait for it
+            except RCLError:  # a reliable subscriber is behind; wait for it
                 time.sleep(0.02)
         self._node.get_logger().error(
             f"a message on {connection.topic} could not be published: its subscriber has stopped reading"
@@ -189,35 +193,39 @@ class BagPlayer:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line of `bag_player`."""
+    """Build the command line of `bag_player`."""
     parser = argparse.ArgumentParser(
         prog="bag_player",
         description="Plays a rosbag2 (.mcap, .db3, folder) or ROS 1 bag into ROS 2 topics.",
         epilog="Topics are renamed with --remap or as for any node: --ros-args -r /camera/image:=/image",
     )
-    parser.add_argument("bag", type=Path, help="the bag: a folder or a file")
-    parser.add_argument("--rate", type=float, default=1.0, help="speed, 2 is twice as fast (default: 1)")
+    parser.add_argument("bag", type=Path, help="bag to play, a folder or a file")
+    parser.add_argument("--rate", type=float, default=1.0, help="speed; 2 is twice as fast (default: 1)")
     parser.add_argument("--topics", nargs="+", default=[], metavar="TOPIC", help="play only these (default: all)")
     parser.add_argument("--remap", nargs="+", default=[], metavar="OLD:=NEW", help="rename topics")
     parser.add_argument("--clock", action="store_true", help="publish /clock, for nodes with use_sim_time")
     parser.add_argument(
-        "--wait-for", nargs="+", default=[], metavar="TOPIC", help="start when each of these has a subscriber"
+        "--wait-for", nargs="+", default=[], metavar="TOPIC", help="start once each of these topics has a subscriber"
     )
     parser.add_argument(
         "--wait-timeout",
         type=float,
         default=60.0,
         metavar="S",
-        help="give up waiting after so many seconds (default: 60)",
+        help="maximum time to wait for subscribers, seconds (default: 60)",
     )
     parser.add_argument(
-        "--start-delay", type=float, default=0.5, metavar="S", help="seconds between the last subscriber and the start"
+        "--start-delay", type=float, default=0.5, metavar="S", help="pause before the start, seconds (default: 0.5)"
     )
     parser.add_argument(
-        "--loop", type=int, default=1, metavar="N", help="play so many times, stamps as recorded; 0: until interrupted"
+        "--loop",
+        type=int,
+        default=1,
+        metavar="N",
+        help="number of repetitions, with the recorded stamps; 0: until interrupted (default: 1)",
     )
     parser.add_argument(
-        "--duration", type=float, default=float("inf"), metavar="S", help="play only the first seconds of the bag"
+        "--duration", type=float, default=float("inf"), metavar="S", help="play only the first S seconds of the bag"
     )
     return parser
 

@@ -1,4 +1,4 @@
-"""A bag, the node and the player as processes: what the demo and the benchmark start, and how they end it."""
+"""The node and the bag player as processes: how the demo and the benchmark start and end them."""
 
 from __future__ import annotations
 
@@ -19,22 +19,26 @@ from sgrocc_core.errors import SgroccError
 from sgrocc_core.share import find_shared
 
 START_TIMEOUT = 120.0
-"""Seconds that the node may take to start: the first start on a machine compiles its kernels."""
+"""Maximum time for the node to start, seconds; the first start on a machine compiles its kernels."""
 STOP_TIMEOUT = 30.0
-"""Seconds that a process has to end after SIGINT."""
+"""Maximum time for a process to end after SIGINT, seconds."""
 PR_SET_PDEATHSIG = 1
+"""Option of prctl(2): the signal that a process receives when its parent ends."""
 
 
 class ProcessError(SgroccError):
-    """A process that did not do its work."""
+    """A process that failed."""
 
 
 class BagPlan:
-    """What is played, and with what the two processes are started.
+    """The bag to play and the commands of the two processes.
 
     Args:
-        bag: its path. reader: of it. arguments: the options of `sgrocc demo`. out: where the map goes.
-        more: parameters of the node over those of the options.
+        bag: path of the bag.
+        reader: reader of the bag.
+        arguments: options of `sgrocc demo` or `sgrocc bench ros`.
+        out: folder of the saved map.
+        more: parameters of the node that take precedence over the options.
     """
 
     def __init__(
@@ -45,16 +49,22 @@ class BagPlan:
         self.image, self.depth = chosen.image.name, chosen.depth.name if chosen.depth else None
         self.info, self.map_frame = chosen.info.name, reader.map_frame
         parameters = {
-            "model": arguments.model, "map_frame": reader.map_frame, "camera_frame": reader.camera_frame, "map_path": str(out.resolve()),
-            "depth_source": arguments.depth_source, "depth_scale": float(arguments.depth_scale), "sync_slop": float(arguments.sync_slop),
-            "rectified": arguments.rectified, "image_transport": "compressed" if chosen.image.kind == COMPRESSED else "raw",
-        } | (more or {})  # fmt: skip
+            "model": arguments.model,
+            "map_frame": reader.map_frame,
+            "camera_frame": reader.camera_frame,
+            "map_path": str(out.resolve()),
+            "depth_source": arguments.depth_source,
+            "depth_scale": float(arguments.depth_scale),
+            "sync_slop": float(arguments.sync_slop),
+            "rectified": arguments.rectified,
+            "image_transport": "compressed" if chosen.image.kind == COMPRESSED else "raw",
+        } | (more or {})
         remaps = {"image": base_name(self.image), "camera_info": chosen.info.name}
         if self.depth:
             remaps["depth"] = base_name(self.depth)
         self.node_command = [sys.executable, "-m", "sgrocc_ros.node", "--ros-args"]
         for name, value in parameters.items():
-            # An empty text must be quoted, or the command line's YAML takes it for nothing.
+            # An empty text must be quoted, or YAML reads it as null.
             self.node_command += ["-p", f"{name}:={value!r}" if isinstance(value, str) else f"{name}:={value}"]
         for name, topic in remaps.items():
             self.node_command += ["-r", f"{name}:={topic}"]
@@ -74,7 +84,7 @@ class BagPlan:
 
 
 def latency_stages(values: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """The stages of a report, out of the values of the node's diagnostics."""
+    """Return the stages of a report from the values of the node's diagnostics."""
     ends = "latency.", ".p50_ms"
     names = [
         key.removeprefix(ends[0]).removesuffix(ends[1])
@@ -86,7 +96,7 @@ def latency_stages(values: dict[str, str]) -> dict[str, dict[str, Any]]:
 
 
 def prepare_environment(out: Path) -> None:
-    """DDS on this machine only, room for big messages, logs under a folder of the run's; for this process and those it starts."""
+    """Restrict DDS to this machine, make room for big messages and keep logs in `out`, also for child processes."""
     from sgrocc_ros.distributions import PROFILE_VARIABLE, STAY_HERE
 
     os.environ.update([STAY_HERE])
@@ -98,7 +108,7 @@ def prepare_environment(out: Path) -> None:
 
 @contextmanager
 def running_process(command: list[str], log: Path) -> Iterator[subprocess.Popen]:
-    """A process with its output in a file, which is ended with the block, however that ends."""
+    """Run a process with its output in a file; it ends with the block, even after an error."""
     libc = ctypes.CDLL(None)
 
     def die_with_parent() -> None:
@@ -121,6 +131,6 @@ def running_process(command: list[str], log: Path) -> Iterator[subprocess.Popen]
 
 
 def tail(log: Path, lines: int = 12) -> str:
-    """The last lines of a log, behind a heading."""
+    """Return the last lines of a log, after its name."""
     text = log.read_text(errors="replace").splitlines()[-lines:]
     return f"; the end of {log}: " + " | ".join(line.strip() for line in text if line.strip())

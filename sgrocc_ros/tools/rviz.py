@@ -1,4 +1,4 @@
-"""RViz's configuration for a launch: the topics of the node under its namespace, the camera's image, the map's frame."""
+"""Adapts RViz's configuration to a launch: topics of the node under its namespace, image topic and map frame."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from sgrocc_core.errors import DataError
 from sgrocc_ros import NODE
 
 IMAGE_TOPIC = "/camera/color/image_raw"
-"""Image topic of the launch file where nothing else is said, and of the configuration that is shipped."""
+"""Default image topic of the launch file, and the image topic in the shipped configuration."""
 
 
 def for_this_launch(path: Path, node: str, image: str, map_frame: str) -> str:
-    """A configuration with the topics and the fixed frame of this launch in the place of the shipped ones.
+    """Replace the shipped topics and fixed frame in a configuration by those of this launch.
 
     Args:
-        path: the configuration. node: full name of the node. image: topic to show; one that ends in `/compressed` is received compressed.
+        path: the configuration file.
+        node: full name of the node.
+        image: image topic; one that ends in `/compressed` is received compressed.
+        map_frame: the fixed frame.
 
     Returns:
-        The text of the configuration.
+        The text of the new configuration.
 
     Raises:
-        DataError: the file is not one of RViz's.
+        DataError: the file is not a configuration of RViz.
     """
     try:
         document = yaml.safe_load(path.read_text())
@@ -44,7 +47,7 @@ def for_this_launch(path: Path, node: str, image: str, map_frame: str) -> str:
 
 
 def _topics(display: dict[str, Any]) -> list[dict[str, Any]]:
-    """The topic properties of a display, and of those in it if it is a group."""
+    """Return the topic properties of a display, or of all displays in a group."""
     own = [
         value
         for name, value in display.items()

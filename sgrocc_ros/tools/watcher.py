@@ -1,4 +1,4 @@
-"""A ROS client beside the node that follows its /diagnostics: the base of the demo and of the benchmark."""
+"""A ROS client that follows the node's /diagnostics: the base of the demo and of the benchmark."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ from sgrocc_ros import NODE
 from sgrocc_ros.tools.processes import START_TIMEOUT, ProcessError, tail
 
 SILENCE_TIMEOUT = 30.0
-"""Seconds without /diagnostics after which the node counts as hung."""
-TELL_PERIOD = 5.0
-"""Seconds between two lines of progress where there is no terminal."""
+"""Time without /diagnostics after which the node is considered hung, seconds."""
+PROGRESS_PERIOD = 5.0
+"""Seconds between two lines of progress without a terminal."""
 W = TypeVar("W", bound="Watcher")
 
 
 class Watcher:
-    """Follows one node, in a `with`.
+    """Follows one node; used in a `with` statement.
 
     Args:
-        name: of the ROS node that listens.
-        out: holds node.log and player.log, whose ends errors carry.
+        name: name of the ROS node that subscribes.
+        out: folder of node.log and player.log, whose last lines are part of error messages.
 
     Attributes:
-        values: the newest diagnostics. heard: when they came, seconds on the steady clock; 0 before any.
+        values: values of the newest diagnostics.
+        heard: arrival of the newest diagnostics on the steady clock, seconds; 0 before the first.
     """
 
     def __init__(self, name: str, out: Path) -> None:
@@ -50,29 +51,30 @@ class Watcher:
         rclpy.try_shutdown()
 
     def spin(self, seconds: float) -> None:
-        """Listen for a while."""
+        """Process messages for a while."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             rclpy.spin_once(self.node, timeout_sec=left)
 
     def count(self, key: str) -> int:
-        """A number of the newest diagnostics; 0 where there is none."""
+        """Return a number of the newest diagnostics, 0 if it is missing."""
         return int(self.values.get(key, "0"))
 
     def refuse_a_second_node(self) -> None:
-        """Raise ProcessError when a node of this name is running already: its figures would mix with ours."""
+        """Raise ProcessError if a node of this name is running already: its figures would mix with ours."""
         self.spin(1.0)
         if NODE in self.node.get_node_names():
             domain = os.environ.get("ROS_DOMAIN_ID", "0")
             raise ProcessError(
-                f"a node {NODE} is running already in ROS domain {domain}; stop it, or set ROS_DOMAIN_ID to another number"
+                f"a node {NODE} is running already in ROS domain {domain}; "
+                "stop it, or set ROS_DOMAIN_ID to another number"
             )
 
     def wait_for_node(self, node: subprocess.Popen) -> None:
         """Wait for the node's first diagnostics.
 
         Raises:
-            ProcessError: it stopped, or was not there in START_TIMEOUT.
+            ProcessError: the node stopped, or did not start within START_TIMEOUT.
         """
         end = time.monotonic() + START_TIMEOUT
         while not self.heard:
@@ -85,10 +87,10 @@ class Watcher:
                 raise ProcessError(f"the node said nothing on /diagnostics for {START_TIMEOUT:g} s{self._tail('node')}")
 
     def follow(self, node: subprocess.Popen, player: subprocess.Popen, images: int) -> None:
-        """Show progress until all that was played is mapped or dropped; the values are then the last ones.
+        """Show progress until all images are mapped or dropped; `values` are then the final ones.
 
         Raises:
-            ProcessError: a process stopped, or the node has been silent for SILENCE_TIMEOUT.
+            ProcessError: a process stopped, or there were no diagnostics for SILENCE_TIMEOUT.
         """
         settled, seen_at, told = 0, self.heard, time.monotonic()
         terminal = sys.stderr.isatty()
@@ -107,13 +109,13 @@ class Watcher:
                 self.look(node)
                 bar.n = received
                 bar.set_postfix_str(f"{mapped} mapped, {voxels:,} voxels")
-                if not terminal and time.monotonic() - told > TELL_PERIOD:
+                if not terminal and time.monotonic() - told > PROGRESS_PERIOD:
                     told = time.monotonic()
                     print(f"        {received} of {images} images, {mapped} mapped, {voxels} voxels", flush=True)
                 settled = settled + 1 if player.poll() == 0 and mapped + self.count("dropped") >= received else 0
 
     def look(self, node: subprocess.Popen) -> None:
-        """Called at each diagnostics that come while the bag plays."""
+        """Called for each diagnostics message while the bag plays."""
 
     def _check(self, node: subprocess.Popen, player: subprocess.Popen) -> None:
         if node.poll() is not None:

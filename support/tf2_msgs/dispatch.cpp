@@ -1,7 +1,7 @@
-// The type support of TFMessage: hands out the Fast DDS and the introspection implementation, both of which lie in this library.
+// Type support of TFMessage: returns the Fast DDS or the introspection implementation, both of which are in this library.
 //
-// The one that rosidl generates looks its implementations up by library name at run time, which a package of a single file cannot serve; with
-// Fast DDS alone, rmw finds no description of the type's fields to announce and leaves an error behind that is printed later.
+// The dispatch that rosidl generates looks up its implementations by library name at run time, which does not work for a
+// single library. Without the introspection implementation, rmw cannot announce the fields of the type and reports an error.
 #include <cstring>
 
 #include "rosidl_runtime_c/message_type_support_struct.h"

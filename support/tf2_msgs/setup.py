@@ -1,6 +1,6 @@
-"""Builds tf2_msgs for machines that have ROS 2 only as wheels: `pip install --no-build-isolation ./support/tf2_msgs`.
+"""Builds tf2_msgs where ROS 2 comes as wheels, without it: `pip install --no-build-isolation ./support/tf2_msgs`.
 
-Never used beside a real ROS, which brings tf2_msgs itself; the build refuses there.
+The build refuses to run next to a full ROS installation, which has its own tf2_msgs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))  # a build frontend does not put the project's folder on the path
+sys.path.insert(0, str(HERE))  # a build frontend does not add the project's folder to the path
 
 from generate import PACKAGE, generate, refuse_beside_a_real_ros, wheels_prefix  # noqa: E402
 
@@ -21,10 +21,10 @@ GENERATED = Path("build") / "rosidl" / PACKAGE
 
 
 class BuildMessages(build_ext):
-    """Generates the sources, compiles them into one library, and lays the Python files beside it."""
+    """Generates the sources, compiles them into one library and copies the Python files next to it."""
 
     def build_extension(self, ext: Extension) -> None:
-        """Compiles `ext`, whose sources exist only after generation."""
+        """Generate the sources of `ext` and compile it."""
         import numpy
 
         prefix = wheels_prefix()
@@ -41,7 +41,7 @@ class BuildMessages(build_ext):
             shutil.copy(python_file, package / "msg")
 
     def get_ext_filename(self, fullname: str) -> str:
-        """The name rosidl gives such libraries: no interpreter tag."""
+        """Return the file name that rosidl uses for such libraries, without an interpreter tag."""
         return fullname.replace(".", "/") + ".so"
 
 
@@ -64,7 +64,10 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
-        (f"share/{PACKAGE}/msg", ["msg/TFMessage.msg", str(GENERATED / "msg/TFMessage.idl"), str(GENERATED / "msg/TFMessage.json")]),
+        (
+            f"share/{PACKAGE}/msg",
+            ["msg/TFMessage.msg", str(GENERATED / "msg/TFMessage.idl"), str(GENERATED / "msg/TFMessage.json")],
+        ),
     ],
     cmdclass={"build_ext": BuildMessages},
 )
