@@ -78,10 +78,11 @@ def run(args: argparse.Namespace) -> int:
     from sgrocc_core.training.ablations.runs import AblationRuns, Options, readable
 
     ablation = load_ablation(args.name)
-    if args.config is None:
-        args.config = Path(f"config/train/small_{ablation.task}.yaml")
+    default = f"config/train/small_{ablation.task}.yaml"
+    config = args.config or find_shared(default)
+    args.config = args.config or Path(default)  # what the report names: a path that is the same on every machine
     options = Options(
-        args.budget, args.seeds, args.config, tuple(args.data), args.heldout, args.out, args.packed, args.weights,
+        args.budget, args.seeds, config, tuple(args.data), args.heldout, args.out, args.packed, args.weights,
         args.limit, args.threads,
     )  # fmt: skip
     task = (EmbodiedTask if ablation.task == "embodied" else LocalTask)(ablation, options)

@@ -40,13 +40,13 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from sgrocc_core.engines.export import export_model
+    from sgrocc_core.engines.model import find_weights
     from sgrocc_core.engines.weights import build_networks, load_weights
-    from sgrocc_core.errors import ConfigError
+    from sgrocc_core.errors import ConfigError, ModelError
     from sgrocc_core.network.image.depth_anything import DepthAnythingEngine
     from sgrocc_core.share import find_shared
     from sgrocc_core.yaml_file import read_mapping
 
-    root = Path(__file__).resolve().parents[2]
     path = (
         Path(args.model) if args.model.endswith((".yaml", ".yml")) else find_shared(f"config/models/{args.model}.yaml")
     )
@@ -61,9 +61,13 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--prior needs --untrained: trained weights hold their prior")
     torch.manual_seed(0)
     image, expert = build_networks(networks)
-    out = args.out or root / "models" / name
+    own = find_weights(name)
+    out = args.out or own.parent
     if not args.untrained:
-        load_weights(args.weights or root / "models" / name / "weights.safetensors", image, expert)
+        if not args.weights and not own.is_file():
+            advice = "give the file with --weights, or --untrained for weights without training"
+            raise ModelError(f"the model {name} has no weights: there is no {own}; {advice}")
+        load_weights(args.weights or own, image, expert)
     if args.prior is not None:
         if not isinstance(image, DepthAnythingEngine):
             raise ConfigError(f"--prior: the image engine of {name} has no published prior")

@@ -95,6 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train; exit code 0."""
     from sgrocc_core.errors import ConfigError
+    from sgrocc_core.share import find_shared
     from sgrocc_core.training import distribution
     from sgrocc_core.training.config import LOCAL_STAGES, TWO_PHASES, load_config
     from sgrocc_core.training.data.rendering import RenderConfig
@@ -108,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             "--render and --no-leak are of `train local`: walks are read from embodied sets, which are split by scene"
         )
-    config = load_config(args.config or Path(f"config/train/small_{args.what}.yaml"))
+    config = load_config(args.config or find_shared(f"config/train/small_{args.what}.yaml"))
     changes = {name: value for name, value in (("seed", args.seed), ("device", args.device)) if value is not None}
     config = dataclasses.replace(config, **changes)
     roots = args.data or ([Path("runs/rooms/train")] if args.render is None else [])

@@ -15,7 +15,7 @@ import yaml
 from sgrocc_core.classes import NAMES
 from sgrocc_core.errors import ModelError
 from sgrocc_core.geometry.image_grid import ImageGrid
-from sgrocc_core.share import share_roots
+from sgrocc_core.share import find_shared, share_roots
 
 FORMAT_VERSION = 4
 HASHED_AT_ONCE = 1 << 20
@@ -89,6 +89,15 @@ def find_model(model: str | Path) -> Path:
     raise ModelError(
         f"no model named {str(model)!r}; known: {names} (searched {places}); or give a model folder's path"
     )
+
+
+def find_weights(model: str) -> Path:
+    """Path of a named model's `weights.safetensors`, which need not exist.
+
+    The file is searched for under `model_roots`, so the working directory does not matter. A model that was never exported has a
+    configuration but no weights; the path is then the one in the checkout.
+    """
+    return find_shared(f"models/{model}/weights.safetensors")
 
 
 def load_spec(model: str | Path) -> ModelSpec:

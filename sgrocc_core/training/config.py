@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from sgrocc_core.engines.open import DEVICES
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.network.expert.spatial_expert import ExpertConfig
 from sgrocc_core.share import find_shared
@@ -19,7 +20,6 @@ LOCAL_STAGES = ("image", "expert", "joint")
 TWO_PHASES = ("manager", "everything")
 STAGES = (*LOCAL_STAGES, *TWO_PHASES, "end_to_end")
 """The local model's stages, the two phases of embodied training, and what those are compared with."""
-DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sgrocc_core.data.occ_scannet import OccScanNet
+from sgrocc_core.engines.model import find_weights
 from sgrocc_core.errors import DataError
 from sgrocc_core.network.image.depth_anything import DepthAnythingEngine
 from sgrocc_core.network.image.engine import grid_of
@@ -128,13 +129,13 @@ class Newcomers:
 
 
 def starting_weights(config: TrainConfig, start: Path | None) -> Path | None:
-    """The file a stage starts from: the one asked for, else the model's own under models/, else none.
+    """The file a stage starts from: the one asked for, else the model's own (`find_weights`), else none.
 
     Raises:
         DataError: the file asked for does not exist.
     """
     if start is None:
-        own = Path("models") / config.model / "weights.safetensors"
+        own = find_weights(config.model)
         return own if own.is_file() else None
     if str(start) == "none":
         return None
@@ -181,7 +182,7 @@ def run_told(trainer: Trainer, start: Path | None, resume: bool, rescan: Callabl
     """
     stage, out, first = trainer.stage, trainer.out, trainer.processes.first
     weights = starting_weights(trainer.config, start)
-    begun = begin(trainer, weights, resume)
+    begun = begin(trainer, start, weights, resume)
     if first:
         print(f"stage {stage}: {begun}; {trainer.compute.description}, {_processes(trainer.processes.count)}")
     figures = trainer.run(rescan)
@@ -196,7 +197,7 @@ def run_told(trainer: Trainer, start: Path | None, resume: bool, rescan: Callabl
     return result
 
 
-def begin(trainer: Trainer, weights: Path | None, resume: bool) -> str:
+def begin(trainer: Trainer, start: Path | None, weights: Path | None, resume: bool) -> str:
     """Fill the networks: from the stage's checkpoint, from weights, or, where an image engine builds on one, with the published prior.
 
     Returns:
@@ -209,7 +210,9 @@ def begin(trainer: Trainer, weights: Path | None, resume: bool) -> str:
     if "image" not in loaded and isinstance(trainer.engine, DepthAnythingEngine):
         loaded.append(f"depth prior of {trainer.engine.load_prior()}")
     if weights is None:
-        return f"starts from random weights{''.join(f', {name}' for name in loaded)}"
+        model = trainer.config.model
+        reason = "" if start is not None else f" (the model {model} has none: there is no {find_weights(model)})"
+        return f"starts from random weights{reason}{''.join(f', {name}' for name in loaded)}"
     return f"starts from {weights} ({', '.join(loaded) or 'nothing in it fits'})"
 
 

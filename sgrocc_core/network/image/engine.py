@@ -9,10 +9,9 @@ import torch
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.geometry.image_grid import ImageGrid
 from sgrocc_core.network.image.depth_anything import DepthAnythingEngine
-from sgrocc_core.network.image.priors import refuse_depth_anything_3
 from sgrocc_core.network.image.small import ImageEngine
 
-KINDS = ("small", "depth_anything_v2", "depth_anything_3")
+KINDS = ("small", "depth_anything_v2")
 
 AnyImageEngine = ImageEngine | DepthAnythingEngine
 """What every image engine has: `grid` (sizes), `canonical_focal`, `channels`, `to_features` and one `forward`."""
@@ -31,8 +30,6 @@ def build_image_engine(options: dict[str, Any]) -> AnyImageEngine:
     kind = arguments.pop("kind", "small")
     if kind not in KINDS:
         raise ConfigError(f"kind of the image engine is {kind!r}; it must be one of {', '.join(KINDS)}")
-    if kind == "depth_anything_3":
-        refuse_depth_anything_3()
     try:
         return ImageEngine(**arguments) if kind == "small" else DepthAnythingEngine(**arguments)
     except TypeError as error:

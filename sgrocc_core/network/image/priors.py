@@ -114,20 +114,6 @@ def require_transformers() -> Any:
     return importlib.import_module("transformers")
 
 
-def refuse_depth_anything_3() -> None:
-    """Say why Depth Anything 3 cannot be had.
-
-    Raises:
-        ModelError: always; names the version of transformers.
-    """
-    version = require_transformers().__version__
-    if importlib.util.find_spec("transformers.models.depth_anything_3") is None:
-        raise ModelError(f"transformers {version} has no Depth Anything 3; use kind depth_anything_v2")
-    raise ModelError(
-        f"transformers {version} has a Depth Anything 3 that this release does not read yet; use kind depth_anything_v2"
-    )
-
-
 def build_prior(size: PriorSize, grid: tuple[int, int]) -> nn.Module:
     """The network with random weights.
 

@@ -23,9 +23,9 @@ from typing import Any, Protocol
 import yaml
 from safetensors.torch import save_file
 
+from sgrocc_core.engines.model import find_weights
 from sgrocc_core.errors import ConfigError, DataError, ModelError
 from sgrocc_core.network import weights_file
-from sgrocc_core.share import find_shared
 from sgrocc_core.training import checkpoint
 from sgrocc_core.training.ablations.ablation import Ablation, Variant, laid_over
 from sgrocc_core.training.config import TrainConfig, load_config
@@ -195,9 +195,7 @@ class AblationRuns:
     def _share_weights(self) -> Path:
         """The tensors that all start from, copied into the folder."""
         path = self.out / self.task.shared
-        source = self.options.weights or find_shared(
-            f"models/{next(iter(self.configs.values())).model}/weights.safetensors"
-        )
+        source = self.options.weights or find_weights(next(iter(self.configs.values())).model)
         if not source.is_file():
             raise ModelError(f"there are no weights {source} of an image engine; give --weights")
         tensors = {

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from sgrocc_core.classes import UNKNOWN
 from sgrocc_core.geometry.camera import Letterbox
 
 BOX_EDGE = 4.8
@@ -41,7 +42,7 @@ def letterboxed(view: View, size: tuple[int, int]) -> View:
     height, width = view.image.shape[:2]
     box = Letterbox((width, height), size)
     inside = box.mask()
-    labels = np.where(inside > 0, box.depth(view.labels.astype(np.float32)), 255)  # sampled as depth is: nearest
+    labels = np.where(inside > 0, box.depth(view.labels.astype(np.float32)), UNKNOWN)  # sampled as depth is: nearest
     mask = box.depth(view.mask.astype(np.float32))
     return replace(
         view, image=box.image(view.image), mask=mask.astype(np.uint8), depth=box.depth(view.depth), labels=labels.astype(np.uint8),
@@ -112,7 +113,7 @@ def zoom(view: View, scale: float, shift: tuple[float, float], aspect: float | N
         image, depth, labels = (
             image * inside[..., None],
             depth * inside,
-            np.where(inside > 0, labels, 255).astype(np.uint8),
+            np.where(inside > 0, labels, UNKNOWN).astype(np.uint8),
         )
     return replace(view, image=image, mask=mask, depth=depth, labels=labels, K=K)
 

@@ -16,6 +16,7 @@ import numba
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from sgrocc_core.classes import UNKNOWN
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
 from sgrocc_core.geometry.poses import gravity_aligned_rotation
 from sgrocc_core.network.image.small import GRID, MAX_THICKNESS, MIN_THICKNESS
@@ -86,7 +87,7 @@ def run_lengths(depth: np.ndarray, K: np.ndarray, T_bc: np.ndarray, target: np.n
                 i = int(np.floor((T_bc[0, 3] + dx * z) / VOXEL_SIZE))
                 j = int(np.floor((T_bc[1, 3] + dy * z) / VOXEL_SIZE))
                 k = int(np.floor((T_bc[2, 3] + dz * z) / VOXEL_SIZE))
-                solid = 0 <= i < nx and 0 <= j < ny and 0 <= k < nz and 0 < target[i, j, k] < 255
+                solid = 0 <= i < nx and 0 <= j < ny and 0 <= k < nz and 0 < target[i, j, k] < UNKNOWN
                 if solid:
                     begun = True
                 elif begun or behind > NEAREST_START:
@@ -112,7 +113,7 @@ def voxel_states(target: np.ndarray, K: np.ndarray, T_bc: np.ndarray, mask: np.n
     for i in range(target.shape[0]):
         for j in range(target.shape[1]):
             for k in range(target.shape[2]):
-                known = target[i, j, k] != 255
+                known = target[i, j, k] != UNKNOWN
                 px = (i + 0.5) * VOXEL_SIZE - T_bc[0, 3]
                 py = (j + 0.5) * VOXEL_SIZE - T_bc[1, 3]
                 pz = (k + 0.5) * VOXEL_SIZE - T_bc[2, 3]

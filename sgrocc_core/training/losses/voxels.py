@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sgrocc_core.classes import UNKNOWN
 from sgrocc_core.training.distribution import shared_total
 
 EPS = 1e-6
@@ -157,8 +158,8 @@ def coarse_targets(target: Tensor) -> tuple[Tensor, Tensor]:
     lead, (x, y, z) = target.shape[:-3], target.shape[-3:]
     cells = target.reshape(*lead, x // 2, 2, y // 2, 2, z // 2, 2)
     dims = (-5, -3, -1)
-    occupied = ((cells > 0) & (cells != 255)).float().amax(dims)
-    unknown = (cells == 255).float().amax(dims)
+    occupied = ((cells > 0) & (cells != UNKNOWN)).float().amax(dims)
+    unknown = (cells == UNKNOWN).float().amax(dims)
     return occupied, torch.maximum(occupied, 1 - unknown)
 
 

@@ -254,6 +254,14 @@ def test_weights_of_another_network_are_refused(exported, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_model_without_weights_says_so_when_it_is_exported(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    configuration = tmp_path / "nobody.yaml"
+    configuration.write_text("image: {}\nexpert: {}\n")
+    assert main(["export", "--model", str(configuration)]) == 1
+    assert "the model nobody has no weights: there is no /" in capsys.readouterr().err
+
+
 def test_the_engine_of_robots_does_not_import_torch(exported):
     program = (
         "import sys, numpy as np\nfrom sgrocc_core.engines.open import open_engine\n"

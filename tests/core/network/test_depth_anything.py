@@ -198,13 +198,6 @@ def test_a_damaged_file_is_refused(copy):
         DepthAnythingEngine(8, (70, 56), architecture=ARCHITECTURE).load_prior(copy)
 
 
-def test_depth_anything_3_says_which_transformers_lacks_it():
-    if importlib.util.find_spec("transformers.models.depth_anything_3"):
-        pytest.skip("this transformers has Depth Anything 3")
-    with pytest.raises(ModelError, match=rf"transformers {transformers.__version__} has no Depth Anything 3"):
-        build_image_engine({"kind": "depth_anything_3"})
-
-
 def test_without_transformers_the_message_says_what_installs_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match="needs the Python package transformers; run `make setup-train`"):
@@ -214,7 +207,7 @@ def test_without_transformers_the_message_says_what_installs_it(monkeypatch):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"kind": "magic"}, "'magic'; it must be one of small, depth_anything_v2, depth_anything_3"),
+        ({"kind": "magic"}, "'magic'; it must be one of small, depth_anything_v2$"),
         ({"kind": "depth_anything_v2", "size": "huge"}, "size is 'huge'; it must be one of small, base"),
         (
             {"kind": "depth_anything_v2", "image_size": [640, 480]},

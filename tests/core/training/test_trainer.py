@@ -33,6 +33,9 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+ROOT = Path(__file__).resolve().parents[3]
+
+
 def config(steps: int, batch: int = 2, **changes: object) -> TrainConfig:
     stage = StageConfig(steps=steps, batch=batch, rate=1e-3)
     base = TrainConfig(
@@ -200,15 +203,12 @@ def test_the_joint_stage_moves_both_networks_with_the_losses_of_both(packed: Pat
     assert {"depth", "semantics", "focal", "coarse", "loss"} <= set(values)
 
 
-def test_a_stage_starts_from_the_models_own_weights_unless_told_otherwise(
+def test_a_stage_starts_from_the_models_own_weights_in_every_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert starting_weights(config(1), None) is None
-    own = tmp_path / "models" / "small" / "weights.safetensors"
-    own.parent.mkdir(parents=True)
-    own.touch()
-    assert starting_weights(config(1), None) == Path("models/small/weights.safetensors")
+    assert starting_weights(config(1), None) == ROOT / "models" / "small" / "weights.safetensors"
+    assert starting_weights(config(1, model="nobody"), None) is None
     assert starting_weights(config(1), Path("none")) is None
     with pytest.raises(DataError, match="no weights at elsewhere"):
         starting_weights(config(1), Path("elsewhere"))

@@ -73,6 +73,26 @@ def test_all_stages_train_one_after_the_other_and_a_finished_run_resumes_to_noth
     assert all(bool((before[name] == after[name]).all()) for name in before)
 
 
+def test_outside_the_checkout_a_run_says_which_weights_it_starts_from(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The model `tiny` is installed under a prefix of ROS; the working directory holds nothing of it."""
+    share = place / "prefix" / "share" / "sgrocc_ros"
+    (share / "config" / "models").mkdir(parents=True)
+    (share / "config" / "models" / "tiny.yaml").write_text("image: {}\nexpert: {}\n")
+    (share / "models" / "tiny").mkdir(parents=True)
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(place / "prefix"))
+    (place / "elsewhere").mkdir()
+    monkeypatch.chdir(place / "elsewhere")
+    (place / "train.yaml").write_text(f"model: tiny\n{CONFIG}")
+    assert train(place, "--stage", "image") == 0
+    assert "starts from random weights (the model tiny has none: there is no /" in capsys.readouterr().out
+    own = share / "models" / "tiny" / "weights.safetensors"
+    (place / "out" / "image.weights.safetensors").rename(own)
+    assert train(place, "--stage", "image") == 0
+    assert f"stage image: starts from {own} (image)" in capsys.readouterr().out
+
+
 def test_without_leaks_training_and_validation_share_no_scene(place: Path) -> None:
     assert train(place, "--start", "none", "--stage", "image", "--no-leak") == 0
     assert scenes(place) == {"train_no_leak": {"scene0000_00"}, "test_no_leak": {"scene0001_00"}}
