@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir
 from onnx import numpy_helper
-from onnx.reference import ReferenceEvaluator
+from onnx_ir.passes.common import LiftConstantsToInitializersPass
+from onnxscript.optimizer import fold_constants, remove_unused_nodes
 
 from sgrocc_core.errors import ModelError
 
@@ -37,7 +39,7 @@ def tidy(path: Path, weights: Path, prefix: str, inputs: dict[str, tuple[int, ..
         inputs: shapes of the float32 inputs by name, in their order: what an engine is fed is the same for every model.
     """
     model = onnx.load(str(path))
-    _fold_constants(model)
+    model = _fold_constants(model)
     _declare_inputs(model, inputs)
     for node in model.graph.node:
         node.doc_string = ""  # the tracer notes source lines of the machine that exported
@@ -56,35 +58,19 @@ def _declare_inputs(model: onnx.ModelProto, inputs: dict[str, tuple[int, ...]]) 
         )
 
 
-def _fold_constants(model: onnx.ModelProto) -> None:
-    """Evaluate nodes that depend on constants only, and shapes that are known, until nothing changes."""
-    while True:
-        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-        shapes = {value.name: _fixed_shape(value) for value in [*inferred.graph.value_info, *inferred.graph.input]}
-        known = {t.name: t for t in model.graph.initializer if not t.name.startswith("network.")}
-        kept, changed = [], False
-        for node in model.graph.node:
-            values: list[np.ndarray] | None = None
-            if node.op_type == "Shape" and shapes.get(node.input[0]) is not None:
-                values = [np.array(shapes[node.input[0]], np.int64)]
-            elif all(name in known or not name for name in node.input):
-                feeds = {name: numpy_helper.to_array(known[name]) for name in node.input if name}
-                values = [np.asarray(value) for value in ReferenceEvaluator(node).run(None, feeds)]
-            if values is None:
-                kept.append(node)
-                continue
-            changed = True
-            for name, value in zip(node.output, values, strict=True):
-                known[name] = numpy_helper.from_array(value, name)
-                model.graph.initializer.append(known[name])
-        del model.graph.node[:]
-        model.graph.node.extend(kept)
-        used = {name for node in kept for name in node.input}
-        constants = [tensor for tensor in model.graph.initializer if tensor.name in used]
-        del model.graph.initializer[:]
-        model.graph.initializer.extend(constants)
-        if not changed:
-            return
+def _fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Fold shapes and everything else that depends on constants only; the network's own weights stay as they are."""
+    folded = onnx_ir.from_proto(model)
+    fold_constants(folded, onnx_shape_inference=True, should_fold=_without_weights)
+    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(folded)
+    remove_unused_nodes(folded)
+    result = onnx_ir.to_proto(folded)
+    result.graph.ClearField("value_info")  # inferred shapes, which every runtime infers again
+    return result
+
+
+def _without_weights(node: onnx_ir.Node) -> bool:
+    return not any(value is not None and str(value.name).startswith("network.") for value in node.inputs)
 
 
 def _fixed_shape(value: onnx.ValueInfoProto) -> list[int] | None:

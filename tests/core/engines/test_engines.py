@@ -7,13 +7,15 @@ import sys
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 import yaml
+from safetensors.numpy import save_file
 
 from sgrocc_core.cli import main
 from sgrocc_core.engines.export import example_inputs, export_model
-from sgrocc_core.engines.graph import check_graph
+from sgrocc_core.engines.graph import check_graph, tidy
 from sgrocc_core.engines.model import find_model, load_spec
 from sgrocc_core.engines.open import open_engine
 from sgrocc_core.engines.weights import build_networks
@@ -144,6 +146,49 @@ def test_a_graph_with_a_data_dependent_shape_is_refused(tmp_path):
     onnx.save(graph, str(tmp_path / "bad.onnx"))
     with pytest.raises(ModelError, match="NonZero"):
         check_graph(tmp_path / "bad.onnx")
+
+
+def test_folding_leaves_the_values_and_the_weights_as_they_are(tmp_path):
+    """A graph that computes its own shape: (x flattened by its last axis) @ transposed weight, plus 2 + 3."""
+    draw = np.random.default_rng(4)
+    weight = draw.random((5, 6), np.float32)
+    nodes = [
+        onnx.helper.make_node("Shape", ["x"], ["shape"]),
+        onnx.helper.make_node("Gather", ["shape", "axis"], ["last"]),
+        onnx.helper.make_node("Concat", ["minus", "last"], ["flat"], axis=0),
+        onnx.helper.make_node("Reshape", ["x", "flat"], ["rows"]),
+        onnx.helper.make_node("Transpose", ["network.weight"], ["turned"], perm=[1, 0]),
+        onnx.helper.make_node("MatMul", ["rows", "turned"], ["product"]),
+        onnx.helper.make_node("Constant", [], ["two"], value_float=2.0),
+        onnx.helper.make_node("Add", ["two", "three"], ["five"]),
+        onnx.helper.make_node("Add", ["product", "five"], ["y"]),
+    ]
+    values = {
+        "axis": np.array([2]),
+        "minus": np.array([-1]),
+        "three": np.array(3, np.float32),
+        "network.weight": weight,
+    }
+    graph = onnx.helper.make_graph(
+        nodes,
+        "g",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2, 4, 6])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [8, 5])],
+        [onnx.numpy_helper.from_array(value, name) for name, value in values.items()],
+    )
+    path = tmp_path / "g.onnx"
+    versions = [onnx.helper.make_opsetid("", 17)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=versions, ir_version=8), str(path))
+    save_file({"image.weight": weight}, tmp_path / "weights.safetensors")
+    tidy(path, tmp_path / "weights.safetensors", "image", {"x": (2, 4, 6)})
+    check_graph(path)
+    folded = onnx.load(str(path)).graph
+    assert [node.op_type for node in folded.node] == ["Reshape", "Transpose", "MatMul", "Add"]
+    kept = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in folded.initializer}
+    assert np.array_equal(kept["network.weight"], weight) and kept["five"] == 5
+    x = draw.random((2, 4, 6), np.float32)
+    (y,) = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, {"x": x})
+    assert np.allclose(y, x.reshape(8, 6) @ weight.T + 5, rtol=1e-5)
 
 
 def test_large_tensors_are_stored_once(exported):
