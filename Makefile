@@ -1,5 +1,5 @@
-# make demo | test | test-long | bench | format | setup | setup-train | setup-view. Everything is installed into .venv and nowhere else.
-.PHONY: setup setup-train setup-view demo test test-long bench format clean
+# make demo | test | test-long | bench | format | api | setup | setup-train | setup-view. Everything is installed into .venv and nowhere else.
+.PHONY: setup setup-train setup-view demo test test-long bench format api clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -35,6 +35,9 @@ bench: $(STAMPS)/run
 format: $(STAMPS)/dev
 	@.venv/bin/ruff check --fix sgrocc_core sgrocc_ros tests
 	@.venv/bin/ruff format sgrocc_core sgrocc_ros tests
+
+api: $(STAMPS)/run
+	@.venv/bin/python -m sgrocc_core.commands._api
 
 clean:
 	rm -rf .venv build install log .mypy_cache .ruff_cache .pytest_cache

@@ -6,6 +6,7 @@ import numpy as np
 
 EMPTY = 0
 UNKNOWN = 255
+"""Label of an occupied voxel without a class."""
 
 NAMES: tuple[str, ...] = (
     "empty",
@@ -21,6 +22,7 @@ NAMES: tuple[str, ...] = (
     "furniture",
     "objects",
 )
+"""Class names by label, 0 to 11; label 0 is empty space."""
 NUM_CLASSES = len(NAMES) - 1
 """Occupied classes, labels 1 to 11; a Gaussian's logit c belongs to label c + 1."""
 

@@ -1,4 +1,7 @@
-"""The map as it lives: kept, queried, reset, forgotten in parts; what the mapper's step makes of a frame is in mapper.py."""
+"""The state of a map while it is built: query, reset, copy, restore and forget.
+
+`mapper.py` holds the step that maps a frame into it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from sgrocc_core.voxels.query import BoxQuery, PointQuery, query_box, query_poin
 from sgrocc_core.voxels.voxel_map import VoxelMap
 
 MOTION = "motion."
-"""Begins the names of the depth correction's arrays, beside the memory's."""
+"""Prefix of the names of the depth correction's arrays."""
 
 
 class LiveMap:
@@ -46,7 +49,7 @@ class LiveMap:
 
     @property
     def occupancy_threshold(self) -> float:
-        """Probability from which a voxel is occupied; a new value takes effect at the next update, for the whole map."""
+        """Probability from which a voxel is occupied; a new value applies to the whole map at the next update."""
         return self._occupancy_threshold
 
     @occupancy_threshold.setter
@@ -63,18 +66,23 @@ class LiveMap:
         self.last_view: LastView | None = None
 
     def arrays(self, room: dict[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
-        """A copy of all that mapping goes on from: the memory's arrays, and those of the depth correction, `motion.NAME`.
+        """A copy of the state that mapping continues from.
+
+        It holds the memory's arrays, and those of the depth correction as `motion.NAME`.
 
         Args:
-            room: what `memory.room()` gave, to copy into; None: fresh arrays.
+            room: Result of `memory.room()` to copy into; None allocates new arrays.
         """
         return self.memory.arrays(room) | {MOTION + name: array for name, array in self.motion.arrays().items()}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
-        """Continue from what `arrays` gave; the voxel map is computed from it. Without `motion.NAME` the camera's motion begins anew.
+        """Continue from the result of `arrays`; the voxel map is computed from it.
+
+        Args:
+            arrays: Copied state. Without `motion.NAME` the camera's motion is estimated from the next frame on.
 
         Raises:
-            DataError: the arrays do not fit the model, or hold what no mapper made; the map is as it was.
+            DataError: The arrays do not fit the model or hold invalid values; the map is unchanged.
         """
         memory, motion = self._new_memory(), MotionDepth()
         memory.restore(arrays)
@@ -87,23 +95,59 @@ class LiveMap:
     def _new_memory(self) -> GaussianMemory:
         return GaussianMemory(self.spec.gaussians_per_cell, self.spec.feature_channels, self.confidence)
 
+    def occupied(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All occupied voxels.
+
+        Returns:
+            voxels: (N, 3) int32; the centre is origin + (index + 0.5) * 0.08 m.
+            labels: (N,) uint8, 1 to 11, 255 = occupied without a class.
+            probability: (N,) float32, multiples of 1/16.
+        """
+        return self.voxel_map.occupied()
+
+    def free(self) -> np.ndarray:
+        """(M, 3) int32, all voxels that depth has observed to be free."""
+        return self.voxel_map.free()
+
     def query(self, points: np.ndarray) -> PointQuery:
-        """What the map knows of points (N, 3), metres, map frame; between two steps. QueryError: another shape, or not finite."""
+        """State, class and probability of the voxels that points lie in. Call it between two steps.
+
+        Args:
+            points: (N, 3) metres, map frame.
+
+        Raises:
+            QueryError: Another shape, or coordinates that are not finite numbers.
+        """
         return query_points(self.voxel_map, points, self.origin)
 
     def query_box(self, low: np.ndarray, high: np.ndarray) -> BoxQuery:
-        """What the map knows of the box between two corners (3,), metres, map frame. QueryError: not finite, or a low above its high."""
+        """All voxels that an axis-aligned box touches. Call it between two steps.
+
+        Args:
+            low: (3,) lowest corner, metres, map frame.
+            high: (3,) highest corner, metres, map frame.
+
+        Raises:
+            QueryError: Not three finite numbers each, or a low above its high.
+        """
         return query_box(self.voxel_map, low, high, self.origin)
 
     def gaussians_in_view(self, most: int = MOST) -> GaussiansInView | None:
-        """The `most` most opaque Gaussians in the last frame's view; None before the first frame. Between two steps."""
+        """The most opaque Gaussians in the last frame's view. Call it between two steps.
+
+        Args:
+            most: Maximum number of Gaussians.
+
+        Returns:
+            The Gaussians; None before the first frame.
+        """
         return None if self.last_view is None else gaussians_in_view(self.memory, self.last_view, self.origin, most)
 
     def clear_view(self) -> MapUpdate:
-        """Forget what the last frame saw; what was hidden from it stays. Between two steps.
+        """Forget what the last frame saw and keep what was hidden from it. Call it between two steps.
 
         Raises:
-            FrameError: no frame has been mapped since the start, or since the map was reset or restored.
+            FrameError: No frame has been mapped since the start, a reset or a restore.
         """
         if self.last_view is None:
             raise FrameError("nothing_in_view", "no frame has been mapped yet, so that there is no view to forget")
@@ -112,7 +156,13 @@ class LiveMap:
         return self.update(self.last_view.stamp_ns, clock, np.zeros((0, 0), np.float32))
 
     def update(self, stamp_ns: int, clock: Stopwatch, depth: np.ndarray) -> MapUpdate:
-        """Splat the blocks that changed, and say what is different then."""
+        """Splat the changed blocks and collect what is different.
+
+        Args:
+            stamp_ns: Stamp of the frame, nanoseconds.
+            clock: Stopwatch of the step, for the update's timings.
+            depth: (H, W) float32 depth prior that was used, metres.
+        """
         voxels, labels, probability, blocks = self.voxel_map.update()
         self.sequence += 1
         clock.lap("splat")
