@@ -337,7 +337,7 @@ BY_NAME = {parameter.name: parameter for parameter in TABLE}
 
 def documentation() -> str:
     """Return the table in Markdown, with the marks around it."""
-    lines = [BEGIN, "| group | parameter | default | allowed | what it is |", "|---|---|---|---|---|"]
+    lines = [BEGIN, "| group | parameter | default | allowed | meaning |", "|---|---|---|---|---|"]
     for row in TABLE:
         default = str(row.default).lower() if isinstance(row.default, bool) else str(row.default) or "(empty)"
         mark = " *" if row.dynamic else ""
