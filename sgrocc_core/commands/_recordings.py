@@ -144,6 +144,6 @@ def _write(recording: Recording, out: str, options: WriteOptions) -> int:
     if done.first_bad:
         print(f"the first damaged frame: {done.first_bad}")
     if recording.cut:
-        print(f"warning: {recording.cut}; the {recording.count} frames before are all there is", file=sys.stderr)
+        print(f"warning: {recording.cut}; the {recording.count} frames before the cut were read", file=sys.stderr)
         return CUT_OFF
     return 0

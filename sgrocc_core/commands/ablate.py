@@ -93,9 +93,9 @@ def run(args: argparse.Namespace) -> int:
     print(f"  {total - len(plan)} of {total} runs are finished")
     needed = runs.seconds_needed()
     for variant, (step, view) in needed.items():
-        print(f"  {variant}: {step:.2f} s a step, {view:.2f} s a held-out {task.unit}")
+        print(f"  {variant}: {step:.2f} s per step, {view:.2f} s per held-out {task.unit}")
     if plan:
-        print(f"  about {readable(runs.seconds_left(needed))} on this machine as it is now", flush=True)
+        print(f"  about {readable(runs.seconds_left(needed))} on this machine at its current load", flush=True)
     if args.estimate:
         return 0
 

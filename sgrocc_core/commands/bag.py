@@ -80,8 +80,8 @@ def _describe(bag: BagReader) -> None:
     )
     K, lens = camera.K, "with lens distortion" if camera.distortion.size else "no lens distortion"
     print(
-        f"camera: {camera.size[0]} x {camera.size[1]} pixels, fx {K[0, 0]:g}, fy {K[1, 1]:g}, cx {K[0, 2]:g}, cy "
-        f"{K[1, 2]:g}, {lens}"
+        f"camera: {camera.size[0]} x {camera.size[1]} pixels, fx {K[0, 0]:g}, "
+        f"fy {K[1, 1]:g}, cx {K[0, 2]:g}, cy {K[1, 2]:g}, {lens}"
     )
     found = bag.outlook()
     rate = f" at {(found.images - 1) / found.seconds:.1f} Hz" if found.seconds else ""

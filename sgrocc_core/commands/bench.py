@@ -123,7 +123,7 @@ def _step(arguments: argparse.Namespace) -> dict[str, Any]:
     print(f"{engine.description}, model {engine.spec.name}, depth {arguments.depth_source}, {len(frames)} frames")
     print(
         f"arriving at {arguments.arrival_rate:g} Hz: {live.mapped} of {live.arrived} mapped, "
-        f"{live.mapped / live.seconds:.1f} a second"
+        f"{live.mapped / live.seconds:.1f} per second"
     )
     return report
 

@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     if not 0 < args.threshold < 1:
         raise ConfigError(f"--threshold is {args.threshold}; it must lie between 0 and 1")
     if args.config and not args.weights:
-        raise ConfigError("--config needs --weights: an exported model says itself what it is")
+        raise ConfigError("--config needs --weights: an exported model contains its configuration")
     if args.frames < 0:
         raise ConfigError(f"--frames is {args.frames}; it must be 0 (all frames) or more")
     if args.what == "statistics":
@@ -122,8 +122,7 @@ def run(args: argparse.Namespace) -> int:
     print(table(report))
     if seen & trained_on:
         print(
-            f"{len(seen & trained_on)} of the {len(seen)} scenes are in the training list too; --no-leak leaves them "
-            "out"
+            f"{len(seen & trained_on)} of the {len(seen)} scenes are in the training list too; --no-leak excludes them"
         )
     print(f"report: {args.json}")
     return 0

@@ -224,8 +224,8 @@ def print_summary(report: dict[str, Any], files: list[Any]) -> None:
     dropped = ", ".join(f"{count} {cause}" for cause, count in figures["dropped"].items()) or "none"
     with_depth = f" ({figures['frames_with_depth']['value']} with depth)" if "frames_with_depth" in figures else ""
     print(
-        f"\nframes  {figures['frames_in']['value']} in, {figures['frames_mapped']['value']} mapped{with_depth}, "
-        f"dropped: {dropped}"
+        f"\nframes  {figures['frames_in']['value']} in, "
+        f"{figures['frames_mapped']['value']} mapped{with_depth}, dropped: {dropped}"
     )
     print(f"voxels  {figures['voxels']['value']:,}: {class_table(figures['voxels_by_class'])}")
     print(stage_table(report["stages"]))

@@ -57,9 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--mini", action="store_true", help="use the mini lists of --data and --heldout")
     parser.add_argument(
-        "--no-leak",
-        action="store_true",
-        help="exclude the embodied test scenes from training and validate only on them",
+        "--no-leak", action="store_true", help="train on no embodied test scene; validate only on those"
     )
     parser.add_argument("--heldout", type=Path, metavar="DIR", help="folder of scenes for validation only")
     parser.add_argument(
@@ -104,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
 
     stages = LOCAL_STAGES if args.what == "local" else (*TWO_PHASES, "end_to_end")
     if args.stage not in (*stages, "all"):
-        raise ConfigError(f"--stage is {args.stage}; of {args.what} training the stages are {', '.join(stages)}, all")
+        raise ConfigError(f"--stage is {args.stage}; the stages of {args.what} training are {', '.join(stages)}, all")
     if args.what == "embodied" and (args.render is not None or args.no_leak):
         raise ConfigError(
             "--render and --no-leak are of `train local`: walks are read from embodied sets, which are split by scene"

@@ -115,8 +115,8 @@ def select(
     chosen = _named(topics, depth, "depth") if depth else _best_depth(topics, color)
     if chosen is not None and not chosen.is_depth:
         raise DataError(
-            f"topic {chosen.name} ({chosen.kind} {chosen.coding}) is not a depth image (16UC1, 32FC1 or "
-            "compressedDepth)"
+            f"topic {chosen.name} ({chosen.kind} {chosen.coding}) is not a depth image "
+            "(16UC1, 32FC1 or compressedDepth)"
         )
     return Selection(color, camera, chosen)
 

@@ -71,7 +71,7 @@ def coded_size(data: bytes) -> tuple[str, tuple[int, int]]:
             f"{len(data)} bytes that begin with {data[:4].hex(' ') or 'nothing'} are not a JPEG or PNG image",
         )
     if size is None:
-        raise FrameError("bad_image", f"a JPEG of {len(data)} bytes that never says its size: it is damaged")
+        raise FrameError("bad_image", f"a JPEG of {len(data)} bytes without a size in its header: it is damaged")
     if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
         raise FrameError(
             "bad_image",

@@ -103,8 +103,8 @@ class DynamicScenes:
         self.names = sorted(path.stem for path in (self.root / "changes").glob("*.npz"))
         if not self.names:
             raise DataError(
-                f"{self.root / 'changes'} holds no scenes that change; make some with `sgrocc synth --dynamic --out "
-                f"{root}`"
+                f"{self.root / 'changes'} holds no scenes that change; "
+                f"make some with `sgrocc synth --dynamic --out {root}`"
             )
 
     def __len__(self) -> int:
@@ -157,8 +157,8 @@ def _scene(name: str, path: Path, stored: dict[str, Any]) -> ChangingScene:
         first, last = int(stored["first"][k]), int(stored["last"][k])
         if kind not in KINDS or not 0 < first <= last < frames:
             raise DataError(
-                f"{path}: event {k} is {kind!r} of frames {first} to {last} of {frames}; it must be one of "
-                f"{', '.join(KINDS)}"
+                f"{path}: event {k} is {kind!r} of frames {first} to {last} of {frames}; "
+                f"it must be one of {', '.join(KINDS)}"
             )
         if any(((p < 0) | (p >= labels.shape)).any() for p in (emptied, filled, voxels)):
             raise DataError(f"{path}: event {k} has voxels outside the grid of {labels.shape}: {REMEDY}")

@@ -141,7 +141,7 @@ def _origin(points: np.ndarray, path: Path) -> np.ndarray:
     apart = float(np.abs(points - voxel_centres(origin, points.shape[:3])).max())
     if not apart < VOXEL_SIZE / 4:
         raise DataError(
-            f"{path}: global_pts are not the centres of a grid of {VOXEL_SIZE} m, x first: one is {apart:.3f} m off "
-            "its place"
+            f"{path}: global_pts are not the centres of a grid of {VOXEL_SIZE} m, x first: "
+            f"one is {apart:.3f} m away from its position"
         )
     return origin

@@ -57,7 +57,7 @@ def decode_image(
     if layout is None:
         raise FrameError(
             "unknown_encoding",
-            f"encoding {encoding!r} is no colour image; what can be read: {', '.join(COLOR_ENCODINGS)}",
+            f"encoding {encoding!r} is not a colour encoding; supported: {', '.join(COLOR_ENCODINGS)}",
         )
     kind, channels, conversion = layout
     pixels = _rows(kind, channels, width, height, step, data, is_bigendian, "image")
@@ -97,7 +97,7 @@ def decode_depth(
     if found is None:
         raise FrameError(
             "unknown_encoding",
-            f"encoding {encoding!r} is no depth image; what can be read: {', '.join(DEPTH_ENCODINGS)}",
+            f"encoding {encoding!r} is not a depth encoding; supported: {', '.join(DEPTH_ENCODINGS)}",
         )
     kind, is_integer = found
     depth = _rows(kind, 1, width, height, step, data, is_bigendian, "depth")[:, :, 0].astype(np.float32)

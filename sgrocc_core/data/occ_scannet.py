@@ -66,7 +66,7 @@ def embodied_test_scenes(root: Path) -> frozenset[str]:
         raise DataError(
             f"no-leak needs the embodied task's test list, {places[0]}, which does not exist: put "
             "scene_occ/test_online.txt of "
-            "EmbodiedOcc-ScanNet there, or do without no-leak"
+            "EmbodiedOcc-ScanNet there, or omit no-leak"
         )
     scenes = frozenset(line.strip() for line in listed.read_text().splitlines() if line.strip())
     if not scenes:
@@ -107,8 +107,8 @@ class OccScanNet:
         self.root = root / "occscannet" if (root / "occscannet").is_dir() else root
         if not (self.root / "gathered_data").is_dir():
             raise DataError(
-                f"{root} holds no Occ-ScanNet data: there is no gathered_data in it; unpack gathered_data and "
-                "posed_images there, "
+                f"{root} holds no Occ-ScanNet data: there is no gathered_data in it; "
+                "unpack gathered_data and posed_images there, "
                 "or make rooms with `sgrocc synth`"
             )
         self.size = size
@@ -173,8 +173,8 @@ def read_sample(root: Path, scene: str, frame: str, size: tuple[int, int] | None
         depth = _read_png(images / f"{frame}.png", "posed_images")
         if depth.dtype != np.uint16 or depth.ndim != 2:
             raise DataError(
-                f"{images / frame}.png is {depth.dtype} of shape {depth.shape}; depth must be one channel of 16 bit, "
-                "in mm"
+                f"{images / frame}.png is {depth.dtype} of shape {depth.shape}; "
+                "depth must be one channel of 16 bit, in mm"
             )
         labels_path = root / "labels_2d" / scene / f"{frame}.png"
         labels = _read_png(labels_path, "labels_2d") if labels_path.is_file() else None
@@ -202,7 +202,7 @@ def remedy(folder: str) -> str:
     """What to do about a missing or damaged file of one of the set's folders."""
     return (
         f"unpack {folder} of the set again (a generated set: delete the scene and run `sgrocc synth` again), "
-        "or take its line out of the list"
+        "or remove its line from the list"
     )
 
 
@@ -229,7 +229,7 @@ def checked_labels(stored: np.ndarray, key: str, path: Path) -> np.ndarray:
     wrong = stored[~(((stored >= 0) & (stored < len(NAMES))) | (stored == UNKNOWN))]
     if wrong.size:
         allowed = f"labels are 0 to {len(NAMES) - 1}, and {UNKNOWN} for unknown"
-        raise DataError(f"{path}: {key} holds {wrong[0]!s} and the like in {wrong.size} voxels; {allowed}")
+        raise DataError(f"{path}: {key} holds {wrong[0]!s} or other invalid values in {wrong.size} voxels; {allowed}")
     return stored.astype(np.uint8)
 
 
@@ -251,7 +251,7 @@ def _pose(stored: Any, path: Path) -> np.ndarray:
         raise DataError(f"{path}: cam_pose is {T_wc.dtype} of shape {T_wc.shape}; it must be (4, 4)")
     T_wc = T_wc.astype(np.float64)
     if not np.isfinite(T_wc).all() or not np.allclose(T_wc[:3, :3] @ T_wc[:3, :3].T, np.eye(3), atol=0.01):
-        raise DataError(f"{path}: cam_pose is no pose ({T_wc[:3].tolist()}): take the frame's line out of the list")
+        raise DataError(f"{path}: cam_pose is not a pose ({T_wc[:3].tolist()}): remove the frame's line from the list")
     return T_wc
 
 

@@ -65,7 +65,7 @@ class FolderOptions:
             if values is not None and len(values) != 4:
                 raise ConfigError(f"--{name.replace('_', '-')} has {len(values)} numbers; fx,fy,cx,cy are expected")
         if self.depth_scale is not None and not 0 < self.depth_scale < 10:
-            raise ConfigError(f"--depth-scale is {self.depth_scale:g}; it must lie in (0, 10) metres a unit")
+            raise ConfigError(f"--depth-scale is {self.depth_scale:g}; it must lie in (0, 10) metres per unit")
         if not 0 <= self.tolerance <= 10:
             raise ConfigError(f"--tolerance is {self.tolerance:g}; it must lie in [0, 10] seconds")
         check_rate(self.rate)
@@ -138,8 +138,8 @@ class FolderRecording:
         given = layout.calibration
         if given is not None and given.size != size:
             raise DataError(
-                f"{self.path / 'camera.yaml'} describes {_by(given.size)} pixels, but {self._shots[0].color} has "
-                f"{_by(size)}"
+                f"{self.path / 'camera.yaml'} describes {_by(given.size)} pixels, "
+                f"but {self._shots[0].color} has {_by(size)}"
             )
         choices = (
             ("as given", None if options.intrinsics is None else _matrix(options.intrinsics)),
@@ -174,8 +174,8 @@ class FolderRecording:
         K = _matrix(options.depth_intrinsics) if options.depth_intrinsics else layout.depth_K
         if self.camera.distortion.size and (K is not None or size != color):
             raise DataError(
-                f"{path}: {depth} cannot be registered to images of {_by(color)} with lens distortion: undistort "
-                "them first"
+                f"{path}: {depth} cannot be registered to images of "
+                f"{_by(color)} with lens distortion: undistort them first"
             )
         if K is None:
             if color[0] * size[1] != color[1] * size[0]:
@@ -183,14 +183,14 @@ class FolderRecording:
                     f"{path} has {_by(size)} pixels, the images {_by(color)}: depth of another aspect ratio is not "
                     "registered to them; give its own intrinsics with --depth-intrinsics fx,fy,cx,cy"
                 )
-            self.notes.append(f"{depth} is taken to be registered to the colour image")
+            self.notes.append(f"{depth} is assumed to be registered to the colour image")
             return None
         try:
             plan = plan_registration(color, self.camera.K, size, checked_intrinsics(K, *size), np.eye(4))
         except FrameError as error:
             raise DataError(f"{self.path}, intrinsics of depth: {error}") from error
         done = (
-            "lies on the colour image already"
+            "is already registered to the colour image"
             if plan is None
             else f"is registered to the colour image as {_by(plan.target_size)}"
         )
@@ -204,10 +204,13 @@ class FolderRecording:
             return world
         guess = guess_world(np.array([shot.T_wc for shot in self._shots]))
         if guess is None:
-            self.notes.append("which axis is up cannot be told from the poses: z is taken; another with --world")
+            self.notes.append(
+                "the up axis cannot be estimated from the poses: z is assumed; choose another with --world"
+            )
             return "z-up"
         self.notes.append(
-            f"the world is {guess}, by how the camera was held" + (": it is turned to z-up" if guess != "z-up" else "")
+            f"the world is {guess}, estimated from the camera's orientation"
+            + (": it is rotated to z-up" if guess != "z-up" else "")
         )
         return guess
 

@@ -99,7 +99,7 @@ def detect(folder: Path) -> str:
     looked = "; ".join(f"{files} ({name})" for name, files in LOOKED_FOR.items())
     has = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
     shown = ", ".join(has[:12]) + (f" and {len(has) - 12} more" if len(has) > 12 else "")
-    raise DataError(f"{folder} has no layout that is known; looked for: {looked}; it has {shown or 'nothing'}")
+    raise DataError(f"{folder} has no known layout; looked for: {looked}; it has {shown or 'nothing'}")
 
 
 def read_tum(folder: Path, tolerance: float) -> Layout:
@@ -147,7 +147,7 @@ def read_seven_scenes(folder: Path, rate: float) -> Layout:
         shots.append(
             Shot(color, depth if depth.is_file() else None, made_clock(index, rate), pose_matrix(pose.ravel()))
         )
-    notes = [f"there are no stamps, so a clock of {rate:g} Hz is made"]
+    notes = [f"there are no stamps, so they are generated at {rate:g} Hz"]
     return Layout(
         _some(shots, folder, "frame-*.color.png"),
         notes,
@@ -254,8 +254,8 @@ def _frame_poses(folder: Path, colors: list[Path]) -> list[np.ndarray]:
         rows = read_numbers(single, (12, 16), "a pose, row by row")
         if len(rows) != len(colors):
             raise DataError(
-                f"{single} has {len(rows)} poses for {len(colors)} images in {colors[0].parent}; one line an image "
-                "is expected"
+                f"{single} has {len(rows)} poses for {len(colors)} images in {colors[0].parent}; "
+                "one line per image is expected"
             )
         return [pose_matrix(values) for _, values in rows]
     if many is None or not many.is_dir():
@@ -270,10 +270,10 @@ def _frame_stamps(folder: Path, count: int, rate: float) -> tuple[list[int], str
     if not path.is_file():
         return [
             made_clock(index, rate) for index in range(count)
-        ], f"there is no timestamps.txt, so a clock of {rate:g} Hz is made"
+        ], f"there is no timestamps.txt, so stamps are generated at {rate:g} Hz"
     stamps = [stamp_of(words[0], f"{path}, line {number}") for number, words in read_lines(path)]
     if len(stamps) != count:
-        raise DataError(f"{path} has {len(stamps)} times for {count} images; one line an image is expected")
+        raise DataError(f"{path} has {len(stamps)} times for {count} images; one line per image is expected")
     for index in range(1, count):
         if stamps[index] <= stamps[index - 1]:
             raise DataError(f"{path}: time {index + 1}, {stamps[index] / 1e9:.9f}, is not later than the one before")

@@ -148,13 +148,12 @@ class SensRecording:
         version, length = self._unpack(_START)
         if version != VERSION:
             raise DataError(
-                f"{self.path} is no .sens file that can be read: it begins with version {version}; only {VERSION} is "
-                "known"
+                f"{self.path} is not a readable .sens file: it begins with version {version}; only {VERSION} is known"
             )
         if length > min(MAX_NAME, self._bytes):
             raise DataError(
-                f"{self.path}: the sensor's name has {length} bytes; at most {MAX_NAME} are allowed: the file is "
-                "damaged"
+                f"{self.path}: the sensor's name has {length} bytes; "
+                f"at most {MAX_NAME} are allowed: the file is damaged"
             )
         self.sensor = self._file.read(length).decode("utf-8", "replace")
         values = self._unpack(_HEADER)
@@ -165,7 +164,7 @@ class SensRecording:
         self._shift, self._announced = float(values[70]), int(values[71])
         if not 1.0 <= self._shift <= 1e5:
             raise DataError(
-                f"{self.path}: depth shift is {self._shift:g} units a metre; 1 to 100000 are allowed (ScanNet: 1000)"
+                f"{self.path}: depth shift is {self._shift:g} units per metre; 1 to 100000 are allowed (ScanNet: 1000)"
             )
         self._frames_begin = self._file.tell()
         try:
@@ -181,26 +180,24 @@ class SensRecording:
     def _describe_depth(self) -> None:
         width, height = self._depth_size
         if self._register is None:
-            self.notes.append(f"depth of {width} x {height} lies on the colour image already")
+            self.notes.append(f"depth of {width} x {height} is already registered to the colour image")
             return
         arm = float(np.linalg.norm(self._T_dc[:3, 3]))
-        how = f"from a camera {100 * arm:.1f} cm aside" if arm > 1e-4 else "by its own intrinsics"
+        how = f"from a camera {100 * arm:.1f} cm away" if arm > 1e-4 else "by its own intrinsics"
         to = f"{self._register.target_size[0]} x {self._register.target_size[1]}"
         self.notes.append(f"depth of {width} x {height} is registered to the colour image {how}, as {to}")
 
     def _kind(self, what: str, value: int, names: dict[int, str], known: tuple[str, ...]) -> str:
         name = names.get(value, "not in the format")
         if name not in known:
-            raise DataError(
-                f"{self.path}: {what} compression is {value} ({name}); what can be read: {', '.join(known)}"
-            )
+            raise DataError(f"{self.path}: {what} compression is {value} ({name}); supported: {', '.join(known)}")
         return name
 
     def _size(self, what: str, width: int, height: int) -> tuple[int, int]:
         if not all(MIN_SIDE <= side <= MAX_SIDE for side in (width, height)):
             raise DataError(
-                f"{self.path}: {what} images of {width} x {height} pixels; sides of {MIN_SIDE} to {MAX_SIDE} are "
-                "allowed"
+                f"{self.path}: {what} images of {width} x {height} pixels; "
+                f"sides of {MIN_SIDE} to {MAX_SIDE} are allowed"
             )
         return width, height
 
@@ -208,7 +205,7 @@ class SensRecording:
         data = self._file.read(layout.size)
         if len(data) != layout.size:
             raise DataError(
-                f"{self.path} ends within its header ({self._bytes} bytes): it is cut off, or no .sens file"
+                f"{self.path} ends within its header ({self._bytes} bytes): it is cut off, or not a .sens file"
             )
         return layout.unpack(data)
 
@@ -227,7 +224,9 @@ class SensRecording:
         if self._has_clock:
             self.notes.append("stamps are the file's")
         else:
-            self.notes.append(f"the file's stamps are no clock ({problem}), so one of {self.rate:g} Hz is made")
+            self.notes.append(
+                f"the file's stamps are unusable ({problem}), so stamps are generated at {self.rate:g} Hz"
+            )
 
     def _walk(self) -> Iterator[_Entry]:
         """Iterate over the complete frames by their headers.
@@ -264,8 +263,8 @@ class SensRecording:
             if wrong:
                 image = f"{kind} image of {size[0]} x {size[1]} pixels"
                 raise DataError(
-                    f"{self.path}, frame {index}: its {what}, a {image}, has {length} bytes; {allowed}: the file is "
-                    "damaged"
+                    f"{self.path}, frame {index}: its {what}, a {image}, "
+                    f"has {length} bytes; {allowed}: the file is damaged"
                 )
 
 

@@ -53,8 +53,8 @@ def read_numbers(path: Path, widths: Sequence[int], what: str) -> list[tuple[int
     for number, words in read_lines(path):
         if len(words) not in widths:
             raise DataError(
-                f"{path}, line {number}: {len(words)} words; {what}, {' or '.join(map(str, widths))} numbers, is "
-                "expected"
+                f"{path}, line {number}: {len(words)} words; "
+                f"{what}, {' or '.join(map(str, widths))} numbers, is expected"
             )
         try:
             found.append((number, np.array([float(word) for word in words])))
@@ -96,7 +96,7 @@ def stamp_of(word: str, where: str) -> int:
         seconds = Decimal("nan")
     if not seconds.is_finite() or not 0 <= seconds < MAX_STAMP_NS // 1_000_000_000:
         raise DataError(
-            f"{where}: {word[:40]!r} is no time; seconds from 0 to {MAX_STAMP_NS // 1_000_000_000 - 1} are allowed"
+            f"{where}: {word[:40]!r} is not a time; seconds from 0 to {MAX_STAMP_NS // 1_000_000_000 - 1} are allowed"
         )
     return int(seconds * 1_000_000_000)
 
@@ -121,4 +121,4 @@ def read_camera_yaml(path: Path) -> Calibration:
     except (KeyError, TypeError, ValueError, ConfigError, FrameError) as error:
         keys = "image_width, image_height, camera_matrix: data, distortion_model, distortion_coefficients: data"
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise DataError(f"{path} is no camera calibration: {reason}; its keys are {keys}") from error
+        raise DataError(f"{path} is not a camera calibration: {reason}; its keys are {keys}") from error

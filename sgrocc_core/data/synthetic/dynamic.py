@@ -114,7 +114,8 @@ def prepare_dynamic(seed: int, index: int, frames: int, size: tuple[int, int]) -
         if found is not None:
             return found
     raise ValueError(
-        f"no scene in which a chair goes, one comes, a door opens and a person passes in view of {frames} frames"
+        "no scene was found in which a chair is removed, one is added, a door opens and a person passes "
+        f"in view of {frames} frames"
     )
 
 

@@ -90,8 +90,8 @@ class SynthConfig:
                 raise ConfigError(f"{key} is {getattr(self, key)!r}; it must be one of {', '.join(allowed)}")
         if self.dynamic != (self.namespace == "dynamic"):
             raise ConfigError(
-                f"namespace is {self.namespace!r} and dynamic is {self.dynamic}; scenes that change have their own, "
-                "dynamic"
+                f"namespace is {self.namespace!r} and dynamic is {self.dynamic}; "
+                "scenes that change have their own, dynamic"
             )
         if self.dynamic and self.video:
             raise ConfigError(

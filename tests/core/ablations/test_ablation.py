@@ -319,7 +319,7 @@ def test_packed_scenes_do_for_a_training_set(finished: Path, place: Path) -> Non
 def test_the_estimate_is_given_without_training(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ablate(place, "estimate", "--estimate") == 0
     out = capsys.readouterr().out
-    assert "2 variants x 2 seeds, 2 steps each" in out and "s a step" in out and "about" in out
+    assert "2 variants x 2 seeds, 2 steps each" in out and "s per step" in out and "about" in out
     assert not list((place / "estimate").rglob("*.checkpoint.safetensors"))
 
 

@@ -205,9 +205,9 @@ def test_an_empty_folder_of_a_given_layout(tmp_path, layout, message):
             "rgb.txt",
             "1305031102.0",
             "soon",
-            "rgb.txt, line 2: 'soon75304' is no time; seconds from 0 to 2147483647 are allowed",
+            "rgb.txt, line 2: 'soon75304' is not a time; seconds from 0 to 2147483647 are allowed",
         ),
-        ("rgb.txt", "1305031102.0", "1e9999999", "is no time"),
+        ("rgb.txt", "1305031102.0", "1e9999999", "is not a time"),
         ("depth.txt", ".png", ".png extra", "depth.txt, line 2: 3 words; a time and a file name are expected"),
         (
             "groundtruth.txt",
@@ -298,7 +298,7 @@ def _broken_frames(folder: Path, case: str) -> None:
         ("times", "timestamps.txt: time 2, 2.000000000, is not later than the one before"),
         (
             "yaml",
-            "camera.yaml is no camera calibration: 'image_height' is missing; its keys are image_width, "
+            "camera.yaml is not a camera calibration: 'image_height' is missing; its keys are image_width, "
             "image_height, camera_matrix",
         ),
         ("none", "rgb has no frames; *.jpg or *.png is expected"),

@@ -165,7 +165,7 @@ def test_no_leak_tests_on_scenes_that_training_did_not_have_and_on_no_other(leak
 def test_no_leak_without_the_embodied_list_is_an_error_that_says_what_to_do(root):
     with pytest.raises(
         DataError,
-        match=r"test_online\.txt, which does not exist: put scene_occ/test_online\.txt .* or do without no-leak",
+        match=r"test_online\.txt, which does not exist: put scene_occ/test_online\.txt .* or omit no-leak",
     ):
         OccScanNet(root, "train", no_leak=True)
     write_lists(root, test_online=[SCENE])
@@ -182,7 +182,7 @@ def test_no_leak_without_the_embodied_list_is_an_error_that_says_what_to_do(root
         ({"target_1_4": array_bytes(np.full(60 * 60 * 36, 12), "u1", (60, 60, 36))},
             "holds 12 .* labels are 0 to 11, and 255"),
         ({"cam_pose": array_bytes([-np.inf] * 16, "f4", (4, 4))},
-            "cam_pose is no pose .* take the frame's line out of the list"),
+            "cam_pose is not a pose .* remove the frame's line from the list"),
         ({"cam_pose": array_bytes(np.eye(3), "f4", (3, 3))}, r"cam_pose is float32 of shape \(3, 3\)"),
         ({"intrinsic": array_bytes(np.zeros(9), "f4", (3, 3))}, "focal lengths must be positive"),
         ({"voxel_origin": array_bytes([1.0, np.nan, 2.0], "f8", (3,))}, "voxel_origin is .* three numbers"),
@@ -203,7 +203,7 @@ def test_a_missing_or_cut_file_is_named_with_what_to_do(root, file):
     folder, name = file.split("/")[0], file.split("/")[-1].replace(".", r"\.")
     path = root / "occscannet" / file
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
-    told = f"unpack {folder} of the set again .* or take its line out of the list"
+    told = f"unpack {folder} of the set again .* or remove its line from the list"
     with pytest.raises(DataError, match=rf"scene {SCENE}, frame {FRAME}: .*{name} cannot be (read|decoded).*: {told}"):
         OccScanNet(root)[0]
     path.unlink()

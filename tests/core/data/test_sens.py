@@ -138,7 +138,7 @@ def test_what_is_read_how_is_said(tmp_path, capsys):
         "2 frames of 64 x 48" in text
         and "depth of 40 x 32 is registered to the colour image by its own intrinsics, as 40 x 30" in text
     )
-    assert "no clock (frame 0 has 0 us), so one of 10 Hz is made" in text and "2 frames in" in text
+    assert "unusable (frame 0 has 0 us), so stamps are generated at 10 Hz" in text and "2 frames in" in text
 
 
 @pytest.mark.parametrize("missing", [1, 200, 3000])
@@ -181,13 +181,13 @@ def test_a_header_that_announces_more_frames_than_there_are_is_a_cut(tmp_path):
     ("sens", "message"),
     [
         (Sens(version=3), "begins with version 3; only 4 is known"),
-        (Sens(color_kind=-1), "colour compression is -1 (UNKNOWN); what can be read: RAW, PNG, JPEG"),
+        (Sens(color_kind=-1), "colour compression is -1 (UNKNOWN); supported: RAW, PNG, JPEG"),
         (Sens(color_kind=9), "colour compression is 9 (not in the format)"),
-        (Sens(depth_kind=2), "depth compression is 2 (OCCI_USHORT); what can be read: RAW_USHORT, ZLIB_USHORT"),
+        (Sens(depth_kind=2), "depth compression is 2 (OCCI_USHORT); supported: RAW_USHORT, ZLIB_USHORT"),
         (Sens(size=(1 << 31, 48), colors=dict.fromkeys(range(4), b"")),
             "colour images of 2147483648 x 48 pixels; sides of 8 to 8192"),
         (Sens(depth_size=(0, 0)), "depth images of 0 x 0 pixels"),
-        (Sens(shift=0.0), "depth shift is 0 units a metre; 1 to 100000 are allowed"),
+        (Sens(shift=0.0), "depth shift is 0 units per metre; 1 to 100000 are allowed"),
         (Sens(shift=float("nan")), "depth shift is nan"),
         (Sens(K=np.zeros((3, 3))), "calibration in its header cannot be used: focal lengths fx=0"),
         (Sens(depth_pose=np.diag([2.0, 2, 2, 1])), "calibration in its header cannot be used: pose has the rotation"),

@@ -116,6 +116,6 @@ def test_wrong_values_are_refused(values: dict[str, object], message: str) -> No
 
 def test_the_command_says_which_stages_there_are(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "embodied", "--stage", "expert", "--data", str(place)]) == 1
-    assert "of embodied training the stages are manager, everything, end_to_end, all" in capsys.readouterr().err
+    assert "the stages of embodied training are manager, everything, end_to_end, all" in capsys.readouterr().err
     assert main(["train", "local", "--stage", "manager", "--data", str(place)]) == 1
     assert main(["train", "embodied", "--render", "3"]) == 1
