@@ -1,0 +1,96 @@
+"""The image engine on a backbone that was trained on real images: EfficientNet-Lite, frozen, with our pyramid and heads on it.
+
+First stage of the spatial expert (method, section 2.1). What the backbone learned of real images is kept by not touching it: neither its
+weights nor its batch statistics change, unless `tune` lets the weights follow slowly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sgrocc_core.errors import ConfigError
+from sgrocc_core.network.image.efficientnet_lite import STRIDES, EfficientNetLite
+from sgrocc_core.network.image.heads import ImageHeads
+from sgrocc_core.network.image.pyramid import MatchingHead, RayPyramid
+
+MEAN, DEVIATION = 127.0, 128.0
+"""Of the published networks' input, as values of 0 to 255."""
+
+
+class EfficientNetEngine(ImageHeads):
+    """RGB and camera to features, depth, spread, thickness and matching features; see `small.ImageEngine`, whose interface this is.
+
+    Args:
+        channels: C, channels of the features handed to the expert. variant: of the backbone, `lite0` or `lite2`.
+        pyramid: channels of the pyramid. matching: channels of the matching features; 0 = none.
+        tune: the backbone's learning rate as a share of everything else's; 0 = frozen. Its batch statistics never change.
+        semantic_head: build the 2D class head, which only training uses.
+
+    Attributes:
+        runner: what training runs a frozen backbone with, in place of PyTorch.
+    """
+
+    def __init__(
+        self, channels: int = 32, variant: str = "lite0", pyramid: int = 64, matching: int = 16, tune: float = 0.0,
+        semantic_head: bool = True,
+    ) -> None:  # fmt: skip
+        for key, value, low, high in (("channels", channels, 1, 1024), ("pyramid", pyramid, 2, 1024), ("matching", matching, 0, 256)):
+            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+                raise ConfigError(f"{key} is {value!r}; it must be a whole number from {low} to {high}")
+        if isinstance(tune, bool) or not isinstance(tune, (int, float)) or not (math.isfinite(tune) and 0 <= tune <= 1):
+            raise ConfigError(f"tune is {tune!r}; it must be a share of the learning rate, from 0 (frozen) to 1")
+        super().__init__(channels, pyramid, pyramid, semantic_head)
+        self.tune = float(tune)
+        self.backbone = EfficientNetLite(variant).eval().requires_grad_(self.tune > 0)
+        widths = self.backbone.widths
+        self.levels = RayPyramid(widths[1:], STRIDES[1:], pyramid)
+        self.matching = MatchingHead(widths[:2], pyramid, matching) if matching else None
+        self.runner: Callable[[Tensor], list[Tensor]] | None = None
+
+    def load_prior(self) -> Path:
+        """Fill the backbone with its published weights.
+
+        Returns:
+            the file that they came from.
+
+        Raises:
+            ModelError: they are not installed, or other ones.
+        """
+        return self.backbone.load_published()
+
+    def train(self, mode: bool = True) -> EfficientNetEngine:
+        """Put pyramid and heads into training mode; the backbone's batch statistics stay as they were published."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+    def maps(self, image: Tensor, mask: Tensor) -> list[Tensor]:
+        """The backbone's maps; without gradients unless it is tuned. (B, 3, H, W) RGB, 0..1, and its mask to five maps."""
+        x = (image * (255.0 / DEVIATION) - MEAN / DEVIATION) * mask
+        if self.runner is not None:
+            return self.runner(x)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.tune > 0):
+            found: list[Tensor] = self.backbone(x)
+        return found
+
+    def forward(self, image: Tensor, mask: Tensor, intrinsics: Tensor, gravity: Tensor) -> dict[str, Tensor]:
+        """One batch of images.
+
+        Args:
+            image: (B, 3, 240, 320) RGB, 0..1. mask: (B, 1, 240, 320), 0 in the letterbox's padding.
+            intrinsics: (B, 4) fx, fy, cx, cy, pixels. gravity: (B, 3, 3) R_gc.
+
+        Returns:
+            what `ImageHeads.answers` gives, and matching (B, M, 60, 80), features to compare pixels of two images by.
+        """
+        maps = self.maps(image, mask)
+        levels = self.levels(maps[1:], mask, intrinsics, gravity)
+        outputs = self.answers(levels[1], levels[0], intrinsics)
+        if self.matching is not None:
+            outputs["matching"] = self.matching(maps[:2], levels[0])
+        return outputs

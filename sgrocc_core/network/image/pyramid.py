@@ -1,0 +1,79 @@
+"""A feature pyramid on a backbone's maps, with gravity-aligned viewing rays joined at every level, and the head for matching."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sgrocc_core.network.image.heads import ConvNorm, GlobalContext, gravity_rays
+
+RAYS = 3
+
+
+def rays_at(stride: int, intrinsics: Tensor, gravity: Tensor, mask: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Viewing rays through the middles of a coarser map's cells, 0 in the letterbox's padding.
+
+    Args:
+        stride: pixels of the image a cell. intrinsics: (B, 4) fx, fy, cx, cy of the image, pixels. gravity: (B, 3, 3) R_gc.
+        mask: (B, 1, H, W), 0 in the padding. shape: (rows, columns) of the map.
+
+    Returns:
+        (B, 3, rows, columns).
+    """
+    # Cell i covers the pixels from stride * i; its middle lies at stride * i + (stride - 1) / 2.
+    centre = (intrinsics[:, 2:] - (stride - 1) / 2) / stride
+    coarser = torch.cat([intrinsics[:, :2] / stride, centre], 1)
+    return gravity_rays(coarser, gravity, *shape) * F.interpolate(mask, size=shape, mode="nearest")
+
+
+class RayPyramid(nn.Module):
+    """Maps of rising stride to maps of one width: from the coarsest down, each level adds the one above to its own map.
+
+    Args:
+        widths: channels of the backbone's maps, the finest first. strides: theirs. channels: of the levels.
+    """
+
+    def __init__(self, widths: tuple[int, ...], strides: tuple[int, ...], channels: int = 64) -> None:
+        super().__init__()
+        self.strides = strides
+        self.laterals = nn.ModuleList(nn.Conv2d(width + RAYS, channels, 1) for width in widths)
+        self.context = GlobalContext(channels)
+        self.smooth = nn.ModuleList(nn.Sequential(ConvNorm(channels, channels), ConvNorm(channels, channels)) for _ in widths)
+
+    def forward(self, maps: list[Tensor], mask: Tensor, intrinsics: Tensor, gravity: Tensor) -> list[Tensor]:
+        """Levels of the pyramid.
+
+        Args:
+            maps: (B, widths[k], h, w), the finest first. mask, intrinsics, gravity: of the image, see `rays_at`.
+
+        Returns:
+            (B, channels, h, w) for each map.
+        """
+        levels: list[Tensor] = []
+        for k in reversed(range(len(maps))):
+            shape = (int(maps[k].shape[2]), int(maps[k].shape[3]))
+            rays = rays_at(self.strides[k], intrinsics, gravity, mask, shape)
+            x = self.laterals[k](torch.cat([maps[k], rays.to(maps[k].dtype)], 1))
+            x = x + F.interpolate(levels[0], size=shape, mode="nearest") if levels else self.context(x)
+            levels.insert(0, self.smooth[k](x))
+        return levels
+
+
+class MatchingHead(nn.Module):
+    """Features by which pixels of two images are compared, from the backbone's two finest maps and the pyramid's finest level.
+
+    Args:
+        widths: channels of the maps at strides 2 and 4. pyramid: of the level at stride 4. channels: of the features.
+    """
+
+    def __init__(self, widths: tuple[int, int], pyramid: int, channels: int, hidden: int = 32) -> None:
+        super().__init__()
+        self.halved = nn.Conv2d(widths[0], hidden, 3, 2, 1)
+        self.own, self.level = nn.Conv2d(widths[1], hidden, 1), nn.Conv2d(pyramid, hidden, 1)
+        self.mix = nn.Sequential(ConvNorm(hidden, hidden), nn.Conv2d(hidden, channels, 1))
+
+    def forward(self, maps: list[Tensor], level: Tensor) -> Tensor:
+        """Maps at strides 2 and 4, and the pyramid's level at stride 4, to (B, channels, H / 4, W / 4); its length means nothing."""
+        found: Tensor = self.mix(F.relu(self.halved(maps[0]) + self.own(maps[1]) + self.level(level)))
+        return found.float()
