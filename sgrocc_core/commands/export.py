@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from sgrocc_core.engines.model import find_weights
     from sgrocc_core.engines.weights import build_networks, load_weights
     from sgrocc_core.errors import ConfigError, ModelError
-    from sgrocc_core.network.image.depth_anything import DepthAnythingEngine
+    from sgrocc_core.network.image.engine import PriorEngine
     from sgrocc_core.share import find_shared
     from sgrocc_core.yaml_file import read_mapping
 
@@ -69,9 +69,9 @@ def run(args: argparse.Namespace) -> int:
             raise ModelError(f"the model {name} has no weights: there is no {own}; {advice}")
         load_weights(args.weights or own, image, expert)
     if args.prior is not None:
-        if not isinstance(image, DepthAnythingEngine):
+        if not isinstance(image, PriorEngine):
             raise ConfigError(f"--prior: the image engine of {name} has no published prior")
-        print(f"depth prior from {image.load_prior(Path(args.prior) if args.prior else None)}")
+        print(f"published weights from {image.load_prior(Path(args.prior) if args.prior else None)}")
     differences = export_model(image, expert, networks, name, out)
     for file in sorted(out.iterdir()):
         if file.is_file():

@@ -126,8 +126,9 @@ def export_model(
     weights.chmod(0o644)  # safetensors makes it private
     image_inputs, expert_inputs = example_inputs(image.grid, image.channels, expert.config.channels)
     differences: dict[str, float] = {}
+    given = (*IMAGE_OUTPUTS, "matching") if getattr(image, "matching", None) is not None else IMAGE_OUTPUTS
     for file, prefix, network, inputs, outputs, names in (
-        ("image.onnx", "image", image, image_inputs, IMAGE_OUTPUTS, IMAGE_OUTPUTS),
+        ("image.onnx", "image", image, image_inputs, given, given),
         ("expert.onnx", "expert", expert, expert_inputs, OUTPUTS, EXPERT_OUTPUTS),
     ):
         _write_graph(network, inputs, outputs, names, folder / file)

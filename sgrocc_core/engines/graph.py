@@ -23,7 +23,7 @@ TRANSPOSED_BYTES = 1 << 18
 """So are, from this size on, the transposes of its matrices that the tracer makes: the graph turns them back, once, when it is loaded."""
 OPERATORS = frozenset(
     """Add And AveragePool BatchNormalization Cast Clip Concat Conv ConvTranspose Div Erf Exp Expand Flatten Floor Gather
-    GatherElements Gemm GlobalAveragePool Greater Identity LayerNormalization Less Log MatMul Max Min Mul Neg Pow Reciprocal
+    GatherElements Gemm GlobalAveragePool Greater Identity LayerNormalization Less Log MatMul Max Min Mul Neg Pad Pow Reciprocal
     ReduceL2 ReduceMean ReduceSum Relu Reshape Resize Sigmoid Slice Softmax Softplus Split Sqrt Squeeze Sub Tanh Transpose
     Unsqueeze Where""".split()  # noqa: SIM905
 )

@@ -50,11 +50,16 @@ def use_threads(count: int) -> None:
     numba.set_num_threads(min(count, int(numba.config.NUMBA_NUM_THREADS)))  # type: ignore[attr-defined]
 
 
+def cpu_has_bf16() -> bool:
+    """Whether oneDNN computes in bf16 on this CPU; where it does not, PyTorch's own bf16 layers take many times as long as float32."""
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def choose(device: str, amp: bool, local_rank: int = 0) -> Compute:
     """The compute of a process.
 
     Args:
-        device: `cpu`, `cuda` or `auto` (CUDA where there is some). amp: mixed precision.
+        device: `cpu`, `cuda` or `auto` (CUDA where there is some). amp: mixed precision, where the device is made for it.
         local_rank: number of the process on its machine; each gets the GPU of its number.
 
     Raises:
@@ -66,7 +71,7 @@ def choose(device: str, amp: bool, local_rank: int = 0) -> Compute:
             f"device is 'cuda', but PyTorch {torch.__version__} finds no CUDA device; use cpu, or install a CUDA build"
         )
     if count == 0:
-        return Compute(torch.device("cpu"), torch.bfloat16 if amp else None)
+        return Compute(torch.device("cpu"), torch.bfloat16 if amp and cpu_has_bf16() else None)
     if local_rank >= count:
         raise ConfigError(
             f"process {local_rank} of this machine has no GPU of its own: there are {count}; start at most {count} processes"

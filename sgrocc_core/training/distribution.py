@@ -273,6 +273,8 @@ def synchronise(module: nn.Module, device: torch.device) -> nn.Module:
                     child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats
                 )
                 shared.load_state_dict(child.state_dict())
+                for own, its in zip(shared.parameters(), child.parameters(), strict=True):
+                    own.requires_grad_(its.requires_grad)
                 shared.group = group
                 setattr(parent, name, shared.train(child.training))
     return module

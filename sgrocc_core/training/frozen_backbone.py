@@ -39,10 +39,14 @@ class FrozenBackbone:
 
     def __call__(self, x: Tensor) -> list[Tensor]:
         """The backbone's maps, on the CPU, without gradients."""
-        version = sum(tensor._version for tensor in itertools.chain(self.backbone.parameters(), self.backbone.buffers()))
+        version = sum(
+            tensor._version for tensor in itertools.chain(self.backbone.parameters(), self.backbone.buffers())
+        )
         if self._session is None or version != self._made_of:
             self._session, self._made_of = self._made(x), version
-        return [torch.from_numpy(found) for found in self._session.run(None, {"x": x.detach().float().contiguous().numpy()})]
+        return [
+            torch.from_numpy(found) for found in self._session.run(None, {"x": x.detach().float().contiguous().numpy()})
+        ]
 
     def _made(self, x: Tensor) -> onnxruntime.InferenceSession:
         graph = io.BytesIO()
@@ -55,7 +59,9 @@ class FrozenBackbone:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the cores are PyTorch's between two runs
+        options.add_session_config_entry(
+            "session.intra_op.allow_spinning", "0"
+        )  # the cores are PyTorch's between two runs
         return onnxruntime.InferenceSession(graph.getvalue(), options, providers=["CPUExecutionProvider"])
 
 

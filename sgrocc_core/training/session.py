@@ -14,7 +14,6 @@ from pathlib import Path
 from sgrocc_core.data.occ_scannet import OccScanNet
 from sgrocc_core.engines.model import find_weights
 from sgrocc_core.errors import DataError
-from sgrocc_core.network.image.depth_anything import DepthAnythingEngine
 from sgrocc_core.network.image.engine import grid_of
 from sgrocc_core.training import distribution
 from sgrocc_core.training.checkpoint import read
@@ -207,8 +206,8 @@ def begin(trainer: Trainer, start: Path | None, weights: Path | None, resume: bo
         trainer.resume()
         return f"resumed at step {trainer.step}, after {trainer.seconds / 60:.1f} min"
     loaded = trainer.warm_start(weights) if weights is not None else []
-    if "image" not in loaded and isinstance(trainer.engine, DepthAnythingEngine):
-        loaded.append(f"depth prior of {trainer.engine.load_prior()}")
+    if "image" not in loaded and (prior := trainer.load_prior()) is not None:
+        loaded.append(f"published weights of {prior}")
     if weights is None:
         model = trainer.config.model
         reason = "" if start is not None else f" (the model {model} has none: there is no {find_weights(model)})"

@@ -21,11 +21,14 @@ from torch import Tensor, nn
 from sgrocc_core.engines.weights import build_networks
 from sgrocc_core.errors import DataError
 from sgrocc_core.network import weights_file
+from sgrocc_core.network.image.efficientnet_engine import EfficientNetEngine
+from sgrocc_core.network.image.engine import PriorEngine
 from sgrocc_core.training import checkpoint, distribution
 from sgrocc_core.training.compute import choose
 from sgrocc_core.training.config import StageConfig, TrainConfig
 from sgrocc_core.training.data.dataset import DatasetOptions, PackedViews, loader
 from sgrocc_core.training.data.packed import view_size
+from sgrocc_core.training.frozen_backbone import run_frozen_apart
 from sgrocc_core.training.heldout import look_at_image, look_at_voxels
 from sgrocc_core.training.losses.objectives import Terms, class_weights, voxel_weights
 from sgrocc_core.training.run_log import NoLog, RunLog, summary
@@ -56,6 +59,7 @@ class Trainer:
         engine, expert = build_networks({"image": config.image, "expert": dataclasses.asdict(config.network)})
         engine = engine.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.engine: nn.Module = distribution.synchronise(engine.to(self.compute.device), self.compute.device)
+        run_frozen_apart(self.engine, self.compute.device, config.threads)
         self.expert: nn.Module | None = None
         if stage != "image":
             self.expert = distribution.synchronise(expert.to(self.compute.device), self.compute.device)
@@ -75,9 +79,7 @@ class Trainer:
         """Optimizer, names and the moving average for the weights as they are now."""
         groups: list[dict[str, Any]] = []
         self.trained = self.learning()
-        for prefix, module in self.trained.items():
-            share = self.share(prefix)
-            learned = [p for p in module.parameters() if p.requires_grad]
+        for share, learned in (pair for item in self.trained.items() for pair in self._rates(*item)):
             matrices, vectors = [p for p in learned if p.dim() > 1], [p for p in learned if p.dim() <= 1]
             groups.append({"params": matrices, "share": share, "weight_decay": self.stage_config.weight_decay})
             groups.append({"params": vectors, "share": share, "weight_decay": 0.0})
@@ -111,6 +113,15 @@ class Trainer:
         """Rate of one of the trained modules as a share of the stage's."""
         return self.stage_config.image_rate if self.stage == "joint" and prefix == "image." else 1.0
 
+    def _rates(self, prefix: str, module: nn.Module) -> list[tuple[float, list[nn.Parameter]]]:
+        """What is learned of a module, with its rate as a share of the stage's: a published backbone may follow slowly."""
+        share, learned = self.share(prefix), [p for p in module.parameters() if p.requires_grad]
+        if not isinstance(module, EfficientNetEngine):
+            return [(share, learned)]
+        slow = set(module.backbone.parameters())
+        rest, tuned = [p for p in learned if p not in slow], [p for p in learned if p in slow]
+        return [(share, rest), (share * module.tune, tuned)] if tuned else [(share, rest)]
+
     def make_objective(self) -> nn.Module:
         """The networks with their loss."""
         return StepObjective(self.engine, self.expert, self.stage != "expert", self.config.losses, self.compute)
@@ -130,12 +141,23 @@ class Trainer:
             for name, p in module.named_parameters()
             if not p.requires_grad
         }
+        for prefix, module in self.trained.items():  # a published backbone keeps its batch statistics
+            if isinstance(module, EfficientNetEngine):
+                frozen |= {f"{prefix}backbone.{name}" for name, _ in module.backbone.named_buffers()}
         return {
             prefix + name: value
             for prefix, module in self.trained.items()
             for name, value in module.state_dict().items()
             if value.is_floating_point() and prefix + name not in frozen
         }
+
+    def load_prior(self) -> Path | None:
+        """Fill an image engine that builds on published weights with those; the file or folder that they came from."""
+        if not isinstance(self.engine, PriorEngine):
+            return None
+        found = self.engine.load_prior()
+        self._prepare()
+        return found
 
     def warm_start(self, path: Path) -> list[str]:
         """Start from a weights file: what it has of the two networks is loaded.

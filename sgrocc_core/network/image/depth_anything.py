@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.geometry.image_grid import ImageGrid
 from sgrocc_core.network.image.priors import CANONICAL_FOCAL, PATCH, build_prior, find_prior, load_prior, prior_size
-from sgrocc_core.network.image.small import ConvNorm, focal_scale, spread_and_thickness
+from sgrocc_core.network.image.heads import ConvNorm, focal_scale, spread_and_thickness
 
 STRIDE = PATCH // 2
 """Of the feature map and of the heads: the neck's second map has this stride exactly, and it divides every input of whole tokens."""
@@ -25,7 +25,7 @@ NEAREST = 0.1
 
 
 class DepthAnythingEngine(nn.Module):
-    """RGB and camera to features, depth, spread and thickness; see `small_backbone.ImageEngine`, whose interface this is.
+    """RGB and camera to features, depth, spread and thickness; see `small.ImageEngine`, whose interface this is.
 
     Args:
         channels: C, channels of the features handed to the expert.

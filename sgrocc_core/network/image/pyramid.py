@@ -39,7 +39,9 @@ class RayPyramid(nn.Module):
         self.strides = strides
         self.laterals = nn.ModuleList(nn.Conv2d(width + RAYS, channels, 1) for width in widths)
         self.context = GlobalContext(channels)
-        self.smooth = nn.ModuleList(nn.Sequential(ConvNorm(channels, channels), ConvNorm(channels, channels)) for _ in widths)
+        self.smooth = nn.ModuleList(
+            nn.Sequential(ConvNorm(channels, channels), ConvNorm(channels, channels)) for _ in widths
+        )
 
     def forward(self, maps: list[Tensor], mask: Tensor, intrinsics: Tensor, gravity: Tensor) -> list[Tensor]:
         """Levels of the pyramid.

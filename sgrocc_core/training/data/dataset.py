@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from sgrocc_core.classes import UNKNOWN
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
 from sgrocc_core.geometry.poses import gravity_aligned_rotation
-from sgrocc_core.network.image.small import GRID, MAX_THICKNESS, MIN_THICKNESS
+from sgrocc_core.network.image.heads import GRID, MAX_THICKNESS, MIN_THICKNESS
 from sgrocc_core.training.data.augmentation import View, geometry, letterboxed, light, sensor_depth
 from sgrocc_core.training.data.packed import PackedScene, open_scene
 from sgrocc_core.training.data.rolling import scenes_to_read

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from sgrocc_core.depth.layer import sensor_spread
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.network.expert.spatial_expert import cells_of, local_head, voxels_of
-from sgrocc_core.network.image.small import CANONICAL_FOCAL, MAX_DEPTH, MIN_DEPTH
+from sgrocc_core.network.image.heads import CANONICAL_FOCAL, MAX_DEPTH, MIN_DEPTH
 from sgrocc_core.training.data.dataset import BEYOND, IN_VIEW, UNSEEN
 from sgrocc_core.training.losses import voxels as losses
 from sgrocc_core.training.losses.regularisation import REGULARISATIONS, Surface, regularisation

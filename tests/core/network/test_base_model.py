@@ -155,7 +155,7 @@ def test_export_fills_the_prior_from_a_folder(tmp_path, capsys):
         tmp_path / "out",
     ]
     assert main(["export", *map(str, arguments)]) == 0
-    assert f"depth prior from {tmp_path / 'prior'}" in capsys.readouterr().out
+    assert f"published weights from {tmp_path / 'prior'}" in capsys.readouterr().out
     assert load_spec(tmp_path / "out").networks["image"]["kind"] == "depth_anything_v2"
 
 

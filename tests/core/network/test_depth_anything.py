@@ -20,7 +20,8 @@ from sgrocc_core.errors import ConfigError, ModelError
 from sgrocc_core.network.image.depth_anything import DepthAnythingEngine
 from sgrocc_core.network.image.engine import build_image_engine
 from sgrocc_core.network.image.priors import PRIORS, find_prior, prior_size, resize_positions
-from sgrocc_core.network.image.small import MAX_SPREAD, MAX_THICKNESS, MIN_SPREAD, MIN_THICKNESS, ImageEngine
+from sgrocc_core.network.image.heads import MAX_SPREAD, MAX_THICKNESS, MIN_SPREAD, MIN_THICKNESS
+from sgrocc_core.network.image.small import ImageEngine
 from sgrocc_core.share import find_shared
 from tests.samples.tiny_prior import ARCHITECTURE, IMAGE, enliven, published
 
@@ -207,7 +208,7 @@ def test_without_transformers_the_message_says_what_installs_it(monkeypatch):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"kind": "magic"}, "'magic'; it must be one of small, depth_anything_v2$"),
+        ({"kind": "magic"}, "'magic'; it must be one of small, efficientnet_lite, depth_anything_v2$"),
         ({"kind": "depth_anything_v2", "size": "huge"}, "size is 'huge'; it must be one of small, base"),
         (
             {"kind": "depth_anything_v2", "image_size": [640, 480]},

@@ -7,15 +7,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from sgrocc_core.network.image.small import (
+from sgrocc_core.network.image.heads import (
     CANONICAL_FOCAL,
     MAX_SPREAD,
     MAX_THICKNESS,
     MIN_SPREAD,
     MIN_THICKNESS,
-    ImageEngine,
     gravity_rays,
 )
+from sgrocc_core.network.image.small import ImageEngine
 
 
 @pytest.fixture(scope="module")

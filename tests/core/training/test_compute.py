@@ -14,6 +14,7 @@ from sgrocc_core.errors import ConfigError
 from sgrocc_core.network.expert import lattice_encoder, refinement
 from sgrocc_core.network.expert.lattice_encoder import sub_voxel_offsets
 from sgrocc_core.network.expert.refinement import start_offsets
+from sgrocc_core.training import compute
 from sgrocc_core.training.compute import Compute, choose, use_threads
 from sgrocc_core.training.data.dataset import DatasetOptions, PackedViews, loader
 from sgrocc_core.training.losses.objectives import LocalWeights
@@ -33,7 +34,10 @@ def machine(monkeypatch: pytest.MonkeyPatch, gpus: int, bf16: bool = True) -> No
 
 def test_a_machine_without_gpu_computes_on_the_cpu_in_bf16_or_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     machine(monkeypatch, 0)
+    monkeypatch.setattr(compute, "cpu_has_bf16", lambda: True)
     assert choose("auto", True) == Compute(torch.device("cpu"), torch.bfloat16)
+    monkeypatch.setattr(compute, "cpu_has_bf16", lambda: False)
+    assert choose("auto", True) == Compute(torch.device("cpu"), None)
     assert choose("cpu", False) == Compute(torch.device("cpu"), None)
     with pytest.raises(ConfigError, match="device is 'cuda', but PyTorch .* finds no CUDA device"):
         choose("cuda", True)
