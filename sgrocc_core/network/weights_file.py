@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from sgrocc_core.errors import ModelError
 
 OPTIONAL = ("class_head", "image.matching.", "expert.dense.", "expert.fusion.")
-"""Parts of names of weights that a file may leave out: what only training uses, what a later stage trains, and fusion, which then is the
-identity it starts as."""
+"""Parts of names of weights that a file may leave out: what only training uses, what a later stage trains, and fusion,
+which then is the identity it starts as."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

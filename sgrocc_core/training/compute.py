@@ -51,7 +51,7 @@ def use_threads(count: int) -> None:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether oneDNN computes in bf16 on this CPU; where it does not, PyTorch's own bf16 layers take many times as long as float32."""
+    """Whether oneDNN computes in bf16 on this CPU; elsewhere bf16 layers take many times as long as float32."""
     return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
@@ -59,7 +59,8 @@ def choose(device: str, amp: bool, local_rank: int = 0) -> Compute:
     """The compute of a process.
 
     Args:
-        device: `cpu`, `cuda` or `auto` (CUDA where there is some). amp: mixed precision, where the device is made for it.
+        device: `cpu`, `cuda` or `auto` (CUDA where there is some).
+        amp: mixed precision, where the device is made for it.
         local_rank: number of the process on its machine; each gets the GPU of its number.
 
     Raises:

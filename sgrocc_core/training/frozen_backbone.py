@@ -1,10 +1,11 @@
-"""A frozen backbone run by ONNX Runtime while the rest of the image engine trains: on CPUs a third of PyTorch's time for the same maps."""
+"""A frozen backbone run by ONNX Runtime while the rest of the image engine trains: on CPUs a third of PyTorch's time."""
 
 from __future__ import annotations
 
 import io
 import itertools
 import warnings
+from typing import Any
 
 import onnxruntime
 import torch
@@ -49,19 +50,23 @@ class FrozenBackbone:
         ]
 
     def _made(self, x: Tensor) -> onnxruntime.InferenceSession:
-        graph = io.BytesIO()
+        graph: Any = io.BytesIO()  # which PyTorch takes, though its types do not say so
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # the tracer warns of every constant that it keeps
             torch.onnx.export(
-                _Tuple(self.backbone).eval(), (x[:1].float().contiguous(),), graph, opset_version=OPSET, dynamo=False, input_names=["x"],
+                _Tuple(self.backbone).eval(),
+                (x[:1].float().contiguous(),),
+                graph,
+                opset_version=OPSET,
+                dynamo=False,
+                input_names=["x"],
                 dynamic_axes={"x": {0: "views"}},
-            )  # fmt: skip
+            )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = 3
-        options.add_session_config_entry(
-            "session.intra_op.allow_spinning", "0"
-        )  # the cores are PyTorch's between two runs
+        # The cores are PyTorch's between two runs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         return onnxruntime.InferenceSession(graph.getvalue(), options, providers=["CPUExecutionProvider"])
 
 

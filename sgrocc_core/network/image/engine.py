@@ -1,6 +1,7 @@
 """The choice of an image engine by its `kind`.
 
-`small` (our own backbone), `efficientnet_lite` (our pyramid on a published backbone) or `depth_anything_v2` (a published depth prior).
+`small` (our own backbone), `efficientnet_lite` (our pyramid on a published backbone) or `depth_anything_v2` (a published
+depth prior).
 """
 
 from __future__ import annotations

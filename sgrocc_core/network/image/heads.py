@@ -1,4 +1,4 @@
-"""What our own image engines have in common: viewing rays that know the horizon, and the heads for depth, spread, thickness and classes.
+"""What our own image engines have in common: viewing rays that know the horizon, and the heads.
 
 Depth is learned for one canonical focal length, as a distribution over bins in log depth; its spread relative to depth.
 """
@@ -76,7 +76,7 @@ def focal_scale(intrinsics: Tensor, canonical: float) -> Tensor:
 
 
 def spread_and_thickness(shape: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-    """Raw values of the shape head (B, 2, h, w) to spread and thickness, metres, both (B, 1, h, w); depth: (B, 1, h, w) metres."""
+    """Raw values of the shape head, (B, 2, h, w), and depth, (B, 1, h, w) m, to spread and thickness, (B, 1, h, w) m."""
     # The spread is learned relative to depth: errors of a learned depth are errors of scale.
     spread = torch.clamp(torch.exp(shape[:, :1] - 2.0) * depth, MIN_SPREAD, MAX_SPREAD)
     return spread, MIN_THICKNESS + (MAX_THICKNESS - MIN_THICKNESS) * torch.sigmoid(shape[:, 1:] - 1.0)
@@ -108,12 +108,14 @@ class ImageHeads(nn.Module):
         """What the heads say.
 
         Args:
-            top: (B, pyramid, 30, 40), at stride 8. fine: (B, fine, 60, 80), at stride 4. intrinsics: (B, 4) fx, fy, cx, cy, pixels.
+            top: (B, pyramid, 30, 40), at stride 8. fine: (B, fine, 60, 80), at stride 4.
+            intrinsics: (B, 4) fx, fy, cx, cy, pixels.
 
         Returns:
             features (B, C, 30, 40); depth (B, 1, 60, 80), z-depth, m; spread (B, 1, 60, 80), Laplace scale of depth, m;
             thickness (B, 1, 60, 80), m. With the semantic head also semantics (B, 12, 60, 80), logits of labels 0..11,
-            depth_bins (B, bins, 60, 80), logits over `log_depths`, and pyramid (B, pyramid, 30, 40), what features are made from.
+            depth_bins (B, bins, 60, 80), logits over `log_depths`, and pyramid (B, pyramid, 30, 40), what features are
+            made from.
         """
         bins = self.depth_head(fine).float()
         log_depth = (F.softmax(bins, 1) * self.log_depths).sum(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""A feature pyramid on a backbone's maps, with gravity-aligned viewing rays joined at every level, and the head for matching."""
+"""A feature pyramid on a backbone's maps, with gravity-aligned rays joined at every level, and the head for matching."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def rays_at(stride: int, intrinsics: Tensor, gravity: Tensor, mask: Tensor, shap
     """Viewing rays through the middles of a coarser map's cells, 0 in the letterbox's padding.
 
     Args:
-        stride: pixels of the image a cell. intrinsics: (B, 4) fx, fy, cx, cy of the image, pixels. gravity: (B, 3, 3) R_gc.
-        mask: (B, 1, H, W), 0 in the padding. shape: (rows, columns) of the map.
+        stride: pixels of the image a cell. intrinsics: (B, 4) fx, fy, cx, cy of the image, pixels.
+        gravity: (B, 3, 3) R_gc. mask: (B, 1, H, W), 0 in the padding. shape: (rows, columns) of the map.
 
     Returns:
         (B, 3, rows, columns).
@@ -63,7 +63,7 @@ class RayPyramid(nn.Module):
 
 
 class MatchingHead(nn.Module):
-    """Features by which pixels of two images are compared, from the backbone's two finest maps and the pyramid's finest level.
+    """Features to compare pixels of two images by, from the backbone's two finest maps and the pyramid's finest level.
 
     Args:
         widths: channels of the maps at strides 2 and 4. pyramid: of the level at stride 4. channels: of the features.
@@ -76,6 +76,6 @@ class MatchingHead(nn.Module):
         self.mix = nn.Sequential(ConvNorm(hidden, hidden), nn.Conv2d(hidden, channels, 1))
 
     def forward(self, maps: list[Tensor], level: Tensor) -> Tensor:
-        """Maps at strides 2 and 4, and the pyramid's level at stride 4, to (B, channels, H / 4, W / 4); its length means nothing."""
+        """Maps at strides 2 and 4 and the pyramid's level at stride 4 to (B, channels, H / 4, W / 4), of any length."""
         found: Tensor = self.mix(F.relu(self.halved(maps[0]) + self.own(maps[1]) + self.level(level)))
         return found.float()

@@ -1,7 +1,7 @@
-"""The small image engine: a convolutional backbone that gives features, metric depth, its spread and the thickness behind it.
+"""The small image engine: a convolutional backbone that is trained on generated rooms alone, with the heads on it.
 
-First stage of the spatial expert (method, section 2.1, "Small"). Three channels of gravity-aligned ray directions stand beside
-RGB, so that the network knows where the horizon is and how wide the camera looks; depth is learned for one canonical focal length.
+First stage of the spatial expert (method, section 2.1, "Small"). Three channels of gravity-aligned ray directions stand
+beside RGB, so that the network knows where the horizon is and how wide the camera looks.
 """
 
 from __future__ import annotations

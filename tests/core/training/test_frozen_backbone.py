@@ -1,4 +1,4 @@
-"""Training on a published backbone: what is frozen stays, bit by bit; what is tuned follows slowly; ONNX Runtime gives the same maps."""
+"""Training on a published backbone: what is frozen stays, bit by bit, and what is tuned follows slowly."""
 
 from __future__ import annotations
 
