@@ -1,4 +1,4 @@
-"""A frozen backbone run by ONNX Runtime while the rest of the image engine trains: on CPUs a third of PyTorch's time."""
+"""A frozen backbone run by ONNX Runtime while the rest trains: on CPUs a third of PyTorch's time."""
 
 from __future__ import annotations
 

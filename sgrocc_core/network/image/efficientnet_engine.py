@@ -1,7 +1,7 @@
 """The image engine on a backbone that was trained on real images: EfficientNet-Lite, with our pyramid and heads on it.
 
-First stage of the spatial expert (method, section 2.1). What the backbone learned of real images is kept by not touching
-it: neither its weights nor its batch statistics change, unless `tune` lets the weights follow slowly.
+First stage of the spatial expert (method, section 2.1). What the backbone learned of real images is kept by not
+touching it: neither its weights nor its batch statistics change, unless `tune` lets the weights follow slowly.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def focal_scale(intrinsics: Tensor, canonical: float) -> Tensor:
 
 
 def spread_and_thickness(shape: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-    """Raw values of the shape head, (B, 2, h, w), and depth, (B, 1, h, w) m, to spread and thickness, (B, 1, h, w) m."""
+    """Raw values of the shape head, (B, 2, h, w), and depth (B, 1, h, w) to spread and thickness (B, 1, h, w), metres."""
     # The spread is learned relative to depth: errors of a learned depth are errors of scale.
     spread = torch.clamp(torch.exp(shape[:, :1] - 2.0) * depth, MIN_SPREAD, MAX_SPREAD)
     return spread, MIN_THICKNESS + (MAX_THICKNESS - MIN_THICKNESS) * torch.sigmoid(shape[:, 1:] - 1.0)

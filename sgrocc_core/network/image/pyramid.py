@@ -1,4 +1,4 @@
-"""A feature pyramid on a backbone's maps, with gravity-aligned rays joined at every level, and the head for matching."""
+"""A feature pyramid on a backbone's maps, with gravity-aligned rays joined at every level, and a head for matching."""
 
 from __future__ import annotations
 

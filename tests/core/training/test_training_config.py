@@ -51,7 +51,7 @@ def test_what_is_not_said_is_the_default(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("tempo: 3", "unknown key 'tempo'; the keys are model, image, network, losses, seed"),
-        ("model: huge", "model is 'huge'.*known are base, small"),
+        ("model: huge", "model is 'huge'.*known are base, eyes, small"),
         ("device: tpu", "device is 'tpu'; it must be one of auto, cpu, cuda"),
         ("amp: bf16", "amp is 'bf16'; it must be true or false"),
         ("threads: 1.5", "threads is 1.5; it must be a whole number"),
