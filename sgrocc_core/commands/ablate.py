@@ -8,7 +8,7 @@ from typing import Any
 
 from sgrocc_core.share import find_shared
 
-HELP = """Compare variants of the spatial expert, or of the temporal manager.
+HELP = """Compare variants of the spatial expert, of its image engine, or of the temporal manager.
 
   sgrocc ablate lifters --budget 3000 --seeds 3 --data runs/rooms/train --heldout runs/rooms/heldout
 
@@ -16,6 +16,7 @@ trains every variant of config/ablations/NAME.yaml for --budget steps with every
 same image engine and use the same views. Each is scored on the held-out views with predicted and with sensor depth.
 Means, spreads and differences paired by seed are written to RESULTS/NAME.md, .csv, .runs.csv and .png.
 
+The ablation of the image engine (backbone) trains the image stage from the start and scores depth and 2D classes.
 Ablations of the temporal manager (training, fusion, confidence) start from a trained spatial expert, train on walks
 and score maps; their --data and --heldout are sets made with `sgrocc synth --embodied`.
 
@@ -71,21 +72,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from sgrocc_core.training.ablations.ablation import load_ablation
+    from sgrocc_core.training.ablations.ablation import CONFIGS, load_ablation
     from sgrocc_core.training.ablations.embodied import EmbodiedTask
+    from sgrocc_core.training.ablations.image import ImageTask
     from sgrocc_core.training.ablations.local import LocalTask
     from sgrocc_core.training.ablations.report import Findings, write_report
-    from sgrocc_core.training.ablations.runs import AblationRuns, Options, readable
+    from sgrocc_core.training.ablations.runs import AblationRuns, Options, Task, readable
 
     ablation = load_ablation(args.name)
-    default = f"config/train/small_{ablation.task}.yaml"
+    default = CONFIGS[ablation.task]
     config = args.config or find_shared(default)
     args.config = args.config or Path(default)  # what the report names: a path that is the same on every machine
     options = Options(
         args.budget, args.seeds, config, tuple(args.data), args.heldout, args.out, args.packed, args.weights,
         args.limit, args.threads,
     )  # fmt: skip
-    task = (EmbodiedTask if ablation.task == "embodied" else LocalTask)(ablation, options)
+    tasks = {"local": LocalTask, "embodied": EmbodiedTask, "image": ImageTask}
+    task: Task = tasks[ablation.task](ablation, options)
     runs = AblationRuns(ablation, options, task)
     plan = runs.open_runs()
     total = len(ablation.variants) * args.seeds

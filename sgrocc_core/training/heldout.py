@@ -6,6 +6,8 @@ figures are those of one process with all views.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -69,7 +71,7 @@ class ImageCounts:
 
 
 @torch.no_grad()
-def look_at_image(engine: nn.Module, views: Views, compute: Compute) -> dict[str, float]:
+def look_at_image(engine: nn.Module, views: Iterable[dict[str, np.ndarray]], compute: Compute) -> dict[str, float]:
     """Depth and 2D class figures of the image engine; see `ImageCounts.figures`.
 
     Args:
@@ -77,8 +79,9 @@ def look_at_image(engine: nn.Module, views: Views, compute: Compute) -> dict[str
     """
     engine.eval()
     counts = ImageCounts()
-    for start in range(0, len(views), BATCH):
-        batch = collate(views[start : start + BATCH])
+    left = iter(views)
+    while some := list(itertools.islice(left, BATCH)):
+        batch = collate(some)
         outputs = run_image(engine, compute.move(batch), compute)
         counts.add(
             {name: outputs[name].cpu() for name in ("depth", "thickness", "semantics") if name in outputs}, batch

@@ -20,7 +20,14 @@ FOLDER = "config/ablations"
 METRICS = ("sc_iou", "miou", "boundary_f1")
 """What the paper's tables give, and ours."""
 VARIANT_KEYS = ("name", "config", "training_noise", "evaluation_noise", "phases", "paper")
-TASKS = ("local", "embodied")
+TASKS = ("local", "embodied", "image")
+"""Single views through the spatial expert, whole walks with the memory, single views through the image engine alone."""
+CONFIGS = {
+    "local": "config/train/small_local.yaml",
+    "embodied": "config/train/small_embodied.yaml",
+    "image": "config/train/small_local.yaml",
+}
+"""What variants are laid over, by the task."""
 PHASES = ("manager", "everything", "end_to_end")
 TWO_PHASES = {"manager": 1 / 3, "everything": 2 / 3}
 """Shares of the budget (method, section 6: epochs 1 to 5 and 6 to 15), where a variant does not say."""
@@ -72,7 +79,7 @@ class Ablation:
 
     Attributes:
         name: of the file. title: for people. note: what to know when reading it. variants: the first is the reference.
-        task: of TASKS: single views, or whole walks with the memory.
+        task: of TASKS.
     """
 
     name: str
@@ -126,6 +133,8 @@ def _variant(entry: Any, where: str, task: str) -> Variant:
     noises = {key: _noise(entry.get(key) or {}, f"{where}: {key}") for key in ("training_noise", "evaluation_noise")}
     if task == "embodied" and any(noises.values()):
         raise ConfigError(f"{where}: walks are not trained under pose noise")
+    if task == "image" and any(noises.values()):
+        raise ConfigError(f"{where}: the image engine is told no position, so there is no pose noise")
     phases = entry.get("phases", TWO_PHASES)
     if task != "embodied" and "phases" in entry:
         raise ConfigError(f"{where}: phases are of `task: embodied`")

@@ -9,16 +9,16 @@ import cv2
 import numpy as np
 
 from sgrocc_core.drawing.picture import INK, LINE, SOFT_INK, tick_step, write_picture, write_text
+from sgrocc_core.training.ablations.report import TITLES
 
 if TYPE_CHECKING:
     from sgrocc_core.training.ablations.comparison import Estimate
     from sgrocc_core.training.ablations.report import Findings, Key
 
-PANELS = tuple((source, metric) for source in ("predicted", "sensor") for metric in ("sc_iou", "miou"))
-"""Depth and figure, from left to right."""
-WHAT = {"local": "Held-out views, in view", "embodied": "Maps of held-out scenes"}
+COLUMNS = 4
+"""Panels, from left to right."""
 MARGIN, HEADER, FOOTER, NAMES, PANEL, ROW, GAP = 48, 170, 96, 310, 380, 64, 28
-WIDTH = 2 * MARGIN + NAMES + len(PANELS) * (PANEL + GAP)
+WIDTH = 2 * MARGIN + NAMES + COLUMNS * (PANEL + GAP)
 BACKGROUND, OURS, FIRST, PAPER = (250, 249, 246), (31, 119, 180), (38, 42, 48), (200, 90, 40)
 
 
@@ -36,17 +36,18 @@ def render_chart(findings: Findings) -> np.ndarray:
     height = HEADER + ROW * len(findings.variants) + FOOTER
     page = np.full((height, WIDTH, 3), BACKGROUND, np.uint8)
     write_text(page, findings.ablation.title, (MARGIN, 66), 34, INK, bold=True)
-    what = WHAT[findings.ablation.task]
+    layout = findings.layout
     write_text(
-        page, f"{what}, percent. Small dots: seeds; bar: mean ± standard deviation.", (MARGIN, 102), 21, SOFT_INK
+        page, f"{layout.what}, percent. Small dots: seeds; bar: mean ± standard deviation.", (MARGIN, 102), 21, SOFT_INK
     )
     for i, variant in enumerate(findings.variants):
         y = _row(i)
         write_text(page, variant.name, (MARGIN, y + 8), 23, INK, bold=i == 0)
         cv2.line(page, (MARGIN, y + ROW // 2), (WIDTH - MARGIN, y + ROW // 2), LINE, 1)
-    for column, (source, metric) in enumerate(PANELS):
-        title = f"{'SC-IoU' if metric == 'sc_iou' else 'mIoU'}, {source} depth"
-        _panel(page, findings, MARGIN + NAMES + column * (PANEL + GAP), title, (source, findings.regions[0], metric))
+    region = next(iter(layout.regions))
+    for column, (source, metric) in enumerate(layout.panels):
+        title = TITLES[metric] if source == "image" else f"{TITLES[metric]}, {source} depth"
+        _panel(page, findings, MARGIN + NAMES + column * (PANEL + GAP), title, (source, region, metric))
     if any(variant.paper for variant in findings.variants):
         y = height - 24
         _diamond(page, (MARGIN + 9, y - 7))

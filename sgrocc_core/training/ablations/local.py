@@ -39,8 +39,10 @@ class TimedTrainer(Trainer):
         pose_noise: root mean square length of the disturbance, metres; other arguments as of `Trainer`.
     """
 
-    def __init__(self, config: TrainConfig, folder: Path, out: Path, pose_noise: float = 0.0) -> None:
-        super().__init__(config, STAGE, [folder], None, out)
+    def __init__(
+        self, config: TrainConfig, folder: Path, out: Path, pose_noise: float = 0.0, stage: str = STAGE
+    ) -> None:
+        super().__init__(config, stage, [folder], None, out)
         self.pose_noise = pose_noise
         self.step_ends: list[float] = []
 
@@ -139,7 +141,8 @@ class LocalTask:
         """See `Task`."""
         rooms = len({self.heldout.names[i][0] for i in self.chosen})
         facts = {
-            "training": f"{self.options.budget} steps of {config.stages[STAGE].batch} views on {scenes} rooms, from one image engine",
+            "training": f"{self.options.budget} steps of {config.stages[STAGE].batch} views on {scenes} rooms, "
+            "from one image engine",
             "evaluation": f"{len(self.chosen)} held-out views of {rooms} rooms",
         }
         return facts | (

@@ -13,12 +13,58 @@ from sgrocc_core.evaluation.local import SOURCES
 from sgrocc_core.training.ablations.ablation import METRICS, Ablation, Variant
 from sgrocc_core.training.ablations.comparison import Estimate, estimate, paired_difference
 
-REGIONS = {"local": ("in_view", "hidden", "all"), "embodied": ("all", "hidden", "single_frame")}
-"""What is scored, by the ablation's task; the first is what orders and pictures are of."""
-TITLES = {"sc_iou": "SC-IoU", "miou": "mIoU", "boundary_f1": "boundary F1"}
-REGION_TITLES = {
-    "local": {"in_view": "in view", "hidden": "hidden", "all": "whole box"},
-    "embodied": {"all": "map", "hidden": "map, hidden", "single_frame": "single frames"},
+
+@dataclass(frozen=True)
+class Layout:
+    """What the reports of a task show.
+
+    Attributes:
+        sources: keys of the figures, with the headings of their tables.
+        regions: keys and titles of what is scored; the first is what orders and pictures are of.
+        metrics: to be compared. panels: source and metric of the picture's columns. what: is shown, for the picture.
+    """
+
+    sources: dict[str, str]
+    regions: dict[str, str]
+    metrics: tuple[str, ...]
+    panels: tuple[tuple[str, str], ...]
+    what: str
+
+
+DEPTHS = {source: f"With {source} depth" for source in SOURCES}
+OCCUPANCY_PANELS = tuple((source, metric) for source in SOURCES for metric in ("sc_iou", "miou"))
+IMAGE_METRICS = ("abs_rel", "delta1", "abs_rel_scaled", "miou_2d")
+LAYOUTS = {
+    "local": Layout(
+        DEPTHS,
+        {"in_view": "in view", "hidden": "hidden", "all": "whole box"},
+        METRICS,
+        OCCUPANCY_PANELS,
+        "Held-out views, in view",
+    ),
+    "embodied": Layout(
+        DEPTHS,
+        {"all": "map", "hidden": "map, hidden", "single_frame": "single frames"},
+        METRICS,
+        OCCUPANCY_PANELS,
+        "Maps of held-out scenes",
+    ),
+    "image": Layout(
+        {"image": "Depth and 2D classes"},
+        {"all": "image"},
+        IMAGE_METRICS,
+        tuple(("image", metric) for metric in IMAGE_METRICS),
+        "Held-out views",
+    ),
+}
+TITLES = {
+    "sc_iou": "SC-IoU",
+    "miou": "mIoU",
+    "boundary_f1": "boundary F1",
+    "abs_rel": "AbsRel",
+    "delta1": "within 1.25",
+    "abs_rel_scaled": "AbsRel, scaled",
+    "miou_2d": "2D mIoU",
 }
 Results = dict[str, dict[int, dict[str, Any]]]
 """By variant's name and seed, what `AblationRuns.result` gives."""
@@ -49,7 +95,7 @@ class Findings:
         self.ablation, self.results = ablation, results
         self.variants = [v for v in ablation.variants if results.get(v.name)]
         self.reference = ablation.variants[0]
-        self.regions = REGIONS[ablation.task]
+        self.layout = LAYOUTS[ablation.task]
 
     def values(self, variant: Variant, key: Key) -> dict[int, float]:
         """Percent by seed."""
@@ -82,7 +128,7 @@ class Findings:
 
     def keys(self) -> Iterator[Key]:
         """Every figure that is compared."""
-        return itertools.product(SOURCES, self.regions, METRICS)
+        return itertools.product(self.layout.sources, self.layout.regions, self.layout.metrics)
 
 
 def write_report(findings: Findings, facts: dict[str, Any], stem: Path) -> list[Path]:
@@ -155,8 +201,8 @@ def markdown(findings: Findings, facts: dict[str, Any]) -> str:
     if findings.curves():
         text = "mIoU of fused predictions of held-out walks while training, predicted depth, weights as they were (not averaged)"
         lines += [f"![{text}]({ablation.name}.curve.png)", "", f"{text}.", ""]
-    for source in SOURCES:
-        lines += [f"## With {source} depth", "", *_table(findings, source), ""]
+    for source, heading in findings.layout.sources.items():
+        lines += [f"## {heading}", "", *_table(findings, source), ""]
     if any(variant.paper for variant in ablation.variants):
         lines += ["## The paper's figures", "", *_paper_table(findings), "", *_orders(findings), ""]
     lines += ["## What was run", "", *(f"- {name}: {value}" for name, value in facts.items()), ""]
@@ -164,9 +210,9 @@ def markdown(findings: Findings, facts: dict[str, Any]) -> str:
 
 
 def _table(findings: Findings, source: str) -> list[str]:
-    pairs = itertools.product(findings.regions, METRICS)
+    pairs = itertools.product(findings.layout.regions, findings.layout.metrics)
     columns = [(source, region, metric) for region, metric in pairs if region != "hidden" or metric != "boundary_f1"]
-    titles = REGION_TITLES[findings.ablation.task]
+    titles = findings.layout.regions
     header = ["variant", "seeds", *(f"{TITLES[metric]}, {titles[region]}" for _, region, metric in columns)]
     lines = ["| " + " | ".join(header) + " |", "|---|" + "---|" * (len(header) - 1)]
     for variant in findings.variants:
@@ -202,8 +248,7 @@ def _paper_table(findings: Findings) -> list[str]:
 
 def _orders(findings: Findings) -> list[str]:
     """Which pairs of variants stand in the paper's order and which do not, by what is in view with predicted depth."""
-    region = findings.regions[0]
-    title = REGION_TITLES[findings.ablation.task][region]
+    region, title = next(iter(findings.layout.regions.items()))
     lines = [f"Order of the pairs of variants, ours (predicted depth, {title}) against the paper's:", ""]
     for metric in METRICS:
         agree: list[str] = []

@@ -94,7 +94,8 @@ class Task(Protocol):
     """What an ablation trains and how it scores it.
 
     Attributes:
-        shared: file name of the weights that all runs start from. unit: what is scored one by one, for people. chosen: indices of these.
+        shared: file name of the weights that all runs start from; empty: there are none.
+        unit: what is scored one by one, for people. chosen: indices of these.
     """
 
     shared: str
@@ -194,6 +195,10 @@ class AblationRuns:
 
     def _share_weights(self) -> Path:
         """The tensors that all start from, copied into the folder."""
+        if not self.task.shared:
+            path = self.out / "nothing.safetensors"
+            save_file({}, path)
+            return path
         path = self.out / self.task.shared
         source = self.options.weights or find_weights(next(iter(self.configs.values())).model)
         if not source.is_file():

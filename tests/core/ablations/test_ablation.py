@@ -21,7 +21,7 @@ from sgrocc_core.evaluation.pose_noise import disturbed
 from sgrocc_core.network import weights_file
 from sgrocc_core.training.ablations import local as ablation_local
 from sgrocc_core.training.ablations import runs as ablation_runs
-from sgrocc_core.training.ablations.ablation import Ablation, PoseNoise, Variant, laid_over, load_ablation
+from sgrocc_core.training.ablations.ablation import CONFIGS, Ablation, PoseNoise, Variant, laid_over, load_ablation
 from sgrocc_core.training.ablations.chart import FIRST, HEADER, OURS, ROW, axis_range, render_chart, tick_step
 from sgrocc_core.training.ablations.local import LocalTask
 from sgrocc_core.training.ablations.report import Findings, markdown, summary_rows
@@ -46,7 +46,7 @@ variants:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_committed_ablation_is_valid(name: str, tmp_path: Path) -> None:
     ablation = load_ablation(name)
-    base = yaml.safe_load((ROOT / "config" / "train" / f"small_{ablation.task}.yaml").read_text())
+    base = yaml.safe_load((ROOT / CONFIGS[ablation.task]).read_text())
     made = set()
     for variant in ablation.variants:
         (tmp_path / "c.yaml").write_text(yaml.safe_dump(laid_over(base, variant.overrides)))
@@ -57,8 +57,8 @@ def test_every_committed_ablation_is_valid(name: str, tmp_path: Path) -> None:
 
 
 def test_the_ablations_of_the_issue_are_there() -> None:
-    wanted = "lifters gate refinement refinement_single head pose_noise grm offsets sigma gaussians training fusion confidence"
-    assert set(wanted.split()) <= set(NAMES)
+    wanted = "lifters gate refinement refinement_single head pose_noise grm offsets sigma gaussians training fusion"
+    assert {*wanted.split(), "confidence", "backbone"} <= set(NAMES)
     assert {v.name for v in load_ablation("lifters").variants} == {"hard", "deformable", "threshold", "soft"}
 
 
@@ -79,8 +79,9 @@ def test_values_are_laid_over_key_by_key() -> None:
         ("variants: [{name: a}, {name: b, paper: {iou: 1}}]", "paper is"),
         ("variants: [{name: a}, {name: b, training_noise: {metres: 3}}]", "metres is 3"),
         ("variants: [{name: a}, {name: b, training_noise: {metres: 0.1, share: 0.1}}]", "one of metres, share"),
-        ("{task: global, variants: [{name: a}, {name: b}]}", "task is 'global'; it must be one of local, embodied"),
+        ("{task: global, variants: [{name: a}, {name: b}]}", "task is 'global'; it must be one of local, embodied, image"),
         ("variants: [{name: a}, {name: b, phases: {manager: 1}}]", "phases are of `task: embodied`"),
+        ("{task: image, variants: [{name: a}, {name: b, training_noise: {metres: 0.1}}]}", "is told no position"),
         ("{task: embodied, variants: [{name: a}, {name: b, phases: {manager: 0.5}}]}", "shares that add up to 1"),
         (
             "{task: embodied, variants: [{name: a}, {name: b, phases: {first: 1}}]}",
