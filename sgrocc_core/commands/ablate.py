@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from sgrocc_core.training.ablations.ablation import CONFIGS, load_ablation
+    from sgrocc_core.training.ablations.ablation import CONFIGS, Ablation, load_ablation
     from sgrocc_core.training.ablations.embodied import EmbodiedTask
     from sgrocc_core.training.ablations.image import ImageTask
     from sgrocc_core.training.ablations.local import LocalTask
@@ -87,8 +88,12 @@ def run(args: argparse.Namespace) -> int:
         args.budget, args.seeds, config, tuple(args.data), args.heldout, args.out, args.packed, args.weights,
         args.limit, args.threads,
     )  # fmt: skip
-    tasks = {"local": LocalTask, "embodied": EmbodiedTask, "image": ImageTask}
-    task: Task = tasks[ablation.task](ablation, options)
+    tasks: dict[str, Callable[[Ablation, Options], Task]] = {
+        "local": LocalTask,
+        "embodied": EmbodiedTask,
+        "image": ImageTask,
+    }
+    task = tasks[ablation.task](ablation, options)
     runs = AblationRuns(ablation, options, task)
     plan = runs.open_runs()
     total = len(ablation.variants) * args.seeds
