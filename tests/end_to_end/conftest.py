@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: the repository's model, and a short walk through a generated room as a bag."""
+"""Fixtures of the end-to-end tests: the repository's model, and a bag of a short walk through a generated room."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LOUNGE = ROOT.parent / "shared/data/lounge_a"
 
 @pytest.fixture(scope="session")
 def model() -> str:
-    """The trained model; before there is one, one with random weights that was exported to runs/."""
+    """The trained model or, without one, a model with random weights exported to runs/."""
     for folder in (ROOT / "models/small", ROOT / "runs/untrained_small"):
         if (folder / "model.yaml").exists():
             return str(folder)
@@ -34,7 +34,7 @@ def walk(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def ros_environment(tmp_path) -> dict[str, str]:
-    """The environment of processes that talk DDS: this machine only, a domain that no other test uses, checked fields."""
+    """Environment of processes that use DDS: this machine only, a domain of its own, checked fields."""
     from sgrocc_ros.distributions import STAY_HERE
 
     settings = {

@@ -1,4 +1,4 @@
-"""`sgrocc bench`: figures with units of a real run, on the machine that it names."""
+"""`sgrocc bench`: figures of a real run, with their units and the machine."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""`sgrocc demo`: the real node and the real player in processes of their own, over real DDS, and nothing left behind."""
+"""`sgrocc demo` with the real node and player as separate processes over real DDS; nothing is left running."""
 
 import json
 import os
@@ -17,7 +17,7 @@ DEMO = [sys.executable, "-m", "sgrocc_core.cli", "demo"]
 
 
 def processes_of(*folders: Path) -> list[str]:
-    """Command lines of the running nodes and players that were told of one of the folders."""
+    """Command lines of the running nodes and players that name one of the folders."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -88,7 +88,7 @@ def test_a_demo_that_cannot_start_says_why_in_one_line(arguments, message, model
 
 def test_a_node_that_dies_is_reported_with_the_end_of_its_log(model, walk, ros_environment, tmp_path):
     environment = ros_environment | {"PYTHONPATH": f"{tmp_path}{os.pathsep}" + ros_environment.get("PYTHONPATH", "")}
-    # A broken installation: the node's own import of the worker fails, the demo's do not.
+    # A broken installation: importing the worker fails in the node but not in the demo.
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\nif 'sgrocc_ros.node' in sys.orig_argv:\n    raise SystemExit('the node is broken on purpose')\n"
     )

@@ -1,4 +1,4 @@
-"""`sgrocc map`: a bag in, a map and its files out, the same every time."""
+"""`sgrocc map` makes a map and its files from a bag, and the same ones every time."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The Python of the README runs as it stands, on a small walk."""
+"""The Python example of the README runs unchanged, on a small walk."""
 
 import ast
 import re

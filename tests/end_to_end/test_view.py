@@ -1,4 +1,4 @@
-"""`sgrocc view`: what a recording holds when Rerun reads it back, what goes to a viewer, and what is left when it is stopped."""
+"""`sgrocc view`: a recording read back by Rerun, the data sent to a viewer, and the file left by a stopped run."""
 
 import fcntl
 import os
@@ -29,7 +29,7 @@ VIEW = [sys.executable, "-m", "sgrocc_core.cli", "view"]
 
 
 class Recording:
-    """A .rrd file as Rerun's own reader gives it: rows by entity and component, in the order of the frames."""
+    """A .rrd file read by Rerun: rows by entity and component, in the order of the frames."""
 
     def __init__(self, path):
         with warnings.catch_warnings():
@@ -61,7 +61,7 @@ class Recording:
         return sorted({entity for entity, _ in self.rows if entity.startswith(under)})
 
     def voxels(self):
-        """{(x, y, z): label} of the last state, by the centres of the boxes; no voxel may be in two of them."""
+        """Labels of the last state by voxel, from the centres of the boxes; asserts that no voxel is in two boxes."""
         found = {}
         for entity in self.entities("map/voxels/"):
             centres, labels = self.last(entity, "Boxes3D:centers"), self.last(entity, "Boxes3D:class_ids")
@@ -253,7 +253,7 @@ def test_a_long_path_is_logged_in_pieces_that_meet(monkeypatch, model, walk, tmp
 
 
 def rows_received(file):
-    """Rows by entity of a recording that is still being received."""
+    """Number of rows by entity of a recording that is still being received."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it has no end yet
         try:
@@ -272,7 +272,7 @@ def test_the_viewer_is_sent_what_a_file_would_hold(mapped, of_map, tmp_path):
             log_map(stream, load_map(mapped), mapped, 100)
         wanted, end = set(of_map.entities("")), time.monotonic() + 30
         while not wanted <= set(rows_received(tmp_path / "received.rrd")) and time.monotonic() < end:
-            time.sleep(0.2)  # it is written a little later than it has arrived
+            time.sleep(0.2)  # data is written a little later than it arrives
     finally:
         viewer.process.terminate()
         viewer.process.wait(30)
@@ -289,7 +289,7 @@ def test_a_viewer_that_was_closed_ends_the_command_quietly(tmp_path):
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_leaves_a_whole_file_of_the_frames_until_then(stop, model, walk, tmp_path):
     file = tmp_path / "walk.rrd"
-    terminal, theirs = os.openpty()  # a progress bar is shown on terminals only
+    terminal, theirs = os.openpty()  # the progress bar needs a terminal
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     process = subprocess.Popen(
         [*VIEW, str(walk), "--model", model, "--save", str(file), "--threads", "1"], stderr=theirs
@@ -353,8 +353,12 @@ def test_errors_are_one_sentence_with_what_is_allowed(mapped, walk, tmp_path, ca
 
 
 def test_without_a_display_the_error_says_what_to_do_instead(mapped):
-    assert view(mapped) == (1, "error: there is no display (neither DISPLAY nor WAYLAND_DISPLAY is set); write a file with --save FILE.rrd "
-                               "instead, and open it where there is a screen\n")  # fmt: skip
+    code, error = view(mapped)
+    assert code == 1
+    assert error == (
+        "error: there is no display (neither DISPLAY nor WAYLAND_DISPLAY is set); "
+        "write a file with --save FILE.rrd instead, and open it where there is a screen\n"
+    )
 
 
 def test_a_viewer_that_cannot_open_its_window_is_reported_in_its_own_words(mapped):
@@ -368,7 +372,10 @@ def test_without_the_package_the_error_says_what_to_install(mapped, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", hidden, "view", str(mapped)], capture_output=True, text=True, check=False, timeout=120
     )
-    expected = "error: the Python package 'rerun' is not installed; run `make setup-view`, or `pip install -r requirements/view.txt`\n"
+    expected = (
+        "error: the Python package 'rerun' is not installed; "
+        "run `make setup-view`, or `pip install -r requirements/view.txt`\n"
+    )
     assert (done.returncode, done.stderr) == (1, expected)
 
 

@@ -1,4 +1,4 @@
-"""Subscribers that keep what the node publishes as the documentation tells them to: map, markers, grid."""
+"""Subscribers that maintain the published map, markers and grid as the documentation describes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sgrocc_ros.messages import read_cloud
 
 
 class MapClient:
-    """A subscriber that keeps the map as the documentation says: a snapshot, then the updates after it."""
+    """A subscriber that maintains the map as documented: a snapshot, then the updates after it."""
 
     def __init__(self) -> None:
         self.voxels: dict[tuple[int, int, int], tuple[int, float]] = {}
@@ -27,7 +27,7 @@ class MapClient:
         self.gaps = 0
 
     def on_snapshot(self, message: PointCloud2) -> None:
-        """A whole map replaces everything, unless it is older than what is known."""
+        """Replace the map by a snapshot, unless the snapshot is older."""
         assert len(message.data) == message.width * message.point_step == message.row_step
         points = read_cloud(message)
         self.snapshots += 1
@@ -37,7 +37,7 @@ class MapClient:
             self.voxels, self.sequence = as_voxels(points), int(points["sequence"][0])
 
     def on_update(self, message: PointCloud2) -> None:
-        """An update changes single voxels."""
+        """Apply an update to the map."""
         assert len(message.data) == message.width * message.point_step == message.row_step
         points = read_cloud(message).copy()
         assert np.isfinite(points["x"]).all()
@@ -78,7 +78,7 @@ class LatchedClient:
 
 
 class MarkerClient(LatchedClient):
-    """A subscriber that keeps the markers as RViz does."""
+    """A subscriber that maintains the markers as RViz does."""
 
     def __init__(self, node: Node) -> None:
         self.shown: dict[tuple[str, int], Marker] = {}
@@ -86,7 +86,7 @@ class MarkerClient(LatchedClient):
 
     @property
     def voxels(self) -> set[tuple[int, int, int]]:
-        """Indices of all cubes that are shown."""
+        """Indices of all visible cubes."""
         blocks = [m for (ns, _), m in self.shown.items() if ns == "occupancy"]
         return {
             (round(p.x / 0.08 - 0.5), round(p.y / 0.08 - 0.5), round(p.z / 0.08 - 0.5))
@@ -105,14 +105,14 @@ class MarkerClient(LatchedClient):
 
 
 class GridClient(LatchedClient):
-    """A subscriber that keeps the newest grid, with the quality of service of Nav2's static layer."""
+    """A subscriber to the grid, with the quality of service of Nav2's static layer."""
 
     def __init__(self, node: Node) -> None:
         super().__init__(node, OccupancyGrid, "grid", 1, lambda _: None)
 
     @property
     def cells(self) -> dict[tuple[int, int], int]:
-        """The newest grid's cells that are not unknown, by the x and y index of their voxels."""
+        """Known cells of the newest grid, by the x and y index of their voxels."""
         if not self.messages:
             return {}
         info, data = self.messages[-1].info, np.array(self.messages[-1].data, np.int8)
@@ -121,7 +121,7 @@ class GridClient(LatchedClient):
 
 
 def as_voxels(points: np.ndarray) -> dict[tuple[int, int, int], tuple[int, float]]:
-    """Label and probability by voxel index, of the points of a cloud."""
+    """Return label and probability of a cloud's points by voxel index."""
     index = np.rint(np.stack([points["x"], points["y"], points["z"]], 1).astype(np.float64) / 0.08 - 0.5).astype(int)
     return {
         tuple(i): (int(label), float(p)) for i, label, p in zip(index.tolist(), points["label"], points["probability"])

@@ -1,11 +1,11 @@
-"""The surroundings of the ROS tests: real DDS on this machine only, a domain of their own, field checks on."""
+"""Environment of the ROS tests: real DDS restricted to this machine, a domain of its own, checked message fields."""
 
 import os
 import tempfile
 
 from tests.ros.domains import own_domain
 
-# Set before rclpy is first imported: DDS reads its settings when a participant is made, rclpy its checks on import.
+# Set before the first import of rclpy, which reads its checks on import; DDS reads its settings with the first node.
 os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
 os.environ.setdefault("ROS_DOMAIN_ID", str(own_domain()))
 os.environ.setdefault("ROS_LOG_DIR", tempfile.mkdtemp(prefix="sgrocc_ros_log_"))

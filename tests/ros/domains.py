@@ -1,4 +1,4 @@
-"""ROS domains for tests: one for each run, so that runs beside each other do not hear each other's nodes."""
+"""ROS domains for tests: one per run, so that parallel runs do not see each other's nodes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _HELD: list[IO[str]] = []
 
 
 def own_domain() -> int:
-    """A domain that no other run of these tests on this machine has, until this process ends."""
+    """Reserve a domain that no other run of these tests on this machine uses, until this process ends."""
     first = os.getpid() % len(DOMAINS)
     for domain in (*DOMAINS[first:], *DOMAINS[:first]):
         try:
             file = (Path(tempfile.gettempdir()) / f"sgrocc_ros_domain_{domain}").open("a")
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # taken, or another user's
+        except OSError:  # in use, or owned by another user
             continue
         _HELD.append(file)
         return domain

@@ -1,4 +1,4 @@
-"""The real node in a process of its own, and a camera in the test's process that talks to it over real DDS."""
+"""The real node as a separate process, and a simulated robot in the test's process, connected over real DDS."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FORWARD = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
 
 
 def model_folder() -> Path:
-    """The repository's model; before there is a trained one, one with random weights that was exported to runs/."""
+    """Return the trained model or, without one, a model with random weights exported to runs/."""
     for folder in (ROOT / "models" / "small", ROOT / "runs" / "untrained_small"):
         if (folder / "model.yaml").exists():
             return folder
@@ -48,7 +48,7 @@ def model_folder() -> Path:
 
 
 def wait_until(condition: Callable[[], Any], timeout: float = 10.0, what: str = "") -> Any:
-    """The condition's first true value; an AssertionError after the timeout."""
+    """Return the condition's first true value; raise AssertionError after the timeout."""
     end = time.monotonic() + timeout
     while time.monotonic() < end:
         value = condition()
@@ -59,7 +59,7 @@ def wait_until(condition: Callable[[], Any], timeout: float = 10.0, what: str = 
 
 
 class NodeProcess:
-    """The node, started with parameters and remappings; by a program of its own where `program`, Python, is given."""
+    """The node, started with parameters and remappings. program: Python code that starts it instead."""
 
     def __init__(
         self,
@@ -86,15 +86,15 @@ class NodeProcess:
 
     @property
     def log(self) -> str:
-        """What the node has printed."""
+        """Output of the node."""
         return self.log_file.read_text()
 
     def warnings(self, cause: str) -> int:
-        """How often a cause was warned about."""
+        """Number of warnings with a cause."""
         return sum(1 for line in self.log.splitlines() if "[WARN]" in line and cause in line)
 
     def stop(self, number: int = signal.SIGINT, timeout: float = 30.0) -> int:
-        """Signal the process, and its exit code."""
+        """Send a signal to the process and return its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
@@ -105,7 +105,7 @@ class NodeProcess:
 
 
 class Robot:
-    """A camera with depth and poses, and ears for what the node says; spins on a thread of its own."""
+    """A robot with camera, depth and poses that subscribes to the node; its executor runs in a thread."""
 
     def __init__(self, reliability: ReliabilityPolicy = ReliabilityPolicy.RELIABLE) -> None:
         self.node: Node = rclpy.create_node("robot")
@@ -138,27 +138,27 @@ class Robot:
         self.node.destroy_node()
 
     def wait_for_node(self) -> None:
-        """Until the node listens to everything, and has said so once."""
+        """Wait until the node has subscribed to everything and sent diagnostics."""
         publishers = (self.images, self.infos, self.depths, self.transforms)
         wait_until(lambda: all(p.get_subscription_count() for p in publishers), 20, "the node's subscriptions")
         wait_until(lambda: self.values, 10, "diagnostics")
 
     def count(self, key: str) -> int:
-        """A number of the newest diagnostics; 0 when it is not there."""
+        """Return a number of the newest diagnostics, 0 if it is missing."""
         return int(self.values.get(key, "0"))
 
     def wait_for(self, key: str, value: int, timeout: float = 10.0) -> None:
-        """Until a number of the diagnostics has reached a value."""
+        """Wait until a number of the diagnostics has reached a value."""
         wait_until(lambda: self.count(key) >= value, timeout, f"{key} >= {value}; last: {self.values}")
 
     def next_stamp(self, step_ns: int = 33_000_000) -> int:
-        """A stamp later than all before, and never ahead of the clock for long."""
+        """Return a stamp later than all before, close to the clock."""
         self._stamp = max(self._stamp + step_ns, self.node.get_clock().now().nanoseconds)
         return self._stamp
 
     @property
     def newest_stamp(self) -> int:
-        """The latest stamp that was given out."""
+        """The stamp that `next_stamp` returned last."""
         return self._stamp
 
     def header(self, stamp: int, frame: str = "camera") -> Header:
@@ -166,7 +166,7 @@ class Robot:
         return Header(stamp=Time(sec=stamp // 10**9, nanosec=stamp % 10**9), frame_id=frame)
 
     def transform(self, stamp: int, norm: float = 1.0, y: float | None = None, frame: str = "camera") -> TFMessage:
-        """The camera's pose, which walks sideways a little with each call."""
+        """Pose of the camera, which moves sideways a little with each call."""
         self._step += 1
         message = TransformStamped(header=self.header(stamp, "map"), child_frame_id=frame)
         message.transform.translation.y = 0.04 * (self._step % 50) if y is None else y
@@ -185,7 +185,7 @@ class Robot:
         return message
 
     def image(self, stamp: int, encoding: str = "rgb8", frame: str = "camera") -> Image:
-        """A picture with some texture."""
+        """An image with some texture."""
         rows, columns = np.indices((HEIGHT, WIDTH))
         pixels = np.stack([rows + self._step, columns, rows ^ columns], -1).astype(np.uint8)
         message = Image(header=self.header(stamp, frame), width=WIDTH, height=HEIGHT, encoding=encoding, step=3 * WIDTH)
@@ -193,14 +193,14 @@ class Robot:
         return message
 
     def depth(self, stamp: int, metres: np.ndarray | None = None) -> Image:
-        """A wall 2 m ahead, unless told otherwise, as 32FC1."""
+        """A 32FC1 depth image, by default of a wall 2 m ahead."""
         metres = np.full((HEIGHT, WIDTH), 2.0, np.float32) if metres is None else metres
         message = Image(header=self.header(stamp), width=WIDTH, height=HEIGHT, encoding="32FC1", step=4 * WIDTH)
         message.data = byte_array(metres.astype(np.float32))
         return message
 
     def send(self, stamp: int | None = None, **parts: Any) -> int:
-        """Publish a frame; parts `image`, `info`, `depth`, `transform` replace the good ones, None leaves one out."""
+        """Publish a frame; `image`, `info`, `depth` and `transform` replace its messages, None omits one."""
         stamp = self.next_stamp() if stamp is None else stamp
         self.sent += parts.get("image", True) is not None
         makers = {"transform": self.transform, "info": self.info, "depth": self.depth, "image": self.image}
@@ -212,7 +212,7 @@ class Robot:
         return stamp
 
     def wait_until_settled(self, timeout: float = 30.0) -> None:
-        """Until every image that was sent is mapped or dropped; a second at most on a machine with time."""
+        """Wait until every image that was sent is mapped or dropped."""
         wait_until(
             lambda: self.count("processed") + self.count("dropped") >= self.sent,
             timeout,
@@ -220,7 +220,7 @@ class Robot:
         )
 
     def map_good_frame(self) -> None:
-        """A good frame, and that it is mapped."""
+        """Send a good frame and wait until it is mapped."""
         before = self.count("processed")
         self.send()
         self.wait_for("processed", before + 1)
@@ -249,7 +249,7 @@ def running_node(
     robot: type[Robot] = Robot,
     program: str = "",
 ) -> Iterator[tuple[NodeProcess, Any]]:
-    """A node and a robot of that kind that have found each other; both end with the block."""
+    """Run a connected node and robot; both end with the block."""
     node, chosen = NodeProcess(folder, parameters, remaps, program=program), robot()
     try:
         chosen.wait_for_node()
@@ -260,14 +260,14 @@ def running_node(
 
 
 def wall_with_hole(n: int, distance: float = 2.0) -> np.ndarray:
-    """(HEIGHT, WIDTH) float32 depth, metres, of a wall with a hole that is elsewhere in each of six frames: voxels appear and go."""
+    """Depth, (HEIGHT, WIDTH) float32, metres, of a wall whose hole moves with n: voxels appear and disappear."""
     depth = np.full((HEIGHT, WIDTH), distance, np.float32)
     depth[40:80, 20 * (n % 6) : 20 * (n % 6) + 30] += 1.0
     return depth
 
 
 def set_parameters(robot: Robot, **values: Any) -> Any:
-    """Set parameters of the node together; the answer, with `successful` and `reason`."""
+    """Set parameters of the node atomically; the answer has `successful` and `reason`."""
     client = robot.node.create_client(SetParametersAtomically, "/embodied_occupancy/set_parameters_atomically")
     assert client.wait_for_service(timeout_sec=10)
     parameters = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
@@ -278,21 +278,21 @@ def set_parameters(robot: Robot, **values: Any) -> Any:
 
 
 def saved_voxels(file: Path) -> dict[tuple[int, int, int], tuple[int, float]]:
-    """The same of a map.npz."""
+    """Return label and probability by voxel index from a map.npz."""
     with np.load(file) as arrays:
         rows = zip(arrays["voxels"].tolist(), arrays["labels"], arrays["probability"])
         return {tuple(voxel): (int(label), float(p)) for voxel, label, p in rows}
 
 
 def save_voxels(robot: Robot, folder: Path) -> dict[tuple[int, int, int], tuple[int, float]]:
-    """Have the node save its map to a folder; `saved_voxels` of it."""
+    """Have the node save its map to `folder` and return its `saved_voxels`."""
     answer = robot.call(Trigger, "save_map")
     assert answer.success, answer.message
     return saved_voxels(folder / "map.npz")
 
 
 def saved_cells(file: Path, low: float, high: float) -> dict[tuple[int, int], int]:
-    """What a map.npz says of the columns between two heights of the map frame, metres: 100 or 0 by x and y index."""
+    """Expected grid from a map.npz between two heights, metres: 100 or 0 by x and y index."""
     with np.load(file) as arrays:
         heights = [voxels[low <= (voxels[:, 2] + 0.5) * 0.08] for voxels in (arrays["free"], arrays["voxels"])]
         free, occupied = (voxels[(voxels[:, 2] + 0.5) * 0.08 <= high][:, :2].tolist() for voxels in heights)

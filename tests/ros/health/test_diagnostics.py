@@ -1,4 +1,4 @@
-"""/diagnostics says what is wrong and what to check, at a level that follows stated rules."""
+"""/diagnostics names the problem and what to check, at a level by the documented rules."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture(scope="module")
 def bench(ros_context, tmp_path_factory):
-    """The node, and a robot whose camera publishes nothing yet."""
+    """The node, and a robot that has published nothing yet."""
     with running_node(tmp_path_factory.mktemp("diagnostics"), {"depth_source": "topic"}) as bench:
         yield bench
 
 
 def _until(robot: Robot, level: bytes, words: str, **parts) -> None:
-    """Until the diagnostics have a level and words; meanwhile frames are sent, with other parts made by functions of the stamp, if any."""
+    """Wait for a level and a message; with `parts`, functions of the stamp, send such frames meanwhile."""
     for _ in range(150):
         if robot.level == level and re.search(words, robot.status):
             return
@@ -47,7 +47,8 @@ def test_no_image_names_the_topic_its_publishers_and_what_to_check(bench):
 
 def test_images_without_a_pose_are_an_error_that_names_the_frames(bench):
     robot = bench[1]
-    words = r"^no image was mapped in \d s, though \d+ came: no transform from 'map' to 'camera'.*; frames known: none, nothing was"
+    words = r"^no image was mapped in \d s, though \d+ came: no transform from 'map' to 'camera'"
+    words += ".*; frames known: none, nothing was"
     _until(robot, DiagnosticStatus.ERROR, words, transform=lambda stamp: None)
     assert robot.status.endswith(ADVICE["no_pose"])
     robot.send()

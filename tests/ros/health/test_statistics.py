@@ -1,4 +1,4 @@
-"""Counting and warning: every cause is counted each time, and told once a period."""
+"""Counters and warnings: every cause is counted each time and warned about once per period."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from sgrocc_ros.health.statistics import Statistics
 
 @pytest.fixture
 def told():
-    """Statistics with a clock that is set by hand, and what they print."""
+    """Statistics with a clock set by hand, and their warnings."""
     lines: list[str] = []
     now = [0.0]
     return Statistics(lines.append, lambda: 10.0, lambda: now[0]), lines, now

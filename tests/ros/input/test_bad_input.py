@@ -1,6 +1,6 @@
-"""Nothing that comes in stops the node: each bad input is counted with its cause, warned about once, and the next good frame is mapped.
+"""No input stops the node: a bad one is counted by its cause and warned about once, and the next good frame is mapped.
 
-One node (depth `fused`) serves all tests of this file, as one robot's node would in one day.
+One node (depth `fused`) serves all tests of this file, as on a robot.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def bench(ros_context, tmp_path_factory):
 
 
 def _dropped(bench, cause: str, send, times: int = 2) -> None:
-    """`send` makes a frame that is dropped for `cause`, each time; warned about once; then a good frame is mapped."""
+    """Assert that each frame of `send` is dropped for `cause`, with one warning, and a good frame mapped next."""
     node, robot = bench
     key = f"dropped.{cause}"
     before, processed = robot.count(key), robot.count("processed")
@@ -38,7 +38,7 @@ def _dropped(bench, cause: str, send, times: int = 2) -> None:
 
 
 def _noticed(bench, cause: str, send, times: int = 2) -> None:
-    """`send` makes a frame that is mapped although something is wrong, which is counted and warned about once."""
+    """Assert that each frame of `send` is mapped with a notice of `cause`, and one warning."""
     node, robot = bench
     key = f"noticed.{cause}"
     before, processed = robot.count(key), robot.count("processed")
@@ -51,7 +51,7 @@ def _noticed(bench, cause: str, send, times: int = 2) -> None:
 
 
 def _with(robot: Robot, **changes) -> None:
-    """A frame with one part changed; the changes are functions of the stamp."""
+    """Send a frame with changed parts, given as functions of the stamp."""
     stamp = robot.next_stamp()
     robot.send(stamp, **{part: make(stamp) for part, make in changes.items()})
 
@@ -191,7 +191,9 @@ def test_every_image_is_accounted_for(bench):
     def accounted() -> bool:
         return robot.count("received") == robot.count("processed") + robot.count("dropped") + robot.count("waiting")
 
-    wait_until(accounted, 5, "every image to be processed, dropped or waiting")  # but for one in work, which ends
+    wait_until(
+        accounted, 5, "every image to be processed, dropped or waiting"
+    )  # the current image is none of them for a moment
 
 
 def test_the_node_never_loads_torch(bench):

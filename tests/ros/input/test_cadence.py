@@ -1,4 +1,4 @@
-"""The next image is waited for where that makes the map's news younger, and never for long. Time is a number here."""
+"""The node waits for the next image, briefly, where that makes the map more up to date. Time is simulated."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ def test_a_gap_between_images_changes_nothing():
 
 def test_an_image_is_as_old_as_it_is_complete():
     cadence = _camera(20)
-    for age in (0.14, 0.12, 0.19):  # poses come 0.12 s after their image
+    for age in (0.14, 0.12, 0.19):  # poses arrive 0.12 s after their image
         cadence.take(age)
     assert cadence.patience(0.15, STEP) == 0
     assert cadence.patience(0.17, STEP) == pytest.approx(LATE * PERIOD - 0.05)
 
 
 def _mean_staleness(waits: bool) -> tuple[float, int]:
-    """A camera of 10 Hz and steps of 0.30 to 0.42 s for a thousand seconds: mean age of the map's news, and images mapped."""
+    """Simulate 10 Hz and steps of 0.30 to 0.42 s for 1000 s: mean age of the map's information, and images mapped."""
     random = np.random.default_rng(7)
     cadence, now, arrived, work = Cadence(), 0.0, 0, 0.0
-    done: list[tuple[float, float]] = []  # (when an update came, the stamp of its image)
+    done: list[tuple[float, float]] = []  # (time of an update, stamp of its image)
     while now < 1000:
         while (arrived + 1) * PERIOD <= now:
             arrived += 1
@@ -77,5 +77,5 @@ def _mean_staleness(waits: bool) -> tuple[float, int]:
 
 def test_the_maps_news_are_younger_for_a_few_images_less():
     (without, all_images), (with_waiting, images) = _mean_staleness(False), _mean_staleness(True)
-    assert without - with_waiting > 0.25 * PERIOD  # a third of a period by the sum in the module's head
+    assert without - with_waiting > 0.25 * PERIOD  # a third of a period by the module's docstring
     assert images > 0.9 * all_images

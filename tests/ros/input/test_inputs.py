@@ -1,4 +1,4 @@
-"""Subscriptions take all that is queued when they wake, so that transforms never fall behind images."""
+"""A subscription takes all queued messages when it wakes, so that transforms never fall behind images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Poses that come as PoseStamped or Odometry in place of /tf, of the camera itself or of a base that carries it."""
+"""Poses from PoseStamped or Odometry instead of /tf, of the camera itself or of the base that carries it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOUNT_Z = 0.48
 
 
 class _PosedRobot(Robot):
-    """Tells poses of the camera on the topic `pose`."""
+    """Publishes poses of the camera on the topic `pose`."""
 
     kind: type = PoseStamped
     topic = "pose"
@@ -39,7 +39,7 @@ class _PosedRobot(Robot):
 
 
 class _Rover(_PosedRobot):
-    """Tells odometry of its level base, in `odom`, and on /tf_static where the camera is on it."""
+    """Publishes odometry of its level base in `odom`, and the camera's mount on /tf_static."""
 
     kind, topic = Odometry, "odometry"
     child = "base_link"
@@ -76,7 +76,7 @@ def _map(robot: Robot, folder) -> np.ndarray:
 
 
 def _check_wall(voxels: np.ndarray, height: float) -> None:
-    """The wall 2 m ahead of a camera of that height, metres, is where most voxels are, and around that height."""
+    """Assert that most voxels are at the wall, 2 m ahead of the camera and around its height, metres."""
     x, z = (voxels[:, 0] + 0.5) * 0.08, (voxels[:, 2] + 0.5) * 0.08
     wall = abs(x - 2.0) <= 0.08
     assert wall.sum() > 100
@@ -105,7 +105,7 @@ def test_base_frame_names_what_odometry_leaves_nameless(ros_context, tmp_path):
 
 @pytest.fixture(scope="module")
 def lost(ros_context, tmp_path_factory):
-    """A node that takes nameless odometry for poses in another frame than its own."""
+    """A node that receives odometry without a child frame, in a frame other than its map_frame."""
     parameters = {"pose_source": "odometry", "depth_source": "topic"}
     with running_node(tmp_path_factory.mktemp("lost"), parameters, robot=_NamelessRover) as bench:
         yield bench

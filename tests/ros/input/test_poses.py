@@ -1,4 +1,4 @@
-"""Transforms in, poses out, whichever buffer is there: tf2's and the core's pass the same tests."""
+"""Poses from transforms; the buffers of tf2 and of the core pass the same tests."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from sgrocc_ros.messages import time_message
 
 MS = 1_000_000
 T0 = 1_700_000_000_000_000_000
-BUFFERS = ["tree"] + (["tf2"] if poses_module.tf2_ros else [])  # ROS as wheels has no tf2_ros
+BUFFERS = ["tree"] + (["tf2"] if poses_module.tf2_ros else [])  # tf2_ros is not part of the ROS wheels
 
 
 @pytest.fixture(params=BUFFERS)
 def told(request):
-    """Poses with each buffer, and what they noticed."""
+    """Poses with each buffer, and their notices."""
     noticed: Counter[str] = Counter()
     buffer = TreeBuffer() if request.param == "tree" else Tf2Buffer()
     return Poses(lambda cause, message: noticed.update([cause]), buffer), noticed

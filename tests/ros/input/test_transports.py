@@ -1,4 +1,4 @@
-"""Compressed images and depth, best-effort publishers, static transforms and a namespace: the node as other robots wire it."""
+"""Another robot's setup: compressed images and depth, best-effort publishers, static transforms, a namespace."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BEST_EFFORT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 class _OtherRobot(Robot):
-    """Publishes compressed images and depth, best effort, and its pose as map -> base (moving) -> optical frame (static)."""
+    """Publishes compressed images and depth, best effort, and poses map -> base (moving) -> camera (static)."""
 
     def __init__(self) -> None:
         super().__init__(ReliabilityPolicy.BEST_EFFORT)
@@ -54,7 +54,7 @@ class _OtherRobot(Robot):
 
 @pytest.fixture(scope="module")
 def bench(ros_context, tmp_path_factory):
-    """The node under a namespace, with compressed images, and the other robot."""
+    """The node in a namespace, with compressed images, and the other robot."""
     robot = _OtherRobot()
     parameters = {"depth_source": "topic", "image_transport": "compressed"}
     remaps = {"image": "/front/color/image_raw", "depth": "/front/depth", "__ns": "/robot1"}

@@ -1,4 +1,4 @@
-"""The waiting room gives the newest complete image, and names what each other one lacked. Time is a number here."""
+"""The waiting room supplies the newest complete image and names what the others lack. Time is simulated."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class _Setup:
         )
 
     def take(self):
-        """What can be taken now; None if nothing, without waiting."""
+        """Take an image without waiting; None if there is none."""
         self.room.wake()
         found = self.room._pick(self.now)
         self.room.take()

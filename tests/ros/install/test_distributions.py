@@ -1,4 +1,4 @@
-"""What differs between the distributions: every way is taken here for real, whichever distribution runs the tests."""
+"""Differences between the distributions: each variant really runs here, whichever distribution runs the tests."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ sys.exit(main())
 
 @pytest.fixture(scope="module")
 def polling(ros_context, tmp_path_factory):
-    """That node with a map, whose whole it publishes to newcomers only; a robot; the folder that it saves to."""
+    """That node with a map, which it publishes complete only to new subscribers; a robot; the folder it saves to."""
     folder = tmp_path_factory.mktemp("polling")
     parameters = {"depth_source": "topic", "map_path": folder / "map", "full_map_period": 3600.0}
     with running_node(folder, parameters, program=POLLING_NODE) as (node, robot):
@@ -51,7 +51,7 @@ def test_without_events_a_late_subscriber_gets_the_present_map(polling):
     saved = save_voxels(robot, folder)
     late = Robot()
     try:
-        # No frame is sent meanwhile: what comes is a snapshot, and not the one that was latched before the map grew.
+        # No frame is sent meanwhile: a new snapshot must arrive, not the one latched before the map grew.
         wait_until(lambda: late.map.voxels == saved, 10, "the whole map")
         assert not late.map.updates
     finally:
@@ -62,7 +62,7 @@ def test_without_events_a_late_subscriber_gets_all_markers_and_the_grid(polling)
     _, robot, folder = polling
     saved = set(save_voxels(robot, folder))
     grids = GridClient(robot.node)
-    for _ in range(4):  # each comes when the one before has just gone
+    for _ in range(4):  # each subscribes just after the previous one has left
         markers = MarkerClient(robot.node)
         wait_until(lambda markers=markers: markers.voxels == saved, 10, "all blocks")
         assert any(m.action == Marker.DELETEALL for message in markers.messages for m in message.markers)
@@ -74,7 +74,7 @@ def test_without_events_a_late_subscriber_gets_all_markers_and_the_grid(polling)
 
 @pytest.fixture
 def spun(ros_context):
-    """A node that an executor spins on a thread."""
+    """A node whose executor runs in a thread."""
     node, executor = rclpy.create_node("publishing"), SingleThreadedExecutor()
     executor.add_node(node)
     thread = threading.Thread(target=executor.spin, daemon=True)
@@ -112,18 +112,18 @@ def test_every_newcomer_is_noticed_and_nobody_else(spun, ros_node, monkeypatch, 
     ros_node.destroy_subscription(first)
     wait_until(lambda: publisher.get_subscription_count() == 1, 5, "one to leave")
     time.sleep(3 * distributions.POLL_PERIOD)
-    assert len(joined) == before  # nobody came
+    assert len(joined) == before  # there was no subscriber
 
 
 def _settle(joined: list[float]) -> None:
-    """Wait until nothing more is told: the graph may show a newcomer later than the publisher."""
+    """Wait until nothing more is reported: the graph may show a subscriber later than the publisher."""
     while not joined or time.monotonic() - joined[-1] < 4 * distributions.POLL_PERIOD:
         time.sleep(0.05)
 
 
 def test_polling_notices_one_who_takes_anothers_place_between_two_looks(ros_node, spun, monkeypatch):
     monkeypatch.setattr(distributions, "MATCHED_EVENTS", False)
-    monkeypatch.setattr(distributions, "POLL_PERIOD", 3600.0)  # the test looks itself
+    monkeypatch.setattr(distributions, "POLL_PERIOD", 3600.0)  # the test polls itself
     publisher = distributions.create_publisher(spun, MarkerArray, "~/replaced", QoSProfile(depth=1), lambda: None)
     joined = distributions._Joined(spun, publisher)
 
@@ -147,7 +147,7 @@ def test_a_failure_of_rcl_is_an_rcl_error(ros_node):
 
 
 def test_no_other_file_names_what_differs():
-    """An import or a variable that one distribution lacks is a fault that only its users see."""
+    """An import or variable that one distribution lacks would fail only for its users."""
     private = (
         "_rclpy_pybind11",
         "event_handler",
@@ -155,13 +155,10 @@ def test_no_other_file_names_what_differs():
         "PublisherEventCallbacks",
         "_PROFILES_FILE",
         "ROS_LOCALHOST_ONLY",
+        "ROS_AUTOMATIC_DISCOVERY_RANGE",
     )
-    private += ("ROS_AUTOMATIC_DISCOVERY_RANGE",)
-    for file in (ROOT / "sgrocc_ros").glob("*.py"):
-        if file.name not in (
-            "distributions.py",
-            "launching.py",
-        ):  # a launch sets both names of the profiles, for whatever it starts
+    for file in (ROOT / "sgrocc_ros").rglob("*.py"):
+        if file.name != "distributions.py":
             assert not [word for word in private if word in file.read_text()], file
 
 
@@ -198,7 +195,7 @@ for _ in range(2):
 
 
 def _read_beside(folder: Path, cv_bridge: str) -> tuple[list[str], str]:
-    """What READ_TWICE prints beside a package cv_bridge of this text, and its log."""
+    """Run READ_TWICE with a package cv_bridge of this source; return its output and log."""
     if cv_bridge:
         (folder / "cv_bridge.py").write_text(cv_bridge)
     code = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(folder)!r}]\n{READ_TWICE}"

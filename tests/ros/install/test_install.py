@@ -1,4 +1,4 @@
-"""Installing and testing elsewhere: pins fit their Python, CI runs what exists, the documents say what the scripts do."""
+"""Installation and CI: pins fit their Python, CI runs existing commands, the documents agree with the scripts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PINS = {"beside_apt.txt": ("3.10", "3.12"), "runtime.txt": ("3.11", "3.12", "3.1
 
 
 def _pins(file: str, python: str) -> dict[str, Version]:
-    """What a file of requirements installs under a Python, by name."""
+    """Versions that a requirements file installs under a Python, by name."""
     found = {}
     for line in (ROOT / "requirements" / file).read_text().splitlines():
         text = line.partition("#")[0].strip()
@@ -111,7 +111,7 @@ def test_the_script_of_ci_names_files_and_keys_that_exist():
 
 
 def test_the_document_says_what_the_script_of_ci_does():
-    """Line by line, but for the folders."""
+    """Compared line by line, except for the folders."""
     assert 'rosdep install --from-paths src --ignore-src -y --skip-keys "' in INSTALL
     (skipped,) = re.findall(r'--skip-keys "([^"]+)"', SCRIPT)
     assert f'--skip-keys "{skipped}"' in INSTALL

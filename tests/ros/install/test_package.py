@@ -1,4 +1,4 @@
-"""The package as colcon builds and ROS finds it, and the files that are installed with it."""
+"""The package as built by colcon and found by ROS, and its installed files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLCON = (sys.executable, "-m", "colcon")
 
 @pytest.fixture(scope="module")
 def install(tmp_path_factory) -> Path:
-    """A workspace's install folder of this package."""
+    """Install folder of this package in a workspace."""
     place = tmp_path_factory.mktemp("workspace")
     command = [*COLCON, "--log-base", place / "log", "build", "--base-paths", ROOT, "--packages-select", "sgrocc_ros"]
     command += ["--build-base", place / "build", "--install-base", place / "install"]
@@ -142,7 +142,7 @@ def test_importing_the_node_brings_neither_torch_nor_training_code():
 
 
 def test_a_big_best_effort_image_arrives_with_the_shipped_profile(tmp_path):
-    """Two processes, 2.7 MB images, best effort: the case that Fast DDS drops without the profile."""
+    """Best-effort images of 2.7 MB between two processes, which Fast DDS drops without the profile."""
     environment = os.environ | {PROFILE_VARIABLE: str(ROOT / "config" / "fastdds.xml")}
     talker = subprocess.Popen([sys.executable, "-c", _TALKER], env=environment)
     try:

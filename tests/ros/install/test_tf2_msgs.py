@@ -1,4 +1,4 @@
-"""The generated tf2_msgs is, to any other ROS 2 node, the ordinary tf2_msgs."""
+"""For any other ROS 2 node the generated tf2_msgs equals the ordinary one."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""The node saves by itself while it maps: never over a map it has not loaded; a kill at any moment leaves a whole, recent map."""
+"""Autosave never overwrites a map that was not loaded, and a kill at any moment leaves a complete, recent map."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ def test_a_node_that_cannot_save_maps_on_and_says_so(ros_context, tmp_path):
 
 
 class Witness:
-    """Knows which frames were mapped, and which of them the files must hold: what causes what, not how long it took.
+    """Determines which mapped frames the files must contain, by the order of events and not by their duration.
 
-    A frame that was seen to be mapped while generation n was the newest on disk is in generation n + 2 at the latest: its copy is taken
-    after generation n + 1 was finished.
+    A frame that was mapped while generation n was the newest on disk is in generation n + 2 at the latest, because the
+    copy for that generation is made after generation n + 1 was written.
     """
 
     def __init__(self, robot: Robot, folder: Path) -> None:
@@ -90,12 +90,12 @@ class Witness:
 
     @property
     def generation(self) -> int:
-        """The newest on disk, 0 before the first."""
+        """The newest generation on disk, 0 before the first."""
         pointer = self._folder / ".current"
         return int(Path(os.readlink(pointer)).name) if pointer.is_symlink() else 0
 
     def owed(self) -> int:
-        """Stamp of a frame that the generation on disk must hold."""
+        """Stamp of a frame that the generation on disk must contain."""
         return self._known_at.get(self.generation - 2, 0)
 
     def close(self) -> None:
@@ -110,12 +110,12 @@ class Witness:
     def _watch(self) -> None:
         while not self._stopped:
             newest = self.mapped[-1][1] if self.mapped else 0
-            self._known_at[self.generation] = newest  # in this order: mapped first, then what is on disk
+            self._known_at[self.generation] = newest  # the order matters: first the mapped frames, then the disk
             time.sleep(0.005)
 
 
 def _killed(robot: Robot, witness: Witness, folder: Path, delay: float) -> str:
-    """Start the node on what is there, feed it, kill it; what it said."""
+    """Start the node on the existing map, send frames, kill it; return its log."""
     node = NodeProcess(
         folder.parent, {"depth_source": "topic", "map_path": folder, "autosave_period": PERIOD, "load_on_start": True}
     )
@@ -137,7 +137,7 @@ def _killed(robot: Robot, witness: Witness, folder: Path, delay: float) -> str:
 
 @pytest.mark.parametrize("kills", [5, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_kill_at_any_moment_loses_no_more_than_what_was_not_saved_yet(ros_context, tmp_path, kills):
-    """Every start goes on from what the kill before it left; what the file holds is told by its stamp."""
+    """Every start continues from what the previous kill left; the stamp tells what a file contains."""
     folder, chance, stamp, losses = tmp_path / "map", random.Random(6), 0, []
     robot = Robot()
     witness = Witness(robot, folder)
@@ -155,5 +155,6 @@ def test_a_kill_at_any_moment_loses_no_more_than_what_was_not_saved_yet(ros_cont
         witness.close()
         robot.close()
     print(
-        f"\n{kills} kills, none unreadable; lost, seconds of mapping: largest {max(losses):.2f}, median {np.median(losses):.2f}"
+        f"\n{kills} kills, none unreadable; lost, seconds of mapping: "
+        f"largest {max(losses):.2f}, median {np.median(losses):.2f}"
     )

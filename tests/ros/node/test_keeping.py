@@ -1,4 +1,4 @@
-"""The node loads its map: as a service and at the start; what cannot be loaded is refused in a sentence, and the map stays."""
+"""The node loads a map, by service and at start-up; one that cannot be loaded is refused, and the current map stays."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _map(robot: Robot, frames: int, distance: float) -> None:
 
 
 def _saved(robot: Robot, folder: Path) -> dict[str, bytes]:
-    """Save, and every array that mapping goes on from."""
+    """Save the map and return every array that mapping continues from."""
     answer = robot.call(Trigger, "save_map", timeout=90)
     assert answer.success, answer.message
     return {name: array.tobytes() for name, array in load_map(folder).gaussians.items()}
@@ -38,7 +38,7 @@ def _saved(robot: Robot, folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def bench(ros_context, tmp_path_factory):
-    """A node that was started on the map that another left, a robot that listens to it, the folder, the other's voxels."""
+    """A node started on the map of another one, a robot, the folder and the other's voxels."""
     folder = tmp_path_factory.mktemp("keeping")
     parameters = {"depth_source": "topic", "map_path": folder / "map", "full_map_period": 1}
     robots = [Robot()]

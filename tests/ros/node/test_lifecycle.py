@@ -1,4 +1,4 @@
-"""Start, pause, reset, save, load and shutdown while images stream in, again and again: nothing is left behind and nothing grows."""
+"""Repeated start, pause, reset, save, load and shutdown while images arrive: nothing is left behind, nothing grows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LEAK = 1.05
 
 @contextmanager
 def _streaming(robot: Robot) -> Iterator[None]:
-    """Frames at 20 Hz from a thread of their own."""
+    """Send frames at 20 Hz from a thread."""
     over = threading.Event()
 
     def stream() -> None:
@@ -42,7 +42,7 @@ def _streaming(robot: Robot) -> Iterator[None]:
 
 
 def _shared_memory(pid: int | str) -> set[str]:
-    """Files under /dev/shm that a process has mapped and that are still there."""
+    """Existing files under /dev/shm that a process has mapped."""
     found = set(re.findall(r"/dev/shm/\S+(?! \(deleted\))", Path(f"/proc/{pid}/maps").read_text()))
     return {name for name in found if os.path.exists(name)}
 

@@ -1,4 +1,4 @@
-"""The parameter table: what it takes, what it refuses and in which words, and that the documentation says the same."""
+"""The parameter table: values it accepts and refuses, its messages, and its documentation."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`~/pause`, `~/clear_view`, `~/reset`: what they say is done when they answer, and every subscriber learns of it."""
+"""`~/pause`, `~/clear_view`, `~/reset` have taken effect when they answer, and every subscriber is informed."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_clear_view_forgets_what_the_camera_sees_everywhere(bench):
     wait_until(lambda: robot.map.voxels == after, 5, "the update")
     wait_until(lambda: robot.markers.voxels == set(after), 5, "the markers")
     _walk(robot, 2)
-    assert len(save_voxels(robot, folder)) > 0.8 * len(before)  # it comes back as it is seen
+    assert len(save_voxels(robot, folder)) > 0.8 * len(before)  # it returns once it is seen again
 
 
 def test_clear_view_and_reset_of_a_map_without_a_frame(bench):

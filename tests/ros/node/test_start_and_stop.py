@@ -1,4 +1,4 @@
-"""The node starts with a clear word, or fails with one; signals stop it cleanly, with the map saved."""
+"""The node reports a start or why it cannot start; signals stop it cleanly, with the map saved."""
 
 from __future__ import annotations
 

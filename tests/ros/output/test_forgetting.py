@@ -1,4 +1,4 @@
-"""A camera that is carried away: what lies behind is forgotten within the bounds, and every subscriber's map follows exactly."""
+"""A camera moves away: the map behind it is forgotten within the limits, and every subscriber's map follows exactly."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tests.ros.clients import GridClient, MarkerClient
 from tests.ros.harness import HEIGHT, WIDTH, Robot, running_node, saved_cells, saved_voxels, wait_until
 
 STEP, STEPS = 3.0, 14
-"""Metres that the camera moves sideways between frames, and how many there are."""
+"""Sideways motion between frames, metres, and number of frames."""
 HALF_DIAGONAL = 0.5 * 1.28 * np.sqrt(3)
-"""From the centre of a block to its corners, metres."""
+"""Distance from the centre of a block to its corners, metres."""
 
 
 @pytest.fixture(scope="module", params=[{"forget_radius": 8.0}, {"max_memory_mb": 64}], ids=["radius", "memory"])
 def carried(request, ros_context, tmp_path_factory):
-    """A node with a bound, after the walk along a wall: the bound, the robot with markers, the first voxels, the saved folder."""
+    """A node with a limit after a walk along a wall: limit, robot with markers, first voxels, folder of the map."""
     folder = tmp_path_factory.mktemp("forgetting")
     parameters = {"depth_source": "topic", "map_path": folder / "map", "full_map_period": 1.0, "floor_height": -1}
     with running_node(folder, parameters | request.param) as (_, robot):
@@ -28,7 +28,7 @@ def carried(request, ros_context, tmp_path_factory):
             stamp = robot.next_stamp()
             depth = robot.depth(stamp, np.full((HEIGHT, WIDTH), 4.0, np.float32))
             robot.send(stamp, depth=depth, transform=robot.transform(stamp, y=STEP * step))
-            # Every frame shows something new, so each has an update.
+            # Every frame shows something new and therefore has an update.
             wait_until(lambda seen=step: len(robot.map.updates) > seen, 15, "the frame's update")
             first = first or set(robot.map.voxels)
         answer = robot.call(Trigger, "save_map")

@@ -1,4 +1,4 @@
-"""`~/grid` is the saved map seen from above: for early and late subscribers, and through reset, loading and new parameters."""
+"""`~/grid` is the saved map from above, for early and late subscribers, after reset, loading and new parameters."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOW, HIGH = FLOOR + 0.15, FLOOR + 1.8
 
 @pytest.fixture(scope="module")
 def bench(ros_context, tmp_path_factory):
-    """The node after three frames without a listener to its grid, the robot, and the folder the node saves to."""
+    """The node after three frames without a subscriber of its grid, the robot, and the folder the node saves to."""
     folder = tmp_path_factory.mktemp("grid")
     parameters = {"depth_source": "topic", "map_path": folder / "map", "floor_height": -1, "grid_rate": 10}
     with running_node(folder, parameters) as (node, robot):
@@ -155,7 +155,7 @@ def test_after_a_reset_mapping_and_the_grid_go_on(bench, grid):
 
 @pytest.fixture
 def output():
-    """A grid of a little map with a publisher whose subscribers are counted here."""
+    """The grid of a small map, with a publisher whose number of subscribers is set by the test."""
     memory = GaussianMemory(4, 8)
     voxel_map = VoxelMap(memory)
     calls = []
@@ -210,7 +210,7 @@ def test_a_grid_that_did_not_go_out_is_sent_again_and_one_that_did_is_not(output
     made.apply(made.changes())
     assert made.due(5) is not None
     made.sent(False)
-    assert made.due(5) is None  # not before its time
+    assert made.due(5) is None  # not due yet
     time.sleep(0.02)
     assert made.due(5) is not None
     made.sent(True)

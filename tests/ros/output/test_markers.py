@@ -1,4 +1,4 @@
-"""Packed markers are the markers that ROS would have serialized."""
+"""Packed markers equal those serialised by ROS."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""ROS messages become the arrays that the mapper takes."""
+"""Conversion of ROS messages to the mapper's arrays."""
 
 from __future__ import annotations
 

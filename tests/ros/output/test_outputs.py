@@ -1,4 +1,4 @@
-"""What subscribers get is the map: snapshots, updates and markers agree with the saved file, for those who come late too."""
+"""Snapshots, updates and markers agree with the saved map, also for late subscribers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.ros.harness import (
 
 @pytest.fixture(scope="module")
 def bench(ros_context, tmp_path_factory):
-    """The node, a robot that listens to the map from the start, and the folder the node saves to."""
+    """The node, a robot subscribed from the start, and the folder the node saves to."""
     folder = tmp_path_factory.mktemp("outputs")
     parameters = {
         "depth_source": "topic",
@@ -42,14 +42,14 @@ def bench(ros_context, tmp_path_factory):
 
 
 def _walk(robot: Robot, frames: int, distance: float = 2.0) -> None:
-    """Map some frames, one by one, before a wall with a hole, so that voxels appear and go."""
+    """Map frames one by one of a wall with a moving hole, so that voxels appear and disappear."""
     for i in range(frames):
         updates, processed = len(robot.map.updates), robot.count("processed")
         stamp = robot.next_stamp()
         robot.send(stamp, depth=robot.depth(stamp, wall_with_hole(i, distance)))
 
         def mapped(updates: int = updates, processed: int = processed) -> bool:
-            # A frame that changes nothing has no update; the diagnostics then tell, a second later.
+            # A frame that changes nothing has no update; then the diagnostics report it up to a second later.
             return len(robot.map.updates) > updates or robot.count("processed") > processed
 
         wait_until(mapped, 15, "the frame to be mapped")

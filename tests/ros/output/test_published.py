@@ -1,4 +1,4 @@
-"""The published map is the sum of its updates; clouds carry it without loss."""
+"""The published map is the sum of its updates; clouds contain it without loss."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_one_update_replaces_the_map_by_another(old, new):
     published, wanted = PublishedMap(), {voxel: (label, n / 16) for voxel, (label, n) in new.items() if label}
     published.apply(1, *_arrays(old))
     voxels, labels, probability = published.replacing(*_arrays({v: x for v, x in new.items() if x[0]}))
-    assert len(np.unique(voxels, axis=0)) == len(voxels)  # a voxel is said once
+    assert len(np.unique(voxels, axis=0)) == len(voxels)  # each voxel occurs once
     published.apply(2, voxels, labels, probability)
     assert as_voxels(published.points()) == wanted and published.voxel_count == len(wanted)
 

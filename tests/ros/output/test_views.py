@@ -1,4 +1,4 @@
-"""`~/depth`, `~/gaussians` and `classes`: what is shown, to whom, and what it agrees with."""
+"""`~/depth`, `~/gaussians` and `classes`: content, subscribers and agreement with the map."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sgrocc bench ros`: what it makes of what it heard, and a whole run between three processes."""
+"""`sgrocc bench ros`: evaluation of the received messages, and a complete run with three processes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_snapshots_are_compared_with_the_updates_before_them_in_either_order():
     [
         [(True, _cloud(1, {A: 3})), (False, _cloud(2, {B: 4})), (True, _cloud(2, {B: 4}))],  # A was not freed
         [(True, _cloud(1, {A: 3})), (False, _cloud(2, {B: 4})), (True, _cloud(2, {A: 3, B: 5}))],  # another label
-        [(True, _cloud(1, {A: 3})), (True, _cloud(3, {A: 3}))],  # its updates never came
+        [(True, _cloud(1, {A: 3})), (True, _cloud(3, {A: 3}))],  # its updates never arrived
     ],
     ids=["voxel", "label", "gap"],
 )
@@ -73,11 +73,16 @@ def test_a_run_counts_every_image_and_checks_every_snapshot(tmp_path):
         "--depth-source",
         "fused",
     ]
+    options = ["--images", "60", "--rate", "0.5", "--idle", "2", "--out", str(tmp_path), "--json", str(report_file)]
     settings = {"ROS_DOMAIN_ID": str(90 + os.getpid() % 10), "ROS_PYTHON_CHECK_FIELDS": "1"}
     done = subprocess.run(
-        [*map(str, command), "--images", "60", "--rate", "0.5", "--idle", "2", "--out", str(tmp_path), "--json", str(report_file)],
-        capture_output=True, text=True, timeout=300, cwd=ROOT, env=os.environ | settings,
-    )  # fmt: skip
+        [*map(str, command), *options],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=ROOT,
+        env=os.environ | settings,
+    )
     assert done.returncode == 0, done.stderr
     report = json.loads(report_file.read_text())
     figures, stages = report["figures"], report["stages"]

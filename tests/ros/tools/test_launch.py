@@ -1,4 +1,4 @@
-"""`ros2 launch` itself with the launch file; only where it is installed, which it is not where ROS comes as wheels."""
+"""The launch file with `ros2 launch` itself, where that is installed; the ROS wheels do not have it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def bag(tmp_path_factory) -> Path:
-    """A bag whose topics are not those that the launch file takes without one."""
+    """A bag whose topics are not the launch file's defaults."""
     recipe = Recipe(image_topic="/front/rgb/image_raw", depth_topic="/front/registered/depth")
     return write_bag(tmp_path_factory.mktemp("bag") / "front", recipe)
 
@@ -74,7 +74,7 @@ def test_after_the_bag_the_launch_stays_until_sigint_and_then_the_map_is_saved(b
             lambda: "the bag has been played" in log.read_text() or process.poll() is not None, 120, "the bag's end"
         )
         assert process.poll() is None and not (tmp_path / "map").exists(), log.read_text()
-        process.send_signal(signal.SIGINT)  # to the launch process only, as Ctrl-C would also reach the node by itself
+        process.send_signal(signal.SIGINT)  # to the launch process only; Ctrl-C would also reach the node
         assert process.wait(60) == 0
     finally:
         if process.poll() is None:
@@ -119,7 +119,8 @@ from launch import LaunchDescription
 
 
 def generate_launch_description():
-    arguments = {{"bag": "{bag}", "bag_rate": "4", "end_with_bag": "true", "map_path": "{map}", "model": "{model}", "namespace": "robot1"}}
+    arguments = {{"bag": "{bag}", "bag_rate": "4", "end_with_bag": "true", "map_path": "{map}", "model": "{model}"}}
+    arguments["namespace"] = "robot1"
     ours = IncludeLaunchDescription("{file}", launch_arguments=arguments.items())
     return LaunchDescription([GroupAction([PushRosNamespace("hall"), ours])])
 """

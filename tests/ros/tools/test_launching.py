@@ -1,4 +1,4 @@
-"""What the launch file starts follows from its arguments, the parameter file and the bag; wrong arguments are refused in a sentence."""
+"""The launch plan follows from the arguments, the parameter file and the bag; wrong arguments are refused."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FRONT = Recipe(image_topic="/front/rgb/image_raw", depth_topic="/front/registere
 
 @pytest.fixture(scope="module")
 def bag(tmp_path_factory) -> Path:
-    """A bag whose topics are not those that the launch file takes without one."""
+    """A bag whose topics are not the launch file's defaults."""
     return write_bag(tmp_path_factory.mktemp("bag") / "front", FRONT)
 
 
@@ -70,7 +70,8 @@ def test_a_bag_alone_gives_topics_frame_depth_and_time(bag):
     }
     assert plan.parameters == wanted and plan.use_sim_time
     assert plan.player[1:] == [
-        "-m", "sgrocc_ros.tools.player", str(bag), "--clock", "--rate", "1", "--wait-for", "/front/rgb/camera_info", "--wait-timeout", "120",
+        "-m", "sgrocc_ros.tools.player", str(bag), "--clock", "--rate", "1",
+        "--wait-for", "/front/rgb/camera_info", "--wait-timeout", "120",
     ]  # fmt: skip
     assert "6 images on /front/rgb/image_raw" in plan.lines[0] and "fused" in plan.lines[1]
 
@@ -171,11 +172,17 @@ def test_an_argument_that_there_is_not_is_refused_with_what_may_be_meant():
 
 
 FILES = {
-    "wildcards": "/robot1/*:\n  ros__parameters: {a: 1, b: 1, c: 1}\n/**/embodied_occupancy:\n  ros__parameters: {b: 2}\n"
-    "/**:\n  ros__parameters: {a: 3}\n/*/embodied_occupancy:\n  ros__parameters: {d: 4}\n/other/*:\n  ros__parameters: {e: 5}\n",
-    "a wildcard after a full name": "/robot1/embodied_occupancy:\n  ros__parameters: {a: 1}\n/**:\n  ros__parameters: {a: 2, b: 2}\n",
-    "nested": "robot1:\n  embodied_occupancy:\n    ros__parameters: {a: 1}\n  other:\n    ros__parameters: {a: 2, b: 2}\n",
-    "without a slash": "robot1/embodied_occupancy:\n  ros__parameters: {a: 1}\nembodied_occupancy:\n  ros__parameters: {a: 2, b: 2}\n",
+    "wildcards": "/robot1/*:\n  ros__parameters: {a: 1, b: 1, c: 1}\n"
+    "/**/embodied_occupancy:\n  ros__parameters: {b: 2}\n"
+    "/**:\n  ros__parameters: {a: 3}\n"
+    "/*/embodied_occupancy:\n  ros__parameters: {d: 4}\n"
+    "/other/*:\n  ros__parameters: {e: 5}\n",
+    "a wildcard after a full name": "/robot1/embodied_occupancy:\n  ros__parameters: {a: 1}\n"
+    "/**:\n  ros__parameters: {a: 2, b: 2}\n",
+    "nested": "robot1:\n  embodied_occupancy:\n    ros__parameters: {a: 1}\n"
+    "  other:\n    ros__parameters: {a: 2, b: 2}\n",
+    "without a slash": "robot1/embodied_occupancy:\n  ros__parameters: {a: 1}\n"
+    "embodied_occupancy:\n  ros__parameters: {a: 2, b: 2}\n",
 }
 
 
@@ -228,7 +235,7 @@ def test_the_profile_is_set_under_both_names_unless_the_user_has_set_either(monk
 
 
 def test_ros2_bag_play_is_taken_where_it_is_installed_and_can_read_the_bag(bag, tmp_path, monkeypatch):
-    """Installed is here what looks so: a program `ros2`, a module `ros2bag`, and the packages that ROS lists."""
+    """The installation is imitated: a program `ros2`, a module `ros2bag` and entries of ROS's package index."""
     index = tmp_path / "share/ament_index/resource_index/packages"
     for file in (tmp_path / "bin/ros2", tmp_path / "python/ros2bag/__init__.py", index / "rosbag2_storage_mcap"):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -293,7 +300,7 @@ def test_the_executables_are_found_beside_the_interpreter():
 
 @pytest.mark.parametrize("namespace", ["", "robot1"])
 def test_a_bag_alone_becomes_a_map(bag, tmp_path, namespace):
-    """The processes that the launch file starts, started here."""
+    """Start the same processes as the launch file."""
     values = {
         "bag": str(bag),
         "bag_rate": "4",

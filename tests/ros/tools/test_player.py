@@ -1,4 +1,4 @@
-"""The player delivers every message of a bag, byte for byte, in order and on time; ROS 1 bags too."""
+"""The player publishes every message of a bag, byte for byte, in order and on time; also of ROS 1 bags."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def bag(tmp_path_factory) -> Path:
 
 
 class _Listener:
-    """Subscribes to topics and keeps what comes."""
+    """Subscribes to topics and keeps the messages."""
 
     def __init__(self, kinds: dict[str, type]) -> None:
         self.node = rclpy.create_node("listener")

@@ -1,4 +1,4 @@
-"""RViz's configuration shows what this launch's node really publishes, with a quality of service that reaches it."""
+"""RViz's configuration shows topics that the node really publishes, with compatible quality of service."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import yaml
 from rclpy.qos import DurabilityPolicy, QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
 
 from sgrocc_core.errors import ConfigError, DataError
-from sgrocc_ros.output.outputs import MARKERS, UPDATES
+from sgrocc_ros.output.outputs import MARKERS_QOS, UPDATES_QOS
 from sgrocc_ros.tools.launching import make_plan
 from sgrocc_ros.tools.rviz import for_this_launch
 from tests.ros.harness import ROOT, NodeProcess, wait_until
@@ -32,7 +32,8 @@ PROPERTIES = {
     "Image": {"Topic", "Max Value", "Min Value", "Normalize Range"},
     "MarkerArray": {"Topic"},
     "PointCloud2": {
-        "Topic", "Alpha", "Color", "Color Transformer", "Decay Time", "Position Transformer", "Selectable", "Size (m)", "Style",
+        "Topic", "Alpha", "Color", "Color Transformer", "Decay Time",
+        "Position Transformer", "Selectable", "Size (m)", "Style",
     },
     "Map": {"Topic", "Alpha", "Color Scheme", "Draw Behind", "Use Timestamp"},
 }  # fmt: skip
@@ -82,7 +83,7 @@ def test_image_map_changes_grid_and_frames_are_shown():
 
 
 def test_every_display_receives_what_the_node_publishes(ros_node, tmp_path):
-    """Names, types and quality of service as DDS tells them of the running node, under a namespace."""
+    """Names, types and quality of service come from DDS, for a running node in a namespace."""
     text = for_this_launch(FILE, "/robot1/embodied_occupancy", "/front/image", "odom")
     node = NodeProcess(tmp_path, {"map_frame": "odom"}, {"__ns": "/robot1", "image": "/front/image"})
     try:
@@ -121,8 +122,8 @@ def test_no_display_drops_what_the_node_keeps_for_it():
         if "Topic" in display
     }
     assert (
-        depths["/embodied_occupancy/markers"] == MARKERS.depth
-        and depths["/embodied_occupancy/occupancy_update"] == UPDATES.depth
+        depths["/embodied_occupancy/markers"] == MARKERS_QOS.depth
+        and depths["/embodied_occupancy/occupancy_update"] == UPDATES_QOS.depth
     )
 
 
@@ -168,7 +169,7 @@ def test_a_file_that_is_not_rvizs_is_named(tmp_path, text):
 
 
 def test_the_plan_has_rvizs_configuration_where_rviz_is_installed(tmp_path, monkeypatch):
-    """Installed is here what ROS lists: RViz itself does not run."""
+    """The installation is imitated by an entry of ROS's package index; RViz itself does not run."""
     monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))
     with pytest.raises(ConfigError, match=r"rviz is true, but RViz \(package rviz2\) is not installed here"):
         make_plan({"rviz": "true"})
