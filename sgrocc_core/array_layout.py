@@ -9,11 +9,11 @@ import numpy as np
 
 from sgrocc_core.errors import DataError
 
-Layout = Mapping[str, tuple[tuple[int | str, ...], Any]]
+ArrayLayout = Mapping[str, tuple[tuple[int | str, ...], Any]]
 """Shape and type of each array by name; a letter in a shape stands for any length, the same one wherever it occurs; `str` is any text."""
 
 
-def check_layout(what: str, found: Mapping[str, tuple[tuple[int, ...], np.dtype]], layout: Layout) -> None:
+def check_layout(what: str, found: Mapping[str, tuple[tuple[int, ...], np.dtype]], layout: ArrayLayout) -> None:
     """Check shapes and types, which may be known before the arrays are read.
 
     Args:
@@ -39,7 +39,7 @@ def check_layout(what: str, found: Mapping[str, tuple[tuple[int, ...], np.dtype]
             )
 
 
-def check_arrays(what: str, arrays: Mapping[str, np.ndarray], layout: Layout) -> None:
+def check_arrays(what: str, arrays: Mapping[str, np.ndarray], layout: ArrayLayout) -> None:
     """Check arrays that are read: as `check_layout`, and that floats are finite.
 
     Raises:

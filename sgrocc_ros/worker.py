@@ -19,14 +19,12 @@ import numpy as np
 from sgrocc_core.errors import FrameError
 from sgrocc_core.frame import Frame
 from sgrocc_core.geometry.calibration import Calibration
+from sgrocc_core.geometry.upright import looks_up
 from sgrocc_core.mapping.mapper import OccupancyMapper
 from sgrocc_ros.health.statistics import Statistics
 from sgrocc_ros.input.waiting import Complete, WaitingRoom
 from sgrocc_ros.messages import camera_info_key, read_camera_info, read_depth, read_image
 from sgrocc_ros.output.outputs import Outputs
-
-UPWARD = 0.9
-"""An optical axis whose map z is above this looks at the ceiling; a body frame, whose z is up, looks the same."""
 
 
 class Worker(threading.Thread):
@@ -129,7 +127,7 @@ class Worker(threading.Thread):
         calibration = self._calibration[1]
         image = calibration.rectify(read_image(complete.image.message))
         frame = Frame(image, calibration.K, complete.T_wc, complete.image.stamp)
-        if frame.T_wc[2, 2] > UPWARD:
+        if looks_up(frame.T_wc):
             self._warn_of_body_frame(complete.image.frame_id, frame.T_wc)
         if complete.depth is None:
             return frame

@@ -11,7 +11,7 @@ import numpy as np
 
 from sgrocc_core.data.synthetic.generate import GeneratedScene, known_bounds, prepare, render_frames
 from sgrocc_core.frame import Frame
-from sgrocc_core.geometry.lattice import BLOCK_VOXELS, VOXEL_SIZE
+from sgrocc_core.geometry.lattice import BLOCK_SIZE, VOXEL_SIZE
 
 SIZE = (160, 120)
 """Width and height of the images, pixels."""
@@ -19,7 +19,6 @@ MIN_CLASSES = 8
 """The rooms are well furnished."""
 GAP = 5.0
 """Metres between rooms: no local box reaches into the next."""
-BLOCK_SIZE = BLOCK_VOXELS * VOXEL_SIZE
 
 
 @dataclass(frozen=True)

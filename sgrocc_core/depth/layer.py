@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-LEVELS = 7
+MINIMA_LEVELS = 7
 """Levels of the table of minima: windows of up to 64 pixels, footprints of up to 127."""
 TABLE_WIDTH = 640
 """A wider depth image's minima are kept at a whole fraction of its size, at most this wide."""
@@ -30,7 +30,7 @@ class DepthLayer:
         depth: (H, W) float32, metres along the optical axis, 0 = no reading.
         spread: (H, W) float32, sigma_g of each pixel, metres; (0, 0) for a sensor, whose sigma_g follows from the distance.
         K: (3, 3) intrinsics of this image, pixels.
-        minima: (LEVELS, h, w) float32: the smallest valid depth over 2^level table pixels square from each pixel on; inf = none.
+        minima: (MINIMA_LEVELS, h, w) float32: the smallest valid depth over 2^level table pixels square from each pixel on; inf = none.
         stride: image pixels a table pixel.
     """
 
@@ -64,9 +64,9 @@ def _minima(depth: np.ndarray, stride: int) -> np.ndarray:
         padded = np.full((rows * stride, columns * stride), np.inf, np.float32)
         padded[: level.shape[0], : level.shape[1]] = level
         level = padded.reshape(rows, stride, columns, stride).min((1, 3))
-    table = np.empty((LEVELS, *level.shape), np.float32)
+    table = np.empty((MINIMA_LEVELS, *level.shape), np.float32)
     table[0] = level
-    for k in range(1, LEVELS):
+    for k in range(1, MINIMA_LEVELS):
         step, out = 1 << (k - 1), table[k]
         out[:] = table[k - 1]
         np.minimum(out[:, :-step], table[k - 1][:, step:], out=out[:, :-step])

@@ -14,9 +14,10 @@ import cv2
 import numpy as np
 from numba import njit
 
-from sgrocc_core.array_layout import Layout, check_arrays, check_range
+from sgrocc_core.array_layout import ArrayLayout, check_arrays, check_range
 from sgrocc_core.depth.source import upsampled
 from sgrocc_core.depth.tracks import PointTracks, TrackedPoints
+from sgrocc_core.geometry.camera import NEAREST
 
 REACH = 8.0
 """How far a point speaks for its surroundings, pixels of the head (standard deviation)."""
@@ -32,13 +33,13 @@ LEAST = 3.0
 """Weight of points below which they do not tell the image's factor."""
 STEADY = 20.0
 """Weight of the factor so far beside an image's own, in points."""
-FADE = 0.95
+FACTOR_DECAY = 0.95
 """What is left of the factor's logarithm after an image without points."""
 SHRINK = (1.5, -0.22)
 """With points of weight n around a pixel its spread is (1 + 1.5 n)^-0.22 of the head's."""
 
 
-LAYOUT: Layout = {"log_factor": ((1,), np.float64)}
+LAYOUT: ArrayLayout = {"log_factor": ((1,), np.float64)}
 MAX_LOG_FACTOR = 10.0
 """A saved factor beyond this is no depth's, natural logarithm."""
 
@@ -96,7 +97,7 @@ class MotionDepth:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The same from points that are at hand, in an image `stride` times as large as the depth."""
         height, width = depth.shape
-        log_depth = np.log(np.maximum(depth, 0.05)).astype(np.float32)
+        log_depth = np.log(np.maximum(depth, NEAREST)).astype(np.float32)
         at = ((points.pixels + 0.5) / stride - 0.5).astype(np.float32)
         column, row = np.clip(np.rint(at).astype(np.int64), 0, (width - 1, height - 1)).T
         near = log_depth[row, column]
@@ -107,7 +108,7 @@ class MotionDepth:
             gain = total / len(weight) * total / (total + STEADY)
             self._log_factor += gain * (_weighted_median(ratio, weight) - self._log_factor)
         else:
-            self._log_factor *= FADE
+            self._log_factor *= FACTOR_DECAY
         off = (ratio - self._log_factor).astype(np.float32)
         # Squared, for the same reason: uncertain points lose against the prior even where there are many.
         weight = (weight**2 / (1.0 + (off / OUTLIER) ** 2)).astype(np.float32)

@@ -14,7 +14,7 @@ import numpy as np
 from sgrocc_core.depth.layer import DepthLayer, sensor_spread
 from sgrocc_core.errors import FrameError
 from sgrocc_core.frame import Frame
-from sgrocc_core.geometry.camera import Letterbox, scale_intrinsics
+from sgrocc_core.geometry.camera import Letterbox, LetterboxedCamera, scale_intrinsics
 
 MIN_COMMON = 20
 """Head pixels that need a sensor reading before the head's depth is scaled to the sensor's."""
@@ -35,13 +35,15 @@ class DepthPrior:
     layers: list[DepthLayer]
 
 
-def depth_prior(source: str, frame: Frame, letterbox: Letterbox, depth: np.ndarray, spread: np.ndarray) -> DepthPrior:
+def depth_prior(
+    source: str, frame: Frame, camera: LetterboxedCamera, depth: np.ndarray, spread: np.ndarray
+) -> DepthPrior:
     """The depth prior of a frame.
 
     Args:
         source: one of DEPTH_SOURCES; `fused` without a depth image is `mono`.
         frame: with depth, of the image's aspect at any resolution, or without.
-        letterbox: of the image.
+        camera: of the letterboxed image.
         depth, spread: (60, 80) float32 metres, the head's, letterboxed.
 
     Raises:
@@ -52,10 +54,10 @@ def depth_prior(source: str, frame: Frame, letterbox: Letterbox, depth: np.ndarr
             "no_depth",
             "depth_source is topic and the frame has no depth image; use fused or mono, or check the depth topic",
         )
-    mask, head = letterbox.mask(), depth.shape
+    mask, head = camera.mask, depth.shape
     inside = cv2.resize(mask, (head[1], head[0]), interpolation=cv2.INTER_NEAREST_EXACT) > 0
     learned = np.where(inside, depth, 0).astype(np.float32)
-    head_K = scale_intrinsics(letterbox.intrinsics(frame.K), head[1] / mask.shape[1], head[0] / mask.shape[0])
+    head_K = camera.intrinsics_at(head)
     if source == "mono" or frame.depth is None:
         return DepthPrior(
             upsampled(learned, mask), upsampled(spread, mask), [DepthLayer.learned(learned, spread, head_K)]
@@ -64,7 +66,7 @@ def depth_prior(source: str, frame: Frame, letterbox: Letterbox, depth: np.ndarr
     height, width = frame.depth.shape
     sensor_K = scale_intrinsics(frame.K, width / frame.image.shape[1], height / frame.image.shape[0])
     sensor_layer = DepthLayer.sensor(frame.depth, sensor_K)
-    sensor = Letterbox((width, height), letterbox.target).depth(frame.depth)
+    sensor = Letterbox((width, height), camera.letterbox.target).depth(frame.depth)
     if source == "topic":
         return DepthPrior(sensor, sensor_spread(sensor), [sensor_layer])
     scale = _scale(sensor, learned)

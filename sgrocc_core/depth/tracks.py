@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from sgrocc_core.array_layout import Layout, check_arrays
-from sgrocc_core.geometry.camera import project
+from sgrocc_core.array_layout import ArrayLayout, check_arrays
+from sgrocc_core.geometry.camera import NEAREST, project
 
 MAX_TRACKS = 400
 SPACING = 7
@@ -51,7 +51,7 @@ class TrackedPoints:
 NO_POINTS = TrackedPoints(np.zeros((0, 2), np.float32), np.zeros(0, np.float32), np.zeros(0, np.float32))
 
 
-LAYOUT: Layout = {
+LAYOUT: ArrayLayout = {
     "grey": (("H", "W"), np.uint8), "K": ((3, 3), np.float64), "T_wc": ((4, 4), np.float64), "stamp_ns": ((1,), np.int64),
     "pixels": (("N", 2), np.float32), "points": (("N", 3), np.float64), "normal": (("N", 3, 3), np.float64),
     "moment": (("N", 3), np.float64), "rays": (("N",), np.int64),
@@ -124,7 +124,7 @@ class PointTracks:
         """Find the tracks' corners in the new image, from where their points should be; drop those that are lost."""
         height, width = mask.shape
         expected, z = _project(self._points, K, T_wc)
-        self._keep((z > 0.05) & (np.abs(expected - (width / 2, height / 2)) < (width, height)).all(1))
+        self._keep((z > NEAREST) & (np.abs(expected - (width / 2, height / 2)) < (width, height)).all(1))
         if not len(self._pixels):
             return
         expected = _project(self._points, K, T_wc)[0].astype(np.float32)

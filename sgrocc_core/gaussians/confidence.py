@@ -13,14 +13,14 @@ import numpy as np
 from numba import njit
 
 from sgrocc_core.depth.layer import DepthLayer, footprint_minimum, sensor_sigma
-from sgrocc_core.geometry.camera import pinhole
+from sgrocc_core.geometry.camera import NEAREST, pinhole
 from sgrocc_core.geometry.lattice import BOX_CELLS, CELL_SIZE
 
 UNSEEN, FREE, SURFACE, HIDDEN = 0, 1, 2, 3
 
 BAND = 3.0
 """Half width of the surface's band, in sigma_g."""
-OCCUPIED = 0.5
+MIN_OCCUPANCY = 0.5
 """A cell of at least this occupancy counts as occupied."""
 TEMPERATURE, SEMANTIC_LOW, SEMANTIC_HIGH = 0.5, 0.3, 0.8
 """T, t_lo, t_hi of Eq. 7."""
@@ -95,7 +95,7 @@ def _view_cells(depth, spread, minima, stride, K, R, t, cells, max_distance, sta
         x = R[0, 0] * px + R[1, 0] * py + R[2, 0] * pz
         y = R[0, 1] * px + R[1, 1] * py + R[2, 1] * pz
         z = R[0, 2] * px + R[1, 2] * py + R[2, 2] * pz
-        if z < 0.05 or z > max_distance:
+        if z < NEAREST or z > max_distance:
             continue
         u, v = K[0] * x / z + K[2], K[1] * y / z + K[3]
         if not (-0.5 <= u < width - 0.5 and -0.5 <= v < height - 0.5):
@@ -154,7 +154,7 @@ def geometric_confidence(state, occupancy, residual, sigma):
     if state == HIDDEN:
         return 1.0
     g = math.exp(-residual * residual / (2.0 * sigma * sigma))
-    return g if occupancy >= OCCUPIED else 1.0 - g
+    return g if occupancy >= MIN_OCCUPANCY else 1.0 - g
 
 
 @njit(cache=True)
@@ -178,6 +178,6 @@ def class_distribution(logits, opacities, temperature, out):
 @njit(cache=True)
 def semantic_confidence(distribution, occupancy):
     """C_sem (Eq. 7) of a cell's class distribution (C,) at temperature T; 1 where the cell is not occupied."""
-    if occupancy < OCCUPIED:
+    if occupancy < MIN_OCCUPANCY:
         return 1.0
     return min(max((distribution.max() - SEMANTIC_LOW) / (SEMANTIC_HIGH - SEMANTIC_LOW), 0.0), 1.0)

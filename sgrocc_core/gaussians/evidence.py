@@ -13,8 +13,8 @@ import numpy as np
 from numba import njit
 
 from sgrocc_core.depth.layer import DepthLayer, footprint_minimum, trust
-from sgrocc_core.geometry.camera import pinhole
-from sgrocc_core.geometry.lattice import BLOCK_VOXELS, VOXEL_SIZE
+from sgrocc_core.geometry.camera import NEAREST, pinhole
+from sgrocc_core.geometry.lattice import BLOCK_SIZE, BLOCK_VOXELS, VOXEL_SIZE
 
 HIT, MISS = 0.85, 0.41
 """Log-odds gained by a hit and lost by a miss, at kappa = 1."""
@@ -26,11 +26,8 @@ MARGIN = 0.05
 """How far in front of the smallest depth of its footprint a voxel must lie to be free, metres."""
 PASSED = 0.07
 """How much farther than its centre the ray through it must end for a voxel to be free, metres: more than half its diagonal."""
-BOUNDS = (-2.0, 3.5)
+EVIDENCE_BOUNDS = (-2.0, 3.5)
 """Log-odds are clamped to this."""
-NEAR = 0.05
-"""Nothing nearer than this is judged, metres."""
-BLOCK_SIZE = BLOCK_VOXELS * VOXEL_SIZE
 
 
 def observe(layers: list[DepthLayer], T_lc: np.ndarray, max_distance: float) -> tuple[np.ndarray, np.ndarray]:
@@ -133,7 +130,7 @@ def _hit(depth, spread, K, R, t, max_distance, low, table, hits, kappas):
         y = (row - K[3]) / K[1]
         for column in range(depth.shape[1]):
             d = float(depth[row, column])
-            if d < NEAR or d > max_distance:
+            if d < NEAREST or d > max_distance:
                 continue
             x = (column - K[2]) / K[0]
             b, i, j, k = find_voxel(d, x, y, R, t, low, table)
@@ -159,11 +156,11 @@ def _judge(depth, spread, minima, stride, share, K, R, t, max_distance, keys, hi
                     count = hits[b, i, j, k]
                     pz = (keys[b, 2] * BLOCK_VOXELS + k + 0.5) * VOXEL_SIZE - t[2]
                     z = R[0, 2] * px + R[1, 2] * py + R[2, 2] * pz
-                    if count >= MIN_HITS and count >= share * K[0] * K[1] * (VOXEL_SIZE / max(z, NEAR)) ** 2:
+                    if count >= MIN_HITS and count >= share * K[0] * K[1] * (VOXEL_SIZE / max(z, NEAREST)) ** 2:
                         increments[b, i, j, k] = HIT if sensor else HIT * kappas[b, i, j, k] / count
                         judged[b, i, j, k] = True
                         continue
-                    if z < NEAR or z > max_distance:
+                    if z < NEAREST or z > max_distance:
                         continue
                     u = K[0] * (R[0, 0] * px + R[1, 0] * py + R[2, 0] * pz) / z + K[2]
                     v = K[1] * (R[0, 1] * px + R[1, 1] * py + R[2, 1] * pz) / z + K[3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,11 @@ import numpy as np
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
 
 MIN_OPACITY = 0.02
-"""Gaussians of at most this opacity are neither splatted nor counted."""
+"""Gaussians of at most this opacity are neither splatted nor counted (round guess)."""
+MIN_RAW_OPACITY = math.log(MIN_OPACITY / (1.0 - MIN_OPACITY))
+"""The same as a raw opacity."""
+SILENT_OPACITY = -20.0
+"""Raw opacity of a Gaussian that does not take part: never written, or excluded from a splat. Its sigmoid is 2e-9."""
 MIN_SCALE = 0.02
 MAX_SCALE = 0.08
 """Bounds of a Gaussian's standard deviations along its own axes, metres."""

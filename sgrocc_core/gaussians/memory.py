@@ -11,16 +11,13 @@ import numpy as np
 from sgrocc_core.classes import NUM_CLASSES
 from sgrocc_core.gaussians.address_space import reserved_blocks
 from sgrocc_core.gaussians.confidence import CONFIDENCES, UNSEEN, CellView
-from sgrocc_core.gaussians.evidence import BOUNDS
-from sgrocc_core.gaussians.gaussians import History, LocalGaussians
+from sgrocc_core.gaussians.evidence import EVIDENCE_BOUNDS
+from sgrocc_core.gaussians.gaussians import SILENT_OPACITY, History, LocalGaussians
 from sgrocc_core.gaussians.saved_memory import check_memory
 from sgrocc_core.gaussians.update import CellFields, NewFields, read_history, update_cells
-from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_VOXELS, BOX_CELLS, CELL_SIZE
+from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_SIZE, BLOCK_VOXELS, BOX_CELLS, CELL_SIZE, CELL_VOXELS
 
 BLOCK_ROWS = BLOCK_CELLS**3
-DEFAULT_OPACITY = -20.0
-"""Raw opacity of Gaussians that were never written."""
-CELL_VOXELS = BLOCK_VOXELS // BLOCK_CELLS
 REACH_CELLS = 3
 """A cell's Gaussians touch no voxel, and lend their class to none, farther than this many cells away (means leave by one voxel at most and
 reach three; `voxel_map.CLASS_REACH`)."""
@@ -76,7 +73,7 @@ class GaussianMemory:
             start = len(self)
             self._keys[start : start + len(new)] = new
             self.fields.rotations[start * BLOCK_ROWS : (start + len(new)) * BLOCK_ROWS, :, 0] = 1.0
-            self.fields.opacities[start * BLOCK_ROWS : (start + len(new)) * BLOCK_ROWS] = DEFAULT_OPACITY
+            self.fields.opacities[start * BLOCK_ROWS : (start + len(new)) * BLOCK_ROWS] = SILENT_OPACITY
             self._slots.update((key, start + n) for n, key in enumerate(new))
             self.gaussians_changed[start : start + len(new)] = (
                 True  # Gaussians of blocks that were there before may reach into them
@@ -150,7 +147,7 @@ class GaussianMemory:
         for array in out.values():
             array[~held] = 0.0
         out["rotations"][~held, :, 0] = 1.0
-        out["opacities"][~held] = DEFAULT_OPACITY
+        out["opacities"][~held] = SILENT_OPACITY
         out["means"] += _cell_centres()[:, None]
         return LocalGaussians(**out)
 
@@ -214,7 +211,7 @@ class GaussianMemory:
             return
         slots = self.allocate(keys[some])
         old = self.evidence[slots]
-        new = np.clip(old + increments[some], *BOUNDS)
+        new = np.clip(old + increments[some], *EVIDENCE_BOUNDS)
         self.evidence[slots] = new
         self.evidence_changed[slots] |= (new != old).reshape(len(slots), -1).any(1)
 
@@ -227,7 +224,7 @@ class GaussianMemory:
         for field in self.fields:
             field[rows] = 0
         self.fields.rotations[rows, :, 0] = 1.0
-        self.fields.opacities[rows] = DEFAULT_OPACITY
+        self.fields.opacities[rows] = SILENT_OPACITY
         by_cell = self.evidence.reshape(-1, *(BLOCK_CELLS, CELL_VOXELS) * 3)
         slots, local = np.divmod(rows, BLOCK_ROWS)
         x, y, z = np.unravel_index(local, (BLOCK_CELLS,) * 3)
@@ -323,7 +320,7 @@ def blocks_to_forget(memory: GaussianMemory, camera: np.ndarray, radius: float, 
     room = int(most_mb * 1e6 / (memory.nbytes / count)) if count and most_mb else count
     if not radius and room >= count:
         return np.zeros(0, np.int64)
-    away = np.linalg.norm((memory.keys + 0.5) * (BLOCK_CELLS * CELL_SIZE) - camera, axis=1)
+    away = np.linalg.norm((memory.keys + 0.5) * BLOCK_SIZE - camera, axis=1)
     order = np.argsort(away, kind="stable")
     kept = min(room, int((away <= radius).sum()) if radius else count)
     return np.sort(order[kept:])

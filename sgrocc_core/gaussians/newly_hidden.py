@@ -13,17 +13,17 @@ import numpy as np
 from numba import njit
 
 from sgrocc_core.depth.layer import DepthLayer
-from sgrocc_core.gaussians.confidence import OCCUPIED, cell_occupancy
-from sgrocc_core.gaussians.evidence import NEAR, block_table, blocks_in_view, find_voxel
+from sgrocc_core.gaussians.confidence import MIN_OCCUPANCY, cell_occupancy
+from sgrocc_core.gaussians.evidence import block_table, blocks_in_view, find_voxel
 from sgrocc_core.gaussians.memory import BLOCK_ROWS, GaussianMemory
-from sgrocc_core.geometry.camera import pinhole
+from sgrocc_core.geometry.camera import NEAREST, pinhole
 from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_VOXELS, VOXEL_SIZE
 
 WELL_FREE = -1.0
 """Log-odds of a voxel at or below which it counts as known to be free: what is hit there is new."""
-DEPTH = 1.0
+FADE_DISTANCE = 1.0
 """How far behind something new the evidence fades, metres along the ray."""
-FADE = 0.25
+FREE_DECAY = 0.25
 """What is left of the evidence of freedom after a frame."""
 FINEST = 320
 """Rays are cast on a grid of at most this many columns of the depth image."""
@@ -67,7 +67,7 @@ def _behind(depth, step, K, R, t, max_distance, low, table, slots, evidence, hid
         y = (row - K[3]) / K[1]
         for column in range(step, width - step, step):
             d = float(depth[row, column])
-            if d < NEAR or d > max_distance:
+            if d < NEAREST or d > max_distance:
                 continue
             x = (column - K[2]) / K[0]
             b, i, j, k = find_voxel(d, x, y, R, t, low, table)
@@ -77,7 +77,7 @@ def _behind(depth, step, K, R, t, max_distance, low, table, slots, evidence, hid
             if max(beside, min(abs(depth[row - step, column] - d), abs(depth[row + step, column] - d))) > VOXEL_SIZE:
                 continue  # between two surfaces, or noise
             length = math.sqrt(x * x + y * y + 1.0)
-            for n in range(1, int(2 * DEPTH / VOXEL_SIZE) + 1):
+            for n in range(1, int(2 * FADE_DISTANCE / VOXEL_SIZE) + 1):
                 b, i, j, k = find_voxel(d + 0.5 * n * VOXEL_SIZE / length, x, y, R, t, low, table)
                 if b < 0 or (evidence[slots[b], i, j, k] > 0.0 and n > 2):
                     break
@@ -90,7 +90,7 @@ def _fade(hidden, slots, evidence, tag, weight, opacities):
     """Fade the evidence of the marked voxels and let their cells, where empty, begin anew."""
     for b, i, j, k in np.argwhere(hidden):
         slot = slots[b]
-        evidence[slot, i, j, k] *= FADE
+        evidence[slot, i, j, k] *= FREE_DECAY
         cell = slot * BLOCK_ROWS + ((i >> 1) * BLOCK_CELLS + (j >> 1)) * BLOCK_CELLS + (k >> 1)
-        if cell_occupancy(opacities[cell]) < OCCUPIED:
+        if cell_occupancy(opacities[cell]) < MIN_OCCUPANCY:
             tag[cell], weight[cell] = 0, 0.0

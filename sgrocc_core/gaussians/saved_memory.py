@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from sgrocc_core.array_layout import Layout, check_arrays, check_range
+from sgrocc_core.array_layout import ArrayLayout, check_arrays, check_range
 from sgrocc_core.classes import NUM_CLASSES
 from sgrocc_core.errors import DataError
-from sgrocc_core.gaussians.evidence import BOUNDS
-from sgrocc_core.gaussians.update import MAX_WEIGHT, MEAN_REACH, CellFields
+from sgrocc_core.gaussians.evidence import EVIDENCE_BOUNDS
+from sgrocc_core.gaussians.update import MAX_CELL_WEIGHT, MEAN_REACH, CellFields
 from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_VOXELS
 
 WHAT = "the saved memory"
@@ -20,7 +20,7 @@ UNIT = 1e-3
 """How far a rotation's length may be from 1."""
 
 
-def memory_layout(fields: CellFields) -> Layout:
+def memory_layout(fields: CellFields) -> ArrayLayout:
     """The arrays of `GaussianMemory.arrays` for a memory with these fields; B is the number of blocks."""
     edges = (BLOCK_VOXELS,) * 3
     layout = {"blocks": (("B", 3), np.int32), "evidence": (("B", *edges), np.float32)}
@@ -39,9 +39,9 @@ def check_memory(arrays: dict[str, np.ndarray], fields: CellFields) -> None:
     if len(np.unique(arrays["blocks"], axis=0)) != len(arrays["blocks"]):
         raise DataError(f"{WHAT} names a block twice")
     check_range(WHAT, "blocks", arrays["blocks"], -FARTHEST_BLOCK, FARTHEST_BLOCK)
-    check_range(WHAT, "evidence", arrays["evidence"], *BOUNDS)
+    check_range(WHAT, "evidence", arrays["evidence"], *EVIDENCE_BOUNDS)
     check_range(WHAT, "means", arrays["means"], -MEAN_REACH - ROUNDING, MEAN_REACH + ROUNDING)
-    check_range(WHAT, "weight", arrays["weight"], 0.0, MAX_WEIGHT)
+    check_range(WHAT, "weight", arrays["weight"], 0.0, MAX_CELL_WEIGHT)
     check_range(WHAT, "tag", arrays["tag"], 0, 1)
     check_range(WHAT, "label", arrays["label"], 0, NUM_CLASSES)
     check_range(WHAT, "length of rotations", np.linalg.norm(arrays["rotations"], axis=-1), 1 - UNIT, 1 + UNIT)

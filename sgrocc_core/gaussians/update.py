@@ -6,7 +6,6 @@ through in three frames is silenced.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ from numba import njit
 
 from sgrocc_core.gaussians.confidence import (
     FREE,
-    OCCUPIED,
+    MIN_OCCUPANCY,
     SURFACE,
     TEMPERATURE,
     UNSEEN,
@@ -23,18 +22,17 @@ from sgrocc_core.gaussians.confidence import (
     geometric_confidence,
     semantic_confidence,
 )
-from sgrocc_core.gaussians.gaussians import MIN_OPACITY
+from sgrocc_core.gaussians.gaussians import MIN_RAW_OPACITY
 from sgrocc_core.geometry.lattice import CELL_SIZE
 
-MAX_WEIGHT = 8.0
+MAX_CELL_WEIGHT = 8.0
 """W_max: what a cell's history weighs at most."""
 MEAN_REACH = 0.5 * CELL_SIZE + 0.08
 """A mean never leaves its own cell by more than 0.08 m: bound of its offset from the cell's centre, metres, on each axis."""
 SEEN_THROUGH_FRAMES = 3
 """An occupied cell that was seen through in this many frames is removed."""
-SILENT = -8.0
+REMOVED_OPACITY = -8.0
 """Raw opacity of a removed Gaussian."""
-MIN_RAW_OPACITY = math.log(MIN_OPACITY / (1.0 - MIN_OPACITY))
 
 
 class CellFields(NamedTuple):
@@ -88,7 +86,7 @@ def update_cells(stored, index, new, anchors, centres, state, residual, sigma, w
         confidence = stored_confidence(stored, n, state[a], residual[a], sigma[a], factors, distribution)
         kept = confidence * stored.weight[n]
         _blend(stored, n, new, a, centres[i], np.float32(1.0 - kept / (stored.weight[n] + weight[a])))
-        stored.weight[n] = min(kept + weight[a], MAX_WEIGHT)
+        stored.weight[n] = min(kept + weight[a], MAX_CELL_WEIGHT)
         stored.tag[n], stored.stamp[n] = 1, stamp
         _count_seen_through(stored, n, state[a])
         after = stored.opacities[n].max() > MIN_RAW_OPACITY
@@ -109,7 +107,7 @@ def stored_confidence(stored, n, state, residual, sigma, factors, distribution):
         return 0.0
     occupancy = cell_occupancy(stored.opacities[n])
     confidence = geometric_confidence(state, occupancy, residual, sigma) if factors[0] else 1.0
-    if factors[1] and occupancy >= OCCUPIED:
+    if factors[1] and occupancy >= MIN_OCCUPANCY:
         class_distribution(stored.logits[n], stored.opacities[n], TEMPERATURE, distribution)
         confidence *= semantic_confidence(distribution, occupancy)
     return confidence
@@ -180,8 +178,8 @@ def _count_seen_through(stored, n, state):
     """Count the frames in which an occupied cell is seen through, silence it at the third; a surface there starts the count anew."""
     if state == SURFACE:
         stored.seen_through[n] = 0
-    elif state == FREE and cell_occupancy(stored.opacities[n]) >= OCCUPIED:
+    elif state == FREE and cell_occupancy(stored.opacities[n]) >= MIN_OCCUPANCY:
         stored.seen_through[n] = min(stored.seen_through[n] + 1, SEEN_THROUGH_FRAMES)
         if stored.seen_through[n] >= SEEN_THROUGH_FRAMES:
             for g in range(stored.opacities.shape[1]):
-                stored.opacities[n, g] = min(stored.opacities[n, g], np.float32(SILENT))
+                stored.opacities[n, g] = min(stored.opacities[n, g], np.float32(REMOVED_OPACITY))

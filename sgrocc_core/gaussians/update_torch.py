@@ -14,14 +14,14 @@ from sgrocc_core.gaussians.confidence import (
     CONFIDENCES,
     FREE,
     HIDDEN,
-    OCCUPIED,
+    MIN_OCCUPANCY,
     SEMANTIC_HIGH,
     SEMANTIC_LOW,
     SURFACE,
     TEMPERATURE,
     UNSEEN,
 )
-from sgrocc_core.gaussians.update import MAX_WEIGHT, MEAN_REACH, SEEN_THROUGH_FRAMES, SILENT
+from sgrocc_core.gaussians.update import MAX_CELL_WEIGHT, MEAN_REACH, REMOVED_OPACITY, SEEN_THROUGH_FRAMES
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def occupancy(opacities: Tensor) -> Tensor:
 def confidence(cells: Cells, look: Look, kind: str = "hybrid") -> Tensor:
     """C = m C_geo C_sem (Eq. 6 to 8) of each cell under a look, (N,); kind: one of CONFIDENCES. Unseen cells have that of hidden ones."""
     o = occupancy(cells.opacities)
-    full = o >= OCCUPIED
+    full = o >= MIN_OCCUPANCY
     g = torch.exp(-look.residual.square() / (2 * look.sigma.square()).clamp(min=1e-12))
     geometric = torch.where(full, g, 1 - g)
     geometric = torch.where(look.state == FREE, 1 - o, geometric)
@@ -107,12 +107,12 @@ def updated(cells: Cells, new: Cells, look: Look, stamp: float, kind: str = "hyb
     blended["means"] = cells.means + rate[:, None, None] * (offset - cells.means)
     blended["rotations"] = _nlerp(cells.rotations, new.rotations, rate[:, None, None])
     with torch.no_grad():
-        weight = torch.where(seen, (kept + look.weight).clamp(max=MAX_WEIGHT), cells.weight)
-        full = occupancy(blended["opacities"]) >= OCCUPIED
+        weight = torch.where(seen, (kept + look.weight).clamp(max=MAX_CELL_WEIGHT), cells.weight)
+        full = occupancy(blended["opacities"]) >= MIN_OCCUPANCY
         count = torch.where(look.state == SURFACE, 0.0, cells.seen_through)
         count = torch.where((look.state == FREE) & full, (count + 1).clamp(max=SEEN_THROUGH_FRAMES), count)
         gone = ((look.state == FREE) & full & (count >= SEEN_THROUGH_FRAMES))[:, None]
-    blended["opacities"] = torch.where(gone, blended["opacities"].clamp(max=SILENT), blended["opacities"])
+    blended["opacities"] = torch.where(gone, blended["opacities"].clamp(max=REMOVED_OPACITY), blended["opacities"])
     tag, time = torch.where(seen, 1.0, cells.tag), torch.where(seen, stamp, cells.stamp)
     return replace(cells, **blended, tag=tag, weight=weight, stamp=time, seen_through=count)
 

@@ -6,9 +6,13 @@ Pixel (0, 0) is the centre of the top-left pixel. Depth is z along the optical a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
+
+NEAREST = 0.05
+"""Points nearer to the camera than this, along the optical axis, count as not in view, metres (round guess)."""
 
 
 def scale_intrinsics(K: np.ndarray, sx: float, sy: float) -> np.ndarray:
@@ -74,6 +78,35 @@ class Letterbox:
         out = np.zeros((self.target[1], self.target[0]), np.float32)
         out[y0 : y0 + h, x0 : x0 + w] = 1.0
         return out
+
+
+@dataclass(frozen=True)
+class LetterboxedCamera:
+    """The camera of a letterboxed image: made once for a frame, by `of`, and handed on.
+
+    Attributes:
+        letterbox: how the camera's image lies in the network's input.
+        K: (3, 3) float64 intrinsics of the letterboxed image, pixels.
+    """
+
+    letterbox: Letterbox
+    K: np.ndarray
+
+    @classmethod
+    def of(cls, K: np.ndarray, source: tuple[int, int], target: tuple[int, int]) -> LetterboxedCamera:
+        """The camera of an image with intrinsics K (3, 3) and `source` pixels, letterboxed to `target` pixels (width, height)."""
+        letterbox = Letterbox(source, target)
+        return cls(letterbox, letterbox.intrinsics(K))
+
+    @cached_property
+    def mask(self) -> np.ndarray:
+        """(target height, target width) float32: 1 inside the image, 0 in the padding."""
+        return self.letterbox.mask()
+
+    def intrinsics_at(self, shape: tuple[int, ...]) -> np.ndarray:
+        """(3, 3) float64 intrinsics of a map of the letterboxed image at another resolution, (height, width) pixels."""
+        width, height = self.letterbox.target
+        return scale_intrinsics(self.K, shape[1] / width, shape[0] / height)
 
 
 def project(points: np.ndarray, K: np.ndarray, T_wc: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -16,6 +16,8 @@ CELL_SIZE = VOXEL_SIZE * CELL_VOXELS
 """Edge of a cell, metres."""
 BLOCK_CELLS = 8
 BLOCK_VOXELS = BLOCK_CELLS * CELL_VOXELS
+BLOCK_SIZE = VOXEL_SIZE * BLOCK_VOXELS
+"""Edge of a block, metres."""
 BOX_CELLS: tuple[int, int, int] = (30, 30, 18)
 BOX_VOXELS: tuple[int, int, int] = (60, 60, 36)
 NUM_ANCHORS = 30 * 30 * 18

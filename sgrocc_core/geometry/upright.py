@@ -13,8 +13,19 @@ WORLDS: dict[str, np.ndarray] = {
     "x-down": np.array([[0, 1, 0], [0, 0, -1], [-1, 0, 0]], float),
 }
 """Rotation of each kind of world to one with z up, (3, 3)."""
+LOOKING_UP = 0.9
+"""Upward part of the camera's z axis above which it looks at the ceiling, about 25 degrees from the zenith (round guess)."""
 CLEAR = 0.8
 """Share of the mean upward direction that must lie along one axis before the cameras' posture decides."""
+
+
+def looks_up(T_wc: np.ndarray) -> bool:
+    """Whether a camera's z axis points up, as it does where the pose is that of a body frame (z up), not of the optical frame.
+
+    Args:
+        T_wc: (4, 4) camera (optical) to world with z up.
+    """
+    return bool(T_wc[2, 2] > LOOKING_UP)
 
 
 def guess_world(poses: np.ndarray) -> str | None:

@@ -13,7 +13,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from sgrocc_core.array_layout import Layout, check_layout, check_range
+from sgrocc_core.array_layout import ArrayLayout, check_layout, check_range
 from sgrocc_core.classes import NAMES, NUM_CLASSES, UNKNOWN
 from sgrocc_core.drawing.picture import draw_map
 from sgrocc_core.drawing.surface import write_ply
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 2
 MAP, GAUSSIANS, PLY, PICTURE, REPORT = "map.npz", "gaussians.safetensors", "map.ply", "map.png", "report.json"
 FILES = (MAP, GAUSSIANS, PLY, PICTURE, REPORT)
-LAYOUT: Layout = {
+LAYOUT: ArrayLayout = {
     "voxels": (("N", 3), np.int32), "labels": (("N",), np.uint8), "probability": (("N",), np.float32), "free": (("M", 3), np.int32),
     "voxel_size": ((), np.float64), "classes": (("C",), str), "frame_id": ((), str), "stamp_ns": ((), np.int64), "model": ((), str),
     "gaussians_per_cell": ((), np.int64), "feature_channels": ((), np.int64), "format_version": ((), np.int64),

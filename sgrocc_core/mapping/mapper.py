@@ -14,7 +14,7 @@ from sgrocc_core.gaussians.gaussians import LocalGaussians
 from sgrocc_core.gaussians.last_view import LastView
 from sgrocc_core.gaussians.memory import blocks_to_forget
 from sgrocc_core.gaussians.newly_hidden import begin_anew
-from sgrocc_core.geometry.camera import Letterbox
+from sgrocc_core.geometry.camera import LetterboxedCamera
 from sgrocc_core.geometry.lattice import CELL_SIZE, box_corner, box_pose
 from sgrocc_core.geometry.poses import gravity_aligned_rotation, make_pose
 from sgrocc_core.mapping.live_map import LiveMap
@@ -61,16 +61,17 @@ class OccupancyMapper:
         clock = Stopwatch()
         # 1. Features and depth prior of the image.
         width, height = frame.image.shape[1], frame.image.shape[0]
-        letterbox = Letterbox((width, height), self.engine.spec.image_size)
-        K = letterbox.intrinsics(frame.K)
-        image, mask = letterbox.image(frame.image), letterbox.mask()
-        seen = self.engine.image(image, mask, K, gravity_aligned_rotation(frame.T_wc[:3, :3]))
+        camera = LetterboxedCamera.of(frame.K, (width, height), self.engine.spec.image_size)
+        image = camera.letterbox.image(frame.image)
+        seen = self.engine.image(image, camera.mask, camera.K, gravity_aligned_rotation(frame.T_wc[:3, :3]))
         clock.lap("image")
         # 2. The local box before the camera, and how the depth sees its cells.
         head, spread = seen.depth, seen.spread
         if self._config.motion_depth and (frame.depth is None or self._config.depth_source == "mono"):
-            head, spread = self.map.motion.correct(image, mask, K, frame.T_wc, frame.stamp_ns, head, spread)
-        depth = depth_prior(self._config.depth_source, frame, letterbox, head, spread)
+            head, spread = self.map.motion.correct(
+                image, camera.mask, camera.K, frame.T_wc, frame.stamp_ns, head, spread
+            )
+        depth = depth_prior(self._config.depth_source, frame, camera, head, spread)
         T_lc = make_pose(frame.T_wc[:3, :3], frame.T_wc[:3, 3] - self.map.origin)
         corner = box_corner(T_lc, box_below=self._config.box_below)
         T_bc = box_pose(T_lc, corner * CELL_SIZE)
@@ -78,7 +79,9 @@ class OccupancyMapper:
         history = self.map.memory.history(corner, view, frame.stamp_ns)
         clock.lap("slice")
         # 3. The spatial expert's Gaussians of the box.
-        gaussians = self.engine.expert(seen.features, depth.expert, depth.spread, seen.thickness, K, T_bc, history)
+        gaussians = self.engine.expert(
+            seen.features, depth.expert, depth.spread, seen.thickness, camera.K, T_bc, history
+        )
         _check_finite(gaussians)
         clock.lap("expert")
         # 4. Verify, update and write back; the depth's own evidence.
@@ -92,7 +95,7 @@ class OccupancyMapper:
         self.map.last_view = LastView(frame.stamp_ns, corner, view, keys, increments != 0)
         clock.lap("memory")
         # 5. Splat the blocks that changed.
-        x0, y0, w, h = letterbox.content
+        x0, y0, w, h = camera.letterbox.content
         return self.map.update(frame.stamp_ns, clock, depth.expert[y0 : y0 + h, x0 : x0 + w])
 
 

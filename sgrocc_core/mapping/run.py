@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sgrocc_core.frame import Frame
+from sgrocc_core.geometry.upright import looks_up
 
 if TYPE_CHECKING:
     from sgrocc_core.mapping.mapper import MapUpdate, OccupancyMapper
-
-LOOKING_UP = 0.9
-"""A z axis of the camera whose upward part is above this looks at the ceiling; that of a body frame, which is up, looks the same."""
 
 
 @dataclass
@@ -44,7 +42,7 @@ def map_frames(
             watch(frame, update)
         result.frames += 1
         result.with_depth += frame.depth is not None
-        result.looking_up += bool(frame.T_wc[2, 2] > LOOKING_UP)
+        result.looking_up += looks_up(frame.T_wc)
         result.stamp_ns = update.stamp_ns
         for stage, milliseconds in update.timings.items():
             result.timings[stage].append(milliseconds)

@@ -16,7 +16,7 @@ from sgrocc_core.errors import DataError
 from sgrocc_core.geometry.lattice import BLOCK_VOXELS, VOXEL_SIZE
 
 FLOOR = NAMES.index("floor")
-OCCUPIED, FREE, UNKNOWN = 100, 0, -1
+GRID_OCCUPIED, GRID_FREE, GRID_UNKNOWN = 100, 0, -1
 """Values of a grid, as nav_msgs/OccupancyGrid has them."""
 ENOUGH_FLOOR = 40
 """Floor voxels that the layer with most of them must have before it is taken for the floor: a quarter of a square metre."""
@@ -60,7 +60,7 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Grid:
+class SlabGrid:
     """A map of columns.
 
     Attributes:
@@ -138,7 +138,7 @@ class ColumnMap:
         layer = float((near * counts[near]).sum() / counts[near].sum()) - 1 + low * BLOCK_VOXELS
         return (layer + 0.5) * VOXEL_SIZE
 
-    def grid(self, first: int, last: int) -> Grid | None:
+    def grid(self, first: int, last: int) -> SlabGrid | None:
         """The grid of the slab from one layer of voxels to another, both included; None where the map is empty.
 
         Its extent is that of the blocks with anything in them at any height, so that it does not depend on the slab.
@@ -159,7 +159,7 @@ class ColumnMap:
             return None
         self._draw(stale)
         corner = self._low * BLOCK_VOXELS
-        return Grid(self._image, (int(corner[0]), int(corner[1])), first, last)
+        return SlabGrid(self._image, (int(corner[0]), int(corner[1])), first, last)
 
     def _draw(self, changed: set[tuple[int, int]]) -> None:
         """Put the tiles that changed into the image; all of them where its extent did."""
@@ -173,12 +173,12 @@ class ColumnMap:
             )
         if (low != self._low).any() or self._image.shape != (shape[1], shape[0]):
             self._image, self._low = np.empty((shape[1], shape[0]), np.int8), low
-            self._image[:] = UNKNOWN
+            self._image[:] = GRID_UNKNOWN
             changed = set(self._tiles)
         for x, y in changed:
             column, row = (x - int(low[0])) * BLOCK_VOXELS, (y - int(low[1])) * BLOCK_VOXELS
             if 0 <= column < shape[0] and 0 <= row < shape[1]:
-                self._image[row : row + BLOCK_VOXELS, column : column + BLOCK_VOXELS] = self._tiles.get((x, y), UNKNOWN)
+                self._image[row : row + BLOCK_VOXELS, column : column + BLOCK_VOXELS] = self._tiles.get((x, y), GRID_UNKNOWN)
 
     @staticmethod
     def _tile(stack: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]], first: int, last: int) -> np.ndarray:
@@ -193,7 +193,7 @@ class ColumnMap:
                 mask = np.uint16((1 << (high + 1)) - (1 << low))
                 filled |= (occupied & mask) != 0
                 seen |= (free & mask) != 0
-        return np.where(filled, OCCUPIED, np.where(seen, FREE, UNKNOWN)).astype(np.int8).T
+        return np.where(filled, GRID_OCCUPIED, np.where(seen, GRID_FREE, GRID_UNKNOWN)).astype(np.int8).T
 
 
 def _bits(voxels: np.ndarray) -> np.ndarray:

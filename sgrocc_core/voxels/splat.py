@@ -1,7 +1,7 @@
 """The rules of Gaussians to voxels (method, section 3): support, weights, occupancy, and the one label rule.
 
 w_i(v) = o_i exp(-1/2 d^T Sigma_i^-1 d) where v lies within SUPPORT voxels of the mean's voxel and d^T Sigma_i^-1 d is at most
-MAX_MAHALANOBIS2, 0 beyond; log P(empty at v) = sum_i log(1 - min(w_i, MAX_WEIGHT)); P(class c | occupied) =
+MAX_MAHALANOBIS2, 0 beyond; log P(empty at v) = sum_i log(1 - min(w_i, MAX_SPLAT_WEIGHT)); P(class c | occupied) =
 sum_i w_i p_ic / (sum_i w_i + 1e-6). `splat_torch` is the readable reference, `splat_numba` the fast one.
 """
 
@@ -13,7 +13,7 @@ SUPPORT = 3
 """Voxels on each side of the mean's voxel, along every axis."""
 MAX_MAHALANOBIS2 = 18.0
 """Squared Mahalanobis distance of the support's rim: the weight there is 1e-4 of the opacity."""
-MAX_WEIGHT = 1.0 - 1e-4
+MAX_SPLAT_WEIGHT = 1.0 - 1e-4
 """Largest weight inside log(1 - w)."""
 CLASS_EPSILON = 1e-6
 """Added to the sum of the weights under the class probabilities."""

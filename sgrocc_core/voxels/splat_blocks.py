@@ -12,12 +12,10 @@ import math
 import numpy as np
 from numba import njit, prange
 
-from sgrocc_core.gaussians.gaussians import MIN_OPACITY, constrain_scales, covariance, sigmoid, softmax
+from sgrocc_core.gaussians.gaussians import MIN_RAW_OPACITY, constrain_scales, covariance, sigmoid, softmax
 from sgrocc_core.gaussians.memory import BLOCK_ROWS, NEIGHBOURS, GaussianMemory
 from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_VOXELS, CELL_SIZE, VOXEL_SIZE
 from sgrocc_core.voxels.splat_numba import add_gaussian, supports
-
-MIN_RAW_OPACITY = math.log(MIN_OPACITY / (1.0 - MIN_OPACITY))
 
 
 def splat_blocks(memory: GaussianMemory, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from numba import njit, prange
 
 from sgrocc_core.gaussians.gaussians import MIN_OPACITY
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
-from sgrocc_core.voxels.splat import MAX_MAHALANOBIS2, MAX_WEIGHT, SUPPORT
+from sgrocc_core.voxels.splat import MAX_MAHALANOBIS2, MAX_SPLAT_WEIGHT, SUPPORT
 
 SLAB = 4
 """Planes of voxels along x that one task writes."""
@@ -192,7 +192,7 @@ def add_gaussian(centre, p, bounds, opacity, share, start, stop, voxel_size, pro
                     continue
                 w = opacity * math.exp(-0.5 * mahalanobis2)
                 at = (x - start[0], y - start[1], z - start[2])
-                empty = product[at] * (1.0 - min(w, MAX_WEIGHT))
+                empty = product[at] * (1.0 - min(w, MAX_SPLAT_WEIGHT))
                 if empty < _LOG_BELOW:
                     log_empty[at] += math.log(empty)
                     empty = 1.0
@@ -285,7 +285,7 @@ def _backward(
                         grad_w += upstream[c] * share[c]
                         grad_share[c] += wt * upstream[c]
                     t = float(grad_w)
-                    if w <= MAX_WEIGHT:
+                    if w <= MAX_SPLAT_WEIGHT:
                         t -= grad_log_empty[x, y, z] / (1.0 - w)
                     t *= kernel
                     row += t

@@ -6,7 +6,7 @@ import torch
 
 from sgrocc_core.gaussians.gaussians import MIN_OPACITY
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
-from sgrocc_core.voxels.splat import MAX_MAHALANOBIS2, MAX_WEIGHT, SUPPORT
+from sgrocc_core.voxels.splat import MAX_MAHALANOBIS2, MAX_SPLAT_WEIGHT, SUPPORT
 
 
 def splat(
@@ -52,7 +52,7 @@ def splat(
     x, y, z = voxels[g, s].unbind(-1)
     flat = (x * shape[1] + y) * shape[2] + z
     count = shape[0] * shape[1] * shape[2]
-    log_empty = means.new_zeros(count).index_add(0, flat, torch.log1p(-w.clamp(max=MAX_WEIGHT)))
+    log_empty = means.new_zeros(count).index_add(0, flat, torch.log1p(-w.clamp(max=MAX_SPLAT_WEIGHT)))
     classes = class_probabilities.shape[1]
     class_weights = means.new_zeros(count, classes).index_add(0, flat, w[:, None] * class_probabilities[g])
     return log_empty.reshape(shape), class_weights.reshape(*shape, classes)

@@ -14,13 +14,13 @@ import numpy as np
 from numba import njit
 
 from sgrocc_core.classes import UNKNOWN
-from sgrocc_core.gaussians.memory import BLOCK_ROWS, GaussianMemory
+from sgrocc_core.gaussians.memory import BLOCK_ROWS, REACH_CELLS, GaussianMemory
 from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_VOXELS
 from sgrocc_core.voxels.columns import Columns
 from sgrocc_core.voxels.query import by_block, inside
 from sgrocc_core.voxels.splat_blocks import splat_blocks
 
-LEVELS = 16
+PROBABILITY_STEPS = 16
 """Probabilities are published in steps of 1/16."""
 PRIOR_BOUND = 6.0
 """Largest |logit P_splat| where depth has said nothing."""
@@ -30,15 +30,13 @@ FREE_BELOW = -0.4
 """Observed free: e(v) below this, a sensor's one look, and not occupied."""
 AT_ONCE = 128
 """Blocks whose columns are summarised together: some 4 MB of copies, whatever the map's size."""
-CLASS_REACH = 3
-"""A voxel without a class of its own takes that of the nearest cell within so many cells."""
 
 
 def _search_order() -> np.ndarray:
-    """Offsets (n, 3) of the cells within CLASS_REACH, the nearest first."""
-    offsets = np.stack(np.meshgrid(*[np.arange(-CLASS_REACH, CLASS_REACH + 1)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    """Offsets (n, 3) of the cells within REACH_CELLS, the nearest first."""
+    offsets = np.stack(np.meshgrid(*[np.arange(-REACH_CELLS, REACH_CELLS + 1)] * 3, indexing="ij"), -1).reshape(-1, 3)
     distance = (offsets**2).sum(1)
-    return offsets[np.argsort(distance, kind="stable")][: int((distance <= CLASS_REACH**2).sum())]
+    return offsets[np.argsort(distance, kind="stable")][: int((distance <= REACH_CELLS**2).sum())]
 
 
 _ORDER = _search_order()
@@ -103,7 +101,7 @@ class VoxelMap:
         memory.gaussians_changed[:count] = memory.evidence_changed[:count] = False
         self.judged, self._gone_blocks = np.concatenate([memory.keys[changed], *self._gone_blocks]), []
         voxels = memory.keys[changed[block]] * BLOCK_VOXELS + np.stack([x, y, z], 1).astype(np.int32)
-        probability = sixteenths[block, x, y, z].astype(np.float32) / LEVELS
+        probability = sixteenths[block, x, y, z].astype(np.float32) / PROBABILITY_STEPS
         return self._with_forgotten(voxels, labels[block, x, y, z], probability, memory.keys[changed[touched]].copy())
 
     def _with_forgotten(
@@ -163,7 +161,7 @@ class VoxelMap:
         held = slots >= 0
         labels = np.where(held, self._labels[at], np.uint8(0))
         free = held & observed_free(labels, self.memory.evidence[at])
-        return labels, np.where(held, self._sixteenths[at], 0).astype(np.float32) / LEVELS, free
+        return labels, np.where(held, self._sixteenths[at], 0).astype(np.float32) / PROBABILITY_STEPS, free
 
     def within(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The voxels from low (3,) int64 to high (3,), both included: the occupied ones, see `occupied_voxels`, and those observed free."""
@@ -249,7 +247,7 @@ def occupied_voxels(
         (N, 3) int32 indices, (N,) uint8 labels (255 = no class known), (N,) float32 probability in 1/16.
     """
     at = np.nonzero(labels)
-    return _indices(keys, at), labels[at], sixteenths[at].astype(np.float32) / LEVELS
+    return _indices(keys, at), labels[at], sixteenths[at].astype(np.float32) / PROBABILITY_STEPS
 
 
 def free_voxels(keys: np.ndarray, labels: np.ndarray, evidence: np.ndarray) -> np.ndarray:
@@ -284,7 +282,7 @@ def _judge(slots, log_empty, classes, evidence, tags, cell_labels, neighbours, o
                     if label == 0:
                         label = nearest_class(slot, x >> 1, y >> 1, z >> 1, cell_labels, neighbours, order)
                     labels[s, x, y, z] = label if label > 0 else UNKNOWN
-                    sixteenths[s, x, y, z] = max(int(p * LEVELS + 0.5), 1)
+                    sixteenths[s, x, y, z] = max(int(p * PROBABILITY_STEPS + 0.5), 1)
 
 
 @njit(cache=True)

@@ -21,14 +21,14 @@ from std_msgs.msg import Header
 
 from sgrocc_core.errors import DataError
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
-from sgrocc_core.voxels.columns import UNKNOWN, ColumnMap, Columns, Grid, slab_layers
+from sgrocc_core.voxels.columns import GRID_UNKNOWN, ColumnMap, Columns, SlabGrid, slab_layers
 from sgrocc_core.voxels.voxel_map import VoxelMap
 from sgrocc_ros.distributions import create_publisher
 from sgrocc_ros.health.statistics import Statistics
 from sgrocc_ros.messages import time_message
 
 LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-EMPTY_GRID = Grid(np.full((1, 1), UNKNOWN, np.int8), (0, 0), 0, 0)
+EMPTY_GRID = SlabGrid(np.full((1, 1), GRID_UNKNOWN, np.int8), (0, 0), 0, 0)
 """Grid of a map that has become empty; consumers expect at least one cell."""
 Changes = tuple[bool, Columns]
 """Whether the columns are those of the whole map, and the columns."""
@@ -130,7 +130,7 @@ class GridOutput:
         return floor, slab_layers(floor, values["grid_min_height"], values["grid_max_height"])
 
 
-def grid_message(grid: Grid, frame_id: str, stamp: int, floor: float) -> OccupancyGrid:
+def grid_message(grid: SlabGrid, frame_id: str, stamp: int, floor: float) -> OccupancyGrid:
     """Convert a grid to a message at the height of the floor.
 
     Args:

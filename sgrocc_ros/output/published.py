@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sgrocc_core.geometry.lattice import BLOCK_VOXELS, VOXEL_SIZE
+from sgrocc_core.geometry.lattice import BLOCK_SIZE, BLOCK_VOXELS
 from sgrocc_ros.messages import POINT, voxel_points
 from sgrocc_ros.output.markers import BlockMarker
 
 _SHAPE = (BLOCK_VOXELS,) * 3
 _CELLS = BLOCK_VOXELS**3
-BLOCK_SIZE = BLOCK_VOXELS * VOXEL_SIZE
 
 
 @dataclass

@@ -13,7 +13,7 @@ from sgrocc_core.data.coded_image import coded_size, read_coded
 from sgrocc_core.data.images import decode_compressed_depth
 from sgrocc_core.data.recordings.layouts import (
     LOOKED_FOR,
-    Layout,
+    FolderLayout,
     Shot,
     detect,
     read_frames,
@@ -128,7 +128,7 @@ class FolderRecording:
         metres = np.where(units == 65535, 0, units * np.float32(self._depth_scale)).astype(np.float32)
         return self._register(metres) if self._register else metres
 
-    def _read_camera(self, layout: Layout, options: FolderOptions) -> Camera:
+    def _read_camera(self, layout: FolderLayout, options: FolderOptions) -> Camera:
         """The colour camera; its size is that of the first image.
 
         Raises:
@@ -163,7 +163,7 @@ class FolderRecording:
             return Camera(size, K, given.distortion, given.fisheye)
         return Camera(size, K)
 
-    def _plan_depth(self, layout: Layout, options: FolderOptions) -> Registration | None:
+    def _plan_depth(self, layout: FolderLayout, options: FolderOptions) -> Registration | None:
         """How to register depth to the colour image, by the size of the first depth image; None if it is registered."""
         path = next((shot.depth for shot in self._shots if shot.depth is not None), None)
         if path is None:
@@ -215,7 +215,7 @@ class FolderRecording:
         return guess
 
 
-def _read_layout(path: Path, kind: str, options: FolderOptions) -> Layout:
+def _read_layout(path: Path, kind: str, options: FolderOptions) -> FolderLayout:
     if kind == "tum":
         return read_tum(path, options.tolerance)
     return read_seven_scenes(path, options.rate) if kind == "7scenes" else read_frames(path, options.rate)

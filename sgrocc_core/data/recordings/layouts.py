@@ -57,7 +57,7 @@ class Shot:
 
 
 @dataclass
-class Layout:
+class FolderLayout:
     """Contents of a folder according to its layout.
 
     Attributes:
@@ -102,7 +102,7 @@ def detect(folder: Path) -> str:
     raise DataError(f"{folder} has no known layout; looked for: {looked}; it has {shown or 'nothing'}")
 
 
-def read_tum(folder: Path, tolerance: float) -> Layout:
+def read_tum(folder: Path, tolerance: float) -> FolderLayout:
     """Read the TUM RGB-D layout.
 
     It has lists with time stamps, a trajectory with its own rate, and depth registered to colour with 5000 units per
@@ -127,10 +127,12 @@ def read_tum(folder: Path, tolerance: float) -> Layout:
         f"{paired} of {len(shots)} images have depth within {tolerance:g} s",
         "stamps are the folder's; poses are interpolated",
     ]
-    return Layout(shots, notes, 1 / 5000, "z-up", default_K=np.array([[525.0, 0, 319.5], [0, 525.0, 239.5], [0, 0, 1]]))
+    return FolderLayout(
+        shots, notes, 1 / 5000, "z-up", default_K=np.array([[525.0, 0, 319.5], [0, 525.0, 239.5], [0, 0, 1]])
+    )
 
 
-def read_seven_scenes(folder: Path, rate: float) -> Layout:
+def read_seven_scenes(folder: Path, rate: float) -> FolderLayout:
     """Read the 7-Scenes layout: frame-NNNNNN.{color.png,depth.png,pose.txt}, millimetres, no stamps, no calibration.
 
     Args:
@@ -148,14 +150,14 @@ def read_seven_scenes(folder: Path, rate: float) -> Layout:
             Shot(color, depth if depth.is_file() else None, made_clock(index, rate), pose_matrix(pose.ravel()))
         )
     notes = [f"there are no stamps, so they are generated at {rate:g} Hz"]
-    return Layout(
+    return FolderLayout(
         _some(shots, folder, "frame-*.color.png"),
         notes,
         default_K=np.array([[585.0, 0, 320.0], [0, 585.0, 240.0], [0, 0, 1]]),
     )
 
 
-def read_frames(folder: Path, rate: float) -> Layout:
+def read_frames(folder: Path, rate: float) -> FolderLayout:
     """Read the layout `frames`: colour images, depth images of the same names, poses, and intrinsics.
 
     Poses are camera to world, in one file or one file per image. Time stamps in seconds come from timestamps.txt, one
@@ -186,7 +188,7 @@ def read_frames(folder: Path, rate: float) -> Layout:
     notes = [clock] + (
         [f"{missing} of {len(shots)} images have no depth of the same name in {depths}"] if missing else []
     )
-    layout = Layout(shots, notes)
+    layout = FolderLayout(shots, notes)
     text, depth_text, yaml = _first(folder, INTRINSICS), _first(folder, DEPTH_INTRINSICS), folder / "camera.yaml"
     layout.K = None if text is None else read_intrinsics(text)
     layout.depth_K = None if depth_text is None else read_intrinsics(depth_text)

@@ -15,7 +15,7 @@ from sgrocc_core.training.ablations.comparison import Estimate, estimate, paired
 
 
 @dataclass(frozen=True)
-class Layout:
+class ReportLayout:
     """What the reports of a task show.
 
     Attributes:
@@ -35,21 +35,21 @@ DEPTHS = {source: f"With {source} depth" for source in SOURCES}
 OCCUPANCY_PANELS = tuple((source, metric) for source in SOURCES for metric in ("sc_iou", "miou"))
 IMAGE_METRICS = ("abs_rel", "delta1", "abs_rel_scaled", "miou_2d")
 LAYOUTS = {
-    "local": Layout(
+    "local": ReportLayout(
         DEPTHS,
         {"in_view": "in view", "hidden": "hidden", "all": "whole box"},
         METRICS,
         OCCUPANCY_PANELS,
         "Held-out views, in view",
     ),
-    "embodied": Layout(
+    "embodied": ReportLayout(
         DEPTHS,
         {"all": "map", "hidden": "map, hidden", "single_frame": "single frames"},
         METRICS,
         OCCUPANCY_PANELS,
         "Maps of held-out scenes",
     ),
-    "image": Layout(
+    "image": ReportLayout(
         {"image": "Depth and 2D classes"},
         {"all": "image"},
         IMAGE_METRICS,

@@ -27,7 +27,7 @@ from sgrocc_core.training.data.rolling import scenes_to_read
 NEAREST_START = 0.12
 """How far behind a pixel's depth matter must begin for the pixel to have a thickness, metres."""
 
-UNKNOWN_VOXEL, UNSEEN, IN_VIEW, BEYOND = 0, 1, 2, 3
+UNKNOWN_VOXEL, OUT_OF_VIEW, IN_VIEW, BEYOND = 0, 1, 2, 3
 """States of a voxel for the losses: label unknown and outside the picture; known outside the picture; known and in view; unknown
 though its centre projects into the picture, as space behind walls and under floors does."""
 
@@ -118,7 +118,7 @@ def voxel_states(target: np.ndarray, K: np.ndarray, T_bc: np.ndarray, mask: np.n
                 py = (j + 0.5) * VOXEL_SIZE - T_bc[1, 3]
                 pz = (k + 0.5) * VOXEL_SIZE - T_bc[2, 3]
                 z = T_bc[0, 2] * px + T_bc[1, 2] * py + T_bc[2, 2] * pz
-                out[i, j, k] = UNSEEN if known else UNKNOWN_VOXEL
+                out[i, j, k] = OUT_OF_VIEW if known else UNKNOWN_VOXEL
                 if z <= 0.05:
                     continue
                 u = int(np.floor(K[0, 0] * (T_bc[0, 0] * px + T_bc[1, 0] * py + T_bc[2, 0] * pz) / z + K[0, 2] + 0.5))

@@ -15,7 +15,7 @@ from torch import Tensor
 from sgrocc_core.classes import NUM_CLASSES
 from sgrocc_core.errors import DataError
 from sgrocc_core.gaussians.confidence import UNSEEN, CellView
-from sgrocc_core.gaussians.memory import DEFAULT_OPACITY
+from sgrocc_core.gaussians.gaussians import SILENT_OPACITY
 from sgrocc_core.gaussians.update_torch import Cells, Look, confidence, updated
 from sgrocc_core.geometry.lattice import BOX_CELLS, NUM_ANCHORS
 
@@ -52,7 +52,7 @@ class SceneMemory:
         rotations = zeros(gaussians, 4)
         rotations[..., 0] = 1.0
         self.cells = Cells(
-            zeros(gaussians, 3), zeros(gaussians, 3), rotations, zeros(gaussians) + DEFAULT_OPACITY, zeros(gaussians, NUM_CLASSES),
+            zeros(gaussians, 3), zeros(gaussians, 3), rotations, zeros(gaussians) + SILENT_OPACITY, zeros(gaussians, NUM_CLASSES),
             zeros(channels), zeros(), zeros(), zeros(), zeros(),
         )  # fmt: skip
 
@@ -106,7 +106,7 @@ class SceneMemory:
 
     def splattable(self, cells: Cells) -> Outputs:
         """A box's Gaussians in the form of the expert's outputs, a batch of one; those never refined in view are silent."""
-        silent = torch.full_like(cells.opacities, DEFAULT_OPACITY)
+        silent = torch.full_like(cells.opacities, SILENT_OPACITY)
         return {
             "means": (cells.means + self.centres[:, None])[None],
             "scales": cells.scales[None],

@@ -13,15 +13,14 @@ from torch.nn import functional as F
 
 from sgrocc_core.depth.layer import sensor_spread
 from sgrocc_core.errors import ConfigError
+from sgrocc_core.gaussians.gaussians import SILENT_OPACITY
 from sgrocc_core.network.expert.spatial_expert import cells_of, local_head, voxels_of
 from sgrocc_core.network.image.heads import CANONICAL_FOCAL, MAX_DEPTH, MIN_DEPTH
-from sgrocc_core.training.data.dataset import BEYOND, IN_VIEW, UNSEEN
+from sgrocc_core.training.data.dataset import BEYOND, IN_VIEW, OUT_OF_VIEW
 from sgrocc_core.training.losses import voxels as losses
 from sgrocc_core.training.losses.regularisation import REGULARISATIONS, Surface, regularisation
 
 Terms = dict[str, Tensor]
-SILENT = -20.0
-"""Raw opacity of a Gaussian that is not splatted."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +209,7 @@ def local_objective(
     """
     terms: dict[str, list[Tensor]] = {}
     reached = cells_in_reach(batch["state"] == IN_VIEW)
-    splatted = {**outputs, "opacities": torch.where(reached[..., None], outputs["opacities"], SILENT)}
+    splatted = {**outputs, "opacities": torch.where(reached[..., None], outputs["opacities"], SILENT_OPACITY)}
     for b, generator in enumerate(generators):
         log_empty, weight_sums = local_head(splatted, b)
         log_empty, state = log_empty.flatten(), batch["state"][b].flatten()
@@ -284,7 +283,7 @@ def dense_loss(
     voxels = len(state) // len(generators)
     drawn = torch.stack([torch.rand(voxels, generator=g, device=g.device) for g in generators])
     chosen = (drawn < weights.dense_share).flatten().to(state.device)
-    known = (((state == IN_VIEW) | (state == UNSEEN)) & chosen).nonzero()[:, 0]
+    known = (((state == IN_VIEW) | (state == OUT_OF_VIEW)) & chosen).nonzero()[:, 0]
     point_weights = torch.where(state[known] == IN_VIEW, 1.0, weights.unseen)
     loss = F.cross_entropy(logits.flatten(0, 2)[known], labels[known].long(), label_weights, reduction="none")
     return losses.weighted_mean(loss, point_weights)

@@ -7,7 +7,7 @@ from sgrocc_core.depth.layer import DepthLayer
 from sgrocc_core.gaussians.confidence import view_cells
 from sgrocc_core.gaussians.evidence import observe
 from sgrocc_core.gaussians.memory import BLOCK_ROWS, GaussianMemory
-from sgrocc_core.gaussians.newly_hidden import FADE, begin_anew
+from sgrocc_core.gaussians.newly_hidden import FREE_DECAY, begin_anew
 from tests.samples.streams import K, box_of, camera_at, sensor, wall_depth
 
 CAMERA = camera_at(0.04, 2.44, 1.48)
@@ -56,7 +56,7 @@ def test_evidence_of_freedom_fades_behind_a_board_and_nowhere_else():
     after = along(memory)
     changed = np.flatnonzero(after != before)
     assert (changed.min(), changed.max()) == (26, 37)  # from the board itself to before the wall, which is in voxel 38
-    np.testing.assert_allclose(after[26:38], FADE * before[26:38])
+    np.testing.assert_allclose(after[26:38], FREE_DECAY * before[26:38])
     np.testing.assert_array_equal(after[38:], before[38:])
     assert memory.evidence_changed.any()
 

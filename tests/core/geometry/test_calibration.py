@@ -62,3 +62,33 @@ def test_an_unknown_distortion_model_is_refused_only_when_there_is_distortion():
     read_calibration((640, 480), K, [0, 0], P, model="omni")
     with pytest.raises(FrameError, match="'omni' is not known"):
         read_calibration((640, 480), K, [0.1, 0], P, model="omni")
+
+
+@pytest.mark.parametrize(
+    ("model", "D", "message"),
+    [
+        ("equidistant", [0.1], r"D has 1 coefficient\(s\) \[0.1\]; the model 'equidistant' takes 4"),
+        ("fisheye", [0.1, 0.02, 0.0], r"D has 3 coefficient\(s\) .* 'fisheye' takes 4"),
+        ("equidistant", [0.1, 0.02, 0.0, 0.0, 0.3], r"D has 5 coefficient\(s\) .* 'equidistant' takes 4"),
+        ("plumb_bob", [0.1, 0.02, 0.0], r"D has 3 coefficient\(s\) .* 'plumb_bob' takes 4, 5, 8, 12 or 14"),
+    ],
+)
+def test_a_number_of_coefficients_that_the_model_does_not_take_is_refused(model, D, message):
+    with pytest.raises(FrameError, match=message) as caught:
+        read_calibration((640, 480), K, D, P, model=model)
+    assert caught.value.cause == "bad_intrinsics"
+
+
+def test_a_fisheye_image_is_undone_by_its_four_coefficients_and_a_fifth_of_zero_changes_nothing():
+    k1, k2 = 0.05, -0.01
+    matrix = [400.0, 0, 319.5, 0, 400.0, 239.5, 0, 0, 1]
+    calibration = read_calibration((640, 480), matrix, [k1, k2, 0, 0, 0], P, model="equidistant")
+    x, y = 0.4, -0.3
+    theta = np.arctan(np.hypot(x, y))
+    factor = theta * (1 + k1 * theta**2 + k2 * theta**4) / np.hypot(x, y)
+    image = np.zeros((480, 640), np.uint8)
+    u, v = round(400 * x * factor + 319.5), round(400 * y * factor + 239.5)
+    image[v - 1 : v + 2, u - 1 : u + 2] = 255
+    rows, columns = np.nonzero(calibration.rectify(image) > 100)
+    assert columns.mean() == pytest.approx(400 * x + 319.5, abs=1.0)
+    assert rows.mean() == pytest.approx(400 * y + 239.5, abs=1.0)

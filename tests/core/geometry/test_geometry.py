@@ -34,6 +34,15 @@ def test_letterbox_of_a_wide_image_pads_above_and_below_and_projects_to_the_same
     assert box.mask().sum() == 320 * 180
 
 
+def test_the_camera_of_a_letterboxed_image_scales_to_its_feature_map():
+    """A wide image of 640 x 360 becomes 320 x 180 under 30 rows of padding; 80 x 60 is a quarter of that."""
+    K = np.array([[400.0, 0, 319.5], [0, 400.0, 179.5], [0, 0, 1]])
+    made = camera.LetterboxedCamera.of(K, (640, 360), (320, 240))
+    assert made.K.tolist() == [[200, 0, 159.5], [0, 200, 119.5], [0, 0, 1]]
+    assert made.mask[:30].sum() == 0 and made.mask[30:210].all() and made.mask[210:].sum() == 0
+    assert made.intrinsics_at((60, 80)).tolist() == [[50, 0, 39.5], [0, 50, 29.5], [0, 0, 1]]
+
+
 def test_letterboxed_depth_holds_only_readings_of_the_original():
     depth = np.where(np.arange(540)[None] < 270, 1.0, 4.0).astype(np.float32).repeat(360, 0)
     small = camera.Letterbox((540, 360), (320, 240)).depth(depth)

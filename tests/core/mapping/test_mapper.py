@@ -279,10 +279,10 @@ def test_a_wrong_configuration_names_key_value_and_what_is_allowed(key, value):
 
 def test_fused_depth_fills_the_sensors_holes_with_the_heads_scaled_depth():
     frame = scene.frame(scene.camera())
-    box = depth_source.Letterbox((320, 240), (320, 240))
+    camera = depth_source.LetterboxedCamera.of(frame.K, (320, 240), (320, 240))
     true = frame.depth[2::4, 2::4].copy()
     true[:, :5] = 2.0  # what the head says of the strip without readings
-    prior = depth_source.depth_prior("fused", frame, box, true / 1.7, np.full((60, 80), 0.1, np.float32))
+    prior = depth_source.depth_prior("fused", frame, camera, true / 1.7, np.full((60, 80), 0.1, np.float32))
     assert np.array_equal(prior.expert[frame.depth > 0], frame.depth[frame.depth > 0])
     np.testing.assert_allclose(prior.expert[:, :18], 2.0, rtol=0.01)
     near = frame.depth[120, 200]

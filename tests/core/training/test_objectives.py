@@ -8,7 +8,7 @@ import torch
 from sgrocc_core.geometry.lattice import NUM_ANCHORS
 from sgrocc_core.network.expert.lattice_encoder import cell_centres
 from sgrocc_core.network.expert.refinement import start_state
-from sgrocc_core.training.data.dataset import BEYOND, IN_VIEW, UNKNOWN_VOXEL, UNSEEN
+from sgrocc_core.training.data.dataset import BEYOND, IN_VIEW, OUT_OF_VIEW, UNKNOWN_VOXEL
 from sgrocc_core.training.losses.objectives import LocalWeights, class_weights, draws, local_objective, voxel_weights
 
 CELL = (10, 10, 5)
@@ -33,7 +33,7 @@ def push(label: int, state: int) -> dict[str, float]:
     """Each term's gradient by the opacity of one cell's Gaussians, that cell's voxels being of a label and a state; the rest is empty."""
     target, states = (
         torch.zeros(1, 60, 60, 36, dtype=torch.uint8),
-        torch.full((1, 60, 60, 36), UNSEEN, dtype=torch.uint8),
+        torch.full((1, 60, 60, 36), OUT_OF_VIEW, dtype=torch.uint8),
     )
     target[0][CORNER], states[0][CORNER] = label, state
     target[0, :2, :2, :2], states[0, :2, :2, :2] = 255, BEYOND  # elsewhere, silent: something to weigh against
@@ -65,7 +65,7 @@ def test_space_without_truth_is_emptied_by_terms_of_its_own() -> None:
 
 
 def test_known_space_outside_the_picture_counts_less_than_in_it() -> None:
-    assert 0 > push(3, UNSEEN)["coarse"] > push(3, IN_VIEW)["coarse"]
+    assert 0 > push(3, OUT_OF_VIEW)["coarse"] > push(3, IN_VIEW)["coarse"]
 
 
 def test_weights_of_voxels_favour_neither_empty_nor_occupied() -> None:
@@ -80,7 +80,7 @@ def test_weights_of_voxels_favour_neither_empty_nor_occupied() -> None:
 def test_distillation_pulls_the_splat_to_the_auxiliary_head_and_leaves_that_alone(taught: int) -> None:
     target, states = (
         torch.zeros(1, 60, 60, 36, dtype=torch.uint8),
-        torch.full((1, 60, 60, 36), UNSEEN, dtype=torch.uint8),
+        torch.full((1, 60, 60, 36), OUT_OF_VIEW, dtype=torch.uint8),
     )
     states[0][CORNER] = IN_VIEW
     raw, dense = torch.zeros(4, requires_grad=True), torch.zeros(1, NUM_ANCHORS, 8, 12, requires_grad=True)

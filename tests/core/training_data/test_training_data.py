@@ -19,7 +19,7 @@ from sgrocc_core.training.data.augmentation import View
 from sgrocc_core.training.data.dataset import (
     BEYOND,
     IN_VIEW,
-    UNSEEN,
+    OUT_OF_VIEW,
     DatasetOptions,
     PackedViews,
     StepSampler,
@@ -125,10 +125,10 @@ def test_voxel_states_are_those_of_the_projection(view: View) -> None:
     u, v, z = project(voxel_centres(np.zeros(3)).reshape(-1, 3), view.K, view.T_bc)
     height, width = view.mask.shape
     seen = (z > 0.05) & (u >= -0.5) & (u < width - 0.5) & (v >= -0.5) & (v < height - 0.5)
-    expected = np.where(seen.reshape(target.shape), IN_VIEW, UNSEEN)
+    expected = np.where(seen.reshape(target.shape), IN_VIEW, OUT_OF_VIEW)
     expected[target == 255] = np.where(seen.reshape(target.shape), BEYOND, 0)[target == 255]
     assert (states != expected).mean() < 1e-4  # rounding at the picture's border
-    assert {0, UNSEEN, IN_VIEW, BEYOND} == set(np.unique(states))
+    assert {0, OUT_OF_VIEW, IN_VIEW, BEYOND} == set(np.unique(states))
 
 
 def test_a_sample_is_a_function_of_seed_step_and_place(packed: Path) -> None:
