@@ -7,7 +7,7 @@ import numpy as np
 from sgrocc_core.errors import FrameError
 
 FASTEST = 10.0
-"""Speed up to which a motion between two images is believed, m/s; a person runs at 3, a fast drone indoors flies at 10."""
+"""Speed up to which a motion between two images is believed, m/s; a runner's is 3, a fast drone's 10."""
 SLACK = 1.0
 """Metres that are believed at once, as when a SLAM system corrects its map."""
 LONGEST_NS = 60_000_000_000

@@ -35,7 +35,8 @@ def test_a_walk_and_a_correction_of_a_metre_are_believed():
 
 
 def test_a_camera_that_stays_elsewhere_is_believed_at_the_third_image():
-    assert judged(PoseGate(), (0, 0), (0.1, 50), (0.2, 50.1), (0.3, 50.2), (0.4, 50.2)) == [True, False, False, True, True]
+    frames = [(0, 0), (0.1, 50), (0.2, 50.1), (0.3, 50.2), (0.4, 50.2)]
+    assert judged(PoseGate(), *frames) == [True, False, False, True, True]
 
 
 def test_far_poses_that_do_not_agree_with_each_other_are_never_believed():
