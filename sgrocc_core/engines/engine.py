@@ -1,6 +1,6 @@
-"""What the mapper needs of a network: the protocol of an engine, its inputs and its outputs.
+"""The interface between the mapper and a network: the protocol of an engine, its inputs and its outputs.
 
-Shapes at this border are fixed, so that every runtime builds once. Nothing here imports a network runtime.
+Shapes at this interface are fixed, so that every runtime builds its graph once. Nothing here imports a network runtime.
 """
 
 from __future__ import annotations
@@ -20,17 +20,20 @@ IMAGE_INPUTS = ("image", "mask", "intrinsics", "gravity")
 IMAGE_OUTPUTS = ("features", "depth", "spread", "thickness")
 EXPERT_INPUTS = ("features", "depth", "spread", "hits", "thickness", "intrinsics", "pose", "history", "past")
 EXPERT_OUTPUTS = ("means", "scales", "rotations", "opacities", "logits", "anchor_features")
-"""Names in expert.onnx; a graph may not name an output as an input, so the anchors' features are `anchor_features` there."""
+"""Outputs of expert.onnx. A graph may not reuse an input's name, so the anchors' features are `anchor_features`."""
 
 
 @dataclass(frozen=True)
 class ImageOutputs:
-    """What the image engine says of one image; numpy float32. Sizes are those of the model's `grid`.
+    """Output of the image engine for one image; numpy float32. The shapes are those of the model's `grid`.
+
+    `depth`, `spread` and `thickness` have no meaning in the letterbox's padding.
 
     Attributes:
-        features: (1, C, *feature_shape); of the small model (1, 32, 30, 40).
-        depth: head_shape, metres along the optical axis; of the small model (60, 80). spread: the same, metres, Laplace scale of depth.
-        thickness: the same, metres, how far matter goes on behind the surface. All three mean nothing in the letterbox's padding.
+        features: (1, C, *feature_shape); for the small model (1, 32, 30, 40).
+        depth: head_shape, metres along the optical axis; for the small model (60, 80).
+        spread: head_shape, metres, Laplace scale of the depth.
+        thickness: head_shape, metres, extent of the object behind its visible surface.
     """
 
     features: np.ndarray
@@ -43,18 +46,21 @@ class Engine(Protocol):
     """A model that is ready to run; not thread-safe.
 
     Attributes:
-        spec: of the model. description: runtime, version, device and precision, for people.
+        spec: description of the model.
+        description: runtime, version, device and precision as readable text.
     """
 
     spec: ModelSpec
     description: str
 
     def image(self, image_u8: np.ndarray, mask: np.ndarray, K: np.ndarray, R_gc: np.ndarray) -> ImageOutputs:
-        """Features and depth prior of one letterboxed image.
+        """Compute the features and the predicted depth of one letterboxed image.
 
         Args:
-            image_u8: (H, W, 3) uint8 RGB of the model's image size. mask: (H, W) float32, 0 in the padding.
-            K: (3, 3) intrinsics of the letterboxed image, pixels. R_gc: (3, 3) camera to gravity-aligned frame.
+            image_u8: (H, W, 3) uint8 RGB of the model's image size.
+            mask: (H, W) float32, 0 in the padding.
+            K: (3, 3) intrinsics of the letterboxed image, pixels.
+            R_gc: (3, 3) rotation from the camera to the gravity-aligned frame.
         """
         ...
 
@@ -68,12 +74,16 @@ class Engine(Protocol):
         T_bc: np.ndarray,
         history: History | None = None,
     ) -> LocalGaussians:
-        """Gaussians of the local box.
+        """Predict the Gaussians of the local box.
 
         Args:
-            features: of `image`. depth: (H, W) float32 metres, 0 = none and in the padding.
-            spread: (H, W) float32 metres, how far that depth may be off. thickness: of `image`, metres.
-            K: (3, 3) pixels. T_bc: (4, 4) camera to box frame, metres. history: of the box in the memory; None: there is none.
+            features: output of `image`.
+            depth: (H, W) float32, metres; 0 where there is none and in the padding.
+            spread: (H, W) float32, metres, uncertainty of that depth.
+            thickness: output of `image`, metres.
+            K: (3, 3) intrinsics, pixels.
+            T_bc: (4, 4) transform from the camera to the box frame, metres.
+            history: contents of the memory within the box; None if there are none.
         """
         ...
 
@@ -84,7 +94,7 @@ def intrinsics_vector(K: np.ndarray) -> np.ndarray:
 
 
 def image_feed(image_u8: np.ndarray, mask: np.ndarray, K: np.ndarray, R_gc: np.ndarray) -> dict[str, np.ndarray]:
-    """The inputs of image.onnx, by name, from the arguments of `Engine.image`."""
+    """Convert the arguments of `Engine.image` to the named inputs of image.onnx."""
     image = np.ascontiguousarray(image_u8.transpose(2, 0, 1)[None]).astype(np.float32)
     image *= np.float32(1 / 255)
     gravity = np.ascontiguousarray(R_gc, np.float32)[None]
@@ -102,7 +112,10 @@ def expert_feed(
     history: History | None,
     channels: int,
 ) -> dict[str, np.ndarray]:
-    """The inputs of expert.onnx, by name, from the arguments of `Engine.expert`; channels: of the anchors' features."""
+    """Convert the arguments of `Engine.expert` to the named inputs of expert.onnx.
+
+    `channels` is the number of channels of an anchor's features; an absent history becomes zeros of that width.
+    """
     if history is None:
         history = History(np.zeros((NUM_ANCHORS, channels), np.float32), np.zeros((NUM_ANCHORS, 3), np.float32))
     return {
@@ -119,11 +132,11 @@ def expert_feed(
 
 
 def image_outputs(values: list[np.ndarray]) -> ImageOutputs:
-    """Outputs of image.onnx in the order of IMAGE_OUTPUTS."""
+    """Convert the outputs of image.onnx, in the order of IMAGE_OUTPUTS."""
     features, depth, spread, thickness = values
     return ImageOutputs(features, depth[0, 0], spread[0, 0], thickness[0, 0])
 
 
 def expert_outputs(values: list[np.ndarray]) -> LocalGaussians:
-    """Outputs of expert.onnx in the order of EXPERT_OUTPUTS."""
+    """Convert the outputs of expert.onnx, in the order of EXPERT_OUTPUTS."""
     return LocalGaussians(*(value[0] for value in values))

@@ -1,7 +1,8 @@
-"""Networks to a model folder: weights.safetensors, image.onnx, expert.onnx (opset 17, fixed shapes), model.yaml; checked against PyTorch.
+"""Export of the networks to a model folder: weights.safetensors, image.onnx, expert.onnx and model.yaml.
 
-The large tensors are stored once: the graphs refer into weights.safetensors by offset (ONNX external data), so keep the files of a
-model together. Batch norms stay nodes of their own, since a folded weight would be another tensor; runtimes fold them when they load.
+The graphs use opset 17 and fixed shapes, and are compared with PyTorch. Large tensors are stored once: the graphs refer
+into weights.safetensors by offset (ONNX external data), so the files of a model must stay together. Batch norms remain
+separate nodes, because folding them would create new weight tensors; runtimes fold them when they load the graph.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ from sgrocc_core.network.expert.spatial_expert import OUTPUTS, SpatialExpert
 from sgrocc_core.network.image.engine import AnyImageEngine
 
 SMALL_GRID = ImageGrid((320, 240), 8, 4)
-"""Sizes of the small model."""
+"""Image and feature sizes of the small model."""
 TOLERANCE = 1e-3
-"""Largest difference between ONNX Runtime and PyTorch, relative to an output's largest value."""
+"""Maximum difference between ONNX Runtime and PyTorch, relative to an output's largest value."""
 
 
 class _Ordered(nn.Module):
-    """A network whose outputs are a tuple in a fixed order."""
+    """Wrapper that returns a network's outputs as a tuple in a fixed order."""
 
     def __init__(self, network: nn.Module, outputs: tuple[str, ...]) -> None:
         super().__init__()
@@ -49,13 +50,20 @@ class _Ordered(nn.Module):
 def example_inputs(
     grid: ImageGrid = SMALL_GRID, channels: int = 32, anchor_channels: int = 32, seed: int = 0
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Plausible inputs of both graphs: textured image, a camera of 1.5 m height that looks ahead and down, four surfaces.
+    """Make plausible inputs of both graphs: a textured image, a camera at 1.5 m that looks down, and four surfaces.
 
-    Depth and thickness are constant in each quarter of the image: they are sampled nearest, and a rounding error that moves a sample
-    into the next pixel is no disagreement of the networks.
+    Depth and thickness are constant within each quarter of the image. They are sampled at the nearest pixel, so a
+    rounding
+    error that moves a sample to the next pixel must not count as a disagreement between the networks.
 
     Args:
-        grid: sizes of the image engine. channels: of its features. anchor_channels: of the lattice's.
+        grid: sizes of the image engine.
+        channels: number of channels of the image engine's features.
+        anchor_channels: number of channels of the anchors' features.
+        seed: of the random image, features and history.
+
+    Returns:
+        Inputs of image.onnx and of expert.onnx by name.
     """
     draw = np.random.default_rng(seed)
     tilt = 0.3
@@ -92,7 +100,7 @@ def example_inputs(
 
 
 def _quarters(values: list[list[float]], shape: tuple[int, int]) -> np.ndarray:
-    """An array of a shape (rows, columns) with one value in each quarter."""
+    """Make an array of the given shape (rows, columns) with one value in each quarter."""
     rows, columns = (np.arange(n) * 2 // n for n in shape)
     return np.array(values)[rows[:, None], columns]
 
@@ -103,14 +111,17 @@ def export_model(
     """Write a model folder and check it.
 
     Args:
-        image, expert: the networks; put into eval mode. networks: the arguments they were built with, kept in model.yaml.
-        name: of the model. folder: written to, made if need be.
+        image: the image engine; it is put into eval mode.
+        expert: the spatial expert; it is put into eval mode.
+        networks: arguments that the networks were built with; stored in model.yaml.
+        name: name of the model.
+        folder: output folder; created if necessary.
 
     Returns:
-        Largest relative difference between ONNX Runtime and PyTorch for every output.
+        For every output, the largest relative difference between ONNX Runtime and PyTorch.
 
     Raises:
-        ModelError: a graph uses what engines cannot take, or disagrees with PyTorch by more than TOLERANCE.
+        ModelError: a graph uses something that engines do not support, or differs from PyTorch by more than TOLERANCE.
     """
     image.eval()
     expert.eval()
@@ -138,7 +149,8 @@ def export_model(
     worst = max(differences, key=lambda key: differences[key])
     if not differences[worst] <= TOLERANCE:
         raise ModelError(
-            f"{worst} differs from PyTorch by {differences[worst]:.1e} of its largest value; at most {TOLERANCE:g} is allowed"
+            f"{worst} differs from PyTorch by {differences[worst]:.1e} of its largest value; "
+            f"at most {TOLERANCE:g} is allowed"
         )
     _write_description(image, expert, networks, name, folder)
     return differences
@@ -148,7 +160,7 @@ def _write_graph(
     network: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ...], names: tuple[str, ...], path: Path
 ) -> None:
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the tracer warns of every constant it keeps; shapes are fixed on purpose
+        warnings.simplefilter("ignore")  # the tracer warns of every constant; shapes are fixed intentionally
         torch.onnx.export(
             _Ordered(network, outputs),
             tuple(inputs.values()),

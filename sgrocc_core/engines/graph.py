@@ -1,4 +1,8 @@
-"""ONNX graphs after the tracer: constants folded, weights shared with weights.safetensors, and a check that every engine takes them."""
+"""Post-processing of exported ONNX graphs.
+
+Constants are folded, large weights are replaced by references into weights.safetensors, and the graph is checked for
+compatibility with every engine.
+"""
 
 from __future__ import annotations
 
@@ -18,38 +22,45 @@ from sgrocc_core.errors import ModelError
 
 OPSET = 17
 SHARED_BYTES = 1024
-"""Tensors of at least this size are stored in weights.safetensors only."""
+"""Minimum size, in bytes, of tensors that are stored only in weights.safetensors."""
 TRANSPOSED_BYTES = 1 << 18
-"""So are, from this size on, the transposes of its matrices that the tracer makes: the graph turns them back, once, when it is loaded."""
+"""Minimum size, in bytes, of transposed matrices that are stored only in weights.safetensors.
+
+The tracer transposes matrices of linear layers; the graph transposes the stored matrix back once, when it is loaded.
+"""
 OPERATORS = frozenset(
-    """Add And AveragePool BatchNormalization Cast Clip Concat Conv ConvTranspose Div Erf Exp Expand Flatten Floor Gather
-    GatherElements Gemm GlobalAveragePool Greater Identity LayerNormalization Less Log MatMul Max Min Mul Neg Pad Pow Reciprocal
-    ReduceL2 ReduceMean ReduceSum Relu Reshape Resize Sigmoid Slice Softmax Softplus Split Sqrt Squeeze Sub Tanh Transpose
-    Unsqueeze Where""".split()  # noqa: SIM905
+    """Add And AveragePool BatchNormalization Cast Clip Concat Conv ConvTranspose Div Erf Exp Expand Flatten
+    Floor Gather GatherElements Gemm GlobalAveragePool Greater Identity LayerNormalization Less Log MatMul Max
+    Min Mul Neg Pad Pow Reciprocal ReduceL2 ReduceMean ReduceSum Relu Reshape Resize Sigmoid Slice Softmax
+    Softplus Split Sqrt Squeeze Sub Tanh Transpose Unsqueeze Where""".split()  # noqa: SIM905
 )
-"""Operators that the graphs may use: TensorRT's ONNX parser takes all of them, and none has a data-dependent shape or a sub-graph."""
+"""Operators that graphs may use; none has data-dependent shapes or sub-graphs.
+
+TensorRT's ONNX parser supports all of them.
+"""
 
 
 def tidy(path: Path, weights: Path, prefix: str, inputs: dict[str, tuple[int, ...]]) -> None:
-    """Fold what is constant, store the large tensors once, and declare every input, also what this network does not read.
+    """Fold constants, store large tensors once, and declare all inputs, including those that the network does not read.
 
     Args:
-        path: graph, rewritten in place. weights: the safetensors file beside it.
-        prefix: of the network's tensors in that file; in the graph they begin with `network.`.
-        inputs: shapes of the float32 inputs by name, in their order: what an engine is fed is the same for every model.
+        path: the graph, rewritten in place.
+        weights: the safetensors file in the same folder.
+        prefix: prefix of the network's tensors in that file; in the graph their names begin with `network.`.
+        inputs: shapes of the float32 inputs by name, in order. They are the same for every model.
     """
     model = onnx.load(str(path))
     model = _fold_constants(model)
     _declare_inputs(model, inputs)
     for node in model.graph.node:
-        node.doc_string = ""  # the tracer notes source lines of the machine that exported
+        node.doc_string = ""  # the tracer records source paths of the exporting machine
     _share_weights(model, weights, prefix)
     path.write_bytes(model.SerializeToString(deterministic=True))
     onnx.checker.check_model(str(path))
 
 
 def _declare_inputs(model: onnx.ModelProto, inputs: dict[str, tuple[int, ...]]) -> None:
-    """Give the graph these inputs in this order; the tracer leaves out what nothing reads."""
+    """Declare these inputs in this order; the tracer omits inputs that are not read."""
     traced = {value.name: onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in model.graph.input}
     del model.graph.input[:]
     for name, shape in inputs.items():
@@ -85,7 +96,7 @@ def _fixed_shape(value: onnx.ValueInfoProto) -> list[int] | None:
 
 
 def _share_weights(model: onnx.ModelProto, weights: Path, prefix: str) -> None:
-    """Replace large tensors that weights.safetensors holds, bit by bit, by references into that file (ONNX external data)."""
+    """Replace large tensors that weights.safetensors also holds by references into it (ONNX external data)."""
     data = weights.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + length])
@@ -116,7 +127,7 @@ def _share_weights(model: onnx.ModelProto, weights: Path, prefix: str) -> None:
 
 
 def _transposes(data: bytes, places: dict[str, tuple[int, int]], shapes: dict[str, list[int]]) -> dict[bytes, str]:
-    """Names of large matrices by the SHA-256 of their transpose."""
+    """Map the SHA-256 of each large matrix's transpose to the matrix's name."""
     found = {}
     for name, (begin, end) in places.items():
         if len(shapes[name]) == 2 and end - begin >= TRANSPOSED_BYTES:
@@ -126,7 +137,7 @@ def _transposes(data: bytes, places: dict[str, tuple[int, int]], shapes: dict[st
 
 
 def _refer(tensor: onnx.TensorProto, file: str, begin: int, end: int) -> None:
-    """Let a tensor's values be those bytes of a file beside the graph."""
+    """Make a tensor refer to a range of bytes in a file beside the graph."""
     tensor.ClearField("raw_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
     for key, value in (("location", file), ("offset", begin), ("length", end - begin)):
@@ -134,10 +145,10 @@ def _refer(tensor: onnx.TensorProto, file: str, begin: int, end: int) -> None:
 
 
 def check_graph(path: Path) -> None:
-    """Check that a graph is what every engine takes: opset 17, known operators, fixed shapes, no sub-graphs.
+    """Check that every engine supports a graph: opset 17, known operators, fixed shapes, no sub-graphs.
 
     Raises:
-        ModelError: naming what is not allowed.
+        ModelError: the graph does not satisfy this; the message names the cause.
     """
     model = onnx.load(str(path), load_external_data=False)
     versions = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}

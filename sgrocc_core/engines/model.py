@@ -1,4 +1,4 @@
-"""A model folder: `model.yaml`, which names sizes and files, and the check of every file against its SHA-256.
+"""A model folder: `model.yaml`, which lists sizes and files, and the check of each file against its SHA-256.
 
 Nothing here imports a network runtime.
 """
@@ -19,7 +19,7 @@ from sgrocc_core.share import find_shared, share_roots
 
 FORMAT_VERSION = 4
 HASHED_AT_ONCE = 1 << 20
-"""Bytes read at once while a file is hashed."""
+"""Bytes read at a time while a file is hashed."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,19 @@ class ModelSpec:
     """The contents of a `model.yaml`.
 
     Attributes:
-        name: of the model. folder: where its files lie.
-        image_size: (width, height) of the network's input, pixels. feature_stride, head_stride: how much coarser the feature map is, and
-            depth, spread and thickness; see `ImageGrid`.
-        feature_channels: C of the anchors, which is what the memory keeps of them. gaussians_per_cell: G. offsets: K of the lifter.
-        canonical_focal: focal length that depth was learned for, pixels.
-        classes: names of labels 0..11.
-        files: SHA-256 of each file, by name.
-        networks: keyword arguments of the two networks (`image`, `expert`), for the torch engine and for training.
+        name: name of the model.
+        folder: folder that contains its files.
+        format_version: version of the folder's format.
+        image_size: (width, height) of the network's input, pixels.
+        feature_stride: input pixels per feature-map pixel; see `ImageGrid`.
+        head_stride: input pixels per pixel of depth, spread and thickness.
+        feature_channels: C, number of channels of an anchor's features, which the memory stores.
+        gaussians_per_cell: G, number of Gaussians per cell.
+        offsets: K, number of the lifter's samples per anchor.
+        canonical_focal: focal length for which depth was learned, pixels.
+        classes: names of the labels 0 to 11.
+        files: SHA-256 of each file by name.
+        networks: keyword arguments of the two networks (`image`, `expert`) for the torch engine and for training.
     """
 
     name: str
@@ -53,23 +58,27 @@ class ModelSpec:
 
     @property
     def grid(self) -> ImageGrid:
-        """The sizes of the image engine; ConfigError where they do not fit each other."""
+        """Sizes of the image engine.
+
+        Raises:
+            ConfigError: the sizes are inconsistent.
+        """
         return ImageGrid(self.image_size, self.feature_stride, self.head_stride)
 
 
 def model_roots() -> list[Path]:
-    """Folders searched for a model by its name: the checkout's, then the installed share of every prefix this package lies under."""
+    """Folders that are searched for a model by name: the checkout's, then the installed share of every prefix."""
     return [root / "models" for root in share_roots()]
 
 
 def find_model(model: str | Path) -> Path:
-    """The folder of a model.
+    """Find the folder of a model.
 
     Args:
-        model: a name under `model_roots`, or the path of a folder that holds a model.yaml (or of that file).
+        model: a name under `model_roots`, or the path of a folder that contains a model.yaml (or of that file).
 
     Raises:
-        ModelError: nothing there; says where was looked.
+        ModelError: no model was found; the message lists the folders searched.
     """
     path = Path(model).expanduser()
     if path.name == "model.yaml" and path.is_file():
@@ -94,17 +103,19 @@ def find_model(model: str | Path) -> Path:
 def find_weights(model: str) -> Path:
     """Path of a named model's `weights.safetensors`, which need not exist.
 
-    The file is searched for under `model_roots`, so the working directory does not matter. A model that was never exported has a
-    configuration but no weights; the path is then the one in the checkout.
+    The file is searched for under `model_roots`, independently of the working directory. A model that was never
+    exported has
+    a configuration but no weights; the path is then the one in the checkout.
     """
     return find_shared(f"models/{model}/weights.safetensors")
 
 
 def load_spec(model: str | Path) -> ModelSpec:
-    """Read and check a model folder: its description, and every file against its SHA-256.
+    """Read a model folder's description and check every file against its SHA-256.
 
     Raises:
-        ModelError: missing, not readable, of another format version or other classes, or a file is missing or damaged.
+        ModelError: the folder is missing, unreadable, of another format version or has other classes, or a file is
+            missing or damaged.
     """
     folder = find_model(model)
     path = folder / "model.yaml"
@@ -157,7 +168,11 @@ def _check_file(path: Path, digest: str) -> None:
 
 
 def require_file(spec: ModelSpec, name: str) -> Path:
-    """Path of a file that an engine needs; ModelError when the model does not list it."""
+    """Path of a file that an engine needs.
+
+    Raises:
+        ModelError: the model does not list that file.
+    """
     if name not in spec.files:
         raise ModelError(f"the model in {spec.folder} has no {name}; it has {', '.join(spec.files) or 'no files'}")
     return spec.folder / name

@@ -1,4 +1,4 @@
-"""The engine of robots without TensorRT: ONNX Runtime on CPU cores, or on CUDA where its provider is installed."""
+"""Engine for robots without TensorRT: ONNX Runtime on the CPU, or on CUDA where its provider is installed."""
 
 from __future__ import annotations
 
@@ -22,29 +22,32 @@ from sgrocc_core.gaussians.gaussians import History, LocalGaussians
 
 
 class OnnxRuntimeEngine:
-    """See `engine.Engine`."""
+    """ONNX Runtime engine; see `engine.Engine`."""
 
     def __init__(self, spec: ModelSpec, device: str = "auto", threads: int = 0) -> None:
         """Open both graphs.
 
         Args:
-            device: `cpu`, `cuda` or `auto` (CUDA where ONNX Runtime has its provider). threads: 0 = all cores.
+            spec: description of the model.
+            device: `cpu`, `cuda` or `auto` (CUDA where ONNX Runtime has its provider).
+            threads: number of CPU threads; 0 = all cores.
 
         Raises:
-            ModelError: a graph is missing or not readable, or CUDA was asked for and is not there.
+            ModelError: a graph is missing or unreadable, or CUDA was requested and is not available.
         """
         self.spec = spec
         available = onnxruntime.get_available_providers()
         if device == "cuda" and "CUDAExecutionProvider" not in available:
             raise ModelError(
-                f"device cuda: this ONNX Runtime has only {', '.join(available)}; install onnxruntime-gpu or use device cpu"
+                f"device cuda: this ONNX Runtime has only {', '.join(available)}; "
+                "install onnxruntime-gpu or use device cpu"
             )
         use_cuda = device != "cpu" and "CUDAExecutionProvider" in available
         self._providers = [*(["CUDAExecutionProvider"] if use_cuda else []), "CPUExecutionProvider"]
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        # Idle workers must sleep: they would take the cores from the map's own kernels between two runs.
+        # Idle workers must sleep between runs; spinning would take cores from the map's own kernels.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._image = self._open(require_file(spec, "image.onnx"), options)
         self._expert = self._open(require_file(spec, "expert.onnx"), options)

@@ -1,4 +1,4 @@
-"""The choice of an engine: which runtime runs a model, on which device and in which precision."""
+"""Choice of an engine: the runtime, the device and the precision that a model runs with."""
 
 from __future__ import annotations
 
@@ -21,11 +21,15 @@ def open_engine(
 
     Args:
         model: name or folder.
-        engine: one of ENGINES; `auto` takes TensorRT where it is installed and the device may be a GPU, else ONNX Runtime.
-        device: one of DEVICES. threads: of the CPU, 0 = all cores. precision: one of PRECISIONS; fp16 needs TensorRT.
+        engine: one of ENGINES; `auto` selects TensorRT where it is installed and `device` is not `cpu`, else ONNX
+            Runtime.
+        device: one of DEVICES.
+        threads: number of CPU threads; 0 = all cores.
+        precision: one of PRECISIONS; fp16 needs TensorRT.
 
     Raises:
-        ConfigError: a value that is not allowed. ModelError: the model, or the runtime asked for, is not there.
+        ConfigError: a value is not allowed.
+        ModelError: the model or the requested runtime is not available.
     """
     for key, value, allowed in (
         ("engine", engine, ENGINES),

@@ -1,6 +1,7 @@
-"""The engine of NVIDIA machines: TensorRT, built once from the same ONNX graphs and kept in a cache; fp32 or fp16.
+"""Engine for NVIDIA machines: TensorRT, built from the same ONNX graphs and cached; fp32 or fp16.
 
-Shapes are fixed, so an engine file belongs to one model, TensorRT version, GPU and precision; all of them are in its file name.
+Shapes are fixed. An engine file is specific to a model, TensorRT version, GPU and precision, all of which are part of
+the key in its name.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ WORKSPACE_BYTES = 1 << 30
 
 
 def cache_folder() -> Path:
-    """Where built engines are kept: the user's cache, since a model folder may be read-only."""
+    """Folder of built engines: in the user's cache, because a model folder may be read-only."""
     return Path.home() / ".cache" / "sgrocc" / "tensorrt"
 
 
@@ -57,10 +58,10 @@ class _Graph:
         return values[0] if values else None
 
     def run(self, outputs: tuple[str, ...], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
-        """Copy the inputs up, run, copy the outputs down; returns arrays of their own."""
+        """Copy the inputs to the GPU, run, and copy the outputs back to new arrays."""
         kinds = self._cudart.cudaMemcpyKind
         for name, value in feed.items():
-            if name not in self._buffers:  # TensorRT drops an input that nothing reads (the base model's `gravity`)
+            if name not in self._buffers:  # TensorRT removes unused inputs (the base model's `gravity`)
                 continue
             device, host = self._buffers[name]
             np.copyto(host, value, casting="same_kind")
@@ -82,23 +83,25 @@ class _Graph:
         return [self._buffers[name][1].astype(np.float32, copy=True) for name in outputs]
 
     def close(self) -> None:
-        """Free the GPU's memory."""
+        """Free the GPU memory."""
         for device, _ in self._buffers.values():
             self._cudart.cudaFree(device)
         self._buffers.clear()
 
 
 class TensorRTEngine:
-    """See `engine.Engine`."""
+    """TensorRT engine; see `engine.Engine`."""
 
     def __init__(self, spec: ModelSpec, device: str = "auto", precision: str = "fp32") -> None:
-        """Build, or take from the cache, and load both engines. The first build takes minutes.
+        """Load both engines from the cache, or build them. The first build takes minutes.
 
         Args:
-            device: `cuda` or `auto`. precision: `fp32` or `fp16`.
+            spec: description of the model.
+            device: `cuda` or `auto`.
+            precision: `fp32` or `fp16`.
 
         Raises:
-            ModelError: TensorRT or cuda-python is not installed, there is no GPU, or TensorRT does not take a graph.
+            ModelError: TensorRT or cuda-python is not installed, there is no GPU, or TensorRT does not support a graph.
         """
         if device == "cpu":
             raise ModelError(
@@ -151,7 +154,7 @@ class TensorRTEngine:
         return bytes(serialised)
 
     def _keep_geometry_single(self, network: Any, config: Any) -> None:
-        """Only convolutions may use half precision: pixels and metres, which the other layers compute, need more."""
+        """Restrict half precision to convolutions: other layers compute pixels and metres."""
         trt = self._trt
         config.set_flag(trt.BuilderFlag.PREFER_PRECISION_CONSTRAINTS)
         for index in range(network.num_layers):
@@ -179,7 +182,7 @@ class TensorRTEngine:
         return expert_outputs(self._expert.run(EXPERT_OUTPUTS, feed))
 
     def close(self) -> None:
-        """Free the GPU's memory."""
+        """Free the GPU memory."""
         self._image.close()
         self._expert.close()
 

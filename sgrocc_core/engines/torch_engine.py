@@ -1,4 +1,4 @@
-"""The engine of development machines: the networks themselves, in PyTorch, from weights.safetensors."""
+"""Engine for development machines: the networks in PyTorch, loaded from weights.safetensors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sgrocc_core.network.expert.spatial_expert import OUTPUTS
 
 
 class TorchEngine:
-    """See `engine.Engine`."""
+    """PyTorch engine; see `engine.Engine`."""
 
     def __init__(
         self, spec: ModelSpec, device: str = "auto", threads: int = 0, weights: str = "weights.safetensors"
@@ -31,10 +31,13 @@ class TorchEngine:
         """Build the networks and load their weights.
 
         Args:
-            device: `cpu`, `cuda` or `auto`. threads: of the CPU, for all of PyTorch in this process; 0 leaves them. weights: their file.
+            spec: description of the model.
+            device: `cpu`, `cuda` or `auto`.
+            threads: number of CPU threads of PyTorch in this process; 0 keeps the current setting.
+            weights: name of the weights file.
 
         Raises:
-            ModelError: weights missing or of another network, or CUDA was asked for and is not there.
+            ModelError: the weights are missing or do not fit the networks, or CUDA was requested and is not available.
         """
         self.spec = spec
         if device == "cuda" and not torch.cuda.is_available():

@@ -1,4 +1,7 @@
-"""A model's weights: one safetensors file for both networks, tensors named `image.*` and `expert.*`; needs torch."""
+"""Construction of a model's two networks and loading of their weights; needs torch.
+
+Both networks share one safetensors file, in which tensors are named `image.*` and `expert.*`.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,14 @@ from sgrocc_core.network.image.engine import AnyImageEngine, build_image_engine
 
 
 def build_networks(networks: dict[str, dict[str, Any]]) -> tuple[AnyImageEngine, SpatialExpert]:
-    """The two networks, with fresh weights.
+    """Build the two networks with random weights.
 
     Args:
         networks: keyword arguments under `image` (`build_image_engine`) and `expert` (ExpertConfig).
 
     Raises:
-        ConfigError: an argument that is not known, a value that is not allowed, or features that the expert does not take.
-        ModelError: what the image engine needs is not installed.
+        ConfigError: an unknown argument, a value that is not allowed, or image features that do not fit the expert.
+        ModelError: a package that the image engine needs is not installed.
     """
     image = build_image_engine(networks.get("image", {}))
     try:
@@ -32,18 +35,19 @@ def build_networks(networks: dict[str, dict[str, Any]]) -> tuple[AnyImageEngine,
     if image.channels != expert.config.feature_channels:
         takes = expert.config.feature_channels
         raise ConfigError(
-            f"the image engine has channels {image.channels} and the expert feature_channels {takes}; they must be equal"
+            f"the image engine has channels {image.channels} and the expert feature_channels {takes}; "
+            "they must be equal"
         )
     return image, expert
 
 
 def load_weights(path: Path, image: AnyImageEngine, expert: SpatialExpert) -> None:
-    """Fill both networks from a file.
+    """Load the weights of both networks from a file.
 
     Tensors that only training uses (the 2D class head, the dense head, counters of batch norm) may be absent.
 
     Raises:
-        ModelError: no such file, not safetensors, or tensors that do not fit the networks.
+        ModelError: the file is missing, is not safetensors, or does not fit the networks.
     """
     try:
         tensors = load_file(str(path))

@@ -1,4 +1,4 @@
-"""The weights file of a model: one safetensors file with the tensors `image.*` and `expert.*`; complete or absent, and no pickle."""
+"""A model's weights file: one safetensors file with the tensors `image.*` and `expert.*`, written atomically."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from torch import Tensor, nn
 from sgrocc_core.errors import ModelError
 
 OPTIONAL = ("class_head", "image.matching.", "expert.dense.", "expert.fusion.")
-"""Parts of names of weights that a file may leave out: what only training uses, what a later stage trains, and fusion,
-which then is the identity it starts as."""
+"""Parts of names of weights that a file may omit: those used in training only, and fusion, which stays the identity."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors of a weights file or a checkpoint.
+    """Read the tensors of a weights file or a checkpoint.
 
     Raises:
-        ModelError: it cannot be read.
+        ModelError: the file cannot be read.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -29,10 +28,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def load_weights(module: nn.Module, tensors: dict[str, Tensor], prefix: str, source: Path) -> bool:
-    """Load the tensors under a prefix into a module.
+    """Load the tensors whose names have a prefix into a module.
+
+    Args:
+        module: network to fill.
+        tensors: contents of the file by name.
+        prefix: prefix of the network's tensors.
+        source: path of the file, for error messages.
 
     Returns:
-        whether the file had any.
+        Whether the file has any tensors with the prefix.
 
     Raises:
         ModelError: names or shapes do not fit.
@@ -55,10 +60,13 @@ def load_weights(module: nn.Module, tensors: dict[str, Tensor], prefix: str, sou
 def save_model(
     path: Path, image: nn.Module, expert: nn.Module | None, tensors: dict[str, Tensor] | None = None
 ) -> None:
-    """Write a model's weights file, `image.*` and `expert.*`.
+    """Write a model's weights file, with `image.*` and `expert.*`.
 
     Args:
-        tensors: values to write instead of the modules' own (a moving average), by the same names.
+        path: file to write; its folder is created if necessary.
+        image: the image engine.
+        expert: the spatial expert; None to write the image engine alone.
+        tensors: values to write instead of the modules' own (a moving average), under the same names.
     """
     values: dict[str, Tensor] = {}
     for prefix, module in (("image.", image), ("expert.", expert)):

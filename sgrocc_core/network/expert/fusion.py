@@ -1,7 +1,8 @@
 """Identity-initialised fusion of an anchor's feature with its history (Eq. 4, 5).
 
-f = W_cur f_cur + W_hist phi([f_hist, tag, C, age]), with W_cur = I and W_hist = 0 at the start: until it is trained, the expert's
-output is that of the single image, exactly, whatever the history says.
+f = W_cur f_cur + W_hist phi([f_hist, tag, C, age]), initially with W_cur = I and W_hist = 0. Before training, the
+expert's
+output is therefore exactly that of the single image, whatever the history contains.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ FUSIONS = ("identity", "random", "none")
 
 
 class HistoryFusion(nn.Module):
-    """Eq. 4, 5 for all anchors of a box.
+    """Eq. 4 and 5 for all anchors of a box.
 
     Args:
-        channels: of the features. hidden: width of phi's hidden layer.
-        start: `identity` (Eq. 5), or `random`: both matrices as PyTorch draws them, which ablations compare with.
+        channels: of the features.
+        hidden: width of phi's hidden layer.
+        start: `identity` (Eq. 5), or `random` for ablations: both matrices keep PyTorch's default initialisation.
     """
 
     def __init__(self, channels: int, hidden: int = 64, start: str = "identity") -> None:
@@ -31,12 +33,14 @@ class HistoryFusion(nn.Module):
                 self.history.weight.zero_()
 
     def forward(self, current: Tensor, history: Tensor, past: Tensor) -> Tensor:
-        """Fuse.
+        """Fuse the current features with their history.
 
         Args:
-            current: (B, N, C) this image's features. history: (B, N, C) the memory's, finite (0 where there is none).
-            past: (B, N, 3): tag (1 where the anchor was refined in view before); confidence C of Eq. 8, 0..1; age, seconds since the
-                anchor was last updated, >= 0.
+            current: (B, N, C), features of this image.
+            history: (B, N, C), features in the memory, finite (0 where there are none).
+            past: (B, N, 3): tag (1 where the anchor was refined in view before); confidence C of Eq. 8, 0 to 1; age,
+                seconds
+                since the anchor's last update, >= 0.
 
         Returns:
             (B, N, C).

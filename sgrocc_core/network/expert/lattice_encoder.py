@@ -1,7 +1,8 @@
-"""The geometric code of the lattice's cells and the residual 3D convolutions that spread what the lifter brought in.
+"""The geometric code of the lattice's cells and the residual 3D convolutions that propagate the lifted features.
 
-Cells are in C order of (30, 30, 18) [x, y, z]. Tensors travel as rows (B, N, C); seen as a volume, rows are already in
-`channels_last_3d` memory order, so a convolution costs no copy.
+Cells are in C order of (30, 30, 18) [x, y, z]. Tensors are passed as rows (B, N, C); viewed as a volume, rows are
+already in
+`channels_last_3d` memory order, so a convolution needs no copy.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from sgrocc_core.network.expert.projection import MIN_Z, project, sample_nearest
 
 CODE_CHANNELS = 44
 TSDF_RANGE = 0.24
-"""The sub-voxels' z - D is clamped to +- this, metres."""
+"""Range to which z - D of a sub-voxel is clamped, metres."""
 NEAR_WIDTH = 0.06
-"""Width of the bump that marks a sub-voxel as lying on the surface, metres."""
+"""Width of the bump function that marks a sub-voxel as lying on the surface, metres."""
 
 
 def cell_centres() -> Tensor:
@@ -27,7 +28,7 @@ def cell_centres() -> Tensor:
 
 
 def sub_voxel_offsets() -> Tensor:
-    """(8, 3) float32, metres: a cell's voxel centres about its own, in C order of (2, 2, 2) [x, y, z]."""
+    """(8, 3) float32, metres: centres of a cell's voxels relative to the cell's, in C order of (2, 2, 2) [x, y, z]."""
     axis = torch.tensor([-0.5, 0.5]) * VOXEL_SIZE
     return torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
 
@@ -35,19 +36,22 @@ def sub_voxel_offsets() -> Tensor:
 def geometric_code(
     centres: Tensor, depth: Tensor, spread: Tensor, hits: Tensor, thickness: Tensor, intrinsics: Tensor, pose: Tensor
 ) -> Tensor:
-    """What is known of each cell from the pose and the depth prior alone.
+    """Compute the geometric code of each cell from the pose and the depth prior alone.
 
     Args:
-        centres: (N, 3) metres, box frame.
-        depth: (B, 1, H, W) metres, 0 = none. spread: (B, 1, H, W) metres, how far the depth may be off.
-        hits: (B, N, 8), back-projected pixels of the depth in each sub-voxel. thickness: (B, 1, h, w) metres, by a whole factor coarser.
-        intrinsics: (B, 4) pixels. pose: (B, 4, 4) T_bc.
+        centres: (N, 3), metres, box frame.
+        depth: (B, 1, H, W), metres, 0 = none.
+        spread: (B, 1, H, W), metres, uncertainty of the depth.
+        hits: (B, N, 8), back-projected pixels of the depth in each sub-voxel.
+        thickness: (B, 1, h, w), metres; depth is larger by an integer factor.
+        intrinsics: (B, 4), pixels.
+        pose: (B, 4, 4) T_bc.
 
     Returns:
-        (B, N, 44), of order 1: z - D near and far, (z - D) / t, in view, has depth, height above the camera, distance, viewing ray in
-        world axes (3), then for the 8 sub-voxels: clamped z - D, and a bump where it is near 0 (tells a surface from a hole in the depth);
-        then the logarithm of the spread, and (z - D) / spread: whether to take the depth at its word; last for the 8 sub-voxels whether
-        any pixel's depth lies in them, and what share of the pixels they cover does.
+        (B, N, 44), of order 1. Per cell: z - D at two scales, (z - D) / t, in view, has depth, height above the camera,
+        distance, viewing ray in world axes (3). Per sub-voxel (8): clamped z - D, and a bump where it is near 0, which
+        distinguishes a surface from a hole in the depth. Per cell: logarithm of the spread, and (z - D) / spread. Per
+        sub-voxel (8): whether any pixel's depth lies in it, and the share of the pixels it covers whose depth does.
     """
     batch, cells = depth.shape[0], centres.shape[0]
     size = (depth.shape[2], depth.shape[3])
@@ -72,7 +76,7 @@ def geometric_code(
     )
     frame = torch.cat([ray[..., 2:] * 0.5, distance * 0.25, ray / distance.clamp(min=1e-3)], -1)
     trust = torch.stack([torch.log(off * 10.0) * 0.5 * known, (behind / off).clamp(-4, 4) * 0.25 * known], -1)
-    # Sub-voxels: camera coordinates are linear in the offset, so only the 8 offsets are rotated.
+    # Camera coordinates are linear in the offset, so only the 8 sub-voxel offsets are rotated.
     turned = torch.matmul(sub_voxel_offsets().to(centres), pose[:, :3, :3])
     voxels = (camera[:, :, None] + turned[:, None]).reshape(batch, cells * 8, 3)
     where = project(voxels, intrinsics, size)
@@ -88,7 +92,7 @@ def geometric_code(
 
 
 def rows_to_volume(rows: Tensor) -> Tensor:
-    """(B, 16200, C) to (B, C, 30, 30, 18), a view in channels_last_3d order."""
+    """View (B, 16200, C) as (B, C, 30, 30, 18) in channels_last_3d order."""
     return rows.reshape(rows.shape[0], *BOX_CELLS, rows.shape[-1]).permute(0, 4, 1, 2, 3)
 
 
@@ -98,14 +102,17 @@ def volume_to_rows(volume: Tensor) -> Tensor:
 
 
 def unfold_cells(low: Tensor) -> Tensor:
-    """(B, 15, 15, 9, 8 C), each half-resolution cell's eight children in C order of (2, 2, 2), to rows (B, 16200, C)."""
+    """Rows (B, 16200, C) of a half-resolution volume (B, 15, 15, 9, 8 C).
+
+    The channels of each cell are those of its eight children in C order of (2, 2, 2).
+    """
     batch, nx, ny, nz, channels = low.shape
     split = low.reshape(batch, nx, ny, nz, 2, 2, 2, channels // 8)
     return split.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(batch, 8 * nx * ny * nz, channels // 8)
 
 
 def conv_norm(inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
-    """3x3x3 convolution and batch norm, which export folds into it."""
+    """3x3x3 convolution and batch norm."""
     conv = nn.Conv3d(inputs, outputs, 3, stride=stride, padding=dilation, dilation=dilation, bias=False)
     return nn.Sequential(conv, nn.BatchNorm3d(outputs))
 
@@ -120,11 +127,11 @@ class ContextBlock(nn.Module):
         self.low1, self.low2 = conv_norm(wide, wide), conv_norm(wide, wide, dilation=2)
         self.up = nn.Linear(wide, 8 * channels)  # each low cell to its 2 x 2 x 2 cells
         self.feed = nn.Sequential(nn.Linear(channels, 2 * channels), nn.ReLU(), nn.Linear(2 * channels, channels))
-        for last in (self.second, self.low2):  # residual branches start silent
+        for last in (self.second, self.low2):  # residual branches start at zero
             nn.init.zeros_(last.get_parameter("1.weight"))
 
     def forward(self, rows: Tensor) -> Tensor:
-        """(B, 16200, C) to the same."""
+        """(B, 16200, C) to the same shape."""
         x = rows_to_volume(rows)
         low = F.relu(self.down(x))
         low = F.relu(low + self.low2(F.relu(self.low1(low))))

@@ -1,6 +1,8 @@
-"""The soft-gating lifter (Eq. 1, 2): image features to anchors, weighted by how well each anchor's depth fits the depth prior.
+"""The soft-gating lifter (Eq. 1, 2): image features to anchors, weighted by agreement with the depth prior.
 
-f_i = W sum_k A_ik G_ik F(p_i + dp_ik). W acts on the feature map before sampling: the sum is linear, and the map is far smaller.
+f_i = W sum_k A_ik G_ik F(p_i + dp_ik). W is applied to the feature map before sampling: the sum is linear, and the map
+is
+much smaller.
 """
 
 from __future__ import annotations
@@ -16,17 +18,23 @@ from sgrocc_core.network.expert.projection import Projection, project, sample_ne
 GATES = ("one_sided", "symmetric")
 LIFTERS = ("soft", "hard", "deformable", "threshold")
 MAX_OFFSET = 0.24
-"""Bound of an offset along each axis, metres."""
+"""Maximum offset along each axis, metres."""
 HALF_DIAGONAL = 0.5 * math.sqrt(3.0) * 0.16
-"""Half a cell's diagonal, metres: the reach of the `hard` lifter."""
+"""Half a cell's diagonal, metres: the range of the `hard` lifter."""
 
 
 def residual(z: Tensor, depth: Tensor, thickness: Tensor, gate: str) -> Tensor:
-    """Distance r of an anchor from where its pixel says there is matter, metres.
+    """Compute the distance r of an anchor from the matter predicted at its pixel, metres.
+
+    With `symmetric` (the paper) r = z - D. With `one_sided` r is 0 from D to D + thickness, and the signed distance to
+    that
+    interval elsewhere.
 
     Args:
-        z: anchor's depth. depth: surface D at the sample. thickness: how far matter goes on behind it; all broadcastable, metres.
-        gate: `symmetric` (the paper): z - D; `one_sided`: 0 from D to D + thickness, the signed distance to that interval elsewhere.
+        z: depth of the anchor, metres.
+        depth: depth D of the surface at the sample, metres; broadcastable with z.
+        thickness: extent behind the surface, metres; broadcastable with z.
+        gate: one of GATES.
     """
     r = z - depth
     if gate == "symmetric":
@@ -40,15 +48,19 @@ def gate_value(r: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
 
 
 def corner_rows(projection: Projection, height: int, width: int, stride: int) -> tuple[Tensor, Tensor]:
-    """The four rows of a feature table that a bilinear sample mixes, and their weights.
+    """Find the four rows of a feature table that contribute to a bilinear sample, and their weights.
+
+    Samples are clamped to the map's border pixels.
 
     Args:
         projection: (B, M) points in the full image.
-        height, width: of the feature map. stride: how much coarser it is than the image.
+        height: of the feature map.
+        width: of the feature map.
+        stride: image pixels per feature-map pixel.
 
     Returns:
-        index: (B, M) int64 of the upper-left row of the patch (its right, lower and lower-right neighbours follow at +1, +width,
-            +width + 1). weights: (B, M, 4) of the four, in that order; they add up to 1. Samples are clamped to the map's border pixels.
+        index: (B, M) int64, upper-left row of the patch; its right, lower and lower-right neighbours are at +1, +width
+            and +width + 1. weights: (B, M, 4) of the four in that order; they sum to 1.
     """
     x = ((projection.u + 0.5) * (1.0 / stride) - 0.5).clamp(0.0, width - 1.0)
     y = ((projection.v + 0.5) * (1.0 / stride) - 0.5).clamp(0.0, height - 1.0)
@@ -60,12 +72,13 @@ def corner_rows(projection: Projection, height: int, width: int, stride: int) ->
 
 
 def weighted_rows(table: Tensor, index: Tensor, weights: Tensor, width: int) -> Tensor:
-    """Weighted sums of 2 x 2 patches of a feature map.
+    """Compute weighted sums of 2 x 2 patches of a feature map.
 
     Args:
-        table: (B, H * width, C) the map, row-major.
-        index: (B, N, K) upper-left row of each patch.
+        table: (B, H * width, C), the map, row-major.
+        index: (B, N, K), upper-left row of each patch.
         weights: (B, N, K, 4).
+        width: of the feature map.
 
     Returns:
         (B, N, C).
@@ -82,7 +95,7 @@ def weighted_rows(table: Tensor, index: Tensor, weights: Tensor, width: int) -> 
     steps = torch.tensor([0, 1, width, width + 1], device=index.device)
     flat = ((index + base)[..., None] + steps).reshape(batch * anchors, -1)
     flat_weights = weights.reshape(batch * anchors, -1)
-    active = (flat_weights.detach() != 0).any(1).nonzero().squeeze(1)  # most anchors see nothing: their sum is 0
+    active = (flat_weights.detach() != 0).any(1).nonzero().squeeze(1)  # most anchors have no valid sample: their sum is 0
     sums = F.embedding_bag(
         flat[active], table.reshape(-1, channels), mode="sum", per_sample_weights=flat_weights[active]
     )
@@ -90,20 +103,27 @@ def weighted_rows(table: Tensor, index: Tensor, weights: Tensor, width: int) -> 
 
 
 def start_samples(offsets: int) -> Tensor:
-    """(K, 3) metres: where samples start, the corners of cubes about the anchor: of 0.16 m, then of other sizes, so that no two agree."""
+    """Initial positions of the samples relative to the anchor, (K, 3), metres.
+
+    They are the corners of cubes around the anchor, the first with an edge of 0.16 m, the others of different sizes.
+    """
     corners = torch.tensor([[x, y, z] for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)])
     halves = torch.tensor([0.08, 0.04, 0.12, 0.02, 0.16, 0.06, 0.10, 0.14])
     return (halves[:, None, None] * corners).reshape(-1, 3)[:offsets]
 
 
 class SoftGatedLifter(nn.Module):
-    """Image features to the lattice's anchors.
+    """Lifts image features to the lattice's anchors.
 
     Args:
-        feature_channels: channels of the feature map. channels: of the anchors' features.
-        query_channels: of what the offsets and weights are predicted from.
-        offsets: K, samples per anchor. gate: one of GATES. kind: one of LIFTERS.
-        sigma: start of the gate's width, metres. tau: reach of the `threshold` lifter, metres.
+        feature_channels: channels of the feature map.
+        channels: of the anchors' features.
+        query_channels: channels of the input from which offsets and weights are predicted.
+        offsets: K, samples per anchor.
+        gate: one of GATES.
+        kind: one of LIFTERS.
+        sigma: initial width of the gate, metres.
+        tau: range of the `threshold` lifter, metres.
     """
 
     def __init__(
@@ -138,16 +158,19 @@ class SoftGatedLifter(nn.Module):
         intrinsics: Tensor,
         pose: Tensor,
     ) -> Tensor:
-        """Lift.
+        """Lift the features.
 
         Args:
-            features: (B, C_f, h, w), by a whole factor coarser than depth. query: (B, N, C_q).
-            centres: (N, 3) anchors, metres, box frame.
-            depth: (B, 1, H, W) metres, 0 = none. thickness: (B, 1, h', w') metres, by a whole factor coarser.
-            intrinsics: (B, 4) pixels. pose: (B, 4, 4) T_bc.
+            features: (B, C_f, h, w); depth is larger by an integer factor.
+            query: (B, N, C_q).
+            centres: (N, 3), anchors, metres, box frame.
+            depth: (B, 1, H, W), metres, 0 = none.
+            thickness: (B, 1, h', w'), metres; depth is larger by an integer factor.
+            intrinsics: (B, 4), pixels.
+            pose: (B, 4, 4) T_bc.
 
         Returns:
-            (B, N, C); 0 where an anchor has no sample with depth inside the image.
+            (B, N, C); 0 for an anchor without a sample that has depth and lies inside the image.
         """
         batch, anchors = query.shape[:2]
         height, width = features.shape[-2:]

@@ -1,4 +1,4 @@
-"""Points of the local box to pixels, and nearest samples of an image at them, as plain tensor operations that export.
+"""Projection of points of the local box to pixels and nearest-pixel sampling, as plain tensor operations that export.
 
 Pixel (0, 0) is the centre of the top-left pixel; z is depth along the optical axis, metres.
 """
@@ -13,15 +13,16 @@ from torch import Tensor
 from sgrocc_core.geometry.lattice import BOX_VOXELS, VOXEL_SIZE
 
 MIN_Z = 0.05
-"""Points nearer to the camera plane than this, metres, count as behind the camera."""
+"""Minimum depth of a point, metres; nearer points count as behind the camera."""
 
 
 @dataclass(frozen=True)
 class Projection:
-    """Where points fall in the network's image.
+    """Positions of projected points in the network's image.
 
     Attributes:
-        u, v: (B, N) float, pixels; meaningless where not `inside`.
+        u: (B, N) float, column, pixels; meaningless where not `inside`.
+        v: (B, N) float, row, pixels; meaningless where not `inside`.
         z: (B, N) float, metres.
         inside: (B, N) bool, in front of the camera and within the image.
     """
@@ -33,23 +34,23 @@ class Projection:
 
 
 def to_camera(points: Tensor, pose: Tensor) -> Tensor:
-    """Box frame to camera frame.
+    """Transform points from the box frame to the camera frame.
 
     Args:
-        points: (N, 3) or (B, N, 3) metres, box frame.
-        pose: (B, 4, 4) T_bc, camera to box.
+        points: (N, 3) or (B, N, 3), metres, box frame.
+        pose: (B, 4, 4) T_bc, camera to box frame.
 
     Returns:
-        (B, N, 3) metres, camera frame.
+        (B, N, 3), metres, camera frame.
     """
     return torch.matmul(points - pose[:, None, :3, 3], pose[:, :3, :3])
 
 
 def project(camera: Tensor, intrinsics: Tensor, size: tuple[int, int]) -> Projection:
-    """Camera-frame points to pixels.
+    """Project points of the camera frame to pixels.
 
     Args:
-        camera: (B, N, 3) metres.
+        camera: (B, N, 3), metres.
         intrinsics: (B, 4) fx, fy, cx, cy, pixels.
         size: (height, width) of the image, pixels.
     """
@@ -62,15 +63,15 @@ def project(camera: Tensor, intrinsics: Tensor, size: tuple[int, int]) -> Projec
 
 
 def sample_nearest(image: Tensor, projection: Projection, stride: int = 1) -> Tensor:
-    """The nearest pixel's value at projected points.
+    """Sample an image at the pixels nearest to projected points.
 
     Args:
         image: (B, 1, H, W), any unit.
         projection: N points in an image of (H * stride, W * stride) pixels.
-        stride: how much coarser this image is than the one projected to.
+        stride: pixels of the projection's image per pixel of this image.
 
     Returns:
-        (B, N); at points outside, the value of some border pixel: mask with `projection.inside`.
+        (B, N); points outside the image get the value of a border pixel, to be masked with `projection.inside`.
     """
     height, width = image.shape[-2:]
     column = torch.floor((projection.u + 0.5) * (1.0 / stride)).clamp(0, width - 1)
@@ -81,10 +82,14 @@ def sample_nearest(image: Tensor, projection: Projection, stride: int = 1) -> Te
 
 @torch.no_grad()
 def count_hits(depth: Tensor, intrinsics: Tensor, pose: Tensor) -> Tensor:
-    """Back-projected pixels of every voxel of the local box, as `geometry.depth_hits.count_hits` of each sample; on any device.
+    """Count the back-projected pixels in every voxel of the local box.
+
+    Equals `depth.hits.count_hits` of each sample, on any device.
 
     Args:
-        depth: (B, 1, H, W) metres, 0 = none. intrinsics: (B, 4) pixels. pose: (B, 4, 4) T_bc, camera to box.
+        depth: (B, 1, H, W), metres, 0 = none.
+        intrinsics: (B, 4), pixels.
+        pose: (B, 4, 4) T_bc, camera to box frame.
 
     Returns:
         (B, 60, 60, 36) float32.

@@ -1,7 +1,8 @@
-"""Ray-constrained refinement (Eq. 3): a cell's Gaussians move along the viewing ray only; the rest is refined additively.
+"""Ray-constrained refinement (Eq. 3): a cell's Gaussians move along the viewing ray only.
 
-mu' = mu + delta (mu - o) / (|mu - o| + eps), delta = delta_max tanh(.), o the camera centre. A mean stays within its own cell
-widened by 0.08 m. Scale, rotation, opacity and logits live in unconstrained form.
+mu' = mu + delta (mu - o) / (|mu - o| + eps), delta = delta_max tanh(.), o the camera centre. A mean stays within its
+own
+cell widened by 0.08 m. Scale, rotation, opacity and logits are refined additively, in unconstrained form.
 """
 
 from __future__ import annotations
@@ -19,17 +20,20 @@ REFINEMENTS = ("ray", "free", "none")
 MAX_STEP = 0.10
 """delta_max of the first block, metres; halved in each further block."""
 OUTSIDE = 0.08
-"""How far a mean may leave its own cell, metres."""
+"""Maximum distance of a mean from its own cell, metres."""
 START_OPACITY = -4.0
 
 
 @dataclass(frozen=True)
 class GaussianState:
-    """The Gaussians of a batch of boxes, N cells of G each.
+    """The Gaussians of a batch of boxes, N cells with G Gaussians each.
 
     Attributes:
-        means: (B, N, G, 3) metres, box frame. scales: (B, N, G, 3) raw. rotations: (B, N, G, 4) wxyz, not normalised.
-        opacities: (B, N, G) raw. logits: (B, N, G, 11).
+        means: (B, N, G, 3), metres, box frame.
+        scales: (B, N, G, 3), raw.
+        rotations: (B, N, G, 4) wxyz, not normalised.
+        opacities: (B, N, G), raw.
+        logits: (B, N, G, 11).
     """
 
     means: Tensor
@@ -40,7 +44,10 @@ class GaussianState:
 
 
 def start_offsets(gaussians: int) -> Tensor:
-    """(G, 3) metres, where Gaussians start about the cell's centre: alternate corners of its voxel centres' cube (4: a tetrahedron)."""
+    """Initial offsets of a cell's Gaussians from its centre, (G, 3), metres.
+
+    They are alternate corners of the cube of its voxel centres; the first four form a tetrahedron.
+    """
     if gaussians == 1:
         return torch.zeros(1, 3)
     corners = [(1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1), (-1, -1, -1), (-1, 1, 1), (1, -1, 1), (1, 1, -1)]
@@ -48,10 +55,13 @@ def start_offsets(gaussians: int) -> Tensor:
 
 
 def start_state(centres: Tensor, gaussians: int) -> GaussianState:
-    """Gaussians before any refinement: nearly transparent, round, of 5 cm; what is the same for all has length 1 along its axis.
+    """Make the Gaussians before refinement: nearly transparent, isotropic, 5 cm in size.
+
+    Values that are the same for all cells have length 1 along that axis.
 
     Args:
-        centres: (N, 3) metres, box frame.
+        centres: (N, 3), metres, box frame.
+        gaussians: G.
     """
     means = (centres[:, None] + start_offsets(gaussians).to(centres))[None]
     zeros = centres.new_zeros(1, 1, 1, NUM_CLASSES)
@@ -60,30 +70,38 @@ def start_state(centres: Tensor, gaussians: int) -> GaussianState:
 
 
 def move_along_ray(means: Tensor, raw: Tensor, origin: Tensor, max_step: float) -> Tensor:
-    """Eq. 3.
+    """Move means along their viewing rays (Eq. 3).
 
     Args:
-        means: (B, N, G, 3) metres. raw: (B, N, G, 1). origin: (B, 3) the camera centre, metres, the same frame.
+        means: (B, N, G, 3), metres.
+        raw: (B, N, G, 1), network output before tanh.
+        origin: (B, 3), camera centre, metres, same frame.
+        max_step: delta_max, metres.
     """
     ray = means - origin[:, None, None]
     return means + max_step * torch.tanh(raw) * ray / (ray.norm(dim=-1, keepdim=True) + 1e-6)
 
 
 def bound_to_cell(means: Tensor, centres: Tensor) -> Tensor:
-    """Means projected back to their own cell widened by OUTSIDE; (B, N, G, 3) and (N, 3) metres."""
+    """Clamp means (B, N, G, 3) to their own cells, with centres (N, 3), widened by OUTSIDE; metres."""
     reach = CELL_SIZE / 2 + OUTSIDE
     middle = centres[:, None]
     return torch.minimum(torch.maximum(means, middle - reach), middle + reach)
 
 
 class Refinement(nn.Module):
-    """One head: a cell's feature and geometric code to an additive refinement of its G Gaussians.
+    """Refines the G Gaussians of each cell from its feature and geometric code.
 
-    The code's sub-voxel distances skip straight to this head, so it can place matter inside a cell without asking the convolutions.
+    The code skips the convolutions and enters this head directly, so its sub-voxel distances can place a Gaussian
+    within a cell.
 
     Args:
-        inputs: channels of (feature, code). hidden: width of the hidden layer.
-        gaussians: G. kind: one of REFINEMENTS. max_step: delta_max, metres. dropout: probability.
+        inputs: channels of feature and code together.
+        hidden: width of the hidden layer.
+        gaussians: G.
+        kind: one of REFINEMENTS.
+        max_step: delta_max, metres.
+        dropout: probability.
     """
 
     def __init__(self, inputs: int, hidden: int, gaussians: int, kind: str, max_step: float, dropout: float) -> None:
@@ -101,18 +119,21 @@ class Refinement(nn.Module):
     def forward(
         self, inputs: Tensor, state: GaussianState, centres: Tensor, origin: Tensor
     ) -> tuple[GaussianState, Tensor]:
-        """Refine.
+        """Refine the Gaussians.
 
         Args:
-            inputs: (B, N, C). centres: (N, 3) metres, box frame. origin: (B, 3) camera centre, metres, box frame.
+            inputs: (B, N, C).
+            state: Gaussians before refinement.
+            centres: (N, 3), metres, box frame.
+            origin: (B, 3), camera centre, metres, box frame.
 
         Returns:
-            The refined Gaussians, and the hidden layer (B, N, hidden).
+            The refined Gaussians and the hidden layer (B, N, hidden).
         """
         hidden = self.hidden(inputs)
         if (
             self.training and self.dropout > 0
-        ):  # whole channels at a time, the same for all cells: a mask of a few numbers
+        ):  # whole channels, the same for all cells, so that the mask is small
             hidden = hidden * F.dropout(torch.ones_like(hidden[:, :1]), self.dropout)
         batch, cells = inputs.shape[:2]
         raw = self.each(hidden).float().reshape(batch, cells, self.gaussians, -1)

@@ -1,7 +1,10 @@
-"""The spatial expert: features and depth of one image to the Gaussians of the local box (method, section 2), and the local head.
+"""The spatial expert: from one image's features and depth to the Gaussians of the local box (method, section 2).
 
-Geometric code, then N blocks of lifter, lattice convolutions and ray-constrained refinement. Every cell predicts; nothing is selected.
-A dense head in the Gaussians' place (8 voxels a cell straight from the hidden layer) is there to be compared with.
+A geometric code is followed by N blocks of lifter, lattice convolutions and ray-constrained refinement. Every cell
+predicts
+its Gaussians; no cells are selected. A dense head, which predicts the 8 voxels of each cell directly from the hidden
+layer,
+can replace the Gaussians for comparison.
 """
 
 from __future__ import annotations
@@ -20,9 +23,9 @@ from sgrocc_core.network.expert.refinement import MAX_STEP, REFINEMENTS, Refinem
 
 HEADS = ("gaussians", "dense")
 START_EMPTY = 4.0
-"""Start of the dense head's logit of empty: P(occupied) of 0.17, where the truth's share of occupied voxels is about."""
+"""Initial logit of empty in the dense head: P(occupied) = 0.17, about the share of occupied voxels in the truth."""
 OUTPUTS = ("means", "scales", "rotations", "opacities", "logits", "features")
-"""The outputs that leave the engine, in their order."""
+"""The engine's outputs in their order."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +33,24 @@ class ExpertConfig:
     """Sizes and variants of the spatial expert.
 
     Attributes:
-        channels: of the anchors' features. wide: of the half-resolution level. hidden: of the refinement heads.
-        feature_channels: of the image engine's feature map. offsets: K. gaussians: G (1 to 8). blocks: N.
-        gate: `one_sided` or `symmetric`. lifter: `soft`, `hard`, `deformable` or `threshold`. sigma: start of the gate's width, metres.
-        gate_sigma_fixed: keep sigma where it starts and alpha at 1, instead of learning them.
-        refinement: `ray`, `free` or `none`. dropout: in the refinement heads.
-        dense_head: whether training also gets per-voxel logits straight from the hidden layer (an auxiliary target without splatting).
-        head: what the local head makes voxels of: `gaussians`, or `dense`, those per-voxel logits (to compare with; it has no Gaussians
-            to export).
-        fusion: with the anchors' history, before the last block: `identity` (at the start the single image's output), `random` or `none`.
+        channels: of the anchors' features.
+        wide: channels of the half-resolution level.
+        hidden: width of the refinement heads.
+        feature_channels: channels of the image engine's feature map.
+        offsets: K, samples per anchor.
+        gaussians: G, Gaussians per cell (1 to 8).
+        blocks: N.
+        gate: `one_sided` or `symmetric`.
+        lifter: `soft`, `hard`, `deformable` or `threshold`.
+        sigma: initial width of the gate, metres.
+        gate_sigma_fixed: keep sigma at its initial value and alpha at 1 instead of learning them.
+        refinement: `ray`, `free` or `none`.
+        dropout: probability of dropout in the refinement heads.
+        dense_head: add per-voxel logits from the hidden layer in training, as an auxiliary target without splatting.
+        head: source of the local head's voxels: `gaussians`, or `dense` for the per-voxel logits. The dense head is for
+            comparison and has no Gaussians to export.
+        fusion: initialisation of the fusion with the anchors' history before the last block: `identity` (initially the
+            output of the single image), `random` or `none` (no fusion).
     """
 
     channels: int = 32
@@ -86,7 +98,7 @@ class ExpertConfig:
 
 
 class SpatialExpert(nn.Module):
-    """One image's features and depth to Gaussians on the lattice; see `forward`."""
+    """Predicts the Gaussians of the lattice from one image's features and depth; see `forward`."""
 
     centres: Tensor
 
@@ -132,27 +144,35 @@ class SpatialExpert(nn.Module):
     ) -> dict[str, Tensor]:
         """Predict the Gaussians of the local box.
 
+        Shapes are those of the small model. Without `history` and `past` nothing is fused.
+
         Args:
-            features: (B, 32, 30, 40), stride 8. depth: (B, 1, 240, 320) metres along the optical axis, 0 = none (padding too).
-            spread: (B, 1, 240, 320) metres, how far that depth may be off (sigma_g of a sensor, b of the image engine).
-            hits: (B, 60, 60, 36) how many of that depth's pixels lie in each voxel, see `projection.count_hits`.
-            thickness: (B, 1, 60, 80) metres. intrinsics: (B, 4) fx, fy, cx, cy, pixels of the 320 x 240 image.
+            features: (B, 32, 30, 40), stride 8.
+            depth: (B, 1, 240, 320), metres along the optical axis; 0 where there is none and in the padding.
+            spread: (B, 1, 240, 320), metres, uncertainty of the depth (sigma_g of a sensor, b of the image engine).
+            hits: (B, 60, 60, 36), number of the depth's pixels in each voxel; see `projection.count_hits`.
+            thickness: (B, 1, 60, 80), metres.
+            intrinsics: (B, 4) fx, fy, cx, cy, pixels of the 320 x 240 image.
             pose: (B, 4, 4) T_bc, camera to box frame.
-            history: (B, 16200, C) the anchors' features in the memory, 0 where there are none. past: (B, 16200, 3) their tag, confidence
-                and age, see `HistoryFusion`. Without them nothing is fused.
+            history: (B, 16200, C), the anchors' features in the memory; 0 where there are none.
+            past: (B, 16200, 3), the anchors' tag, confidence and age; see `HistoryFusion`.
 
         Returns:
-            means (B, 16200, G, 3) metres, box frame; scales (B, 16200, G, 3) raw; rotations (B, 16200, G, 4) unit wxyz; opacities
-            (B, 16200, G) raw; logits (B, 16200, G, 11); features (B, 16200, C). With the dense head instead of the first five:
-            opacities (B, 16200, 8), logit of occupied of each voxel, and voxel_logits (B, 16200, 8, 11), its classes'. In training mode
-            with `dense_head` also dense (B, 16200, 8, 12): per-voxel class logits, 0 = empty. Voxels of a cell are in C order of
-            (2, 2, 2); see `cells_of`.
+            means (B, 16200, G, 3), metres, box frame; scales (B, 16200, G, 3), raw; rotations (B, 16200, G, 4), unit
+            wxyz;
+            opacities (B, 16200, G), raw; logits (B, 16200, G, 11); features (B, 16200, C). The dense head replaces the
+            first
+            five by opacities (B, 16200, 8), the logit of occupied of each voxel, and voxel_logits (B, 16200, 8, 11),
+            its class
+            logits. In training mode, `dense_head` adds dense (B, 16200, 8, 12): per-voxel class logits, 0 = empty. The
+            voxels
+            of a cell are in C order of (2, 2, 2); see `cells_of`.
 
         Raises:
             ModelError: a network with the dense head is being exported.
         """
         prior = (depth.float(), thickness.float(), intrinsics.float(), pose.float())
-        with torch.autocast(depth.device.type, enabled=False):  # pixels and metres need more than bf16
+        with torch.autocast(depth.device.type, enabled=False):  # bf16 is too coarse for pixels and metres
             code = geometric_code(self.centres, prior[0], spread.float(), cells_of(hits.float()), *prior[1:])
         x = self.code(code)
         state = start_state(self.centres, self.config.gaussians)
@@ -180,7 +200,7 @@ class SpatialExpert(nn.Module):
         return outputs | self._dense_outputs(hidden)
 
     def _dense_outputs(self, hidden: Tensor) -> dict[str, Tensor]:
-        """What the dense layer adds: the auxiliary target in training, and the voxels themselves where it is the head."""
+        """Outputs of the dense layer: the auxiliary target in training, and the voxels if it is the head."""
         is_head = self.config.head == "dense"
         if self.dense is None or not (self.training or is_head):
             return {}
@@ -199,23 +219,24 @@ class SpatialExpert(nn.Module):
 
 
 def cells_of(voxels: Tensor) -> Tensor:
-    """Voxels of the box grouped by cell: (B, 60, 60, 36) to (B, 16200, 8), in the order of `dense` and of the lattice."""
+    """Group the voxels of the box by cell: (B, 60, 60, 36) to (B, 16200, 8), in the order of `dense` and the lattice."""
     split = voxels.reshape(voxels.shape[0], 30, 2, 30, 2, 18, 2)
     return split.permute(0, 1, 3, 5, 2, 4, 6).reshape(voxels.shape[0], -1, 8)
 
 
 def voxels_of(cells: Tensor) -> Tensor:
-    """The inverse of `cells_of` for one sample: (16200, 8, ...) to (60, 60, 36, ...)."""
+    """Inverse of `cells_of` for one sample: (16200, 8, ...) to (60, 60, 36, ...)."""
     tail = tuple(range(6, 5 + cells.dim() - 1))
     split = cells.reshape(30, 30, 18, 2, 2, 2, *cells.shape[2:])
     return split.permute(0, 3, 1, 4, 2, 5, *tail).reshape(60, 60, 36, *cells.shape[2:])
 
 
 def local_head(outputs: dict[str, Tensor], b: int) -> tuple[Tensor, Tensor]:
-    """One sample's voxels of the box, with gradient: its Gaussians splatted, or what the dense head says.
+    """Compute one sample's voxels of the box, with gradient, from its Gaussians or from the dense head.
 
     Args:
-        outputs: of `SpatialExpert.forward`. b: index of the sample in the batch.
+        outputs: result of `SpatialExpert.forward`.
+        b: index of the sample in the batch.
 
     Returns:
         log_empty (60, 60, 36), class_weights (60, 60, 36, 11): P(occupied) = 1 - exp(log_empty); P(c | occupied) is
