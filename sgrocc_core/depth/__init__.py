@@ -1,1 +1,1 @@
-"""What the depth of each pixel is: the prior, its uncertainty, its correction by the motion of the camera, its layers."""
+"""Depth of each pixel: prior, uncertainty, correction by the camera's motion, and registration."""

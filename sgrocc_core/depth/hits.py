@@ -1,6 +1,7 @@
-"""How many pixels of a depth image lie in each voxel of the local box: what of the box the depth shows to be full.
+"""Number of back-projected depth pixels in each voxel of the local box, an input of the spatial expert.
 
-A voxel's own pixel may look past what fills a corner of it: at silhouettes and thin things back-projection finds most of what is there.
+The ray through the centre of a voxel can miss a surface that fills only a part of the voxel, as at silhouettes and thin
+objects; counting the pixels that fall into the voxel finds it.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from sgrocc_core.geometry.lattice import BOX_VOXELS, VOXEL_SIZE
 
 
 def count_hits(depth: np.ndarray, K: np.ndarray, T_bc: np.ndarray) -> np.ndarray:
-    """Back-projected pixels of every voxel of the local box.
+    """Count the back-projected pixels in every voxel of the local box.
 
     Args:
-        depth: (H, W) float32 metres along the optical axis, 0 = none. K: (3, 3) pixels. T_bc: (4, 4) camera to box frame, metres.
+        depth: (H, W) float32, metres along the optical axis, 0 = no depth.
+        K: (3, 3) intrinsics, pixels.
+        T_bc: (4, 4) camera to box frame, metres.
 
     Returns:
-        (60, 60, 36) float32.
+        (60, 60, 36) float32 counts.
     """
     hits = np.zeros(BOX_VOXELS, np.float32)
     _count(np.ascontiguousarray(depth, np.float32), pinhole(K), np.ascontiguousarray(T_bc, np.float64), hits)

@@ -1,6 +1,7 @@
-"""A depth image as the memory sees it: a sensor's or the network's, with its spread and the smallest depth over any footprint.
+"""A depth image of a sensor or of the network, with its uncertainty and the smallest depth over any square of pixels.
 
-The footprint's minimum comes from a table of minima over windows of 1, 2, 4 ... 64 pixels, so that it costs four look-ups at any size.
+The minimum over a square comes from a table of minima over windows of 1, 2, 4 ... 64 pixels, so that it takes four
+look-ups at any size.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ import numpy as np
 from numba import njit
 
 MINIMA_LEVELS = 7
-"""Levels of the table of minima: windows of up to 64 pixels, footprints of up to 127."""
+"""Levels of the table of minima: windows of up to 64 pixels, squares of up to 127."""
 TABLE_WIDTH = 640
-"""A wider depth image's minima are kept at a whole fraction of its size, at most this wide."""
+"""Maximum width of the table of minima; wider images are reduced by an integer factor (round guess)."""
 SENSOR_SIGMA = (0.04, 0.01)
-"""sigma_g = 0.04 + 0.01 z^2, metres, of a depth sensor."""
+"""Coefficients of sigma_g = 0.04 + 0.01 z^2, metres, for a depth sensor (method, section 4)."""
 FULL_TRUST_SIGMA = 0.05
-"""A learned depth counts like a sensor's (kappa = 1) at this spread or below, metres."""
+"""Spread, metres, at or below which learned depth weighs as much as a sensor's (kappa = 1; method, section 4)."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,11 @@ class DepthLayer:
 
     Attributes:
         depth: (H, W) float32, metres along the optical axis, 0 = no reading.
-        spread: (H, W) float32, sigma_g of each pixel, metres; (0, 0) for a sensor, whose sigma_g follows from the distance.
+        spread: (H, W) float32, sigma_g of each pixel, metres; (0, 0) for a sensor, whose sigma_g depends on the depth.
         K: (3, 3) intrinsics of this image, pixels.
-        minima: (MINIMA_LEVELS, h, w) float32: the smallest valid depth over 2^level table pixels square from each pixel on; inf = none.
-        stride: image pixels a table pixel.
+        minima: (MINIMA_LEVELS, h, w) float32, metres: the smallest valid depth of the square of 2^level table pixels
+            whose top left pixel this is; inf = none.
+        stride: image pixels per table pixel, along each axis.
     """
 
     depth: np.ndarray
@@ -42,18 +44,18 @@ class DepthLayer:
 
     @property
     def is_sensor(self) -> bool:
-        """Whether sigma_g follows from the distance."""
+        """Whether this is the depth of a sensor."""
         return self.spread.size == 0
 
     @classmethod
     def sensor(cls, depth: np.ndarray, K: np.ndarray) -> DepthLayer:
-        """A sensor's depth (H, W) at full resolution, with its intrinsics."""
+        """Layer of a sensor's depth (H, W) float32, metres, with its intrinsics K (3, 3), pixels."""
         stride = max(1, math.ceil(depth.shape[1] / TABLE_WIDTH))
         return cls(depth, np.zeros((0, 0), np.float32), K, _minima(depth, stride), stride)
 
     @classmethod
     def learned(cls, depth: np.ndarray, spread: np.ndarray, K: np.ndarray) -> DepthLayer:
-        """A network's depth (H, W) with its spread (H, W), metres, and the intrinsics at its own resolution."""
+        """Layer of a network's depth and spread, (H, W) float32, metres, with the intrinsics K at their resolution."""
         return cls(depth, np.maximum(spread, 1e-3).astype(np.float32), K, _minima(depth, 1), 1)
 
 
@@ -76,9 +78,10 @@ def _minima(depth: np.ndarray, stride: int) -> np.ndarray:
 
 @njit(cache=True)
 def footprint_minimum(minima, stride, u, v, half):
-    """Smallest valid depth over the square of +-half image pixels about (u, v); inf where there is none.
+    """Smallest valid depth, metres, of the square of +-half image pixels around (u, v); inf if there is none.
 
-    At the image's border the square may be widened inwards to the next power of two; beyond 127 table pixels it is cut.
+    At the border of the image the square may be widened inwards to the next power of two. Squares of more than 127
+    table pixels are cut.
     """
     levels, height, width = minima.shape
     half = min(half, ((1 << (levels - 1)) - 1.0) * stride)
@@ -100,15 +103,15 @@ def footprint_minimum(minima, stride, u, v, half):
 
 
 def sensor_spread(depth: Any) -> Any:
-    """sigma_g of a sensor's depth, metres; arrays and tensors of any shape alike."""
+    """Standard deviation sigma_g of a sensor's depth, metres; for arrays and tensors of any shape."""
     return SENSOR_SIGMA[0] + SENSOR_SIGMA[1] * depth * depth
 
 
 sensor_sigma = njit(cache=True)(sensor_spread)
-"""The same for compiled code."""
+"""`sensor_spread` for compiled code."""
 
 
 @njit(cache=True)
 def trust(sigma):
-    """kappa of a learned depth of spread sigma (metres): (0.05 / sigma)^2, at most 1."""
+    """Weight kappa of learned depth with spread sigma, metres: (0.05 / sigma)^2, at most 1."""
     return min(1.0, (FULL_TRUST_SIGMA / sigma) ** 2)

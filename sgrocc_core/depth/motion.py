@@ -1,9 +1,9 @@
-"""The network's depth set right by the camera's own motion (ours; the method corrects a head's depth only by a sensor's).
+"""Correction of the network's depth by points that are triangulated from the camera's motion (ours).
 
-A network guesses scale from what things look like; a camera that moves by a known length measures it. Points triangulated along the way
-(geometry/point_tracks.py) draw a smooth field of factors over the head's depth, each point speaking for its surroundings on its own
-surface; where there are points, the spread shrinks. The constants were fitted on generated walks with 3 mm and 0.1 degrees of pose noise,
-some of them of a camera that turns on the spot.
+A network estimates scale from appearance; a camera with known motion measures it. The triangulated points
+(depth/tracks.py) give a smooth field of scale factors, in which a point affects the pixels near it that lie at a
+similar depth. The spread is reduced where there are points. The constants below were fitted on generated walks with
+3 mm and 0.1 degrees of pose noise, including cameras that turn on the spot.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ from sgrocc_core.depth.tracks import PointTracks, TrackedPoints
 from sgrocc_core.geometry.camera import NEAREST
 
 REACH = 8.0
-"""How far a point speaks for its surroundings, pixels of the head (standard deviation)."""
+"""Standard deviation of a point's influence over the image, pixels of the depth head."""
 SAME_SURFACE = 0.2
-"""How alike the head's depths must be for a point to speak for a pixel, natural logarithm (standard deviation)."""
+"""Standard deviation of a point's influence over the natural logarithm of depth."""
 PRIOR = 0.3
-"""Weight of the image's own factor beside the points around a pixel."""
+"""Weight of the image's scale factor relative to a point near the pixel."""
 OUTLIER = 0.5
-"""Points off by this much from the image's factor count half, natural logarithm."""
+"""Deviation from the image's scale factor, natural logarithm, at which a point's weight is halved."""
 CERTAIN = 0.1
-"""A point certain to this share of its depth counts half."""
+"""Relative uncertainty of depth at which a point's weight is halved."""
 LEAST = 3.0
-"""Weight of points below which they do not tell the image's factor."""
+"""Minimum total point weight needed to estimate the image's scale factor."""
 STEADY = 20.0
-"""Weight of the factor so far beside an image's own, in points."""
+"""Weight of the previous scale factor in the update, in points."""
 FACTOR_DECAY = 0.95
-"""What is left of the factor's logarithm after an image without points."""
+"""Factor by which the logarithm of the scale factor decays per image without points."""
 SHRINK = (1.5, -0.22)
-"""With points of weight n around a pixel its spread is (1 + 1.5 n)^-0.22 of the head's."""
+"""Constants a, b of the spread's factor (1 + a n)^b at a pixel with nearby points of total weight n."""
 
 
 LAYOUT: ArrayLayout = {"log_factor": ((1,), np.float64)}
 MAX_LOG_FACTOR = 10.0
-"""A saved factor beyond this is no depth's, natural logarithm."""
+"""Maximum absolute logarithm of a saved scale factor; larger ones are refused as damaged (round guess)."""
 
 
 class MotionDepth:
-    """Corrects the depth of image after image of one camera.
+    """Corrects the depth of a stream of images of one camera.
 
     Attributes:
-        factor: of the last image: what the head's depth is multiplied by where no point speaks.
+        factor: scale factor of the last image, applied to pixels without points near them.
     """
 
     def __init__(self) -> None:
@@ -60,11 +60,15 @@ class MotionDepth:
         return float(np.exp(self._log_factor))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All that correcting goes on from: the tracks' arrays, and `log_factor` (1,) float64."""
+        """State for saving: the arrays of the tracks, and `log_factor` (1,) float64."""
         return {"log_factor": np.array([self._log_factor], np.float64)} | self.tracks.arrays()
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
-        """Go on from what `arrays` gave; DataError where it cannot be."""
+        """Restore the state that `arrays` returned.
+
+        Raises:
+            DataError: an array is missing, has another shape or type, or holds values out of range.
+        """
         what = "the saved depth correction"
         check_arrays(what, arrays, LAYOUT)
         check_range(what, "log_factor", arrays["log_factor"], -MAX_LOG_FACTOR, MAX_LOG_FACTOR)
@@ -81,12 +85,19 @@ class MotionDepth:
         depth: np.ndarray,
         spread: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Depth and spread of the next image, corrected.
+        """Correct depth and spread of the next image.
 
         Args:
-            image: (H, W, 3) uint8 RGB, letterboxed. mask: (H, W) float32, 0 in the padding. K: (3, 3) pixels.
-            T_wc: (4, 4) camera to world, metres. stamp_ns: of the image.
-            depth, spread: (h, w) float32 metres, the head's; h and w divide H and W alike.
+            image: (H, W, 3) uint8 RGB, letterboxed.
+            mask: (H, W) float32, 0 in the padding.
+            K: (3, 3) intrinsics of the letterboxed image, pixels.
+            T_wc: (4, 4) camera to world, metres.
+            stamp_ns: time of the image, nanoseconds.
+            depth: (h, w) float32, metres, from the network; H / h = W / w is an integer.
+            spread: (h, w) float32, metres, from the network.
+
+        Returns:
+            Corrected depth and spread, (h, w) float32, metres.
         """
         guess = upsampled(depth * np.float32(self.factor), mask)
         points = self.tracks.follow(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), mask, K, T_wc, stamp_ns, guess)
@@ -95,7 +106,7 @@ class MotionDepth:
     def apply(
         self, depth: np.ndarray, spread: np.ndarray, points: TrackedPoints, stride: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The same from points that are at hand, in an image `stride` times as large as the depth."""
+        """Correct depth and spread by the points of an image `stride` times as large; see `correct`."""
         height, width = depth.shape
         log_depth = np.log(np.maximum(depth, NEAREST)).astype(np.float32)
         at = ((points.pixels + 0.5) / stride - 0.5).astype(np.float32)
@@ -104,13 +115,13 @@ class MotionDepth:
         ratio = np.log(points.depth) - near
         weight = 1.0 / (1.0 + (points.sigma / CERTAIN) ** 2)
         if (total := float(weight.sum())) >= LEAST:
-            # Points of one image err together, since they share its poses: many uncertain ones are no better than one.
+            # Points of one image share the error of its pose, so many uncertain points are no better than one.
             gain = total / len(weight) * total / (total + STEADY)
             self._log_factor += gain * (_weighted_median(ratio, weight) - self._log_factor)
         else:
             self._log_factor *= FACTOR_DECAY
         off = (ratio - self._log_factor).astype(np.float32)
-        # Squared, for the same reason: uncertain points lose against the prior even where there are many.
+        # Squared for the same reason: the prior outweighs uncertain points even if there are many.
         weight = (weight**2 / (1.0 + (off / OUTLIER) ** 2)).astype(np.float32)
         field, support = _field(log_depth, at, near, off, weight)
         factor = np.exp(field + np.float32(self._log_factor))
@@ -125,7 +136,7 @@ def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
 
 @njit(cache=True)
 def _field(log_depth, at, near, off, weight):
-    """The points' mean offset about every pixel, drawn towards 0, and their weight there."""
+    """Weighted mean offset of the points around each pixel, drawn towards 0 by PRIOR, and their total weight."""
     height, width = log_depth.shape
     total, support = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)
     span = int(3 * REACH)

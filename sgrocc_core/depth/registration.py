@@ -1,7 +1,8 @@
-"""Depth of one camera as another beside it would have measured it: what "registered to the colour image" means.
+"""Registration of a depth image to the image of another camera.
 
-Each depth pixel is a small square; its two corners are projected into the target at the pixel's own depth, and every target pixel whose
-centre lies between them takes it, the nearest surface winning. Nothing is blended or filled in: where nothing lands is no reading.
+Each depth pixel is a small square. Two opposite corners are projected into the target at the depth of the pixel, and
+every target pixel whose centre lies between them takes that depth; the nearest surface wins. Depth is neither blended
+nor filled in: a target pixel that nothing is projected to has no reading.
 """
 
 from __future__ import annotations
@@ -15,17 +16,20 @@ from numba import njit
 from sgrocc_core.geometry.camera import pinhole, scale_intrinsics
 
 SAME_POSE = 1e-4
-"""How far two cameras may differ, in metres and in entries of the rotation, and still count as one."""
+"""Maximum difference of two poses that count as equal, in metres and in entries of the rotation (round guess)."""
 SAME_PIXEL = 0.5
-"""Pixels of the depth image by which a ray may land elsewhere in an image that it is registered to already."""
+"""Maximum shift of a ray, in depth pixels, in an image that depth counts as registered to (half a pixel)."""
 
 
 @dataclass(frozen=True)
 class Registration:
-    """How depth is brought into another image.
+    """Registers depth images of a source camera to a target camera.
 
     Attributes:
-        source_size, target_size: (width, height), pixels. source_K, target_K: (3, 3) pixels.
+        source_size: (width, height) of the source, pixels.
+        source_K: (3, 3) intrinsics of the source, pixels.
+        target_size: (width, height) of the target, pixels.
+        target_K: (3, 3) intrinsics of the target, pixels.
         T_ts: (4, 4) source camera to target camera, metres.
     """
 
@@ -36,7 +40,14 @@ class Registration:
     T_ts: np.ndarray
 
     def __call__(self, depth: np.ndarray) -> np.ndarray:
-        """Depth (H, W) in metres along the source's optical axis, 0 = none, to (H', W') float32 along the target's."""
+        """Register a depth image.
+
+        Args:
+            depth: (H, W) metres along the optical axis of the source, 0 = no reading.
+
+        Returns:
+            (H', W') float32, metres along the optical axis of the target, 0 = no reading.
+        """
         out = np.zeros((self.target_size[1], self.target_size[0]), np.float32)
         T_ts = np.ascontiguousarray(self.T_ts, np.float64)
         _splat(np.ascontiguousarray(depth, np.float32), pinhole(self.source_K), pinhole(self.target_K), T_ts, out)
@@ -46,14 +57,21 @@ class Registration:
 def plan_registration(
     color_size: tuple[int, int], color_K: np.ndarray, depth_size: tuple[int, int], depth_K: np.ndarray, T_cd: np.ndarray
 ) -> Registration | None:
-    """How depth is registered to a colour image: in the colour image's aspect, at about the resolution it has, never above the image's.
+    """Plan the registration of depth to a colour image.
+
+    The target has the aspect of the colour image and about the resolution of the depth image, at most that of the
+    colour image.
 
     Args:
-        color_size, depth_size: (width, height), pixels. color_K, depth_K: (3, 3) pixels.
+        color_size: (width, height) of the colour image, pixels.
+        color_K: (3, 3) intrinsics of the colour image, pixels.
+        depth_size: (width, height) of the depth image, pixels.
+        depth_K: (3, 3) intrinsics of the depth image, pixels.
         T_cd: (4, 4) depth camera to colour camera, metres.
 
     Returns:
-        None where the depth lies on the image already: one camera, the same aspect, and no ray off by more than SAME_PIXEL.
+        The registration; None if the depth is registered already: equal poses, the same aspect, and no ray shifted by
+        more than SAME_PIXEL.
     """
     same_aspect = color_size[0] * depth_size[1] == color_size[1] * depth_size[0]
     scaled = scale_intrinsics(color_K, depth_size[0] / color_size[0], depth_size[1] / color_size[1])
@@ -70,7 +88,7 @@ def plan_registration(
 
 
 def _largest_shift(size: tuple[int, int], K: np.ndarray, other: np.ndarray) -> float:
-    """How far the rays through the corners of an image land from themselves under other intrinsics, pixels."""
+    """Largest shift, in pixels, of the rays through the corners of an image when projected by other intrinsics."""
     corners = np.array([[0, 0, 1], [size[0] - 1, 0, 1], [0, size[1] - 1, 1], [size[0] - 1, size[1] - 1, 1]], float)
     return float(np.abs(corners @ (other @ np.linalg.inv(K)).T - corners).max())
 

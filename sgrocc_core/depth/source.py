@@ -1,7 +1,7 @@
-"""The depth prior of a frame (method, section 2.1): the sensor's, the network's, or the sensor's filled by the network's.
+"""The depth prior of a frame (method, section 2.1): depth of the sensor, of the network's depth head, or of both.
 
-`fused` takes the sensor where it has a reading and elsewhere the head's depth scaled by the median ratio to the sensor's. What the head
-filled in counts as learned: with its own spread, and judged only where the sensor says nothing.
+`fused` takes the sensor's depth where it has a reading, and elsewhere the head's depth times the median ratio between
+the two. Depth from the head keeps its own spread and is used only where the sensor has no reading.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sgrocc_core.frame import Frame
 from sgrocc_core.geometry.camera import Letterbox, LetterboxedCamera, scale_intrinsics
 
 MIN_COMMON = 20
-"""Head pixels that need a sensor reading before the head's depth is scaled to the sensor's."""
+"""Minimum number of head pixels with a sensor reading for scaling the head's depth to the sensor's (round guess)."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class DepthPrior:
     """Depth of one frame.
 
     Attributes:
-        expert: (240, 320) float32 metres, letterboxed, 0 = none and in the padding: what the expert is given.
-        spread: (240, 320) float32 metres, how far that may be off: a sensor's sigma_g, or the head's spread.
-        layers: for view states and evidence, at their own resolutions, the most trusted first.
+        expert: (H, W) float32, metres, letterboxed, for the spatial expert; 0 = no depth, also in the padding.
+        spread: (H, W) float32, metres, uncertainty of `expert`: sigma_g of the sensor, or the spread of the head.
+        layers: depth for view states and evidence, each at its own resolution, the most trusted first.
     """
 
     expert: np.ndarray
@@ -42,12 +42,13 @@ def depth_prior(
 
     Args:
         source: one of DEPTH_SOURCES; `fused` without a depth image is `mono`.
-        frame: with depth, of the image's aspect at any resolution, or without.
-        camera: of the letterboxed image.
-        depth, spread: (60, 80) float32 metres, the head's, letterboxed.
+        frame: frame with or without a depth image, which has the aspect of the image at any resolution.
+        camera: camera of the letterboxed image.
+        depth: (h, w) float32, metres, of the head, letterboxed.
+        spread: (h, w) float32, metres, of the head, letterboxed.
 
     Raises:
-        FrameError: `topic` and the frame has no depth image.
+        FrameError: `no_depth`, the source is `topic` and the frame has no depth image.
     """
     if source == "topic" and frame.depth is None:
         raise FrameError(
@@ -79,12 +80,12 @@ def depth_prior(
 
 
 def upsampled(depth: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The head's depth at the input's resolution, nearest, 0 in the padding."""
+    """Depth of the head (h, w) at the resolution of the mask (H, W), sampled nearest; 0 in the padding."""
     return cv2.resize(depth, (mask.shape[1], mask.shape[0]), interpolation=cv2.INTER_NEAREST_EXACT) * mask
 
 
 def _scale(sensor: np.ndarray, learned: np.ndarray) -> np.float32:
-    """Median ratio of the sensor's depth to the head's where both are; 1 where too few are."""
+    """Median ratio of the sensor's depth to the head's where both exist; 1 if these are fewer than MIN_COMMON."""
     near = cv2.resize(sensor, (learned.shape[1], learned.shape[0]), interpolation=cv2.INTER_NEAREST_EXACT)
     both = (near > 0) & (learned > 0)
     return np.float32(np.median(near[both] / learned[both]) if both.sum() >= MIN_COMMON else 1.0)

@@ -1,7 +1,8 @@
-"""Depth out of the camera's own motion: corners followed from image to image and triangulated with the poses that come with them.
+"""Depth from the camera's motion: corners are tracked from image to image and triangulated with the given poses.
 
-Each track sums, over the rays it was seen along, I - d d^T and (I - d d^T) o, whose solution is the point nearest to all its rays; no
-image is kept but the last. Where the camera only turns, or the scene has no texture, there are no points, and nothing is said.
+Each track sums I - d d^T and (I - d d^T) o over the rays along which it was seen (direction d, origin o). The solution
+of this linear system is the point nearest to all rays. Only the last image is kept. There are no points if the camera
+only turns or if the scene has no texture.
 """
 
 from __future__ import annotations
@@ -15,32 +16,37 @@ from sgrocc_core.array_layout import ArrayLayout, check_arrays
 from sgrocc_core.geometry.camera import NEAREST, project
 
 MAX_TRACKS = 400
+"""Maximum number of tracks (chosen by hand)."""
 SPACING = 7
-"""Corners are at least this far apart, pixels of the network's input."""
+"""Minimum distance between corners, pixels of the network's input (chosen by hand)."""
 QUALITY = 0.003
-"""Corners weaker than this share of the strongest are not followed."""
+"""Minimum strength of a corner relative to the strongest one (chosen by hand)."""
 WINDOW, PYRAMID = (15, 15), 3
+"""Window, pixels, and pyramid levels of the optical flow (OpenCV's example uses 15 and 2)."""
 RETURN = 1.0
-"""A track followed forth and back must come out this near to where it began, pixels."""
+"""Maximum error of tracking forward and back again, pixels (chosen by hand)."""
 REPROJECTION = 2.5
-"""A point must lie this near to where it is seen, pixels; else it moved, or the track slid."""
+"""Maximum reprojection error of a point, pixels; beyond it the object moved or the track drifted (chosen by hand)."""
 RAY_SIGMA = 2.0
-"""How far a ray may be off: tracking and pose together, pixels."""
+"""Standard deviation of a ray due to tracking and pose, pixels (chosen by hand)."""
 MAX_SIGMA = 0.3
-"""Points whose depth is less certain than this share of it are not given yet."""
+"""Maximum relative uncertainty of depth of a returned point (chosen by hand)."""
 MIN_RAYS = 3
+"""Minimum number of rays of a returned point."""
 RANGE = (0.2, 12.0)
-"""Depths of points, metres."""
+"""Minimum and maximum depth of a point, metres (round guess: indoors)."""
 MAX_STEP, MAX_TURN, MAX_GAP_NS = 1.0, 0.8, 1_500_000_000
-"""Metres, radians and nanoseconds between two images beyond which nothing is followed from one to the other."""
+"""Maximum motion between two images, metres and radians, and time, nanoseconds, for tracking (chosen by hand)."""
 
 
 @dataclass(frozen=True)
 class TrackedPoints:
-    """Points of one image with depth by triangulation.
+    """Triangulated points of one image.
 
     Attributes:
-        pixels: (N, 2) float32, u and v. depth: (N,) float32, metres along the optical axis. sigma: (N,) float32, share of the depth.
+        pixels: (N, 2) float32, u and v, pixels.
+        depth: (N,) float32, metres along the optical axis.
+        sigma: (N,) float32, standard deviation of depth relative to the depth.
     """
 
     pixels: np.ndarray
@@ -52,21 +58,21 @@ NO_POINTS = TrackedPoints(np.zeros((0, 2), np.float32), np.zeros(0, np.float32),
 
 
 LAYOUT: ArrayLayout = {
-    "grey": (("H", "W"), np.uint8), "K": ((3, 3), np.float64), "T_wc": ((4, 4), np.float64), "stamp_ns": ((1,), np.int64),
-    "pixels": (("N", 2), np.float32), "points": (("N", 3), np.float64), "normal": (("N", 3, 3), np.float64),
-    "moment": (("N", 3), np.float64), "rays": (("N",), np.int64),
+    "grey": (("H", "W"), np.uint8), "K": ((3, 3), np.float64), "T_wc": ((4, 4), np.float64),
+    "stamp_ns": ((1,), np.int64), "pixels": (("N", 2), np.float32), "points": (("N", 3), np.float64),
+    "normal": (("N", 3, 3), np.float64), "moment": (("N", 3), np.float64), "rays": (("N",), np.int64),
 }  # fmt: skip
-"""What `PointTracks.arrays` gives; the image `grey` is 0 x 0 before the first one."""
+"""Layout of `PointTracks.arrays`; `grey` is 0 x 0 before the first image."""
 
 
 class PointTracks:
-    """Follows corners through a stream of images of one camera."""
+    """Tracks corners through a stream of images of one camera."""
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
-        """Forget all tracks."""
+        """Drop all tracks."""
         self._grey: np.ndarray | None = None
         self._K, self._T_wc, self._stamp_ns = np.eye(3), np.eye(4), 0
         self._pixels = np.zeros((0, 2), np.float32)
@@ -75,13 +81,17 @@ class PointTracks:
         self._rays = np.zeros(0, np.int64)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All that following goes on from, see LAYOUT; not changed by what is followed later."""
+        """State for saving, see LAYOUT; later tracking does not change the returned arrays."""
         grey = np.zeros((0, 0), np.uint8) if self._grey is None else self._grey
         values = (grey, self._K, self._T_wc, np.array([self._stamp_ns], np.int64), self._pixels, self._points.copy())
         return dict(zip(LAYOUT, (*values, self._normal, self._moment, self._rays)))
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
-        """Go on from what `arrays` gave; DataError where it is of another shape or type, or not finite."""
+        """Restore the state that `arrays` returned.
+
+        Raises:
+            DataError: an array is missing, has another shape or type, or is not finite.
+        """
         check_arrays("the saved tracks", arrays, LAYOUT)
         grey, self._K, self._T_wc, stamp, self._pixels, points, self._normal, self._moment, self._rays = (
             arrays[name] for name in LAYOUT
@@ -91,11 +101,18 @@ class PointTracks:
     def follow(
         self, grey: np.ndarray, mask: np.ndarray, K: np.ndarray, T_wc: np.ndarray, stamp_ns: int, depth: np.ndarray
     ) -> TrackedPoints:
-        """Follow the tracks into the next image and begin new ones.
+        """Continue the tracks in the next image and start new ones.
 
         Args:
-            grey: (H, W) uint8. mask: (H, W), 0 in the padding. K: (3, 3) pixels. T_wc: (4, 4) camera to world, metres.
-            stamp_ns: of the image. depth: (H, W) float32 metres, a guess, by which new corners are looked for in the next image.
+            grey: (H, W) uint8 image.
+            mask: (H, W), 0 in the padding.
+            K: (3, 3) intrinsics, pixels.
+            T_wc: (4, 4) camera to world, metres.
+            stamp_ns: time of the image, nanoseconds.
+            depth: (H, W) float32, metres, estimate that predicts where new corners appear in the next image.
+
+        Returns:
+            The points whose depth is certain enough.
         """
         if self._grey is not None and not self._continues(grey, K, T_wc, stamp_ns):
             self.clear()
@@ -121,7 +138,7 @@ class PointTracks:
         self._normal, self._moment = self._normal[kept], self._moment[kept]
 
     def _track(self, grey: np.ndarray, mask: np.ndarray, K: np.ndarray, T_wc: np.ndarray) -> None:
-        """Find the tracks' corners in the new image, from where their points should be; drop those that are lost."""
+        """Find the corners in the new image, starting at the projections of their points; drop the lost ones."""
         height, width = mask.shape
         expected, z = _project(self._points, K, T_wc)
         self._keep((z > NEAREST) & (np.abs(expected - (width / 2, height / 2)) < (width, height)).all(1))
@@ -139,11 +156,11 @@ class PointTracks:
         self._keep(kept)
 
     def _triangulate(self, K: np.ndarray, T_wc: np.ndarray) -> TrackedPoints:
-        """Add the new rays, solve for the points, drop those that contradict their rays; those certain enough."""
+        """Add the new rays, solve for the points, drop those that contradict their rays, return the certain ones."""
         d, centre = _rays(self._pixels, K, T_wc), T_wc[:3, 3]
         across = np.eye(3) - d[:, :, None] * d[:, None, :]
         self._normal, self._moment, self._rays = self._normal + across, self._moment + across @ centre, self._rays + 1
-        # Along the ray the sum of squared sines of parallax tells how well the depth is known: sigma / z = sigma of a ray / its root.
+        # The sum of squared sines of parallax gives the uncertainty: sigma / z = ray sigma / sqrt(sum).
         parallax = np.einsum("ni,nij,nj->n", d, self._normal, d)
         sigma = RAY_SIGMA / K[0, 0] / np.sqrt(np.maximum(parallax, 1e-12))
         solved = sigma < 2 * MAX_SIGMA
@@ -154,7 +171,7 @@ class PointTracks:
         )
         given = solved & ~wrong & (sigma < MAX_SIGMA) & (self._rays >= MIN_RAYS)
         found = TrackedPoints(self._pixels[given], z[given].astype(np.float32), sigma[given].astype(np.float32))
-        # What is not solved yet is guessed at the distance it had.
+        # Points that are not solved yet keep their distance.
         waiting = ~solved
         distance = np.linalg.norm(self._points[waiting] - centre, axis=1, keepdims=True)
         self._points[waiting] = centre + distance * d[waiting]
@@ -162,7 +179,7 @@ class PointTracks:
         return found
 
     def _begin(self, grey: np.ndarray, mask: np.ndarray, K: np.ndarray, T_wc: np.ndarray, depth: np.ndarray) -> None:
-        """New corners where there are no tracks."""
+        """Start tracks at corners away from the existing ones."""
         room = MAX_TRACKS - len(self._pixels)
         if room < MAX_TRACKS // 8:
             return
@@ -190,7 +207,7 @@ class PointTracks:
 
 
 def _rays(pixels: np.ndarray, K: np.ndarray, T_wc: np.ndarray) -> np.ndarray:
-    """(N, 3) unit rays in the world of (N, 2) pixels."""
+    """Unit rays (N, 3) in the world through pixels (N, 2)."""
     camera = np.stack([(pixels[:, 0] - K[0, 2]) / K[0, 0], (pixels[:, 1] - K[1, 2]) / K[1, 1], np.ones(len(pixels))], 1)
     return (camera / np.linalg.norm(camera, axis=1, keepdims=True)) @ T_wc[:3, :3].T  # type: ignore[no-any-return]
 

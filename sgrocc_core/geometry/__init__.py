@@ -1,1 +1,1 @@
-"""Cameras, poses and the lattice."""
+"""Cameras, poses, coordinate frames and the lattice of cells and voxels."""

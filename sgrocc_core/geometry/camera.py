@@ -16,7 +16,16 @@ NEAREST = 0.05
 
 
 def scale_intrinsics(K: np.ndarray, sx: float, sy: float) -> np.ndarray:
-    """Intrinsics of an image resized by factors sx, sy: f' = s f, c' = (c + 0.5) s - 0.5."""
+    """Intrinsics of a resized image: f' = s f, c' = (c + 0.5) s - 0.5.
+
+    Args:
+        K: (3, 3) intrinsics, pixels.
+        sx: new width over old width.
+        sy: new height over old height.
+
+    Returns:
+        (3, 3) float64, pixels of the resized image.
+    """
     scaled = np.array(K, np.float64)
     scaled[0, 0], scaled[0, 1], scaled[0, 2] = K[0, 0] * sx, K[0, 1] * sx, (K[0, 2] + 0.5) * sx - 0.5
     scaled[1, 1], scaled[1, 2] = K[1, 1] * sy, (K[1, 2] + 0.5) * sy - 0.5
@@ -24,13 +33,13 @@ def scale_intrinsics(K: np.ndarray, sx: float, sy: float) -> np.ndarray:
 
 
 def pinhole(K: np.ndarray) -> np.ndarray:
-    """fx, fy, cx, cy of intrinsics (3, 3), pixels: (4,) float64, as compiled code takes them."""
+    """The numbers fx, fy, cx, cy of intrinsics K (3, 3), pixels, as (4,) float64 for compiled code."""
     return np.array([K[0, 0], K[1, 1], K[0, 2], K[1, 2]], np.float64)
 
 
 @dataclass(frozen=True)
 class Letterbox:
-    """How an image of any size lies in a network's input: scaled by one factor, padded to the centre.
+    """Placement of an image in a network's input: scaled by one factor and centred, with padding around it.
 
     Attributes:
         source: (width, height) of the image, pixels.
@@ -57,7 +66,7 @@ class Letterbox:
         return scaled
 
     def image(self, image: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8 to (target height, target width, 3) uint8; area-averaged when shrinking, padding 0."""
+        """Letterbox an image (H, W, 3) uint8; area-averaged if it shrinks, else bilinear; the padding is 0."""
         x0, y0, w, h = self.content
         shrink = w < self.source[0]
         resized = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
@@ -66,7 +75,7 @@ class Letterbox:
         return out
 
     def depth(self, depth: np.ndarray) -> np.ndarray:
-        """(H, W) float32 metres to the target's size, sampled nearest (never across an edge); padding 0 = no reading."""
+        """Letterbox a depth image (H, W) float32, metres; sampled nearest, never blended across an edge; padding 0."""
         x0, y0, w, h = self.content
         out = np.zeros((self.target[1], self.target[0]), np.float32)
         out[y0 : y0 + h, x0 : x0 + w] = cv2.resize(depth, (w, h), interpolation=cv2.INTER_NEAREST_EXACT)
@@ -82,7 +91,7 @@ class Letterbox:
 
 @dataclass(frozen=True)
 class LetterboxedCamera:
-    """The camera of a letterboxed image: made once for a frame, by `of`, and handed on.
+    """Camera of a letterboxed image; `OccupancyMapper.step` makes it once per frame and passes it on.
 
     Attributes:
         letterbox: how the camera's image lies in the network's input.
@@ -94,7 +103,13 @@ class LetterboxedCamera:
 
     @classmethod
     def of(cls, K: np.ndarray, source: tuple[int, int], target: tuple[int, int]) -> LetterboxedCamera:
-        """The camera of an image with intrinsics K (3, 3) and `source` pixels, letterboxed to `target` pixels (width, height)."""
+        """Camera of an image that is letterboxed.
+
+        Args:
+            K: (3, 3) intrinsics of the image, pixels.
+            source: (width, height) of the image, pixels.
+            target: (width, height) of the network's input, pixels.
+        """
         letterbox = Letterbox(source, target)
         return cls(letterbox, letterbox.intrinsics(K))
 
@@ -104,20 +119,21 @@ class LetterboxedCamera:
         return self.letterbox.mask()
 
     def intrinsics_at(self, shape: tuple[int, ...]) -> np.ndarray:
-        """(3, 3) float64 intrinsics of a map of the letterboxed image at another resolution, (height, width) pixels."""
+        """(3, 3) float64 intrinsics at the resolution of a map of the letterboxed image, `shape` = (height, width)."""
         width, height = self.letterbox.target
         return scale_intrinsics(self.K, shape[1] / width, shape[0] / height)
 
 
 def project(points: np.ndarray, K: np.ndarray, T_wc: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """World points to the image.
+    """Project world points into an image.
 
     Args:
         points: (N, 3) metres, world frame.
-        K: (3, 3) intrinsics. T_wc: (4, 4) camera to world.
+        K: (3, 3) intrinsics, pixels.
+        T_wc: (4, 4) camera to world, metres.
 
     Returns:
-        u, v: (N,) pixels; z: (N,) metres. Where z <= 0, u and v mean nothing.
+        u and v, (N,) pixels, and z, (N,) metres; u and v are meaningless where z <= 0.
     """
     camera = (points - T_wc[:3, 3]) @ T_wc[:3, :3]
     z = camera[:, 2]
@@ -126,10 +142,12 @@ def project(points: np.ndarray, K: np.ndarray, T_wc: np.ndarray) -> tuple[np.nda
 
 
 def back_project(depth: np.ndarray, K: np.ndarray, T_wc: np.ndarray) -> np.ndarray:
-    """Points of a depth image's valid pixels.
+    """World points of the valid pixels of a depth image.
 
     Args:
         depth: (H, W) metres, z along the optical axis; 0 = no reading.
+        K: (3, 3) intrinsics, pixels.
+        T_wc: (4, 4) camera to world, metres.
 
     Returns:
         (N, 3) float64, metres, world frame, in row-major order of the valid pixels.

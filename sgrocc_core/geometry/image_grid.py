@@ -1,4 +1,4 @@
-"""The sizes of an image engine: its input, and how much coarser its feature map and its depth are."""
+"""Sizes of an image engine: its input, its feature map and its depth map."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from sgrocc_core.errors import ConfigError
 
 @dataclass(frozen=True)
 class ImageGrid:
-    """Sizes of an image engine; checked when made.
+    """Sizes of an image engine.
 
     Attributes:
         image_size: (width, height) of the input, pixels.
-        feature_stride: input pixels a pixel of the feature map, along each axis.
-        head_stride: input pixels a pixel of depth, spread and thickness, along each axis.
+        feature_stride: input pixels per feature-map pixel, along each axis.
+        head_stride: input pixels per pixel of depth, spread and thickness, along each axis.
 
     Raises:
-        ConfigError: a size that is not positive, or a stride that does not divide the input.
+        ConfigError: a size is not positive, or a stride does not divide the input size.
     """
 
     image_size: tuple[int, int]

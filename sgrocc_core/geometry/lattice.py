@@ -1,6 +1,7 @@
-"""The lattice of anchors: cells of 0.16 m of 2 x 2 x 2 voxels, blocks of 8^3 cells, and the local box before the camera.
+"""The lattice (method, section 1): cells of 2 x 2 x 2 voxels, blocks of 8 x 8 x 8 cells, and the local box.
 
-Everything here is integer index arithmetic relative to the map's lattice origin; memory to box and back is a slice.
+The local box lies in front of the camera. Its corner lies on the lattice, so it is copied from and to the memory by
+index arithmetic, without resampling. Indices are relative to the origin of the lattice of the map.
 """
 
 from __future__ import annotations
@@ -10,33 +11,36 @@ import numpy as np
 from sgrocc_core.geometry.poses import heading
 
 VOXEL_SIZE = 0.08
-"""Edge of a voxel, metres."""
+"""Edge of a voxel, metres, as in Occ-ScanNet."""
 CELL_VOXELS = 2
+"""Voxels along each edge of a cell."""
 CELL_SIZE = VOXEL_SIZE * CELL_VOXELS
 """Edge of a cell, metres."""
 BLOCK_CELLS = 8
+"""Cells along each edge of a block."""
 BLOCK_VOXELS = BLOCK_CELLS * CELL_VOXELS
+"""Voxels along each edge of a block."""
 BLOCK_SIZE = VOXEL_SIZE * BLOCK_VOXELS
 """Edge of a block, metres."""
 BOX_CELLS: tuple[int, int, int] = (30, 30, 18)
 BOX_VOXELS: tuple[int, int, int] = (60, 60, 36)
 NUM_ANCHORS = 30 * 30 * 18
 BOX_AHEAD = 2.4
-"""Distance of the box's centre ahead of the camera, metres."""
+"""Horizontal distance of the box's centre ahead of the camera, metres: half of the box, as in Occ-ScanNet."""
 BOX_BELOW = 1.8
-"""Depth of the box's bottom under the camera, metres (default of `box_below`)."""
+"""Distance from the camera down to the bottom of the box, metres; default of `box_below` (round guess)."""
 
 
 def box_corner(T_wc: np.ndarray, origin: np.ndarray | None = None, box_below: float = BOX_BELOW) -> np.ndarray:
-    """Cell index of the local box's lowest corner for a camera.
+    """Lowest corner of a camera's local box.
 
     Args:
         T_wc: (4, 4) camera (optical) to world, metres.
-        origin: (3,) the lattice's origin in the world, metres; None is 0.
-        box_below: how far the box begins under the camera, metres.
+        origin: (3,) origin of the lattice in the world, metres; None is 0.
+        box_below: distance from the camera down to the bottom of the box, metres.
 
     Returns:
-        (3,) int32.
+        (3,) int32, cell index.
     """
     centre = T_wc[:3, 3] + BOX_AHEAD * heading(T_wc[:3, :3])
     half = CELL_SIZE * np.array([BOX_CELLS[0], BOX_CELLS[1], 0]) / 2
@@ -47,14 +51,30 @@ def box_corner(T_wc: np.ndarray, origin: np.ndarray | None = None, box_below: fl
 
 
 def box_pose(T_wc: np.ndarray, corner_world: np.ndarray) -> np.ndarray:
-    """T_bc, camera to box frame: the world's axes with the box's lowest corner as origin. (4, 4) float64."""
+    """Pose of the camera in the box frame, which has the world's axes and the box's lowest corner as origin.
+
+    Args:
+        T_wc: (4, 4) camera to world, metres.
+        corner_world: (3,) lowest corner of the box in the world, metres.
+
+    Returns:
+        T_bc: (4, 4) float64, camera to box frame, metres.
+    """
     T_bc = np.array(T_wc, np.float64)
     T_bc[:3, 3] -= corner_world
     return T_bc
 
 
 def box_overlap(corner: np.ndarray, shape: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Where a local box at a corner (3,), voxels, and a grid of a shape overlap: slices of the grid, and of the box."""
+    """Overlap of a local box and a grid.
+
+    Args:
+        corner: (3,) voxel index in the grid of the box's lowest corner.
+        shape: voxels of the grid along x, y, z.
+
+    Returns:
+        Slices of the grid and slices of the box, along x, y, z.
+    """
     low = np.maximum(corner, 0)
     high = np.maximum(np.minimum(corner + BOX_VOXELS, shape), low)
     grid = tuple(slice(int(a), int(b)) for a, b in zip(low, high))
@@ -62,13 +82,15 @@ def box_overlap(corner: np.ndarray, shape: tuple[int, ...]) -> tuple[tuple[slice
 
 
 def voxel_centres(corner: np.ndarray, shape: tuple[int, int, int] = BOX_VOXELS, size: float = VOXEL_SIZE) -> np.ndarray:
-    """Centres of a regular grid's voxels.
+    """Centres of the voxels of a regular grid.
 
     Args:
-        corner: (3,) metres, the grid's lowest corner.
+        corner: (3,) lowest corner of the grid, metres.
+        shape: voxels along x, y, z.
+        size: edge of a voxel, metres.
 
     Returns:
-        (X, Y, Z, 3) float64 metres.
+        (X, Y, Z, 3) float64, metres.
     """
     axes = [corner[a] + (np.arange(shape[a]) + 0.5) * size for a in range(3)]
     return np.stack(np.meshgrid(*axes, indexing="ij"), -1)

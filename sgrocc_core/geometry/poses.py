@@ -1,4 +1,4 @@
-"""Rigid transforms as 4x4 matrices: checks, quaternions, interpolation, and the gravity-aligned camera."""
+"""Rigid transforms as 4 x 4 matrices, quaternions, interpolation, and the gravity-aligned camera frame."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ def rotation_from_quaternion(q: np.ndarray) -> np.ndarray:
     """Rotation matrix of a quaternion.
 
     Args:
-        q: (4,) x, y, z, w as in ROS; normalised here.
+        q: (4,) x, y, z, w as in ROS; need not be normalised.
 
     Returns:
         (3, 3) float64.
 
     Raises:
-        ValueError: not finite, or its norm is zero.
+        ValueError: the quaternion is not finite, or its norm is zero.
     """
     q = np.asarray(q, np.float64)
     norm = np.linalg.norm(q)
@@ -32,7 +32,14 @@ def rotation_from_quaternion(q: np.ndarray) -> np.ndarray:
 
 
 def quaternion_from_rotation(R: np.ndarray) -> np.ndarray:
-    """Quaternion (x, y, z, w), w >= 0, of a (3, 3) rotation matrix; the branch of largest component, so it is stable."""
+    """Quaternion of a rotation matrix, computed from its largest component for numerical stability.
+
+    Args:
+        R: (3, 3) rotation matrix.
+
+    Returns:
+        (4,) float64, x, y, z, w, with w >= 0.
+    """
     m = np.asarray(R, np.float64)
     squares = np.array(
         [
@@ -54,20 +61,20 @@ def quaternion_from_rotation(R: np.ndarray) -> np.ndarray:
 
 
 def make_pose(R: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """(4, 4) float64 transform of a (3, 3) rotation and a (3,) translation in metres."""
+    """(4, 4) float64 transform from a rotation R (3, 3) and a translation t (3,), metres."""
     T = np.eye(4)
     T[:3, :3], T[:3, 3] = R, t
     return T
 
 
 def invert_pose(T: np.ndarray) -> np.ndarray:
-    """Inverse of a (4, 4) rigid transform."""
+    """Inverse of a rigid transform T (4, 4)."""
     R = T[:3, :3]
     return make_pose(R.T, -R.T @ T[:3, 3])
 
 
 def slerp(q0: np.ndarray, q1: np.ndarray, a: float) -> np.ndarray:
-    """Spherical interpolation between unit quaternions (4,) at fraction a in [0, 1], by the shorter way."""
+    """Spherical interpolation between unit quaternions (4,), along the shorter arc, at fraction a in [0, 1]."""
     dot = float(q0 @ q1)
     if dot < 0:
         q1, dot = -q1, -dot
@@ -80,13 +87,13 @@ def slerp(q0: np.ndarray, q1: np.ndarray, a: float) -> np.ndarray:
 
 
 def gravity_aligned_rotation(R_wc: np.ndarray) -> np.ndarray:
-    """Camera axes to a frame with the world's z up and the camera's heading as x: the pose without its yaw.
+    """Rotation from the camera to the gravity-aligned frame: x along the camera's heading, z up.
 
     Args:
         R_wc: (3, 3) camera (optical) to world, z up.
 
     Returns:
-        R_gc: (3, 3); the same for any yaw of the world.
+        R_gc: (3, 3); it does not depend on the yaw of the camera.
     """
     forward = heading(R_wc)
     left = np.array([-forward[1], forward[0], 0.0])
@@ -94,7 +101,14 @@ def gravity_aligned_rotation(R_wc: np.ndarray) -> np.ndarray:
 
 
 def heading(R_wc: np.ndarray) -> np.ndarray:
-    """(3,) unit horizontal viewing direction; the image's up (down) direction when looking straight down (up)."""
+    """Horizontal viewing direction of a camera.
+
+    Args:
+        R_wc: (3, 3) camera (optical) to world, z up.
+
+    Returns:
+        (3,) unit vector; for a camera that looks straight down (up), the up (down) direction of its image.
+    """
     forward = R_wc[:, 2].copy()
     if np.hypot(forward[0], forward[1]) < 1e-3:
         forward = -R_wc[:, 1] if forward[2] < 0 else R_wc[:, 1]

@@ -1,4 +1,4 @@
-"""The tree of coordinate frames that /tf spans: transforms by stamp in, interpolated poses out; what tf2's buffer does, in Python."""
+"""A buffer of time-stamped transforms between coordinate frames, with interpolation, like the buffer of tf2."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ import numpy as np
 from sgrocc_core.geometry.poses import invert_pose, make_pose, rotation_from_quaternion, slerp
 
 QUATERNION_TOLERANCE = 0.01
-"""How far a quaternion's norm may be from 1, as in tf2."""
+"""Maximum deviation of a quaternion's norm from 1, as in tf2."""
 
 
 class TransformLookupError(LookupError):
-    """A pose that the tree cannot give; the subclasses say why."""
+    """A pose cannot be looked up; the subclasses give the reason."""
 
 
 class UnknownFrameError(TransformLookupError):
-    """No transform names this frame."""
+    """No transform has this frame."""
 
 
 class UnconnectedFramesError(TransformLookupError):
-    """Both frames are known, but no chain of transforms joins them."""
+    """Both frames are known, but no chain of transforms connects them."""
 
 
 class TooEarlyError(TransformLookupError):
-    """The stamp lies before the oldest transform that is kept."""
+    """The stamp is older than the oldest transform in the buffer."""
 
 
 class TooLateError(TransformLookupError):
-    """The stamp lies after the newest transform: it may still come."""
+    """The stamp is newer than the newest transform, which may still arrive."""
 
 
 @dataclass
 class _Edge:
-    """The transforms from one child frame to its parent, in order of their stamps."""
+    """Transforms of one child frame to its parent, in order of their stamps."""
 
     parent: str
     static: bool
@@ -44,7 +44,7 @@ class _Edge:
     values: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
 
     def insert(self, stamp_ns: int, value: tuple[np.ndarray, np.ndarray], history_ns: int | None) -> None:
-        """Keep a value in stamp order, over one of the same stamp; what is older than the history, ns, goes."""
+        """Insert in order of stamps, replacing an equal stamp; drop what is older than the history, nanoseconds."""
         at = bisect_left(self.stamps, stamp_ns)
         if at < len(self.stamps) and self.stamps[at] == stamp_ns:
             self.values[at] = value
@@ -56,7 +56,7 @@ class _Edge:
             del self.stamps[:old], self.values[:old]
 
     def at(self, child: str, stamp_ns: int) -> np.ndarray:
-        """(4, 4) pose at a stamp, interpolated; `child` is for the error's words."""
+        """(4, 4) interpolated pose at a stamp; `child` is the name for error messages."""
         if self.static:
             translation, quaternion = self.values[-1]
             return make_pose(rotation_from_quaternion(quaternion), translation)
@@ -80,7 +80,7 @@ class TransformTree:
     """A thread-safe buffer of transforms.
 
     Args:
-        history_ns: how long a moving transform is kept behind its newest one, nanoseconds; None keeps all.
+        history_ns: how long a moving transform is kept, counted back from the newest one, nanoseconds; None keeps all.
     """
 
     def __init__(self, history_ns: int | None = 10_000_000_000) -> None:
@@ -101,12 +101,16 @@ class TransformTree:
         """Store the pose of `child` in `parent`.
 
         Args:
-            parent, child: frame names; a leading slash is dropped, as tf2 does.
-            stamp_ns: nanoseconds; static transforms hold at any time.
-            translation: (3,) metres. quaternion_xyzw: (4,) unit quaternion.
+            parent: name of the parent frame; a leading slash is dropped, as in tf2.
+            child: name of the child frame, likewise.
+            stamp_ns: time of the transform, nanoseconds; not used for static transforms.
+            translation: (3,) metres.
+            quaternion_xyzw: (4,) unit quaternion.
+            static: whether the transform holds at any time.
 
         Raises:
-            ValueError: numbers that are not finite, a quaternion that is not of unit length, or frames without a name or the same.
+            ValueError: numbers are not finite, the quaternion is not of unit length, a frame has no name, or both
+                frames are the same.
         """
         parent, child = parent.removeprefix("/"), child.removeprefix("/")
         t, q = np.array(translation, np.float64), np.array(quaternion_xyzw, np.float64)
@@ -129,10 +133,21 @@ class TransformTree:
             edge.insert(0 if static else int(stamp_ns), (t, q / norm), self._history_ns)
 
     def lookup(self, target: str, source: str, stamp_ns: int) -> np.ndarray:
-        """Pose of `source` in `target` at a stamp, interpolated: (4, 4) float64 that takes points of source to target.
+        """Interpolated pose of one frame in another.
+
+        Args:
+            target: name of the frame that the pose is expressed in.
+            source: name of the frame whose pose is looked up.
+            stamp_ns: time of the pose, nanoseconds.
+
+        Returns:
+            (4, 4) float64, which maps points of source to target, metres.
 
         Raises:
-            UnknownFrameError, UnconnectedFramesError, TooEarlyError, TooLateError: with what is missing.
+            UnknownFrameError: no transform has one of the frames.
+            UnconnectedFramesError: no chain of transforms connects the frames.
+            TooEarlyError: the stamp is older than the oldest transform in the buffer.
+            TooLateError: the stamp is newer than the newest transform.
         """
         target, source = target.removeprefix("/"), source.removeprefix("/")
         with self._lock:
@@ -149,23 +164,23 @@ class TransformTree:
             return invert_pose(self._climb(target, common, stamp_ns)) @ self._climb(source, common, stamp_ns)
 
     def frames(self) -> list[str]:
-        """The names of all frames, sorted."""
+        """Names of all frames, sorted."""
         with self._lock:
             return self._names()
 
     def ancestors(self, name: str) -> list[str]:
-        """A frame and those above it, up to the root of its tree."""
+        """Names of a frame and of the frames above it, up to the root of its tree."""
         with self._lock:
             return self._ancestors(name.removeprefix("/"))
 
     def newest_stamp(self, child: str) -> int | None:
-        """Stamp of the newest transform of a moving frame, nanoseconds; None if it is static or unknown."""
+        """Stamp of the newest transform of a moving frame, nanoseconds; None for a static or unknown frame."""
         with self._lock:
             edge = self._edges.get(child.removeprefix("/"))
             return None if edge is None or edge.static else edge.stamps[-1]
 
     def clear(self) -> None:
-        """Forget the moving transforms (after a jump of the clock); static ones stay."""
+        """Drop all moving transforms, as needed after a jump of the clock; static transforms are kept."""
         with self._lock:
             self._edges = {child: edge for child, edge in self._edges.items() if edge.static}
             self._parents = {e.parent for e in self._edges.values()}
