@@ -57,21 +57,17 @@ def load_weights(module: nn.Module, tensors: dict[str, Tensor], prefix: str, sou
     return True
 
 
-def save_model(
-    path: Path, image: nn.Module, expert: nn.Module | None, tensors: dict[str, Tensor] | None = None
-) -> None:
-    """Write a model's weights file, with `image.*` and `expert.*`.
+def save_model(path: Path, networks: dict[str, nn.Module], tensors: dict[str, Tensor] | None = None) -> None:
+    """Write a model's weights file.
 
     Args:
-        path: file to write; its folder is created if necessary.
-        image: the image engine.
-        expert: the spatial expert; None to write the image engine alone.
-        tensors: values to write instead of the modules' own (a moving average), under the same names.
+        path: of the file; its folder is made if it is missing.
+        networks: by the prefix of their tensors' names (`image.`, `expert.`).
+        tensors: values to write instead of the networks' own (a moving average), by the same names.
     """
     values: dict[str, Tensor] = {}
-    for prefix, module in (("image.", image), ("expert.", expert)):
-        if module is not None:
-            values |= {prefix + name: value for name, value in module.state_dict().items()}
+    for prefix, network in networks.items():
+        values |= {prefix + name: value for name, value in network.state_dict().items()}
     values |= {name: value for name, value in (tensors or {}).items() if name in values}
     plain = {
         name: value.detach().contiguous() for name, value in values.items() if not name.endswith("num_batches_tracked")

@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import json
 import multiprocessing
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from sgrocc_core.training.compute import use_threads
 from sgrocc_core.training.config import TrainConfig
 from sgrocc_core.training.data.packed import SMALL_SIZE, pack, packed_scenes, view_size
 from sgrocc_core.training.data.rendering import RenderConfig, RoomRenderer
+from sgrocc_core.training.local.stage import LocalStage
 from sgrocc_core.training.run_log import summary
 from sgrocc_core.training.trainer import Trainer
 
@@ -113,8 +113,8 @@ def _pack_sets(sets: list[TrainingSet]) -> None:
         each.pack()
 
 
-class Newcomers:
-    """What adds scenes to a run's folders: data sets that are packed, and rooms that are rendered."""
+class DataSources:
+    """Adds scenes to a run's folders: packs data sets, and waits for rendered rooms."""
 
     def __init__(self, packer: Packer, rooms: RoomRenderer | None) -> None:
         self.packer, self.rooms = packer, rooms
@@ -165,26 +165,29 @@ def train_stage(
         held.pack()
     distribution.wait_for_all()
     folders = [each.folder for each in sets] + ([rendered.folder] if rendered is not None else [])
-    trainer = Trainer(config, stage, folders, held.folder if held is not None else None, out)
+    heldout = held.folder if held is not None else None
     with RoomRenderer(rendered, leader=first) if rendered is not None else contextlib.nullcontext() as rooms:
-        return run_told(trainer, start, resume, Newcomers(Packer(sets), rooms))
+        views = LocalStage(config, stage, folders, heldout, rescan=DataSources(Packer(sets), rooms))
+        return run(Trainer(config, views, out), start, resume)
 
 
-def run_told(trainer: Trainer, start: Path | None, resume: bool, rescan: Callable[[], None] | None = None) -> Path:
-    """Begin a stage, run it to its end and write down how it went; the first process says so.
+def run(trainer: Trainer, start: Path | None, resume: bool) -> Path:
+    """Begin a stage, train it to its end and write OUT/STAGE.result.json; the first process prints start and result.
 
     Args:
-        start: see `starting_weights`. resume: go on from the stage's checkpoint. rescan: see `Trainer.run`.
+        trainer: of the stage.
+        start: see `starting_weights`.
+        resume: continue from the stage's checkpoint.
 
     Returns:
         the averaged weights' file.
     """
-    stage, out, first = trainer.stage, trainer.out, trainer.processes.first
+    stage, out, first = trainer.stage.name, trainer.out, trainer.processes.first
     weights = starting_weights(trainer.config, start)
     begun = begin(trainer, start, weights, resume)
     if first:
-        print(f"stage {stage}: {begun}; {trainer.compute.description}, {_processes(trainer.processes.count)}")
-    figures = trainer.run(rescan)
+        print(f"stage {stage}: {begun}; {trainer.stage.compute.description}, {_processes(trainer.processes.count)}")
+    figures = trainer.run()
     result = out / f"{stage}.weights.safetensors"
     if first:
         _, state = read(trainer.checkpoint_path)

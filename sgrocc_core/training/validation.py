@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from sgrocc_core.training.data.dataset import DatasetOptions, PackedViews, item
-from sgrocc_core.training.step import Batch
+from sgrocc_core.training.data.dataset import Batch, DatasetOptions, PackedViews, item
 
 
 def fixed_views(data: PackedViews, count: int, options: DatasetOptions) -> list[dict[str, np.ndarray]]:

@@ -36,5 +36,6 @@ def make_walks(folder: Path) -> Path:
         ]
         assert main(["synth", *arguments, "--embodied", "--out", str(folder / split)]) == 0
     torch.manual_seed(0)
-    weights_file.save_model(folder / "start.safetensors", *build_networks({"image": {}, "expert": EXPERT}))
+    image, expert = build_networks({"image": {}, "expert": EXPERT})
+    weights_file.save_model(folder / "start.safetensors", {"image.": image, "expert.": expert})
     return folder

@@ -17,30 +17,26 @@ from safetensors.torch import save_file
 from sgrocc_core.network.expert.spatial_expert import ExpertConfig
 from sgrocc_core.training import distribution
 from sgrocc_core.training.config import StageConfig, TrainConfig
+from sgrocc_core.training.embodied.stage import WalkStage
 from sgrocc_core.training.embodied.step import WalkConfig
-from sgrocc_core.training.embodied.trainer import EmbodiedTrainer
+from sgrocc_core.training.local.stage import LocalStage
 from sgrocc_core.training.losses.objectives import LocalWeights
-from sgrocc_core.training.trainer import Trainer
+from sgrocc_core.training.stage import Stage
+from sgrocc_core.training.trainer import Trainer, Watcher
 
 
-class Noting(Trainer):
+class Recorder(Watcher):
     """Keeps the figures of every step and the gradients of the first."""
 
-    def train_step(self, batch: Any, label_weights: Any) -> dict[str, float]:
-        """See `Trainer.train_step`."""
-        values = super().train_step(batch, label_weights)
-        if self.step == 1:
-            self.gradients = {name: p.grad.clone() for p, name in self.names.items() if p.grad is not None}
-        self.__dict__.setdefault("steps", []).append(values)
-        return values
+    def __init__(self) -> None:
+        self.steps: list[dict[str, float]] = []
+        self.gradients: dict[str, torch.Tensor] = {}
 
-
-class NotingTrainer(Noting):
-    """On single views."""
-
-
-class NotingEmbodiedTrainer(Noting, EmbodiedTrainer):
-    """On walks."""
+    def after_step(self, trainer: Trainer, values: dict[str, float]) -> None:
+        """See `Watcher`."""
+        if trainer.step == 1:
+            self.gradients = {name: p.grad.clone() for p, name in trainer.names.items() if p.grad is not None}
+        self.steps.append(values)
 
 
 def configuration(steps: int) -> TrainConfig:
@@ -69,23 +65,23 @@ def main(kind: str, packed: Path, out: Path, steps: int) -> None:
     """Run."""
     torch.set_num_threads(1)
     with distribution.joined() as processes:
-        trainer: Noting
+        config, recorder = configuration(steps), Recorder()
+        stage: Stage
         if kind == "local":
-            trainer = NotingTrainer(configuration(steps), "joint", [packed], packed, out / f"process{processes.rank}")
+            stage = LocalStage(config, "joint", [packed], packed)
         else:
-            trainer = NotingEmbodiedTrainer(
-                configuration(steps), "end_to_end", [packed], packed, out / f"process{processes.rank}"
-            )
+            stage = WalkStage(config, "end_to_end", [packed], packed)
+        trainer = Trainer(config, stage, out / f"process{processes.rank}", recorder)
         found: dict[str, Any] = {"count": processes.count, "before": trainer.validate()}
         found["same"] = distribution.same_everywhere([1, "two"])
         found["different"] = distribution.same_everywhere([processes.rank, "two"])
         found["other_length"] = distribution.same_everywhere("a" * processes.rank)
         trainer.run()
-        found |= {"steps": trainer.__dict__["steps"], "after": trainer.figures}
+        found |= {"steps": recorder.steps, "after": trainer.figures}
         if processes.first:
             (out / "found.json").write_text(json.dumps(found))
             save_file(
-                {name: value.contiguous() for name, value in trainer.gradients.items()}, out / "found.safetensors"
+                {name: value.contiguous() for name, value in recorder.gradients.items()}, out / "found.safetensors"
             )
 
 

@@ -14,9 +14,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from torch import Tensor
-
 from sgrocc_core.data.embodied_scannet import EmbodiedScanNet
 from sgrocc_core.engines.model import ModelSpec
 from sgrocc_core.engines.torch_engine import TorchEngine
@@ -27,46 +24,43 @@ from sgrocc_core.network.image.engine import grid_of
 from sgrocc_core.progress import progress
 from sgrocc_core.training.ablations.ablation import Ablation, Variant
 from sgrocc_core.training.ablations.runs import Options, Run
+from sgrocc_core.training.ablations.training import StepClock, begin
 from sgrocc_core.training.compute import use_threads
 from sgrocc_core.training.config import TrainConfig, load_config
 from sgrocc_core.training.data.packed import view_size
 from sgrocc_core.training.data.sequences import pack_walks, walk_lengths
-from sgrocc_core.training.embodied.trainer import EmbodiedTrainer
+from sgrocc_core.training.embodied.stage import WalkStage
 from sgrocc_core.training.session import packed_folder
+from sgrocc_core.training.trainer import Trainer, Watcher
 
-LOOKS = 8
-"""Points of the curve from the first step to the last."""
+POINTS = 8
+"""Number of intervals between the points of the curve; a round guess."""
 FRAMES_TIMED = 2
 CURVE = "curve.json"
 
 
-class WatchedTrainer(EmbodiedTrainer):
-    """An embodied trainer that notes what its weights do on held-out walks, and when each step ended.
+class CurveWriter(Watcher):
+    """Evaluates the current weights on held-out walks at regular steps and writes OUT/curve.json.
 
     Args:
-        before: steps of the phases before this one. every: steps from one look to the next; 0 for none. Others as of `EmbodiedTrainer`.
+        stage: of the run.
+        before: steps of the phases before this one.
+        every: steps from one evaluation to the next.
     """
 
-    def __init__(
-        self, config: TrainConfig, stage: str, folder: Path, heldout: Path, out: Path, before: int = 0, every: int = 0
-    ) -> None:
-        super().__init__(config, stage, [folder], heldout, out)
-        self.before, self.every = before, every
-        self.step_ends: list[float] = []
+    def __init__(self, stage: WalkStage, before: int, every: int) -> None:
+        self.stage, self.before, self.every = stage, before, every
 
-    def train_step(self, batch: Any, label_weights: tuple[Tensor, Tensor]) -> dict[str, float]:
-        """One step, with a look before it where one is due; see `Trainer.train_step`."""
-        if self.every and (self.before + self.step) % self.every == 0:
-            self.note()
-        values = super().train_step(batch, label_weights)
-        self.step_ends.append(time.monotonic())
-        return values
+    def before_step(self, trainer: Trainer) -> None:
+        """See `Watcher`."""
+        if (self.before + trainer.step) % self.every == 0:
+            self.add_point(trainer)
 
-    def note(self) -> None:
-        """Look at the held-out walks with the weights as they are, and write it down; what was noted later, before a resume, is gone."""
-        path, step = self.out / CURVE, self.before + self.step
+    def add_point(self, trainer: Trainer) -> None:
+        """Add the figures of the current weights to the curve; points of later steps, from before a resume, are dropped."""
+        path, step = trainer.out / CURVE, self.before + trainer.step
         earlier = [point for point in json.loads(path.read_text()) if point["step"] < step] if path.is_file() else []
-        path.write_text(json.dumps([*earlier, {"step": step, **self.look(0.0)}], indent=1) + "\n")
+        path.write_text(json.dumps([*earlier, {"step": step, **self.stage.figures(0.0)}], indent=1) + "\n")
 
 
 class EmbodiedTask:
@@ -114,29 +108,20 @@ class EmbodiedTask:
     def train(self, run: Run) -> None:
         """See `Task`; a phase starts from the averaged weights of the one before."""
         heldout = self._packed(self.options.heldout, "test")
-        start, before, last = run.start, 0, None
+        use_threads(run.config.threads)
+        start, before, every = run.start, 0, max(1, self.options.budget // POINTS)
         for phase, steps in self.steps(run.variant).items():
             weights = run.folder / f"{phase}.weights.safetensors"
             if not (run.folder / f"{phase}.over").is_file():
-                last = self._trainer(run, phase, start, heldout, run.folder, before)
-                last.run()
+                stage = WalkStage(run.config, phase, [run.views], heldout)
+                curve = CurveWriter(stage, before, every)
+                trainer = Trainer(run.config, stage, run.folder, curve)
+                begin(trainer, start)
+                trainer.run()
+                if before + steps == self.options.budget:
+                    curve.add_point(trainer)
                 (run.folder / f"{phase}.over").touch()
             start, before = weights, before + steps
-        if last is not None:
-            last.note()
-
-    def _trainer(
-        self, run: Run, phase: str, start: Path, heldout: Path, out: Path, before: int = 0, **changes: Any
-    ) -> WatchedTrainer:
-        config = dataclasses.replace(run.config, **changes)
-        use_threads(config.threads)
-        every = 0 if changes else max(1, self.options.budget // LOOKS)
-        trainer = WatchedTrainer(config, phase, run.views, heldout, out, before, every)
-        if trainer.checkpoint_path.is_file():
-            trainer.resume()
-        else:
-            trainer.warm_start(start)
-        return trainer
 
     def _engine(self, run: Run, folder: Path) -> TorchEngine:
         """The last phase's weights as an engine."""
@@ -164,15 +149,16 @@ class EmbodiedTask:
         short = {**run.config.stages, phase: dataclasses.replace(run.config.stages[phase], steps=1)}
         heldout = self._packed(self.options.heldout, "test")
         walk = dataclasses.replace(run.config.walk, validation_walks=1)
+        config, clock = dataclasses.replace(run.config, stages=short, walk=walk), StepClock()
+        use_threads(config.threads)
         with contextlib.redirect_stderr(io.StringIO()):
-            trainer = self._trainer(run, phase, run.start, heldout, folder, stages=short, walk=walk)
+            trainer = Trainer(config, WalkStage(config, phase, [run.views], heldout), folder, clock)
+            begin(trainer, run.start)
             trainer.run()
         begun, scene = time.monotonic(), self.chosen[0]
         frames = len(self.heldout[scene].frames)
         evaluate_embodied(self._engine(run, folder), self.heldout, [scene], None, None, FRAMES_TIMED)
-        return float(np.median(np.diff(trainer.step_ends))), (time.monotonic() - begun) * frames / min(
-            FRAMES_TIMED, frames
-        )
+        return clock.seconds_per_step, (time.monotonic() - begun) * frames / min(FRAMES_TIMED, frames)
 
     def facts(self, config: TrainConfig, scenes: int) -> dict[str, str]:
         """See `Task`."""

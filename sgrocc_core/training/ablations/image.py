@@ -17,14 +17,17 @@ from sgrocc_core.network import weights_file
 from sgrocc_core.network.image.engine import build_image_engine
 from sgrocc_core.progress import progress
 from sgrocc_core.training.ablations.ablation import Ablation, Variant
-from sgrocc_core.training.ablations.local import STEPS_TIMED, VIEWS_TIMED, LocalTask, TimedTrainer
+from sgrocc_core.training.ablations.local import STEPS_TIMED, VIEWS_TIMED, LocalTask
 from sgrocc_core.training.ablations.runs import Options, Run
+from sgrocc_core.training.ablations.training import StepClock
 from sgrocc_core.training.compute import choose, use_threads
 from sgrocc_core.training.config import TrainConfig
 from sgrocc_core.training.data.dataset import DatasetOptions, PackedViews, item
 from sgrocc_core.training.frozen_backbone import run_frozen_apart
-from sgrocc_core.training.heldout import look_at_image
+from sgrocc_core.training.local.look import look_at_image
+from sgrocc_core.training.local.stage import LocalStage
 from sgrocc_core.training.session import begin, pack_split, packed_folder
+from sgrocc_core.training.trainer import Trainer
 
 STAGE = "image"
 
@@ -50,10 +53,10 @@ class ImageTask(LocalTask):
         """See `Task`."""
         return {"stage": STAGE}, {}
 
-    def _trainer(self, run: Run, out: Path, **changes: Any) -> TimedTrainer:
+    def _trainer(self, run: Run, out: Path, clock: StepClock | None = None, **changes: Any) -> Trainer:
         config = dataclasses.replace(run.config, **changes)
         use_threads(config.threads)
-        trainer = TimedTrainer(config, run.views, out, stage=STAGE)
+        trainer = Trainer(config, LocalStage(config, STAGE, [run.views], None), out, clock)
         begin(trainer, None, None, resume=True)
         return trainer
 
@@ -85,15 +88,15 @@ class ImageTask(LocalTask):
         """See `Task`."""
         short = {**run.config.stages, STAGE: dataclasses.replace(run.config.stages[STAGE], steps=STEPS_TIMED)}
         with contextlib.redirect_stderr(io.StringIO()):
-            trainer = self._trainer(run, folder, stages=short)
-            trainer.run()
+            clock = StepClock()
+            self._trainer(run, folder, clock, stages=short).run()
         engine, ends = self._engine(run, folder), []
         compute = choose(run.config.device, amp=False)
         views = list(self._views(self.chosen[:VIEWS_TIMED]))
         for view in views[:1] * 2 + views:
             look_at_image(engine, [view], compute)
             ends.append(time.monotonic())
-        return float(np.median(np.diff(trainer.step_ends))), float(np.median(np.diff(ends)[1:]))
+        return clock.seconds_per_step, float(np.median(np.diff(ends)[1:]))
 
     def facts(self, config: TrainConfig, scenes: int) -> dict[str, str]:
         """See `Task`."""

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from sgrocc_core.data.occ_scannet import OccScanNet
 from sgrocc_core.evaluation.local import evaluate_local, spread_evenly
@@ -21,42 +20,40 @@ from sgrocc_core.network.image.engine import grid_of
 from sgrocc_core.progress import progress
 from sgrocc_core.training.ablations.ablation import Ablation, Variant
 from sgrocc_core.training.ablations.runs import Options, Run
+from sgrocc_core.training.ablations.training import StepClock, begin
 from sgrocc_core.training.compute import use_threads
 from sgrocc_core.training.config import TrainConfig, load_config, network_sections
+from sgrocc_core.training.data.dataset import Batch
 from sgrocc_core.training.data.packed import packed_scenes, view_size
+from sgrocc_core.training.local.stage import LocalStage
 from sgrocc_core.training.session import pack_split, packed_folder
-from sgrocc_core.training.step import Batch
 from sgrocc_core.training.trainer import Trainer
 
 STAGE = "expert"
 STEPS_TIMED, VIEWS_TIMED = 4, 3
 
 
-class TimedTrainer(Trainer):
-    """A trainer that is told disturbed poses and notes when each step ended.
+@dataclasses.dataclass(frozen=True)
+class NoisyPoses:
+    """Disturbs the poses of training batches; a `transform` of `LocalStage`.
 
-    Args:
-        pose_noise: root mean square length of the disturbance, metres; other arguments as of `Trainer`.
+    Attributes:
+        length: root mean square length of the disturbance, metres.
+        seed: of the run.
     """
 
-    def __init__(
-        self, config: TrainConfig, folder: Path, out: Path, pose_noise: float = 0.0, stage: str = STAGE
-    ) -> None:
-        super().__init__(config, stage, [folder], None, out)
-        self.pose_noise = pose_noise
-        self.step_ends: list[float] = []
+    length: float
+    seed: int
 
-    def train_step(self, batch: Batch, label_weights: tuple[Tensor, Tensor]) -> dict[str, float]:
-        """One step; see `Trainer.train_step`."""
-        if self.pose_noise > 0:
-            generator = torch.Generator().manual_seed(self.config.seed * 104_729 + self.step)
-            pose = batch["pose"].clone()
-            shift = torch.randn(len(pose), 3, generator=generator) * (self.pose_noise / 3**0.5)
-            pose[:, :3, 3] += shift.to(pose)
-            batch = {**batch, "pose": pose}
-        values = super().train_step(batch, label_weights)
-        self.step_ends.append(time.monotonic())
-        return values
+    def __call__(self, batch: Batch, step: int) -> Batch:
+        """Returns the batch with every camera shifted by a normal draw that depends on seed and step."""
+        if self.length == 0:
+            return batch
+        generator = torch.Generator().manual_seed(self.seed * 104_729 + step)
+        pose = batch["pose"].clone()
+        shift = torch.randn(len(pose), 3, generator=generator) * (self.length / 3**0.5)
+        pose[:, :3, 3] += shift.to(pose)
+        return {**batch, "pose": pose}
 
 
 class LocalTask:
@@ -101,14 +98,12 @@ class LocalTask:
         """See `Task`."""
         self._trainer(run, run.folder).run()
 
-    def _trainer(self, run: Run, out: Path, **changes: Any) -> TimedTrainer:
+    def _trainer(self, run: Run, out: Path, clock: StepClock | None = None, **changes: Any) -> Trainer:
         config = dataclasses.replace(run.config, **changes)
         use_threads(config.threads)
-        trainer = TimedTrainer(config, run.views, out, run.variant.training_noise.length(self.frame_step))
-        if trainer.checkpoint_path.is_file():
-            trainer.resume()
-        else:
-            trainer.warm_start(run.start)
+        noise = NoisyPoses(run.variant.training_noise.length(self.frame_step), config.seed)
+        trainer = Trainer(config, LocalStage(config, STAGE, [run.views], None, transform=noise), out, clock)
+        begin(trainer, run.start)
         return trainer
 
     def _open(self, run: Run, folder: Path) -> LocalModel:
@@ -128,14 +123,14 @@ class LocalTask:
         """See `Task`."""
         short = {**run.config.stages, STAGE: dataclasses.replace(run.config.stages[STAGE], steps=STEPS_TIMED)}
         with contextlib.redirect_stderr(io.StringIO()):
-            trainer = self._trainer(run, folder, stages=short)
-            trainer.run()
+            clock = StepClock()
+            self._trainer(run, folder, clock, stages=short).run()
         model, ends = self._open(run, folder), []
         samples = [self.heldout[i] for i in spread_evenly(self.chosen, VIEWS_TIMED)]
         for sample in samples[:1] * 2 + samples:
             evaluate_local(model, [sample], None)
             ends.append(time.monotonic())
-        return float(np.median(np.diff(trainer.step_ends))), float(np.median(np.diff(ends)[1:]))
+        return clock.seconds_per_step, float(np.median(np.diff(ends)[1:]))
 
     def facts(self, config: TrainConfig, scenes: int) -> dict[str, str]:
         """See `Task`."""

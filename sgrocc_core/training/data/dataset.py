@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numba
 import numpy as np
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sgrocc_core.classes import UNKNOWN
@@ -24,6 +25,8 @@ from sgrocc_core.training.data.augmentation import View, geometry, letterboxed, 
 from sgrocc_core.training.data.packed import PackedScene, open_scene
 from sgrocc_core.training.data.rolling import scenes_to_read
 
+Batch = dict[str, Tensor]
+"""Views as tensors with a leading axis B, by the names that `item` gives them."""
 NEAREST_START = 0.12
 """How far behind a pixel's depth matter must begin for the pixel to have a thickness, metres."""
 

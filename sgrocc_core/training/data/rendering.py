@@ -108,7 +108,7 @@ def _fill(config: RenderConfig, number: int) -> None:
 class RoomRenderer:
     """Renders rooms in the background from `start` (or the first call, or `with`) until `stop` or the process's end.
 
-    Called, it waits for the first rooms: pass it to `Trainer.run` as `rescan`, and `config.folder` among the trainer's folders.
+    Called, it waits for the first rooms: pass it to `LocalStage` as `rescan`, and `config.folder` among its folders.
     A run that starts again goes on with new rooms; the newest of the last run are there to read at once.
 
     Args:

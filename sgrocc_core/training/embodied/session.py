@@ -11,8 +11,9 @@ from sgrocc_core.training.compute import use_threads
 from sgrocc_core.training.config import TrainConfig
 from sgrocc_core.training.data.packed import view_size
 from sgrocc_core.training.data.sequences import pack_walks
-from sgrocc_core.training.embodied.trainer import EmbodiedTrainer
-from sgrocc_core.training.session import TrainingData, packed_folder, run_told
+from sgrocc_core.training.embodied.stage import WalkStage
+from sgrocc_core.training.session import TrainingData, packed_folder, run
+from sgrocc_core.training.trainer import Trainer
 
 
 def train_phase(
@@ -35,7 +36,7 @@ def train_phase(
     folders = [_packed(root, f"train{split}", data.packed, size, first) for root in data.roots]
     heldout = None if data.heldout is None else _packed(data.heldout, f"test{split}", data.packed, size, first)
     distribution.wait_for_all()
-    return run_told(EmbodiedTrainer(config, phase, folders, heldout, out), start, resume)
+    return run(Trainer(config, WalkStage(config, phase, folders, heldout), out), start, resume)
 
 
 def _packed(root: Path, split: str, packed: Path | None, size: tuple[int, int], first: bool) -> Path:

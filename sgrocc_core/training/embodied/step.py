@@ -20,9 +20,10 @@ from sgrocc_core.gaussians.update_torch import Look
 from sgrocc_core.mapping.types import MapperConfig
 from sgrocc_core.network.expert.projection import count_hits
 from sgrocc_core.training.compute import Compute
+from sgrocc_core.training.data.dataset import Batch
 from sgrocc_core.training.embodied.scene_memory import SceneMemory, look_of
+from sgrocc_core.training.local.step import run_image
 from sgrocc_core.training.losses.objectives import LocalWeights, Terms, depth_prior, draws, local_objective
-from sgrocc_core.training.step import Batch, run_image
 
 MAX_DISTANCE = MapperConfig.max_distance
 """Cells farther along the optical axis are unseen, metres: the mapper's default."""

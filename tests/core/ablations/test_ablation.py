@@ -19,14 +19,17 @@ from sgrocc_core.engines.weights import build_networks
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.evaluation.pose_noise import disturbed
 from sgrocc_core.network import weights_file
-from sgrocc_core.training.ablations import local as ablation_local
 from sgrocc_core.training.ablations import runs as ablation_runs
 from sgrocc_core.training.ablations.ablation import CONFIGS, Ablation, PoseNoise, Variant, laid_over, load_ablation
 from sgrocc_core.training.ablations.chart import FIRST, HEADER, OURS, ROW, axis_range, render_chart, tick_step
-from sgrocc_core.training.ablations.local import LocalTask
+from sgrocc_core.training.ablations.local import LocalTask, NoisyPoses
 from sgrocc_core.training.ablations.report import Findings, markdown, summary_rows
 from sgrocc_core.training.config import load_config
 from sgrocc_core.training.data.packed import packed_scenes
+from sgrocc_core.training.local.stage import LocalStage
+from sgrocc_core.training.local.step import StepObjective
+from sgrocc_core.training.stage import StepInput
+from sgrocc_core.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[3]
 NAMES = sorted(path.stem for path in (ROOT / "config" / "ablations").glob("*.yaml"))
@@ -145,7 +148,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "two.yaml").write_text(TWO)
     torch.manual_seed(0)
     image, expert = build_networks({"image": {}, "expert": EXPERT})
-    weights_file.save_model(folder / "image.safetensors", image, expert)
+    weights_file.save_model(folder / "image.safetensors", {"image.": image, "expert.": expert})
     return folder
 
 
@@ -202,7 +205,7 @@ def test_a_finished_ablation_is_not_run_again(finished: Path, place: Path, monke
     def refuse(*_: object) -> None:
         raise AssertionError("a finished run was trained again")
 
-    monkeypatch.setattr(ablation_local.TimedTrainer, "train_step", refuse)
+    monkeypatch.setattr(Trainer, "train_step", refuse)
     (finished / "docs" / "two.md").unlink()
     assert ablate(place, "whole") == 0
     assert (finished / "docs" / "two.md").is_file()
@@ -253,17 +256,17 @@ def test_runs_on_other_data_are_not_mixed(finished: Path, place: Path) -> None:
 def test_an_interrupted_ablation_goes_on_from_its_checkpoint(
     finished: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, stopped = ablation_local.TimedTrainer.train_step, []
+    step, stopped = Trainer.train_step, []
 
-    def interrupted(self: ablation_local.TimedTrainer, batch: object, weights: object) -> dict[str, float]:
-        values = step(self, batch, weights)  # type: ignore[arg-type]
+    def interrupted(self: Trainer, given: StepInput) -> dict[str, float]:
+        values = step(self, given)
         if "trained" in self.out.parts and not stopped:
             self.save()
             stopped.append(self.step)
             raise KeyboardInterrupt
         return values
 
-    monkeypatch.setattr(ablation_local.TimedTrainer, "train_step", interrupted)
+    monkeypatch.setattr(Trainer, "train_step", interrupted)
     assert ablate(place, "parts", seeds=1) == 130
     assert stopped == [1] and not (place / "parts" / "results").exists()
     assert ablate(place, "parts", seeds=1) == 0
@@ -324,19 +327,20 @@ def test_the_estimate_is_given_without_training(place: Path, capsys: pytest.Capt
     assert not list((place / "estimate").rglob("*.checkpoint.safetensors"))
 
 
-def test_training_under_pose_noise_is_told_a_disturbed_pose(
+def test_training_under_pose_noise_gives_the_network_disturbed_poses(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[torch.Tensor] = []
+    poses: list[torch.Tensor] = []
     config = load_config(min(finished.glob("trained/*/config.yaml")))
-    step = ablation_local.Trainer.train_step
+    forward = StepObjective.forward
     monkeypatch.setattr(
-        ablation_local.Trainer, "train_step", lambda self, batch, w: told.append(batch["pose"]) or step(self, batch, w)
+        StepObjective, "forward", lambda self, batch, *rest: poses.append(batch["pose"]) or forward(self, batch, *rest)
     )
     for noise in (0.0, 0.5):
-        ablation_local.TimedTrainer(config, finished / "views", tmp_path / str(noise), noise).run()
-    steps = len(told) // 2  # how many depends on which of the trained runs' configurations was found
-    shifts = [moved - true for true, moved in zip(told[:steps], told[steps:], strict=True)]
+        stage = LocalStage(config, "expert", [finished / "views"], None, transform=NoisyPoses(noise, config.seed))
+        Trainer(config, stage, tmp_path / str(noise)).run()
+    steps = len(poses) // 2  # how many depends on which of the trained runs' configurations was found
+    shifts = [moved - true for true, moved in zip(poses[:steps], poses[steps:], strict=True)]
     assert all(0.01 < shift[0, :3, 3].norm() < 2 and not shift[0, :3, :3].any() for shift in shifts)
     assert not torch.allclose(shifts[0], shifts[1])
 

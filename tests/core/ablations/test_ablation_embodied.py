@@ -14,12 +14,13 @@ import yaml
 
 from sgrocc_core.cli import main
 from sgrocc_core.network import weights_file
-from sgrocc_core.training.ablations import embodied as ablation_embodied
 from sgrocc_core.training.ablations.ablation import Ablation, Variant, load_ablation
 from sgrocc_core.training.ablations.curve import BOTTOM, COLOURS, HEIGHT, LEFT, RIGHT, TOP, WIDTH, render_curves
 from sgrocc_core.training.ablations.embodied import EmbodiedTask
 from sgrocc_core.training.ablations.report import Findings, markdown
 from sgrocc_core.training.ablations.runs import Options
+from sgrocc_core.training.stage import StepInput
+from sgrocc_core.training.trainer import Trainer
 from tests.samples.little_walks import CONFIG, make_walks
 
 TEXT = """
@@ -114,15 +115,15 @@ def test_all_start_from_the_same_spatial_expert_and_from_no_trained_fusion(finis
 def test_a_run_that_was_interrupted_in_its_second_phase_ends_the_same(
     finished: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, stopped = ablation_embodied.WatchedTrainer.train_step, []
+    step, stopped = Trainer.train_step, []
 
-    def interrupted(self: ablation_embodied.WatchedTrainer, batch: object, weights: object) -> dict[str, float]:
-        if self.stage == "everything" and self.step == 2 and "trained" in self.out.parts and not stopped:
+    def interrupted(self: Trainer, given: StepInput) -> dict[str, float]:
+        if self.stage.name == "everything" and self.step == 2 and "trained" in self.out.parts and not stopped:
             stopped.append(self.step)
             raise KeyboardInterrupt
-        return step(self, batch, weights)  # type: ignore[arg-type]
+        return step(self, given)
 
-    monkeypatch.setattr(ablation_embodied.WatchedTrainer, "train_step", interrupted)
+    monkeypatch.setattr(Trainer, "train_step", interrupted)
     assert ablate(place, "parts") == 130 and stopped
     assert ablate(place, "parts") == 0
     whole, parts = (result(place / out, "two_phases") for out in ("whole", "parts"))

@@ -14,8 +14,9 @@ from sgrocc_core.geometry.image_grid import ImageGrid
 from sgrocc_core.network.expert.spatial_expert import ExpertConfig
 from sgrocc_core.network.image.engine import grid_of
 from sgrocc_core.training.config import StageConfig, TrainConfig
-from sgrocc_core.training.data.dataset import DatasetOptions, PackedViews, loader
+from sgrocc_core.training.data.dataset import DatasetOptions, PackedViews
 from sgrocc_core.training.data.packed import view_size
+from sgrocc_core.training.local.stage import LocalStage
 from sgrocc_core.training.session import packed_folder
 from sgrocc_core.training.trainer import Trainer
 from tests.samples.little_room import write_scene
@@ -63,11 +64,12 @@ def test_every_stage_of_the_base_model_takes_a_step(packed: Path, tmp_path: Path
     config = TrainConfig(
         workers=0, amp=False, validation_views=1, stages=stages, image=IMAGE, network=ExpertConfig(**EXPERT)
     )
-    trainer = Trainer(config, stage, [packed], packed, tmp_path)
-    data = PackedViews([packed], trainer.options)
-    batch = next(iter(loader(data, 1, 0, 1, 0)))
+    local = LocalStage(config, stage, [packed], packed)
+    trainer = Trainer(config, local, tmp_path)
+    given = next(local.batches(local.load_data(), 0))
+    batch = given.values.batch
     assert batch["image"].shape == (1, 3, 56, 70) and batch["depth"].shape == (1, 1, 8, 10)
-    values = trainer.train_step(batch, trainer.label_weights(data))
+    values = trainer.train_step(given)
     assert np.isfinite(values["loss"]) and np.isfinite(values["gradient"]) and values["gradient"] > 0
     figures = trainer.validate()
     assert "abs_rel" in figures if stage == "image" else {"predicted_sc_iou", "sensor_miou"} <= set(figures)

@@ -16,8 +16,10 @@ from sgrocc_core.errors import ConfigError
 from sgrocc_core.network import weights_file
 from sgrocc_core.training import checkpoint
 from sgrocc_core.training.config import load_config
+from sgrocc_core.training.embodied.stage import WalkStage
 from sgrocc_core.training.embodied.step import WalkConfig
-from sgrocc_core.training.embodied.trainer import EmbodiedTrainer
+from sgrocc_core.training.stage import StepInput
+from sgrocc_core.training.trainer import Trainer
 from tests.samples.little_walks import CONFIG, make_walks
 
 
@@ -74,8 +76,8 @@ def test_the_second_phase_gives_the_spatial_expert_a_tenth_of_the_rate(place: Pa
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
     shares = {}
     for stage in ("everything", "end_to_end"):
-        trainer = EmbodiedTrainer(load_config(tmp_path / "config.yaml"), stage, [place / "packed"], None, tmp_path)
-        shares[stage] = {prefix.split(".")[-2]: trainer.share(prefix) for prefix in trainer.trained}
+        trained = WalkStage(load_config(tmp_path / "config.yaml"), stage, [place / "packed"], None).trained
+        shares[stage] = {prefix.split(".")[-2]: each.rate for prefix, each in trained.items()}
     slow = {"to_features": 0.1, "code": 0.1, "lifters": 0.1, "encoders": 0.1}
     assert shares["everything"] == {**slow, "refinements": 1.0, "dense": 1.0, "fusion": 1.0}
     assert set(shares["end_to_end"].values()) == {1.0}
@@ -83,14 +85,14 @@ def test_the_second_phase_gives_the_spatial_expert_a_tenth_of_the_rate(place: Pa
 
 def test_a_run_in_two_halves_is_the_run(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = train(place, tmp_path / "whole", "everything")
-    step = EmbodiedTrainer.train_step
+    step = Trainer.train_step
 
-    def killed_in_the_third_walk(self: EmbodiedTrainer, *arguments: object) -> dict[str, float]:
+    def killed_in_the_third_walk(self: Trainer, given: StepInput) -> dict[str, float]:
         if self.step == 3:
             raise RuntimeError("killed")
-        return step(self, *arguments)  # type: ignore[arg-type]
+        return step(self, given)
 
-    monkeypatch.setattr(EmbodiedTrainer, "train_step", killed_in_the_third_walk)
+    monkeypatch.setattr(Trainer, "train_step", killed_in_the_third_walk)
     with pytest.raises(RuntimeError, match="killed"):
         train(place, tmp_path / "halves", "everything")
     monkeypatch.undo()

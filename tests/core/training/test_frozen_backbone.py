@@ -12,8 +12,8 @@ from sgrocc_core.network import weights_file
 from sgrocc_core.network.expert.spatial_expert import ExpertConfig
 from sgrocc_core.network.image.efficientnet_engine import EfficientNetEngine
 from sgrocc_core.training.config import StageConfig, TrainConfig
-from sgrocc_core.training.data.dataset import PackedViews, loader
 from sgrocc_core.training.frozen_backbone import FrozenBackbone
+from sgrocc_core.training.local.stage import LocalStage
 from sgrocc_core.training.trainer import Trainer
 from tests.samples.little_room import write_scene
 
@@ -39,7 +39,21 @@ def trainer(packed: Path, out: Path, stage: str = "image", steps: int = 2, tune:
         image={**IMAGE, "tune": tune},
         network=EXPERT,
     )
-    return Trainer(config, stage, [packed], packed, out)
+    return Trainer(config, LocalStage(config, stage, [packed], packed), out)
+
+
+def engine_of(run: Trainer) -> EfficientNetEngine:
+    engine = run.stage.networks["image."]
+    assert isinstance(engine, EfficientNetEngine)
+    return engine
+
+
+def take_steps(run: Trainer, last: int) -> None:
+    """Train up to a step, without saving."""
+    for given in run.stage.batches(run.stage.load_data(), run.step):
+        run.train_step(given)
+        if run.step == last:
+            break
 
 
 def backbone_of(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -50,12 +64,12 @@ def backbone_of(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def test_a_frozen_backbone_stays_bit_by_bit(packed: Path, tmp_path: Path) -> None:
     run = trainer(packed, tmp_path)
-    assert isinstance(run.engine, EfficientNetEngine) and run.engine.runner is not None
-    before = {name: value.clone() for name, value in run.engine.backbone.state_dict().items()}
-    pyramid = run.engine.levels.laterals[0].weight.clone()
+    assert engine_of(run).runner is not None
+    before = {name: value.clone() for name, value in engine_of(run).backbone.state_dict().items()}
+    pyramid = engine_of(run).levels.laterals[0].weight.clone()
     run.run()
-    assert all(torch.equal(before[name], value) for name, value in run.engine.backbone.state_dict().items())
-    assert not torch.equal(pyramid, run.engine.levels.laterals[0].weight)
+    assert all(torch.equal(before[name], value) for name, value in engine_of(run).backbone.state_dict().items())
+    assert not torch.equal(pyramid, engine_of(run).levels.laterals[0].weight)
     assert not any("backbone" in name for name in [*run.names.values(), *run.average])
     stored = backbone_of(weights_file.read_weights(tmp_path / "image.weights.safetensors"))
     assert all(torch.equal(before[name.removeprefix("image.backbone.")], value) for name, value in stored.items())
@@ -65,31 +79,27 @@ def test_a_tuned_backbone_follows_at_its_share_of_the_rate_and_keeps_its_statist
     packed: Path, tmp_path: Path
 ) -> None:
     run = trainer(packed, tmp_path, tune=0.1)
-    assert isinstance(run.engine, EfficientNetEngine) and run.engine.runner is None
+    assert engine_of(run).runner is None
     shares = {id(p): group["share"] for group in run.optimizer.param_groups for p in group["params"]}
-    assert {shares[id(p)] for p in run.engine.backbone.parameters()} == {0.1}
-    assert {shares[id(p)] for p in run.engine.levels.parameters()} == {1.0}
-    before = {name: value.clone() for name, value in run.engine.backbone.state_dict().items()}
-    data = PackedViews([packed], run.options)
-    run.train_step(next(iter(loader(data, 2, 0, 1, 0))), run.label_weights(data))
-    after = run.engine.backbone.state_dict()
+    assert {shares[id(p)] for p in engine_of(run).backbone.parameters()} == {0.1}
+    assert {shares[id(p)] for p in engine_of(run).levels.parameters()} == {1.0}
+    before = {name: value.clone() for name, value in engine_of(run).backbone.state_dict().items()}
+    take_steps(run, 1)
+    after = engine_of(run).backbone.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert {name for name, _ in run.engine.backbone.named_parameters()} == changed
+    assert {name for name, _ in engine_of(run).backbone.named_parameters()} == changed
 
 
 def test_a_run_goes_on_from_its_checkpoint_as_if_it_had_not_stopped(packed: Path, tmp_path: Path) -> None:
     whole, first = trainer(packed, tmp_path / "whole"), trainer(packed, tmp_path / "parts")
-    first.engine.load_state_dict(whole.engine.state_dict())
-    data = PackedViews([packed], whole.options)
-    batches, weights = list(loader(data, 2, 0, 2, 0)), whole.label_weights(data)
-    for batch in batches:
-        whole.train_step(batch, weights)
-    first.train_step(batches[0], weights)
+    engine_of(first).load_state_dict(engine_of(whole).state_dict())
+    take_steps(whole, 2)
+    take_steps(first, 1)
     first.save()
     second = trainer(packed, tmp_path / "parts")
     second.resume()
-    second.train_step(batches[1], weights)
-    expected, found = whole.engine.state_dict(), second.engine.state_dict()
+    take_steps(second, 2)
+    expected, found = engine_of(whole).state_dict(), engine_of(second).state_dict()
     assert all(torch.allclose(expected[name], found[name], atol=1e-6) for name in expected)
     assert all(
         torch.equal(backbone_of_state, found[name])
@@ -100,10 +110,9 @@ def test_a_run_goes_on_from_its_checkpoint_as_if_it_had_not_stopped(packed: Path
 
 def test_the_expert_learns_on_the_frozen_engine(packed: Path, tmp_path: Path) -> None:
     run = trainer(packed, tmp_path, "expert")
-    before = {name: value.clone() for name, value in run.engine.state_dict().items()}
-    data = PackedViews([packed], run.options)
-    run.train_step(next(iter(loader(data, 2, 0, 1, 0))), run.label_weights(data))
-    after = run.engine.state_dict()
+    before = {name: value.clone() for name, value in engine_of(run).state_dict().items()}
+    take_steps(run, 1)
+    after = engine_of(run).state_dict()
     assert {name for name in before if not torch.equal(before[name], after[name])} == {
         "to_features.weight",
         "to_features.bias",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 from pathlib import Path
@@ -17,11 +18,12 @@ from sgrocc_core.network.expert.spatial_expert import ExpertConfig
 from sgrocc_core.training import checkpoint
 from sgrocc_core.training.compute import Compute
 from sgrocc_core.training.config import StageConfig, TrainConfig
-from sgrocc_core.training.data.dataset import PackedViews, loader
+from sgrocc_core.training.local.stage import LocalStage
 from sgrocc_core.training.losses.objectives import LocalWeights
 from sgrocc_core.training.run_log import RunLog
 from sgrocc_core.training.schedule import Schedule
 from sgrocc_core.training.session import packed_folder, starting_weights
+from sgrocc_core.training.stage import StepInput
 from sgrocc_core.training.trainer import Trainer
 from tests.samples.little_room import write_scene
 
@@ -46,6 +48,16 @@ def config(steps: int, batch: int = 2, **changes: object) -> TrainConfig:
         stages=dict.fromkeys(("image", "expert", "joint"), stage),
     )
     return dataclasses.replace(base, **changes)  # type: ignore[arg-type]
+
+
+def trainer_of(config: TrainConfig, stage: str, packed: Path, heldout: Path | None, out: Path) -> Trainer:
+    """A trainer on single views."""
+    return Trainer(config, LocalStage(config, stage, [packed], heldout), out)
+
+
+def next_input(trainer: Trainer) -> StepInput:
+    """The input of the trainer's next step."""
+    return next(trainer.stage.batches(trainer.stage.load_data(), trainer.step))
 
 
 def test_the_rate_warms_up_then_falls_to_its_floor() -> None:
@@ -90,14 +102,14 @@ def test_a_run_in_two_halves_equals_the_whole(
     small_packed: Path, tmp_path: Path, stage: str, steps: int, amp: bool
 ) -> None:
     def begin(folder: str) -> Trainer:
-        return Trainer(tiny(steps, amp=amp), stage, [small_packed], None, tmp_path / folder)
+        return trainer_of(tiny(steps, amp=amp), stage, small_packed, None, tmp_path / folder)
 
     whole, first = begin("whole"), begin("parts")
     whole.run()
-    data = PackedViews([small_packed], first.options)
-    weights = first.label_weights(data)
-    for batch in loader(data, 2, 0, steps // 2, 0):
-        first.train_step(batch, weights)
+    data = first.stage.load_data()
+    while first.step < steps // 2:
+        for given in itertools.islice(first.stage.batches(data, first.step), steps // 2 - first.step):
+            first.train_step(given)
     first.save()
     second = begin("parts")
     second.resume()
@@ -127,25 +139,20 @@ def test_in_fp16_a_step_that_overflows_is_left_out_and_the_scale_is_kept_over_a_
     small_packed: Path, tmp_path: Path
 ) -> None:
     def begin() -> Trainer:
-        trainer = Trainer(tiny(4), "image", [small_packed], None, tmp_path)
-        trainer.compute = Compute(torch.device("cpu"), torch.float16)
-        trainer._prepare()
-        return trainer
+        run, half = tiny(4), Compute(torch.device("cpu"), torch.float16)
+        return Trainer(run, LocalStage(run, "image", [small_packed], None, compute=half), tmp_path)
 
     trainer = begin()
-    data = PackedViews([small_packed], trainer.options)
-    weights = trainer.label_weights(data)
-    batches = iter(loader(data, 2, 0, 2, 0))
+    engine = trainer.stage.networks["image."]
     trainer.scaler._init_scale = 1e37  # no gradient survives that
-    before = {name: value.clone() for name, value in trainer.engine.named_parameters()}
-    trainer.train_step(next(batches), weights)
-    assert all(torch.equal(value, before[name]) for name, value in trainer.engine.named_parameters())
+    before = {name: value.clone() for name, value in engine.named_parameters()}
+    trainer.train_step(next_input(trainer))
+    assert all(torch.equal(value, before[name]) for name, value in engine.named_parameters())
     assert trainer.scaler.get_scale() == pytest.approx(0.5e37)
     trainer.scaler.update(256.0)
-    values = trainer.train_step(next(batches), weights)
-    assert math.isfinite(values["gradient"]) and not torch.equal(
-        before["stem.0.0.weight"], trainer.engine.get_parameter("stem.0.0.weight")
-    )
+    values = trainer.train_step(next_input(trainer))
+    assert math.isfinite(values["gradient"])
+    assert not torch.equal(before["stem.0.0.weight"], engine.get_parameter("stem.0.0.weight"))
     trainer.save()
     resumed = begin()
     resumed.resume()
@@ -153,25 +160,27 @@ def test_in_fp16_a_step_that_overflows_is_left_out_and_the_scale_is_kept_over_a_
 
 
 def test_a_batch_without_2d_labels_trains_without_their_loss(small_packed: Path, tmp_path: Path) -> None:
-    trainer = Trainer(tiny(1), "image", [small_packed], None, tmp_path)
-    data = PackedViews([small_packed], trainer.options)
-    batch = next(iter(loader(data, 2, 0, 1, 0)))
-    before = trainer.engine.get_parameter("stem.0.0.weight").clone()
-    values = trainer.train_step({**batch, "labels": torch.full_like(batch["labels"], 255)}, trainer.label_weights(data))
+    trainer = trainer_of(tiny(1), "image", small_packed, None, tmp_path)
+    given = next_input(trainer)
+    given.values.batch["labels"].fill_(255)
+    stem = trainer.stage.networks["image."].get_parameter("stem.0.0.weight")
+    before = stem.clone()
+    values = trainer.train_step(given)
     assert values["semantics"] == 0 and values["loss"] > 0
-    assert not torch.equal(before, trainer.engine.get_parameter("stem.0.0.weight"))
+    assert not torch.equal(before, stem)
 
 
 def test_the_expert_stage_moves_the_expert_and_of_the_image_engine_only_the_features_projection(
     packed: Path, tmp_path: Path
 ) -> None:
-    trainer = Trainer(config(2, batch=1), "expert", [packed], packed, tmp_path)
-    image = {name: value.clone() for name, value in trainer.engine.state_dict().items()}
-    expert = {name: value.clone() for name, value in trainer.expert.named_parameters()}  # type: ignore[union-attr]
+    trainer = trainer_of(config(2, batch=1), "expert", packed, packed, tmp_path)
+    networks = trainer.stage.networks
+    image = {name: value.clone() for name, value in networks["image."].state_dict().items()}
+    expert = {name: value.clone() for name, value in networks["expert."].named_parameters()}
     figures = trainer.run()
-    moved = {name for name, value in trainer.engine.state_dict().items() if not torch.equal(value, image[name])}
+    moved = {name for name, value in networks["image."].state_dict().items() if not torch.equal(value, image[name])}
     assert moved == {"to_features.weight", "to_features.bias"}
-    still = [name for name, value in trainer.expert.named_parameters() if torch.equal(value, expert[name])]  # type: ignore[union-attr]
+    still = [name for name, value in networks["expert."].named_parameters() if torch.equal(value, expert[name])]
     # Gaussians start too faint to be splatted, so the first steps say nothing of their classes.
     # Fusion has no history to learn from here.
     assert [name for name in still if "cell_logits" not in name and not name.startswith("fusion.")] == []
@@ -183,23 +192,23 @@ def test_the_expert_stage_moves_the_expert_and_of_the_image_engine_only_the_feat
 
 
 def test_a_later_stage_starts_from_the_weights_of_an_earlier_one(packed: Path, tmp_path: Path) -> None:
-    image = Trainer(config(1), "image", [packed], None, tmp_path)
+    image = trainer_of(config(1), "image", packed, None, tmp_path)
     image.save()
-    joint = Trainer(config(1, seed=9), "joint", [packed], None, tmp_path)
+    joint = trainer_of(config(1, seed=9), "joint", packed, None, tmp_path)
     assert joint.warm_start(tmp_path / "image.weights.safetensors") == ["image"]
-    for name, value in image.engine.state_dict().items():
-        assert torch.equal(value, joint.engine.state_dict()[name])
+    for name, value in image.stage.networks["image."].state_dict().items():
+        assert torch.equal(value, joint.stage.networks["image."].state_dict()[name])
     slow = [group["share"] for group in joint.optimizer.param_groups]
     assert slow == [0.25, 0.25, 1.0, 1.0]
 
 
 def test_the_joint_stage_moves_both_networks_with_the_losses_of_both(packed: Path, tmp_path: Path) -> None:
-    trainer = Trainer(config(1, batch=1), "joint", [packed], None, tmp_path)
-    image, expert = trainer.engine.stem[0][0].weight.clone(), trainer.expert.code[0].weight.clone()  # type: ignore[union-attr]
-    data = PackedViews([packed], trainer.options)
-    values = trainer.train_step(next(iter(loader(data, 1, 0, 1, 0))), trainer.label_weights(data))
-    assert not torch.equal(image, trainer.engine.stem[0][0].weight)
-    assert not torch.equal(expert, trainer.expert.code[0].weight)  # type: ignore[union-attr]
+    trainer = trainer_of(config(1, batch=1), "joint", packed, None, tmp_path)
+    networks = trainer.stage.networks
+    weights = [networks["image."].get_parameter("stem.0.0.weight"), networks["expert."].get_parameter("code.0.weight")]
+    before = [value.clone() for value in weights]
+    values = trainer.train_step(next_input(trainer))
+    assert not any(torch.equal(old, new) for old, new in zip(before, weights, strict=True))
     assert {"depth", "semantics", "focal", "coarse", "loss"} <= set(values)
 
 
@@ -225,11 +234,11 @@ def test_weights_of_another_network_are_refused_by_name(tmp_path: Path, packed: 
 
     save_file({"image.stem.0.0.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(ModelError, match="does not fit"):
-        Trainer(config(1), "image", [packed], None, tmp_path).warm_start(tmp_path / "other.safetensors")
+        trainer_of(config(1), "image", packed, None, tmp_path).warm_start(tmp_path / "other.safetensors")
 
 
 def test_a_checkpoint_that_is_no_checkpoint_is_refused(packed: Path, tmp_path: Path) -> None:
-    trainer = Trainer(config(1), "image", [packed], None, tmp_path)
+    trainer = trainer_of(config(1), "image", packed, None, tmp_path)
     trainer.checkpoint_path.write_bytes(b"not safetensors at all")
     with pytest.raises(DataError, match="cannot read the checkpoint"):
         trainer.resume()
@@ -237,8 +246,10 @@ def test_a_checkpoint_that_is_no_checkpoint_is_refused(packed: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_the_image_engine_learns_a_few_views_by_heart(packed: Path, tmp_path: Path) -> None:
-    trainer = Trainer(config(60, batch=4, amp=True, average=0.9), "image", [packed], packed, tmp_path)
-    trainer.options = dataclasses.replace(trainer.options, augment=False)
+    run = config(60, batch=4, amp=True, average=0.9)
+    stage = LocalStage(run, "image", [packed], packed)
+    stage.options = dataclasses.replace(stage.options, augment=False)
+    trainer = Trainer(run, stage, tmp_path)
     before = trainer.validate()
     after = trainer.run()
     assert after["abs_rel"] < 0.4 * before["abs_rel"] and after["miou_2d"] > 0.6

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sgrocc_core.network.expert.projection import count_hits
 from sgrocc_core.training.compute import Compute
+from sgrocc_core.training.data.dataset import Batch
 from sgrocc_core.training.losses.objectives import (
     ImageWeights,
     LocalWeights,
@@ -19,8 +20,6 @@ from sgrocc_core.training.losses.objectives import (
     local_objective,
 )
 from sgrocc_core.training.losses.regularisation import Surface, surface_of
-
-Batch = dict[str, Tensor]
 
 
 def run_image(engine: nn.Module, batch: Batch, compute: Compute) -> dict[str, Tensor]:

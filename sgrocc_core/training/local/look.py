@@ -19,9 +19,9 @@ from sgrocc_core.depth.layer import sensor_spread
 from sgrocc_core.network.expert.projection import count_hits
 from sgrocc_core.network.expert.spatial_expert import local_head
 from sgrocc_core.training.compute import Compute
-from sgrocc_core.training.data.dataset import IN_VIEW
+from sgrocc_core.training.data.dataset import IN_VIEW, Batch
 from sgrocc_core.training.distribution import summed
-from sgrocc_core.training.step import Batch, run_image
+from sgrocc_core.training.local.step import run_image
 from sgrocc_core.training.validation import collate, confusion, mean_iou, occupancy_iou
 from sgrocc_core.voxels.splat import labels_from
 

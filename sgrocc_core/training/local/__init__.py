@@ -1,0 +1,1 @@
+"""Training of the local model on single views: the image engine and the spatial expert."""

@@ -1,0 +1,212 @@
+"""Stages on single views (method, section 6): the image engine alone, the expert on its frozen features, both at a low rate."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sgrocc_core.errors import DataError
+from sgrocc_core.network.image.efficientnet_engine import EfficientNetEngine
+from sgrocc_core.network.image.engine import grid_of
+from sgrocc_core.training import distribution
+from sgrocc_core.training.compute import Compute, choose
+from sgrocc_core.training.config import TrainConfig
+from sgrocc_core.training.data.dataset import Batch, DatasetOptions, PackedViews, loader
+from sgrocc_core.training.data.packed import view_size
+from sgrocc_core.training.local.look import look_at_image, look_at_voxels
+from sgrocc_core.training.local.step import StepObjective
+from sgrocc_core.training.losses.objectives import Terms, class_weights, voxel_weights
+from sgrocc_core.training.stage import StepInput, Trained, make_networks, on_device
+from sgrocc_core.training.validation import fixed_views
+
+ATTEMPTS = 50
+"""Number of times that the processes look for the same views before they give up; a round guess."""
+COUNTED_VIEWS = 64
+"""Maximum number of views whose voxels are counted for the class weights in the grid; a round guess."""
+
+
+@dataclass(frozen=True)
+class ViewData:
+    """The training views found, with the weights of their classes.
+
+    Attributes:
+        views: the views of all packed scenes.
+        label_weights: (12,) weights of the labels in the image and in the grid, on the device.
+    """
+
+    views: PackedViews
+    label_weights: tuple[Tensor, Tensor]
+
+
+class ViewInput(NamedTuple):
+    """`StepInput.values` of a stage on single views.
+
+    Attributes:
+        batch: this process's share of a batch of `dataset.loader`, on the CPU.
+        label_weights: see `ViewData`.
+    """
+
+    batch: Batch
+    label_weights: tuple[Tensor, Tensor]
+
+
+def dataset_options(config: TrainConfig, grid: bool) -> DatasetOptions:
+    """Options of the training data of a run.
+
+    Args:
+        config: of the run.
+        grid: whether the voxel targets are needed.
+    """
+    image = grid_of(config.image)
+    return DatasetOptions(
+        augment=True,
+        sensor_share=config.sensor_share,
+        grid=grid,
+        seed=config.seed,
+        head_stride=image.head_stride,
+        input_size=None if view_size(image) == image.image_size else image.image_size,
+    )
+
+
+def image_parts(engine: nn.Module, rate: float) -> dict[str, Trained]:
+    """The parts of an image engine that learn: all of it, but a published backbone at its own rate or not at all.
+
+    Args:
+        engine: image engine.
+        rate: of the engine as a share of the stage's.
+    """
+    if not isinstance(engine, EfficientNetEngine):
+        return {"image.": Trained(engine, rate)}
+    parts = {f"image.{name}.": Trained(module, rate) for name, module in engine.named_children()}
+    if engine.tune:
+        return {**parts, "image.backbone.": Trained(engine.backbone, rate * engine.tune)}
+    return {prefix: part for prefix, part in parts.items() if part.module is not engine.backbone}
+
+
+class LocalStage:
+    """A stage on single views; see `stage.Stage` for its attributes and methods.
+
+    Args:
+        config: of the whole run.
+        name: `image`, `expert` or `joint`.
+        folders: packed training scenes.
+        heldout: packed scenes to validate on, or None.
+        rescan: called by the first process before data is looked for, at the start and every `rescan_steps`; it may add packed scenes.
+        transform: applied to every batch before the loss, with the number of steps taken so far.
+        compute: device and precision in place of the configuration's.
+
+    Raises:
+        ConfigError: the device is not there, or a value of the networks' configuration is not allowed.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        name: str,
+        folders: list[Path],
+        heldout: Path | None,
+        rescan: Callable[[], None] | None = None,
+        transform: Callable[[Batch, int], Batch] | None = None,
+        compute: Compute | None = None,
+    ) -> None:
+        self.config, self.name, self.folders, self.heldout = config, name, folders, heldout
+        self.rescan, self.transform = rescan, transform
+        self.processes = distribution.here()
+        self.compute = compute or choose(config.device, config.amp, self.processes.local_rank)
+        self.engine, expert = make_networks(config, self.compute)
+        self.networks: dict[str, nn.Module] = {"image.": self.engine}
+        self.expert: nn.Module | None = None
+        if name != "image":
+            self.expert = self.networks["expert."] = on_device(expert, self.compute)
+        self.trained = self._choose_trained()
+        self.options = dataset_options(config, grid=name != "image")
+        self._heldout_views: list[dict[str, np.ndarray]] | None = None
+
+    def _choose_trained(self) -> dict[str, Trained]:
+        trained: dict[str, Trained] = {}
+        if self.name == "expert":
+            # No loss of the image stage reads the features: their projection is learned with the expert that reads them.
+            self.engine.requires_grad_(False)
+            projection = self.engine.get_submodule("to_features").requires_grad_(True)
+            trained["image.to_features."] = Trained(projection)
+        else:
+            rate = self.config.stages[self.name].image_rate if self.name == "joint" else 1.0
+            trained |= image_parts(self.engine, rate)
+        if self.expert is not None:
+            trained["expert."] = Trained(self.expert)
+        return trained
+
+    def objective(self) -> nn.Module:
+        """See `Stage`."""
+        return StepObjective(self.engine, self.expert, self.name != "expert", self.config.losses, self.compute)
+
+    def load_data(self) -> ViewData:
+        """See `Stage`; a process that looks while a scene appears looks again.
+
+        Raises:
+            DataError: there are no training views, or the processes find different ones.
+        """
+        where = ", ".join(map(str, self.folders))
+        for _ in range(ATTEMPTS):
+            if self.rescan is not None and self.processes.first:
+                self.rescan()
+            distribution.wait_for_all()
+            views = PackedViews(self.folders, self.options)
+            if distribution.same_everywhere([len(views), hashlib.sha256(views.counts.tobytes()).hexdigest()]):
+                if not len(views):
+                    raise DataError(f"no training views under {where}")
+                return ViewData(views, self._label_weights(views))
+            time.sleep(0.2)
+        raise DataError(f"the processes find different training views under {where}; all must see the same files")
+
+    def _label_weights(self, views: PackedViews) -> tuple[Tensor, Tensor]:
+        """Class weights in the image and in the grid, from the views' own counts (the grid's from a sample of views)."""
+        sample = np.unique(np.linspace(0, len(views) - 1, min(COUNTED_VIEWS, len(views))).astype(int))
+        voxels = sum(np.bincount(views.view(int(i)).target.ravel(), minlength=256)[:12] for i in sample)
+        image = class_weights(torch.from_numpy(views.counts.sum(0)))
+        grid = voxel_weights(torch.from_numpy(np.asarray(voxels)))
+        return image.to(self.compute.device), grid.to(self.compute.device)
+
+    def batches(self, data: ViewData, step: int) -> Iterator[StepInput]:
+        """See `Stage`; up to the next multiple of `rescan_steps` or the end of the schedule."""
+        settings, every = self.config.stages[self.name], self.config.rescan_steps
+        last = min(settings.steps, (step // every + 1) * every)
+        whole = loader(data.views, settings.batch, step, last, self.config.workers)
+        for batch in distribution.shared_loader(whole, self.processes, settings.batch):
+            yield StepInput(ViewInput(batch, data.label_weights), settings.batch, len(data.views))
+
+    def loss(self, objective: nn.Module, values: ViewInput, step: int) -> Terms:
+        """See `Stage`."""
+        batch = values.batch if self.transform is None else self.transform(values.batch, step)
+        size = len(batch["image"])
+        places = range(self.processes.rank * size, (self.processes.rank + 1) * size)
+        terms: Terms = objective(self.compute.move(batch), values.label_weights, self.config.seed, step, places)
+        return terms
+
+    def validate(self) -> dict[str, float]:
+        """See `Stage`; depth and 2D class figures of the image engine, voxel figures of the expert."""
+        if self._heldout_views is None:
+            self._heldout_views = self._choose_views()
+        if self._heldout_views is None:
+            return {}
+        views = self._heldout_views[self.processes.rank :: self.processes.count]
+        figures = look_at_image(self.engine, views, self.compute) if self.name != "expert" else {}
+        if self.expert is not None:
+            figures |= look_at_voxels(self.engine, self.expert, views, self.compute)
+        return figures
+
+    def _choose_views(self) -> list[dict[str, np.ndarray]] | None:
+        """The held-out views of all processes together; None without any."""
+        if self.heldout is None:
+            return None
+        data = PackedViews([self.heldout], dataclasses.replace(self.options, augment=False, sensor_share=1.0, seed=0))
+        return fixed_views(data, self.config.validation_views, data.options) if len(data) else None
