@@ -111,9 +111,9 @@ def make_networks(config: TrainConfig, compute: Compute) -> tuple[nn.Module, nn.
     torch.manual_seed(config.seed)
     engine, expert = build_networks({"image": config.image, "expert": dataclasses.asdict(config.network)})
     engine = engine.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    engine = on_device(engine, compute)
-    run_frozen_apart(engine, compute.device, config.threads)
-    return engine, expert
+    on_its_device = on_device(engine, compute)
+    run_frozen_apart(on_its_device, compute.device, config.threads)
+    return on_its_device, expert
 
 
 def on_device(module: nn.Module, compute: Compute) -> nn.Module:
