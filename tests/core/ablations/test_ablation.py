@@ -82,7 +82,10 @@ def test_values_are_laid_over_key_by_key() -> None:
         ("variants: [{name: a}, {name: b, paper: {iou: 1}}]", "paper is"),
         ("variants: [{name: a}, {name: b, training_noise: {metres: 3}}]", "metres is 3"),
         ("variants: [{name: a}, {name: b, training_noise: {metres: 0.1, share: 0.1}}]", "one of metres, share"),
-        ("{task: global, variants: [{name: a}, {name: b}]}", "task is 'global'; it must be one of local, embodied, image"),
+        (
+            "{task: global, variants: [{name: a}, {name: b}]}",
+            "task is 'global'; it must be one of local, embodied, image",
+        ),
         ("variants: [{name: a}, {name: b, phases: {manager: 1}}]", "phases are of `task: embodied`"),
         ("{task: image, variants: [{name: a}, {name: b, training_noise: {metres: 0.1}}]}", "is told no position"),
         ("{task: embodied, variants: [{name: a}, {name: b, phases: {manager: 0.5}}]}", "shares that add up to 1"),
