@@ -179,7 +179,7 @@ def test_a_setting_that_is_not_allowed_is_named(options: dict, message: str) -> 
 
 def test_weights_without_the_matching_head_fit(tmp_path: Path, engine: EfficientNetEngine) -> None:
     path = tmp_path / "w.safetensors"
-    weights_file.save_model(path, EfficientNetEngine(8, pyramid=8, matching=0), None)
+    weights_file.save_model(path, {"image.": EfficientNetEngine(8, pyramid=8, matching=0)})
     assert weights_file.load_weights(EfficientNetEngine(8, pyramid=8), weights_file.read_weights(path), "image.", path)
 
 
