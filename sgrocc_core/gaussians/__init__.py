@@ -1,1 +1,1 @@
-"""The Gaussians of the map: their form, their memory, the confidence in them."""
+"""The Gaussians of the map: their parameters, the memory that holds them, and the confidence in them."""

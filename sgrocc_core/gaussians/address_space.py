@@ -1,4 +1,4 @@
-"""How many blocks arrays that grow with the map have address space for at the start, so that growing copies nothing."""
+"""Initial capacity of arrays that grow with the map: address space is reserved so that growing needs no copy."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from sgrocc_core.report import machine_bytes
 
 LEAST_BLOCKS = 1024
-"""Where address space is limited or counted as used: more is made by copying when it is needed."""
+"""Initial capacity where address space cannot be reserved; grown by copying (round guess)."""
 
 
 def reserved_blocks(bytes_each: int) -> int:
-    """Blocks to make arrays for: as many as the machine's memory holds, since pages that nothing is written to cost nothing.
+    """Number of blocks to allocate arrays for: as many as fit into memory, since untouched pages take no memory.
 
     Args:
-        bytes_each: what a block takes.
+        bytes_each: bytes per block.
     """
     if _is_scarce():
         return LEAST_BLOCKS
@@ -24,7 +24,7 @@ def reserved_blocks(bytes_each: int) -> int:
 
 
 def _is_scarce() -> bool:
-    """Whether address space is limited for this process, or the system promises no more of it than it has memory (overcommit 2)."""
+    """Whether the address space of the process is limited, or the system does not overcommit memory (mode 2)."""
     if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
         return True
     try:
@@ -34,7 +34,7 @@ def _is_scarce() -> bool:
 
 
 def give_back() -> None:
-    """Return freed memory to the system, where the C library can; it keeps what many threads have freed in pieces otherwise."""
+    """Return freed memory to the system if the C library can; it otherwise keeps what many threads have freed."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

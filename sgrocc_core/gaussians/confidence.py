@@ -1,7 +1,8 @@
-"""View states of cells under the present depth, and the hybrid confidence (Eq. 6 to 8; method, section 4).
+"""View states of cells in the current depth image, and the hybrid confidence (Eq. 6 to 8; method, section 4).
 
-A cell is unseen (outside the image, beyond `max_distance`, or without depth), free (in front of the smallest depth over its footprint),
-surface, or hidden. C = m C_geo C_sem says how much of the memory's weight survives this look.
+A cell is unseen (outside the image, beyond `max_distance`, or without depth), free (in front of the smallest depth of
+its footprint in the image), at a surface, or hidden behind one. The confidence C = m C_geo C_sem is the share of the
+stored weight that is kept in the update by this view.
 """
 
 from __future__ import annotations
@@ -17,33 +18,35 @@ from sgrocc_core.geometry.camera import NEAREST, pinhole
 from sgrocc_core.geometry.lattice import BOX_CELLS, CELL_SIZE
 
 UNSEEN, FREE, SURFACE, HIDDEN = 0, 1, 2, 3
+"""View states of a cell."""
 
 BAND = 3.0
-"""Half width of the surface's band, in sigma_g."""
+"""Half width of the band around a surface, in sigma_g (method, section 4)."""
 MIN_OCCUPANCY = 0.5
-"""A cell of at least this occupancy counts as occupied."""
+"""Minimum occupancy of a cell that counts as occupied."""
 TEMPERATURE, SEMANTIC_LOW, SEMANTIC_HIGH = 0.5, 0.3, 0.8
-"""T, t_lo, t_hi of Eq. 7."""
+"""T, t_lo and t_hi of Eq. 7 (values ours; method, section 4)."""
 DISTANCE_HALF = 3.0
-"""Distance at which a look weighs half, metres."""
+"""Distance at which the weight of a view is halved, metres (round guess)."""
 BORDER = 0.1
-"""Share of the image's size over which a look's weight falls off towards the border."""
+"""Width of the border in which the weight of a view decreases, relative to the image size (round guess)."""
 MIN_BORDER_WEIGHT = 0.1
+"""Factor of the weight at the border itself (round guess)."""
 CONFIDENCES = {"none": (False, False), "geometric": (True, False), "semantic": (False, True), "hybrid": (True, True)}
-"""Whether C_geo and C_sem of Eq. 8 count; with neither C = 1 wherever there is a history."""
+"""Whether C_geo and C_sem of Eq. 8 are used; without both, C = 1 for every cell with a history."""
 HIDDEN_WEIGHT = 0.1
-"""What a look at a hidden cell weighs, relative to one at a surface."""
+"""Weight of a view of a hidden cell relative to a view of a surface (method, section 4)."""
 
 
 @dataclass(frozen=True)
 class CellView:
-    """How one frame sees the cells of the local box, anchors in C order of the (30, 30, 18) cells.
+    """View of the cells of the local box in one frame, in C order of the (30, 30, 18) cells.
 
     Attributes:
-        state: (A,) uint8: UNSEEN, FREE, SURFACE or HIDDEN.
-        residual: (A,) float32, z - D, metres.
+        state: (A,) uint8, UNSEEN, FREE, SURFACE or HIDDEN.
+        residual: (A,) float32, depth z of the cell minus measured depth D, metres.
         sigma: (A,) float32, sigma_g, metres.
-        weight: (A,) float32, w of this look.
+        weight: (A,) float32, weight w of this view.
     """
 
     state: np.ndarray
@@ -53,12 +56,12 @@ class CellView:
 
 
 def view_cells(layers: list[DepthLayer], T_bc: np.ndarray, max_distance: float) -> CellView:
-    """View states of the box's cells; a layer judges the cells that those before it have no depth for.
+    """View states of the cells of the box; each layer is used for the cells without depth in the layers before it.
 
     Args:
-        layers: the frame's depths, the most trusted first.
+        layers: depth of the frame, the most trusted layer first.
         T_bc: (4, 4) camera to box frame, metres.
-        max_distance: cells farther along the optical axis are unseen, metres.
+        max_distance: distance along the optical axis beyond which cells are unseen, metres.
     """
     anchors = BOX_CELLS[0] * BOX_CELLS[1] * BOX_CELLS[2]
     view = CellView(np.zeros(anchors, np.uint8), *(np.zeros(anchors, np.float32) for _ in range(3)))
@@ -118,10 +121,16 @@ def _view_cells(depth, spread, minima, stride, K, R, t, cells, max_distance, sta
 
 @njit(cache=True)
 def view_state(z, depth, nearest, sigma):
-    """State of a cell at z whose centre sees `depth` and whose footprint sees at least `nearest`, all metres.
+    """View state of a cell.
 
-    Free needs the whole footprint behind the cell. Between what stands before it and a far background it is hidden: partly covered
-    space is neither confirmed nor seen through.
+    A cell is free only if all depth in its footprint lies behind it. A cell between a foreground and a far background
+    is hidden: partly covered space is neither confirmed nor free.
+
+    Args:
+        z: depth of the cell's centre, metres.
+        depth: measured depth at the cell's centre, metres.
+        nearest: smallest measured depth in the cell's footprint, metres.
+        sigma: sigma_g, metres.
     """
     if z < nearest - BAND * sigma:
         return FREE
@@ -132,14 +141,14 @@ def view_state(z, depth, nearest, sigma):
 
 @njit(cache=True)
 def view_weight(distance, u, v, width, height):
-    """Weight of a look, 0..1: falls with the distance (half at 3 m) and within a tenth of the image's size towards its border."""
+    """Weight of a view, 0..1, decreasing with the distance (metres) and towards the border of the image (pixels)."""
     border = min((u + 0.5) / width, (width - 0.5 - u) / width, (v + 0.5) / height, (height - 0.5 - v) / height) / BORDER
     return max(min(border, 1.0), MIN_BORDER_WEIGHT) / (1.0 + (distance / DISTANCE_HALF) ** 2)
 
 
 @njit(cache=True)
 def cell_occupancy(opacities):
-    """Occupancy of a cell from its Gaussians' raw opacities (G,): 1 - prod(1 - sigmoid)."""
+    """Occupancy of a cell from the raw opacities (G,) of its Gaussians: 1 - prod(1 - sigmoid)."""
     empty = 1.0
     for g in range(len(opacities)):
         empty *= 1.0 / (1.0 + math.exp(opacities[g]))
@@ -148,7 +157,7 @@ def cell_occupancy(opacities):
 
 @njit(cache=True)
 def geometric_confidence(state, occupancy, residual, sigma):
-    """C_geo with Eq. 6: g at an occupied surface cell, 1 - g at an empty one, 1 - o in free space, 1 in hidden."""
+    """Geometric confidence C_geo with g of Eq. 6, occupancy o: g or 1 - g at a surface, 1 - o if free, 1 if hidden."""
     if state == FREE:
         return 1.0 - occupancy
     if state == HIDDEN:
@@ -159,7 +168,7 @@ def geometric_confidence(state, occupancy, residual, sigma):
 
 @njit(cache=True)
 def class_distribution(logits, opacities, temperature, out):
-    """Opacity-weighted mean of a cell's class distributions softmax(l / T): logits (G, C), raw opacities (G,), out (C,) filled."""
+    """Write to out (C,) the opacity-weighted mean of softmax(l / T); logits l (G, C), raw opacities (G,)."""
     out[:] = 0.0
     total = 0.0
     for g in range(len(opacities)):
@@ -177,7 +186,7 @@ def class_distribution(logits, opacities, temperature, out):
 
 @njit(cache=True)
 def semantic_confidence(distribution, occupancy):
-    """C_sem (Eq. 7) of a cell's class distribution (C,) at temperature T; 1 where the cell is not occupied."""
+    """Semantic confidence C_sem (Eq. 7) of a class distribution (C,) at temperature T; 1 if not occupied."""
     if occupancy < MIN_OCCUPANCY:
         return 1.0
     return min(max((distribution.max() - SEMANTIC_LOW) / (SEMANTIC_HIGH - SEMANTIC_LOW), 0.0), 1.0)

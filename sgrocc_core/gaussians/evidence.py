@@ -1,10 +1,10 @@
-"""Depth evidence (method, section 4): what one frame's depth says about every voxel, as increments of log-odds.
+"""Depth evidence (method, section 4): increments of the log-odds of every voxel from the depth of one frame.
 
-A voxel gains HIT kappa where two or more back-projected pixels fall into it, and at least a twentieth of the readings that
-its face covers in the image: a stray few of a surface beside it are noise. Else it loses MISS kappa where it lies more than 0.05 m in
-front of the smallest depth of its footprint, or where the ray through its centre leaves it behind (ends more than 0.07 m farther away):
-without the latter, voxels that rays only graze, as those above a floor that is seen from afar, would never be free. kappa is 1 for a
-sensor, (0.05 m / sigma_g)^2, at most 1, for a learned depth.
+A voxel gains HIT kappa if at least two back-projected pixels fall into it, and at least a twentieth of the readings
+that its face covers in the image; fewer are noise of a neighbouring surface. Otherwise it loses MISS kappa if it lies
+more than MARGIN in front of the smallest depth of its footprint, or if the ray through its centre ends more than PASSED
+behind it. Without the second condition, voxels that rays only graze, such as those above a distant floor, would never
+be free. The weight kappa is 1 for a sensor and min(1, (0.05 m / sigma_g)^2) for learned depth.
 """
 
 from __future__ import annotations
@@ -17,29 +17,31 @@ from sgrocc_core.geometry.camera import NEAREST, pinhole
 from sgrocc_core.geometry.lattice import BLOCK_SIZE, BLOCK_VOXELS, VOXEL_SIZE
 
 HIT, MISS = 0.85, 0.41
-"""Log-odds gained by a hit and lost by a miss, at kappa = 1."""
+"""Log-odds gained by a hit and lost by a miss, at kappa = 1: probabilities 0.7 and 0.4, OctoMap's defaults."""
 MIN_HITS = 2
-"""Back-projected pixels that make a hit."""
+"""Minimum number of back-projected pixels for a hit (method, section 4)."""
 MIN_SHARE = 0.05
-"""And how many they must be of the readings that the voxel's face would cover there, were they spread evenly over the image."""
+"""Minimum share of the readings that the voxel's face covers in the image, for a hit (round guess)."""
 MARGIN = 0.05
-"""How far in front of the smallest depth of its footprint a voxel must lie to be free, metres."""
+"""Minimum distance in front of the smallest depth of its footprint for a voxel to be free, metres (section 4)."""
 PASSED = 0.07
-"""How much farther than its centre the ray through it must end for a voxel to be free, metres: more than half its diagonal."""
+"""Minimum distance of the ray's end behind a voxel's centre for it to be free, metres; about half its diagonal."""
 EVIDENCE_BOUNDS = (-2.0, 3.5)
-"""Log-odds are clamped to this."""
+"""Range that log-odds are clamped to: probabilities 0.12 and 0.97, OctoMap's defaults."""
 
 
 def observe(layers: list[DepthLayer], T_lc: np.ndarray, max_distance: float) -> tuple[np.ndarray, np.ndarray]:
-    """Increments of log-odds by one frame.
+    """Compute the increments of log-odds from one frame.
 
     Args:
-        layers: the frame's depths, the most trusted first; a layer judges the voxels that those before it have no depth for.
-        T_lc: (4, 4) camera to lattice frame (world axes, the lattice's origin), metres.
-        max_distance: nothing farther along the optical axis is judged, metres.
+        layers: depth of the frame, the most trusted layer first; each layer is used for the voxels without depth in the
+            layers before it.
+        T_lc: (4, 4) camera to lattice frame (world axes, origin of the lattice), metres.
+        max_distance: maximum depth of voxels along the optical axis, metres.
 
     Returns:
-        keys: (B, 3) int32, block coordinates. increments: (B, 16, 16, 16) float32.
+        keys: (B, 3) int32, block coordinates.
+        increments: (B, 16, 16, 16) float32.
     """
     keys = np.unique(np.concatenate([blocks_in_view(layer, T_lc, max_distance) for layer in layers]), axis=0)
     increments = np.zeros((len(keys), BLOCK_VOXELS, BLOCK_VOXELS, BLOCK_VOXELS), np.float32)
@@ -74,7 +76,7 @@ def observe(layers: list[DepthLayer], T_lc: np.ndarray, max_distance: float) -> 
 
 
 def blocks_in_view(layer: DepthLayer, T_lc: np.ndarray, max_distance: float) -> np.ndarray:
-    """(B, 3) int32 coordinates of the blocks that may touch the view, as far as there is depth and `max_distance` reaches."""
+    """Coordinates (B, 3) int32 of the blocks that may intersect the view frustum, up to the largest depth."""
     height, width = layer.depth.shape
     far = min(max_distance, float(layer.depth.max())) + VOXEL_SIZE
     if far <= VOXEL_SIZE:
@@ -96,13 +98,14 @@ def blocks_in_view(layer: DepthLayer, T_lc: np.ndarray, max_distance: float) -> 
 
 
 def block_table(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where blocks are in a list of them, for `find_voxel`.
+    """Dense table of the blocks in a list, for `find_voxel`.
 
     Args:
         keys: (B, 3) int block coordinates, B > 0.
 
     Returns:
-        low: (3,) int64, the lowest coordinates. table: int32 over all blocks from there to the highest, rows of keys, -1 = not among them.
+        low: (3,) int64, the lowest coordinates.
+        table: (X, Y, Z) int32, row in `keys` of each block between the lowest and the highest coordinates; -1 = none.
     """
     low = keys.min(0).astype(np.int64)
     table = np.full(keys.max(0) - low + 1, -1, np.int32)
@@ -112,7 +115,7 @@ def block_table(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @njit(cache=True)
 def find_voxel(d, x, y, R, t, low, table):
-    """The voxel that the camera ray (x, y, 1) meets at depth d, metres: its block in a `block_table`, -1 = none, and its place in it."""
+    """Voxel on the camera ray (x, y, 1) at depth d, metres: row of its block, -1 = none, and its index there."""
     i = int(np.floor((d * (R[0, 0] * x + R[0, 1] * y + R[0, 2]) + t[0]) / VOXEL_SIZE))
     j = int(np.floor((d * (R[1, 0] * x + R[1, 1] * y + R[1, 2]) + t[1]) / VOXEL_SIZE))
     k = int(np.floor((d * (R[2, 0] * x + R[2, 1] * y + R[2, 2]) + t[2]) / VOXEL_SIZE))
@@ -125,7 +128,7 @@ def find_voxel(d, x, y, R, t, low, table):
 
 @njit(cache=True)
 def _hit(depth, spread, K, R, t, max_distance, low, table, hits, kappas):
-    """Count the back-projected pixels of every voxel, and sum their kappas where they differ."""
+    """Count the back-projected pixels in every voxel; sum their kappas if the depth is learned."""
     for row in range(depth.shape[0]):
         y = (row - K[3]) / K[1]
         for column in range(depth.shape[1]):
@@ -142,7 +145,7 @@ def _hit(depth, spread, K, R, t, max_distance, low, table, hits, kappas):
 
 @njit(cache=True)
 def _judge(depth, spread, minima, stride, share, K, R, t, max_distance, keys, hits, kappas, judged, increments):
-    """Hit, miss or nothing for every voxel that no layer has judged yet; share: MIN_SHARE of the share of pixels with a reading."""
+    """Hit, miss or nothing for every voxel that is not judged yet; share: MIN_SHARE times the share of valid pixels."""
     height, width = depth.shape
     sensor = spread.size == 0
     for b in range(len(keys)):

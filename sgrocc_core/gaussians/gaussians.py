@@ -1,4 +1,4 @@
-"""Gaussians as a structure of arrays: the unconstrained parameters, what they mean, and the one covariance (method, section 1)."""
+"""Gaussians as a structure of arrays: unconstrained parameters and the covariance (method, section 1)."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ import numpy as np
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
 
 MIN_OPACITY = 0.02
-"""Gaussians of at most this opacity are neither splatted nor counted (round guess)."""
+"""Opacity that a Gaussian must exceed to be splatted or counted (method, section 3)."""
 MIN_RAW_OPACITY = math.log(MIN_OPACITY / (1.0 - MIN_OPACITY))
-"""The same as a raw opacity."""
+"""MIN_OPACITY as a raw opacity."""
 SILENT_OPACITY = -20.0
 """Raw opacity of a Gaussian that does not take part: never written, or excluded from a splat. Its sigmoid is 2e-9."""
 MIN_SCALE = 0.02
 MAX_SCALE = 0.08
-"""Bounds of a Gaussian's standard deviations along its own axes, metres."""
+"""Bounds of the standard deviations of a Gaussian along its axes, metres (method, section 1)."""
 VOXEL_VARIANCE = VOXEL_SIZE**2 / 12
-"""Variance of a voxel's own extent, square metres: without it small Gaussians fall between voxel centres."""
+"""Variance of the extent of a voxel, square metres; without it small Gaussians would fall between voxel centres."""
 
 
 @dataclass(frozen=True)
 class History:
-    """What the memory knows of the local box's anchors before a look, for the network's fusion (Eq. 4).
+    """Content of the memory for the anchors of the local box before an update, for the network's fusion (Eq. 4).
 
     Attributes:
-        features: (16200, C) float32, 0 where the memory holds nothing.
-        past: (16200, 3) float32: tag (1 = refined in view before), confidence C (Eq. 8) under the present depth, age in seconds.
+        features: (16200, C) float32, 0 for anchors that are not in the memory.
+        past: (16200, 3) float32: tag (1 = refined in view before), confidence C (Eq. 8) in the current depth, and age,
+            seconds.
     """
 
     features: np.ndarray
@@ -38,24 +39,24 @@ class History:
 
 
 def _namespace(array: Any) -> Any:
-    """The module (numpy or torch) that an array belongs to; torch is only looked up where it is loaded already."""
+    """Module, numpy or torch, that an array belongs to; does not import torch."""
     return sys.modules[type(array).__module__.split(".")[0]]
 
 
 def constrain_scales(raw: Any) -> Any:
-    """Raw scales to metres: 0.02 + 0.06 sigmoid(raw).
+    """Convert raw scales to metres: 0.02 + 0.06 sigmoid(raw).
 
     Args:
         raw: array or tensor of any shape, unconstrained.
 
     Returns:
-        The same shape and kind, metres, between MIN_SCALE and MAX_SCALE.
+        Array or tensor of the same shape, metres, between MIN_SCALE and MAX_SCALE.
     """
     return MIN_SCALE + (MAX_SCALE - MIN_SCALE) * sigmoid(raw)
 
 
 def sigmoid(x: Any) -> Any:
-    """Logistic function of an array or tensor; never overflows."""
+    """Logistic function of an array or tensor, without overflow."""
     return 0.5 + 0.5 * _namespace(x).tanh(0.5 * x)
 
 
@@ -66,10 +67,10 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def covariance(scales: Any, rotations: Any) -> Any:
-    """Covariances R S S^T R^T + (0.08^2 / 12) I: the one definition, for NumPy arrays and PyTorch tensors alike.
+    """Covariances R S S^T R^T + (0.08^2 / 12) I of NumPy arrays or PyTorch tensors.
 
     Args:
-        scales: (..., 3) metres, standard deviations along the Gaussian's own axes.
+        scales: (..., 3) standard deviations along the axes of the Gaussian, metres.
         rotations: (..., 4) unit quaternions (w, x, y, z).
 
     Returns:
@@ -93,15 +94,18 @@ def covariance(scales: Any, rotations: Any) -> Any:
 
 @dataclass(frozen=True)
 class LocalGaussians:
-    """The Gaussians of one local box, in unconstrained form, float32; anchors in C order of the (30, 30, 18) cells.
+    """Gaussians of one local box, unconstrained, float32; anchors in C order of the (30, 30, 18) cells.
 
     Attributes:
-        means: (A, G, 3) metres, box frame (world axes, origin at the box's lowest corner).
-        scales: (A, G, 3) raw; metres by `constrain_scales`.
+        means: (A, G, 3) metres, box frame (world axes, origin at the lowest corner of the box).
+        scales: (A, G, 3) raw; `constrain_scales` gives metres.
         rotations: (A, G, 4) unit quaternions (w, x, y, z).
-        opacities: (A, G) raw logits; 0..1 by `sigmoid`.
+        opacities: (A, G) raw; `sigmoid` gives 0..1.
         logits: (A, G, 11) class logits; logit c belongs to label c + 1.
-        features: (A, C) the anchors' features.
+        features: (A, C) features of the anchors.
+
+    Raises:
+        ValueError: the shapes do not match.
     """
 
     means: np.ndarray

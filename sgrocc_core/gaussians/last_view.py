@@ -1,4 +1,4 @@
-"""What the last frame looked at: its Gaussians, for whoever wants to see them, and a way to forget all that it saw."""
+"""The view of the last frame: its Gaussians for display, and the removal of what it observed."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from sgrocc_core.gaussians.memory import GaussianMemory
 from sgrocc_core.geometry.lattice import BOX_CELLS, CELL_SIZE
 
 VISIBLE = 0.25
-"""Gaussians of less opacity are not shown."""
+"""Minimum opacity of a displayed Gaussian (round guess)."""
 MOST = 4000
-"""Gaussians that are shown at most; the most opaque ones."""
+"""Maximum number of displayed Gaussians, the most opaque ones (round guess)."""
 
 
 @dataclass(frozen=True)
 class LastView:
-    """How a frame saw the map.
+    """View of the map in one frame.
 
     Attributes:
-        stamp_ns: of the frame. corner: (3,) int, cell index of its local box's lowest corner. view: of the box's cells.
-        keys: (B, 3) int block coordinates, each once. judged: (B, 16, 16, 16) bool, the voxels that the frame's depth said something of.
+        stamp_ns: time of the frame, nanoseconds.
+        corner: (3,) int, cell index of the lowest corner of its local box.
+        view: view of the cells of the box.
+        keys: (B, 3) int block coordinates, each once.
+        judged: (B, 16, 16, 16) bool, the voxels for which the depth of the frame gave evidence.
     """
 
     stamp_ns: int
@@ -35,11 +38,14 @@ class LastView:
 
 @dataclass(frozen=True)
 class GaussiansInView:
-    """Gaussians of the map to be shown: those that lie in the last frame's view, hidden ones too, or those of a saved map.
+    """Gaussians for display: those in the view of the last frame, including hidden ones, or those of a saved map.
 
     Attributes:
-        means: (N, 3) metres, map frame. scales: (N, 3) metres, standard deviations along their own axes. rotations: (N, 4) unit quaternions
-            (w, x, y, z). opacities: (N,) 0..1. labels: (N,) uint8, the likeliest class. All float32 but the labels.
+        means: (N, 3) float32, metres, map frame.
+        scales: (N, 3) float32, standard deviations along the axes of each Gaussian, metres.
+        rotations: (N, 4) float32, unit quaternions (w, x, y, z).
+        opacities: (N,) float32, 0..1.
+        labels: (N,) uint8, the most probable class.
     """
 
     means: np.ndarray
@@ -50,10 +56,13 @@ class GaussiansInView:
 
 
 def gaussians_in_view(memory: GaussianMemory, last: LastView, origin: np.ndarray, most: int = MOST) -> GaussiansInView:
-    """The `most` most opaque Gaussians of the cells that a frame had in its image.
+    """The most opaque Gaussians of the cells that are in the image of a frame.
 
     Args:
-        origin: (3,) the lattice's origin in the map frame, metres.
+        memory: memory that holds the Gaussians.
+        last: view of the frame.
+        origin: (3,) origin of the lattice in the map frame, metres.
+        most: maximum number of Gaussians.
     """
     held = memory.read(last.corner)
     shown = sigmoid(held.opacities)
@@ -65,14 +74,16 @@ def gaussians_in_view(memory: GaussianMemory, last: LastView, origin: np.ndarray
     corner = origin + last.corner * CELL_SIZE
     return GaussiansInView(
         (held.means[cells, places] + corner).astype(np.float32), constrain_scales(held.scales[cells, places]),
-        held.rotations[cells, places], shown[cells, places], (held.logits[cells, places].argmax(-1) + 1).astype(np.uint8),
+        held.rotations[cells, places], shown[cells, places],
+        (held.logits[cells, places].argmax(-1) + 1).astype(np.uint8),
     )  # fmt: skip
 
 
 def forget_view(memory: GaussianMemory, last: LastView) -> None:
-    """Forget what a frame saw; what is hidden from it stays.
+    """Remove from the memory what a frame observed, but not what was hidden from it.
 
-    That is: Gaussians and evidence of the cells that lie before or in its depth's surface, and the evidence of all voxels that it judged.
+    This removes the Gaussians and the evidence of cells that were free or at a surface, and the evidence of all voxels
+    for which the depth of the frame gave evidence.
     """
     anchors = np.flatnonzero((last.view.state == FREE) | (last.view.state == SURFACE))
     rows = memory.box(last.corner)[anchors]

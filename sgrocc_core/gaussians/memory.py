@@ -1,7 +1,7 @@
-"""The Gaussian memory (method, section 4): the lattice, sparse, in hashed blocks of 8^3 cells, as a structure of growing arrays.
+"""The Gaussian memory (method, section 4): a sparse lattice in hashed blocks of 8^3 cells, stored in growing arrays.
 
-A block has a slot; its cells are rows slot * 512 + local of every field, its voxels evidence[slot]. The local box out of the memory is a
-table of rows: integer arithmetic, no resampling. What changed since the map was last splatted is kept per slot.
+A block has a slot; its cells are the rows slot * 512 + local of every field, and its voxels are evidence[slot]. The
+local box is read by a table of rows, without resampling. Per slot, the memory records what changed since the last splat.
 """
 
 from __future__ import annotations
@@ -18,21 +18,29 @@ from sgrocc_core.gaussians.update import CellFields, NewFields, read_history, up
 from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_SIZE, BLOCK_VOXELS, BOX_CELLS, CELL_SIZE, CELL_VOXELS
 
 BLOCK_ROWS = BLOCK_CELLS**3
+"""Rows of the fields per block: its cells."""
 REACH_CELLS = 3
-"""A cell's Gaussians touch no voxel, and lend their class to none, farther than this many cells away (means leave by one voxel at most and
-reach three; `voxel_map.CLASS_REACH`)."""
+"""Maximum distance, in cells, at which a cell's Gaussians affect a voxel's occupancy or class.
+
+A mean lies at most one voxel outside its cell and a Gaussian reaches three voxels from it."""
 NEIGHBOURS = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), -1).reshape(-1, 3)
-"""(27, 3) offsets to a block's neighbours; entry 13 is the block itself."""
+"""(27, 3) offsets to the neighbours of a block; entry 13 is the block itself."""
 
 
 class GaussianMemory:
-    """Everything that the stream remembers.
+    """Gaussians and depth evidence of all blocks that were observed.
+
+    Args:
+        gaussians_per_cell: number G of Gaussians per cell.
+        feature_channels: number C of feature channels per cell.
+        confidence: which factors of Eq. 8 are used, one of CONFIDENCES.
 
     Attributes:
-        fields: CellFields, rows of 512 a slot; beyond `len(self) * 512` unused, and never written to where no block has been.
+        fields: CellFields, 512 rows per slot; rows from `len(self) * 512` on are unused.
         evidence: (slots, 16, 16, 16) float32, log-odds e(v).
-        neighbours: (slots, 27) int32, slots of the neighbouring blocks in the order of NEIGHBOURS, -1 where there is none.
-        gaussians_changed, evidence_changed: (slots,) bool, what the voxel map has not taken over yet.
+        neighbours: (slots, 27) int32, slots of the neighbouring blocks in the order of NEIGHBOURS, -1 = none.
+        gaussians_changed: (slots,) bool, blocks whose splat is out of date in the voxel map.
+        evidence_changed: (slots,) bool, blocks whose evidence or tags are out of date in the voxel map.
     """
 
     def __init__(self, gaussians_per_cell: int, feature_channels: int, confidence: str = "hybrid") -> None:
@@ -41,13 +49,13 @@ class GaussianMemory:
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all blocks."""
         self._slots: dict[tuple[int, int, int], int] = {}
         self._hold(1)
         self._hold(reserved_blocks(sum(array.nbytes for array in self._by_slot())))
 
     def __len__(self) -> int:
-        """Blocks in the memory."""
+        """Number of blocks in the memory."""
         return len(self._slots)
 
     @property
@@ -57,15 +65,15 @@ class GaussianMemory:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the blocks take."""
+        """Bytes used by the blocks."""
         return sum(a.nbytes for a in (*self.fields, self.evidence, self.neighbours)) * len(self) // len(self.evidence)
 
     def slots(self, keys: np.ndarray) -> np.ndarray:
-        """(B, 3) int block coordinates to (B,) int64 slots, -1 where there is no block."""
+        """Slots (B,) int64 of block coordinates (B, 3) int; -1 for blocks that do not exist."""
         return np.array([self._slots.get(key, -1) for key in map(tuple, keys.tolist())], np.int64)
 
     def allocate(self, keys: np.ndarray) -> np.ndarray:
-        """Slots (B,) of blocks (B, 3), made where they are missing; nothing is changed if that fails."""
+        """Slots (B,) int64 of block coordinates (B, 3) int; missing blocks are added, all or none."""
         new = [key for key in dict.fromkeys(map(tuple, keys.tolist())) if key not in self._slots]
         if new:
             if len(self) + len(new) > len(self.evidence):
@@ -75,9 +83,8 @@ class GaussianMemory:
             self.fields.rotations[start * BLOCK_ROWS : (start + len(new)) * BLOCK_ROWS, :, 0] = 1.0
             self.fields.opacities[start * BLOCK_ROWS : (start + len(new)) * BLOCK_ROWS] = SILENT_OPACITY
             self._slots.update((key, start + n) for n, key in enumerate(new))
-            self.gaussians_changed[start : start + len(new)] = (
-                True  # Gaussians of blocks that were there before may reach into them
-            )
+            # Gaussians of existing blocks may reach into the new ones.
+            self.gaussians_changed[start : start + len(new)] = True
             near = self.slots((np.array(new)[:, None] + NEIGHBOURS).reshape(-1, 3)).reshape(-1, len(NEIGHBOURS))
             self.neighbours[start : start + len(new)] = near
             rows, sides = np.nonzero(near >= 0)
@@ -85,20 +92,20 @@ class GaussianMemory:
         return self.slots(keys)
 
     def remove(self, slots: np.ndarray) -> list[tuple[int, int]]:
-        """Forget blocks; others move into their slots, so that those in use stay the first ones.
+        """Remove blocks; other blocks move into their slots, so that the first slots stay in use.
 
         Args:
             slots: (n,) int, each once.
 
         Returns:
-            (from, to) of every block that moved, in the order in which they did: for whoever keeps arrays by slot.
+            Slots (from, to) of every block that moved, in order, for callers that keep arrays by slot.
         """
         moves = []
         for slot in sorted(map(int, slots), reverse=True):
             last = len(self) - 1
             around = self.neighbours[slot]
             sides = np.flatnonzero(around >= 0)
-            self.gaussians_changed[around[sides]] = True  # what reached over into them is gone
+            self.gaussians_changed[around[sides]] = True  # Gaussians that reached into them are gone
             self.neighbours[around[sides], len(NEIGHBOURS) - 1 - sides] = -1
             del self._slots[tuple(self._keys[slot].tolist())]
             if slot != last:
@@ -109,7 +116,7 @@ class GaussianMemory:
         return moves
 
     def _move(self, start: int, slot: int) -> None:
-        """Put the block of slot `start` into another."""
+        """Move the block of slot `start` to `slot`."""
         for array in self._by_slot():
             array[slot] = array[start]
         self._slots[tuple(self._keys[slot].tolist())] = slot
@@ -119,28 +126,35 @@ class GaussianMemory:
         self.neighbours[around[sides], len(NEIGHBOURS) - 1 - sides] = slot
 
     def _by_slot(self) -> list[np.ndarray]:
-        """All arrays as views whose first axis are the slots."""
+        """Views of all arrays with the slots as first axis."""
         fields = [field.reshape(-1, BLOCK_ROWS, *field.shape[1:]) for field in self.fields]
         return [*fields, self.evidence, self.neighbours, self._keys, self.gaussians_changed, self.evidence_changed]
 
     def _saved(self) -> dict[str, np.ndarray]:
-        """What is saved of the memory, by slot: the fields, the evidence and the blocks' keys."""
+        """Arrays that are saved, by slot: the fields, the evidence and the keys of the blocks."""
         return dict(zip((*self.fields._fields, "evidence"), self._by_slot())) | {"blocks": self._keys}
 
     def box(self, corner: np.ndarray) -> np.ndarray:
-        """The local box as rows of `fields`.
+        """Rows of `fields` for the cells of the local box.
 
         Args:
-            corner: (3,) int, cell index of the box's lowest corner.
+            corner: (3,) int, cell index of the lowest corner of the box.
 
         Returns:
-            (16200,) int64 in C order of the (30, 30, 18) cells; -1 where the memory holds nothing.
+            (16200,) int64 in C order of the (30, 30, 18) cells; -1 for cells without a block.
         """
         keys, _, shape = _box_blocks(corner)
         return _rows(self.slots(keys).reshape(shape), corner)
 
     def read(self, corner: np.ndarray) -> LocalGaussians:
-        """A copy of the local box's Gaussians at a corner (3,) int, cells; cells without memory hold silent Gaussians at their centres."""
+        """Copy the Gaussians of the local box.
+
+        Args:
+            corner: (3,) int, cell index of the lowest corner of the box.
+
+        Returns:
+            The Gaussians; cells without a block have silent Gaussians at their centres.
+        """
         rows = self.box(corner)
         held = rows >= 0
         out = {name: getattr(self.fields, name)[np.maximum(rows, 0)] for name in NewFields._fields}
@@ -152,10 +166,12 @@ class GaussianMemory:
         return LocalGaussians(**out)
 
     def history(self, corner: np.ndarray, view: CellView, stamp_ns: int) -> History:
-        """What is known of the local box's anchors before a look.
+        """Read the history of the anchors of the local box before an update.
 
         Args:
-            corner: (3,) int, cell index of the box's lowest corner. view: how the frame sees the box's cells. stamp_ns: of the frame.
+            corner: (3,) int, cell index of the lowest corner of the box.
+            view: view of the cells of the box in the frame.
+            stamp_ns: time of the frame, nanoseconds.
         """
         rows = self.box(corner)
         found = History(np.zeros((len(rows), self.feature_channels), np.float32), np.zeros((len(rows), 3), np.float32))
@@ -173,13 +189,13 @@ class GaussianMemory:
         return found
 
     def update(self, corner: np.ndarray, gaussians: LocalGaussians, view: CellView, stamp_ns: int) -> None:
-        """Write one look's Gaussians back: only cells in view; see `update_cells`.
+        """Update the cells in view with the Gaussians of one frame; see `update_cells`.
 
         Args:
-            corner: (3,) int, cell index of the local box's lowest corner.
-            gaussians: the expert's output for the box, finite.
-            view: how the frame sees the box's cells.
-            stamp_ns: of the frame.
+            corner: (3,) int, cell index of the lowest corner of the local box.
+            gaussians: output of the spatial expert for the box, finite.
+            view: view of the cells of the box in the frame.
+            stamp_ns: time of the frame, nanoseconds.
         """
         anchors = np.flatnonzero(view.state != UNSEEN)
         if not len(anchors):
@@ -191,9 +207,8 @@ class GaussianMemory:
         table = np.full(wanted.shape, -1, np.int64)
         table[wanted] = self.allocate(keys[wanted.ravel()])
         rows = _rows(table, corner)[anchors]
-        self.evidence_changed[rows[self.fields.tag[rows] == 0] // BLOCK_ROWS] = (
-            True  # a tag makes what is splatted there count
-        )
+        # Setting the tag of a cell makes its splat count.
+        self.evidence_changed[rows[self.fields.tag[rows] == 0] // BLOCK_ROWS] = True
         new = NewFields(*(np.ascontiguousarray(getattr(gaussians, name), np.float32) for name in NewFields._fields))
         centres = _cell_centres()[anchors]
         seen = (view.state, view.residual, view.sigma, view.weight)
@@ -204,7 +219,8 @@ class GaussianMemory:
         """Add log-odds to voxels.
 
         Args:
-            keys: (B, 3) int block coordinates, each once. increments: (B, 16, 16, 16) float32; blocks without any are not made.
+            keys: (B, 3) int block coordinates, each once.
+            increments: (B, 16, 16, 16) float32; missing blocks are added only if one of their increments is not 0.
         """
         some = np.abs(increments).reshape(len(keys), -1).max(1, initial=0) > 0
         if not some.any():
@@ -216,10 +232,11 @@ class GaussianMemory:
         self.evidence_changed[slots] |= (new != old).reshape(len(slots), -1).any(1)
 
     def forget_cells(self, rows: np.ndarray, cells: np.ndarray) -> None:
-        """Make cells as if they had never been seen: their Gaussians, features and evidence.
+        """Reset cells to the state of cells that were never observed: Gaussians, features and evidence.
 
         Args:
-            rows: (n,) int64, rows of `fields`, each once. cells: (n, 3) int, their coordinates in the lattice.
+            rows: (n,) int64, rows of `fields`, each once.
+            cells: (n, 3) int, coordinates of these cells in the lattice.
         """
         for field in self.fields:
             field[rows] = 0
@@ -233,21 +250,26 @@ class GaussianMemory:
         self._mark(cells)
 
     def forget_evidence(self, slots: np.ndarray, voxels: np.ndarray) -> None:
-        """Set the evidence of voxels to nothing known. slots: (B,) int, each once. voxels: (B, 16, 16, 16) bool, which of them."""
+        """Reset the evidence of voxels to 0.
+
+        Args:
+            slots: (B,) int, each once.
+            voxels: (B, 16, 16, 16) bool, the voxels to reset.
+        """
         self.evidence[slots] = np.where(voxels, np.float32(0.0), self.evidence[slots])
         self.evidence_changed[slots] = True
 
     def room(self, spare: int = 64) -> dict[str, np.ndarray]:
-        """Arrays for `arrays` to copy into, for a few blocks more than there are, so that the copy itself waits for no fresh pages."""
+        """Allocate arrays for `arrays` to copy into, for `spare` more blocks, so that copying touches no fresh pages."""
         sources = self._saved()
         count = min(len(self) + spare, len(self.evidence))
         return {name: np.full((count, *source.shape[1:]), 1, source.dtype) for name, source in sources.items()}
 
     def arrays(self, room: dict[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
-        """A copy of the memory as named arrays: `blocks` (B, 3) int32, every field (B, 512, ...), `evidence` (B, 16, 16, 16).
+        """Copy the memory: `blocks` (B, 3) int32, every field (B, 512, ...), `evidence` (B, 16, 16, 16) float32.
 
         Args:
-            room: what `room` gave, to copy into; None, or too little: fresh arrays.
+            room: arrays from `room` to copy into; new arrays are allocated if it is None or too small.
         """
         count = len(self)
         if room is None or len(room["blocks"]) < count:
@@ -257,7 +279,7 @@ class GaussianMemory:
         return {name: array[:count] for name, array in room.items()}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
-        """Continue from what `arrays` gave; the present memory is replaced, or kept if the arrays do not fit.
+        """Replace the memory by arrays that `arrays` returned; it is unchanged if they are invalid.
 
         Raises:
             DataError: see `check_memory`.
@@ -272,7 +294,7 @@ class GaussianMemory:
         self.gaussians_changed[:count] = self.evidence_changed[:count] = True
 
     def _hold(self, blocks: int) -> None:
-        """Arrays for that many blocks, zero; what there is (none at first) is kept."""
+        """Allocate zeroed arrays for that many blocks and copy the existing blocks."""
         old = self.__dict__.copy() if self._slots else {}
         self.fields = empty_fields(blocks * BLOCK_ROWS, self.gaussians_per_cell, self.feature_channels)
         self.evidence = np.zeros((blocks, BLOCK_VOXELS, BLOCK_VOXELS, BLOCK_VOXELS), np.float32)
@@ -286,7 +308,7 @@ class GaussianMemory:
             new[: len(self) * BLOCK_ROWS] = kept[: len(self) * BLOCK_ROWS]
 
     def _mark(self, cells: np.ndarray) -> None:
-        """Mark the blocks within reach of changed cells (n, 3) int; the reach is less than a block, so its corners name them all."""
+        """Mark the blocks within reach of changed cells (n, 3); the reach is below a block, so its corners suffice."""
         if not len(cells):
             return
         low = (cells.min(0) - REACH_CELLS) // BLOCK_CELLS
@@ -298,7 +320,7 @@ class GaussianMemory:
 
 
 def empty_fields(rows: int, gaussians_per_cell: int, feature_channels: int) -> CellFields:
-    """The fields of that many cells, zero."""
+    """Zeroed fields for a number of cells (rows)."""
     g = gaussians_per_cell
     return CellFields(
         means=np.zeros((rows, g, 3), np.float32), scales=np.zeros((rows, g, 3), np.float32),
@@ -310,11 +332,16 @@ def empty_fields(rows: int, gaussians_per_cell: int, feature_channels: int) -> C
 
 
 def blocks_to_forget(memory: GaussianMemory, camera: np.ndarray, radius: float, most_mb: float) -> np.ndarray:
-    """Slots of the blocks that the bounds leave no room for.
+    """Slots of the blocks that exceed the bounds of the memory.
 
     Args:
-        camera: (3,) metres, lattice frame. radius: blocks whose centres are farther away go, metres, 0 = none. most_mb: of all blocks
-            together, MB, 0 = no bound; the farthest go first.
+        memory: the memory.
+        camera: (3,) camera position, metres, lattice frame.
+        radius: maximum distance of a block's centre from the camera, metres, 0 = no bound.
+        most_mb: maximum size of all blocks, MB, 0 = no bound; the farthest blocks are removed first.
+
+    Returns:
+        (n,) int64, ascending.
     """
     count = len(memory)
     room = int(most_mb * 1e6 / (memory.nbytes / count)) if count and most_mb else count
@@ -327,14 +354,14 @@ def blocks_to_forget(memory: GaussianMemory, camera: np.ndarray, radius: float, 
 
 
 def _box_blocks(corner: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The blocks that a box touches: keys (B, 3) in C order, the lowest one (3,), how many along each axis (3,)."""
+    """Blocks that a box intersects: keys (B, 3) in C order, the lowest key (3,), and their number per axis (3,)."""
     first = np.asarray(corner, np.int64) // BLOCK_CELLS
     shape = (np.asarray(corner) + BOX_CELLS - 1) // BLOCK_CELLS - first + 1
     return np.argwhere(np.ones(shape, np.bool_)) + first, first, shape
 
 
 def _rows(table: np.ndarray, corner: np.ndarray) -> np.ndarray:
-    """Rows of `fields` (16200,) of a box whose blocks lie in the slots of `table`; -1 where there is none."""
+    """Rows (16200,) of `fields` for a box whose blocks have the slots in `table`; -1 for cells without a block."""
     cells = [int(corner[a]) % BLOCK_CELLS + np.arange(BOX_CELLS[a]) for a in range(3)]
     slot = table[np.ix_(*(c // BLOCK_CELLS for c in cells))]
     x, y, z = np.ix_(*(c % BLOCK_CELLS for c in cells))
@@ -342,6 +369,6 @@ def _rows(table: np.ndarray, corner: np.ndarray) -> np.ndarray:
 
 
 def _cell_centres() -> np.ndarray:
-    """(16200, 3) float32 centres of the box's cells, metres, box frame."""
+    """Centres (16200, 3) float32 of the cells of the box, metres, box frame."""
     axes = [(np.arange(n) + 0.5) * CELL_SIZE for n in BOX_CELLS]
     return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3).astype(np.float32)

@@ -1,8 +1,9 @@
-"""What hides behind something new (method, section 4): there the memory's knowledge of empty space is out of date.
+"""Decay of the evidence for free space behind new objects (method, section 4).
 
-Where a chair is put down, its front is hit and appears; its inside and its back were seen free once, and no look will ever judge them
-again. So where a sensor's depth falls into space that was well known to be free, the evidence of freedom behind it fades, and empty cells
-begin anew: the network says what is there. A ray stops at the first voxel that is known to be full: what stood there still stands.
+If a chair is put down in space that was observed free, its front is measured and appears in the map, but its inside
+and its back are never measured and would stay free. So where a sensor measures a surface in space that was known to be
+free, the evidence for free space behind it decays, and empty cells there are reset, so that the network's prediction is
+used again. A ray stops at the first voxel that is known to be occupied.
 """
 
 from __future__ import annotations
@@ -20,24 +21,26 @@ from sgrocc_core.geometry.camera import NEAREST, pinhole
 from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_VOXELS, VOXEL_SIZE
 
 WELL_FREE = -1.0
-"""Log-odds of a voxel at or below which it counts as known to be free: what is hit there is new."""
+"""Maximum log-odds of a voxel that is known to be free; a surface measured in it is new (round guess)."""
 FADE_DISTANCE = 1.0
-"""How far behind something new the evidence fades, metres along the ray."""
+"""Distance behind a new surface over which the evidence decays, metres along the ray (round guess)."""
 FREE_DECAY = 0.25
-"""What is left of the evidence of freedom after a frame."""
+"""Factor of the evidence for free space per frame (round guess)."""
 FINEST = 320
-"""Rays are cast on a grid of at most this many columns of the depth image."""
+"""Maximum number of rays along the width of the depth image (round guess)."""
 
 
 def begin_anew(memory: GaussianMemory, layers: list[DepthLayer], T_lc: np.ndarray, max_distance: float) -> int:
-    """Fade what the memory knows of free space behind what is new in this frame; before the frame's own evidence is added.
+    """Decay the evidence for free space behind new surfaces; called before the evidence of the frame is added.
 
     Args:
-        memory: changed. layers: the frame's depths; only a sensor's count, a learned depth is not sure enough of what is new.
-        T_lc: (4, 4) camera to lattice frame, metres. max_distance: nothing farther along the optical axis is judged, metres.
+        memory: memory to change.
+        layers: depth of the frame; only layers of a sensor are used, since learned depth is too uncertain.
+        T_lc: (4, 4) camera to lattice frame, metres.
+        max_distance: maximum depth along the optical axis, metres.
 
     Returns:
-        how many voxels' evidence faded.
+        Number of voxels whose evidence was reduced.
     """
     faded = 0
     R, t = np.ascontiguousarray(T_lc[:3, :3], np.float64), np.ascontiguousarray(T_lc[:3, 3], np.float64)
@@ -61,7 +64,7 @@ def begin_anew(memory: GaussianMemory, layers: list[DepthLayer], T_lc: np.ndarra
 
 @njit(cache=True)
 def _behind(depth, step, K, R, t, max_distance, low, table, slots, evidence, hidden):
-    """Mark in hidden (B, 16, 16, 16) the voxels that hide behind something new; slots: (B,) of the blocks in the table."""
+    """Mark in hidden (B, 16, 16, 16) the free voxels behind new surfaces; slots: (B,) of the blocks in the table."""
     height, width = depth.shape
     for row in range(step, height - step, step):
         y = (row - K[3]) / K[1]
@@ -87,7 +90,7 @@ def _behind(depth, step, K, R, t, max_distance, low, table, slots, evidence, hid
 
 @njit(cache=True)
 def _fade(hidden, slots, evidence, tag, weight, opacities):
-    """Fade the evidence of the marked voxels and let their cells, where empty, begin anew."""
+    """Reduce the evidence of the marked voxels and reset their cells if they are empty."""
     for b, i, j, k in np.argwhere(hidden):
         slot = slots[b]
         evidence[slot, i, j, k] *= FREE_DECAY

@@ -1,4 +1,4 @@
-"""What saved arrays must be before a memory goes on from them: shapes, types, and values that a memory could have made itself."""
+"""Validation of saved memory arrays before they are restored: shapes, types and ranges of values."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_VOXELS
 
 WHAT = "the saved memory"
 FARTHEST_BLOCK = 80_000
-"""Largest coordinate of a block: 102 km; a camera farther than 100 km from the origin is refused."""
+"""Largest block coordinate, 102 km; cameras farther than 100 km from the origin are refused."""
 ROUNDING = 1e-7
-"""By how much a mean may lie beyond its reach, metres: maps were saved in which blending had rounded."""
+"""Tolerance of the bound of means, metres; in older maps they exceed it by rounding."""
 UNIT = 1e-3
-"""How far a rotation's length may be from 1."""
+"""Maximum deviation of a quaternion's norm from 1."""
 
 
 def memory_layout(fields: CellFields) -> ArrayLayout:
-    """The arrays of `GaussianMemory.arrays` for a memory with these fields; B is the number of blocks."""
+    """Layout of `GaussianMemory.arrays` for a memory with these fields; B is the number of blocks."""
     edges = (BLOCK_VOXELS,) * 3
     layout = {"blocks": (("B", 3), np.int32), "evidence": (("B", *edges), np.float32)}
     return layout | {
@@ -30,10 +30,10 @@ def memory_layout(fields: CellFields) -> ArrayLayout:
 
 
 def check_memory(arrays: dict[str, np.ndarray], fields: CellFields) -> None:
-    """Check a saved memory for a memory with these fields.
+    """Check that a saved memory fits a memory with these fields.
 
     Raises:
-        DataError: an array is missing, of another shape or type than the model needs, or holds values that no memory holds.
+        DataError: an array is missing, has another shape or type than the model needs, or holds values out of range.
     """
     check_arrays(WHAT, arrays, memory_layout(fields))
     if len(np.unique(arrays["blocks"], axis=0)) != len(arrays["blocks"]):

@@ -1,7 +1,7 @@
-"""The update of the memory's cells by one look (method, section 4): averaging where the memory is confirmed, overwriting where not.
+"""Update of the cells in memory by one view (method, section 4): confirmed cells are averaged, others overwritten.
 
-lambda = 1 - C W / (W + w) for every field in unconstrained form, rotations by nlerp; W <- min(C W + w, W_max). A cell that was seen
-through in three frames is silenced.
+The rate is lambda = 1 - C W / (W + w) for every unconstrained field, with nlerp for rotations, and
+W <- min(C W + w, W_max). An occupied cell that is observed free in three frames is removed.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from sgrocc_core.gaussians.gaussians import MIN_RAW_OPACITY
 from sgrocc_core.geometry.lattice import CELL_SIZE
 
 MAX_CELL_WEIGHT = 8.0
-"""W_max: what a cell's history weighs at most."""
+"""Maximum weight W_max of a cell's history (ours; method, section 4)."""
 MEAN_REACH = 0.5 * CELL_SIZE + 0.08
-"""A mean never leaves its own cell by more than 0.08 m: bound of its offset from the cell's centre, metres, on each axis."""
+"""Bound of a mean's offset from the cell's centre along each axis, metres: 0.08 m outside (method, section 2)."""
 SEEN_THROUGH_FRAMES = 3
-"""An occupied cell that was seen through in this many frames is removed."""
+"""Number of frames in which an occupied cell is observed free before it is removed (method, section 4)."""
 REMOVED_OPACITY = -8.0
-"""Raw opacity of a removed Gaussian."""
+"""Raw opacity of a removed Gaussian (round guess); its sigmoid is 3e-4."""
 
 
 class CellFields(NamedTuple):
-    """What a cell holds; the first axis runs over all cells of all blocks.
+    """Fields of the cells; the first axis runs over all cells of all blocks.
 
-    Means are offsets from the cell's centre, metres, so that they keep their precision anywhere in the world; scales, opacities and logits
-    are raw; rotations are unit quaternions (w, x, y, z).
+    Means are offsets from the cell's centre, metres, so that they keep their precision anywhere in the world. Scales,
+    opacities and logits are raw; rotations are unit quaternions (w, x, y, z).
     """
 
     means: np.ndarray  # (N, G, 3)
@@ -50,13 +50,13 @@ class CellFields(NamedTuple):
     features: np.ndarray  # (N, C)
     tag: np.ndarray  # (N,) uint8: 1 = refined in view at least once
     weight: np.ndarray  # (N,) float32: W
-    stamp: np.ndarray  # (N,) int64: of the last look, nanoseconds
-    seen_through: np.ndarray  # (N,) uint8: frames in which the occupied cell was seen through
-    label: np.ndarray  # (N,) uint8: likeliest class of the cell's Gaussians, 0 where all are silent
+    stamp: np.ndarray  # (N,) int64: time of the last view, nanoseconds
+    seen_through: np.ndarray  # (N,) uint8: frames in which the occupied cell was observed free
+    label: np.ndarray  # (N,) uint8: most probable class of the cell's Gaussians, 0 if none is splatted
 
 
 class NewFields(NamedTuple):
-    """The expert's output for the box, the arrays of `LocalGaussians`; means in the box frame."""
+    """Arrays of `LocalGaussians`, the output of the spatial expert for the box; means in the box frame."""
 
     means: np.ndarray
     scales: np.ndarray
@@ -68,15 +68,23 @@ class NewFields(NamedTuple):
 
 @njit(cache=True)
 def update_cells(stored, index, new, anchors, centres, state, residual, sigma, weight, stamp, factors):
-    """Blend one look into the stored cells.
+    """Blend the Gaussians of one view into the stored cells.
 
     Args:
-        stored: CellFields. index: (n,) int64, rows of it.
-        new: NewFields. anchors: (n,) int64, rows of it. centres: (n, 3) float32, the cells' centres in the box frame, metres.
-        state, residual, sigma, weight: (A,) the CellView's arrays. stamp: nanoseconds. factors: a value of CONFIDENCES.
+        stored: CellFields, changed in place.
+        index: (n,) int64, rows of `stored` to update.
+        new: NewFields.
+        anchors: (n,) int64, the corresponding rows of `new`.
+        centres: (n, 3) float32, centres of the cells in the box frame, metres.
+        state: (A,) uint8, see `CellView`.
+        residual: (A,) float32, metres, see `CellView`.
+        sigma: (A,) float32, metres, see `CellView`.
+        weight: (A,) float32, see `CellView`.
+        stamp: time of the view, nanoseconds.
+        factors: a value of CONFIDENCES.
 
     Returns:
-        (n,) bool: the cells of which a splatted Gaussian appeared, changed or went.
+        (n,) bool, the cells with a splatted Gaussian before or after the update.
     """
     changed = np.zeros(len(index), np.bool_)
     distribution = np.empty(stored.logits.shape[2], np.float64)
@@ -100,8 +108,16 @@ def update_cells(stored, index, new, anchors, centres, state, residual, sigma, w
 
 @njit(cache=True)
 def stored_confidence(stored, n, state, residual, sigma, factors, distribution):
-    """C = m C_geo C_sem (Eq. 8) of stored cell n under a look: its view state, z - D and sigma_g; factors: whether C_geo and C_sem count;
-    distribution (C,) is scratch.
+    """Confidence C = m C_geo C_sem (Eq. 8) of a stored cell in a view.
+
+    Args:
+        stored: CellFields.
+        n: row of the cell.
+        state: view state of the cell.
+        residual: z - D, metres.
+        sigma: sigma_g, metres.
+        factors: whether C_geo and C_sem are used.
+        distribution: (C,) float64, work array.
     """
     if stored.tag[n] != 1:
         return 0.0
@@ -115,12 +131,18 @@ def stored_confidence(stored, n, state, residual, sigma, factors, distribution):
 
 @njit(cache=True)
 def read_history(stored, rows, state, residual, sigma, stamp, factors, features, past):
-    """What the memory knows of the local box's cells before a look.
+    """Read the history of the cells of the local box before an update.
 
     Args:
-        stored: CellFields. rows: (A,) int64, rows of it, -1 = none. state, residual, sigma: (A,) the CellView's. stamp: nanoseconds.
-        factors: a value of CONFIDENCES. features, past: (A, C) and (A, 3), zero; filled, see `History`. Cells that this look does not see
-            have confidence 1 if tagged.
+        stored: CellFields.
+        rows: (A,) int64, rows of `stored`, -1 = none.
+        state: (A,) uint8, see `CellView`.
+        residual: (A,) float32, metres, see `CellView`.
+        sigma: (A,) float32, metres, see `CellView`.
+        stamp: time of the view, nanoseconds.
+        factors: a value of CONFIDENCES.
+        features: (A, C) float32, zero; filled, see `History`.
+        past: (A, 3) float32, zero; filled, see `History`. Tagged cells that are unseen in this view have confidence 1.
     """
     distribution = np.empty(stored.logits.shape[2], np.float64)
     for a in range(len(rows)):
@@ -138,13 +160,13 @@ def read_history(stored, rows, state, residual, sigma, stamp, factors, features,
 
 @njit(cache=True)
 def _blend(stored, n, new, a, centre, rate):
-    """x <- x + rate (x_new - x) for every field of cell n; a rate of 1 replaces."""
+    """Apply x <- x + rate (x_new - x) to every field of cell n; a rate of 1 replaces."""
     reach = np.float32(MEAN_REACH)
     for g in range(stored.opacities.shape[1]):
         for k in range(3):
             offset = min(max(new.means[a, g, k] - centre[k], -reach), reach)
             mean = stored.means[n, g, k] + rate * (offset - stored.means[n, g, k])
-            stored.means[n, g, k] = min(max(mean, -reach), reach)  # rounding may carry the sum past its end
+            stored.means[n, g, k] = min(max(mean, -reach), reach)  # rounding may exceed the bound
             stored.scales[n, g, k] += rate * (new.scales[a, g, k] - stored.scales[n, g, k])
         stored.opacities[n, g] += rate * (new.opacities[a, g] - stored.opacities[n, g])
         for c in range(stored.logits.shape[2]):
@@ -175,7 +197,7 @@ def _nlerp(q, target, rate):
 
 @njit(cache=True)
 def _count_seen_through(stored, n, state):
-    """Count the frames in which an occupied cell is seen through, silence it at the third; a surface there starts the count anew."""
+    """Count the frames in which an occupied cell is observed free and remove it at the third; a surface resets."""
     if state == SURFACE:
         stored.seen_through[n] = 0
     elif state == FREE and cell_occupancy(stored.opacities[n]) >= MIN_OCCUPANCY:

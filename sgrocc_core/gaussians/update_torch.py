@@ -1,6 +1,6 @@
-"""The memory's update in PyTorch: the readable reference of `update.py`, and what training runs, since it can be differentiated.
+"""The update of the memory in PyTorch: the readable reference of `update.py`, differentiable, used in training.
 
-x <- x + lambda (x_new - x) carries gradients through x and x_new; lambda itself, weights, tags and counts are bookkeeping without any.
+Gradients pass through x and x_new in x <- x + lambda (x_new - x), but not through lambda, weights, tags and counts.
 """
 
 from __future__ import annotations
@@ -26,11 +26,19 @@ from sgrocc_core.gaussians.update import MAX_CELL_WEIGHT, MEAN_REACH, REMOVED_OP
 
 @dataclass(frozen=True)
 class Cells:
-    """What N cells hold, as `update.CellFields` without stamp and label, with the time of the last look in seconds.
+    """Fields of N cells, as `update.CellFields`, without label and with stamps in seconds.
 
     Attributes:
-        means: (N, G, 3) metres from the cell's centre. scales: (N, G, 3) raw. rotations: (N, G, 4) unit wxyz. opacities: (N, G) raw.
-        logits: (N, G, 11). features: (N, C). tag, weight, stamp, seen_through: (N,) float.
+        means: (N, G, 3) offsets from the cell's centre, metres.
+        scales: (N, G, 3) raw.
+        rotations: (N, G, 4) unit quaternions (w, x, y, z).
+        opacities: (N, G) raw.
+        logits: (N, G, 11) class logits.
+        features: (N, C).
+        tag: (N,) float, 1 = refined in view at least once.
+        weight: (N,) float.
+        stamp: (N,) float, time of the last view, seconds.
+        seen_through: (N,) float, frames in which the occupied cell was observed free.
     """
 
     means: Tensor
@@ -45,16 +53,19 @@ class Cells:
     seen_through: Tensor
 
     def detached(self) -> Cells:
-        """The same values without gradient."""
+        """Copy without gradients."""
         return Cells(*(getattr(self, f.name).detach() for f in fields(self)))
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a frame sees N cells, as `confidence.CellView`.
+    """View of N cells in one frame, as `confidence.CellView`.
 
     Attributes:
-        state: (N,) int64. residual, sigma: (N,) metres. weight: (N,).
+        state: (N,) int64.
+        residual: (N,) metres.
+        sigma: (N,) metres.
+        weight: (N,).
     """
 
     state: Tensor
@@ -64,13 +75,22 @@ class Look:
 
 
 def occupancy(opacities: Tensor) -> Tensor:
-    """(N,) 1 - prod(1 - sigmoid) of raw opacities (N, G)."""
+    """Occupancy (N,) of cells from raw opacities (N, G): 1 - prod(1 - sigmoid)."""
     return 1 - torch.exp(torch.nn.functional.logsigmoid(-opacities).sum(-1))
 
 
 @torch.no_grad()
 def confidence(cells: Cells, look: Look, kind: str = "hybrid") -> Tensor:
-    """C = m C_geo C_sem (Eq. 6 to 8) of each cell under a look, (N,); kind: one of CONFIDENCES. Unseen cells have that of hidden ones."""
+    """Confidence C = m C_geo C_sem (Eq. 6 to 8) of each cell in a view.
+
+    Args:
+        cells: N cells.
+        look: their view.
+        kind: one of CONFIDENCES.
+
+    Returns:
+        (N,); unseen cells are treated as hidden.
+    """
     o = occupancy(cells.opacities)
     full = o >= MIN_OCCUPANCY
     g = torch.exp(-look.residual.square() / (2 * look.sigma.square()).clamp(min=1e-12))
@@ -89,11 +109,14 @@ def confidence(cells: Cells, look: Look, kind: str = "hybrid") -> Tensor:
 
 
 def updated(cells: Cells, new: Cells, look: Look, stamp: float, kind: str = "hybrid") -> Cells:
-    """The cells after one look; those that it does not see stay as they are.
+    """Cells after the update by one view; unseen cells are unchanged.
 
     Args:
-        new: the expert's output for the same cells (its tag, weight, stamp and count are not read), means from the cell's centre.
-        stamp: of the look, seconds. kind: see `confidence`.
+        cells: N cells.
+        new: output of the spatial expert for the same cells, of which tag, weight, stamp and seen_through are not used.
+        look: view of the cells.
+        stamp: time of the view, seconds.
+        kind: one of CONFIDENCES.
     """
     seen = look.state != UNSEEN
     with torch.no_grad():
@@ -118,7 +141,7 @@ def updated(cells: Cells, new: Cells, look: Look, stamp: float, kind: str = "hyb
 
 
 def _nlerp(q: Tensor, target: Tensor, rate: Tensor) -> Tensor:
-    """Unit quaternions (..., 4) moved towards others, or their negatives, and normalised."""
+    """Normalised linear interpolation of unit quaternions (..., 4), towards the target or its negative."""
     sign = torch.where((q * target).sum(-1, keepdim=True) >= 0, 1.0, -1.0)
     moved = q + rate * (sign * target - q)
     norm = moved.norm(dim=-1, keepdim=True)
