@@ -1,7 +1,7 @@
 """The Gaussian memory (method, section 4): a sparse lattice in hashed blocks of 8^3 cells, stored in growing arrays.
 
 A block has a slot; its cells are the rows slot * 512 + local of every field, and its voxels are evidence[slot]. The
-local box is read by a table of rows, without resampling. Per slot, the memory records what changed since the last splat.
+local box is read by a table of rows, without resampling. For each slot, flags record changes since the last splat.
 """
 
 from __future__ import annotations
@@ -260,13 +260,13 @@ class GaussianMemory:
         self.evidence_changed[slots] = True
 
     def room(self, spare: int = 64) -> dict[str, np.ndarray]:
-        """Allocate arrays for `arrays` to copy into, for `spare` more blocks, so that copying touches no fresh pages."""
+        """Allocate arrays for `arrays` to copy into, with `spare` more blocks; copying then allocates no pages."""
         sources = self._saved()
         count = min(len(self) + spare, len(self.evidence))
         return {name: np.full((count, *source.shape[1:]), 1, source.dtype) for name, source in sources.items()}
 
     def arrays(self, room: dict[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
-        """Copy the memory: `blocks` (B, 3) int32, every field (B, 512, ...), `evidence` (B, 16, 16, 16) float32.
+        """Copy the memory: `blocks` (B, 3) int32, every field (B, 512, ...), `evidence` (B, 16, 16, 16).
 
         Args:
             room: arrays from `room` to copy into; new arrays are allocated if it is None or too small.

@@ -1,1 +1,1 @@
-"""Gaussians to voxels: local grids, the sparse voxel map, splatting."""
+"""From Gaussians to voxels: splatting, the sparse voxel map, its columns seen from above, and queries."""

@@ -1,7 +1,8 @@
-"""The map seen from above: of each column of voxels, whether anything is occupied or was seen free within a slab above the floor.
+"""2D grid of the map: for each column of voxels, whether it is occupied or free within a slab above the floor.
 
-The mapper's thread summarises the blocks that changed (`Columns`, a bit a voxel: 1 KB a block); whoever publishes keeps them in a
-`ColumnMap`, which makes the grid of any slab from them, so that neither waits for the other and a grid costs what changed.
+The thread of the mapper summarises the blocks that changed as `Columns`, with one bit per voxel (1 KB per block). The
+publisher keeps them in a `ColumnMap`, which makes the grid of any slab. So neither thread waits for the other, and the
+cost of a grid depends on what changed.
 """
 
 from __future__ import annotations
@@ -17,25 +18,26 @@ from sgrocc_core.geometry.lattice import BLOCK_VOXELS, VOXEL_SIZE
 
 FLOOR = NAMES.index("floor")
 GRID_OCCUPIED, GRID_FREE, GRID_UNKNOWN = 100, 0, -1
-"""Values of a grid, as nav_msgs/OccupancyGrid has them."""
+"""Values of a grid, as in nav_msgs/OccupancyGrid."""
 ENOUGH_FLOOR = 40
-"""Floor voxels that the layer with most of them must have before it is taken for the floor: a quarter of a square metre."""
+"""Minimum number of floor voxels in the layer of the floor: a quarter of a square metre (round guess)."""
 NO_FLOOR = 0.0
-"""The floor's height while there are fewer, metres: z = 0 of the map frame, where REP-105 has the ground."""
+"""Height of the floor, metres, while there are fewer: z = 0 of the map frame, the ground in REP-105."""
 MOST_CELLS = 2**26
-"""Of a grid: 650 m by 650 m, 64 MB."""
+"""Maximum number of cells of a grid: 650 m by 650 m, 64 MB."""
 _EDGE = 1e-6
-"""Share of a voxel by which a slab's ends may miss a centre and yet hold it."""
+"""Tolerance for voxel centres at the ends of a slab, in voxels."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Blocks of voxels seen from above.
+    """Summaries of blocks by columns of voxels.
 
     Attributes:
         keys: (B, 3) int32 block coordinates.
-        occupied, free: (B, 16, 16) uint16, by x and y; bit k: the column's voxel k is occupied, was observed free.
-        floor: (B, 16) uint16, voxels labelled floor in each layer.
+        occupied: (B, 16, 16) uint16, by x and y; bit k is set if voxel k of the column is occupied.
+        free: (B, 16, 16) uint16, by x and y; bit k is set if voxel k of the column was observed free.
+        floor: (B, 16) uint16, number of voxels labelled floor in each layer.
     """
 
     keys: np.ndarray
@@ -45,15 +47,17 @@ class Columns:
 
     @classmethod
     def empty(cls, keys: np.ndarray) -> Columns:
-        """Blocks (B, 3) without anything in them."""
+        """Summaries of blocks (B, 3) without occupied or free voxels."""
         occupied, free = (np.zeros((len(keys), BLOCK_VOXELS, BLOCK_VOXELS), np.uint16) for _ in range(2))
         return cls(np.array(keys, np.int32), occupied, free, np.zeros((len(keys), BLOCK_VOXELS), np.uint16))
 
     def put(self, rows: np.ndarray, labels: np.ndarray, free: np.ndarray) -> None:
-        """Put voxels into some of the blocks.
+        """Set the voxels of some blocks.
 
         Args:
-            rows: (n,) int. labels: (n, 16, 16, 16) uint8, 0 = not occupied. free: (n, 16, 16, 16) bool, observed free.
+            rows: (n,) int, rows of `keys`.
+            labels: (n, 16, 16, 16) uint8, 0 = not occupied.
+            free: (n, 16, 16, 16) bool, observed free.
         """
         self.occupied[rows], self.free[rows] = _bits(labels != 0), _bits(free)
         self.floor[rows] = np.count_nonzero(labels == FLOOR, axis=(1, 2))
@@ -61,11 +65,14 @@ class Columns:
 
 @dataclass(frozen=True)
 class SlabGrid:
-    """A map of columns.
+    """Grid of the columns of a slab.
 
     Attributes:
-        values: (H, W) int8, rows along y, columns along x: 100 occupied, 0 free, -1 unknown; valid until the next grid is made.
-        corner: x and y index of the lowest voxel. first, last: indices of the slab's lowest and highest layer of voxels.
+        values: (H, W) int8, rows along y, columns along x: 100 occupied, 0 free, -1 unknown; overwritten
+            by the next grid.
+        corner: x and y index of the lowest voxel.
+        first: index of the lowest layer of voxels of the slab.
+        last: index of the highest layer of voxels of the slab.
     """
 
     values: np.ndarray
@@ -75,24 +82,26 @@ class SlabGrid:
 
 
 def slab_layers(floor: float, min_height: float, max_height: float) -> tuple[int, int]:
-    """The lowest and the highest layer of voxels whose centres lie within a slab.
+    """Lowest and highest layer of voxels whose centres lie in a slab.
 
     Args:
-        floor: height of the floor, metres. min_height, max_height: of the slab above it, metres, at least a voxel's edge apart.
+        floor: height of the floor, metres.
+        min_height: lower end of the slab above the floor, metres.
+        max_height: upper end of the slab above the floor, metres; at least a voxel above the lower end.
     """
     low, high = (floor + min_height) / VOXEL_SIZE - 0.5, (floor + max_height) / VOXEL_SIZE - 0.5
     return math.ceil(low - _EDGE), math.floor(high + _EDGE)
 
 
 class ColumnMap:
-    """The columns of a whole map, and the grid of a slab of it; only what changed is made anew."""
+    """Columns of a whole map, from which grids of slabs are made; only the part that changed is recomputed."""
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything."""
-        # Of each stack of blocks by its x and y: by z, the block's occupied, free and floor as in Columns.
+        """Remove all blocks."""
+        # Stacks of blocks by x and y; in a stack, by z: occupied, free and floor of the block, as in Columns.
         self._stacks: dict[tuple[int, int], dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
         self._floor: dict[int, np.ndarray] = {}
         self._stale: set[tuple[int, int]] = set()
@@ -101,11 +110,11 @@ class ColumnMap:
         self._image, self._low = np.zeros((0, 0), np.int8), np.zeros(2, np.int64)
 
     def __len__(self) -> int:
-        """Blocks with anything in them."""
+        """Number of blocks with occupied or free voxels."""
         return sum(len(stack) for stack in self._stacks.values())
 
     def apply(self, changed: Columns) -> None:
-        """Take over blocks that changed; those without anything occupied or free are forgotten."""
+        """Replace the blocks that changed; blocks without occupied or free voxels are removed."""
         some = (changed.occupied | changed.free).any((1, 2))
         for n, (x, y, z) in enumerate(changed.keys.tolist()):
             stack = self._stacks.get((x, y), {})
@@ -121,14 +130,16 @@ class ColumnMap:
             self._stale.add((x, y))
 
     def floor_height(self) -> float:
-        """Where the floor lies, metres, from the voxels labelled floor: the layer with most of them and its two neighbours, their mean.
+        """Height of the floor, metres, estimated from the voxels labelled floor.
 
-        A few that are labelled so elsewhere, on tables say, do not count. With less than ENOUGH_FLOOR in that layer it is NO_FLOOR.
+        It is their mean height over the layer with the most of them and its two neighbours, so that voxels labelled
+        floor elsewhere, for example on tables, do not matter. With fewer than ENOUGH_FLOOR in that layer it is
+        NO_FLOOR.
         """
         if not self._floor:
             return NO_FLOOR
         low, high = min(self._floor), max(self._floor)
-        counts = np.zeros(((high - low + 1) * BLOCK_VOXELS + 2), np.int64)  # a layer without any at either end
+        counts = np.zeros(((high - low + 1) * BLOCK_VOXELS + 2), np.int64)  # with an empty layer at either end
         for z, layers in self._floor.items():
             counts[1 + (z - low) * BLOCK_VOXELS :][:BLOCK_VOXELS] = layers
         best = int(counts.argmax())
@@ -139,12 +150,19 @@ class ColumnMap:
         return (layer + 0.5) * VOXEL_SIZE
 
     def grid(self, first: int, last: int) -> SlabGrid | None:
-        """The grid of the slab from one layer of voxels to another, both included; None where the map is empty.
+        """Make the grid of a slab.
 
-        Its extent is that of the blocks with anything in them at any height, so that it does not depend on the slab.
+        Its extent covers the blocks with occupied or free voxels at any height, so it does not depend on the slab.
+
+        Args:
+            first: index of the lowest layer of voxels of the slab.
+            last: index of the highest layer of voxels of the slab, included.
+
+        Returns:
+            The grid; None if the map is empty.
 
         Raises:
-            DataError: it would have more than MOST_CELLS cells.
+            DataError: the grid would have more than MOST_CELLS cells.
         """
         if (first, last) != self._layers:
             self._stale |= self._stacks.keys()
@@ -162,14 +180,15 @@ class ColumnMap:
         return SlabGrid(self._image, (int(corner[0]), int(corner[1])), first, last)
 
     def _draw(self, changed: set[tuple[int, int]]) -> None:
-        """Put the tiles that changed into the image; all of them where its extent did."""
+        """Copy the changed tiles into the image, or all tiles if its extent changed."""
         at = np.array(list(self._tiles), np.int64)
         low, shape = at.min(0), (np.ptp(at, 0) + 1) * BLOCK_VOXELS
         cells = math.prod(shape.tolist())
         if cells > MOST_CELLS:
             self._stale |= changed
             raise DataError(
-                f"the map is {shape[0] * VOXEL_SIZE:.0f} m by {shape[1] * VOXEL_SIZE:.0f} m: {cells} cells, above {MOST_CELLS}"
+                f"the map is {shape[0] * VOXEL_SIZE:.0f} m by {shape[1] * VOXEL_SIZE:.0f} m: "
+                f"{cells} cells, above {MOST_CELLS}"
             )
         if (low != self._low).any() or self._image.shape != (shape[1], shape[0]):
             self._image, self._low = np.empty((shape[1], shape[0]), np.int8), low
@@ -178,11 +197,13 @@ class ColumnMap:
         for x, y in changed:
             column, row = (x - int(low[0])) * BLOCK_VOXELS, (y - int(low[1])) * BLOCK_VOXELS
             if 0 <= column < shape[0] and 0 <= row < shape[1]:
-                self._image[row : row + BLOCK_VOXELS, column : column + BLOCK_VOXELS] = self._tiles.get((x, y), GRID_UNKNOWN)
+                self._image[row : row + BLOCK_VOXELS, column : column + BLOCK_VOXELS] = self._tiles.get(
+                    (x, y), GRID_UNKNOWN
+                )
 
     @staticmethod
     def _tile(stack: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]], first: int, last: int) -> np.ndarray:
-        """(16, 16) int8, by y and x, of one stack of blocks."""
+        """Values (16, 16) int8, by y and x, of one stack of blocks."""
         filled, seen = (
             np.zeros((BLOCK_VOXELS, BLOCK_VOXELS), np.bool_),
             np.zeros((BLOCK_VOXELS, BLOCK_VOXELS), np.bool_),
@@ -197,5 +218,5 @@ class ColumnMap:
 
 
 def _bits(voxels: np.ndarray) -> np.ndarray:
-    """(B, 16, 16, 16) bool to (B, 16, 16) uint16, bit k for the column's voxel k."""
+    """Pack (B, 16, 16, 16) bool into (B, 16, 16) uint16, bit k for voxel k of the column."""
     return np.packbits(voxels.reshape(-1), bitorder="little").view("<u2").reshape(voxels.shape[:-1])

@@ -1,4 +1,4 @@
-"""Questions to a map: what is at these points, what is in this box. Space that no depth saw free and nothing fills is unknown, not free."""
+"""Queries of a map at points and in boxes. Space is free only if depth observed it; otherwise it is unknown."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from sgrocc_core.errors import QueryError
 from sgrocc_core.geometry.lattice import BLOCK_VOXELS, VOXEL_SIZE
 
 TOUCH = 1e-6
-"""A box that reaches no deeper into a voxel than this share of its edge does not touch it: 0.24 m ends voxel 2, whatever floats say."""
+"""Minimum overlap of a box and a voxel, in voxels: a box that ends at 0.24 m does not touch voxel 3."""
 FARTHEST = 2**20
-"""Block coordinates are clipped to this; no map reaches so far, so that what lies beyond is unknown."""
+"""Bound that block coordinates are clipped to; no map reaches that far, so space beyond it is unknown."""
 
 
 class VoxelState(IntEnum):
-    """What a map knows of a voxel."""
+    """State of a voxel of a map."""
 
     UNKNOWN = 0
-    """Neither occupied nor observed free: never looked at, or only guessed to be empty."""
+    """Neither occupied nor observed free by depth."""
     FREE = 1
-    """Observed free by depth, as `free` of map.npz."""
+    """Observed free by depth, as `free` in map.npz."""
     OCCUPIED = 2
+    """Occupied, by depth or by the network."""
 
 
 @dataclass(frozen=True)
 class PointQuery:
-    """What a map knows of the voxels that points lie in.
+    """Voxels of a map at points.
 
     Attributes:
-        labels: (N,) uint8, 1 to 11, 255 = occupied without a class, 0 = not occupied.
-        probability: (N,) float32, multiples of 1/16; 0 where not occupied.
-        state: (N,) uint8, a VoxelState each.
+        labels: (N,) uint8, class 1 to 11, 255 = occupied without a class, 0 = not occupied.
+        probability: (N,) float32, multiples of 1/16; 0 if not occupied.
+        state: (N,) uint8, values of VoxelState.
     """
 
     labels: np.ndarray
@@ -44,7 +45,7 @@ class PointQuery:
 
     @property
     def is_occupied(self) -> np.ndarray:
-        """(N,) bool."""
+        """(N,) bool, occupied."""
         return self.state == VoxelState.OCCUPIED
 
     @property
@@ -55,11 +56,14 @@ class PointQuery:
 
 @dataclass(frozen=True)
 class BoxQuery:
-    """What a map knows of the voxels that a box touches.
+    """Voxels of a map in a box.
 
     Attributes:
-        voxels: (N, 3) int32, the occupied ones; centre = origin + (index + 0.5) * 0.08 m. labels: (N,) uint8. probability: (N,) float32.
-        free: (M, 3) int32, those observed free. unknown: how many are neither.
+        voxels: (N, 3) int32, indices of occupied voxels; a centre is origin + (index + 0.5) * 0.08 m.
+        labels: (N,) uint8, class 1 to 11, 255 = no class.
+        probability: (N,) float32, multiples of 1/16.
+        free: (M, 3) int32, indices of voxels observed free.
+        unknown: number of voxels that are neither.
     """
 
     voxels: np.ndarray
@@ -75,23 +79,25 @@ class BoxQuery:
 
 
 class QueriedMap(Protocol):
-    """What answers questions in voxel indices."""
+    """A map that is queried by voxel indices."""
 
     def read(self, voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of voxels (N, 3) int64: labels (N,) uint8, probability (N,) float32, whether observed free (N,) bool."""
+        """Labels (N,) uint8, probability (N,) float32 and observed free (N,) bool of voxels (N, 3) int64."""
 
     def within(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Of the voxels from low (3,) to high (3,), both included: the occupied, their labels and probability, those observed free."""
+        """Occupied voxels from low to high, both included, their labels and probability, and voxels observed free."""
 
 
 def query_points(queried: QueriedMap, points: np.ndarray, origin: np.ndarray | None = None) -> PointQuery:
-    """What a map knows of points.
+    """Query a map at points.
 
     Args:
-        points: (N, 3) metres, map frame. origin: (3,) of the voxels' lattice in the map frame, metres; None is 0.
+        queried: the map.
+        points: (N, 3) metres, map frame.
+        origin: (3,) origin of the lattice in the map frame, metres; None is 0.
 
     Raises:
-        QueryError: another shape, or coordinates that are not finite numbers.
+        QueryError: the points have another shape, or their coordinates are not finite numbers.
     """
     points = _numbers("points", points)
     if points.ndim != 2 or points.shape[1] != 3:
@@ -111,13 +117,16 @@ def query_points(queried: QueriedMap, points: np.ndarray, origin: np.ndarray | N
 
 
 def query_box(queried: QueriedMap, low: np.ndarray, high: np.ndarray, origin: np.ndarray | None = None) -> BoxQuery:
-    """What a map knows of a box along the axes: of every voxel that it touches. A box without depth along an axis is a slice of voxels.
+    """Query the voxels that an axis-aligned box touches; a box without extent along an axis touches one layer.
 
     Args:
-        low, high: (3,) metres, map frame, the box's corners. origin: as for points.
+        queried: the map.
+        low: (3,) lowest corner of the box, metres, map frame.
+        high: (3,) highest corner of the box, metres, map frame.
+        origin: (3,) origin of the lattice in the map frame, metres; None is 0.
 
     Raises:
-        QueryError: not three finite numbers each, or a low above its high.
+        QueryError: a corner is not three finite numbers, or low is above high along an axis.
     """
     low, high = _corner("low", low), _corner("high", high)
     for axis, a, b in zip("xyz", low, high):
@@ -133,13 +142,20 @@ def query_box(queried: QueriedMap, low: np.ndarray, high: np.ndarray, origin: np
 
 
 def by_block(voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...]]:
-    """Voxels (N, 3) int64 by the blocks that they lie in.
+    """Group voxels by block.
+
+    Args:
+        voxels: (N, 3) int64 voxel indices.
 
     Returns:
-        keys: (B, 3) int64, the blocks, each once. block: (N,) which of them. local: x, y, z (N,) each, the voxel in its block.
+        keys: (B, 3) int64, the blocks, each once.
+        block: (N,) int64, row of `keys` for each voxel.
+        local: x, y, z, (N,) each, index of the voxel in its block.
     """
     bits = FARTHEST.bit_length()
-    shifted = (voxels >> 4) + FARTHEST  # one number a block sorts a hundred times faster than rows of three
+    shifted = (
+        voxels >> 4
+    ) + FARTHEST  # sorting one number per block is a hundred times faster than sorting rows of three
     codes, block = np.unique((shifted[:, 0] << 2 * bits) | (shifted[:, 1] << bits) | shifted[:, 2], return_inverse=True)
     mask = (1 << bits) - 1
     keys = np.stack([codes >> 2 * bits, (codes >> bits) & mask, codes & mask], 1) - FARTHEST
@@ -147,7 +163,7 @@ def by_block(voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarr
 
 
 def inside(voxels: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """(N,) bool, which of the voxels (N, 3) lie from low (3,) to high (3,), both included."""
+    """Whether voxels (N, 3) lie between low (3,) and high (3,), both included: (N,) bool."""
     return np.all((voxels >= low) & (voxels <= high), axis=1)
 
 

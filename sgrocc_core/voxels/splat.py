@@ -1,8 +1,9 @@
-"""The rules of Gaussians to voxels (method, section 3): support, weights, occupancy, and the one label rule.
+"""Equations for splatting Gaussians to voxels (method, section 3): support, weights, occupancy and labels.
 
-w_i(v) = o_i exp(-1/2 d^T Sigma_i^-1 d) where v lies within SUPPORT voxels of the mean's voxel and d^T Sigma_i^-1 d is at most
-MAX_MAHALANOBIS2, 0 beyond; log P(empty at v) = sum_i log(1 - min(w_i, MAX_SPLAT_WEIGHT)); P(class c | occupied) =
-sum_i w_i p_ic / (sum_i w_i + 1e-6). `splat_torch` is the readable reference, `splat_numba` the fast one.
+w_i(v) = o_i exp(-1/2 d^T Sigma_i^-1 d) if v lies within SUPPORT voxels of the mean's voxel and d^T Sigma_i^-1 d is at
+most MAX_MAHALANOBIS2, else 0. log P(empty at v) = sum_i log(1 - min(w_i, MAX_SPLAT_WEIGHT)).
+P(class c | occupied) = sum_i w_i p_ic / (sum_i w_i + 1e-6). `splat_torch` is the readable reference implementation,
+`splat_numba` the fast one.
 """
 
 from __future__ import annotations
@@ -10,31 +11,31 @@ from __future__ import annotations
 import numpy as np
 
 SUPPORT = 3
-"""Voxels on each side of the mean's voxel, along every axis."""
+"""Voxels on each side of the mean's voxel, along every axis (method, section 3)."""
 MAX_MAHALANOBIS2 = 18.0
-"""Squared Mahalanobis distance of the support's rim: the weight there is 1e-4 of the opacity."""
+"""Squared Mahalanobis distance at the rim of the support, where the weight is 1e-4 of the opacity."""
 MAX_SPLAT_WEIGHT = 1.0 - 1e-4
-"""Largest weight inside log(1 - w)."""
+"""Largest weight in log(1 - w) (method, section 3)."""
 CLASS_EPSILON = 1e-6
-"""Added to the sum of the weights under the class probabilities."""
+"""Term added to the sum of weights in class probabilities, against division by 0 (method, section 3)."""
 
 
 def probability_from(log_empty: np.ndarray) -> np.ndarray:
-    """P(occupied) = 1 - exp(log P(empty)), of any shape."""
+    """Probability of occupancy, 1 - exp(log P(empty)), of any shape."""
     return -np.expm1(log_empty)
 
 
 def class_probabilities_from(class_weights: np.ndarray) -> np.ndarray:
-    """P(class | occupied) of class weights (..., 11)."""
+    """Class probabilities, given that a voxel is occupied, from class weights (..., 11)."""
     return class_weights / (class_weights.sum(-1, keepdims=True) + CLASS_EPSILON)
 
 
 def labels_from(log_empty: np.ndarray, class_weights: np.ndarray, threshold: float = 0.5) -> np.ndarray:
-    """The one label rule: occupied where P(occupied) >= threshold, then the class of largest probability.
+    """Labels of voxels: occupied if P(occupied) >= threshold, then the most probable class.
 
     Args:
         log_empty: (...,) log P(empty).
-        class_weights: (..., 11).
+        class_weights: (..., 11) sums of w_i p_ic.
         threshold: `occupancy_threshold`, 0..1.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The splat that training uses: on CPUs Numba's behind a `torch.autograd.Function`, elsewhere the reference, run again for backward."""
+"""Differentiable splat for training: on CPUs by Numba, on other devices by the reference, recomputed for gradients."""
 
 from __future__ import annotations
 
@@ -44,19 +44,20 @@ def splat(
     shape: tuple[int, int, int],
     voxel_size: float = VOXEL_SIZE,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`splat_torch.splat`, differentiable in the first four arguments; all four of one float type and on one device, as the results.
+    """Splat like `splat_torch.splat`; the first four arguments are of one float type and on one device.
 
     Args:
         means: (N, 3) metres, in the frame of `corner`.
         covariances: (N, 3, 3) square metres.
         opacities: (N,) 0..1.
         class_probabilities: (N, C).
-        corner: (3,) the grid's lowest corner, metres; array, tensor or sequence.
+        corner: (3,) lowest corner of the grid, metres; array, tensor or sequence.
         shape: voxels along x, y, z.
         voxel_size: metres.
 
     Returns:
-        log_empty: (X, Y, Z) log P(empty). class_weights: (X, Y, Z, C), sum of w_i p_ic.
+        log_empty: (X, Y, Z) log P(empty).
+        class_weights: (X, Y, Z, C), sum of w_i p_ic.
     """
     if means.device.type != "cpu":
         return splat_recomputed(means, covariances, opacities, class_probabilities, corner, shape, voxel_size)
@@ -76,10 +77,10 @@ def splat_recomputed(
     shape: tuple[int, int, int],
     voxel_size: float = VOXEL_SIZE,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`splat_torch.splat` on any device, computed again for its gradient.
+    """Splat by `splat_torch.splat` on any device, recomputed for gradients.
 
-    It holds every pair of Gaussian and voxel, some 1.5 GB for a full box: so only one sample's pairs are there at a time, not a batch's.
-    Arguments and results are those of `splat`.
+    The reference stores every pair of Gaussian and voxel, about 1.5 GB for a full box; recomputing keeps the pairs of
+    only one sample of a batch at a time. Arguments and results are those of `splat`.
     """
     arguments = (means, covariances, opacities, class_probabilities, corner, shape, voxel_size)
     outputs: tuple[torch.Tensor, torch.Tensor] = checkpoint(splat_torch.splat, *arguments, use_reentrant=False)

@@ -1,8 +1,8 @@
-"""The splat of single 16^3 blocks of the sparse map: the Gaussians of each block and its 26 neighbours, by the rules of `splat.py`.
+"""Splat of 16^3 blocks of the sparse map from the Gaussians of each block and its 26 neighbours; see `splat.py`.
 
-Every block is one task with its own small grid, so blocks are parallel, need no order, and only their result is stored: log P(empty) and
-the likeliest class. This is the map's one parallel kernel: the others take a millisecond or two, and waiting for a second thread costs
-more than that on a machine whose cores are busy.
+Every block is one task with its own small grid. Blocks are independent, and only log P(empty) and the most probable
+class are stored. This is the only parallel kernel of the map: the others take a millisecond or two, and waiting for a
+second thread costs more than that on a busy machine.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ def splat_blocks(memory: GaussianMemory, slots: np.ndarray) -> tuple[np.ndarray,
     """Splat the memory onto blocks.
 
     Args:
-        memory: the Gaussians; cells of tag 0 do not count.
-        slots: (S,) int64, the blocks.
+        memory: memory with the Gaussians; cells of tag 0 are not splatted.
+        slots: (S,) int64, slots of the blocks.
 
     Returns:
-        log_empty: (S, 16, 16, 16) float32 log P(empty). labels: (S, 16, 16, 16) uint8, the likeliest class, 0 where no Gaussian reaches.
+        log_empty: (S, 16, 16, 16) float32, log P(empty).
+        labels: (S, 16, 16, 16) uint8, the most probable class, 0 outside the support of all Gaussians.
     """
     near = memory.neighbours[slots]
     needed = np.unique(near[near >= 0])
     block, cell, g = _active(memory, needed)
     first = np.searchsorted(block, np.arange(len(needed) + 1))
-    position = np.searchsorted(needed, near)  # where near >= 0
+    position = np.searchsorted(needed, near)  # valid if near >= 0
     inside = near >= 0
     ranges = np.stack(
         [np.where(inside, first[position * inside], 0), np.where(inside, first[position * inside + inside], 0)], -1
@@ -55,7 +56,7 @@ def splat_blocks(memory: GaussianMemory, slots: np.ndarray) -> tuple[np.ndarray,
 
 
 def _active(memory: GaussianMemory, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The splatted Gaussians of blocks: (M,) index into slots (ascending), (M,) cell of the block, (M,) Gaussian of the cell."""
+    """Splatted Gaussians of blocks, (M,) each: index into slots, ascending, cell of the block, Gaussian of the cell."""
     opacities = memory.fields.opacities.reshape(-1, BLOCK_ROWS, memory.gaussians_per_cell)[slots]
     tags = memory.fields.tag.reshape(-1, BLOCK_ROWS)[slots]
     block, cell, g = np.nonzero((opacities > MIN_RAW_OPACITY) & (tags == 1)[..., None])

@@ -1,7 +1,8 @@
-"""Gaussians to voxels in Numba, forward and backward: the map's splat, and training's on CPUs (through `splat_autograd`).
+"""Splatting in Numba, forward and backward, for the map and for training on CPUs (by `splat_autograd`).
 
-Forward is parallel over slabs of the grid: a slab's voxels are written by one thread only, in the order of the Gaussians sorted by x,
-so the result does not depend on the number of threads. Backward is parallel over the Gaussians, each of which reads its own support.
+The forward pass is parallel over slabs of the grid. The voxels of a slab are written by one thread, in the order of the
+Gaussians sorted by x, so the result does not depend on the number of threads. The backward pass is parallel over the
+Gaussians, each of which reads its own support.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from sgrocc_core.geometry.lattice import VOXEL_SIZE
 from sgrocc_core.voxels.splat import MAX_MAHALANOBIS2, MAX_SPLAT_WEIGHT, SUPPORT
 
 SLAB = 4
-"""Planes of voxels along x that one task writes."""
+"""Planes of voxels along x per task (round guess)."""
 _ROW = ((0, 1, 2), (1, 3, 4), (2, 4, 5))
-"""Where the rows of a symmetric matrix lie among its six numbers xx xy xz yy yz zz."""
+"""Indices of the rows of a symmetric matrix in its six numbers xx xy xz yy yz zz."""
 _LOG_BELOW = 1e-30
-"""The product of (1 - w) is folded into the sum of logarithms before it gets smaller than this: few logarithms, no underflow."""
+"""Bound below which the product of (1 - w) is moved to the sum of logarithms: few logarithms, no underflow."""
 
 
 def splat(
@@ -33,19 +34,20 @@ def splat(
     shape: tuple[int, int, int],
     voxel_size: float = VOXEL_SIZE,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Splat N Gaussians onto a regular grid; the rules are those of `splat.py`.
+    """Splat N Gaussians onto a regular grid; see `splat.py` for the equations.
 
     Args:
-        means: (N, 3) metres, in the frame of `corner`; float32 or float64, and so is the result.
+        means: (N, 3) metres, in the frame of `corner`; float32 or float64, which is the type of the result.
         covariances: (N, 3, 3) square metres.
         opacities: (N,) 0..1.
         class_probabilities: (N, C).
-        corner: (3,) the grid's lowest corner, metres.
+        corner: (3,) lowest corner of the grid, metres.
         shape: voxels along x, y, z.
         voxel_size: metres.
 
     Returns:
-        log_empty: (X, Y, Z) log P(empty). class_weights: (X, Y, Z, C), sum of w_i p_ic.
+        log_empty: (X, Y, Z) log P(empty).
+        class_weights: (X, Y, Z, C), sum of w_i p_ic.
     """
     dtype = means.dtype
     log_empty = np.zeros(shape, np.float64)
@@ -73,11 +75,17 @@ def splat_backward(
     grad_log_empty: np.ndarray,
     grad_class_weights: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Gradients of a scalar through `splat`; the support counts as constant.
+    """Gradients of a scalar with respect to the inputs of `splat`, with the support as constant.
 
     Args:
-        means, covariances, opacities, class_probabilities, corner, voxel_size: as in `splat`.
-        grad_log_empty: (X, Y, Z). grad_class_weights: (X, Y, Z, C).
+        means: as in `splat`.
+        covariances: as in `splat`.
+        opacities: as in `splat`.
+        class_probabilities: as in `splat`.
+        corner: as in `splat`.
+        voxel_size: as in `splat`.
+        grad_log_empty: (X, Y, Z) gradient with respect to `log_empty`.
+        grad_class_weights: (X, Y, Z, C) gradient with respect to `class_weights`.
 
     Returns:
         Gradients with respect to means (N, 3), covariances (N, 3, 3), opacities (N,), class_probabilities (N, C).
@@ -109,7 +117,7 @@ def _corner(corner: np.ndarray) -> np.ndarray:
 def _active(
     means: np.ndarray, opacities: np.ndarray, corner: np.ndarray, shape: tuple[int, ...], voxel_size: float
 ) -> np.ndarray:
-    """Indices of the Gaussians that may touch the grid, sorted by the x of their voxel (stable)."""
+    """Indices of the Gaussians that may reach the grid, sorted stably by the x index of their voxel."""
     index = np.flatnonzero(opacities > MIN_OPACITY)
     home = np.floor((means[index].astype(np.float64) - _corner(corner)) / voxel_size)
     near = ((home >= -SUPPORT) & (home < np.asarray(shape) + SUPPORT)).all(1)
@@ -118,9 +126,10 @@ def _active(
 
 
 def _slabs(x: np.ndarray, planes: int, voxel_size: float) -> np.ndarray:
-    """Slabs of the grid and the range of sorted Gaussians that may touch each: (S, 4) int64 plane0, plane1, first, last.
+    """Slabs of the grid and ranges of sorted Gaussians that may reach them: (S, 4) int64 plane0, plane1, first, last.
 
-    The slabs are ordered so that contiguous shares of the list, one a thread, are interleaved in space: an even load.
+    The slabs are ordered so that the contiguous parts of the list that the threads take are interleaved in space, which
+    balances the load.
     """
     home = np.floor(x / voxel_size).astype(np.int64)
     start = np.arange(0, planes, SLAB)
@@ -133,14 +142,20 @@ def _slabs(x: np.ndarray, planes: int, voxel_size: float) -> np.ndarray:
 
 @njit(cache=True)
 def supports(means, covariances, corner, shape, voxel_size, active):
-    """What the kernels need of the M Gaussians `active` of N.
+    """Prepare M of N Gaussians for the kernels.
 
     Args:
-        means, covariances: of the N. corner: (3,) metres. shape: (3,) voxels. voxel_size: metres.
+        means: (N, 3) metres.
+        covariances: (N, 3, 3) square metres.
+        corner: (3,) lowest corner of the grid, metres.
+        shape: (3,) voxels of the grid.
+        voxel_size: metres.
+        active: (M,) int, indices of the Gaussians.
 
     Returns:
-        centres (M, 3), metres, relative to the corner; precisions (M, 6), inverse covariances xx xy xz yy yz zz; bounds (M, 6), the
-        voxels of the support within the grid, x0 x1 y0 y1 z0 z1, ends excluded. Float64 and int32.
+        centres: (M, 3) float64, relative to the corner, metres.
+        precisions: (M, 6) float64, inverse covariances xx xy xz yy yz zz.
+        bounds: (M, 6) int32, voxels of the support within the grid, x0 x1 y0 y1 z0 z1, ends excluded.
     """
     count = len(active)
     centres = np.empty((count, 3), np.float64)
@@ -172,12 +187,22 @@ def supports(means, covariances, corner, shape, voxel_size, active):
 
 @njit(cache=True, error_model="numpy")
 def add_gaussian(centre, p, bounds, opacity, share, start, stop, voxel_size, product, log_empty, class_weights):
-    """Add one Gaussian to the part of a grid from voxel `start` to `stop` (3,), whose arrays begin at `start`.
+    """Add one Gaussian to the part of a grid from voxel `start` to voxel `stop`, whose arrays begin at `start`.
+
+    P(empty) is product * exp(log_empty), which needs few logarithms and does not underflow.
 
     Args:
-        centre: (3,) metres, relative to voxel 0's corner. p: (6,) inverse covariance. bounds: (6,) its support, both of `supports`.
-        opacity: 0..1. share: (C,) class probabilities.
-        product, log_empty: P(empty) is product * exp(log_empty): few logarithms, no underflow. class_weights: (..., C).
+        centre: (3,) relative to the corner of voxel 0, metres, see `supports`.
+        p: (6,) inverse covariance, see `supports`.
+        bounds: (6,) support, see `supports`.
+        opacity: 0..1.
+        share: (C,) class probabilities.
+        start: (3,) first voxel.
+        stop: (3,) last voxel, excluded.
+        voxel_size: metres.
+        product: (X, Y, Z) float64, changed in place.
+        log_empty: (X, Y, Z) float64, changed in place.
+        class_weights: (X, Y, Z, C), changed in place.
     """
     for x in range(max(bounds[0], start[0]), min(bounds[1], stop[0])):
         dx = (x + 0.5) * voxel_size - centre[0]
@@ -220,7 +245,7 @@ def _forward(
 
 @njit(cache=True, error_model="numpy")
 def _spread_gradients(opacity, p, first, second, grad_mean, grad_covariance):
-    """dL/dmu = o P s and dL/dSigma = o / 2 P S P, out of s = sum t d (3,) and S = sum t d d^T (six numbers), with P the precision."""
+    """Compute dL/dmu = o P s and dL/dSigma = o / 2 P S P from s = sum t d, S = sum t d d^T and the precision P."""
     for k in range(3):
         a, b, c = p[_ROW[k][0]], p[_ROW[k][1]], p[_ROW[k][2]]
         grad_mean[k] = opacity * (a * first[0] + b * first[1] + c * first[2])
@@ -248,9 +273,11 @@ def _backward(
     grad_opacities,
     grad_probabilities,
 ):
-    """`lanes` is a tuple of one item a class: its length is known when this is compiled, so loops over classes become vectors.
+    """Accumulate the gradients of each Gaussian over its support.
 
-    Along z the exponent is a quadratic: neighbours differ by a factor that itself changes by a constant one; a row takes two exponentials.
+    `lanes` is a tuple with one item per class, whose length is known at compile time, so that loops over classes are
+    vectorised. The exponent is quadratic along z, so the ratio of neighbouring weights changes by a constant factor and
+    a row needs only two exponentials.
     """
     for i in prange(len(active)):
         g, p, centre = active[i], precisions[i], centres[i]

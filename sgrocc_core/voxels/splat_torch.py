@@ -1,4 +1,4 @@
-"""Gaussians to voxels in plain PyTorch: the slow, readable reference of the rules in `splat.py`; differentiable."""
+"""Splatting in plain PyTorch: the slow, readable, differentiable reference of the equations in `splat.py`."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ def splat(
         covariances: (N, 3, 3) square metres.
         opacities: (N,) 0..1.
         class_probabilities: (N, C).
-        corner: (3,) the grid's lowest corner, metres.
+        corner: (3,) lowest corner of the grid, metres.
         shape: voxels along x, y, z.
         voxel_size: metres.
 
     Returns:
-        log_empty: (X, Y, Z) log P(empty). class_weights: (X, Y, Z, C), sum of w_i p_ic.
+        log_empty: (X, Y, Z) log P(empty).
+        class_weights: (X, Y, Z, C), sum of w_i p_ic.
     """
     corner = torch.as_tensor(corner, dtype=means.dtype, device=means.device)
     active = opacities > MIN_OPACITY

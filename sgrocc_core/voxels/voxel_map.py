@@ -1,9 +1,9 @@
-"""The sparse voxel map: what is published, block by block, from the memory's Gaussians and the depth evidence (method, section 4).
+"""The published, sparse voxel map, computed from the memory's Gaussians and the depth evidence (method, section 4).
 
-logit P(v) = clamp(logit P_splat(v)) + e(v). The clamp is what makes the sum sound, since the network's confidence is not calibrated and
-e is bounded (-2, 3.5). Where depth has said nothing the network's opinion stands, up to +-PRIOR_BOUND. An opinion that depth contradicts
-is worth less the more depth has said, down to OUTVOTED: one look's hit (0.85) makes a voxel occupied, two looks through it (-0.82) make
-it free, whatever the network believes.
+logit P(v) = clamp(logit P_splat(v)) + e(v). The clamp is needed because the network's probabilities are not calibrated
+and e is bounded to [-2, 3.5]. Without evidence, the network's logit is clamped to +-PRIOR_BOUND. If the evidence
+contradicts it, the bound decreases with |e| down to OUTVOTED, so that one hit (0.85) makes a voxel occupied and two
+misses (-0.82) make it free, whatever the network predicts.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ from sgrocc_core.voxels.query import by_block, inside
 from sgrocc_core.voxels.splat_blocks import splat_blocks
 
 PROBABILITY_STEPS = 16
-"""Probabilities are published in steps of 1/16."""
+"""Number of steps of published probabilities, which are multiples of 1/16 (round guess)."""
 PRIOR_BOUND = 6.0
-"""Largest |logit P_splat| where depth has said nothing."""
+"""Largest |logit P_splat| of a voxel without evidence (round guess)."""
 OUTVOTED = 0.8
-"""Largest |logit P_splat| against evidence of |e| >= OUTVOTED, and just less than that; the bound falls linearly until there."""
+"""Largest |logit P_splat| against contradicting evidence |e| >= OUTVOTED; just below one hit or two misses.
+
+For smaller |e| the bound is interpolated linearly from PRIOR_BOUND."""
 FREE_BELOW = -0.4
-"""Observed free: e(v) below this, a sensor's one look, and not occupied."""
+"""Log-odds e(v) below which a voxel that is not occupied was observed free: one miss of a sensor (-0.41)."""
 AT_ONCE = 128
-"""Blocks whose columns are summarised together: some 4 MB of copies, whatever the map's size."""
+"""Number of blocks whose columns are summarised together, which bounds copies to about 4 MB (round guess)."""
 
 
 def _search_order() -> np.ndarray:
-    """Offsets (n, 3) of the cells within REACH_CELLS, the nearest first."""
+    """Offsets (n, 3) of the cells within a distance of REACH_CELLS, the nearest first."""
     offsets = np.stack(np.meshgrid(*[np.arange(-REACH_CELLS, REACH_CELLS + 1)] * 3, indexing="ij"), -1).reshape(-1, 3)
     distance = (offsets**2).sum(1)
     return offsets[np.argsort(distance, kind="stable")][: int((distance <= REACH_CELLS**2).sum())]
@@ -43,13 +45,13 @@ _ORDER = _search_order()
 
 
 class VoxelMap:
-    """The published state of every block of a memory.
+    """Published voxels of every block of a memory.
 
     Attributes:
-        memory: whose blocks these are; slots are the memory's.
-        occupancy_threshold: P(v) from which a voxel is occupied; changing it calls for `refresh`.
-        judged: (J, 3) int32, the blocks that the last update judged anew or that were forgotten since the one before: nothing else changed,
-            free space neither.
+        memory: memory with the blocks; arrays here are indexed by its slots.
+        occupancy_threshold: minimum P(v) of an occupied voxel; call `refresh` after changing it.
+        judged: (J, 3) int32, the blocks that were recomputed by the last update, or removed since the one before;
+            nothing changed in other blocks, not even free space.
     """
 
     def __init__(self, memory: GaussianMemory, occupancy_threshold: float = 0.5) -> None:
@@ -62,9 +64,10 @@ class VoxelMap:
         self.judged = np.zeros((0, 3), np.int32)
 
     def forget(self, slots: np.ndarray) -> None:
-        """Remove blocks (n,) from the memory and from here; the next update says that their voxels are free.
+        """Remove blocks from the memory and from this map; the next update reports their occupied voxels as freed.
 
-        Blocks that the memory has made since the last update have no voxels here yet.
+        Args:
+            slots: (n,) int, slots of the blocks; blocks that were added since the last update have no voxels here yet.
         """
         if not len(slots):
             return
@@ -81,11 +84,13 @@ class VoxelMap:
                 array[slot], array[start] = array[start], 0
 
     def update(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Take over what changed in the memory; all or nothing.
+        """Recompute the blocks that changed in the memory, all or none.
 
         Returns:
-            voxels: (N, 3) int32, those whose label or probability changed. labels: (N,) uint8, 0 = freed. probability: (N,) float32,
-            multiples of 1/16, 0 where freed. blocks: (B, 3) int32, the blocks they lie in.
+            voxels: (N, 3) int32, indices of voxels whose label or probability changed.
+            labels: (N,) uint8, 0 = not occupied any more.
+            probability: (N,) float32, multiples of 1/16, 0 if not occupied any more.
+            blocks: (B, 3) int32, blocks of these voxels.
         """
         memory, count = self.memory, len(self.memory)
         if len(memory.evidence) > len(self._labels):
@@ -107,7 +112,7 @@ class VoxelMap:
     def _with_forgotten(
         self, voxels: np.ndarray, labels: np.ndarray, probability: np.ndarray, blocks: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """An update with the voxels of forgotten blocks in it, but for those that are there again."""
+        """Add the voxels of removed blocks to an update, except those that are occupied again."""
         gone, self._forgotten = self._forgotten, []
         lost = np.concatenate(gone) if gone else np.zeros((0, 3), np.int32)
         if len(lost):
@@ -121,21 +126,22 @@ class VoxelMap:
         )  # fmt: skip
 
     def refresh(self) -> None:
-        """Judge every block anew at the next update (after the threshold changed, or the memory was restored)."""
+        """Recompute every block at the next update, as needed after a change of the threshold or a restored memory."""
         self.memory.evidence_changed[: len(self.memory)] = True
 
     def blocks(self) -> np.ndarray:
-        """(B, 3) int32 keys of all blocks; voxel i of block k is 16 k + i along each axis."""
+        """Keys (B, 3) int32 of all blocks; voxel i of block k has the index 16 k + i along each axis."""
         return self.memory.keys.copy()
 
     def block(self, key: np.ndarray | tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Labels and probability of one block; all 0 for one that does not exist.
+        """Labels and probability of one block; all 0 for a block that does not exist.
 
         Args:
             key: (3,) block coordinates.
 
         Returns:
-            labels: (16, 16, 16) uint8, 0 = not occupied. sixteenths: (16, 16, 16) uint8, the probability in 1/16, 0 where not occupied.
+            labels: (16, 16, 16) uint8, 0 = not occupied.
+            sixteenths: (16, 16, 16) uint8, probability in units of 1/16, 0 if not occupied.
         """
         slot = int(self.memory.slots(np.asarray(key).reshape(1, 3))[0])
         if not 0 <= slot < len(self._labels):
@@ -143,17 +149,17 @@ class VoxelMap:
         return self._labels[slot].copy(), self._sixteenths[slot].copy()
 
     def occupied(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All occupied voxels, see `occupied_voxels`."""
+        """All occupied voxels; see `occupied_voxels`."""
         count = min(len(self.memory), len(self._labels))
         return occupied_voxels(self.memory.keys, self._labels[:count], self._sixteenths[:count])
 
     def free(self) -> np.ndarray:
-        """(M, 3) int32 voxels that were observed free."""
+        """Indices (M, 3) int32 of all voxels observed free."""
         count = min(len(self.memory), len(self._labels))
         return free_voxels(self.memory.keys, self._labels[:count], self.memory.evidence[:count])
 
     def read(self, voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What is known of voxels (N, 3) int64: labels (N,) uint8, probability (N,) float32, whether observed free (N,) bool."""
+        """Labels (N,) uint8, probability (N,) float32 and observed free (N,) bool of voxels (N, 3) int64."""
         keys, block, local = by_block(voxels)
         slots = self.memory.slots(keys)
         slots = np.where(slots < len(self._labels), slots, -1)[block]
@@ -164,7 +170,7 @@ class VoxelMap:
         return labels, np.where(held, self._sixteenths[at], 0).astype(np.float32) / PROBABILITY_STEPS, free
 
     def within(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The voxels from low (3,) int64 to high (3,), both included: the occupied ones, see `occupied_voxels`, and those observed free."""
+        """Occupied voxels from low to high, both included, as `occupied_voxels`, and the voxels observed free."""
         count = min(len(self.memory), len(self._labels))
         slots = np.flatnonzero(inside(self.memory.keys[:count], low // BLOCK_VOXELS, high // BLOCK_VOXELS))
         keys, labels = self.memory.keys[slots], self._labels[slots]
@@ -174,7 +180,7 @@ class VoxelMap:
         return voxels[wanted], classes[wanted], probability[wanted], free[inside(free, low, high)]
 
     def columns(self, keys: np.ndarray) -> Columns:
-        """Blocks (B, 3) seen from above; nothing in those that do not exist. A copy."""
+        """Columns of blocks (B, 3), copied; empty for blocks that do not exist."""
         slots, found = self.memory.slots(keys), Columns.empty(keys)
         known = np.flatnonzero((slots >= 0) & (slots < len(self._labels)))
         for start in range(0, len(known), AT_ONCE):
@@ -184,23 +190,23 @@ class VoxelMap:
         return found
 
     def published(self) -> tuple[np.ndarray, np.ndarray]:
-        """A copy of all labels and sixteenths, see `block`, (B, 16, 16, 16) each, in the order of the memory's blocks."""
+        """Copy of all labels and sixteenths, see `block`, (B, 16, 16, 16) each, in the order of the memory's blocks."""
         count = min(len(self.memory), len(self._labels))
         return self._labels[:count].copy(), self._sixteenths[:count].copy()
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the memory's blocks take here."""
+        """Bytes used by the blocks in this map."""
         return sum(a.nbytes for a in self._by_slot()) * len(self.memory) // len(self._labels)
 
     @property
     def occupied_count(self) -> int:
-        """Occupied voxels."""
+        """Number of occupied voxels."""
         return int(np.count_nonzero(self._labels[: len(self.memory)]))
 
     @property
     def unlabelled(self) -> int:
-        """Occupied voxels without a class (255)."""
+        """Number of occupied voxels without a class (label 255)."""
         return int((self._labels[: len(self.memory)] == UNKNOWN).sum())
 
     def _by_slot(self) -> tuple[np.ndarray, ...]:
@@ -214,7 +220,7 @@ class VoxelMap:
             setattr(self, name, new)
 
     def _judge(self, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Labels and sixteenths (S, 16, 16, 16) of blocks from the stored splat, the evidence, the tags and the cells' classes."""
+        """Labels and sixteenths (S, 16, 16, 16) from the stored splat, evidence, tags and the classes of cells."""
         labels = np.zeros((len(slots), *[BLOCK_VOXELS] * 3), np.uint8)
         sixteenths = np.zeros_like(labels)
         memory = self.memory
@@ -238,25 +244,36 @@ class VoxelMap:
 def occupied_voxels(
     keys: np.ndarray, labels: np.ndarray, sixteenths: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The occupied voxels of blocks.
+    """Occupied voxels of blocks.
 
     Args:
-        keys: (B, 3) int32. labels, sixteenths: (B, 16, 16, 16) uint8, as of `VoxelMap.block`.
+        keys: (B, 3) int32 block coordinates.
+        labels: (B, 16, 16, 16) uint8, see `VoxelMap.block`.
+        sixteenths: (B, 16, 16, 16) uint8, see `VoxelMap.block`.
 
     Returns:
-        (N, 3) int32 indices, (N,) uint8 labels (255 = no class known), (N,) float32 probability in 1/16.
+        Indices (N, 3) int32, labels (N,) uint8, 255 = no class, and probability (N,) float32, multiples of 1/16.
     """
     at = np.nonzero(labels)
     return _indices(keys, at), labels[at], sixteenths[at].astype(np.float32) / PROBABILITY_STEPS
 
 
 def free_voxels(keys: np.ndarray, labels: np.ndarray, evidence: np.ndarray) -> np.ndarray:
-    """(M, 3) int32, the voxels of blocks that were observed free; evidence: (B, 16, 16, 16) log-odds, the others as before."""
+    """Voxels of blocks that were observed free.
+
+    Args:
+        keys: (B, 3) int32 block coordinates.
+        labels: (B, 16, 16, 16) uint8, 0 = not occupied.
+        evidence: (B, 16, 16, 16) float32, log-odds.
+
+    Returns:
+        Indices (M, 3) int32.
+    """
     return _indices(keys, np.nonzero(observed_free(labels, evidence)))
 
 
 def observed_free(labels: np.ndarray, evidence: np.ndarray) -> np.ndarray:
-    """Which voxels were observed free: bool, as the shape of their labels (uint8) and evidence (float32, log-odds)."""
+    """Whether voxels were observed free, from labels (uint8) and evidence (float32, log-odds) of any one shape."""
     return (evidence < FREE_BELOW) & (labels == 0)
 
 
@@ -287,7 +304,7 @@ def _judge(slots, log_empty, classes, evidence, tags, cell_labels, neighbours, o
 
 @njit(cache=True)
 def probability(log_empty, evidence):
-    """P(v) of a voxel from log P(empty) of the splat and the log-odds of the evidence."""
+    """Probability P(v) of a voxel from log P(empty) of the splat and the log-odds of the evidence."""
     bound = max(OUTVOTED, PRIOR_BOUND - (PRIOR_BOUND - OUTVOTED) * abs(evidence) / OUTVOTED)
     low, high = (-bound if evidence > 0 else -PRIOR_BOUND), (bound if evidence < 0 else PRIOR_BOUND)
     odds = math.expm1(-max(log_empty, -20.0))
@@ -297,7 +314,7 @@ def probability(log_empty, evidence):
 
 @njit(cache=True)
 def nearest_class(slot, i, j, k, cell_labels, neighbours, order):
-    """Class of the nearest cell with Gaussians about cell (i, j, k) of a block, itself first; 0 where there is none within reach."""
+    """Class of the nearest cell with a class to cell (i, j, k) of a block, starting with itself; 0 if none is near."""
     for n in range(len(order)):
         a, b, c = i + order[n, 0], j + order[n, 1], k + order[n, 2]
         side = ((a // BLOCK_CELLS + 1) * 3 + b // BLOCK_CELLS + 1) * 3 + c // BLOCK_CELLS + 1
