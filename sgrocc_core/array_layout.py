@@ -1,4 +1,4 @@
-"""Checks of arrays that come out of a file: names, shapes, types and finite values, before anything is made of them."""
+"""Checks of arrays read from a file: names, shapes, types, finite values and ranges."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ import numpy as np
 from sgrocc_core.errors import DataError
 
 ArrayLayout = Mapping[str, tuple[tuple[int | str, ...], Any]]
-"""Shape and type of each array by name; a letter in a shape stands for any length, the same one wherever it occurs; `str` is any text."""
+"""Shape and type of each array, by name.
+
+A letter in a shape stands for any length, and for the same one wherever it occurs; the type `str` stands for any text.
+"""
 
 
 def check_layout(what: str, found: Mapping[str, tuple[tuple[int, ...], np.dtype]], layout: ArrayLayout) -> None:
-    """Check shapes and types, which may be known before the arrays are read.
+    """Check shapes and types; the arrays themselves need not be read yet.
 
     Args:
-        what: holds the arrays, for the message. found: shape and type of each array, by name.
+        what: What holds the arrays, for the error message.
+        found: Shape and type of each array, by name.
+        layout: The required shapes and types.
 
     Raises:
-        DataError: an array is missing, or of another shape or type; says which and what it must be.
+        DataError: An array is missing or has a wrong shape or type; names it and the required one.
     """
     missing = [name for name in layout if name not in found]
     if missing:
@@ -40,10 +45,15 @@ def check_layout(what: str, found: Mapping[str, tuple[tuple[int, ...], np.dtype]
 
 
 def check_arrays(what: str, arrays: Mapping[str, np.ndarray], layout: ArrayLayout) -> None:
-    """Check arrays that are read: as `check_layout`, and that floats are finite.
+    """Check shapes and types as `check_layout` does, and that floats are finite.
+
+    Args:
+        what: What holds the arrays, for the error message.
+        arrays: The arrays by name.
+        layout: The required shapes and types.
 
     Raises:
-        DataError: names the array and what is wrong with it.
+        DataError: An array does not fit; names it and what is wrong with it.
     """
     check_layout(what, {name: (array.shape, array.dtype) for name, array in arrays.items()}, layout)
     for name in layout:
@@ -52,7 +62,18 @@ def check_arrays(what: str, arrays: Mapping[str, np.ndarray], layout: ArrayLayou
 
 
 def check_range(what: str, name: str, array: np.ndarray, low: float, high: float) -> None:
-    """Check that finite values lie in a range, inclusive; DataError names the array, the worst value and the range."""
+    """Check that finite values lie in a range.
+
+    Args:
+        what: What holds the array, for the error message.
+        name: Name of the array.
+        array: The values.
+        low: Smallest allowed value.
+        high: Largest allowed value.
+
+    Raises:
+        DataError: A value is out of range; names the array, the worst value and the range.
+    """
     if array.size and not (low <= array.min() and array.max() <= high):
         worst = array.min() if array.min() < low else array.max()
         raise DataError(f"{what}: {name!r} holds {worst}; it must lie between {low:g} and {high:g}")

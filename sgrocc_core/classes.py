@@ -1,4 +1,4 @@
-"""The class table: the eleven semantic classes of Occ-ScanNet, their colours, and which of them are structure."""
+"""The eleven semantic classes of Occ-ScanNet: names, colours, and the structural ones."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ NAMES: tuple[str, ...] = (
 )
 """Class names by label, 0 to 11; label 0 is empty space."""
 NUM_CLASSES = len(NAMES) - 1
-"""Occupied classes, labels 1 to 11; a Gaussian's logit c belongs to label c + 1."""
+"""Number of occupied classes, labels 1 to 11; logit c of a Gaussian belongs to label c + 1."""
 
 STRUCTURAL: tuple[int, ...] = (1, 2, 3, 4)
-"""Labels of the room itself: ceiling, floor, wall, window."""
+"""Labels of the structure of a room: ceiling, floor, wall, window."""
 
 COLORS: np.ndarray = np.array(
     [
@@ -49,16 +49,16 @@ COLORS: np.ndarray = np.array(
 """(12, 3) uint8, RGB of each label."""
 
 UNLABELLED = "unlabelled"
-"""What the label UNKNOWN is called where it is shown."""
+"""Displayed name of the label UNKNOWN."""
 
 UNKNOWN_COLOR: tuple[int, int, int] = (128, 128, 128)
 
 
 def color_table() -> np.ndarray:
-    """RGB of every possible label byte.
+    """RGB colour of every possible label byte.
 
     Returns:
-        (256, 3) uint8; labels without a class, 255 among them, are grey.
+        (256, 3) uint8; labels without a class, including 255, are grey.
     """
     table = np.full((256, 3), UNKNOWN_COLOR, np.uint8)
     table[: len(COLORS)] = COLORS
@@ -66,7 +66,11 @@ def color_table() -> np.ndarray:
 
 
 def label_of(name: str) -> int:
-    """The label (1 to 11) of a class name; ValueError names the known ones."""
+    """The label of a class name, 1 to 11.
+
+    Raises:
+        ValueError: Unknown name; the message lists the known ones.
+    """
     if name not in NAMES:
         raise ValueError(f"unknown class {name!r}; the classes are {', '.join(NAMES[1:])}")
     return NAMES.index(name)

@@ -1,4 +1,4 @@
-"""The command line `sgrocc`: finds the commands in `sgrocc_core.commands` and turns the errors a user may meet into one line."""
+"""The command line `sgrocc`: finds the commands, parses the arguments and prints errors on one line."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ from sgrocc_core.entry_points import offered_modules
 from sgrocc_core.errors import SgroccError
 
 DESCRIPTION = "Semantic 3D occupancy maps from one moving camera."
-EPILOG = "`sgrocc COMMAND --help` explains a command. First steps: `make demo`, or `sgrocc map --bag YOUR_BAG --out runs/mine`."
+EPILOG = (
+    "`sgrocc COMMAND --help` explains a command. "
+    "First steps: `make demo`, or `sgrocc map --bag YOUR_BAG --out runs/mine`."
+)
 HINTS = dict.fromkeys(("torch", "onnx", "onnxscript", "tensorboard"), "run `make setup-train`") | {
     "rerun": "run `make setup-view`, or `pip install -r requirements/view.txt`"
 }
-"""What installs a package that `make setup` does not."""
+"""How to install the packages that `make setup` does not install, by package."""
 
 
 def find_commands() -> dict[str, ModuleType]:
     """The command modules by name, in alphabetical order.
 
-    They are the modules of `sgrocc_core.commands` and those that other packages of the installation offer as entry points of the
-    group `sgrocc.commands`, as the node does: the core does not import it.
+    They are the modules of `sgrocc_core.commands` and the entry points `sgrocc.commands` of other installed packages.
+    The ROS node adds its commands in this way, because the core does not import it.
     """
     names = [
         module.name for module in pkgutil.iter_modules(sgrocc_core.commands.__path__) if not module.name.startswith("_")
@@ -53,8 +56,14 @@ def build_parser(commands: dict[str, ModuleType]) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line.
 
+    Args:
+        argv: The arguments; those of this process if None.
+
     Returns:
-        Exit code: the command's own, 1 after an error, 2 for wrong arguments (raised as SystemExit), 130 when interrupted.
+        Exit code: the command's own, 1 after an error, 130 when interrupted.
+
+    Raises:
+        SystemExit: Wrong arguments (code 2), or a request for help (code 0).
     """
     commands = find_commands()
     arguments = build_parser(commands).parse_args(argv)

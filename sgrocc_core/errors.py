@@ -1,4 +1,4 @@
-"""Errors that a user may meet: each says what is wrong, with the value, and what is allowed."""
+"""Errors shown to users. A message names the wrong value, the allowed ones and what to do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class FrameError(SgroccError, ValueError):
     """A frame that cannot be mapped.
 
     Attributes:
-        cause: short snake_case key under which the frame is counted (`bad_intrinsics`, `bad_pose`, `bad_image`, `bad_depth`).
+        cause: Short snake_case key under which the frame is counted, e.g. `bad_intrinsics`, `bad_pose` or `bad_image`.
     """
 
     def __init__(self, cause: str, message: str) -> None:
@@ -24,16 +24,16 @@ class ModelError(SgroccError):
 
 
 class DataError(SgroccError):
-    """A file or folder that cannot be read as what it should be."""
+    """A file or folder that is missing, damaged or of the wrong kind."""
 
 
 class ConfigError(SgroccError, ValueError):
-    """A configuration value that is not allowed: names the key, the value and what is allowed."""
+    """A configuration value that is not allowed; the message names the key, the value and the allowed values."""
 
 
 class QueryError(SgroccError, ValueError):
-    """A question to a map that has no answer: says what is wrong with the points or the box."""
+    """Invalid points or an invalid box in a query to a map."""
 
 
 class ViewerError(SgroccError):
-    """A viewer that cannot be started, or a recording for it that cannot be written."""
+    """The viewer cannot be started, or its recording cannot be written."""

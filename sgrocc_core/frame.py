@@ -1,4 +1,4 @@
-"""One frame of a camera: image, intrinsics, pose, stamp and, with a depth sensor, depth; checked once, here, at the edge."""
+"""One camera frame: image, intrinsics, pose, stamp and optional depth. Its values are checked here, once."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ DEPTH_SOURCES = ("mono", "topic", "fused")
 
 @dataclass(frozen=True)
 class Frame:
-    """A checked input of the mapper.
+    """A checked input frame of the mapper.
 
     Attributes:
         image: (H, W, 3) uint8, RGB.
         K: (3, 3) float64, pinhole intrinsics of the image, pixels.
-        T_wc: (4, 4) float64, camera (optical frame) to map, metres.
-        stamp_ns: time of the image, nanoseconds.
+        T_wc: (4, 4) float64, transform from the camera's optical frame to the map frame, metres.
+        stamp_ns: Stamp of the image, nanoseconds.
         depth: (H, W) float32, metres along the optical axis, registered to the image, 0 = no reading; or None.
 
     Raises:
-        FrameError: with the cause, the value and what is allowed.
+        FrameError: A value is not allowed; names the cause, the value and the allowed values.
     """
 
     image: np.ndarray
@@ -48,7 +48,15 @@ class Frame:
 
 
 def checked_intrinsics(K: np.ndarray, width: int, height: int) -> np.ndarray:
-    """(3, 3) float64 intrinsics, pixels, that fit an image of width x height pixels.
+    """Check that intrinsics fit an image.
+
+    Args:
+        K: (3, 3) pinhole intrinsics, pixels.
+        width: Width of the image, pixels.
+        height: Height of the image, pixels.
+
+    Returns:
+        (3, 3) float64 copy.
 
     Raises:
         FrameError: `bad_intrinsics`.
@@ -68,7 +76,13 @@ def checked_intrinsics(K: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def checked_pose(T_wc: np.ndarray) -> np.ndarray:
-    """(4, 4) float64 rigid transform, metres; small faults of the rotation are set right.
+    """Check a pose and make its rotation exactly orthonormal.
+
+    Args:
+        T_wc: (4, 4) rigid transform, metres.
+
+    Returns:
+        (4, 4) float64 copy.
 
     Raises:
         FrameError: `bad_pose`.
@@ -94,8 +108,9 @@ def _checked_depth(depth: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if depth.ndim != 2 or not np.issubdtype(depth.dtype, np.floating):
         raise FrameError("bad_depth", f"depth is {depth.shape} {depth.dtype}; it must be (H, W) float, metres")
     if depth.shape[0] * shape[1] != depth.shape[1] * shape[0]:
-        sizes = f"depth of {depth.shape[1]} x {depth.shape[0]} is not registered to an image of {shape[1]} x {shape[0]} pixels"
-        raise FrameError("bad_depth", f"{sizes}: the aspect differs")
+        sizes = f"depth of {depth.shape[1]} x {depth.shape[0]}"
+        image = f"an image of {shape[1]} x {shape[0]} pixels"
+        raise FrameError("bad_depth", f"{sizes} is not registered to {image}: the aspect differs")
     depth = depth.astype(np.float32)
     depth[~np.isfinite(depth) | (depth < 0) | (depth > 100)] = 0.0
     if not depth.any():

@@ -1,4 +1,4 @@
-"""Progress bars that suit where they are written: lively on a terminal, a line every ten seconds in a log."""
+"""Progress bars: animated on a terminal, one line every ten seconds in a log."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from tqdm import tqdm
 
 LOG_INTERVAL = 10.0
-"""Seconds between two lines in a log."""
+"""Seconds between two lines in a log (a round guess)."""
 
 
 def progress(*arguments: Any, **options: Any) -> Any:
-    """`tqdm` with the same arguments; where stderr is no terminal it speaks every LOG_INTERVAL seconds only."""
+    """`tqdm` with the same arguments; it writes only every LOG_INTERVAL seconds if stderr is not a terminal."""
     if not sys.stderr.isatty():
         options = {"mininterval": LOG_INTERVAL, "maxinterval": LOG_INTERVAL, "ascii": True, **options}
     return tqdm(*arguments, **options)

@@ -1,4 +1,4 @@
-"""report.json: what was run, with what, on which machine, and what came out: figures with units, stages with p50 and p95."""
+"""report.json: the command, versions, machine and configuration of a run, its figures and its stage times."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PACKAGES = ("numpy", "opencv-python-headless", "numba", "onnxruntime", "safetens
 
 
 def versions() -> dict[str, str]:
-    """Versions of this program, Python, and what it runs on, as far as installed."""
+    """Versions of this program, of Python and of the installed PACKAGES."""
     found = {"sgrocc": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -31,7 +31,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """CPU model, the cores this process may use, memory in GiB and the system."""
+    """CPU model, number of cores available to this process, memory in GiB and operating system."""
     return {
         "cpu": _cpu_model(), "cores": len(os.sched_getaffinity(0)), "memory_gib": round(machine_bytes() / 2**30, 1),
         "system": f"{platform.system()} {platform.machine()}",
@@ -39,7 +39,7 @@ def machine() -> dict[str, Any]:
 
 
 def machine_bytes() -> int:
-    """Physical memory of this machine."""
+    """Physical memory of this machine, bytes."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -60,10 +60,10 @@ def _cpu_model() -> str:
 
 
 def summarise(timings: Mapping[str, Iterable[float]]) -> dict[str, dict[str, Any]]:
-    """p50 and p95 of each stage's times.
+    """Median (p50) and 95th percentile (p95) of the time of each stage.
 
     Args:
-        timings: milliseconds of every frame, by stage.
+        timings: Milliseconds of every frame, by stage.
     """
     stages = {}
     for stage, times in timings.items():
@@ -80,13 +80,13 @@ def summarise(timings: Mapping[str, Iterable[float]]) -> dict[str, dict[str, Any
 
 
 def class_counts(labels: np.ndarray) -> dict[str, int]:
-    """Voxels of each of the eleven classes in (N,) labels, and of `unknown` (occupied, but of no class yet)."""
+    """Number of voxels of each class and of `unknown` (occupied without a class) in (N,) labels."""
     counts = np.bincount(labels, minlength=UNKNOWN + 1)
     return {name: int(counts[label]) for label, name in enumerate(NAMES) if label} | {"unknown": int(counts[UNKNOWN])}
 
 
 def figure(value: float, unit: str) -> dict[str, Any]:
-    """One figure of a report."""
+    """One figure of a report, with its unit."""
     return {"value": value, "unit": unit}
 
 
@@ -96,11 +96,13 @@ def make_report(
     figures: Mapping[str, Any],
     timings: Mapping[str, Iterable[float]] | None = None,
 ) -> dict[str, Any]:
-    """The content of a report.json; everything in it is plain JSON.
+    """The content of a report.json.
 
     Args:
-        command: what was run. configuration: what it was told. figures: name to `figure(...)` or a nested mapping.
-        timings: milliseconds of every frame, by stage.
+        command: The command that was run.
+        configuration: Its configuration, as plain JSON values.
+        figures: Results of `figure` by name, or nested mappings of them.
+        timings: Milliseconds of every frame, by stage.
     """
     return {
         "format_version": FORMAT_VERSION, "command": command, "versions": versions(), "machine": machine(),
@@ -109,7 +111,7 @@ def make_report(
 
 
 def stage_table(stages: Mapping[str, Mapping[str, Any]]) -> str:
-    """Stages as an aligned table for people."""
+    """The summarised stages as an aligned text table."""
     width = max((len(name) for name in stages), default=5)
     rows = [f"  {'stage':<{width}}  {'p50 ms':>8}  {'p95 ms':>8}"]
     rows += [f"  {name:<{width}}  {s['p50']:8.1f}  {s['p95']:8.1f}" for name, s in stages.items()]
@@ -117,5 +119,5 @@ def stage_table(stages: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def class_table(counts: Mapping[str, int]) -> str:
-    """Voxels a class on one line, the absent left out."""
+    """Voxels per class on one line, without the absent classes."""
     return ", ".join(f"{name} {count:,}" for name, count in counts.items() if count) or "none"

@@ -1,4 +1,4 @@
-"""Where the package's own data lies: in the checkout, or in share/sgrocc_ros of the prefix it was installed into."""
+"""Location of the package's data files: in the checkout, or in share/sgrocc_ros of the installation prefix."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from pathlib import Path
 
 
 def share_roots() -> list[Path]:
-    """Folders that may hold `models/`, `config/` and `launch/`: the checkout, then the share of every prefix this package lies under."""
+    """Folders that may hold `models/`, `config/` and `launch/`.
+
+    The checkout comes first, then share/sgrocc_ros of every prefix that may contain this package.
+    """
     package = Path(__file__).resolve().parent
     prefixes = [*package.parents[1:6], Path(sys.prefix)]
     prefixes += [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
@@ -16,6 +19,6 @@ def share_roots() -> list[Path]:
 
 
 def find_shared(relative: str) -> Path:
-    """The first root's file of this relative path; where none has it, the checkout's path, for the error to name."""
+    """The first existing file with this relative path; the checkout's path if there is none, for the error message."""
     roots = share_roots()
     return next((root / relative for root in roots if (root / relative).exists()), roots[0] / relative)

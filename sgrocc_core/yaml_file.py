@@ -1,4 +1,4 @@
-"""YAML files that people write: read, with errors that say which file and what it should be."""
+"""Reading of YAML configuration files, with errors that name the file and what it must be."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ from sgrocc_core.errors import ConfigError
 
 
 def read_mapping(path: Path, what: str, keys: Collection[str] = ()) -> dict[str, Any]:
-    """A YAML file that holds a mapping.
+    """Read a YAML file that holds a mapping.
 
     Args:
-        what: the file is, for the error ("model configuration"). keys: those allowed at the top; none given: any.
+        path: The file.
+        what: Kind of file for the error message, e.g. "model configuration".
+        keys: Allowed keys at the top level; empty allows any.
+
+    Returns:
+        The mapping.
 
     Raises:
-        ConfigError: no such file (with the names of those beside it), not YAML, not a mapping, or a key that is not allowed.
+        ConfigError: No such file (the message lists the YAML files beside it), not YAML, not a mapping, or an unknown
+            key.
     """
     try:
         values = yaml.safe_load(path.read_text())

@@ -1,4 +1,4 @@
-"""map.png: the room as a person would sketch it: a doll's house in perspective, a plan, a legend of the classes and a scale."""
+"""map.png: a perspective view of the map without its ceiling, a floor plan, a legend of the classes and a scale bar."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from sgrocc_core.classes import NAMES, UNKNOWN, color_table
 from sgrocc_core.drawing.plan import draw_plan
 from sgrocc_core.drawing.room import BACKGROUND, CEILING, draw_room
-from sgrocc_core.drawing.surface import Grid
+from sgrocc_core.drawing.surface import VoxelBox
 
 PAGE = (2000, 1240)
 """Width and height of the picture, pixels."""
@@ -28,17 +28,33 @@ def draw_map(
     frame_id: str = "map",
     title: str = "Semantic occupancy",
 ) -> None:
-    """Draw a map to a PNG.
+    """Draw a map to a PNG file.
 
     Args:
-        voxels: (N, 3) int32 indices. labels: (N,) uint8, 1 to 11. voxel_size: metres.
-        free: (M, 3) int32, voxels observed free, or None. frame_id: named in the caption.
+        path: The file.
+        voxels: (N, 3) int32 indices of the occupied voxels.
+        labels: (N,) uint8, 1 to 11, or 255 without a class.
+        voxel_size: Edge length of a voxel, metres.
+        free: (M, 3) int32 indices of the voxels observed free, or None.
+        frame_id: Map frame, for the caption.
+        title: Title of the picture.
+
+    Raises:
+        OSError: The file cannot be written.
     """
     write_picture(path, render_map(voxels, labels, voxel_size, free, frame_id, title))
 
 
 def write_picture(path: Path, page: np.ndarray) -> None:
-    """Write (H, W, 3) uint8 RGB as a PNG; OSError where it cannot be written."""
+    """Write a picture as a PNG file.
+
+    Args:
+        path: The file.
+        page: (H, W, 3) uint8 RGB.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     if not cv2.imwrite(str(path), cv2.cvtColor(page, cv2.COLOR_RGB2BGR)):
         raise OSError(f"cannot write {path}")
 
@@ -51,7 +67,7 @@ def render_map(
     frame_id: str = "map",
     title: str = "Semantic occupancy",
 ) -> np.ndarray:
-    """The picture as (1240, 2000, 3) uint8 RGB; arguments as in `draw_map`."""
+    """The picture of a map as (1240, 2000, 3) uint8 RGB; arguments as in `draw_map`."""
     page = np.empty((PAGE[1], PAGE[0], 3), np.uint8)
     page[:] = BACKGROUND.astype(np.uint8)
     write_text(page, title, (MARGIN, 84), 40, INK, bold=True)
@@ -59,7 +75,7 @@ def render_map(
     if count == 0:
         write_text(page, "The map is empty: nothing has been seen as occupied.", (MARGIN, 130), 24, SOFT_INK)
         return page
-    grid = Grid.of(voxels, labels, margin=2)
+    grid = VoxelBox.of(voxels, labels, margin=2)
     extent = np.ptp(voxels, axis=0) + 1
     metres = " x ".join(f"{value * voxel_size:.1f}" for value in extent)
     caption = f"{count:,} occupied voxels of {100 * voxel_size:g} cm   ·   {metres} m   ·   frame {frame_id}"
@@ -84,7 +100,7 @@ def _paste(page: np.ndarray, picture: np.ndarray, corner: tuple[int, int], size:
 
 
 def _present(labels: np.ndarray) -> list[tuple[int, int]]:
-    """(label, voxels) of the classes in the map, in the table's order, unknown last."""
+    """(label, number of voxels) of the classes in the map, in the order of the labels."""
     counts = np.bincount(labels, minlength=UNKNOWN + 1)
     return [(int(label), int(counts[label])) for label in np.flatnonzero(counts) if label]
 
@@ -103,7 +119,7 @@ def _legend(page: np.ndarray, corner: tuple[int, int], labels: np.ndarray) -> No
 
 
 def _scale_bar(page: np.ndarray, corner: tuple[int, int], pixels_per_metre: float) -> None:
-    """A bar of the largest round length that fits a third of the column."""
+    """Draw a bar of the largest round length that fits 45 % of the column."""
     metres = max((m for m in (0.25, 0.5, 1, 2, 5, 10, 20) if m * pixels_per_metre < COLUMN * 0.45), default=0.25)
     length = round(metres * pixels_per_metre)
     x, y = corner
@@ -123,7 +139,19 @@ def write_text(
     bold: bool = False,
     right: bool = False,
 ) -> None:
-    """Text with its baseline's left (or right) end at a point; OpenCV 5 brings outline fonts, older ones only strokes."""
+    """Write text with the left (or right) end of its baseline at a point.
+
+    OpenCV 5 has outline fonts; older versions have stroke fonts only.
+
+    Args:
+        page: (H, W, 3) uint8 RGB, drawn on.
+        text: The text.
+        at: End of the baseline, (x, y) pixels.
+        size: Font size, pixels.
+        color: RGB.
+        bold: Whether the text is bold.
+        right: Whether `at` is the right end.
+    """
     if hasattr(cv2, "FontFace"):
         face, weight = cv2.FontFace("sans"), 650 if bold else 400
         if right:
@@ -137,6 +165,6 @@ def write_text(
 
 
 def tick_step(extent: float) -> float:
-    """The smallest round step with at most five ticks over an extent."""
+    """The smallest round step that divides an extent into at most five ticks."""
     power = 10.0 ** np.floor(np.log10(extent / 5))
     return float(next(power * factor for factor in (1, 2, 5, 10) if extent / (power * factor) <= 5))

@@ -1,4 +1,7 @@
-"""A plan of a voxel map, seen straight from above with the ceiling off: colour by class, lighter where higher, with cast shadows."""
+"""Floor plan of a voxel map: seen from above without the ceiling, coloured by class, with cast shadows.
+
+Higher voxels are lighter.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +10,26 @@ import numpy as np
 
 from sgrocc_core.classes import color_table
 from sgrocc_core.drawing.room import BACKGROUND, floor_level, open_ceiling
-from sgrocc_core.drawing.surface import Grid
+from sgrocc_core.drawing.surface import VoxelBox
 
 FREE_COLOR = np.array([238.0, 237.0, 232.0])
 SHADOW_STEPS = 7
-"""How far a shadow is followed, voxels."""
+"""Largest length of a cast shadow, voxels."""
 
 
-def draw_plan(grid: Grid, free: np.ndarray | None, size: tuple[int, int], cut: int = 24) -> tuple[np.ndarray, float]:
-    """The plan, the long side of the map along the image's long side.
+def draw_plan(
+    grid: VoxelBox, free: np.ndarray | None, size: tuple[int, int], cut: int = 24
+) -> tuple[np.ndarray, float]:
+    """Draw the plan, with the long side of the map along the long side of the image.
 
     Args:
-        grid: the map. free: (M, 3) int32, voxels observed free, or None. size: (width, height), pixels.
-        cut: height above the floor at which the room is opened, voxels.
+        grid: The map.
+        free: (M, 3) int32 indices of the voxels observed free, or None.
+        size: (width, height) of the image, pixels.
+        cut: Height above the floor from which voxels are removed, voxels.
 
     Returns:
-        (height, width, 3) float32 RGB and the size of a voxel in pixels.
+        (height, width, 3) float32 RGB, and the size of a voxel in pixels.
     """
     opened = open_ceiling(grid, cut)
     top, label = _highest(opened.labels)
@@ -37,14 +44,14 @@ def draw_plan(grid: Grid, free: np.ndarray | None, size: tuple[int, int], cut: i
     colors, top, label = _trim(colors, top, label)
     if (colors.shape[0] > colors.shape[1]) != (size[0] > size[1]):
         colors, top, label = (np.rot90(a) for a in (colors, top, label))
-    # Rows of the picture go down the second axis from its far end, so that x is right and y up, or turned by a quarter.
+    # Image rows run along -y, so that x points right and y up, or the plan is turned by 90 degrees.
     colors, top, label = (np.swapaxes(a, 0, 1)[::-1] for a in (colors, top, label))
     pixels = min(size[0] / colors.shape[1], size[1] / colors.shape[0])
     return _enlarge(colors, top, label, size, pixels), pixels
 
 
 def _highest(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(X, Y) height index and label of the highest voxel of each column; label 0 where there is none."""
+    """(X, Y) height index and label of the highest voxel of each column; -1 and label 0 in an empty column."""
     filled = labels > 0
     top = labels.shape[2] - 1 - np.argmax(filled[:, :, ::-1], 2)
     label = np.take_along_axis(labels, top[:, :, None], 2)[:, :, 0]
@@ -52,7 +59,7 @@ def _highest(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _light(top: np.ndarray, floor: int) -> np.ndarray:
-    """Brightness of each column: a little more with height, less in the shadow of what is higher to the upper left."""
+    """Brightness of each column: it rises with height and falls in the shadow of higher columns."""
     light = 1.05 + 0.12 * np.clip((top - floor) / 24.0, 0, 1)
     shadow = np.zeros(top.shape)
     for step in range(1, SHADOW_STEPS):
@@ -75,7 +82,7 @@ def _trim(colors: np.ndarray, top: np.ndarray, label: np.ndarray) -> tuple[np.nd
 def _enlarge(
     colors: np.ndarray, top: np.ndarray, label: np.ndarray, size: tuple[int, int], pixels: float
 ) -> np.ndarray:
-    """The columns as squares, with a line where the height or the class changes."""
+    """Enlarge each column to a square and draw lines where the height or the class changes."""
     width, height = max(1, int(colors.shape[1] * pixels)), max(1, int(colors.shape[0] * pixels))
     big = cv2.resize(np.ascontiguousarray(colors).astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST)
     line = np.zeros((height, width), bool)

@@ -1,7 +1,7 @@
-"""A perspective view of a voxel map as a doll's house: ceiling off, walls before the viewer cut to a stub, soft ambient shadow.
+"""Perspective view of a voxel map without its ceiling and with the near walls cut low, with soft ambient shadows.
 
-Faces are painted back to front into an image of face numbers (for cubes of one lattice, the order by L1 distance from the eye's cell is
-exact); what each pixel sees is then shaded once, so that edges, shadow and colour are smooth within a face.
+Faces are painted back to front into an image of face numbers. For cubes of one lattice, the order by L1 distance from
+the eye's cell is exact. Each pixel is then shaded once from its face, so that edges, shadow and colour are smooth.
 """
 
 from __future__ import annotations
@@ -12,24 +12,27 @@ import cv2
 import numpy as np
 
 from sgrocc_core.classes import STRUCTURAL, color_table
-from sgrocc_core.drawing.surface import CORNERS, NORMALS, Grid, exposed_faces
+from sgrocc_core.drawing.surface import CORNERS, NORMALS, VoxelBox, exposed_faces
 
 CEILING, FLOOR, WALL = 1, 2, 3
 STUB = 3
-"""Voxels of a cut wall that stay above the floor."""
+"""Remaining height of a cut wall above the floor, voxels."""
 ELEVATION = np.radians(47.0)
 FIELD_OF_VIEW = np.radians(26.0)
 SIDE_LIGHT = np.array([0.86, 0.86, 0.97, 0.97, 0.66, 1.15])
-"""Brightness of the faces to -x, +x, -y, +y, -z, +z under an open sky: lit from above, a little from the side."""
+"""Brightness of the faces to -x, +x, -y, +y, -z, +z: light comes from above and slightly from the side."""
 BACKGROUND = np.array([250.0, 249.0, 246.0])
 
 
 @dataclass(frozen=True)
 class View:
-    """Where the doll's house is seen from.
+    """The camera of the perspective view.
 
     Attributes:
-        eye: (3,) in voxels of the grid. R: (3, 3) rows are right, down, forward. focal, centre: pixels.
+        eye: (3,) position, voxels of the grid.
+        R: (3, 3) rotation; its rows are the right, down and forward directions.
+        focal: Focal length, pixels.
+        centre: (2,) principal point, pixels.
     """
 
     eye: np.ndarray
@@ -38,13 +41,13 @@ class View:
     centre: np.ndarray
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """(..., 3) voxels to (..., 2) pixels."""
+        """Project points (..., 3) in voxels to (..., 2) pixels."""
         camera = (points - self.eye) @ self.R.T
         return camera[..., :2] / camera[..., 2:] * self.focal + self.centre
 
 
-def floor_level(grid: Grid) -> int:
-    """The grid's z index just above the floor: from floor voxels, else the lowest layer with much in it."""
+def floor_level(grid: VoxelBox) -> int:
+    """The z index just above the floor: from the floor voxels, else from the 2nd percentile of all heights."""
     heights = np.nonzero(grid.labels == FLOOR)[2]
     if len(heights) > 20:
         return int(np.median(heights)) + 1
@@ -52,19 +55,20 @@ def floor_level(grid: Grid) -> int:
     return int(np.percentile(filled, 2)) + 1 if len(filled) else 1
 
 
-def open_ceiling(grid: Grid, height: int) -> Grid:
-    """The grid without its ceiling and anything more than `height` voxels above the floor."""
+def open_ceiling(grid: VoxelBox, height: int) -> VoxelBox:
+    """A copy without the ceiling and without voxels from `height` voxels above the floor upwards."""
     labels = grid.labels.copy()
     labels[labels == CEILING] = 0
     labels[:, :, min(floor_level(grid) + height, labels.shape[2]) :] = 0
-    return Grid(grid.origin, labels)
+    return VoxelBox(grid.origin, labels)
 
 
-def cut_near_walls(grid: Grid, azimuth: float) -> Grid:
-    """The grid with the walls cut to a stub that stand between the viewer and the room's inside.
+def cut_near_walls(grid: VoxelBox, azimuth: float) -> VoxelBox:
+    """A copy in which the walls between the viewer and the inside of the room are cut to STUB voxels.
 
     Args:
-        azimuth: direction from the room to the viewer, radians.
+        grid: The map.
+        azimuth: Direction from the room to the viewer, radians.
     """
     floor = floor_level(grid)
     inside = _inside(grid)
@@ -79,18 +83,18 @@ def cut_near_walls(grid: Grid, azimuth: float) -> Grid:
     structural = np.isin(labels, STRUCTURAL) & (labels != FLOOR)
     above = np.arange(labels.shape[2]) >= floor + STUB
     labels[structural & above & cut[:, :, None]] = 0
-    return Grid(grid.origin, labels)
+    return VoxelBox(grid.origin, labels)
 
 
-def _inside(grid: Grid) -> np.ndarray:
-    """(X, Y) bool: columns with floor or furniture, closed over small gaps."""
+def _inside(grid: VoxelBox) -> np.ndarray:
+    """(X, Y) bool: columns with floor, furniture or objects, with small gaps closed."""
     inside = np.asarray(((grid.labels > 0) & ~np.isin(grid.labels, (1, 3, 4))).any(2), np.uint8)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
     return cv2.morphologyEx(inside, cv2.MORPH_CLOSE, kernel).astype(bool)
 
 
-def choose_azimuth(grid: Grid) -> float:
-    """The direction to look from, of 16, that shows the most faces of things and the broad side of the room."""
+def choose_azimuth(grid: VoxelBox) -> float:
+    """The azimuth, of 16 tried, that shows the most voxels of furniture and objects and the broad side of the room."""
     inside = np.argwhere(_inside(grid)).astype(np.float64)
     if len(inside) < 3:
         return np.radians(-60.0)
@@ -116,7 +120,7 @@ def choose_azimuth(grid: Grid) -> float:
 
 
 def _shifted(mask: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """mask[i + offset] where that lies inside, False elsewhere."""
+    """mask[i + offset] inside the array, False elsewhere."""
     out = np.zeros_like(mask)
     to = tuple(slice(max(-o, 0), n - max(o, 0)) for o, n in zip(offset, mask.shape, strict=True))
     of = tuple(slice(max(o, 0), n - max(-o, 0)) for o, n in zip(offset, mask.shape, strict=True))
@@ -125,8 +129,8 @@ def _shifted(mask: np.ndarray, offset: np.ndarray) -> np.ndarray:
     return out
 
 
-def fit_view(grid: Grid, azimuth: float, size: tuple[int, int], margin: float = 0.05) -> View:
-    """The view from an azimuth that fills an image of `size` (width, height) with the grid's voxels."""
+def fit_view(grid: VoxelBox, azimuth: float, size: tuple[int, int], margin: float = 0.05) -> View:
+    """The view from an azimuth in which the voxels fill an image of `size` (width, height) pixels."""
     cells = np.argwhere(grid.labels > 0) + 0.5
     if len(cells) == 0:
         cells = np.array([[0.0, 0, 0], [1, 1, 1]])
@@ -144,14 +148,16 @@ def fit_view(grid: Grid, azimuth: float, size: tuple[int, int], margin: float = 
     return View(view.eye, R, focal, np.array(size) / 2 - focal * (low2 + high2) / 2)
 
 
-def draw_room(grid: Grid, size: tuple[int, int], wall_height: int = 30) -> np.ndarray:
-    """The doll's house.
+def draw_room(grid: VoxelBox, size: tuple[int, int], wall_height: int = 30) -> np.ndarray:
+    """Draw the perspective view.
 
     Args:
-        grid: the map. size: (width, height), pixels. wall_height: voxels of the walls that stay above the floor.
+        grid: The map.
+        size: (width, height) of the image, pixels.
+        wall_height: Height above the floor from which voxels are removed, voxels.
 
     Returns:
-        (height, width, 3) float32 RGB, 0..255; the background where nothing is.
+        (height, width, 3) float32 RGB, 0..255, with BACKGROUND where there is no voxel.
     """
     opened = open_ceiling(grid, wall_height)
     azimuth = choose_azimuth(opened)
@@ -169,8 +175,8 @@ def draw_room(grid: Grid, size: tuple[int, int], wall_height: int = 30) -> np.nd
     return _shade(opened, cells, sides, numbers, view)
 
 
-def _shade(grid: Grid, cells: np.ndarray, sides: np.ndarray, numbers: np.ndarray, view: View) -> np.ndarray:
-    """Colour of every pixel from the face it sees: class, side, ambient shadow between the corners, a fine line around a voxel."""
+def _shade(grid: VoxelBox, cells: np.ndarray, sides: np.ndarray, numbers: np.ndarray, view: View) -> np.ndarray:
+    """Shade every pixel from its face: colour of the class, side, interpolated ambient shadow, outline of the voxel."""
     image = np.empty((*numbers.shape, 3), np.float32)
     image[:] = BACKGROUND
     rows, columns = np.nonzero(numbers >= 0)
@@ -196,8 +202,8 @@ def _shade(grid: Grid, cells: np.ndarray, sides: np.ndarray, numbers: np.ndarray
     return image
 
 
-def _corner_light(grid: Grid, cells: np.ndarray, sides: np.ndarray) -> np.ndarray:
-    """How open the space before a face is at its corners (u, v) = (0,0), (1,0), (0,1), (1,1): (F, 4), 1 = open."""
+def _corner_light(grid: VoxelBox, cells: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    """Ambient light at the corners (u, v) = (0,0), (1,0), (0,1), (1,1) of each face: (F, 4), about 1 = unoccluded."""
     occupied = np.pad((grid.labels > 0).astype(np.float32), 8)
     near, far = _blurred(occupied, 3), _blurred(occupied, 9)
     out = np.empty((len(cells), 4), np.float64)
@@ -216,7 +222,7 @@ def _corner_light(grid: Grid, cells: np.ndarray, sides: np.ndarray) -> np.ndarra
 
 
 def _blurred(grid: np.ndarray, size: int) -> np.ndarray:
-    """Mean over cubes of `size` voxels."""
+    """Mean over cubes of `size`^3 voxels."""
     out = grid
     for axis in range(3):
         moved = np.moveaxis(out, axis, 0)
@@ -227,7 +233,7 @@ def _blurred(grid: np.ndarray, size: int) -> np.ndarray:
 
 
 def _sampled(grid: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Trilinear values of a grid at (N, 3) points, in indices of its elements."""
+    """Trilinear interpolation of a grid at (N, 3) points, in indices of its elements."""
     points = np.clip(points, 0, np.array(grid.shape) - 1.001)
     low = points.astype(np.int32)
     a = points - low
@@ -241,6 +247,6 @@ def _sampled(grid: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _hash(cells: np.ndarray) -> np.ndarray:
-    """A number in [0, 1) for each cell, the same every time."""
+    """A pseudo-random number in [0, 1) for each cell, the same in every run."""
     mixed = (cells.astype(np.uint64) * np.array([73856093, 19349663, 83492791], np.uint64)).sum(1)
     return ((mixed * np.uint64(2654435761)) >> np.uint64(8)).astype(np.float64) % 1024 / 1024

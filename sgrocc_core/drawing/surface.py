@@ -1,4 +1,4 @@
-"""The surface of a voxel map: the faces between an occupied voxel and its neighbour that is not; what is drawn and what is exported."""
+"""The surface of a voxel map, the faces between occupied and empty voxels, for pictures and for PLY files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from sgrocc_core.classes import color_table
 
 NORMALS = np.array([[-1, 0, 0], [1, 0, 0], [0, -1, 0], [0, 1, 0], [0, 0, -1], [0, 0, 1]], np.int32)
-"""Outward normals of a voxel's six faces."""
+"""(6, 3) outward normals of the faces of a voxel."""
 
 CORNERS = np.array(
     [
@@ -24,19 +24,20 @@ CORNERS = np.array(
 
 
 @dataclass(frozen=True)
-class Grid:
-    """A dense box around voxels, with a margin of empty ones.
+class VoxelBox:
+    """A dense array of the voxels in a box, with a margin of empty voxels.
 
     Attributes:
-        origin: (3,) int32, voxel index of the box's first element. labels: (X, Y, Z) uint8, 0 = empty.
+        origin: (3,) int32, voxel index of the first element of the box.
+        labels: (X, Y, Z) uint8, 0 = empty.
     """
 
     origin: np.ndarray
     labels: np.ndarray
 
     @classmethod
-    def of(cls, voxels: np.ndarray, labels: np.ndarray, margin: int = 1) -> Grid:
-        """From (N, 3) int voxel indices and (N,) labels."""
+    def of(cls, voxels: np.ndarray, labels: np.ndarray, margin: int = 1) -> VoxelBox:
+        """Build the box from (N, 3) int voxel indices and (N,) labels."""
         if len(voxels) == 0:
             return cls(np.zeros(3, np.int32), np.zeros((2 * margin + 1,) * 3, np.uint8))
         origin = voxels.min(0) - margin
@@ -45,11 +46,12 @@ class Grid:
         return cls(origin.astype(np.int32), dense)
 
 
-def exposed_faces(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-    """Faces between an occupied and an empty voxel.
+def exposed_faces(grid: VoxelBox) -> tuple[np.ndarray, np.ndarray]:
+    """The faces between an occupied and an empty voxel.
 
     Returns:
-        cells: (F, 3) int32, indices into the grid. sides: (F,) uint8, rows of NORMALS.
+        cells: (F, 3) int32, indices into the grid.
+        sides: (F,) uint8, rows of NORMALS.
     """
     occupied = grid.labels > 0
     cells, sides = [], []
@@ -65,12 +67,15 @@ def exposed_faces(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_ply(path: Path, voxels: np.ndarray, labels: np.ndarray, voxel_size: float) -> None:
-    """Write the map's surface as a binary PLY mesh of quads, each vertex with colour and label.
+    """Write the surface of a map as a binary PLY mesh of quads; each vertex has a colour and a label.
 
     Args:
-        voxels: (N, 3) int32 indices. labels: (N,) uint8. voxel_size: metres.
+        path: The file.
+        voxels: (N, 3) int32 indices of the occupied voxels.
+        labels: (N,) uint8, 1 to 11, or 255 without a class.
+        voxel_size: Edge length of a voxel, metres.
     """
-    grid = Grid.of(voxels, labels)
+    grid = VoxelBox.of(voxels, labels)
     cells, sides = exposed_faces(grid)
     vertex = np.zeros((len(cells), 4), [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "u1", 3), ("label", "u1")])
     corners = (cells[:, None] + CORNERS[sides] + grid.origin) * voxel_size
@@ -81,9 +86,9 @@ def write_ply(path: Path, voxels: np.ndarray, labels: np.ndarray, voxel_size: fl
     quads["n"], quads["index"] = 4, np.arange(4 * len(cells)).reshape(-1, 4)
     header = [
         "ply", "format binary_little_endian 1.0", f"comment occupied voxels of {voxel_size:g} m, label 1 to 11",
-        f"element vertex {vertex.size}", "property float x", "property float y", "property float z", "property uchar red",
-        "property uchar green", "property uchar blue", "property uchar label", f"element face {len(quads)}",
-        "property list uchar int vertex_indices", "end_header",
+        f"element vertex {vertex.size}", "property float x", "property float y", "property float z",
+        "property uchar red", "property uchar green", "property uchar blue", "property uchar label",
+        f"element face {len(quads)}", "property list uchar int vertex_indices", "end_header",
     ]  # fmt: skip
     with path.open("wb") as file:
         file.write(("\n".join(header) + "\n").encode())

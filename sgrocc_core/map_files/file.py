@@ -1,8 +1,8 @@
-"""Maps on disk: whole generations behind one pointer, so that a kill at any moment leaves a whole map; none is ever overwritten unread.
+"""Maps on disk. A save is atomic: a process killed at any moment leaves a complete map.
 
-FOLDER/map.npz, gaussians.safetensors, map.ply, map.png, report.json    what a user opens: links through the pointer
-FOLDER/.current -> .generations/NNNNNN                                 the pointer: one rename makes a save visible
-FOLDER/previous_N/                                                     maps found there that this process had not loaded
+FOLDER/map.npz, gaussians.safetensors, map.ply, map.png, report.json    the files for users: links through .current
+FOLDER/.current -> .generations/NNNNNN                                 the current generation; one rename switches it
+FOLDER/previous_N/                                                     maps that another process had written here
 """
 
 from __future__ import annotations
@@ -22,10 +22,15 @@ __all__ = ["FILES", "KEYS", "MapFolder", "SavedMap", "load_map", "remove_map", "
 
 
 class MapFolder:
-    """The maps in one folder, as one process sees it: what it wrote or loaded itself, it replaces; anything else it keeps.
+    """The maps in one folder, as one process sees them.
+
+    A save replaces a map that this object has written or loaded, and keeps any other map as previous_N.
 
     Args:
-        path: the folder; made at the first save.
+        path: The folder; created at the first save.
+
+    Attributes:
+        path: The folder.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -33,16 +38,18 @@ class MapFolder:
         self._own: set[str] = set()
 
     def save(self, saved: SavedMap, report: dict[str, Any] | None = None, picture: bool = True) -> list[Path]:
-        """Write a new generation and point to it.
+        """Write a new generation and make it the current map.
 
         Args:
-            saved: the map. report: written as report.json. picture: draw map.png (seconds, for a big map).
+            saved: The map.
+            report: Content of report.json.
+            picture: Whether to draw map.png, which takes seconds for a large map.
 
         Returns:
-            The visible paths of the files.
+            Paths of the files in the folder.
 
         Raises:
-            OSError: the folder cannot be written; what was there before is untouched.
+            OSError: The folder cannot be written; the previous map is untouched.
         """
         generations = self.path / ".generations"
         generations.mkdir(parents=True, exist_ok=True)
@@ -74,14 +81,20 @@ class MapFolder:
 
     @property
     def empty(self) -> bool:
-        """Whether no map was ever saved or copied here; false, too, where its files are damaged or gone."""
+        """Whether no map was ever saved or copied here. A damaged map or one with missing files counts as a map."""
         return not any(os.path.lexists(self.path / name) for name in (".current", MAP))
 
     def load(self, take: Callable[[SavedMap], Any] = lambda saved: None) -> SavedMap:
-        """Read the current map and give it to `take`; unless that raises, the map may then be replaced by `save`.
+        """Read the current map; a later `save` may then replace it.
+
+        Args:
+            take: Called with the map. If it raises, the map counts as not loaded, so that `save` keeps it.
+
+        Returns:
+            The map.
 
         Raises:
-            DataError: there is none, or it is damaged or of another version; and whatever `take` raises.
+            DataError: There is no map, or it is damaged or of another version. Errors of `take` are passed on.
         """
         current = self._current()
         if current is not None and not (self.path / MAP).exists():
@@ -99,7 +112,7 @@ class MapFolder:
         return Path(os.readlink(pointer)).name if pointer.is_symlink() else None
 
     def _retire(self, before: str | None, name: str) -> None:
-        """Delete own old generations; move what others left to a numbered copy."""
+        """Delete this object's old generations and move those of other processes to numbered copies."""
         for folder in sorted((self.path / ".generations").iterdir()):
             if folder.name == name or not folder.name.isdigit():
                 continue
@@ -109,7 +122,7 @@ class MapFolder:
                 folder.rename(self._next_copy())
 
     def _keep_plain_files(self) -> None:
-        """Files under our names that are no links of ours (a copied map) go to a numbered copy, too."""
+        """Move map files that are not links, such as those of a copied map, to a numbered copy."""
         plain = [
             self.path / file for file in FILES if (self.path / file).exists() and not (self.path / file).is_symlink()
         ]
@@ -125,7 +138,7 @@ class MapFolder:
 
 
 def _point(link: Path, target: str) -> None:
-    """Make or replace a symbolic link in one rename."""
+    """Create or replace a symbolic link in one rename."""
     fresh = link.with_name(f".{link.name.lstrip('.')}.{os.getpid()}")
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(target)
@@ -158,7 +171,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def remove_map(folder: str | Path) -> None:
-    """Remove the current map of a folder, and nothing else in it."""
+    """Remove the current map of a folder and nothing else."""
     folder = Path(folder)
     for name in (".current", *FILES):
         if (folder / name).is_symlink():
@@ -167,7 +180,7 @@ def remove_map(folder: str | Path) -> None:
 
 
 def rewrite_report(folder: str | Path, report: dict[str, Any]) -> None:
-    """Replace the current map's report.json in one rename."""
+    """Replace report.json of the current map in one rename."""
     file = (Path(folder) / REPORT).resolve()
     fresh = file.with_name(f".{REPORT}.{os.getpid()}")
     fresh.write_text(json.dumps(report, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""A map's files: what is taken from a mapper, how it is written, and how it is read back with nothing in the files trusted."""
+"""The files of a map: copying a live map, writing it, and reading it back with all contents checked."""
 
 from __future__ import annotations
 
@@ -32,24 +32,31 @@ FORMAT_VERSION = 2
 MAP, GAUSSIANS, PLY, PICTURE, REPORT = "map.npz", "gaussians.safetensors", "map.ply", "map.png", "report.json"
 FILES = (MAP, GAUSSIANS, PLY, PICTURE, REPORT)
 LAYOUT: ArrayLayout = {
-    "voxels": (("N", 3), np.int32), "labels": (("N",), np.uint8), "probability": (("N",), np.float32), "free": (("M", 3), np.int32),
-    "voxel_size": ((), np.float64), "classes": (("C",), str), "frame_id": ((), str), "stamp_ns": ((), np.int64), "model": ((), str),
-    "gaussians_per_cell": ((), np.int64), "feature_channels": ((), np.int64), "format_version": ((), np.int64),
+    "voxels": (("N", 3), np.int32), "labels": (("N",), np.uint8), "probability": (("N",), np.float32),
+    "free": (("M", 3), np.int32), "voxel_size": ((), np.float64), "classes": (("C",), str), "frame_id": ((), str),
+    "stamp_ns": ((), np.int64), "model": ((), str), "gaussians_per_cell": ((), np.int64),
+    "feature_channels": ((), np.int64), "format_version": ((), np.int64),
 }  # fmt: skip
-"""What map.npz holds."""
+"""Arrays of map.npz."""
 KEYS = tuple(LAYOUT)
 LONGEST_TEXT = 256
-"""Characters of a name in map.npz."""
+"""Maximum length of a text in map.npz, characters."""
 MOST_CHANNELS = 4096
-"""Gaussians a cell, or features, of a model: far more than any has."""
+"""Maximum number of Gaussians per cell, and of feature channels, accepted in a file; far above any model's."""
 _UNKNOWN, _FREE = -1, -2
 LATEST_STAMP = 2**31 * 10**9
-"""A ROS stamp is earlier, nanoseconds."""
+"""Upper bound of a ROS stamp, nanoseconds."""
 
 
 @dataclass(frozen=True)
 class MapModel:
-    """The model that made a map: its name, and what it decides about the memory's arrays."""
+    """The model that made a map, with the sizes that determine the memory's arrays.
+
+    Attributes:
+        name: Name of the model.
+        gaussians_per_cell: Number of Gaussians per cell.
+        feature_channels: Number of features per cell.
+    """
 
     name: str
     gaussians_per_cell: int
@@ -60,18 +67,25 @@ class MapModel:
 
     @classmethod
     def of(cls, spec: ModelSpec) -> MapModel:
-        """That of an open engine's model."""
+        """The MapModel of a model specification."""
         return cls(spec.name, spec.gaussians_per_cell, spec.feature_channels)
 
 
 @dataclass(frozen=True)
 class SavedMap:
-    """A map as it lies on disk.
+    """The contents of a map on disk.
 
     Attributes:
-        voxels: (N, 3) int32; centre = (index + 0.5) * voxel_size, metres, in frame_id. labels: (N,) uint8, 1 to 11.
-        probability: (N,) float32. free: (M, 3) int32, voxels observed free. stamp_ns: of the newest frame in it.
-        gaussians: `LiveMap.arrays()`, what a restart continues from. model: what made it.
+        voxels: (N, 3) int32, occupied voxels; the centre is (index + 0.5) * voxel_size metres in frame_id.
+        labels: (N,) uint8, 1 to 11, or 255 without a class.
+        probability: (N,) float32, multiples of 1/16.
+        free: (M, 3) int32, indices of the voxels observed free.
+        frame_id: The map frame.
+        stamp_ns: Stamp of the newest frame, nanoseconds.
+        gaussians: Result of `LiveMap.arrays`, from which mapping can continue; empty without Gaussians.
+        model: The model that made the map.
+        voxel_size: Edge length of a voxel, metres.
+        classes: Class names by label.
     """
 
     voxels: np.ndarray
@@ -87,19 +101,49 @@ class SavedMap:
 
     @classmethod
     def of(cls, live: LiveMap, frame_id: str, stamp_ns: int) -> SavedMap:
-        """The current state of a live map."""
+        """The current state of a live map.
+
+        Args:
+            live: The map of a mapper, `mapper.map`.
+            frame_id: The map frame.
+            stamp_ns: Stamp of the newest frame, nanoseconds.
+        """
         return MapCopy(live).take(frame_id, stamp_ns).saved()
 
     def query(self, points: np.ndarray) -> PointQuery:
-        """What the map knows of points (N, 3), metres, in frame_id. QueryError: another shape, or not finite."""
+        """State, class and probability of the voxels that points lie in.
+
+        Args:
+            points: (N, 3) metres, in frame_id.
+
+        Raises:
+            QueryError: Another shape, or coordinates that are not finite numbers.
+        """
         return query_points(self, points)
 
     def query_box(self, low: np.ndarray, high: np.ndarray) -> BoxQuery:
-        """What the map knows of the box between two corners (3,), metres, in frame_id. QueryError: not finite, or a low above its high."""
+        """All voxels that an axis-aligned box touches.
+
+        Args:
+            low: (3,) lowest corner, metres, in frame_id.
+            high: (3,) highest corner, metres, in frame_id.
+
+        Raises:
+            QueryError: Not three finite numbers each, or a low above its high.
+        """
         return query_box(self, low, high)
 
     def read(self, voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What is known of voxels (N, 3) int64: labels (N,) uint8, probability (N,) float32, whether observed free (N,) bool."""
+        """State of single voxels.
+
+        Args:
+            voxels: (N, 3) int64 indices.
+
+        Returns:
+            labels: (N,) uint8, 0 where not occupied.
+            probability: (N,) float32, 0 where not occupied.
+            free: (N,) bool, whether observed free.
+        """
         slots, table = self._rows
         keys, block, local = by_block(voxels)
         slot = np.array([slots.get(key, -1) for key in map(tuple, keys.tolist())], np.int64)[block]
@@ -110,7 +154,18 @@ class SavedMap:
         return labels, probability, rows == _FREE
 
     def within(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The voxels from low (3,) int64 to high (3,), both included: the occupied, their labels and probability, those observed free."""
+        """Voxels in a range of indices.
+
+        Args:
+            low: (3,) int64, lowest index, included.
+            high: (3,) int64, highest index, included.
+
+        Returns:
+            voxels: (N, 3) int32, the occupied voxels.
+            labels: (N,) uint8.
+            probability: (N,) float32.
+            free: (M, 3) int32, the voxels observed free.
+        """
         wanted = inside(self.voxels, low, high)
         return (
             self.voxels[wanted],
@@ -121,7 +176,10 @@ class SavedMap:
 
     @cached_property
     def _rows(self) -> tuple[dict[tuple[int, ...], int], np.ndarray]:
-        """Slots of the blocks, and (B + 1, 16, 16, 16) int32: each voxel's row of `voxels`, _FREE or _UNKNOWN; the last block unknown."""
+        """Slot of each block by key, and a (B + 1, 16, 16, 16) int32 table of the blocks' voxels.
+
+        An entry is the voxel's row in `voxels`, _FREE or _UNKNOWN; the last block is all _UNKNOWN.
+        """
         keys, block, local = by_block(np.concatenate([self.voxels, self.free]).astype(np.int64))
         table = np.full((len(keys) + 1, *[BLOCK_VOXELS] * 3), _UNKNOWN, np.int32)
         rows = np.concatenate([np.arange(len(self.voxels)), np.full(len(self.free), _FREE)])
@@ -130,25 +188,28 @@ class SavedMap:
         return {key: slot for slot, key in enumerate(map(tuple, keys.tolist()))}, table
 
     def check_fits(self, spec: ModelSpec, frame_id: str) -> None:
-        """Check that a mapper with this model, in this map frame, may go on from the map.
+        """Check that mapping can continue from this map.
+
+        Args:
+            spec: Model of the mapper.
+            frame_id: Map frame of the mapper.
 
         Raises:
-            DataError: says what differs, or that there are no Gaussians to go on from.
+            DataError: Frame, model or classes differ, or the map has no Gaussians; names the difference.
         """
         if self.frame_id != frame_id:
             raise DataError(f"the saved map's frame is {self.frame_id!r}; it must be the map frame {frame_id!r}")
         if self.model != MapModel.of(spec):
             raise DataError(f"the saved map was made by the model {self.model}; this is {MapModel.of(spec)}")
         if self.classes != spec.classes:
-            raise DataError(
-                f"the saved map's classes are {', '.join(self.classes)}; this model's are {', '.join(spec.classes)}"
-            )
+            names = ", ".join(self.classes)
+            raise DataError(f"the saved map's classes are {names}; this model's are {', '.join(spec.classes)}")
         if not self.gaussians:
             raise DataError(f"there is no {GAUSSIANS} beside the saved map, from which mapping goes on")
 
 
 class MapCopy:
-    """A copy of a mapper's map in three steps, of which only `take` needs the mapper to stand still: between two frames.
+    """Copies a live map in three steps: create, `take`, `saved`. Only `take` must run between two frames.
 
     Args:
         live: The map to copy; only its size is read here.
@@ -158,14 +219,22 @@ class MapCopy:
         self._live, self._room = live, live.memory.room()
 
     def take(self, frame_id: str, stamp_ns: int) -> MapCopy:
-        """Copy; nothing else is done here, so that the mapper waits no longer than it must. Returns itself."""
+        """Copy the arrays and nothing else, to keep the mapper waiting as briefly as possible.
+
+        Args:
+            frame_id: The map frame.
+            stamp_ns: Stamp of the newest frame, nanoseconds.
+
+        Returns:
+            This object.
+        """
         self._frame_id, self._stamp_ns = frame_id, int(stamp_ns)
         self._gaussians = self._live.arrays(self._room)
         self._labels, self._sixteenths = self._live.voxel_map.published()
         return self
 
     def saved(self) -> SavedMap:
-        """The map that was copied."""
+        """The copied map."""
         keys, evidence = self._gaussians["blocks"], self._gaussians["evidence"]
         occupied = occupied_voxels(keys, self._labels, self._sixteenths)
         free = free_voxels(keys, self._labels, evidence)
@@ -173,17 +242,28 @@ class MapCopy:
 
 
 def write_map(folder: Path, saved: SavedMap, report: dict[str, Any], picture: bool) -> list[str]:
-    """Write a map's files into a folder; their names. picture: whether map.png is drawn."""
+    """Write the files of a map into a folder.
+
+    Args:
+        folder: An existing folder.
+        saved: The map.
+        report: Content of report.json.
+        picture: Whether to draw map.png.
+
+    Returns:
+        Names of the written files.
+    """
     np.savez_compressed(
-        folder / MAP, voxels=saved.voxels.astype(np.int32), labels=saved.labels.astype(np.uint8), free=saved.free.astype(np.int32),
-        probability=saved.probability.astype(np.float32), voxel_size=np.float64(saved.voxel_size), classes=np.array(saved.classes),
-        frame_id=np.array(saved.frame_id), stamp_ns=np.int64(saved.stamp_ns), format_version=np.int64(FORMAT_VERSION),
+        folder / MAP, voxels=saved.voxels.astype(np.int32), labels=saved.labels.astype(np.uint8),
+        free=saved.free.astype(np.int32), probability=saved.probability.astype(np.float32),
+        voxel_size=np.float64(saved.voxel_size), classes=np.array(saved.classes), frame_id=np.array(saved.frame_id),
+        stamp_ns=np.int64(saved.stamp_ns), format_version=np.int64(FORMAT_VERSION),
         model=np.array(saved.model.name), gaussians_per_cell=np.int64(saved.model.gaussians_per_cell),
         feature_channels=np.int64(saved.model.feature_channels),
     )  # fmt: skip
     arrays = {name: np.ascontiguousarray(array) for name, array in saved.gaussians.items()}
     save_file(arrays, folder / GAUSSIANS, _metadata(saved.frame_id, saved.stamp_ns))
-    (folder / GAUSSIANS).chmod(0o644)  # safetensors makes it private
+    (folder / GAUSSIANS).chmod(0o644)  # safetensors creates it readable by the owner only
     write_ply(folder / PLY, saved.voxels, saved.labels, saved.voxel_size)
     (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n")
     if picture:
@@ -196,16 +276,24 @@ def _metadata(frame_id: str, stamp_ns: int) -> dict[str, str]:
 
 
 def load_map(path: str | Path) -> SavedMap:
-    """Read a map from a folder or a map.npz; the Gaussians beside it, if there are any: their values are checked when a mapper takes them.
+    """Read a saved map, with its Gaussians if there are any.
+
+    The values of the Gaussians are checked by `LiveMap.restore`.
+
+    Args:
+        path: Folder of the map, or its map.npz.
+
+    Returns:
+        The map.
 
     Raises:
-        DataError: missing, damaged, of another version, or with contents that no map has.
+        DataError: The map is missing, damaged, of another version, or has invalid contents.
     """
     path = Path(path)
     link = path / MAP if path.is_dir() else path
     if not link.exists():
         raise DataError(f"no map at {link}")
-    file = link.resolve()  # one generation's files, even if another process saves meanwhile
+    file = link.resolve()  # files of one generation, even if another process saves meanwhile
     try:
         return _load(file)
     except DataError:
@@ -219,7 +307,7 @@ def _load(file: Path) -> SavedMap:
         fields = _read_arrays(file)
     except DataError:
         raise
-    except Exception as error:  # whatever NumPy makes of a file that is not what it should be
+    except Exception as error:  # NumPy raises many types for a damaged file
         raise DataError(f"{file} is damaged or not a map: {error or type(error).__name__}") from error
     _check_values(file, fields)
     frame_id, stamp_ns = str(fields["frame_id"]), int(fields["stamp_ns"])
@@ -232,7 +320,7 @@ def _load(file: Path) -> SavedMap:
 
 
 def _read_arrays(file: Path) -> dict[str, np.ndarray]:
-    """The arrays of map.npz; each is looked at (type, shape, size) before memory is taken for any."""
+    """The arrays of map.npz; type, shape and size of all are checked before memory is allocated for any."""
     with zipfile.ZipFile(file) as archive:
         inside = [key for key in KEYS if f"{key}.npy" in archive.namelist()]
         found = {key: _read_header(archive, file, key) for key in inside}
@@ -263,7 +351,7 @@ def _read_array(archive: zipfile.ZipFile, key: str) -> np.ndarray:
 
 
 def _check_size(file: Path, size: int) -> None:
-    """A map that would fill more than half of the machine's memory is refused before it is read."""
+    """Refuse a map larger than half of the machine's memory before it is read."""
     most = machine_bytes() // 2
     if size > most:
         raise DataError(f"{file} holds {size / 1e9:.1f} GB of arrays; this machine reads at most {most / 1e9:.1f} GB")
@@ -296,5 +384,5 @@ def _load_gaussians(file: Path, frame_id: str, stamp_ns: int) -> dict[str, np.nd
             return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
     except DataError:
         raise
-    except Exception as error:  # whatever safetensors makes of a file that is not what it should be
+    except Exception as error:  # safetensors raises many types for a damaged file
         raise DataError(f"{file} is damaged: {error or type(error).__name__}") from error

@@ -1,4 +1,4 @@
-"""The mapper: one frame in, the changed voxels out, in five steps. Nothing here knows of ROS, or of how a network is run."""
+"""The mapper: turns one frame into the changed voxels in five steps, without ROS and with any network runtime."""
 
 from __future__ import annotations
 
@@ -55,8 +55,14 @@ class OccupancyMapper:
     def step(self, frame: Frame) -> MapUpdate:
         """Map one frame.
 
+        Args:
+            frame: The frame to map.
+
+        Returns:
+            The changed voxels, the times of the stages and the depth prior that was used.
+
         Raises:
-            FrameError: a frame that cannot be mapped; the map is as it was.
+            FrameError: The frame cannot be mapped; the map is unchanged.
         """
         clock = Stopwatch()
         # 1. Features and depth prior of the image.
@@ -65,7 +71,7 @@ class OccupancyMapper:
         image = camera.letterbox.image(frame.image)
         seen = self.engine.image(image, camera.mask, camera.K, gravity_aligned_rotation(frame.T_wc[:3, :3]))
         clock.lap("image")
-        # 2. The local box before the camera, and how the depth sees its cells.
+        # 2. The local box in front of the camera, and the visibility of its cells in the depth prior.
         head, spread = seen.depth, seen.spread
         if self._config.motion_depth and (frame.depth is None or self._config.depth_source == "mono"):
             head, spread = self.map.motion.correct(
@@ -84,7 +90,7 @@ class OccupancyMapper:
         )
         _check_finite(gaussians)
         clock.lap("expert")
-        # 4. Verify, update and write back; the depth's own evidence.
+        # 4. Verify, update and write back; add the evidence of the depth itself.
         begin_anew(self.map.memory, depth.layers, T_lc, self._config.max_distance)
         keys, increments = observe(depth.layers, T_lc, self._config.max_distance)
         self.map.memory.update(corner, gaussians, view, frame.stamp_ns)

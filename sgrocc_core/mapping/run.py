@@ -1,4 +1,4 @@
-"""Runs a mapper over frames, one after the other, and keeps count: what `sgrocc map`, `sgrocc view` and `sgrocc bench` share."""
+"""Maps a sequence of frames and counts them, for `sgrocc map`, `sgrocc view` and `sgrocc bench`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class MappingResult:
-    """What happened.
+    """Counts and times of a mapped sequence.
 
     Attributes:
-        frames: mapped. with_depth: of those, how many had sensor depth. stamp_ns: of the newest.
-        looking_up: of those, how many have the camera's z axis pointing up in the map.
-        timings: milliseconds of each frame, by stage.
+        frames: Number of mapped frames.
+        with_depth: Number of mapped frames with sensor depth.
+        looking_up: Number of mapped frames in which the camera's z axis points up.
+        stamp_ns: Stamp of the newest mapped frame, nanoseconds.
+        timings: Milliseconds of every frame, by stage.
     """
 
     frames: int = 0
@@ -34,7 +36,16 @@ class MappingResult:
 def map_frames(
     mapper: OccupancyMapper, frames: Iterable[Frame], watch: Callable[[Frame, MapUpdate], None] | None = None
 ) -> MappingResult:
-    """Map every frame in order; the same frames give the same map. watch: called after each frame with what it changed."""
+    """Map all frames in order; the same frames give the same map.
+
+    Args:
+        mapper: The mapper.
+        frames: The frames.
+        watch: Called after each frame with the frame and its update.
+
+    Returns:
+        Counts and times.
+    """
     result = MappingResult()
     for frame in frames:
         update = mapper.step(frame)

@@ -1,4 +1,4 @@
-"""What goes into the mapper and comes out of it beside frames: its configuration, the update of the map, the stages' times."""
+"""The mapper's configuration, the update that a frame makes, and the stopwatch for the stages."""
 
 from __future__ import annotations
 
@@ -13,28 +13,31 @@ from sgrocc_core.gaussians.confidence import CONFIDENCES
 from sgrocc_core.geometry.lattice import BOX_BELOW
 
 BOX_REACH = 2.3
-"""A block's centre lies at most this much farther from the camera than `max_distance` while the block is in view, metres."""
+"""Maximum distance from the camera of the centre of a block in view, beyond `max_distance`, metres."""
 MIN_MEMORY_MB = 64.0
-"""What the blocks of one view take at most, and room to move, MB."""
+"""Smallest allowed memory bound: the blocks of one view and a reserve, MB."""
 
 
 @dataclass(frozen=True)
 class MapperConfig:
-    """How to map; checked when made.
+    """Configuration of the mapper; its values are checked when it is created.
 
     Attributes:
-        depth_source: `mono` (the network's depth), `topic` (the sensor's), `fused` (the sensor's, filled by the network's).
-        occupancy_threshold: probability from which a voxel is occupied, 0..1 exclusive.
-        box_below: how far the local box begins under the camera, 0..2.88 m.
-        max_distance: nothing farther along the optical axis is mapped, 0.5..20 m.
-        max_memory_mb: bound of what the memory's blocks take, 0 = none; the farthest from the camera are forgotten first.
-        forget_radius: blocks farther than this from the camera are forgotten, metres, 0 = none.
-        motion_depth: whether points triangulated from the camera's motion correct the network's depth of frames without a sensor's.
-        confidence: which factors of Eq. 8 the memory is judged by, one of CONFIDENCES; all but `hybrid` are for comparison. Counts from
-            the next reset on.
+        depth_source: `mono` (depth of the network), `topic` (depth of the sensor) or `fused` (depth of the sensor, with
+            the network's depth in its holes).
+        occupancy_threshold: Probability from which a voxel is occupied, 0.01..0.99.
+        box_below: Distance from the camera down to the lower face of the local box, 0..2.88 m.
+        max_distance: Largest mapped depth along the optical axis, 0.5..20 m.
+        max_memory_mb: Bound of the memory of the blocks, MB; 0 = none. The blocks farthest from the camera are
+            forgotten first.
+        forget_radius: Distance from the camera beyond which blocks are forgotten, metres; 0 = none.
+        motion_depth: Whether points triangulated from the camera's motion correct the network's depth in frames without
+            sensor depth.
+        confidence: Factors of Eq. 8 that weigh the memory, one of CONFIDENCES; all but `hybrid` are for comparison. A
+            new value takes effect at the next reset.
 
     Raises:
-        ConfigError: names the key, the value and what is allowed.
+        ConfigError: A value is not allowed; names the key, the value and the allowed values.
     """
 
     depth_source: str = "fused"
@@ -66,9 +69,8 @@ class MapperConfig:
                 raise ConfigError(f"{key} is {value!r}; it must be a number from {low:g} to {high:g}")
         if 0 < self.forget_radius < self.max_distance + BOX_REACH:
             least = self.max_distance + BOX_REACH
-            raise ConfigError(
-                f"forget_radius is {self.forget_radius!r}; it must be 0 (none) or at least {least:g}: what is in view stays"
-            )
+            allowed = f"0 (none) or at least {least:g}, so that blocks in view stay"
+            raise ConfigError(f"forget_radius is {self.forget_radius!r}; it must be {allowed}")
         if 0 < self.max_memory_mb < MIN_MEMORY_MB:
             allowed = f"0 (no bound) or at least {MIN_MEMORY_MB:g}, what one view may take"
             raise ConfigError(f"max_memory_mb is {self.max_memory_mb!r}; it must be {allowed}")
@@ -76,15 +78,17 @@ class MapperConfig:
 
 @dataclass(frozen=True)
 class MapUpdate:
-    """What one frame changed.
+    """The change of the map by one frame.
 
     Attributes:
-        stamp_ns: of the frame. sequence: one higher than the last update's.
-        voxels: (N, 3) int32; centre = origin + (index + 0.5) * 0.08 m. labels: (N,) uint8, 0 = freed, 255 = occupied without a class.
+        stamp_ns: Stamp of the frame, nanoseconds.
+        sequence: Number of the update, one higher than that of the last update.
+        voxels: (N, 3) int32, indices of the changed voxels; the centre is origin + (index + 0.5) * 0.08 m.
+        labels: (N,) uint8, 0 = freed, 1 to 11 = class, 255 = occupied without a class.
         probability: (N,) float32, multiples of 1/16; 0 where freed.
-        changed_blocks: (B, 3) int32, the 16^3 blocks that the voxels lie in.
-        timings: milliseconds of image, slice, expert, memory, splat, total.
-        depth: (H, W) float32 metres, the depth prior used, registered to the image, 0 = none.
+        changed_blocks: (B, 3) int32, the blocks of 16^3 voxels that contain the changed voxels.
+        timings: Milliseconds of the stages image, slice, expert, memory, splat, and total.
+        depth: (H, W) float32 metres, the depth prior that was used, registered to the image; 0 = none.
     """
 
     stamp_ns: int
@@ -98,15 +102,17 @@ class MapUpdate:
 
 
 class Stopwatch:
-    """Milliseconds of the stages between its laps."""
+    """Measures the time between laps."""
 
     def __init__(self) -> None:
         self._times, self._names = [perf_counter()], ["start"]
 
     def lap(self, name: str) -> None:
+        """End the stage of this name."""
         self._times.append(perf_counter())
         self._names.append(name)
 
     def timings(self) -> dict[str, float]:
+        """Milliseconds of each stage, and their `total`."""
         laps = {n: 1000 * (b - a) for n, a, b in zip(self._names[1:], self._times, self._times[1:])}
         return laps | {"total": 1000 * (self._times[-1] - self._times[0])}

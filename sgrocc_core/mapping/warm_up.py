@@ -1,4 +1,4 @@
-"""Loads every kernel and touches both networks, so that the first frame is not late."""
+"""Loads all compiled kernels and runs both networks once, so that the first frame is not delayed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 
 
 def warm_up(engine: Engine, config: MapperConfig) -> None:
-    """Map a made-up frame, with both kinds of depth, into a map that is thrown away."""
+    """Map an artificial frame with both kinds of depth into a temporary map."""
     mapper = OccupancyMapper(engine, config)
     rows, columns = np.indices((48, 64), np.float32)
     depth = 1.5 + 0.01 * columns + 0.01 * rows
-    depth[:16] = 0.0  # a hole, so that both kinds of depth are met
+    depth[:16] = 0.0  # a hole, so that both kinds of depth are used
     K = np.array([[60.0, 0, 31.5], [0, 60.0, 23.5], [0, 0, 1]])
     T_wc = make_pose(np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.zeros(3))
     mapper.step(Frame(np.full((48, 64, 3), 128, np.uint8), K, T_wc, 0, depth))

@@ -1,4 +1,4 @@
-"""Rerun's viewer: what a bag becomes while it is mapped, and what a saved map holds, as a recording (.rrd) or in the viewer's window.
+"""Logging to Rerun: a bag while it is mapped, or a saved map, into a recording (.rrd) or the viewer's window.
 
-Needs the package rerun-sdk, which nothing else needs; only `sgrocc view` imports from here.
+This package alone needs rerun-sdk; only `sgrocc view` imports it.
 """

@@ -1,4 +1,4 @@
-"""The Gaussians of a saved map to be drawn; those of a frame's view are told by the mapper."""
+"""Selection of the Gaussians of a saved map that are drawn. `LiveMap.gaussians_in_view` selects those of a frame."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from sgrocc_core.map_files.format import SavedMap
 
 
 def gaussians_of_map(saved: SavedMap, most: int) -> tuple[GaussiansInView, int]:
-    """The `most` most opaque Gaussians of a saved map, the most opaque first, and of how many.
+    """The most opaque Gaussians of a saved map.
 
     Args:
-        saved: with Gaussians or without.
+        saved: The map, with or without Gaussians.
+        most: Maximum number of Gaussians.
+
+    Returns:
+        The Gaussians, sorted by falling opacity, and the number of visible Gaussians in the map.
 
     Raises:
-        DataError: arrays that no memory holds.
+        DataError: The arrays are not those of a memory.
     """
     empty = empty_fields(0, saved.model.gaussians_per_cell, saved.model.feature_channels)
     arrays = saved.gaussians or {"blocks": np.zeros((0, 3), np.int32)} | {

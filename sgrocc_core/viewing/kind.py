@@ -1,4 +1,4 @@
-"""Whether a path is a bag or a saved map: found out by looking at what is there."""
+"""Detection of whether a path is a bag or a saved map, from its contents."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ ALLOWED = (
 
 
 def kind_of(path: Path) -> Literal["bag", "map"]:
-    """What lies at a path.
+    """Tell whether a path is a bag or a saved map.
+
+    Args:
+        path: A file or folder.
 
     Raises:
-        DataError: nothing, neither of the two, or both in one folder.
+        DataError: The path does not exist, is neither, or is a folder with both.
     """
     if not path.exists():
         raise DataError(f"no such file or folder: {path}; {ALLOWED}")

@@ -1,6 +1,6 @@
-"""What a bag becomes, logged frame by frame while it is mapped; and a saved map, logged at once.
+"""Logs a bag frame by frame while it is mapped, or a saved map at once.
 
-Per frame only what changed is logged: voxels block by block and class by class, the path in pieces, the Gaussians of the view alone.
+Per frame only changes are logged: voxels by block and class, the path in pieces, and the Gaussians in view.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from sgrocc_core.viewing import layout, shapes
 from sgrocc_core.viewing.gaussians import gaussians_of_map
 
 PATH_PIECE = 128
-"""Steps of the camera's path in one line strip: each frame logs its whole strip again, so that the strips must end."""
+"""Positions per line strip of the camera's path. Each frame logs its whole strip again, so strips must stay short."""
 LONGEST_REPORT = 100_000
-"""Characters of a map's report.json that are shown."""
+"""Maximum number of characters of report.json that are shown."""
 FREE_COLOR = (110, 190, 240)
 PATH_COLOR = (30, 30, 30)
 
@@ -32,22 +32,24 @@ class MapLog:
     """Logs a mapper's updates.
 
     Args:
-        stream: where to. mapper: whose updates. most_gaussians: at most so many a frame.
-        watched: somebody looks on, so that the views are aimed once, at the first frame's map; else that is done at the end.
+        stream: The recording.
+        mapper: The mapper whose updates are logged.
+        most_gaussians: Maximum number of Gaussians per frame.
+        watched: Whether a viewer is open. If so, the views are aimed at the map of the first frame, else at the end.
 
     Attributes:
-        frames: logged so far.
+        frames: Number of logged frames.
     """
 
     def __init__(self, stream: rr.RecordingStream, mapper: OccupancyMapper, most_gaussians: int, watched: bool) -> None:
         self._stream, self._mapper, self._most, self._watched = stream, mapper, most_gaussians, watched
-        self._told: dict[tuple[int, int, int], np.ndarray] = {}
+        self._logged: dict[tuple[int, int, int], np.ndarray] = {}
         self._piece: list[np.ndarray] = []
         self.frames = 0
         layout.log_static(stream)
 
     def frame(self, frame: Frame, update: MapUpdate) -> None:
-        """Log a frame and what it changed in the map."""
+        """Log a frame and its update of the map."""
         self._stream.set_time(layout.STAMP, timestamp=np.datetime64(frame.stamp_ns, "ns"))
         self._stream.set_time(layout.FRAME, sequence=self.frames)
         self._camera(frame, update.depth)
@@ -61,7 +63,7 @@ class MapLog:
             self._aim()
 
     def end(self) -> None:
-        """Say how the recording is to be looked at, unless somebody has done so since its beginning."""
+        """Aim the views at the whole map, unless a viewer was open from the start."""
         if not self._watched:
             self._aim()
 
@@ -84,7 +86,7 @@ class MapLog:
         )
 
     def _path(self, position: np.ndarray) -> None:
-        """The piece of the path that grows; a new one begins where the last ended."""
+        """Log the growing piece of the path; a new piece starts at the end of the last one."""
         self._piece.append(position.astype(np.float32))
         number = max(self.frames - 1, 0) // PATH_PIECE
         strip = rr.LineStrips3D([np.array(self._piece)], colors=PATH_COLOR, radii=0.01)
@@ -93,9 +95,9 @@ class MapLog:
             self._piece = self._piece[-1:]
 
     def _block(self, key: tuple[int, int, int]) -> None:
-        """Those classes of a block whose voxels are others than were logged."""
+        """Log the classes of a block whose voxels differ from those logged before."""
         labels = self._mapper.map.voxel_map.block(key)[0]
-        before = self._told.get(key, np.zeros_like(labels))
+        before = self._logged.get(key, np.zeros_like(labels))
         different = labels != before
         for label in np.union1d(labels[different], before[different]).tolist():
             if label:
@@ -103,11 +105,19 @@ class MapLog:
                 self._stream.log(
                     layout.voxels_of(label, key), shapes.boxes(voxels, label, VOXEL_SIZE, self._mapper.map.origin)
                 )
-        self._told[key] = labels
+        self._logged[key] = labels
 
 
 def bounds(voxels: np.ndarray, voxel_size: float) -> tuple[np.ndarray, np.ndarray]:
-    """The lowest and highest corner (3,), metres, of the box that holds nearly all of the voxels (N, 3) int; few strays are left out."""
+    """The box that holds all but 1 % of the voxels at each end of each axis.
+
+    Args:
+        voxels: (N, 3) int indices.
+        voxel_size: Edge length of a voxel, metres.
+
+    Returns:
+        The lowest and the highest corner, (3,) metres each.
+    """
     if not len(voxels):
         return np.zeros(3), np.ones(3)
     low, high = np.percentile(voxels, (1, 99), axis=0)
@@ -115,16 +125,19 @@ def bounds(voxels: np.ndarray, voxel_size: float) -> tuple[np.ndarray, np.ndarra
 
 
 def log_map(stream: rr.RecordingStream, saved: SavedMap, path: Path, most_gaussians: int) -> int:
-    """Log a saved map at its stamp: voxels a class an entity, free space as points, Gaussians, and in words what it is.
+    """Log a saved map at its stamp: one entity per class, free space as points, Gaussians, and a description.
 
     Args:
-        path: its folder or map.npz, beside which report.json may lie. most_gaussians: at most so many, the most opaque.
+        stream: The recording.
+        saved: The map.
+        path: Its folder or map.npz; report.json beside it is added to the description.
+        most_gaussians: Maximum number of Gaussians; the most opaque are logged.
 
     Returns:
-        How many Gaussians were logged.
+        Number of logged Gaussians.
 
     Raises:
-        DataError: Gaussians that no memory holds.
+        DataError: The Gaussians are not those of a memory.
     """
     gaussians, found = gaussians_of_map(saved, most_gaussians)
     layout.log_static(stream)
@@ -145,12 +158,16 @@ def log_map(stream: rr.RecordingStream, saved: SavedMap, path: Path, most_gaussi
 
 
 def _about(saved: SavedMap, path: Path, drawn: int, found: int) -> str:
-    """A saved map in words, Markdown."""
+    """Description of a saved map, in Markdown."""
     colors = color_table()
     lines = [
-        f"# {path}", f"frame `{saved.frame_id}`, newest image at {saved.stamp_ns / 1e9:.3f} s, voxels of {100 * saved.voxel_size:g} cm",
-        "", f"model `{saved.model.name}`: {saved.model.gaussians_per_cell} Gaussians a cell; {drawn:,} of {found:,} are drawn", "",
-        f"{len(saved.voxels):,} occupied voxels, {len(saved.free):,} observed free", "", "| class | voxels | colour |", "|---|---|---|",
+        f"# {path}",
+        f"frame `{saved.frame_id}`, newest image at {saved.stamp_ns / 1e9:.3f} s, "
+        f"voxels of {100 * saved.voxel_size:g} cm", "",
+        f"model `{saved.model.name}`: {saved.model.gaussians_per_cell} Gaussians a cell; "
+        f"{drawn:,} of {found:,} are drawn", "",
+        f"{len(saved.voxels):,} occupied voxels, {len(saved.free):,} observed free", "",
+        "| class | voxels | colour |", "|---|---|---|",
     ]  # fmt: skip
     names = {layout.class_name(label): colors[label] for label in np.unique(saved.labels).tolist()}
     lines += [f"| {name} | {count:,} | {names.get(name, '')} |" for name, count in class_counts(saved.labels).items()]

@@ -1,4 +1,4 @@
-"""Where a recording goes: into a file that has its name only when it is whole, or to a viewer that is started for it."""
+"""Targets of a recording: a file, which gets its name only when it is complete, or a viewer started for it."""
 
 from __future__ import annotations
 
@@ -24,31 +24,36 @@ from sgrocc_core.errors import ViewerError
 APPLICATION = "sgrocc"
 OLDEST_RERUN = [0, 41]
 FILE_BATCH = 8 << 20
-"""Bytes that wait to be written together: rows of one entity that are written together take less room."""
+"""Bytes written together; rows of one entity that are written together take less space."""
 START_SECONDS = 30.0
-"""How long the viewer may take until it listens."""
+"""Maximum time until the viewer listens."""
 SETTLE_SECONDS = 1.5
-"""A viewer that finds no screen or no graphics ends within this time of listening."""
+"""Time after which a listening viewer has found a screen and graphics; without them it exits earlier."""
 SEND_SECONDS = 120.0
-"""How long the viewer may take for what it has been sent."""
+"""Maximum time for the viewer to receive the rest of the recording."""
 INSTEAD = "write a file with --save FILE.rrd instead, and open it where there is a screen"
 
 
 class ViewerClosedError(Exception):
-    """The user has closed the viewer's window: no fault, but there is nobody to log for."""
+    """The user has closed the viewer's window. This is not an error, but logging can stop."""
 
 
 @contextmanager
 def to_file(path: Path, name: str) -> Iterator[tuple[rr.RecordingStream, Callable[[], None]]]:
-    """A recording into a file, and what raises where it can no longer be written; a file that is there is replaced.
+    """Open a recording into a file; an existing file is replaced.
 
-    An interrupt (KeyboardInterrupt, SystemExit) leaves a whole file of what was logged until then; any other error leaves none.
+    After an interrupt (KeyboardInterrupt, SystemExit) the file holds everything logged so far; after any other error no
+    file is left.
 
     Args:
-        path: of the file, .rrd. name: what the viewer calls the recording.
+        path: The file, .rrd.
+        name: Name of the recording in the viewer.
+
+    Yields:
+        The recording, and a function that raises ViewerError if the file can no longer be written.
 
     Raises:
-        ViewerError: the file cannot be written.
+        ViewerError: The file cannot be written.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     stream = _stream(name, rr.ChunkBatcherConfig(flush_tick=3600.0, flush_num_bytes=FILE_BATCH))
@@ -70,7 +75,7 @@ def to_file(path: Path, name: str) -> Iterator[tuple[rr.RecordingStream, Callabl
 
 
 class _Writer:
-    """Writes what a stream gives to a file, on a thread of its own: Rerun's own writer hangs for ever where the disk is full."""
+    """Writes a stream to a file on its own thread, because Rerun's writer blocks forever when the disk is full."""
 
     def __init__(self, stream: rr.RecordingStream, path: Path, failure: str) -> None:
         self._stream, self._path, self._failure, self._error = stream, path, failure, ""
@@ -92,15 +97,15 @@ class _Writer:
                     if not self._error:
                         self._file.write(data)
                 except OSError as error:
-                    self._error = str(error)  # what follows is read and dropped, so that the stream can be ended
+                    self._error = str(error)  # the rest is read and discarded, so that the stream can end
 
     def check(self) -> None:
-        """Raise ViewerError where something could not be written."""
+        """Raise ViewerError if a write has failed."""
         if self._error:
             raise ViewerError(f"{self._failure}: {self._error}")
 
     def finish(self) -> None:
-        """Write what is left, and see whether it can be read."""
+        """Write the rest and check that the file can be read."""
         self._stream.flush()
         self._stream.disconnect()
         self._thread.join()
@@ -108,7 +113,7 @@ class _Writer:
             self._file.close()
         self.check()
         with self._named(), warnings.catch_warnings():
-            warnings.simplefilter("error")  # an end that is missing is a warning
+            warnings.simplefilter("error")  # a missing end of the file is only a warning
             RrdReader(self._path).recordings()
 
     @contextmanager
@@ -120,13 +125,17 @@ class _Writer:
 
 
 class Viewer:
-    """Rerun's viewer in a process of its own, which outlives this one; it listens on this machine only.
+    """Rerun's viewer in a separate process that outlives this one; it listens on this machine only.
 
     Args:
-        arguments: more arguments of the program `rerun`.
+        arguments: Additional arguments of the program `rerun`.
+
+    Attributes:
+        url: Address to connect a recording to.
+        process: The viewer's process.
 
     Raises:
-        ViewerError: it cannot be started, with its own last words.
+        ViewerError: The viewer cannot be started; the message contains its last error.
     """
 
     def __init__(self, arguments: Sequence[str] = ()) -> None:
@@ -151,7 +160,12 @@ class Viewer:
             time.sleep(0.05)
 
     def check(self) -> None:
-        """Raise ViewerClosedError where the user has closed the viewer, ViewerError where it has ended otherwise."""
+        """Check that the viewer is running.
+
+        Raises:
+            ViewerClosedError: The user has closed it.
+            ViewerError: It has ended otherwise.
+        """
         code = self.process.poll()
         if code == 0:
             raise ViewerClosedError
@@ -162,11 +176,18 @@ class Viewer:
 
 @contextmanager
 def to_viewer(viewer: Viewer, name: str) -> Iterator[rr.RecordingStream]:
-    """A recording into a viewer; at the end everything has arrived there.
+    """Open a recording into a viewer; at the end all data has arrived there.
+
+    Args:
+        viewer: The viewer.
+        name: Name of the recording in the viewer.
+
+    Yields:
+        The recording.
 
     Raises:
-        ViewerError: the viewer is gone, or does not take what it is sent.
-        ViewerClosedError: the user has closed it.
+        ViewerError: The viewer has ended, or does not accept the data.
+        ViewerClosedError: The user has closed it.
     """
     stream = _stream(name, None)
     stream.connect_grpc(viewer.url)
@@ -183,7 +204,7 @@ def to_viewer(viewer: Viewer, name: str) -> Iterator[rr.RecordingStream]:
 
 
 def check_display() -> None:
-    """Raise ViewerError where there is no screen to open a window on."""
+    """Raise ViewerError if there is no display."""
     if sys.platform.startswith("linux") and not any(
         os.environ.get(n) for n in ("DISPLAY", "WAYLAND_DISPLAY", "WAYLAND_SOCKET")
     ):
@@ -195,7 +216,7 @@ def _stream(name: str, batching: rr.ChunkBatcherConfig | None) -> rr.RecordingSt
         raise ViewerError(
             f"rerun-sdk {rr.__version__} is installed; it must be {OLDEST_RERUN[0]}.{OLDEST_RERUN[1]} or newer"
         )
-    rr.set_strict_mode(True)  # a wrong array is an error, not a warning
+    rr.set_strict_mode(True)  # invalid arrays raise errors instead of warnings
     stream = rr.RecordingStream(APPLICATION, batcher_config=batching)
     if not rr.is_enabled(stream):
         value = os.environ.get("RERUN", "")
@@ -209,7 +230,7 @@ def _stream(name: str, batching: rr.ChunkBatcherConfig | None) -> rr.RecordingSt
 
 
 def _program() -> Path:
-    """The program `rerun` of the installed package, whatever PATH says."""
+    """The program `rerun` of the installed package, independent of PATH."""
     found = importlib.util.find_spec("rerun_cli")
     program = Path(found.origin or "").with_name("rerun") if found else Path()
     if not program.is_file():
@@ -229,7 +250,7 @@ def _listens(port: int) -> bool:
 
 
 def _last_error(log: IO[bytes]) -> str:
-    """What the viewer said of its end, after a colon; nothing where it did not."""
+    """The last error that the viewer printed, after a colon; empty if there is none."""
     log.seek(0)
     errors = [line for line in log.read().decode(errors="replace").splitlines() if line.startswith("Error: ")]
     return f": {errors[-1].removeprefix('Error: ')}" if errors else ""

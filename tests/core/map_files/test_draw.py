@@ -8,7 +8,7 @@ from sgrocc_core.classes import COLORS, label_of
 from sgrocc_core.drawing.picture import PAGE, draw_map, render_map
 from sgrocc_core.drawing.plan import draw_plan
 from sgrocc_core.drawing.room import cut_near_walls, draw_room, fit_view, floor_level, open_ceiling
-from sgrocc_core.drawing.surface import CORNERS, NORMALS, Grid, exposed_faces
+from sgrocc_core.drawing.surface import CORNERS, NORMALS, VoxelBox, exposed_faces
 
 WALL, FLOOR, CEILING, SOFA = (label_of(name) for name in ("wall", "floor", "ceiling", "sofa"))
 
@@ -24,7 +24,7 @@ def room() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_faces_of_a_block_are_its_surface():
-    block = Grid.of(np.argwhere(np.ones((2, 3, 4))), np.ones(24, np.uint8))
+    block = VoxelBox.of(np.argwhere(np.ones((2, 3, 4))), np.ones(24, np.uint8))
     _, sides = exposed_faces(block)
     assert np.bincount(sides).tolist() == [12, 12, 8, 8, 6, 6]
 
@@ -35,7 +35,7 @@ def test_the_corners_of_a_face_turn_counter_clockwise_about_its_normal():
 
 
 def test_the_floor_is_found_and_the_ceiling_comes_off():
-    grid = Grid.of(*room())
+    grid = VoxelBox.of(*room())
     assert floor_level(grid) == 2  # margin, floor, then this
     opened = open_ceiling(grid, 20)
     assert not (opened.labels == CEILING).any() and not opened.labels[:, :, 22:].any()
@@ -44,20 +44,20 @@ def test_the_floor_is_found_and_the_ceiling_comes_off():
 
 @pytest.mark.parametrize("side", range(4))
 def test_the_wall_towards_the_viewer_is_cut_and_the_one_behind_stays(side):
-    grid = open_ceiling(Grid.of(*room()), 30)
+    grid = open_ceiling(VoxelBox.of(*room()), 30)
     cut = cut_near_walls(grid, side * np.pi / 2).labels[:, :, 15] == WALL
     walls = {0: cut[-2, 5:-5], 1: cut[5:-5, -2], 2: cut[1, 5:-5], 3: cut[5:-5, 1]}
     assert not walls[side].any() and walls[(side + 2) % 4].all()
 
 
 def test_every_voxel_lies_inside_the_picture():
-    grid = open_ceiling(Grid.of(*room()), 30)
+    grid = open_ceiling(VoxelBox.of(*room()), 30)
     points = fit_view(grid, 0.7, (600, 400)).project(np.argwhere(grid.labels > 0) + 0.5)
     assert (points > 0).all() and (points < (600, 400)).all()
 
 
 def test_the_sofa_is_seen_in_its_color():
-    picture = draw_room(Grid.of(*room()), (480, 360))
+    picture = draw_room(VoxelBox.of(*room()), (480, 360))
     hue = cv2.cvtColor(np.rint(picture).astype(np.uint8), cv2.COLOR_RGB2HSV)
     wanted = cv2.cvtColor(COLORS[SOFA].reshape(1, 1, 3), cv2.COLOR_RGB2HSV)[0, 0]
     red = (np.abs(hue[:, :, 0].astype(int) - wanted[0]) <= 3) & (hue[:, :, 1] > 120)
@@ -65,7 +65,7 @@ def test_the_sofa_is_seen_in_its_color():
 
 
 def test_the_plan_has_the_right_scale_and_the_long_side_upright():
-    plan, pixels = draw_plan(Grid.of(*room()), None, (400, 600))
+    plan, pixels = draw_plan(VoxelBox.of(*room()), None, (400, 600))
     assert pixels == pytest.approx(min(400 / 40, 600 / 50))
     red = (plan[:, :, 0] > 120) & (plan[:, :, 1] < 90) & (plan[:, :, 2] < 90)
     rows, columns = np.nonzero(red)
@@ -75,8 +75,8 @@ def test_the_plan_has_the_right_scale_and_the_long_side_upright():
 def test_space_seen_as_free_is_shown_in_the_plan():
     voxels, labels = room()
     keep = labels != FLOOR
-    plan, _ = draw_plan(Grid.of(voxels[keep], labels[keep]), voxels[~keep], (400, 600))
-    blank, _ = draw_plan(Grid.of(voxels[keep], labels[keep]), None, (400, 600))
+    plan, _ = draw_plan(VoxelBox.of(voxels[keep], labels[keep]), voxels[~keep], (400, 600))
+    blank, _ = draw_plan(VoxelBox.of(voxels[keep], labels[keep]), None, (400, 600))
     assert np.abs(plan - blank).max(2).astype(bool).mean() > 0.3
 
 
