@@ -53,8 +53,7 @@ def example_inputs(
     """Make plausible inputs of both graphs: a textured image, a camera at 1.5 m that looks down, and four surfaces.
 
     Depth and thickness are constant within each quarter of the image. They are sampled at the nearest pixel, so a
-    rounding
-    error that moves a sample to the next pixel must not count as a disagreement between the networks.
+    rounding error that moves a sample to the next pixel must not count as a disagreement between the networks.
 
     Args:
         grid: sizes of the image engine.

@@ -104,8 +104,7 @@ def find_weights(model: str) -> Path:
     """Path of a named model's `weights.safetensors`, which need not exist.
 
     The file is searched for under `model_roots`, independently of the working directory. A model that was never
-    exported has
-    a configuration but no weights; the path is then the one in the checkout.
+    exported has a configuration but no weights; the path is then the one in the checkout.
     """
     return find_shared(f"models/{model}/weights.safetensors")
 

@@ -1,6 +1,7 @@
-"""What trivial predictors score, so that a model's figures mean something: statistics of a training set, and predictions made of them.
+"""Scores of trivial predictors, as a reference for a model's: statistics of a training set and predictions from them.
 
-The predictors: the depth's surface with the majority class of its height; nothing at all; labels drawn by frequency; one constant depth.
+The predictors are: the surface of the depth with the majority class of its height; all voxels empty; labels drawn by
+frequency; a constant depth.
 """
 
 from __future__ import annotations
@@ -19,17 +20,19 @@ from sgrocc_core.geometry.camera import back_project
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
 
 LOWEST, STEP, BINS = -1.0, 0.16, 32
-"""Height bins: where the first begins in world z, their size (metres), and how many there are."""
+"""World z of the lowest height bin's lower limit, the bins' size (both metres), and their number."""
 DEPTH_STEP, DEPTH_BINS = 0.01, 1200
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What trivial predictors know of a training set.
+    """Statistics of a training set that trivial predictors use.
 
     Attributes:
-        views: how many were counted. command: that made this.
-        majority_label: (BINS,) the most frequent class at each height. label_frequency: (12,) share of each label among known voxels.
+        views: number of views counted.
+        command: command that computed the statistics.
+        majority_label: (BINS,) the most frequent class at each height.
+        label_frequency: (12,) share of each label among known voxels.
         constant_depth: metres, the constant with the smallest AbsRel.
     """
 
@@ -40,13 +43,17 @@ class Statistics:
     constant_depth: float
 
     def save(self, path: Path) -> None:
-        """Write as JSON."""
+        """Write the statistics as JSON."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asdict(self)) + "\n")
 
 
 def load_statistics(path: Path) -> Statistics:
-    """Read what `Statistics.save` wrote; DataError when it is not that."""
+    """Read the result of `Statistics.save`.
+
+    Raises:
+        DataError: the file cannot be read or has other sizes.
+    """
     try:
         values = json.loads(path.read_text())
         statistics = Statistics(**values)
@@ -59,16 +66,17 @@ def load_statistics(path: Path) -> Statistics:
 
 
 def height_bins(origin_z: float, layers: int) -> np.ndarray:
-    """(layers,) bin of each layer of voxels of a grid that begins at world height `origin_z`, metres."""
+    """(layers,) height bin of each voxel layer of a grid that begins at world height `origin_z`, metres."""
     z = origin_z + (np.arange(layers) + 0.5) * VOXEL_SIZE
     return np.clip(np.floor((z - LOWEST) / STEP).astype(np.int64), 0, BINS - 1)
 
 
 def collect(samples: Iterable[Any], command: str) -> Statistics:
-    """Count a training set.
+    """Compute the statistics of a training set.
 
     Args:
         samples: of `OccScanNet`: target, voxel_origin and depth are used.
+        command: command that computes them, for the record.
 
     Raises:
         DataError: there are no samples.
@@ -91,7 +99,7 @@ def collect(samples: Iterable[Any], command: str) -> Statistics:
 
 
 def _majority(counts: np.ndarray) -> list[int]:
-    """Majority class of each height; heights without any take their nearest neighbour's."""
+    """Majority class of each height; heights without any use their nearest neighbour's."""
     seen = np.flatnonzero(counts[:, 1:].sum(1) > 0)
     if len(seen) == 0:
         return [1] * BINS
@@ -100,7 +108,7 @@ def _majority(counts: np.ndarray) -> list[int]:
 
 
 def _best_constant(depths: np.ndarray) -> float:
-    """The c that minimises sum |c - d| / d: the median of depths weighted by 1 / d."""
+    """The c that minimises sum |c - d| / d: the median of the depths weighted by 1 / d."""
     centres = (np.arange(DEPTH_BINS) + 0.5) * DEPTH_STEP
     weight = np.cumsum(depths / centres)
     return float(centres[np.searchsorted(weight, weight[-1] / 2)]) if weight[-1] > 0 else 0.0
@@ -114,10 +122,15 @@ def depth_surface(
     shape: tuple[int, ...],
     statistics: Statistics,
 ) -> np.ndarray:
-    """Voxels that back-projected depth falls into, with the majority class of their height.
+    """Label the voxels that contain back-projected depth with the majority class of their height.
 
     Args:
-        depth: (H, W) metres, 0 = none. K: (3, 3) of that image. T_wc: (4, 4) camera to world. origin: (3,) the grid's corner, metres.
+        depth: (H, W), metres, 0 = none.
+        K: (3, 3) intrinsics of that image, pixels.
+        T_wc: (4, 4) camera to world.
+        origin: (3,) lowest corner of the grid, metres.
+        shape: (X, Y, Z) of the grid.
+        statistics: of a training set.
 
     Returns:
         (X, Y, Z) uint8 labels.
@@ -131,7 +144,7 @@ def depth_surface(
 
 
 def drawn_by_frequency(shape: tuple[int, ...], statistics: Statistics, seed: int) -> np.ndarray:
-    """Labels drawn at random, each voxel for itself, by how often labels occur; the same for the same seed. (X, Y, Z) uint8."""
+    """Draw each voxel's label independently by the labels' frequencies; deterministic for a seed. (X, Y, Z) uint8."""
     share = np.cumsum(statistics.label_frequency)
     draws = np.random.default_rng(seed).random(shape) * share[-1]
     return np.minimum(np.searchsorted(share, draws, side="right"), NUM_CLASSES).astype(np.uint8)

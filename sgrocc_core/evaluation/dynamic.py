@@ -1,6 +1,6 @@
-"""Evaluation of changing scenes (method, section 4): how soon the map loses what left and has what came, and what it loses wrongly.
+"""Evaluation of changing scenes (method, section 4): how quickly the map removes and adds objects, and wrong removals.
 
-The mapper goes through each scene frame by frame. An event is judged by the frames that see its place from then on.
+The mapper processes each scene frame by frame. An event is judged by the frames that see its place after it happened.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 from sgrocc_core.report import machine, versions
 
 DONE = 0.9
-"""What left is gone, and what came is there, when this share of it is."""
+"""Share of an object's voxels that must be removed, or present, for the event to count as done."""
 LOOKS = 10
-"""Frames that see the place within which it should be done; what is wrongly removed is counted after as many."""
+"""Number of looks within which an event should be done, and after which wrong removals are counted."""
 
 MOMENTS = ("after_looks", "at_the_end")
 
@@ -37,15 +37,26 @@ MOMENTS = ("after_looks", "at_the_end")
 class EventJudge:
     """Follows one event through the map, frame by frame.
 
-    Args:
-        event: what happens. before, after: (X, Y, Z) uint8, the truth just before and just after it. thin: (X, Y, Z) bool.
+    A look is a frame that sees the event's place after the event. Counts of 0 looks mean not yet.
 
     Attributes:
-        had: (N,) bool, of the voxels that the event empties those that the map held in the last frame before they were empty.
-        looks: frames since then that saw the place. gone, came, came_visible: looks until done, 0 = not yet. visible: (M,) bool, of the
-            voxels that the event fills those that depth has fallen into since. stayed, removed, thin_stayed, thin_removed: voxels, after
-            LOOKS looks. left_over: (after LOOKS looks, at the end) of the `had` voxels those that the map still holds; there: of those that
-            the event fills those that it holds.
+        event: the event to judge.
+        before: (X, Y, Z) uint8, the truth just before the event.
+        after: (X, Y, Z) uint8, the truth just after the event.
+        thin: (X, Y, Z) bool, voxels of thin objects.
+        looks: number of looks so far.
+        gone: looks until the emptied voxels were removed from the map.
+        came: looks until the filled voxels were in the map.
+        came_visible: the same, for the filled voxels that depth has hit.
+        stayed: voxels, after LOOKS looks, that were in the map before, are occupied before and after the
+            event, and have been in view.
+        removed: those of `stayed` that the map has lost.
+        thin_stayed: those of `stayed` that are thin.
+        thin_removed: those of `removed` that are thin.
+        left_over: number of the `had` voxels still in the map, after LOOKS looks and at the end.
+        there: number of the filled voxels in the map, after LOOKS looks and at the end.
+        had: (N,) bool, which of the emptied voxels the map contained in the last frame before they were emptied.
+        visible: (M,) bool, which of the filled voxels depth has hit since.
     """
 
     event: SceneEvent
@@ -71,15 +82,17 @@ class EventJudge:
 
     @property
     def brings(self) -> bool:
-        """Whether something came that stays: not so where a person has passed."""
+        """Whether the event adds an object that stays; false for a person who passes."""
         return self.event.first == self.event.last and len(self.event.filled) > 0
 
     def step(self, frame: int, occupied: np.ndarray, viewed: np.ndarray, hit: np.ndarray) -> None:
-        """The map after a frame.
+        """Judge the map after a frame.
 
         Args:
-            frame: its number. occupied: (X, Y, Z) bool, the map. viewed: (X, Y, Z) bool, what this frame has in view, not hidden.
-            hit: (X, Y, Z) bool, what this frame's depth falls into.
+            frame: its number.
+            occupied: (X, Y, Z) bool, the map.
+            viewed: (X, Y, Z) bool, voxels in view in this frame and not hidden.
+            hit: (X, Y, Z) bool, voxels that contain this frame's depth.
         """
         event = self.event
         if frame == event.first - 1:
@@ -121,17 +134,19 @@ class EventJudge:
         self.thin_stayed, self.thin_removed = int((stayed & self.thin).sum()), int((removed & self.thin).sum())
 
     def figures(self) -> dict[str, Any]:
-        """Of this event, plain JSON; null where there is nothing to judge."""
+        """Figures of this event as plain JSON; null where there is nothing to judge."""
         event = self.event
         return {
-            "kind": event.kind, "frame": event.first, "until": event.last, "looks": self.looks, "emptied": len(event.emptied),
-            "filled": len(event.filled), "map_had": int(self.had.sum()),
+            "kind": event.kind, "frame": event.first, "until": event.last, "looks": self.looks,
+            "emptied": len(event.emptied), "filled": len(event.filled), "map_had": int(self.had.sum()),
             "gone": _looks(self.gone) if self.had.any() else None,
             "came": _looks(self.came) if self.brings else None,
             "came_visible": _looks(self.came_visible) if self.brings and self.visible.any() else None,
             "visible": int(self.visible.sum()) if self.brings else None,
-            "left_over": dict(zip(MOMENTS, self.left_over)), "there": dict(zip(MOMENTS, self.there)) if self.brings else None,
-            "stayed": self.stayed, "removed": self.removed, "thin_stayed": self.thin_stayed, "thin_removed": self.thin_removed,
+            "left_over": dict(zip(MOMENTS, self.left_over)),
+            "there": dict(zip(MOMENTS, self.there)) if self.brings else None,
+            "stayed": self.stayed, "removed": self.removed,
+            "thin_stayed": self.thin_stayed, "thin_removed": self.thin_removed,
         }  # fmt: skip
 
 
@@ -142,10 +157,13 @@ def _looks(count: int) -> int | str:
 def evaluate_scene(
     scene: ChangingScene, frames: Iterable[Sample], mapper: OccupancyMapper, tick: Callable[[], Any] = lambda: None
 ) -> list[dict[str, Any]]:
-    """Maps a scene and judges its events, in time's order.
+    """Map a scene and judge its events, in chronological order.
 
     Args:
-        frames: all of the scene's. mapper: with an empty map, its origin the scene's. tick: called after every frame.
+        scene: the scene with its events.
+        frames: all of the scene's frames.
+        mapper: with an empty map and the scene's origin.
+        tick: called after every frame.
     """
     judges = [EventJudge(e, scene.labels(e.first - 1), scene.labels(e.last), scene.thin) for e in scene.events]
     labels = np.zeros(scene.thin.shape, np.uint8)
@@ -163,7 +181,7 @@ def evaluate_scene(
 
 
 def _in_view(scene: ChangingScene, sample: Sample, max_distance: float) -> np.ndarray:
-    """(X, Y, Z) bool: voxels in the image as far as the map reaches, but those behind the first surface."""
+    """(X, Y, Z) bool: voxels in the image within the map's range, excluding those behind the first surface."""
     depth = np.where(sample.depth > 0, np.minimum(sample.depth, max_distance), max_distance)
     shape = scene.thin.shape
     parts = regions(np.zeros(shape, np.uint8), depth, sample.K, box_pose(sample.T_wc, scene.origin))
@@ -171,7 +189,7 @@ def _in_view(scene: ChangingScene, sample: Sample, max_distance: float) -> np.nd
 
 
 def _hit(scene: ChangingScene, sample: Sample) -> np.ndarray:
-    """(X, Y, Z) bool: voxels that the frame's depth falls into."""
+    """(X, Y, Z) bool: voxels that contain the frame's depth."""
     index = np.floor((back_project(sample.depth, sample.K, sample.T_wc) - scene.origin) / VOXEL_SIZE).astype(np.int64)
     hit = np.zeros(scene.thin.shape, np.uint8)
     paint(hit, index, np.ones(len(index), np.uint8))
@@ -179,14 +197,15 @@ def _hit(scene: ChangingScene, sample: Sample) -> np.ndarray:
 
 
 def pooled(events: list[dict[str, Any]]) -> dict[str, Any]:
-    """Figures of several events together: a share of nothing is null."""
+    """Pooled figures of several events; a share without a denominator is null."""
     parts: dict[str, Any] = {"events": len(events)}
     for key in ("gone", "came", "came_visible"):
         looks = [e[key] for e in events if e[key] is not None]
         numbers = sorted(np.inf if n == "never" else n for n in looks)
         middle = float(np.median(numbers)) if numbers else None
         parts[key] = {
-            "judged": len(looks), "within_10": _share(sum(n <= LOOKS for n in numbers), len(looks)), "never": looks.count("never"),
+            "judged": len(looks), "within_10": _share(sum(n <= LOOKS for n in numbers), len(looks)),
+            "never": looks.count("never"),
             "median_looks": None if middle is None or not np.isfinite(middle) else middle,
         }  # fmt: skip
     for key, of, part in (
@@ -219,10 +238,15 @@ def evaluate_dynamic(
     """Evaluate a model on scenes that change.
 
     Args:
-        chosen: indices of the scenes. config: how to map. tick: called after every frame.
+        engine: the model.
+        data: the set.
+        chosen: indices of the scenes.
+        config: of the mapper.
+        tick: called after every frame.
 
     Returns:
-        figures of all events together and by kind, every event's, the model, the settings, versions, machine and seconds.
+        Figures of all events, by kind and per event, with the model, the settings, versions, machine and duration in
+        seconds.
 
     Raises:
         DataError: there are no scenes, or a file is missing or damaged.
@@ -237,22 +261,25 @@ def evaluate_dynamic(
         raise DataError("no scenes to evaluate")
     spec = engine.spec
     return {
-        "pooled": pooled(events), "by_kind": {kind: pooled([e for e in events if e["kind"] == kind]) for kind in KINDS},
+        "pooled": pooled(events),
+        "by_kind": {kind: pooled([e for e in events if e["kind"] == kind]) for kind in KINDS},
         "scenes": scenes, "per_event": events,
         "model": {"name": spec.name, "folder": str(spec.folder), "files": spec.files, "engine": engine.description},
         "settings": {
-            "depth_source": config.depth_source, "occupancy_threshold": config.occupancy_threshold, "max_distance": config.max_distance
+            "depth_source": config.depth_source, "occupancy_threshold": config.occupancy_threshold,
+            "max_distance": config.max_distance,
         },
         "versions": versions(), "machine": machine(), "seconds": round(time.perf_counter() - start, 1),
     }  # fmt: skip
 
 
 def table(report: dict[str, Any]) -> str:
-    """The report's main figures as text: a line a kind of event, and one for all."""
+    """Format the report's main figures as text: one line per kind of event, and one for all."""
     lines = [
-        f"{report['pooled']['events']} events in {report['scenes']} scenes, depth source {report['settings']['depth_source']}; 90 % of it "
-        "done within 10 frames that see the place (median frames)",
-        f"{'':15}{'gone':>15}{'there':>15}{'there, seen':>15}{'wrongly removed':>17}{'of it thin':>12}{'left over':>11}",
+        f"{report['pooled']['events']} events in {report['scenes']} scenes, depth source "
+        f"{report['settings']['depth_source']}; 90 % of it done within 10 frames that see the place (median frames)",
+        f"{'':15}{'gone':>15}{'there':>15}{'there, seen':>15}"
+        f"{'wrongly removed':>17}{'of it thin':>12}{'left over':>11}",
     ]
     for name, part in [*report["by_kind"].items(), ("all", report["pooled"])]:
         done = [_done(part[key]) for key in ("gone", "came", "came_visible")]

@@ -1,7 +1,7 @@
-"""Evaluation of the embodied task (method, section 7): whole scenes frame by frame through the mapper, scored against the scene's truth.
+"""Evaluation of the embodied task (method, section 7): whole scenes, mapped frame by frame and scored.
 
-The map is what a robot would have: the memory, fused and verified, with the depth's evidence. Beside it stand the single frames of the
-same run, each scored by itself where it looks, and what trivial predictors make of the same frames.
+The map is the one a robot would have: the fused and verified memory, with the evidence of the depth. It is compared
+with the single frames of the same run, each scored within its own view, and with trivial predictors on the same frames.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from sgrocc_core.voxels.splat import labels_from
 SOURCES = {"predicted": "mono", "sensor": "topic"}
 """The mapper's depth_source for each kind of depth."""
 FRAME_NS = 100_000_000
-"""Time between frames, nanoseconds: the sets have no clock."""
+"""Time between frames, nanoseconds; the sets have no timestamps."""
 
 
 class _Listener:
-    """An engine that keeps what its expert said last without history: the single frame."""
+    """Engine wrapper that also records the prediction made without history."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self.spec, self.description = engine, engine.spec, engine.description
@@ -63,9 +63,11 @@ class SourceCounts:
     """Counts of one kind of depth over any number of scenes.
 
     Attributes:
-        final: the map after a scene's last frame, over the union of the frames' masks. hidden: where no frame saw a surface or past it.
-        single: every frame alone, over its own mask. surface: the depth's surface of all frames. curve: the map after frame 1, 2, ...,
-            over the union of the masks until then.
+        final: the map after a scene's last frame, over the union of the frames' masks.
+        hidden: the same, restricted to voxels that were hidden behind the surface in every frame.
+        single: each frame's own prediction, over its own mask.
+        surface: the surface of all frames' depth.
+        curve: the map after frame 1, 2, ..., over the union of the masks so far.
     """
 
     final: OccupancyCounts = field(default_factory=OccupancyCounts)
@@ -75,7 +77,7 @@ class SourceCounts:
     curve: list[OccupancyCounts] = field(default_factory=list)
 
     def figures(self) -> dict[str, Any]:
-        """The final map's figures, with the others' inside."""
+        """Figures of the final map, with the others as nested entries."""
         curve = [{key: counts.figures()[key] for key in ("sc_iou", "miou")} for counts in self.curve]
         return {
             **self.final.figures(),
@@ -90,7 +92,9 @@ class EmbodiedEvaluation:
     """Counts over the scenes of a set.
 
     Args:
-        engine: the model. statistics: of the baselines' training set; None leaves the baselines out. config: how to map.
+        engine: the model.
+        statistics: of the baselines' training set; None omits the baselines.
+        config: of the mapper.
     """
 
     def __init__(self, engine: Engine, statistics: Statistics | None, config: MapperConfig | None = None) -> None:
@@ -105,7 +109,9 @@ class EmbodiedEvaluation:
         """Map one scene with both kinds of depth.
 
         Args:
-            frames: the scene's samples in order, each with its mask (X, Y, Z) bool. tick: called after every frame.
+            scene: the scene with its truth.
+            frames: the scene's samples in order, each with its mask (X, Y, Z) bool.
+            tick: called after every frame.
 
         Raises:
             DataError: the scene has no frames.
@@ -144,7 +150,7 @@ class EmbodiedEvaluation:
         return OccupancyMapper(self.engine, config, tuple(float(v) for v in scene.origin))  # type: ignore[arg-type]
 
     def report(self) -> dict[str, Any]:
-        """All figures so far, keys as in the method's section 7."""
+        """All figures so far, with the keys of the method's section 7."""
         figures: dict[str, Any] = {source: counts.figures() for source, counts in self.counts.items()}
         figures["baselines"] = {"all_empty": self.empty.figures()}
         if self.statistics is not None:
@@ -156,16 +162,17 @@ class EmbodiedEvaluation:
 
 
 class _Walk:
-    """One scene through one mapper."""
+    """One scene processed by one mapper."""
 
     def __init__(self, scene: EmbodiedScene, engine: _Listener, mapper: OccupancyMapper, counts: SourceCounts) -> None:
         self.scene, self.engine, self.mapper, self.counts = scene, engine, mapper, counts
         self.labels = np.zeros(scene.labels.shape, np.uint8)
 
     def step(self, sample: Sample, number: int, mask: np.ndarray, union: np.ndarray) -> np.ndarray:
-        """Map a frame and count it; the depth used, registered to the image, (H, W) metres.
+        """Map and count a frame; returns the depth used, registered to the image, (H, W) metres.
 
-        The box reaches as far down and up as the set's own for this frame: its masks end there, at ceilings too.
+        The box extends as far down and up as the set's own box for this frame, because its masks end there, also at
+        ceilings.
         """
         below = float(np.clip(sample.T_wc[2, 3] - sample.voxel_origin[2], 0.0, BOX_CELLS[2] * CELL_SIZE))
         self.mapper.config = replace(self.mapper.config, box_below=below)
@@ -179,7 +186,7 @@ class _Walk:
         return update.depth
 
     def _count_alone(self, sample: Sample, mask: np.ndarray) -> None:
-        """Score what the network said of this frame by itself, within its box and mask."""
+        """Score the network's prediction without history for this frame, within its box and mask."""
         threshold, origin = self.mapper.config.occupancy_threshold, self.scene.origin
         T_sc = box_pose(sample.T_wc, origin)
         corner = box_corner(T_sc, box_below=self.mapper.config.box_below) * CELL_VOXELS
@@ -198,7 +205,7 @@ class _Walk:
 
 
 def paint(labels: np.ndarray, voxels: np.ndarray, values: np.ndarray) -> None:
-    """Write an update's voxels into a dense grid; those outside are left out."""
+    """Write an update's voxels into a dense grid; voxels outside are ignored."""
     inside = ((voxels >= 0) & (voxels < labels.shape)).all(1)
     labels[tuple(voxels[inside].T)] = values[inside]
 
@@ -215,10 +222,19 @@ def evaluate_embodied(
     """Evaluate a model on scenes.
 
     Args:
-        chosen: indices of the scenes. most_frames: of a scene, 0 = all. tick: called after every frame.
+        engine: the model.
+        data: the set.
+        chosen: indices of the scenes.
+        statistics: of the baselines' training set; None omits the baselines.
+        config: of the mapper.
+        most_frames: maximum number of frames per scene, 0 = all.
+        tick: called after every frame.
 
     Returns:
-        the figures, and with them the model, the settings, versions, machine and seconds.
+        The figures, with the model, the settings, versions, machine and duration in seconds.
+
+    Raises:
+        DataError: there are no scenes, or a scene has no frames.
     """
     start = time.perf_counter()
     evaluation = EmbodiedEvaluation(engine, statistics, config)
@@ -245,7 +261,7 @@ def evaluate_embodied(
 
 
 def table(report: dict[str, Any]) -> str:
-    """The report's main figures as text: the map, the single frames of the same run, the trivial predictors, and the curve."""
+    """Format the report's main figures as text: the map, the single frames, the trivial predictors and the curve."""
     rows = []
     for source in SOURCES:
         part = report[source]

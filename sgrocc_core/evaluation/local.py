@@ -1,4 +1,4 @@
-"""Evaluation of the local task (method, section 7): views through a model, with its own depth and with the sensor's."""
+"""Evaluation of the local task (method, section 7): single views, with predicted depth and with the sensor's."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from sgrocc_core.voxels.splat import labels_from, probability_from
 
 SOURCES = ("predicted", "sensor")
 PoseDisturbance = Callable[[int, np.ndarray], np.ndarray]
-"""The pose a network is told (4, 4), from a view's number and its true pose; the truth is scored where it is."""
+"""Maps a view's number and its true pose (4, 4) to the pose given to the network; scoring uses the true pose."""
 
 
 def spread_evenly(indices: list[int], limit: int) -> list[int]:
-    """At most `limit` of the indices (0: all), spread evenly, the first and the last among them."""
+    """At most `limit` of the indices (0: all), spread evenly, including the first and the last."""
     if not 0 < limit < len(indices):
         return indices
     return [indices[int(k)] for k in np.linspace(0, len(indices) - 1, limit).round()]
 
 
 def repeated(small: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A head's output at the input's size, repeated (never interpolated), 0 in the padding. (H, W) float32."""
+    """Enlarge a head's output to the input's size by repeating pixels; 0 in the padding; (H, W) float32."""
     factor = mask.shape[0] // small.shape[0]
     return np.repeat(np.repeat(small, factor, 0), factor, 1) * mask
 
@@ -42,9 +42,10 @@ class LocalEvaluation:
     """Counts over the views of a set.
 
     Args:
-        model: what is scored. threshold: `occupancy_threshold`.
-        statistics: of the baselines' training set; None leaves the baselines out.
-        pose_noise: disturbs the pose that the network is told; None: it is told the truth.
+        model: model to score.
+        statistics: of the baselines' training set; None omits the baselines.
+        threshold: `occupancy_threshold`.
+        pose_noise: disturbance of the pose given to the network; None: the true pose.
     """
 
     def __init__(
@@ -68,13 +69,13 @@ class LocalEvaluation:
         height, width = sample.image.shape[:2]
         letterbox = Letterbox((width, height), self.model.image_size)
         K, mask = letterbox.intrinsics(sample.K), letterbox.mask()
-        told = sample.T_wc if self.pose_noise is None else self.pose_noise(self.views, sample.T_wc)
-        outputs = self.model.image(letterbox.image(sample.image), mask, K, gravity_aligned_rotation(told[:3, :3]))
+        given = sample.T_wc if self.pose_noise is None else self.pose_noise(self.views, sample.T_wc)
+        outputs = self.model.image(letterbox.image(sample.image), mask, K, gravity_aligned_rotation(given[:3, :3]))
         exact = letterbox.depth(sample.depth)
         priors = {"predicted": repeated(outputs.depth, mask), "sensor": exact}
         spreads = {"predicted": repeated(outputs.spread, mask), "sensor": sensor_spread(exact)}
         masks = regions(sample.target, sample.depth, sample.K, box_pose(sample.T_wc, sample.voxel_origin))
-        T_bc = box_pose(told, sample.voxel_origin)
+        T_bc = box_pose(given, sample.voxel_origin)
         for source, prior in priors.items():
             log_empty, class_weights = self.model.voxels(
                 outputs.features, prior, spreads[source], outputs.thickness, K, T_bc
@@ -104,7 +105,7 @@ class LocalEvaluation:
         self.constant.add(np.full_like(priors["sensor"], statistics.constant_depth), priors["sensor"])
 
     def report(self) -> dict[str, Any]:
-        """All figures so far, keys as in the method's section 7; `details` are of what is in view."""
+        """All figures so far, with the keys of the method's section 7; `details` cover the voxels in view."""
         figures: dict[str, Any] = {source: counts.figures() for source, counts in self.counts.items()}
         figures["depth"] = self.depth.figures()
         if self.statistics is not None:
@@ -132,10 +133,10 @@ def evaluate_local(
     threshold: float = 0.5,
     pose_noise: PoseDisturbance | None = None,
 ) -> dict[str, Any]:
-    """Evaluate a model on views; arguments as of `LocalEvaluation`.
+    """Evaluate a model on views; the arguments are those of `LocalEvaluation`.
 
     Returns:
-        The figures, and with them the model, the settings, versions, machine and seconds.
+        The figures, with the model, the settings, versions, machine and duration in seconds.
 
     Raises:
         DataError: there are no views.
@@ -157,7 +158,7 @@ def evaluate_local(
 
 
 def table(report: dict[str, Any]) -> str:
-    """The report's main figures as text: the model beside the trivial predictors, then every class."""
+    """Format the report's main figures as text: the model beside the trivial predictors, then every class."""
     surface = report["baselines"]["depth_surface"]
     rows = [
         ("predicted depth", report["predicted"]),

@@ -1,6 +1,7 @@
-"""Metrics of semantic occupancy and of depth (method, section 7): counts that add up over views, and the figures made of them.
+"""Metrics of semantic occupancy and of depth (method, section 7): counts that are summed over views, and their figures.
 
-Everything is pooled: counts of all views are added first, then divided. Labels: 0 empty, 1 to 11 classes; 255 in targets is left out.
+Figures are pooled: the counts of all views are summed before dividing. Labels: 0 empty, 1 to 11 classes; targets of 255
+are ignored.
 """
 
 from __future__ import annotations
@@ -15,20 +16,23 @@ from sgrocc_core.geometry.camera import project
 from sgrocc_core.geometry.lattice import VOXEL_SIZE, voxel_centres
 
 HIDDEN_MARGIN = VOXEL_SIZE
-"""A voxel is hidden where it lies farther behind the first surface than this, metres."""
+"""Minimum distance of a hidden voxel behind the first surface, metres."""
 TENTHS = 10
 REGIONS = ("all", "in_view", "hidden")
 
 
 def regions(target: np.ndarray, depth: np.ndarray, K: np.ndarray, T_bc: np.ndarray) -> dict[str, np.ndarray]:
-    """Where a prediction is scored.
+    """Compute the regions in which a prediction is scored.
 
     Args:
-        target: (X, Y, Z) uint8 labels. depth: (H, W) metres, the first surface, 0 = none.
-        K: (3, 3) of that image, pixels. T_bc: (4, 4) camera to grid frame (origin at the grid's lowest corner), metres.
+        target: (X, Y, Z) uint8 labels.
+        depth: (H, W), metres, the first surface, 0 = none.
+        K: (3, 3) intrinsics of that image, pixels.
+        T_bc: (4, 4) camera to grid frame (origin at the grid's lowest corner), metres.
 
     Returns:
-        Boolean (X, Y, Z) masks: `all` (known), `in_view` (and the centre projects into the image), `hidden` (and z > depth + 0.08 m).
+        Boolean (X, Y, Z) masks: `all` (known), `in_view` (known, and the centre projects into the image), `hidden` (in
+        view, and z > depth + 0.08 m).
     """
     known = target != UNKNOWN
     u, v, z = project(voxel_centres(np.zeros(3), target.shape).reshape(-1, 3), K, T_bc)  # type: ignore[arg-type]
@@ -46,7 +50,10 @@ def regions(target: np.ndarray, depth: np.ndarray, K: np.ndarray, T_bc: np.ndarr
 
 
 def boundary(occupied: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Occupied voxels with a known empty neighbour across one of their six faces; the grid's border is no neighbour. (X, Y, Z) bool."""
+    """Occupied voxels with a known empty neighbour across one of their six faces, (X, Y, Z) bool.
+
+    The grid's border does not count as a neighbour.
+    """
     return occupied & known & _face_neighbours(~occupied & known)
 
 
@@ -66,9 +73,12 @@ class OccupancyCounts:
     """Counts of one region over any number of views.
 
     Attributes:
-        confusion: (12, 13) rows are true labels, columns predicted ones; column 12: occupied without a class (label 255).
-        boundary_predicted, boundary_true: boundary voxels of the prediction and of the truth.
-        boundary_precise, boundary_found: those of them that are one of the other's or share a face with one.
+        confusion: (12, 13) voxels by true label (row) and predicted label (column); column 12: occupied without a class
+            (label 255).
+        boundary_predicted: number of boundary voxels of the prediction.
+        boundary_true: number of boundary voxels of the truth.
+        boundary_precise: predicted boundary voxels that are true ones or share a face with one.
+        boundary_found: true boundary voxels that are predicted ones or share a face with one.
     """
 
     confusion: np.ndarray = field(default_factory=lambda: np.zeros((NUM_CLASSES + 1, NUM_CLASSES + 2)))
@@ -81,7 +91,9 @@ class OccupancyCounts:
         """Count one view.
 
         Args:
-            predicted, target: (X, Y, Z) uint8 labels. mask: (X, Y, Z) bool, the region; unknown targets are left out whatever it says.
+            predicted: (X, Y, Z) uint8 labels.
+            target: (X, Y, Z) uint8 labels; unknown voxels are ignored even within the mask.
+            mask: (X, Y, Z) bool, the region.
         """
         known = target != UNKNOWN
         mask = mask & known
@@ -97,7 +109,10 @@ class OccupancyCounts:
         self.boundary_found += int((edge_true & near_predicted & mask).sum())
 
     def confusions(self) -> dict[str, dict[str, int]]:
-        """Voxels by true label, then by predicted one, in names; `no class`: predicted occupied without a class. Zeros are left out."""
+        """Voxels by the names of the true and the predicted label; zeros are omitted.
+
+        `no class` stands for voxels predicted as occupied without a class.
+        """
         columns = (*NAMES, "no class")
         return {
             NAMES[row]: {columns[c]: int(self.confusion[row, c]) for c in np.flatnonzero(self.confusion[row])}
@@ -107,7 +122,7 @@ class OccupancyCounts:
     def figures(self) -> dict[str, Any]:
         """SC-IoU, mIoU in both conventions, boundary F1 and the IoU of each class (None where the class is absent).
 
-        A ratio of nothing to nothing counts as 0.
+        A ratio of 0 to 0 counts as 0.
         """
         truth = self.confusion[:, : NUM_CLASSES + 1]
         hit = self.confusion[1:, 1:].sum()
@@ -129,7 +144,7 @@ class OccupancyCounts:
 
 
 def _ratio(numerator: float, denominator: float) -> float:
-    """Their quotient; 0 where there is nothing to divide by."""
+    """Quotient; 0 where the denominator is not positive."""
     return float(numerator / denominator) if denominator > 0 else 0.0
 
 
@@ -145,7 +160,7 @@ class RegionCounts:
             counts.add(predicted, target, masks[name])
 
     def figures(self) -> dict[str, Any]:
-        """The whole grid's figures, with those of `in_view` and `hidden` inside."""
+        """Figures of the whole grid, with those of `in_view` and `hidden` as nested entries."""
         return {
             **self.counts["all"].figures(),
             "in_view": self.counts["in_view"].figures(),
@@ -155,10 +170,12 @@ class RegionCounts:
 
 @dataclass
 class Calibration:
-    """How often voxels predicted occupied with some probability are, over any number of views.
+    """Predicted probability against frequency of occupied voxels, over any number of views.
 
     Attributes:
-        voxels: (10,) voxels by predicted P(occupied), in tenths. occupied: (10,) how many of them are. predicted: (10,) sum of P.
+        voxels: (10,) number of voxels by predicted P(occupied), in tenths.
+        occupied: (10,) number of those voxels that are occupied.
+        predicted: (10,) sum of P.
     """
 
     voxels: np.ndarray = field(default_factory=lambda: np.zeros(TENTHS))
@@ -169,7 +186,9 @@ class Calibration:
         """Count one view.
 
         Args:
-            probability: (X, Y, Z) P(occupied). target: (X, Y, Z) uint8 labels. mask: (X, Y, Z) bool, the region.
+            probability: (X, Y, Z) P(occupied).
+            target: (X, Y, Z) uint8 labels.
+            mask: (X, Y, Z) bool, the region.
         """
         mask = mask & (target != UNKNOWN)
         p = probability[mask].astype(np.float64)
@@ -179,11 +198,17 @@ class Calibration:
         self.occupied += np.bincount(tenth, target[mask] != EMPTY, minlength=TENTHS)
 
     def figures(self) -> dict[str, Any]:
-        """`bins`: from, to, voxels, mean predicted P, share occupied (None without voxels). `error`: mean |P - share| over voxels."""
+        """Calibration per bin and overall.
+
+        Returns:
+            `bins`: limits, number of voxels, mean predicted P and share of occupied voxels (None without voxels).
+            `error`: mean |P - share| over voxels.
+        """
         bins = [
             {
                 "from": i / TENTHS, "to": (i + 1) / TENTHS, "voxels": int(count),
-                "predicted": float(p / count) if count else None, "occupied": float(occupied / count) if count else None,
+                "predicted": float(p / count) if count else None,
+                "occupied": float(occupied / count) if count else None,
             }
             for i, (count, p, occupied) in enumerate(zip(self.voxels, self.predicted, self.occupied))
         ]  # fmt: skip
@@ -192,7 +217,7 @@ class Calibration:
 
 @dataclass
 class DepthErrors:
-    """Errors of depth over any number of images; every image counts the same."""
+    """Errors of depth over any number of images, each with equal weight."""
 
     abs_rel: list[float] = field(default_factory=list)
     delta1: list[float] = field(default_factory=list)
@@ -201,7 +226,8 @@ class DepthErrors:
         """Count one image.
 
         Args:
-            predicted, target: (H, W) metres; pixels where either is 0 are left out.
+            predicted: (H, W), metres; pixels of 0 are ignored.
+            target: (H, W), metres; pixels of 0 are ignored.
         """
         valid = (predicted > 0) & (target > 0)
         if not valid.any():
@@ -211,7 +237,11 @@ class DepthErrors:
         self.delta1.append(float(np.mean(np.maximum(p / d, d / p) < 1.25)))
 
     def figures(self) -> dict[str, float | None]:
-        """abs_rel: mean of |p - d| / d. delta1: share of pixels within a factor of 1.25. None where no image had any depth."""
+        """Mean errors; None where no image had depth.
+
+        Returns:
+            `abs_rel`: mean of |p - d| / d. `delta1`: share of pixels within a factor of 1.25.
+        """
         if not self.abs_rel:
             return {"abs_rel": None, "delta1": None}
         return {"abs_rel": float(np.mean(self.abs_rel)), "delta1": float(np.mean(self.delta1))}

@@ -1,4 +1,4 @@
-"""What the local evaluation can score: an exported model behind an engine, or the two networks as they are trained."""
+"""Models that the local evaluation can score: an exported model behind an engine, or the two networks in PyTorch."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from sgrocc_core.network.expert.spatial_expert import SpatialExpert
 
 Voxels = tuple[np.ndarray, np.ndarray]
-"""log P(empty) (60, 60, 36) and class weights (60, 60, 36, 11), as the splat gives them."""
+"""log P(empty) (60, 60, 36) and class weights (60, 60, 36, 11), as computed by the splat."""
 
 
 class LocalModel(Protocol):
-    """One image and a depth prior to voxels.
+    """Predicts voxels from one image and a depth prior.
 
     Attributes:
-        image_size: (width, height) of the input, pixels. name: for people.
+        image_size: (width, height) of the input, pixels.
+        name: of the model, for the report.
     """
 
     image_size: tuple[int, int]
@@ -45,16 +46,16 @@ class LocalModel(Protocol):
         K: np.ndarray,
         T_bc: np.ndarray,
     ) -> Voxels:
-        """The box's voxels; arguments of `Engine.expert`."""
+        """Voxels of the box; the arguments are those of `Engine.expert`."""
         ...
 
     def description(self) -> dict[str, Any]:
-        """What was scored, for the report."""
+        """Description of the model for the report."""
         ...
 
 
 def splat_local(gaussians: LocalGaussians) -> Voxels:
-    """The Gaussians of one box to its voxels."""
+    """Splat the Gaussians of one box to its voxels."""
     raw = gaussians.opacities.reshape(-1)
     covariances = covariance(constrain_scales(gaussians.scales.reshape(-1, 3)), gaussians.rotations.reshape(-1, 4))
     classes = softmax(gaussians.logits.reshape(len(raw), -1))
@@ -94,11 +95,15 @@ class EngineModel:
 
 
 class NetworkModel:
-    """The networks in PyTorch, any head, without an export; see `LocalModel`.
+    """The networks in PyTorch with either head, without an export; see `LocalModel`.
 
     Args:
-        image, expert: the networks; put into eval mode and onto the device. name: for people. source: of their weights.
+        image: the image engine; it is put into eval mode and moved to the device.
+        expert: the spatial expert; it is put into eval mode and moved to the device.
+        name: of the model, for the report.
+        source: path of the weights, for the report.
         device: `cpu` or `cuda`.
+        image_size: (width, height) of the input, pixels.
     """
 
     def __init__(
@@ -161,14 +166,17 @@ class NetworkModel:
 
 
 def open_weights(path: Path, name: str, sections: dict[str, dict[str, Any]], device: str = "auto") -> NetworkModel:
-    """Trained weights as a model that can be scored.
+    """Open trained weights as a model that can be scored.
 
     Args:
-        path: safetensors file of both networks. name: of the model, for people.
-        sections: keyword arguments of the two networks, `image` and `expert`. device: `auto`, `cpu` or `cuda`.
+        path: safetensors file of both networks.
+        name: of the model, for the report.
+        sections: keyword arguments of the two networks, `image` and `expert`.
+        device: `auto`, `cpu` or `cuda`.
 
     Raises:
-        ConfigError: wrong arguments of a network. ModelError: no such weights, or they are of other networks, or CUDA is not there.
+        ConfigError: an argument of a network is not allowed.
+        ModelError: the weights are missing or belong to other networks, or CUDA is not available.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Poses that are off by a given length, and how far a camera moves from frame to frame, by which that length may be measured."""
+"""Disturbed poses, and the camera's motion between frames, which gives a scale for the disturbance."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sgrocc_core.evaluation.local import PoseDisturbance, spread_evenly
 
 
 def disturbed(length: float, seed: int) -> PoseDisturbance | None:
-    """For an evaluation: moves view n's pose by a normal draw of `length` metres root mean square; None for 0."""
+    """Make a disturbance of view n's pose: a normal draw of `length` metres root mean square; None for 0."""
     if length <= 0:
         return None
 
@@ -22,7 +22,10 @@ def disturbed(length: float, seed: int) -> PoseDisturbance | None:
 
 
 def frame_step(data: OccScanNet, pairs: int = 200) -> float:
-    """Median distance from frame to frame of the same scene, metres, over at most so many pairs spread over the set; 0 without any."""
+    """Median distance, in metres, between consecutive frames of the same scene; 0 without any.
+
+    At most `pairs` pairs are read, spread evenly over the set.
+    """
     neighbours = [i for i in range(len(data.names) - 1) if data.names[i][0] == data.names[i + 1][0]]
     some = spread_evenly(neighbours, pairs)
     steps = [np.linalg.norm(data[i + 1].T_wc[:3, 3] - data[i].T_wc[:3, 3]) for i in some]

@@ -203,7 +203,7 @@ def begin(trainer: Trainer, start: Path | None, weights: Path | None, resume: bo
     """Fill the networks: from the stage's checkpoint, from weights, or, where an image engine builds on one, with the published prior.
 
     Returns:
-        what was done, for people.
+        what was done, as text.
     """
     if resume and trainer.checkpoint_path.is_file():
         trainer.resume()

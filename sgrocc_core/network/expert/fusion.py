@@ -1,8 +1,7 @@
 """Identity-initialised fusion of an anchor's feature with its history (Eq. 4, 5).
 
 f = W_cur f_cur + W_hist phi([f_hist, tag, C, age]), initially with W_cur = I and W_hist = 0. Before training, the
-expert's
-output is therefore exactly that of the single image, whatever the history contains.
+expert's output is therefore exactly that of the single image, whatever the history contains.
 """
 
 from __future__ import annotations
@@ -39,8 +38,7 @@ class HistoryFusion(nn.Module):
             current: (B, N, C), features of this image.
             history: (B, N, C), features in the memory, finite (0 where there are none).
             past: (B, N, 3): tag (1 where the anchor was refined in view before); confidence C of Eq. 8, 0 to 1; age,
-                seconds
-                since the anchor's last update, >= 0.
+                seconds since the anchor's last update, >= 0.
 
         Returns:
             (B, N, C).

@@ -1,8 +1,7 @@
 """The geometric code of the lattice's cells and the residual 3D convolutions that propagate the lifted features.
 
 Cells are in C order of (30, 30, 18) [x, y, z]. Tensors are passed as rows (B, N, C); viewed as a volume, rows are
-already in
-`channels_last_3d` memory order, so a convolution needs no copy.
+already in `channels_last_3d` memory order, so a convolution needs no copy.
 """
 
 from __future__ import annotations

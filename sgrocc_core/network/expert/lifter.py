@@ -1,8 +1,7 @@
 """The soft-gating lifter (Eq. 1, 2): image features to anchors, weighted by agreement with the depth prior.
 
 f_i = W sum_k A_ik G_ik F(p_i + dp_ik). W is applied to the feature map before sampling: the sum is linear, and the map
-is
-much smaller.
+is much smaller.
 """
 
 from __future__ import annotations
@@ -27,8 +26,7 @@ def residual(z: Tensor, depth: Tensor, thickness: Tensor, gate: str) -> Tensor:
     """Compute the distance r of an anchor from the matter predicted at its pixel, metres.
 
     With `symmetric` (the paper) r = z - D. With `one_sided` r is 0 from D to D + thickness, and the signed distance to
-    that
-    interval elsewhere.
+    that interval elsewhere.
 
     Args:
         z: depth of the anchor, metres.
@@ -95,7 +93,7 @@ def weighted_rows(table: Tensor, index: Tensor, weights: Tensor, width: int) -> 
     steps = torch.tensor([0, 1, width, width + 1], device=index.device)
     flat = ((index + base)[..., None] + steps).reshape(batch * anchors, -1)
     flat_weights = weights.reshape(batch * anchors, -1)
-    active = (flat_weights.detach() != 0).any(1).nonzero().squeeze(1)  # most anchors have no valid sample: their sum is 0
+    active = (flat_weights.detach() != 0).any(1).nonzero().squeeze(1)  # most anchors have no valid sample
     sums = F.embedding_bag(
         flat[active], table.reshape(-1, channels), mode="sum", per_sample_weights=flat_weights[active]
     )

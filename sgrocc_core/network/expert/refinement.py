@@ -1,8 +1,7 @@
 """Ray-constrained refinement (Eq. 3): a cell's Gaussians move along the viewing ray only.
 
 mu' = mu + delta (mu - o) / (|mu - o| + eps), delta = delta_max tanh(.), o the camera centre. A mean stays within its
-own
-cell widened by 0.08 m. Scale, rotation, opacity and logits are refined additively, in unconstrained form.
+own cell widened by 0.08 m. Scale, rotation, opacity and logits are refined additively, in unconstrained form.
 """
 
 from __future__ import annotations
@@ -131,9 +130,7 @@ class Refinement(nn.Module):
             The refined Gaussians and the hidden layer (B, N, hidden).
         """
         hidden = self.hidden(inputs)
-        if (
-            self.training and self.dropout > 0
-        ):  # whole channels, the same for all cells, so that the mask is small
+        if self.training and self.dropout > 0:  # whole channels, the same for all cells, so that the mask is small
             hidden = hidden * F.dropout(torch.ones_like(hidden[:, :1]), self.dropout)
         batch, cells = inputs.shape[:2]
         raw = self.each(hidden).float().reshape(batch, cells, self.gaussians, -1)

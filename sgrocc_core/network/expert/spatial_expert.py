@@ -1,10 +1,8 @@
 """The spatial expert: from one image's features and depth to the Gaussians of the local box (method, section 2).
 
 A geometric code is followed by N blocks of lifter, lattice convolutions and ray-constrained refinement. Every cell
-predicts
-its Gaussians; no cells are selected. A dense head, which predicts the 8 voxels of each cell directly from the hidden
-layer,
-can replace the Gaussians for comparison.
+predicts its Gaussians; no cells are selected. A dense head, which predicts the 8 voxels of each cell directly from the
+hidden layer, can replace the Gaussians for comparison.
 """
 
 from __future__ import annotations
@@ -159,14 +157,10 @@ class SpatialExpert(nn.Module):
 
         Returns:
             means (B, 16200, G, 3), metres, box frame; scales (B, 16200, G, 3), raw; rotations (B, 16200, G, 4), unit
-            wxyz;
-            opacities (B, 16200, G), raw; logits (B, 16200, G, 11); features (B, 16200, C). The dense head replaces the
-            first
-            five by opacities (B, 16200, 8), the logit of occupied of each voxel, and voxel_logits (B, 16200, 8, 11),
-            its class
-            logits. In training mode, `dense_head` adds dense (B, 16200, 8, 12): per-voxel class logits, 0 = empty. The
-            voxels
-            of a cell are in C order of (2, 2, 2); see `cells_of`.
+            wxyz; opacities (B, 16200, G), raw; logits (B, 16200, G, 11); features (B, 16200, C). The dense head
+            replaces the first five by opacities (B, 16200, 8), the logit of occupied of each voxel, and voxel_logits
+            (B, 16200, 8, 11), its class logits. In training mode, `dense_head` adds dense (B, 16200, 8, 12): per-voxel
+            class logits, 0 = empty. The voxels of a cell are in C order of (2, 2, 2); see `cells_of`.
 
         Raises:
             ModelError: a network with the dense head is being exported.
@@ -219,7 +213,7 @@ class SpatialExpert(nn.Module):
 
 
 def cells_of(voxels: Tensor) -> Tensor:
-    """Group the voxels of the box by cell: (B, 60, 60, 36) to (B, 16200, 8), in the order of `dense` and the lattice."""
+    """Group the voxels of the box by cell: (B, 60, 60, 36) to (B, 16200, 8), in the order of `dense` and lattice."""
     split = voxels.reshape(voxels.shape[0], 30, 2, 30, 2, 18, 2)
     return split.permute(0, 1, 3, 5, 2, 4, 6).reshape(voxels.shape[0], -1, 8)
 

@@ -1,7 +1,8 @@
-"""The base model's image engine: a frozen Depth-Anything-V2 with heads of our own on its DPT neck.
+"""The base model's image engine: a frozen Depth-Anything-V2 with trained heads on its DPT neck.
 
-First stage of the spatial expert (method, section 2.1, "Base"). Depth is the prior's own, metric, and multiplied by the ratio of focal
-lengths; features, spread and thickness are learned from the neck's maps. Nothing here looks at gravity: the prior never saw it.
+First stage of the spatial expert (method, section 2.1, "Base"). The depth is the prior's metric depth multiplied by the
+ratio of focal lengths; features, spread and thickness are learned from the neck's maps. The engine does not use
+gravity, because the prior was trained without it.
 """
 
 from __future__ import annotations
@@ -19,22 +20,25 @@ from sgrocc_core.network.image.heads import ConvNorm, focal_scale, spread_and_th
 from sgrocc_core.network.image.priors import CANONICAL_FOCAL, PATCH, build_prior, find_prior, load_prior, prior_size
 
 STRIDE = PATCH // 2
-"""Of the feature map and of the heads: the neck's second map has this stride exactly, and it divides every input of whole tokens."""
+"""Input pixels per pixel of the feature map and of the heads.
+
+The neck's second map has exactly this stride, which divides every input size that is a multiple of the patch size.
+"""
 NEAREST = 0.1
-"""Least canonical depth, metres."""
+"""Minimum canonical depth, metres."""
 
 
 class DepthAnythingEngine(nn.Module):
-    """RGB and camera to features, depth, spread and thickness; see `small.ImageEngine`, whose interface this is.
+    """Features, depth, spread and thickness from an RGB image and its camera; same interface as `small.ImageEngine`.
 
     Args:
-        channels: C, channels of the features handed to the expert.
+        channels: C, channels of the features passed to the expert.
         image_size: (width, height) of the input, pixels, multiples of 14.
-        size: `small` or `base`, of the prior.
+        size: of the prior, `small` or `base`.
         hidden: channels of the heads.
-        canonical_focal: focal length that the prior's depth was learned for, pixels.
+        canonical_focal: focal length for which the prior's depth was learned, pixels.
         semantic_head: build the 2D class head, which only training uses.
-        architecture: replaces fields of `priors.PriorSize`, for priors of the same make and other widths.
+        architecture: replaces fields of `priors.PriorSize`, for priors of the same architecture and other widths.
     """
 
     def __init__(
@@ -72,39 +76,39 @@ class DepthAnythingEngine(nn.Module):
         self.deviation: Tensor
 
     def load_prior(self, folder: Path | None = None) -> Path:
-        """Fill the prior with its published weights.
+        """Load the prior's published weights.
 
         Args:
-            folder: that holds config.json and model.safetensors; None: the user's Hugging Face cache.
+            folder: folder with config.json and model.safetensors; None: the user's Hugging Face cache.
 
         Returns:
-            the folder that they came from.
+            The folder from which the weights were read.
 
         Raises:
-            ModelError: they are not there, or of another network.
+            ModelError: the weights are missing or belong to another network.
         """
         found = find_prior(self.size, folder)
         load_prior(self.prior, self.size, self.tokens, found)
         return found
 
     def train(self, mode: bool = True) -> DepthAnythingEngine:
-        """Put the heads into training mode; the prior stays as it was published."""
+        """Set the training mode of the heads; the prior always stays in eval mode."""
         super().train(mode)
         self.prior.eval()
         return self
 
     @torch.no_grad()
     def neck(self, x: Tensor) -> list[Tensor]:
-        """The prior's transformer and neck.
+        """Run the prior's transformer and neck.
 
         Args:
             x: (B, 3, H, W), normalised.
 
         Returns:
-            the neck's four maps, (B, fusion, H / s, W / s) of strides s = 14, 7, 3.5 and 1.75.
+            The neck's four maps, (B, fusion, H / s, W / s) with strides s = 14, 7, 3.5 and 1.75.
         """
         backbone = self.prior.backbone
-        # Fused attention is twice as fast; a graph gets the plain products, which every engine takes.
+        # Fused attention is twice as fast; exported graphs use plain products, which every engine supports.
         backbone.set_attn_implementation("eager" if torch.onnx.is_in_onnx_export() else "sdpa")
         patches = backbone.embeddings.patch_embeddings(x)
         begin = backbone.embeddings.cls_token.expand(x.shape[0], -1, -1)
@@ -119,20 +123,26 @@ class DepthAnythingEngine(nn.Module):
 
     @torch.no_grad()
     def metric_depth(self, maps: list[Tensor]) -> Tensor:
-        """The prior's own depth for the canonical camera, metres, (B, 1, H / 7, W / 7): of each cell's middle pixel, never a mean."""
+        """The prior's depth for the canonical camera, metres, (B, 1, H / 7, W / 7).
+
+        Each value is that of the cell's middle pixel; depths are not averaged.
+        """
         depth: Tensor = self.prior.head(maps, *self.tokens)
         return depth[:, None, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE].float().clamp(min=NEAREST)
 
     def forward(self, image: Tensor, mask: Tensor, intrinsics: Tensor, gravity: Tensor) -> dict[str, Tensor]:
-        """One batch of images.
+        """Process one batch of images.
 
         Args:
-            image: (B, 3, H, W) RGB, 0..1. mask: (B, 1, H, W), 0 in the letterbox's padding.
-            intrinsics: (B, 4) fx, fy, cx, cy, pixels. gravity: (B, 3, 3), not used.
+            image: (B, 3, H, W) RGB, 0 to 1.
+            mask: (B, 1, H, W), 0 in the letterbox's padding.
+            intrinsics: (B, 4) fx, fy, cx, cy, pixels.
+            gravity: (B, 3, 3), not used.
 
         Returns:
-            features (B, C, H / 7, W / 7); depth, spread, thickness (B, 1, H / 7, W / 7), metres; pyramid (B, 3 fusion, H / 7, W / 7), what
-            features are made from; with the semantic head also semantics (B, 12, H / 7, W / 7), logits of labels 0..11.
+            features (B, C, H / 7, W / 7); depth, spread, thickness (B, 1, H / 7, W / 7), metres; pyramid (B, 3 fusion,
+            H / 7, W / 7), from which the features are computed; with the semantic head also semantics (B, 12, H / 7, W
+            / 7), logits of the labels 0 to 11.
         """
         maps = self.neck((image - self.mean) / self.deviation * mask)
         pyramid = torch.cat([maps[1], F.avg_pool2d(maps[2], 2), F.avg_pool2d(maps[3], 4)], 1)

@@ -87,14 +87,16 @@ class EfficientNetEngine(ImageHeads):
         return found
 
     def forward(self, image: Tensor, mask: Tensor, intrinsics: Tensor, gravity: Tensor) -> dict[str, Tensor]:
-        """One batch of images.
+        """Process one batch of images.
 
         Args:
-            image: (B, 3, 240, 320) RGB, 0..1. mask: (B, 1, 240, 320), 0 in the letterbox's padding.
-            intrinsics: (B, 4) fx, fy, cx, cy, pixels. gravity: (B, 3, 3) R_gc.
+            image: (B, 3, 240, 320) RGB, 0 to 1.
+            mask: (B, 1, 240, 320), 0 in the letterbox's padding.
+            intrinsics: (B, 4) fx, fy, cx, cy, pixels.
+            gravity: (B, 3, 3) R_gc.
 
         Returns:
-            what `ImageHeads.answers` gives, and matching (B, M, 60, 80), features to compare pixels of two images by.
+            Outputs of `ImageHeads.answers`, and matching (B, M, 60, 80), features for comparing pixels of two images.
         """
         maps = self.maps(image, mask)
         levels = self.levels(maps[1:], mask, intrinsics, gravity)

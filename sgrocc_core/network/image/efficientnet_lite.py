@@ -284,13 +284,14 @@ def renamed(name: str) -> str:
 
 
 def find_weights(variant: Variant, folder: Path | None = None) -> Path:
-    """The file of a variant's ImageNet weights, checked against its SHA-256.
+    """Find the file of a variant's ImageNet weights and check it against its SHA-256.
 
     Args:
-        folder: that holds it; None: the package that is installed.
+        variant: of the backbone.
+        folder: folder that contains the file; None: the installed package.
 
     Raises:
-        ModelError: the package is not installed, or the file is not there, or it is another one.
+        ModelError: the package is not installed, or the file is missing or has another hash.
     """
     if folder is None:
         found = importlib.util.find_spec(variant.module)

@@ -1,7 +1,8 @@
-"""The choice of an image engine by its `kind`.
+"""Choice of an image engine by its `kind`.
 
-`small` (our own backbone), `efficientnet_lite` (our pyramid on a published backbone) or `depth_anything_v2` (a published
-depth prior).
+- `small`: our own backbone;
+- `efficientnet_lite`: our pyramid on a published backbone;
+- `depth_anything_v2`: a published depth prior.
 """
 
 from __future__ import annotations
@@ -21,17 +22,20 @@ KINDS = ("small", "efficientnet_lite", "depth_anything_v2")
 PriorEngine = EfficientNetEngine | DepthAnythingEngine
 """Engines that build on published weights, which their `load_prior` fills in."""
 AnyImageEngine = ImageEngine | PriorEngine
-"""What every image engine has: `grid` (sizes), `canonical_focal`, `channels`, `to_features` and one `forward`."""
+"""Common to all: `grid` (sizes), `canonical_focal`, `channels`, `to_features` and the arguments of `forward`."""
 
 
 def build_image_engine(options: dict[str, Any]) -> AnyImageEngine:
-    """An image engine with fresh weights; a published prior's are filled in by its `load_prior`, or with the model's own.
+    """Build an image engine with random weights.
+
+    Published weights are loaded by its `load_prior`, or are part of the model's own weights.
 
     Args:
         options: `kind` (default `small`) and the arguments of that engine.
 
     Raises:
-        ConfigError: a kind or an argument that is not known. ModelError: what the kind needs is not installed.
+        ConfigError: the kind or an argument is unknown.
+        ModelError: a package that the kind needs is not installed.
     """
     arguments = dict(options)
     kind = arguments.pop("kind", "small")
@@ -46,6 +50,6 @@ def build_image_engine(options: dict[str, Any]) -> AnyImageEngine:
 
 
 def grid_of(options: dict[str, Any]) -> ImageGrid:
-    """Sizes of the image engine that `build_image_engine` would make, without making its weights; the same errors."""
+    """Sizes of the image engine that `build_image_engine` would build, without its weights; raises the same errors."""
     with torch.device("meta"):
         return build_image_engine(options).grid

@@ -24,7 +24,7 @@ MIN_THICKNESS, MAX_THICKNESS = 0.05, 2.0
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution, batch normalisation and, unless told otherwise, ReLU."""
+    """Convolution, batch normalisation and, by default, ReLU."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, activate: bool = True) -> None:
         layers: list[nn.Module] = [
@@ -56,6 +56,8 @@ def gravity_rays(intrinsics: Tensor, gravity: Tensor, height: int, width: int) -
     Args:
         intrinsics: (B, 4) fx, fy, cx, cy, pixels.
         gravity: (B, 3, 3) R_gc, camera axes to the frame with the world's z up and the heading as x.
+        height: of the image, pixels.
+        width: of the image, pixels.
 
     Returns:
         (B, 3, height, width) float32.
@@ -76,7 +78,7 @@ def focal_scale(intrinsics: Tensor, canonical: float) -> Tensor:
 
 
 def spread_and_thickness(shape: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-    """Raw values of the shape head, (B, 2, h, w), and depth (B, 1, h, w) to spread and thickness (B, 1, h, w), metres."""
+    """Spread and thickness (B, 1, h, w), metres, from the raw shape head (B, 2, h, w) and the depth (B, 1, h, w)."""
     # The spread is learned relative to depth: errors of a learned depth are errors of scale.
     spread = torch.clamp(torch.exp(shape[:, :1] - 2.0) * depth, MIN_SPREAD, MAX_SPREAD)
     return spread, MIN_THICKNESS + (MAX_THICKNESS - MIN_THICKNESS) * torch.sigmoid(shape[:, 1:] - 1.0)
@@ -105,17 +107,18 @@ class ImageHeads(nn.Module):
         self.register_buffer("log_depths", centres.view(1, -1, 1, 1), persistent=False)
 
     def answers(self, top: Tensor, fine: Tensor, intrinsics: Tensor) -> dict[str, Tensor]:
-        """What the heads say.
+        """Compute the outputs of all heads.
 
         Args:
-            top: (B, pyramid, 30, 40), at stride 8. fine: (B, fine, 60, 80), at stride 4.
+            top: (B, pyramid, 30, 40), features at stride 8.
+            fine: (B, fine, 60, 80), features at stride 4.
             intrinsics: (B, 4) fx, fy, cx, cy, pixels.
 
         Returns:
-            features (B, C, 30, 40); depth (B, 1, 60, 80), z-depth, m; spread (B, 1, 60, 80), Laplace scale of depth, m;
-            thickness (B, 1, 60, 80), m. With the semantic head also semantics (B, 12, 60, 80), logits of labels 0..11,
-            depth_bins (B, bins, 60, 80), logits over `log_depths`, and pyramid (B, pyramid, 30, 40), what features are
-            made from.
+            features (B, C, 30, 40); depth (B, 1, 60, 80), z-depth, metres; spread (B, 1, 60, 80), Laplace scale of
+            depth, metres; thickness (B, 1, 60, 80), metres. With the semantic head also semantics (B, 12, 60, 80),
+            logits of the labels 0 to 11, depth_bins (B, bins, 60, 80), logits over `log_depths`, and pyramid (B,
+            pyramid, 30, 40), from which the features are computed.
         """
         bins = self.depth_head(fine).float()
         log_depth = (F.softmax(bins, 1) * self.log_depths).sum(1, keepdim=True)

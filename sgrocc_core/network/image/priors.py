@@ -1,7 +1,7 @@
-"""Published depth networks that the base model builds on: which there are, how they are built, and where their weights lie.
+"""Published depth networks that the base model builds on: their sizes, construction and weights.
 
-Depth-Anything-V2, metric and for indoor scenes, through `transformers`. Weights come from a folder or from the user's Hugging Face
-cache, as safetensors, and are never fetched from here: a robot's or a cluster's machine may have no network.
+Depth-Anything-V2, metric and for indoor scenes, through `transformers`. Weights are read as safetensors from a folder
+or from the user's Hugging Face cache. They are never downloaded here, because a robot or a cluster may have no network.
 """
 
 from __future__ import annotations
@@ -22,9 +22,12 @@ from sgrocc_core.errors import ConfigError, ModelError
 PATCH = 14
 """Edge of a token, pixels."""
 MAX_DEPTH = 20.0
-"""The metric indoor networks' largest depth, metres."""
+"""Maximum depth of the metric indoor networks, metres."""
 CANONICAL_FOCAL = 598.0
-"""Focal length that the indoor networks' depth was learned for, pixels: Hypersim's 886.81 at 768 rows, shrunk to their 518 rows."""
+"""Focal length for which the indoor networks' depth was learned, pixels.
+
+Hypersim's 886.81 at 768 rows, scaled to the networks' 518 rows.
+"""
 WEIGHTS, DESCRIPTION = "model.safetensors", "config.json"
 
 
@@ -33,9 +36,16 @@ class PriorSize:
     """One size of Depth-Anything-V2.
 
     Attributes:
-        hidden: channels of a token. layers, heads: of the transformer. taps: layers whose tokens the neck takes, from 1.
-        neck: channels at the neck's four levels. fusion: of its fused maps. head: of the depth head's last layer.
-        repository: on the Hugging Face hub. megabytes: of its weights. licence: of its weights.
+        hidden: channels of a token.
+        layers: of the transformer.
+        heads: of the transformer's attention.
+        taps: layers whose tokens enter the neck, counted from 1.
+        neck: channels at the neck's four levels.
+        fusion: channels of the neck's fused maps.
+        head: channels of the depth head's last layer.
+        repository: on the Hugging Face hub.
+        megabytes: size of its weights.
+        licence: of its weights.
     """
 
     hidden: int
@@ -50,9 +60,10 @@ class PriorSize:
     licence: str
 
     def advice(self, folder: Path | None = None) -> str:
-        """How to get the weights: into the Hugging Face cache, or into a folder."""
+        """Command that downloads the weights, into the Hugging Face cache or into a folder."""
         where = f" --local-dir {folder}" if folder is not None else ""
-        return f"get them ({self.megabytes} MB, {self.licence}) with `hf download {self.repository} {DESCRIPTION} {WEIGHTS}{where}`"
+        command = f"hf download {self.repository} {DESCRIPTION} {WEIGHTS}{where}"
+        return f"get them ({self.megabytes} MB, {self.licence}) with `{command}`"
 
 
 PRIORS = {
@@ -84,13 +95,14 @@ PRIORS = {
 
 
 def prior_size(size: str, architecture: dict[str, Any] | None = None) -> PriorSize:
-    """A size by its name.
+    """Find a size by its name.
 
     Args:
-        architecture: fields to replace, for networks of the same make and other widths.
+        size: one of PRIORS.
+        architecture: fields to replace, for networks of the same architecture and other widths.
 
     Raises:
-        ConfigError: no such size or field.
+        ConfigError: the size or a field is unknown.
     """
     if size not in PRIORS:
         raise ConfigError(f"size is {size!r}; it must be one of {', '.join(PRIORS)}")
@@ -104,7 +116,7 @@ def prior_size(size: str, architecture: dict[str, Any] | None = None) -> PriorSi
 
 
 def require_transformers() -> Any:
-    """The package `transformers`, found by name so that nothing else needs it.
+    """Import the package `transformers` on demand, so that nothing else depends on it.
 
     Raises:
         ModelError: it is not installed.
@@ -115,10 +127,11 @@ def require_transformers() -> Any:
 
 
 def build_prior(size: PriorSize, grid: tuple[int, int]) -> nn.Module:
-    """The network with random weights.
+    """Build the network with random weights.
 
     Args:
-        grid: (rows, columns) of tokens; the table of positions has that size from the start, so that nothing is interpolated later.
+        size: of the prior.
+        grid: (rows, columns) of tokens. The position table has this size from the start and is not interpolated later.
 
     Raises:
         ModelError: transformers is not installed.
@@ -148,10 +161,10 @@ def build_prior(size: PriorSize, grid: tuple[int, int]) -> nn.Module:
 
 
 def find_prior(size: PriorSize, folder: Path | None = None) -> Path:
-    """The folder of a prior's weights: the one given, else the one in the user's Hugging Face cache (HF_HOME, HF_HUB_CACHE).
+    """Find a prior's weights: in the given folder, else in the user's Hugging Face cache (HF_HOME, HF_HUB_CACHE).
 
     Raises:
-        ModelError: config.json or model.safetensors is not there; says what command fetches them.
+        ModelError: config.json or model.safetensors is missing; the message gives the command that downloads them.
     """
     if folder is not None:
         missing = [name for name in (DESCRIPTION, WEIGHTS) if not (folder / name).is_file()]
@@ -168,10 +181,10 @@ def find_prior(size: PriorSize, folder: Path | None = None) -> Path:
 
 
 def load_prior(network: nn.Module, size: PriorSize, grid: tuple[int, int], folder: Path) -> None:
-    """Fill a network of `build_prior` with published weights; the table of positions is resized to the grid, once, here.
+    """Load published weights into a network of `build_prior`; the position table is resized to the grid once.
 
     Raises:
-        ModelError: the folder holds another network, or its files cannot be read.
+        ModelError: the folder contains another network, or its files cannot be read.
     """
     _check_description(folder / DESCRIPTION, size)
     transformers = require_transformers()
@@ -180,7 +193,7 @@ def load_prior(network: nn.Module, size: PriorSize, grid: tuple[int, int], folde
             loaded, report = transformers.DepthAnythingForDepthEstimation.from_pretrained(
                 str(folder), use_safetensors=True, local_files_only=True, output_loading_info=True, dtype=torch.float32
             )
-    except Exception as error:  # transformers raises whatever its readers raise
+    except Exception as error:  # transformers passes on its readers' exceptions
         raise ModelError(f"transformers cannot read the prior in {folder}: {error}") from error
     lacking = sorted(report["missing_keys"])
     if lacking:
@@ -198,13 +211,17 @@ def load_prior(network: nn.Module, size: PriorSize, grid: tuple[int, int], folde
 
 
 def resize_positions(table: Tensor, grid: tuple[int, int]) -> Tensor:
-    """A square table of positions for another grid, as DINOv2 does it.
+    """Resize a square position table to another grid, as DINOv2 does.
 
     Args:
-        table: (1, 1 + n * n, C), the class token's first. grid: (rows, columns).
+        table: (1, 1 + n * n, C), the class token's entry first.
+        grid: (rows, columns).
 
     Returns:
         (1, 1 + rows * columns, C).
+
+    Raises:
+        ModelError: the table is not square.
     """
     edge = round((table.shape[1] - 1) ** 0.5)
     if edge * edge != table.shape[1] - 1:
@@ -239,7 +256,7 @@ def _check_description(path: Path, size: PriorSize) -> None:
 
 
 class _quiet:
-    """Keeps transformers from drawing progress bars and logging while it loads."""
+    """Suppresses the progress bars and the log of transformers while it loads."""
 
     def __init__(self, transformers: Any) -> None:
         self._logging = transformers.utils.logging

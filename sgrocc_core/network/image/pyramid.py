@@ -12,11 +12,14 @@ RAYS = 3
 
 
 def rays_at(stride: int, intrinsics: Tensor, gravity: Tensor, mask: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Viewing rays through the middles of a coarser map's cells, 0 in the letterbox's padding.
+    """Viewing rays through the centres of a coarser map's cells, 0 in the letterbox's padding.
 
     Args:
-        stride: pixels of the image a cell. intrinsics: (B, 4) fx, fy, cx, cy of the image, pixels.
-        gravity: (B, 3, 3) R_gc. mask: (B, 1, H, W), 0 in the padding. shape: (rows, columns) of the map.
+        stride: image pixels per cell.
+        intrinsics: (B, 4) fx, fy, cx, cy of the image, pixels.
+        gravity: (B, 3, 3) R_gc.
+        mask: (B, 1, H, W), 0 in the padding.
+        shape: (rows, columns) of the map.
 
     Returns:
         (B, 3, rows, columns).
@@ -28,10 +31,12 @@ def rays_at(stride: int, intrinsics: Tensor, gravity: Tensor, mask: Tensor, shap
 
 
 class RayPyramid(nn.Module):
-    """Maps of rising stride to maps of one width: from the coarsest down, each level adds the one above to its own map.
+    """Feature pyramid with one width for all levels; each level adds the next coarser one to its own map.
 
     Args:
-        widths: channels of the backbone's maps, the finest first. strides: theirs. channels: of the levels.
+        widths: channels of the backbone's maps, the finest first.
+        strides: of these maps.
+        channels: of the levels.
     """
 
     def __init__(self, widths: tuple[int, ...], strides: tuple[int, ...], channels: int = 64) -> None:
@@ -44,10 +49,13 @@ class RayPyramid(nn.Module):
         )
 
     def forward(self, maps: list[Tensor], mask: Tensor, intrinsics: Tensor, gravity: Tensor) -> list[Tensor]:
-        """Levels of the pyramid.
+        """Compute the levels of the pyramid.
 
         Args:
-            maps: (B, widths[k], h, w), the finest first. mask, intrinsics, gravity: of the image, see `rays_at`.
+            maps: (B, widths[k], h, w), the finest first.
+            mask: (B, 1, H, W) of the image, 0 in the padding.
+            intrinsics: (B, 4) of the image, pixels.
+            gravity: (B, 3, 3) R_gc.
 
         Returns:
             (B, channels, h, w) for each map.

@@ -28,10 +28,10 @@ class ResidualBlock(nn.Module):
 
 
 class ImageEngine(ImageHeads):
-    """RGB and camera to features, depth, spread and thickness.
+    """Features, depth, spread and thickness from an RGB image and its camera.
 
     Args:
-        channels: C, channels of the features handed to the expert.
+        channels: C, channels of the features passed to the expert.
         widths: channels at strides 4, 8, 16 and 32.
         blocks: residual blocks at those strides.
         semantic_head: build the 2D class head, which only training uses.
@@ -84,14 +84,16 @@ class ImageEngine(ImageHeads):
         return top, self.fine(fine + self.fine_lateral(levels[0]))
 
     def forward(self, image: Tensor, mask: Tensor, intrinsics: Tensor, gravity: Tensor) -> dict[str, Tensor]:
-        """One batch of images.
+        """Process one batch of images.
 
         Args:
-            image: (B, 3, 240, 320) RGB, 0..1. mask: (B, 1, 240, 320), 0 in the letterbox's padding.
-            intrinsics: (B, 4) fx, fy, cx, cy, pixels. gravity: (B, 3, 3) R_gc.
+            image: (B, 3, 240, 320) RGB, 0 to 1.
+            mask: (B, 1, 240, 320), 0 in the letterbox's padding.
+            intrinsics: (B, 4) fx, fy, cx, cy, pixels.
+            gravity: (B, 3, 3) R_gc.
 
         Returns:
-            see `ImageHeads.answers`.
+            See `ImageHeads.answers`.
         """
         rays = gravity_rays(intrinsics, gravity, image.shape[2], image.shape[3])
         x = torch.cat([(image - self.mean) / self.deviation, rays], 1) * mask

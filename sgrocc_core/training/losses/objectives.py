@@ -1,4 +1,4 @@
-"""What each stage of training minimises: the losses of section 5 put together for a batch, with every term by name for the log."""
+"""Objectives of the training stages: the losses of the method's section 5, combined for a batch, as named terms."""
 
 from __future__ import annotations
 
@@ -38,14 +38,28 @@ class ImageWeights:
 class LocalWeights:
     """Weights of the local head's losses.
 
-    `occupancy` (cross-entropy, without class weights) and `jaccard` (Lovasz) ask of every voxel only whether it is occupied; the
-    class-weighted losses alone fill more than there is. `dense` is of the auxiliary per-voxel head, which gives every cell's hidden
-    layer gradient even where no Gaussian is splatted; `unseen` weighs known space outside the picture in it and in the coarse loss.
-    `undefined` weighs a term of its own that calls cells without truth (beyond walls, under floors) empty, `beyond` the voxels without
-    truth in `occupancy`, empty too: nothing else says anything of them, and a map should not fill what nobody can know.
-    `distill` has the splat take after the auxiliary head, where there is one: soft labels instead of the truth's hard ones. `samples`
-    voxels a view enter the Lovasz losses, `dense_share` of the known voxels the auxiliary one. `regularisation` is of the geometric
-    regularisation (GRM), of the kind `regularisation_kind`: one of REGULARISATIONS.
+    The class-weighted losses alone fill more voxels than are occupied; `occupancy` and `jaccard` have no class weights
+    and counteract this.
+
+    Attributes:
+        focal: focal loss of the labels.
+        lovasz: Lovasz-softmax loss of the labels.
+        occupancy: cross-entropy of occupied against empty, without class weights.
+        jaccard: Lovasz loss of occupied against empty, without class weights.
+        semantic: scene-class affinity of the labels.
+        geometric: scene-class affinity of occupied against empty.
+        coarse: occupancy of cells.
+        dense: auxiliary per-voxel head. It provides a gradient for the hidden layer of every cell, also where no
+            Gaussian is splatted.
+        unseen: relative weight of known space outside the image in `coarse` and `dense`.
+        undefined: term that labels cells without truth (beyond walls, under floors) as empty. No other term covers
+            them, and a map should not fill space that cannot be known.
+        beyond: relative weight, in `occupancy`, of voxels without truth, which are labelled as empty too.
+        distill: cross-entropy of the splat against the auxiliary head's soft labels, where there is such a head.
+        samples: voxels per view that enter the Lovasz losses.
+        dense_share: share of the known voxels that enter the auxiliary loss, 0 to 1.
+        regularisation: geometric regularisation (GRM).
+        regularisation_kind: one of REGULARISATIONS.
     """
 
     focal: float = 1.0
@@ -81,10 +95,10 @@ class LocalWeights:
 
 
 def class_weights(counts: Tensor) -> Tensor:
-    """1 / ln(frequency), the predecessors' rule, scaled to a mean of 1.
+    """Class weights 1 / ln(frequency), the predecessors' rule, scaled to a mean of 1.
 
     Args:
-        counts: (C,) how often each label occurs, any unit; a missing label weighs as a rare one.
+        counts: (C,) occurrences of each label, any unit; a missing label is weighted like a rare one.
     """
     frequency = 1000 * counts.double() / counts.sum().clamp(min=1)
     weights = 1.0 / torch.log(2.0 + frequency)
@@ -92,10 +106,12 @@ def class_weights(counts: Tensor) -> Tensor:
 
 
 def voxel_weights(counts: Tensor) -> Tensor:
-    """`class_weights` for labels of voxels: empty weighs as occupied voxels do on average, so the weights favour neither.
+    """Compute `class_weights` for labels of voxels.
+
+    Empty is weighted like the average occupied voxel, so that the weights favour neither.
 
     Args:
-        counts: (12,) how often each label occurs, label 0 = empty.
+        counts: (12,) occurrences of each label, label 0 = empty.
     """
     weights = class_weights(counts)
     occupied = counts[1:].double()
@@ -106,13 +122,16 @@ def voxel_weights(counts: Tensor) -> Tensor:
 def image_objective(
     outputs: dict[str, Tensor], batch: dict[str, Tensor], label_weights: Tensor, weights: ImageWeights
 ) -> Terms:
-    """Losses of the image engine.
+    """Compute the losses of the image engine.
 
     Args:
-        outputs: of an image engine in training mode. batch: of `dataset.loader`. label_weights: (12,) of 2D classes.
+        outputs: of an image engine in training mode.
+        batch: from `dataset.loader`.
+        label_weights: (12,) weights of the 2D classes.
+        weights: weights of the losses.
 
     Returns:
-        weighted terms; their sum is the loss. Heads that the engine lacks have none.
+        Weighted terms, whose sum is the loss. Heads that the engine lacks contribute no terms.
     """
     depth, target = outputs["depth"], batch["depth"]
     valid = (target > 0) & (target < 1.5 * MAX_DEPTH)
@@ -138,7 +157,9 @@ def pixel_classes(logits: Tensor, labels: Tensor, label_weights: Tensor) -> Tens
     """Class-weighted cross-entropy of the 2D class head; 0 for a batch without labels.
 
     Args:
-        logits: (B, 12, h, w). labels: (B, h, w) uint8, 255 unknown. label_weights: (12,).
+        logits: (B, 12, h, w).
+        labels: (B, h, w) uint8, 255 = unknown.
+        label_weights: (12,).
     """
     known = labels < 12
     labels = torch.where(known, labels.long(), 0)
@@ -147,9 +168,10 @@ def pixel_classes(logits: Tensor, labels: Tensor, label_weights: Tensor) -> Tens
 
 
 def draws(seed: int, step: int, places: Sequence[int]) -> list[torch.Generator]:
-    """Sources of random numbers for the views of a batch: each depends on seed, step and the view's place in the whole batch only.
+    """Make one random generator for each view of a batch.
 
-    They draw on the CPU, so a run on a GPU draws the same.
+    Each is seeded by `seed`, `step` and the view's index in the whole batch only. They draw on the CPU, so that a run
+    on a GPU draws the same numbers.
     """
     words = [np.random.SeedSequence((seed, step, place)).generate_state(1, np.uint64) for place in places]
     return [torch.Generator("cpu").manual_seed(int(word[0] >> np.uint64(1))) for word in words]
@@ -158,17 +180,18 @@ def draws(seed: int, step: int, places: Sequence[int]) -> list[torch.Generator]:
 def depth_prior(
     batch: dict[str, Tensor], image: dict[str, Tensor], generators: list[torch.Generator]
 ) -> tuple[Tensor, Tensor]:
-    """The depth that the expert is given and its spread: the sensor's where the batch has one, else the head's.
+    """Choose the expert's depth input and its spread: the sensor's where the batch has one, else the image engine's.
 
-    Half of the views with a sensor get their holes filled with the head's depth scaled by the median ratio to the sensor's, as
-    the mapper's `fused` does; the others keep them, as `topic` does.
+    In half of the views with a sensor, holes are filled with the predicted depth scaled by the median ratio to the
+    sensor's, as the mapper's `fused` does; the others keep them, as `topic` does.
 
     Args:
-        batch: with `prior` (B, 1, H, W) m and `mask`. image: the engine's `depth` and `spread`, (B, 1, h, w) m.
-        generators: one a view, decide which are filled.
+        batch: with `prior` (B, 1, H, W), metres, and `mask`.
+        image: the engine's `depth` and `spread`, (B, 1, h, w), metres.
+        generators: one per view; they decide which views are filled.
 
     Returns:
-        depth (B, 1, H, W) m, 0 = none; spread, the same.
+        depth (B, 1, H, W), metres, 0 = none; spread, the same shape.
     """
     sensor = batch["prior"]
     head, off = (
@@ -197,15 +220,18 @@ def local_objective(
     generators: list[torch.Generator],
     surface: Surface | None = None,
 ) -> Terms:
-    """Losses of the local head, averaged over the batch.
+    """Compute the losses of the local head, averaged over the batch.
 
-    The splat and its losses are confined to what is known and in view, and to the Gaussians that can reach it; cells elsewhere
-    learn from the coarse and the dense loss, where they are known.
+    The splat and its losses are restricted to voxels that are known and in view, and to the Gaussians that can reach
+    them. Other cells learn from the coarse and the dense loss, where their truth is known.
 
     Args:
-        outputs: of `SpatialExpert` in training mode. batch: with `target` and `state` (B, 60, 60, 36). label_weights: (12,).
-        generators: one a view, choose the voxels of the Lovasz and the auxiliary loss. surface: what the depth prior shows, for the
-            geometric regularisation; without it there is none.
+        outputs: of `SpatialExpert` in training mode.
+        batch: with `target` and `state`, (B, 60, 60, 36).
+        label_weights: (12,).
+        weights: weights of the losses.
+        generators: one per view; they choose the voxels of the Lovasz and the auxiliary loss.
+        surface: surface of the depth prior for the geometric regularisation; None omits that term.
     """
     terms: dict[str, list[Tensor]] = {}
     reached = cells_in_reach(batch["state"] == IN_VIEW)
@@ -241,10 +267,14 @@ def local_objective(
 
 
 def cell_terms(opacities: Tensor, batch: dict[str, Tensor], weights: LocalWeights) -> Terms:
-    """`coarse`: whether known cells hold something; `undefined`: cells without truth are empty. Means over the batch.
+    """Compute `coarse`, the occupancy of known cells, and `undefined`, which labels cells without truth as empty.
+
+    Both are means over the batch.
 
     Args:
-        opacities: (B, 16200, G) raw. batch: `target` and `state`.
+        opacities: (B, 16200, G), raw.
+        batch: with `target` and `state`.
+        weights: weights of the losses.
     """
     occupied, known = (value.flatten() for value in losses.coarse_targets(batch["target"]))
     in_picture = F.max_pool3d((batch["state"] >= IN_VIEW)[:, None].float(), 2).flatten()
@@ -255,7 +285,7 @@ def cell_terms(opacities: Tensor, batch: dict[str, Tensor], weights: LocalWeight
 
 
 def cells_in_reach(seen: Tensor) -> Tensor:
-    """Cells whose Gaussians can reach a voxel that counts: those that hold one, and their neighbours.
+    """Cells whose Gaussians can reach a voxel that is scored: those that contain one, and their neighbours.
 
     Args:
         seen: (B, 60, 60, 36) bool.
@@ -277,7 +307,11 @@ def dense_loss(
     """Cross-entropy of the auxiliary per-voxel head over a random share of the known voxels.
 
     Args:
-        logits: (B, 16200, 8, 12), voxels grouped by cell. batch: `target` and `state`. generators: one a view.
+        logits: (B, 16200, 8, 12), voxels grouped by cell.
+        batch: with `target` and `state`.
+        label_weights: (12,).
+        weights: weights of the losses.
+        generators: one per view.
     """
     labels, state = cells_of(batch["target"]).flatten(), cells_of(batch["state"]).flatten()
     voxels = len(state) // len(generators)
@@ -290,7 +324,7 @@ def dense_loss(
 
 
 def _chosen(count: int, most: int, generator: torch.Generator) -> Tensor:
-    """At most `most` random indices into `count` things, with repetition, on the generator's device."""
+    """At most `most` random indices into `count` items, with repetition, on the generator's device."""
     return torch.randint(max(1, count), (min(most, count),), generator=generator, device=generator.device)
 
 

@@ -1,8 +1,9 @@
-"""Semantic-adaptive geometric regularisation (GRM; method, section 5): Gaussians at a surface lie on it and flat along it.
+"""Semantic-adaptive geometric regularisation (GRM; method, section 5): aligns Gaussians at a surface with it.
 
-The surface is the depth prior's, in planes: where 1 / D is linear in the pixel's coordinates the surface is a plane, and the gradient of
-1 / D its normal. A Gaussian near its pixel's plane (|z - D| < 3 sigma_g) pays for its distance to the plane and for the angle
-between its smallest axis and the normal, weighted by its opacity and by the true class: walls are flat, a plant is not.
+The surface is that of the depth prior, as planes: where 1 / D is linear in the pixel's coordinates the surface is a
+plane, and the gradient of 1 / D gives its normal. The loss of a Gaussian near its pixel's plane (|z - D| < 3 sigma_g)
+is its distance to the plane plus the misalignment between its smallest axis and the normal, weighted by its opacity and
+by the true class: walls are flat, plants are not.
 """
 
 from __future__ import annotations
@@ -20,23 +21,29 @@ from sgrocc_core.training.distribution import shared_total
 
 REGULARISATIONS = ("none", "uniform", "semantic")
 OBJECT_WEIGHT = 0.1
-"""Weight of cells that hold something, but nothing structural, of the `semantic` kind."""
+"""Weight of occupied cells without structure in the `semantic` kind."""
 POOL = 4
-"""Pixels along an edge of the patches whose mean depth the planes go through: a sensor's noise would drown the slope between pixels."""
+"""Edge, in pixels, of the patches to which planes are fitted; slopes between single pixels are dominated by noise."""
 SMOOTH = 0.02
-"""Slopes towards both neighbours that differ by less than this share of 1 / D a patch are averaged; else there is an edge on one side."""
+"""Maximum difference between the slopes to both neighbours at which they are averaged, as a share of 1 / D per patch.
+
+A larger difference indicates an edge, and the smaller slope is used.
+"""
 MIN_SLANT = 0.1
-"""Planes seen at a cosine below this are no surface: they join the two sides of an edge of the depth."""
+"""Minimum cosine between a plane's normal and the viewing ray; flatter planes connect the two sides of a depth edge."""
 
 
 @dataclass(frozen=True)
 class Surface:
-    """The depth prior as one plane a patch of POOL x POOL pixels, camera frame; without gradient.
+    """The depth prior as one plane per patch of POOL x POOL pixels, camera frame; without gradient.
 
     Attributes:
-        planes: (B, h, w, 3) n, 1 / metres, with n . X = 1 on the plane. valid: (B, h, w) bool.
-        depth, sigma: (B, h, w) metres, z-depth at the patch's centre, and its standard deviation sigma_g.
-        intrinsics: (B, 4) pixels. pose: (B, 4, 4) camera to box frame, metres.
+        planes: (B, h, w, 3) n, 1 / metres, with n . X = 1 on the plane.
+        valid: (B, h, w) bool.
+        depth: (B, h, w), metres, z-depth at the patch's centre.
+        sigma: (B, h, w), metres, standard deviation sigma_g of the depth.
+        intrinsics: (B, 4), pixels.
+        pose: (B, 4, 4) camera to box frame, metres.
     """
 
     planes: Tensor
@@ -49,10 +56,13 @@ class Surface:
 
 @torch.no_grad()
 def surface_of(depth: Tensor, spread: Tensor, intrinsics: Tensor, pose: Tensor) -> Surface:
-    """The planes of a depth prior.
+    """Fit the planes of a depth prior.
 
     Args:
-        depth: (B, 1, H, W) metres, the prior, 0 = none. spread: (B, 1, H, W) metres, its sigma_g. intrinsics: (B, 4). pose: (B, 4, 4).
+        depth: (B, 1, H, W), metres, 0 = none.
+        spread: (B, 1, H, W), metres, its sigma_g.
+        intrinsics: (B, 4), pixels.
+        pose: (B, 4, 4) camera to box frame.
     """
     have = (depth > 0).float()
     share = F.avg_pool2d(have, POOL)
@@ -76,10 +86,12 @@ def surface_of(depth: Tensor, spread: Tensor, intrinsics: Tensor, pose: Tensor) 
 
 
 def _slope(inverse: Tensor, present: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Change a pixel of the patches' 1 / D along a dimension: the mean of the differences to both sides, at an edge the smaller.
+    """Change of the patches' 1 / D per pixel along a dimension.
+
+    It is the mean of the differences to both neighbours; at an edge, the smaller one.
 
     Returns:
-        slope (B, 1, h, w), and whether there is a neighbour to take it from.
+        Slope (B, 1, h, w), and whether there is a neighbour to compute it from.
     """
     size = inverse.shape[dim]
     step = inverse.narrow(dim, 1, size - 1) - inverse.narrow(dim, 0, size - 1)
@@ -97,11 +109,12 @@ def _slope(inverse: Tensor, present: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 
 
 def cell_weights(target: Tensor, kind: str) -> Tensor:
-    """How much the Gaussians of each cell are held to the surface, by what truly is in the cell.
+    """Weight of each cell in the regularisation, by its true labels.
 
     Args:
-        target: (B, 60, 60, 36) uint8 labels. kind: `uniform` (1 where anything is) or `semantic` (1 where something structural is,
-            OBJECT_WEIGHT where other things are).
+        target: (B, 60, 60, 36) uint8 labels.
+        kind: `uniform` (1 for every occupied cell) or `semantic` (1 for cells with structure, OBJECT_WEIGHT for other
+            occupied cells).
 
     Returns:
         (B, 16200); 0 where the cell is empty or unknown.
@@ -113,18 +126,21 @@ def cell_weights(target: Tensor, kind: str) -> Tensor:
 
 
 def regularisation(outputs: dict[str, Tensor], surface: Surface, target: Tensor, kind: str) -> Tensor:
-    """The regulariser: a mean over the Gaussians near the surface, in cells that truly hold something, weighted by opacity.
+    """Compute the regulariser: an opacity-weighted mean over the Gaussians near the surface in occupied cells.
 
-    Distance to the plane counts in sigma_g of its depth, so an uncertain surface pulls weakly; misalignment is 1 - |cos| of the
-    smallest axis with the normal. Class weights scale a Gaussian's share and not what the sum is divided by: a view of objects alone
-    is held ten times less than a view of a wall. Opacity is a weight only (no gradient): a Gaussian does not vanish to please.
+    The distance to the plane is measured in sigma_g of its depth, so that an uncertain surface has little effect; the
+    misalignment is 1 - |cos| between the smallest axis and the normal. Class weights scale the numerator only: a view
+    of objects alone is regularised ten times less than a view of a wall. Opacity has no gradient here, so that the loss
+    does not make Gaussians transparent.
 
     Args:
-        outputs: of `SpatialExpert`: means (B, N, G, 3) metres, box frame, scales, rotations and opacities. surface: see `surface_of`.
-        target: (B, 60, 60, 36) uint8. kind: `uniform` or `semantic`.
+        outputs: of `SpatialExpert`: means (B, N, G, 3), metres, box frame, scales, rotations and opacities.
+        surface: see `surface_of`.
+        target: (B, 60, 60, 36) uint8 labels.
+        kind: `uniform` or `semantic`.
 
     Returns:
-        scalar, without unit.
+        Scalar, dimensionless.
     """
     batch, cells, gaussians = outputs["opacities"].shape
     weights = cell_weights(target, kind)
@@ -146,17 +162,17 @@ def regularisation(outputs: dict[str, Tensor], surface: Surface, target: Tensor,
 
 @torch.no_grad()
 def _near_surface(means: Tensor, surface: Surface, weights: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Which Gaussians are within BAND sigma_g of their pixel's depth, in cells that count.
+    """Find the Gaussians within BAND sigma_g of their pixel's depth, in cells with a weight.
 
     Returns:
-        sample, cell, Gaussian and patch (row-major) of each of M Gaussians, (M,) int64.
+        Sample, cell, Gaussian and patch (row-major) of each of M Gaussians, (M,) int64.
     """
     height, width = surface.valid.shape[1:]
     b, cell = weights.nonzero(as_tuple=True)
     gaussians = means.shape[2]
     points = means.expand(len(weights), -1, -1, -1)[b, cell].float()  # [cells that count, G, 3]
     found: list[tuple[Tensor, ...]] = []
-    for sample in range(len(weights)):  # a view at a time: its camera is one matrix
+    for sample in range(len(weights)):  # per view, because each has its own camera matrix
         mine = (b == sample).nonzero()[:, 0]
         camera = to_camera(points[mine].reshape(1, -1, 3), surface.pose[sample : sample + 1])
         where = project(camera, surface.intrinsics[sample : sample + 1], (height * POOL, width * POOL))

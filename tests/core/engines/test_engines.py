@@ -1,4 +1,4 @@
-"""Model folders and engines: what is refused and how it is said, the exported graphs, and that all engines agree."""
+"""Model folders and engines: refusals and their messages, the exported graphs, and agreement of all engines."""
 
 import importlib.util
 import shutil
@@ -311,7 +311,8 @@ def test_the_engine_of_robots_does_not_import_torch(exported):
     program = (
         "import sys, numpy as np\nfrom sgrocc_core.engines.open import open_engine\n"
         f"engine = open_engine({str(exported[0])!r}, 'onnxruntime', 'cpu', 1)\n"
-        "engine.image(np.zeros((240, 320, 3), np.uint8), np.ones((240, 320), np.float32), np.diag([289., 289., 1.]), np.eye(3))\n"
+        "picture, mask = np.zeros((240, 320, 3), np.uint8), np.ones((240, 320), np.float32)\n"
+        "engine.image(picture, mask, np.diag([289., 289., 1.]), np.eye(3))\n"
         "assert not {'torch', 'transformers', 'onnx', 'trimesh'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -1,4 +1,4 @@
-"""The evaluation: an engine that knows the truth scores 1, trivial predictors score what they must, the report has its keys."""
+"""Local evaluation: a perfect engine scores 1, trivial predictors get the expected scores, the report has its keys."""
 
 import json
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ STATISTICS = Statistics(3, "by hand", [2] * 8 + [10] * 24, [0.5, *[0.0] * 10, 0.
 
 
 class Oracle:
-    """Gaussians at every voxel's centre that know the truth."""
+    """Predicts the truth: one Gaussian at every voxel's centre."""
 
     spec = ModelSpec("oracle", None, gaussians_per_cell=8)
     description = "oracle"

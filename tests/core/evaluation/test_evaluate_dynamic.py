@@ -26,7 +26,7 @@ def voxels(places: range) -> np.ndarray:
 
 
 def judge_of(kind: str, emptied: range, filled: range, blind: tuple[int, ...] = (), last: int = AT) -> EventJudge:
-    """An event at frame AT beside a wall at 20 to 29, of which 28 and 29 are thin; all frames but `blind` see its place."""
+    """An event at frame AT beside a wall at 20 to 29 (28 and 29 thin); all frames except `blind` see its place."""
     seen = np.ones(FRAMES, np.float32)
     seen[list(blind)] = 0.5
     before, after = np.zeros((LENGTH, 1, 1), np.uint8), np.zeros((LENGTH, 1, 1), np.uint8)
@@ -50,7 +50,7 @@ def follow(
 
 
 def test_looks_until_nine_tenths_of_what_the_map_had_are_gone():
-    """The map held 10 of the chair's 12 voxels; 2 are left in frame 7, 1 in frame 9: done with the fifth look, frames 5 to 9."""
+    """The map held 10 of the chair's 12 voxels; 2 are left in frame 7 and 1 in frame 9, the fifth look."""
     judge = judge_of(CHAIR_TAKEN, range(12), range(0))
     figures = follow(judge, {3: row(range(10)), 6: row(range(5)), 7: row(range(2)), 9: row(range(1))})
     assert (figures["emptied"], figures["map_had"], figures["gone"]) == (12, 10, 5)
@@ -69,7 +69,7 @@ def test_what_stays_for_ever_is_never_gone_and_what_the_map_never_had_is_not_jud
 
 
 def test_looks_until_nine_tenths_of_what_came_are_there():
-    """Of 10 voxels 9 are there from frame 8 on, the fourth look; depth falls into 4 of them, which are there from frame 6 on."""
+    """9 of 10 voxels are in the map from frame 8, the fourth look; the 4 that depth hits are in it from frame 6."""
     judge = judge_of(CHAIR_PUT, range(0), range(10))
     figures = follow(judge, {6: row(range(4)), 8: row(range(9))}, hit=row(range(4)))
     assert (figures["came"], figures["came_visible"], figures["visible"], figures["gone"]) == (4, 2, 4, None)
@@ -77,7 +77,10 @@ def test_looks_until_nine_tenths_of_what_came_are_there():
 
 
 def test_what_is_wrongly_removed_was_in_map_and_truth_stayed_and_was_in_view():
-    """Of the wall the map had 21 to 29, in view are 20 to 28: 8 stayed, 21 and 28 are lost, 28 is thin; the chair's own do not count."""
+    """The map had the wall's 21 to 29, and 20 to 28 are in view: 8 voxels count.
+
+    It loses 21 and 28, of which 28 is thin; the chair's own voxels do not count.
+    """
     judge = judge_of(CHAIR_TAKEN, range(10), range(0))
     figures = follow(judge, {3: row(range(10), range(21, 30)), 7: row(range(22, 28))}, viewed=row(range(29)))
     assert (figures["stayed"], figures["removed"], figures["thin_stayed"], figures["thin_removed"]) == (8, 2, 1, 1)
@@ -94,7 +97,7 @@ def test_removals_are_counted_after_ten_looks_and_no_later():
 
 
 def test_of_a_person_counts_what_the_map_had_of_it_when_it_was_gone():
-    """It passes from frame 5 to 8; in its last frame the map holds 8 voxels of its way, 6 of them in frame 9, none from frame 12 on."""
+    """A person passes from frame 5 to 8; the map holds 8 voxels of the path in frame 8, 6 in frame 9, none from 12."""
     judge = judge_of(PERSON_PASSES, range(12), range(12), last=9)
     figures = follow(judge, {6: row(range(3)), 8: row(range(8)), 9: row(range(6)), 12: row()})
     assert (figures["map_had"], figures["gone"], figures["came"]) == (8, 4, None)

@@ -1,4 +1,4 @@
-"""The embodied evaluation: an engine that knows the truth maps it, single frames are scored by themselves, masks are respected."""
+"""Embodied evaluation: a perfect engine maps the truth, single frames are scored separately, masks are respected."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CEILING, FLOOR, WALL, FURNITURE = 1, 2, 3, 10
 
 
 def scene() -> EmbodiedScene:
-    """A floor, a ceiling at 2.72 m, a wall at x = 4 m in scene coordinates and a block before it; unknown behind the wall."""
+    """A floor, a ceiling at 2.72 m, a wall at x = 4 m (scene frame), a block before it, unknown space behind it."""
     labels = np.zeros(SHAPE, np.uint8)
     labels[:, :, :2] = FLOOR
     labels[:, :, 34:36] = CEILING
@@ -69,7 +69,7 @@ def walk(truth: EmbodiedScene) -> list[tuple[Sample, np.ndarray]]:
 
 
 class Oracle:
-    """Gaussians at every voxel's centre that know the truth; its own depth is the sensor's of the frame it was last shown."""
+    """Predicts the truth: a Gaussian at every voxel's centre, and the sensor's depth of the last frame."""
 
     spec = ModelSpec("oracle", None, gaussians_per_cell=8)  # type: ignore[arg-type]
     description = "oracle"

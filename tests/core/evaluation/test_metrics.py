@@ -1,4 +1,4 @@
-"""The metrics against values worked out by hand on small grids."""
+"""The metrics against values computed by hand on small grids."""
 
 import numpy as np
 import pytest
@@ -149,7 +149,8 @@ def test_boundary_precision_and_recall_by_hand():
     predicted[:3, 0], predicted[:6, 1] = 3, 3
     counts = OccupancyCounts()
     counts.add(predicted, target, np.ones(target.shape, bool))
-    # Predicted boundary: (2, 0); in row 1 (5, 1) at the end and (3..5, 1) beside empty (3..5, 0): (3, 1), (4, 1), (5, 1). Total 4.
+    # Predicted boundary: (2, 0); in row 1 (3, 1), (4, 1) and (5, 1), which are next to the empty (3..5, 0).
+    # Total 4.
     # True boundary: (2, 0) and (2, 1). Near the truth: (2, 0) and (3, 1). Found: (2, 0) itself, (2, 1) beside it.
     assert (counts.boundary_predicted, counts.boundary_precise) == (4, 2)
     assert (counts.boundary_true, counts.boundary_found) == (2, 2)

@@ -1,4 +1,4 @@
-"""The base model as robots get it: exported with fixed shapes, the same in every engine, mapped with, and light."""
+"""The base model as deployed: exported with fixed shapes, equal in every engine, usable for mapping, small."""
 
 import json
 import subprocess
@@ -32,7 +32,7 @@ K = np.array([[63.0, 0, 34.5], [0, 63.0, 27.5], [0, 0, 1]])
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """A base model of few channels with random weights; its matrices count as large, so that they are stored once."""
+    """A base model of few channels with random weights; its matrices are treated as large and are stored once."""
     torch.manual_seed(5)
     image, expert = build_networks(BASE)
     enliven(image)

@@ -1,4 +1,4 @@
-"""The base model's image engine: true to the published network, frozen, metric, blind to gravity; and where its weights come from."""
+"""The base model's image engine: equal to the published network, frozen, metric, independent of gravity; weights."""
 
 import importlib.util
 import json
@@ -147,7 +147,8 @@ def test_a_cache_without_the_weights_says_how_to_get_them(size, licence, tmp_pat
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ModelError) as error:
         find_prior(PRIORS[size])
-    command = f"`hf download depth-anything/Depth-Anything-V2-Metric-Indoor-{size.capitalize()}-hf config.json model.safetensors`"
+    repository = f"depth-anything/Depth-Anything-V2-Metric-Indoor-{size.capitalize()}-hf"
+    command = f"`hf download {repository} config.json model.safetensors`"
     assert command in str(error.value) and licence in str(error.value) and str(tmp_path) in str(error.value)
 
 

@@ -1,4 +1,4 @@
-"""The spatial expert: shapes and bounds, the geometric code by hand, gradients for silent Gaussians, and the local head."""
+"""The spatial expert: shapes and bounds, the geometric code by hand, gradients of faint Gaussians, the local head."""
 
 import numpy as np
 import pytest

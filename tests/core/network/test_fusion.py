@@ -1,4 +1,4 @@
-"""Fusion with the anchors' history: the identity at the start, exactly, through PyTorch and ONNX Runtime, and what it learns from."""
+"""Fusion with the anchors' history: initially the exact identity in PyTorch and ONNX Runtime; its gradients."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIZES = {"channels": 8, "wide": 8, "hidden": 16, "offsets": 2, "gaussians": 2, "
 
 
 def trained_a_little(**changes: object) -> SpatialExpert:
-    """An expert whose every weight but fusion's is moved off its start, where whole branches are zero."""
+    """An expert whose weights, except fusion's, differ from their initial values, at which whole branches are zero."""
     torch.manual_seed(0)
     expert = SpatialExpert(ExpertConfig(**{**SIZES, **changes})).eval()  # type: ignore[arg-type]
     with torch.no_grad():
@@ -37,7 +37,7 @@ def feed(seed: int = 0) -> dict[str, torch.Tensor]:
 
 
 def pasts(seed: int) -> dict[str, torch.Tensor]:
-    """A history as wild as a memory may hold."""
+    """A history with the most extreme values that a memory can contain."""
     draw = torch.Generator().manual_seed(seed)
     past = torch.rand(1, NUM_ANCHORS, 3, generator=draw)
     past[..., 0], past[..., 2] = past[..., 0].round(), past[..., 2] * 1e5

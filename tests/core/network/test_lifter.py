@@ -1,4 +1,4 @@
-"""The lifter: gates by hand, bilinear samples against grid_sample, what holes and borders do, and the two ways to sum rows."""
+"""The lifter: gates by hand, bilinear samples against grid_sample, holes and borders, the two sums of rows."""
 
 import math
 
@@ -125,7 +125,7 @@ def test_hidden_matter_gets_evidence_from_the_one_sided_gate_only():
 
 
 def test_a_camera_of_the_base_models_size_lifts_what_lies_at_its_pixel():
-    """644 x 490, features and thickness of stride 7: one pixel of the map is lit, and only the anchor that falls onto it sees it."""
+    """644 x 490, stride 7: one pixel of the feature map is set, and only the anchor that projects to it is not 0."""
     module = lifter("hard", gate="symmetric")
     features = torch.zeros(1, 8, 70, 92)
     features[0, :, 20, 60] = 1.0

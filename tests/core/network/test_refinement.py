@@ -1,4 +1,4 @@
-"""Eq. 3 by hand, the bound of a mean, and what each kind of refinement may move."""
+"""Eq. 3 by hand, the bound of a mean, and the degrees of freedom of each kind of refinement."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""The small image engine: shapes, bounds, the camera's part in it."""
+"""The small image engine: shapes, bounds and the effect of the camera."""
 
 from __future__ import annotations
 
