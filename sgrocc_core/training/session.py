@@ -200,10 +200,16 @@ def run(trainer: Trainer, start: Path | None, resume: bool) -> Path:
 
 
 def begin(trainer: Trainer, start: Path | None, weights: Path | None, resume: bool) -> str:
-    """Fill the networks: from the stage's checkpoint, from weights, or, where an image engine builds on one, with the published prior.
+    """Initialise the networks from the stage's checkpoint, from weights or randomly, with published weights where used.
+
+    Args:
+        trainer: of the stage.
+        start: file given by the user, or `none`; None: the model's own weights.
+        weights: result of `starting_weights`.
+        resume: continue from the stage's checkpoint, if there is one.
 
     Returns:
-        what was done, as text.
+        Description of what the stage starts from.
     """
     if resume and trainer.checkpoint_path.is_file():
         trainer.resume()
