@@ -1,4 +1,4 @@
-"""Counting a depth image's pixels in the box's voxels: by hand, in Numba and in PyTorch."""
+"""Counts of depth pixels in the voxels of the box: by hand, in Numba and in PyTorch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sgrocc_core.depth.hits import count_hits
 
 K = np.array([[100.0, 0, 15.5], [0, 100.0, 11.5], [0, 0, 1]])
 LEVEL = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 2.4], [0, -1, 0, 1.5], [0, 0, 0, 1]])
-"""A camera on the box's near side that looks along x, 1.5 m above its floor."""
+"""Camera on the near side of the box, looking along x, 1.5 m above the bottom of the box."""
 
 
 def test_a_wall_fills_the_voxels_it_lies_in() -> None:
@@ -19,7 +19,8 @@ def test_a_wall_fills_the_voxels_it_lies_in() -> None:
     hits = count_hits(depth, K, LEVEL)
     assert hits.shape == (60, 60, 36) and hits.dtype == np.float32
     assert hits.sum() == 24 * 24 and (hits.sum((1, 2)) > 0).nonzero()[0].tolist() == [25]  # x = 2.0 m
-    # Pixels are 2 cm apart there: sixteen to a voxel. y = 2.4 - 0.02 (u - 15.5) is 2.41 at u = 15, in voxel 30 (2.40 to 2.48 m).
+    # Pixels are 2 cm apart there: sixteen per voxel.
+    # y = 2.4 - 0.02 (u - 15.5) is 2.41 at u = 15, in voxel 30 (2.40 to 2.48 m).
     assert hits[25, 29, 18] == 16 and hits[25, 30, 18] == 16
 
 

@@ -1,4 +1,4 @@
-"""Depth from the camera's motion, on images of two textured walls whose depth is known: one 2 m away on the left, one 4 m on the right."""
+"""Depth from camera motion, on images of two textured walls of known depth: 2 m on the left, 4 m on the right."""
 
 from dataclasses import replace
 
@@ -27,21 +27,21 @@ def camera(y=0.0, yaw=0.0, x=0.0):
 
 
 def look(T_wc, slid=0.0):
-    """Image (240, 320, 3) uint8 and depth (240, 320) float32; the near wall's texture has slid by so many metres."""
+    """Image (240, 320, 3) uint8 and depth (240, 320) float32; the texture of the near wall is shifted, metres."""
     v, u = np.mgrid[0:240, 0:320]
     d = np.stack([(u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1], np.ones(u.shape)], -1) @ T_wc[:3, :3].T
     near, far = ((wall - T_wc[0, 3]) / d[..., 0] for wall in (2.0, 4.0))
     left = T_wc[1, 3] + near * d[..., 1] > 0
     depth = np.where(left, near, far)
     at = T_wc[:3, 3] + depth[..., None] * d
-    scale = np.where(left, 200, 100)  # of equal grain in the picture
+    scale = np.where(left, 200, 100)  # textures of equal grain in the image
     column, row = ((c * scale + 400).astype(np.float32) for c in (at[..., 1] + np.where(left, slid, 1.7), at[..., 2]))
     grey = cv2.remap(TEXTURE, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT).astype(np.uint8)
     return np.repeat(grey[..., None], 3, 2), depth.astype(np.float32)
 
 
 def follow(poses, tracks=None, slide=0.0, guess=1.0, **changed):
-    """The points of each image of a walk."""
+    """Triangulated points of each image of a walk."""
     tracks, found = tracks or PointTracks(), []
     for k, T_wc in enumerate(poses):
         image, depth = look(T_wc, slide * k)
@@ -82,7 +82,7 @@ def test_a_camera_that_moves_measures_depth_whatever_the_guess():
 def test_points_grow_more_certain_as_the_camera_goes_on():
     medians = [np.median(p.sigma) for p in follow(SIDEWAYS)[3:]]
     assert medians == sorted(medians, reverse=True)
-    assert all(len(p.depth) == 0 for p in follow(SIDEWAYS)[:2])  # three rays make a point
+    assert all(len(p.depth) == 0 for p in follow(SIDEWAYS)[:2])  # a point needs three rays
 
 
 def test_a_camera_that_only_turns_or_stands_still_measures_nothing():
@@ -91,7 +91,7 @@ def test_a_camera_that_only_turns_or_stands_still_measures_nothing():
 
 
 def test_what_moves_is_not_taken_for_a_point():
-    """The near wall slides up and down by turns, which no still point explains; the far one stands."""
+    """The texture of the near wall moves up and down in turn, which no static point explains; the far wall rests."""
     slides, tracks = [0, 0.05, 0, 0.05, 0, 0.05, 0, 0.05], PointTracks()
     for k, T_wc in enumerate(SIDEWAYS):
         image, depth = look(T_wc, slides[k])
@@ -114,7 +114,7 @@ def test_nothing_is_followed_across(change):
     image, depth = look(SIDEWAYS[-1])
     values = {"grey": image[..., 0], "mask": MASK, "K": K, "T_wc": SIDEWAYS[-1], "stamp_ns": 8 * 10**8, "depth": depth}
     assert len(tracks.follow(**(values | change)).depth) == 0
-    assert len(follow(SIDEWAYS, tracks)[-1].depth)  # and it goes on from there
+    assert len(follow(SIDEWAYS, tracks)[-1].depth)  # tracking continues from the restored state
 
 
 def test_images_without_texture_and_padding_give_no_points():
@@ -126,7 +126,7 @@ def test_images_without_texture_and_padding_give_no_points():
 
 
 def test_points_draw_each_surface_by_itself():
-    """The near surface is guessed at 1.3 of its depth, the far one at 1.1; points are on half of the picture only."""
+    """Estimates are 1.3 times the near depth and 1.1 times the far depth; points are in one half of the image only."""
     true = np.where(np.arange(80) < 40, 2.0, 4.0).astype(np.float32) * np.ones((60, 1), np.float32)
     guess = np.where(true < 3, true * 1.3, true * 1.1).astype(np.float32)
     v, u = np.mgrid[2:30:4, 1:80:4]
@@ -139,7 +139,7 @@ def test_points_draw_each_surface_by_itself():
     measured = np.s_[4:26]
     assert np.abs(depth[measured] / true[measured] - 1).mean() < 0.03 < np.abs(guess / true - 1).mean()
     assert (off[measured] / depth[measured]).mean() < 0.7 * (spread / guess).mean()
-    # Far from the points the image's own factor counts, and the spread is the head's, scaled alike.
+    # Far from the points, the scale factor of the image applies to depth and spread.
     np.testing.assert_allclose(depth[-1] / guess[-1], motion.factor, rtol=0.02)
     np.testing.assert_allclose(off[-1] / spread[-1], motion.factor, rtol=0.1)
 
@@ -160,7 +160,7 @@ def test_without_points_depth_is_as_it_was_and_the_factor_fades():
 
 
 class Constant:
-    """The shipped engine with a head that says 3 m everywhere."""
+    """The shipped engine with a depth head that predicts 3 m everywhere."""
 
     def __init__(self, engine):
         self._engine, self.spec, self.description, self.expert = engine, engine.spec, engine.description, engine.expert
@@ -176,7 +176,7 @@ def test_the_mapper_corrects_the_depth_of_colour_alone(source, motion):
     for k, T_wc in enumerate(SIDEWAYS):
         image, depth = look(T_wc)
         update = mapper.step(Frame(image, K, T_wc, k * 10**8))
-    near, far = update.depth[:, :100], update.depth[:, 280:]  # away from the edge, which this head does not see
+    near, far = update.depth[:, :100], update.depth[:, 280:]  # away from the edge, where this head has no discontinuity
     assert depth[:, :100].max() < 3 < depth[:, 280:].min()
     if motion:
         assert np.median(near) < 2.4 and np.median(far) > 3.2

@@ -1,4 +1,4 @@
-"""Depth brought into another camera's image, against a wall whose depth is known in both; and worlds turned upright."""
+"""Registration of depth to another camera, with a wall of known depth in both; and worlds rotated to z up."""
 
 import numpy as np
 import pytest
@@ -74,8 +74,8 @@ def test_of_two_surfaces_on_one_pixel_the_nearer_stays():
     depth = np.full((20, 20), 4.0)
     depth[:, 8:12] = 1.0
     shifted = Registration((20, 20), K, (20, 20), K, make_pose(np.eye(3), np.array([-0.05, 0, 0])))(depth)
-    assert (shifted[:, 3:7] == 1).all()  # 5 pixels to the left, over the wall, which moves by one or two
-    assert (shifted[:, 9] == 0).any() or (shifted[:, 10] == 0).any()  # what the near thing hid is no reading
+    assert (shifted[:, 3:7] == 1).all()  # 5 pixels to the left; the wall moves by one or two
+    assert (shifted[:, 9] == 0).any() or (shifted[:, 10] == 0).any()  # no reading for what the near object hid
 
 
 @pytest.mark.parametrize("world", ["z-up", "y-up", "y-down"])

@@ -1,4 +1,4 @@
-"""View states of cells, and the hybrid confidence of Eq. 6 to 8."""
+"""View states of cells and the hybrid confidence of Eq. 6 to 8."""
 
 import numpy as np
 import pytest
@@ -8,10 +8,10 @@ from sgrocc_core.gaussians import confidence as c
 from tests.samples.streams import K, anchor, camera_at, sensor, wall_depth
 
 CAMERA = camera_at(0.0, 2.4, 1.44)
-"""In the box frame: at the middle of the box's low-x face, looking along x."""
+"""Pose in the box frame: at the middle of the low-x face of the box, looking along x."""
 NEAR = 1
 AHEAD = [anchor(i, 15, 9) for i in range(NEAR, 30)]
-"""The cells along the optical axis, half a cell beside it, from where they are in the image on; cell i lies at z = (i + 0.5) * 0.16 m."""
+"""Cells in the image half a cell beside the optical axis; cell i lies at z = (i + 0.5) * 0.16 m."""
 
 
 def test_cells_before_at_and_behind_a_wall_are_free_surface_and_hidden():
@@ -47,7 +47,7 @@ def test_cells_beyond_the_largest_distance_are_unseen():
 
 
 def test_a_chair_leg_beside_the_cells_centre_keeps_the_cell_from_being_free():
-    """At 1.04 m a cell is 15 pixels wide; the leg is 2 pixels wide, 4 beside its centre."""
+    """At 1.04 m a cell is 15 pixels wide; the leg is 2 pixels wide, 4 pixels beside the centre of the cell."""
     depth = wall_depth(4.0)
     cell = anchor(6, 15, 9)
     assert c.view_cells([sensor(depth)], CAMERA, 4.8).state[cell] == c.FREE
@@ -74,7 +74,7 @@ def test_the_spread_of_a_learned_depth_widens_the_surface():
     for spread in (0.05, 0.5):
         learned = DepthLayer.learned(wall_depth(2.0), wall_depth(spread), K)
         state[spread] = c.view_cells([learned], CAMERA, 4.8).state[AHEAD]
-    # 2.00 m alone lies within 0.15 m of the wall; 0.56 to 3.44 m within 1.5 m
+    # Only 2.00 m lies within 0.15 m of the wall; 0.56 to 3.44 m lie within 1.5 m.
     assert (state[0.05] == c.SURFACE).sum() == 1 and (state[0.5] == c.SURFACE).sum() == 19
 
 

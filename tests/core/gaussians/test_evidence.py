@@ -1,4 +1,4 @@
-"""What a frame's depth says about voxels."""
+"""Evidence for voxels from the depth of a frame."""
 
 import numpy as np
 import pytest
@@ -9,11 +9,11 @@ from sgrocc_core.gaussians.memory import GaussianMemory
 from tests.samples.streams import K, camera_at, sensor, wall_depth
 
 CAMERA = camera_at(0.0, 0.04, 0.04)
-"""On the axis of the voxels (i, 0, 0), looking along x."""
+"""Pose on the axis of the voxels (i, 0, 0), looking along x."""
 
 
 def increments_of(layers, T_lc=CAMERA, max_distance=4.8):
-    """{(i, j, k): increment} of all voxels with any."""
+    """Increments by voxel, {(i, j, k): increment}, without zeros."""
     keys, increments = observe(layers, T_lc, max_distance)
     b, x, y, z = np.nonzero(increments)
     voxels = keys[b] * 16 + np.stack([x, y, z], 1)
@@ -28,7 +28,7 @@ def test_a_walls_voxels_gain_and_those_before_it_lose():
 
 
 def test_a_voxel_just_in_front_of_the_surface_is_left_alone():
-    """Voxel 24's centre at 1.96 m is 0.05 m in front of 2.01 m: free needs more than that."""
+    """The centre of voxel 24 at 1.96 m is 0.05 m in front of 2.01 m; a free voxel needs more than that."""
     assert (24, 0, 0) not in increments_of([sensor(wall_depth(2.009))])
     assert increments_of([sensor(wall_depth(2.03))])[24, 0, 0] == pytest.approx(-MISS)
 
@@ -42,7 +42,7 @@ def test_one_pixel_is_no_hit():
 
 
 def test_a_stray_few_of_many_pixels_are_no_hit():
-    """At 0.5 m a voxel's face covers 237 pixels here: 3 of them are noise, 15 are something, and so are 3 where readings are sparse."""
+    """At 0.5 m a voxel's face covers 237 pixels: 3 hits are noise, 15 are not, and 3 are not if readings are sparse."""
     for columns, rows, sparse, hit in ((3, 1, 1, False), (5, 3, 1, True), (3, 1, 10, True)):
         depth = np.zeros((120, 160), np.float32)
         depth[:: 3 * sparse, 100::2] = depth[1 :: 3 * sparse, 100::2] = 3.0
@@ -61,7 +61,7 @@ def test_what_is_outside_the_image_or_too_far_is_not_judged():
 
 
 def test_a_leg_thinner_than_a_voxel_is_not_carved_away():
-    """At 1 m a voxel is 8 pixels wide; the leg is one pixel wide, 3 beside the voxel's centre."""
+    """At 1 m a voxel is 8 pixels wide; the leg is one pixel wide, 3 pixels beside the centre of the voxel."""
     depth = wall_depth(3.0)
     assert increments_of([sensor(depth)])[12, 0, 0] == pytest.approx(-MISS)
     depth[:, 76] = 1.0
@@ -69,7 +69,7 @@ def test_a_leg_thinner_than_a_voxel_is_not_carved_away():
 
 
 def test_voxels_that_rays_graze_are_free():
-    """A floor just below the voxels (i, 0, 0): their footprints hold the floor right beneath, the rays through their centres go on."""
+    """Floor just below the voxels (i, 0, 0): it is in their footprints, but rays through their centres end beyond."""
     v = np.indices((120, 160))[0]
     depth = np.where(v > 70, 1.045 * 100 / np.maximum(v - 59.5, 1), 0).astype(np.float32)
     found = increments_of([sensor(depth)], camera_at(0.0, 0.04, 1.04))  # the floor is at z = -0.005
@@ -111,7 +111,7 @@ def test_evidence_is_the_same_anywhere_in_the_world():
 
 
 def test_the_kernels_agree_with_a_plain_reference():
-    """Every voxel by itself, in NumPy: count the points in it, project its centre, look at every pixel of its footprint."""
+    """Reference per voxel in NumPy: count its points, project its centre, compare every pixel of its footprint."""
     rng = np.random.default_rng(1)
     depth = np.repeat(np.repeat(rng.uniform(0.8, 3, (12, 16)), 10, 0), 10, 1).astype(np.float32)
     depth[rng.random(depth.shape) < 0.3] = 0

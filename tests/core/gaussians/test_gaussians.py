@@ -1,4 +1,4 @@
-"""The one covariance, and the constrained parameters."""
+"""The covariance and the constrained parameters."""
 
 import numpy as np
 import pytest

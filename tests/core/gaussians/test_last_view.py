@@ -1,4 +1,4 @@
-"""What the last frame looked at: its Gaussians, and forgetting it."""
+"""The view of the last frame: its Gaussians, and removing what it observed."""
 
 import numpy as np
 import pytest
@@ -88,5 +88,5 @@ def test_gaussians_in_view_lie_where_the_map_is_occupied(engine):
     assert shown.scales.min() >= 0.02 and shown.scales.max() <= 0.08 and set(shown.labels.tolist()) <= set(range(1, 12))
     np.testing.assert_allclose(np.linalg.norm(shown.rotations, axis=1), 1.0, atol=1e-4)
     found = mapper.map.query(shown.means[shown.opacities > 0.9])
-    assert (found.labels > 0).mean() > 0.8  # depth may have overruled a few
+    assert (found.labels > 0).mean() > 0.8  # evidence may contradict a few
     assert found.probability.mean() > 0.7

@@ -1,4 +1,4 @@
-"""The life of a Gaussian in the memory, as method section 4 tells it: born, confirmed, contradicted, covered, looked past, removed."""
+"""States of a Gaussian in memory (method, section 4): new, confirmed, contradicted, hidden, unseen, removed."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ CELL = (10, 12, 8)
 
 
 def looked_at(*steps):
-    """A memory of one cell after looks, and the cell's row: each step is (state, opacity, options of `looks`)."""
+    """Memory with one cell after views, and the row of the cell; a step is (state, opacity, options of `looks`)."""
     memory = GaussianMemory(4, 8)
     for stamp, (state, opacity, options) in enumerate(steps):
         memory.update(CORNER, box_of([CELL], opacity=opacity), looks(state, [CELL], **options), stamp)
@@ -26,7 +26,7 @@ def occupancy(memory, row):
 
 
 def test_a_cell_that_was_never_seen_takes_the_whole_of_its_first_look():
-    """lambda = 1 whatever the look weighs: a tenth at the border, hidden from afar."""
+    """lambda = 1 for any weight of the view: at the border of the image, or hidden and far away."""
     for weight in (1.0, 0.01):
         memory, row = looked_at((HIDDEN, 2.5, {"weight": weight}))
         assert memory.fields.opacities[row] == pytest.approx(2.5)
@@ -57,7 +57,7 @@ def test_an_unseen_cell_keeps_every_field_tag_weight_stamp_and_count():
 
 
 def test_the_weight_is_c_w_plus_w_and_stops_at_eight():
-    """W <- min(C W + w, 8) with C = exp(-1/2) at one sigma and a class that is certain, by hand for 40 looks."""
+    """W <- min(C W + w, 8) with C = exp(-1/2) at one sigma and a certain class, computed by hand for 40 views."""
     confidence, expected = np.exp(-0.5), [0.9]
     for _ in range(39):
         expected.append(min(confidence * expected[-1] + 0.9, 8.0))
@@ -72,7 +72,7 @@ def test_the_weight_is_c_w_plus_w_and_stops_at_eight():
 
 
 def test_every_field_moves_by_the_same_lambda():
-    """Hidden: C_geo = 1, and the class is certain, so lambda = 1 - 2 / (2 + 0.5) = 0.2."""
+    """Hidden means C_geo = 1; the class is certain, so lambda = 1 - 2 / (2 + 0.5) = 0.2."""
     memory = GaussianMemory(4, 8)
     old, new = box_of([CELL], opacity=2.0, seed=1), box_of([CELL], opacity=3.0, seed=2)
     for box in (old, new):  # certain of one class
@@ -95,7 +95,7 @@ def test_every_field_moves_by_the_same_lambda():
 
 
 def test_a_look_at_a_hidden_cell_weighs_a_tenth():
-    """Two walls at 0.8 m and at 2 m: cell 12's centre lies at z = 2.00 m, hidden behind the first, in the second's surface."""
+    """Walls at 0.8 m and 2 m: the centre of cell 12 at z = 2.00 m is hidden by the first, at the second's surface."""
     cell, weights = anchor(12, 15, 9), {}
     for distance, state in ((0.8, HIDDEN), (2.0, SURFACE)):
         view = c.view_cells([sensor(wall_depth(distance))], camera_at(0.0, 2.4, 1.44), 4.8)
@@ -105,7 +105,7 @@ def test_a_look_at_a_hidden_cell_weighs_a_tenth():
 
 
 def test_a_leg_at_the_edge_of_the_footprint_counts_and_one_beside_it_does_not():
-    """Cell (6, 15, 9) projects to column 71.8 at z = 1.04 m, its footprint reaches 100 * 0.08 / 1.04 = 7.7 pixels to each side."""
+    """Cell (6, 15, 9) projects to column 71.8 at z = 1.04 m; its footprint is +-100 * 0.08 / 1.04 = 7.7 pixels."""
     cell, camera = anchor(6, 15, 9), camera_at(0.0, 2.4, 1.44)
     for column, state in ((65, SURFACE), (62, FREE)):
         depth = wall_depth(4.0)
@@ -127,8 +127,11 @@ def test_geometric_confidence_by_hand():
 
 
 def test_semantic_confidence_by_hand():
-    """Two classes at logits 0.5 and 0 among eleven: at T = 0.5 the top's share is e / (e + 10) = 0.213736, under t_lo; at logit 1.5 it is
-    e^3 / (e^3 + 10) = 0.667617, so (0.667617 - 0.3) / 0.5 = 0.735234."""
+    """One of eleven classes has a logit above 0, and T = 0.5.
+
+    At logit 0.5 its probability is e / (e + 10) = 0.213736, below t_lo. At logit 1.5 it is
+    e^3 / (e^3 + 10) = 0.667617, so C_sem = (0.667617 - 0.3) / 0.5 = 0.735234.
+    """
     out = np.empty(11)
     for logit, expected in ((0.5, 0.0), (1.5, 0.735234), (3.0, 1.0)):
         logits = np.zeros((1, 11), np.float32)
@@ -138,7 +141,7 @@ def test_semantic_confidence_by_hand():
 
 
 def test_the_confidence_of_a_stored_cell_is_the_product_of_tag_geometry_and_class():
-    """One Gaussian speaks (the others are silent): C = 1 * 0.457833 * 0.735234 = 0.336614; and 0 while the tag is 0."""
+    """With one Gaussian, the others silent, C = 1 * 0.457833 * 0.735234 = 0.336614, and 0 while the tag is 0."""
     memory = GaussianMemory(4, 8)
     box = box_of([CELL], opacity=3.0)
     a = anchor(*CELL)
@@ -154,7 +157,7 @@ def test_the_confidence_of_a_stored_cell_is_the_product_of_tag_geometry_and_clas
 
 @pytest.mark.parametrize("insists", [4.0, 20.0])
 def test_what_left_is_removed_within_three_looks_through_it(insists):
-    """However long it was there and however sure the network stays of it."""
+    """This holds for any stored weight and any prediction of the network."""
     stood = [(SURFACE, insists, {})] * 30
     memory, row = looked_at(*stood, *[(FREE, insists, {})] * 2)
     assert occupancy(memory, row) > 0.5
@@ -163,7 +166,7 @@ def test_what_left_is_removed_within_three_looks_through_it(insists):
 
 
 def test_one_look_suffices_where_the_network_agrees_that_it_is_gone():
-    """C = 1 - o is next to nothing, so the look replaces what was there, with all its weight."""
+    """C = 1 - o is almost 0, so the view replaces the stored Gaussians, with its full weight."""
     memory, row = looked_at(*[(SURFACE, 6.0, {})] * 10, (FREE, -6.0, {"weight": 0.5}))
     assert occupancy(memory, row) < 0.02 and memory.fields.weight[row] == pytest.approx(0.5, abs=0.01)
 
@@ -180,7 +183,7 @@ def test_what_is_covered_stays_through_many_looks_past_it():
 
 
 def test_means_blended_to_the_end_of_their_reach_do_not_round_past_it():
-    """What lies past it is not a value that a memory holds: a map with it would be refused when it is loaded."""
+    """A map with a mean beyond its bound would be refused when it is loaded."""
     rng, memory = np.random.default_rng(5), GaussianMemory(4, 8)
     cells = [(i, j, 8) for i in range(30) for j in range(30)]
     for stamp in range(6):

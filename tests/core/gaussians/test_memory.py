@@ -1,4 +1,4 @@
-"""The Gaussian memory: slicing, the update by one look, look-through removal, saving."""
+"""The Gaussian memory: slicing, update by one view, removal of cells observed free, saving."""
 
 import resource
 from pathlib import Path
@@ -60,7 +60,7 @@ def test_cells_out_of_view_are_neither_written_nor_given_room():
 
 
 def test_a_verified_cell_averages():
-    """Surface with z = D: C_geo = 1; one class for certain: C_sem = 1; so lambda = 1 - W / (W + w)."""
+    """At a surface with z = D, C_geo = 1; with a certain class, C_sem = 1; so lambda = 1 - W / (W + w)."""
     memory = new_memory()
     cell = [CELLS[1]]
     first, second = box_of(cell, opacity=2.0), box_of(cell, opacity=5.0)
@@ -73,7 +73,7 @@ def test_a_verified_cell_averages():
 
 
 def test_a_conflicting_cell_is_overwritten():
-    """An empty surface cell at z = D: C_geo = 1 - g = 0."""
+    """An empty cell at a surface with z = D has C_geo = 1 - g = 0."""
     memory = new_memory()
     cell = [CELLS[1]]
     memory.update(CORNER, box_of(), looks(SURFACE, cell), 0)
@@ -121,7 +121,7 @@ def test_a_quaternion_and_its_negative_are_the_same_rotation():
 
 
 def test_what_was_seen_through_three_times_is_removed():
-    """The expert insists, every time, on what the depth looks through."""
+    """The network predicts the cell as occupied in every frame, but depth observes it free."""
     memory, cell, box = new_memory(), [CELLS[1]], box_of([CELLS[1]])
     memory.update(CORNER, box, looks(SURFACE, cell), 0)
     occupied = []
@@ -129,7 +129,7 @@ def test_what_was_seen_through_three_times_is_removed():
         memory.update(CORNER, box, looks(FREE, cell), stamp)
         occupied.append(bool(memory.fields.opacities[row(memory, cell[0])].max() > 0))
     assert occupied == [True, True, False, False, False, False]
-    memory.update(CORNER, box, looks(SURFACE, cell), 8)  # it is back, and seen
+    memory.update(CORNER, box, looks(SURFACE, cell), 8)  # occupied again, at a surface
     assert memory.fields.opacities[row(memory, cell[0])].max() > 0
 
 
@@ -261,7 +261,7 @@ def test_the_history_of_a_box_is_what_its_cells_hold_before_the_look():
     assert history.past[anchor(*here[0])].tolist() == pytest.approx(
         [1, 1, 2]
     )  # at the surface, z = D, one class: confirmed; 2 s ago
-    assert history.past[anchor(*here[1])].tolist() == [1, 1, 2]  # not seen this time: nothing speaks against it
+    assert history.past[anchor(*here[1])].tolist() == [1, 1, 2]  # unseen in this view, so confidence 1
     held = [anchor(*cell) for cell in here]
     assert not np.delete(history.features, held, 0).any() and not np.delete(history.past, held, 0).any()
 
@@ -274,11 +274,13 @@ def test_the_historys_confidence_falls_where_the_look_speaks_against_it():
         for state in (FREE, SURFACE, HIDDEN)
     }
     assert confidence[FREE] < 0.01 and confidence[SURFACE] > 0.99 and confidence[HIDDEN] > 0.99
-    assert memory.history(CORNER, looks(FREE, cell), -5).past[anchor(*cell[0]), 2] == 0  # time that went back is no age
+    assert (
+        memory.history(CORNER, looks(FREE, cell), -5).past[anchor(*cell[0]), 2] == 0
+    )  # the age is not negative if time goes back
 
 
 def scattered(seed=0, count=12):
-    """A memory of some blocks with evidence and Gaussians that tell where they are."""
+    """Memory of some blocks whose evidence and Gaussians encode their position."""
     memory = new_memory()
     rng = np.random.default_rng(seed)
     keys = np.unique(rng.integers(-2, 3, (count, 3)), axis=0)
@@ -291,7 +293,7 @@ def scattered(seed=0, count=12):
 
 
 def assert_sound(memory, keys):
-    """Every block lies under its key, knows its neighbours, and slots in use are the first ones."""
+    """Check that every block is found by its key, its neighbours are right, and the first slots are in use."""
     assert len(memory) == len(keys)
     slots = memory.slots(keys)
     assert sorted(slots.tolist()) == list(range(len(keys)))
@@ -311,7 +313,7 @@ def test_removed_blocks_leave_the_others_as_they_were():
         gone = rng.random(len(keys)) < 0.4
         before = {tuple(k): s for k, s in zip(keys[~gone].tolist(), memory.slots(keys[~gone]).tolist())}
         moves = memory.remove(memory.slots(keys[gone]))
-        for start, slot in moves:  # what a parallel array would do
+        for start, slot in moves:  # as for a caller's array by slot
             key = next(k for k, s in before.items() if s == start)
             before[key] = slot
         keys = keys[~gone]
@@ -364,7 +366,7 @@ def memory_with_room(request):
 
 
 def spoiled(arrays, name, value):
-    """A copy of saved arrays with one number changed."""
+    """Copy of saved arrays with one number changed."""
     array = arrays[name].copy()
     array.flat[7] = value
     return arrays | {name: array}

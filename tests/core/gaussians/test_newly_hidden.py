@@ -1,4 +1,4 @@
-"""What hides behind something new begins anew; what stood there, and space that nothing new covers, stays as it was known."""
+"""Evidence for free space decays behind new objects, and nowhere else."""
 
 import numpy as np
 import pytest
@@ -12,11 +12,11 @@ from tests.samples.streams import K, box_of, camera_at, sensor, wall_depth
 
 CAMERA = camera_at(0.04, 2.44, 1.48)
 WALL = 3.04
-"""Distance of the wall, metres: it stands in the voxels from x = 3.04 m on."""
+"""Distance of the wall, metres; it lies in the voxels that begin at x = 3.04 m."""
 
 
 def known_room(looks=8):
-    """A memory after looks at a wall."""
+    """Memory after several views of a wall."""
     memory = GaussianMemory(4, 8)
     layer = sensor(wall_depth(WALL))
     view = view_cells([layer], np.array(CAMERA), 4.8)
@@ -28,7 +28,7 @@ def known_room(looks=8):
 
 
 def along(memory, name="evidence"):
-    """Of the voxels on the optical axis, x = 0.04, 0.12 ... 3.96 m: evidence, or the tag or weight of their cells."""
+    """Evidence, or tag or weight of the cells, of the voxels on the optical axis at x = 0.04, 0.12 ... 3.96 m."""
     values = []
     for i in range(50):
         voxel = np.array([i, 30, 18])
@@ -42,7 +42,7 @@ def along(memory, name="evidence"):
 
 
 def board(distance, columns=slice(40, 120)):
-    """The wall, and a board before it."""
+    """Depth of the wall with a board in front of it."""
     depth = wall_depth(WALL)
     depth[:, columns] = distance
     return depth
@@ -55,7 +55,10 @@ def test_evidence_of_freedom_fades_behind_a_board_and_nowhere_else():
     assert begin_anew(memory, [sensor(board(2.04))], CAMERA, 4.8) > 1000
     after = along(memory)
     changed = np.flatnonzero(after != before)
-    assert (changed.min(), changed.max()) == (26, 37)  # from the board itself to before the wall, which is in voxel 38
+    assert (changed.min(), changed.max()) == (
+        26,
+        37,
+    )  # from the board to the voxel before the wall, which is in voxel 38
     np.testing.assert_allclose(after[26:38], FREE_DECAY * before[26:38])
     np.testing.assert_array_equal(after[38:], before[38:])
     assert memory.evidence_changed.any()

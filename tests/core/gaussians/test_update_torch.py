@@ -1,4 +1,4 @@
-"""The memory's update in PyTorch against Numba's, value for value, over every state a cell can be in; and its gradients."""
+"""The update in PyTorch against Numba, value by value, for every state of a cell; and its gradients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def unit(q: np.ndarray) -> np.ndarray:
 
 
 def case(seed: int) -> tuple[CellFields, NewFields, dict[str, np.ndarray]]:
-    """Stored cells and a look at them, of every kind; a few never written, a few about to be removed."""
+    """Stored cells and a view of them in all states; some were never written, some are about to be removed."""
     draw = np.random.default_rng(seed)
     normal = lambda *shape: draw.normal(size=shape).astype(np.float32)  # noqa: E731
     stored = CellFields(
@@ -31,7 +31,7 @@ def case(seed: int) -> tuple[CellFields, NewFields, dict[str, np.ndarray]]:
         seen_through=draw.integers(0, 3, N).astype(np.uint8), label=np.zeros(N, np.uint8),
     )  # fmt: skip
     stored.weight[stored.tag == 0] = 0
-    stored.logits[: N // 2, :, 3] += 9  # sure of their class
+    stored.logits[: N // 2, :, 3] += 9  # certain of their class
     new = NewFields(
         0.1 * normal(N, G, 3),
         normal(N, G, 3),

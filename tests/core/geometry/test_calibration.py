@@ -1,4 +1,4 @@
-"""camera_info to intrinsics: region of interest, binning, rectified images and lenses."""
+"""Intrinsics from camera_info: region of interest, binning, rectified images and lens distortion."""
 
 import numpy as np
 import pytest
@@ -30,8 +30,10 @@ def test_rectified_images_use_the_projection_matrix_and_no_distortion():
 @pytest.mark.parametrize(
     ("setting", "topic", "expected"),
     [
-        ("auto", "/camera/image_rect_color", True), ("auto", "/camera/image_raw", False), ("auto", "/camera/image_rect/compressed", True),
-        ("yes", "/camera/image_raw", True), ("no", "/camera/image_rect", False), ("auto", "/direct/camera/color/image_raw", False),
+        ("auto", "/camera/image_rect_color", True), ("auto", "/camera/image_raw", False),
+        ("auto", "/camera/image_rect/compressed", True),
+        ("yes", "/camera/image_raw", True), ("no", "/camera/image_rect", False),
+        ("auto", "/direct/camera/color/image_raw", False),
     ],
 )  # fmt: skip
 def test_which_images_count_as_rectified(setting, topic, expected):

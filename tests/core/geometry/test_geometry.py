@@ -1,4 +1,4 @@
-"""Cameras, poses and the lattice against values worked out by hand."""
+"""Cameras, poses and the lattice against values computed by hand."""
 
 import numpy as np
 import pytest

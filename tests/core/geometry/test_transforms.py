@@ -1,4 +1,4 @@
-"""The tree of frames: composition, interpolation, and why a pose is not there."""
+"""Tree of frames: composition, interpolation, and the errors of failed lookups."""
 
 import numpy as np
 import pytest

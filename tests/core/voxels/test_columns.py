@@ -1,4 +1,4 @@
-"""The map from above: every cell of a grid is what the voxels of its column say, whatever changed in which order."""
+"""2D grids: every cell follows from the voxels of its column, whatever the order of changes."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from tests.samples.streams import box_of, looks
 
 
 def expected_cells(occupied, free, first, last):
-    """Cells that are not unknown, from lists of voxels."""
+    """Known cells, from lists of voxels."""
     cells = {(x, y): 0 for x, y, z in free if first <= z <= last}
     return cells | {(x, y): 100 for x, y, z in occupied if first <= z <= last}
 
@@ -32,7 +32,7 @@ def from_above_of(key, labels, seen):
 
 
 def block(key, occupied=(), free=(), label=3):
-    """One block seen from above, with voxels of it occupied and free."""
+    """Columns of one block with given occupied and free voxels."""
     labels, seen = np.zeros((1, 16, 16, 16), np.uint8), np.zeros((1, 16, 16, 16), np.bool_)
     for voxel in occupied:
         labels[(0, *voxel)] = label
@@ -42,7 +42,7 @@ def block(key, occupied=(), free=(), label=3):
 
 
 def floor_block(key, layers):
-    """A block with so many floor voxels in its layers."""
+    """Columns of a block with given numbers of floor voxels by layer."""
     labels = np.zeros((1, 256, 16), np.uint8)
     for layer, count in layers.items():
         labels[0, :count, layer] = FLOOR
@@ -50,7 +50,7 @@ def floor_block(key, layers):
 
 
 def followed(voxel_map, from_above):
-    """Take over what an update changed, and no more."""
+    """Apply only the blocks that an update changed."""
     voxel_map.update()
     from_above.apply(voxel_map.columns(voxel_map.judged))
 
@@ -149,7 +149,7 @@ def test_a_map_too_wide_for_a_grid_is_refused_and_comes_back_when_it_is_not(monk
 
 def test_a_slab_holds_the_layers_whose_centres_lie_in_it():
     assert slab_layers(0.0, 0.15, 1.75) == (2, 21)  # centres 0.20 to 1.72
-    assert slab_layers(0.0, 0.15, 1.8) == (2, 22)  # that of layer 22 is 1.80
+    assert slab_layers(0.0, 0.15, 1.8) == (2, 22)  # the centre of layer 22 is 1.80
     assert slab_layers(0.0, 0.04, 0.12) == (0, 1)
     assert slab_layers(-0.5, 0.1, 0.18) == (-5, -5)  # centre -0.36
     assert slab_layers(1.04, 0.0, 0.08) == (13, 13)
@@ -158,7 +158,7 @@ def test_a_slab_holds_the_layers_whose_centres_lie_in_it():
 def test_the_floor_is_where_most_floor_voxels_are():
     from_above = ColumnMap()
     from_above.apply(floor_block((0, 0, -1), {9: 200}))  # voxel -7
-    from_above.apply(floor_block((1, 0, 0), {3: 150}))  # a table top taken for floor
+    from_above.apply(floor_block((1, 0, 0), {3: 150}))  # a table top labelled floor
     assert from_above.floor_height() == pytest.approx(-6.5 * 0.08)
 
 

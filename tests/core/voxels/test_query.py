@@ -1,4 +1,4 @@
-"""Questions to a map: each point and each box gets what the lists of voxels say, and unknown space is never called free."""
+"""Queries of points and boxes agree with the lists of voxels, and unknown space is never free."""
 
 import math
 
@@ -17,7 +17,7 @@ ORIGIN = (0.05, -0.03, 0.02)
 
 @pytest.fixture(scope="module")
 def mapper():
-    """A mapper whose lattice begins at ORIGIN, after three frames."""
+    """Mapper with the lattice origin ORIGIN, after three frames."""
     mapper = OccupancyMapper(open_engine("small", engine="onnxruntime", device="cpu"), origin=ORIGIN)
     for frame in scene.walk(3):
         mapper.step(frame)
@@ -31,12 +31,12 @@ def saved(mapper):
 
 @pytest.fixture(params=["live", "saved"])
 def queried(request, mapper, saved):
-    """Either kind of map, and the origin of its lattice."""
+    """Each kind of map, with the origin of its lattice."""
     return (mapper.map, np.array(ORIGIN)) if request.param == "live" else (saved, np.zeros(3))
 
 
 def listed(saved):
-    """Label, probability and state by voxel, from the map's lists."""
+    """Label, probability and state by voxel, from the lists of the map."""
     occupied = zip(map(tuple, saved.voxels.tolist()), saved.labels.tolist(), saved.probability.tolist())
     known = {voxel: (label, p, VoxelState.OCCUPIED) for voxel, label, p in occupied}
     return known | {tuple(voxel): (0, 0.0, VoxelState.FREE) for voxel in saved.free.tolist()}

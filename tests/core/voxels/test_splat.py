@@ -1,4 +1,4 @@
-"""Gaussians to voxels: by hand, and the fast kernels against the PyTorch reference, values and gradients."""
+"""Splatting: values by hand, and the fast kernels against the PyTorch reference, values and gradients."""
 
 import numpy as np
 import pytest
@@ -114,7 +114,7 @@ def test_gradients_agree_with_the_reference():
 
 
 def test_the_gradient_is_the_slope():
-    """Against finite differences, which share nothing with either implementation's derivatives."""
+    """Finite differences are independent of the derivatives of both implementations."""
     torch = pytest.importorskip("torch")
     from sgrocc_core.voxels import splat_autograd
 

@@ -1,4 +1,4 @@
-"""The published voxels: splat and evidence together, exact updates, classes."""
+"""The published voxels: splat with evidence, exact updates, classes."""
 
 import numpy as np
 import pytest
@@ -57,7 +57,7 @@ def test_blocks_are_splatted_as_one_dense_grid_would_be():
     voxels, labels, p = voxel_map.occupied()
     got, got_p = np.zeros((60, 60, 36), np.uint8), np.zeros((60, 60, 36))
     inside = ((voxels - 2 * CORNER >= 0) & (voxels - 2 * CORNER < [60, 60, 36])).all(1)
-    assert inside.all()  # cells outside the box have tag 0: what spills into them is not published
+    assert inside.all()  # cells outside the box have tag 0, so their splat is not published
     got[tuple((voxels - 2 * CORNER).T)], got_p[tuple((voxels - 2 * CORNER).T)] = labels, p
     clear = np.abs(dense - 0.5) > 1e-4
     assert (expected > 0).sum() > 1000
@@ -85,7 +85,7 @@ def test_a_snapshot_and_the_updates_after_it_give_the_map_exactly():
             mirror = as_dict(*voxel_map.occupied())
         elif mirror is not None:
             for voxel, (label, q) in as_dict(voxels, labels, p).items():
-                assert mirror.get(voxel) != (label, q)  # nothing is sent that did not change
+                assert mirror.get(voxel) != (label, q)  # an update contains only what changed
                 if label == 0:
                     del mirror[voxel]
                     freed += 1
@@ -96,7 +96,7 @@ def test_a_snapshot_and_the_updates_after_it_give_the_map_exactly():
 
 @pytest.mark.parametrize("between", [True, False], ids=["splatted_in_between", "at_once"])
 def test_a_block_that_evidence_made_shows_what_its_neighbours_gaussians_reach_into(between):
-    """Gaussians at the end of block 0; then evidence makes block 1; then its cells are refined, and stay silent."""
+    """Gaussians at the end of block 0; then evidence adds block 1; then its cells are refined, but silent."""
     memory, voxel_map = new_map()
     box = box_of([(7, 4, 4)], opacity=6.0)
     box.means[anchor(7, 4, 4), :, 0] += 0.08  # to the cell's face
@@ -115,7 +115,7 @@ def test_a_block_that_evidence_made_shows_what_its_neighbours_gaussians_reach_in
 
 
 def test_the_map_is_a_function_of_the_memory():
-    """Updated frame by frame, or computed once from the saved memory: the same."""
+    """Updates frame by frame and one computation from the saved memory agree."""
     memory, voxel_map = new_map()
     rng = np.random.default_rng(3)
     for step in range(6):
@@ -146,7 +146,7 @@ def test_a_block_reads_as_the_list_of_voxels_does():
 
 
 def test_confident_gaussians_are_carved_away_where_depth_sees_free_space():
-    """Twelve Gaussians' worth of certainty against the bounded evidence of a few looks."""
+    """The certainty of twelve Gaussians against the bounded evidence of a few views."""
     memory, voxel_map = new_map()
     cells = [(i, 9, 9) for i in range(8, 11)]
     memory.update(CORNER, box_of(cells, opacity=9.0), looks(HIDDEN, cells), 0)
@@ -159,7 +159,7 @@ def test_confident_gaussians_are_carved_away_where_depth_sees_free_space():
         voxel_map.update()
         looks_needed += 1
         assert looks_needed < 9
-    assert looks_needed > 1  # one look is not proof
+    assert looks_needed > 1  # one view is not enough
     assert voxel in {tuple(v) for v in voxel_map.free().tolist()}
 
 
@@ -207,7 +207,7 @@ def test_an_evidence_filled_voxel_takes_the_nearest_cells_class():
 
 
 def test_only_cells_refined_in_view_are_published():
-    """A Gaussian at its cell's border spills into the next cell, which no look has reached."""
+    """A Gaussian at the border of its cell reaches into the next cell, which was never in view."""
     memory, voxel_map = new_map()
     box = box_of([(9, 9, 9)], opacity=6.0)
     box.means[...] += np.array([0.12, 0, 0], np.float32)
@@ -224,7 +224,7 @@ def test_free_space_is_what_depth_saw_free():
     memory, voxel_map = new_map()
     memory.update(CORNER, box_of(), looks(FREE, [(9, 9, 9)]), 0)
     evidence_at(memory, (3, 3, 3), -MISS)
-    evidence_at(memory, (4, 3, 3), -MISS / 10)  # a learned depth that is not sure
+    evidence_at(memory, (4, 3, 3), -MISS / 10)  # uncertain learned depth
     evidence_at(memory, (5, 3, 3), 2.0)
     voxel_map.update()
     assert voxel_map.free().tolist() == [[3, 3, 3]]
@@ -239,14 +239,14 @@ def test_a_new_threshold_counts_for_the_whole_map():
     voxel_map.occupancy_threshold = 0.65
     voxel_map.refresh()
     voxels, labels, _, _ = voxel_map.update()
-    expected = {v: x for v, x in before.items() if x[1] >= 11 / 16}  # what was rounded from 0.656 or more
+    expected = {v: x for v, x in before.items() if x[1] >= 11 / 16}  # rounded from 0.656 or more
     after = as_dict(*voxel_map.occupied())
     assert 0 < len(after) < len(before) and set(expected) <= set(after) <= set(before)
     assert {tuple(v) for v in voxels[labels == 0].tolist()} == set(before) - set(after)
 
 
 def test_forgotten_blocks_are_told_as_freed_and_the_rest_is_what_the_memory_still_gives():
-    """Updates keep a mirror exact while blocks are forgotten and come back."""
+    """Updates keep a copy exact while blocks are removed and added again."""
     memory, voxel_map = new_map()
     rng = np.random.default_rng(5)
     mirror, lost = {}, 0
