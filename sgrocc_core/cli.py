@@ -21,7 +21,9 @@ EPILOG = (
     "First steps: `make demo`, or `sgrocc map --bag YOUR_BAG --out runs/mine`."
 )
 HINTS = dict.fromkeys(("torch", "onnx", "onnxscript", "tensorboard"), "run `make setup-train`") | {
-    "rerun": "run `make setup-view`, or `pip install -r requirements/view.txt`"
+    "rerun": "run `make setup-view`, or `pip install -r requirements/view.txt`",
+    "matplotlib": "run `make setup`, or `pip install -r requirements/charts.txt`",
+    "scipy": "run `make setup-train`",
 }
 """How to install the packages that `make setup` does not install, by package."""
 

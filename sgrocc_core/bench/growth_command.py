@@ -47,7 +47,7 @@ def measure_growth(arguments: argparse.Namespace) -> dict[str, Any]:
 
     from sgrocc_core.bench.building import make_building
     from sgrocc_core.bench.growth import RepeatingEngine, early_room, figures, learn, walk
-    from sgrocc_core.bench.growth_chart import draw_growth
+    from sgrocc_core.bench.growth_chart import growth_chart
     from sgrocc_core.engines.open import open_engine
     from sgrocc_core.errors import ConfigError
     from sgrocc_core.mapping.mapper import MapperConfig
@@ -75,7 +75,7 @@ def measure_growth(arguments: argparse.Namespace) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     (out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     title = f"{frames * arguments.rooms:,} frames through {arguments.rooms} rooms, model {engine.spec.name}"
-    draw_growth(growth, title, out / "growth.png")
+    growth_chart(growth, title).savefig(out / "growth.png")
     return report
 
 

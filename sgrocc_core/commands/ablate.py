@@ -77,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
     from sgrocc_core.training.ablations.embodied import EmbodiedTask
     from sgrocc_core.training.ablations.image import ImageTask
     from sgrocc_core.training.ablations.local import LocalTask
-    from sgrocc_core.training.ablations.report import Findings, write_report
+    from sgrocc_core.training.ablations.findings import Findings
+    from sgrocc_core.training.ablations.report import write_report
     from sgrocc_core.training.ablations.runs import AblationRuns, Options, Task, readable
 
     ablation = load_ablation(args.name)

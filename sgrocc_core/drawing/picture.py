@@ -162,9 +162,3 @@ def write_text(
     if right:
         at = (at[0] - cv2.getTextSize(plain, cv2.FONT_HERSHEY_DUPLEX, scale, 1)[0][0], at[1])
     cv2.putText(page, plain, at, cv2.FONT_HERSHEY_DUPLEX, scale, color, 2 if bold else 1, cv2.LINE_AA)
-
-
-def tick_step(extent: float) -> float:
-    """The smallest round step that divides an extent into at most five ticks."""
-    power = 10.0 ** np.floor(np.log10(extent / 5))
-    return float(next(power * factor for factor in (1, 2, 5, 10) if extent / (power * factor) <= 5))

@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-"""Student's t of 1 to 9 degrees of freedom that 95 % of draws stay within, both sides; the normal's 1.96 is close enough from there."""
+from scipy.special import stdtrit
+
+CONFIDENCE = 0.95
+"""Probability of the two-sided interval of a difference."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,7 @@ class Estimate:
         """Whether the mean lies farther from 0 than 95 % of such means would if the truth were 0."""
         if self.error is None:
             return False
-        t = T_95[self.count - 2] if self.count - 2 < len(T_95) else 1.96
-        return abs(self.mean) > t * self.error
+        return abs(self.mean) > float(stdtrit(self.count - 1, (1 + CONFIDENCE) / 2)) * self.error
 
 
 def estimate(values: list[float]) -> Estimate | None:

@@ -13,8 +13,9 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed: make setu
 from sgrocc_core.cli import main
 from sgrocc_core.network import weights_file
 from sgrocc_core.training.ablations.ablation import Ablation, Variant, load_ablation
-from sgrocc_core.training.ablations.chart import FIRST, HEADER, OURS, ROW, render_chart
-from sgrocc_core.training.ablations.report import Findings, markdown, summary_rows
+from sgrocc_core.training.ablations.charts import results_chart
+from sgrocc_core.training.ablations.findings import Findings
+from sgrocc_core.training.ablations.report import markdown, summary_rows
 
 EXPERT = {"channels": 4, "wide": 4, "hidden": 8, "feature_channels": 4, "offsets": 1, "blocks": 1, "gaussians": 1}
 OWN = {"channels": 4, "widths": [8, 8, 8, 8], "blocks": [1, 1, 1, 1]}
@@ -40,10 +41,10 @@ def test_the_report_gives_depth_and_2d_classes() -> None:
     assert len(summary_rows(findings())) == 2 * 4
 
 
-def test_the_picture_has_a_row_a_variant() -> None:
-    page = render_chart(findings())
-    rows = [page[HEADER + ROW * i : HEADER + ROW * (i + 1)] for i in range(2)]
-    assert all((row == colour).all(-1).any() for row, colour in zip(rows, (FIRST, OURS), strict=True))
+def test_the_chart_has_a_panel_for_each_figure() -> None:
+    panels = results_chart(findings()).axes
+    assert [axes.get_title(loc="left") for axes in panels] == ["AbsRel", "within 1.25", "AbsRel, scaled", "2D mIoU"]
+    assert [text.get_text() for text in panels[0].get_yticklabels()] == ["own", "frozen"]
 
 
 def test_the_backbones_are_compared() -> None:

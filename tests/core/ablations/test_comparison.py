@@ -33,5 +33,6 @@ def test_a_difference_is_clear_beyond_students_interval():
     # Two seeds: t = 12.706, error 0.1: clear above 1.27.
     assert not estimate([1.1, 1.3]).clear
     assert estimate([1.2, 1.4]).clear
-    # Many: the normal's 1.96. Twenty values of spread 1.026 about 0.5: error 0.229, clear above 0.45.
-    assert estimate([1.5, -0.5] * 10).clear and not estimate([1.4, -0.6] * 10).clear
+    # Eleven seeds: t = 2.228 with ten degrees of freedom. Spread of the numbers -5..5 is the root of 11: error 1.
+    assert not estimate([2.22 + n for n in range(-5, 6)]).clear
+    assert estimate([2.24 + n for n in range(-5, 6)]).clear

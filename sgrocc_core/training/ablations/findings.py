@@ -1,0 +1,148 @@
+"""The findings of an ablation: its figures by variant and seed, and which of them its tables and charts show."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sgrocc_core.evaluation.local import SOURCES
+from sgrocc_core.training.ablations.ablation import METRICS, Ablation, Variant
+from sgrocc_core.training.ablations.comparison import Estimate, estimate, paired_difference
+
+
+@dataclass(frozen=True)
+class ReportLayout:
+    """What the reports of a task show.
+
+    Attributes:
+        sources: keys of the figures, with the headings of their tables.
+        regions: keys and titles of what is scored; the first is what orders and pictures are of.
+        metrics: to be compared. panels: source and metric of the picture's columns. what: is shown, for the picture.
+    """
+
+    sources: dict[str, str]
+    regions: dict[str, str]
+    metrics: tuple[str, ...]
+    panels: tuple[tuple[str, str], ...]
+    what: str
+
+
+DEPTHS = {source: f"With {source} depth" for source in SOURCES}
+OCCUPANCY_PANELS = tuple((source, metric) for source in SOURCES for metric in ("sc_iou", "miou"))
+IMAGE_METRICS = ("abs_rel", "delta1", "abs_rel_scaled", "miou_2d")
+LAYOUTS = {
+    "local": ReportLayout(
+        DEPTHS,
+        {"in_view": "in view", "hidden": "hidden", "all": "whole box"},
+        METRICS,
+        OCCUPANCY_PANELS,
+        "Held-out views, in view",
+    ),
+    "embodied": ReportLayout(
+        DEPTHS,
+        {"all": "map", "hidden": "map, hidden", "single_frame": "single frames"},
+        METRICS,
+        OCCUPANCY_PANELS,
+        "Maps of held-out scenes",
+    ),
+    "image": ReportLayout(
+        {"image": "Depth and 2D classes"},
+        {"all": "image"},
+        IMAGE_METRICS,
+        tuple(("image", metric) for metric in IMAGE_METRICS),
+        "Held-out views",
+    ),
+}
+TITLES = {
+    "sc_iou": "SC-IoU",
+    "miou": "mIoU",
+    "boundary_f1": "boundary F1",
+    "abs_rel": "AbsRel",
+    "delta1": "within 1.25",
+    "abs_rel_scaled": "AbsRel, scaled",
+    "miou_2d": "2D mIoU",
+}
+Results = dict[str, dict[int, dict[str, Any]]]
+"""By variant's name and seed, what `AblationRuns.result` gives."""
+Key = tuple[str, str, str]
+"""Source, region, metric."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant's figure of one key, in percent.
+
+    Attributes:
+        value: over the seeds. difference: to the first variant, paired by seed; None for the first.
+    """
+
+    value: Estimate
+    difference: Estimate | None
+
+
+class Findings:
+    """An ablation's results, by variant and figure.
+
+    Args:
+        results: may lack runs; variants without any are left out.
+    """
+
+    def __init__(self, ablation: Ablation, results: Results) -> None:
+        self.ablation, self.results = ablation, results
+        self.variants = [v for v in ablation.variants if results.get(v.name)]
+        self.reference = ablation.variants[0]
+        self.layout = LAYOUTS[ablation.task]
+
+    @staticmethod
+    def read(ablation: Ablation, path: Path) -> Findings:
+        """The findings in a table of runs, NAME.runs.csv; it has no curves of the training.
+
+        Args:
+            ablation: of the table.
+            path: table that `report.write_report` wrote.
+        """
+        results: Results = {}
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                runs = results.setdefault(row["variant"], {})
+                part = runs.setdefault(int(row["seed"]), {"report": {}})["report"].setdefault(row["depth"], {})
+                figures = part if row["region"] == "all" else part.setdefault(row["region"], {})
+                figures[row["metric"]] = float(row["value"]) / 100.0
+        return Findings(ablation, results)
+
+    def values(self, variant: Variant, key: Key) -> dict[int, float]:
+        """Percent by seed."""
+        source, region, metric = key
+        found = {}
+        for seed, result in self.results.get(variant.name, {}).items():
+            part = result["report"][source]
+            found[seed] = 100.0 * (part if region == "all" else part[region])[metric]
+        return found
+
+    def row(self, variant: Variant, key: Key) -> Row:
+        """A variant's figure."""
+        values = self.values(variant, key)
+        value = estimate(list(values.values()))
+        assert value is not None, "variants without results are left out"
+        same = variant.name == self.reference.name
+        return Row(value, None if same else paired_difference(values, self.values(self.reference, key)))
+
+    def curves(self) -> dict[str, dict[int, float]]:
+        """Percent of mIoU by variant and step, mean over the seeds, of what was looked at while training; empty for single views."""
+        found: dict[str, dict[int, float]] = {}
+        for variant in self.variants:
+            points: dict[int, list[float]] = {}
+            for result in self.results[variant.name].values():
+                for point in result["report"].get("training_curve", ()):
+                    points.setdefault(point["step"], []).append(100.0 * point["fused_miou"])
+            if points:
+                found[variant.name] = {step: sum(values) / len(values) for step, values in sorted(points.items())}
+        return found
+
+    def keys(self) -> Iterator[Key]:
+        """Every figure that is compared."""
+        return itertools.product(self.layout.sources, self.layout.regions, self.layout.metrics)
