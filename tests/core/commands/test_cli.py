@@ -1,4 +1,4 @@
-"""The command line: help for a newcomer, one line for an error, exit codes, and a robot's imports without torch."""
+"""The command line: help, one line per error, exit codes, and no import of torch on a robot."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ HEAVY = ("torch", "transformers", "trimesh", "onnx", "rerun", "pyarrow", "sgrocc
 
 
 def error_of(capsys, *arguments: str) -> str:
-    """The one line of an error, after checking that there is only one and that the exit code is 1."""
+    """The line of an error, after checking that it is the only one and that the exit code is 1."""
     assert main([*map(str, arguments)]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and lines[0].startswith("error: ")

@@ -1,4 +1,4 @@
-"""What the documentation tells to type exists: commands with their options, targets, modules, files, links."""
+"""Commands, options, make targets, modules, files and links in the documentation exist."""
 
 import importlib.util
 import re
@@ -10,12 +10,17 @@ import pytest
 from sgrocc_core.cli import build_parser, find_commands
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "models/small/MODEL_CARD.md"]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    ROOT / "models/small/MODEL_CARD.md",
+]
 STARTS = ("sgrocc", ".venv/bin/sgrocc")
 
 
 def lines_of(page):
-    """Lines to type in a page's blocks of code, continued lines joined, comments and what follows && split off."""
+    """Shell lines in the code blocks of a page: continued lines are joined, comments removed, and && splits a line."""
     found = []
     for kind, block in re.findall(r"^ *```(\w*)\n(.*?)^ *```", page.read_text(), re.M | re.S):
         if kind not in ("", "bash", "sh", "console"):
@@ -27,7 +32,7 @@ def lines_of(page):
 
 
 def typed(*starts):
-    """(page, line) of all lines that begin with a word."""
+    """(page, line) of all shell lines that begin with one of the words."""
     return [
         (page.name, line)
         for page in PAGES

@@ -1,4 +1,4 @@
-"""`sgrocc bench growth`: a walk through two rooms of one kind; what it reports is what is there."""
+"""`sgrocc bench growth` on a walk through two rooms of one kind: its report agrees with the map."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ VIEWS, FRAMES = 4, 6
 
 
 class Counted:
-    """The real engine, and how often each of its networks ran."""
+    """The real engine, which also counts the runs of each network."""
 
     def __init__(self, engine):
         self.engine, self.spec, self.description = engine, engine.spec, engine.description
@@ -39,7 +39,7 @@ def building():
 
 @pytest.fixture(scope="module")
 def walked(building):
-    """The counted engine, what the walk measured, the mapper, and the process's resident kB just after."""
+    """The counting engine, the measurements of the walk, the mapper, and the resident memory just after it, kB."""
     counted = Counted(open_engine("small", engine="onnxruntime", device="cpu"))
     engine = RepeatingEngine(counted)
     learn(engine, building, MapperConfig())

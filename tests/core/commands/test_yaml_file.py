@@ -1,4 +1,4 @@
-"""Reading YAML files that people write: what is refused, and that the error says where and what else there is."""
+"""Reading YAML files: wrong files are refused, and the error names the file and the alternatives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture of a map: the ceiling off, the near walls down, the classes' colours where the things are."""
+"""The picture of a map: no ceiling, near walls cut, and the classes in their colours."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""Maps on disk: the round trip, whole generations whatever is killed, nothing overwritten unread, and clear errors."""
+"""Maps on disk: round trip, complete generations after a kill, unread maps are kept, and clear errors."""
 
 import io
 import os
@@ -32,7 +32,8 @@ def save_for_ever(path, size, told):
         n += 1
         voxels = np.full((size, 3), n, np.int32)
         ones, rows = np.ones(size), {"means": np.full((size, 3), n, np.float32)}
-        saved = SavedMap(voxels, ones.astype(np.uint8), ones.astype(np.float32), voxels, "map", n, rows, MapModel("m", 4, 32))
+        labels, probability = ones.astype(np.uint8), ones.astype(np.float32)
+        saved = SavedMap(voxels, labels, probability, voxels, "map", n, rows, MapModel("m", 4, 32))
         folder.save(saved, {"n": n}, picture=False)
         os.write(told, n.to_bytes(8, "little"))
 
@@ -51,11 +52,14 @@ for _ in range(kills):
     rest = os.read(read, 1 << 16)
     last = int.from_bytes(rest[-8:], "little") if rest else first
     saved = load_map(path)
-    whole = len(saved.voxels) == size and (saved.voxels == saved.stamp_ns).all() and (saved.gaussians["means"] == saved.stamp_ns).all()
+    whole = len(saved.voxels) == size and (saved.voxels == saved.stamp_ns).all()
+    whole = whole and (saved.gaussians["means"] == saved.stamp_ns).all()
     print(last, saved.stamp_ns, bool(whole), flush=True)
 """
-"""Forks a process that saves map after map, kills it at a random moment, loads; again and again. A line a kill: the last number that the
-process told of, the number in the file, whether every row of the file holds that number."""
+"""Repeatedly forks a process that saves maps, kills it at a random moment and loads the map.
+
+Prints a line per kill: the last number that the process reported, the number in the file, and whether all rows hold it.
+"""
 
 
 def a_map(stamp_ns: int = 7) -> SavedMap:
@@ -183,7 +187,7 @@ def test_a_missing_map_a_foreign_file_and_another_version_say_so(tmp_path):
 
 
 def rewritten(folder, **changed):
-    """A good saved map with some arrays of map.npz replaced."""
+    """A valid saved map with some arrays of map.npz replaced."""
     MapFolder(folder).save(a_map(), picture=False)
     with np.load(folder / "map.npz") as arrays:
         kept = {key: arrays[key] for key in arrays.files}
@@ -216,7 +220,7 @@ def test_contents_that_no_map_has_are_named(tmp_path, changed, words):
 
 
 def test_arrays_of_absurd_size_are_refused_before_memory_is_taken_for_them(tmp_path):
-    """A header that promises 12 TB, in a file of a few hundred bytes."""
+    """The header announces 12 TB in a file of a few hundred bytes."""
     rewritten(tmp_path)
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "<i4", "fortran_order": False, "shape": (10**12, 3)})
@@ -240,7 +244,7 @@ def test_a_file_cut_short_says_so(tmp_path, name, left):
 
 
 def test_bytes_changed_anywhere_give_a_clear_error_or_a_map_that_is_whole(tmp_path):
-    """Whatever a disk does to map.npz: no other error, no array of another shape."""
+    """Any damage to map.npz gives a DataError or arrays of the right shape."""
     MapFolder(tmp_path).save(a_map(), picture=False)
     content, chance, refused = (tmp_path / "map.npz").read_bytes(), random.Random(5), 0
     for _ in range(300):

@@ -1,4 +1,4 @@
-"""What `sgrocc view` makes of paths and of Gaussians, before anything is drawn."""
+"""How `sgrocc view` recognises paths and selects Gaussians."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from tests.samples.bag_samples import write_bag
 
 
 def a_memory(cells):
-    """A memory of two Gaussians a cell at the given cells (n, 3), the second one silent; class 3, wall."""
+    """A memory with two Gaussians per cell at the given cells (n, 3), the second one transparent; class 3, wall."""
     memory = GaussianMemory(2, 4)
     for n, cell in enumerate(np.asarray(cells)):
         slot = int(memory.allocate(cell[None] // 8)[0])

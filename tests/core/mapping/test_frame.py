@@ -1,4 +1,4 @@
-"""A frame is checked at the edge: what is wrong is named with its value and a cause to count it under."""
+"""Checks of a frame: an error names the wrong value and the cause under which the frame is counted."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A map that is saved and loaded is the map that was saved, bit for bit, and mapping goes on from it as if it had never stopped."""
+"""A loaded map equals the saved one bit for bit, and mapping continues from it as if it had not stopped."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ def engine():
 
 @pytest.fixture(scope="module", params=["fused", "mono"])
 def stopped(request, engine, tmp_path_factory):
-    """A mapper that never stopped, its updates; one stopped after STOP frames; one that goes on from its file; the frames."""
+    """An unstopped mapper, its updates, one stopped after STOP frames, one continued from its file, the frames."""
     frames = scene.walk(COUNT)
     if request.param == "mono":
         frames = [replace(frame, depth=None) for frame in frames]
@@ -38,7 +38,7 @@ def stopped(request, engine, tmp_path_factory):
 
 
 def in_bytes(mapper):
-    """All that mapping goes on from, and all that is published, as bytes."""
+    """The state that mapping continues from, and everything that is published, as bytes."""
     published = dict(zip(("voxels", "labels", "probability"), mapper.map.voxel_map.occupied())) | {
         "free": mapper.map.voxel_map.free()
     }

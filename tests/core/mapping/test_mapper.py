@@ -1,4 +1,4 @@
-"""The mapper with the model that is shipped, over a room of planes."""
+"""The mapper with the shipped model in a room made of planes."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ def engine():
 
 
 class Changed:
-    """The real engine with the expert's output changed by a function."""
+    """The real engine with the output of the expert changed by a function."""
 
     def __init__(self, engine, change):
         self.engine, self.change = engine, change
@@ -41,7 +41,7 @@ def silenced(gaussians):
 
 
 def filled(gaussians):
-    """Certain matter everywhere, of every class somewhere."""
+    """Gaussians that fill all space with certainty, with every class in some place."""
     logits = np.roll(np.eye(11, dtype=np.float32) * 9, 1, 0)[np.arange(gaussians.logits.shape[0]) // 500 % 11]
     return replace(
         gaussians, opacities=np.full_like(gaussians.opacities, 3.0), logits=gaussians.logits * 0 + logits[:, None]
@@ -55,7 +55,7 @@ def mapped(engine, frames, source="fused"):
 
 @pytest.fixture(scope="module")
 def walked(engine):
-    """A mapper after a walk of six frames, and its updates; not to be changed."""
+    """A mapper after a walk of six frames, and its updates. Tests must not change it."""
     return mapped(engine, scene.walk(6))
 
 
@@ -108,7 +108,7 @@ def test_what_the_sensor_saw_is_in_the_map_and_what_it_saw_through_is_not(walked
 
 
 def test_without_the_experts_gaussians_hidden_voxels_and_labels_are_gone(engine, walked):
-    """Geometry that depth has seen stays, without a class: semantics and hidden space are the network's."""
+    """Geometry seen by depth stays without a class; classes and hidden space come from the network."""
     voxels, labels, _ = walked[0].map.voxel_map.occupied()
     assert ((labels >= 1) & (labels <= 11)).mean() > 0.5 and scene.is_hidden(voxels).sum() > 50
     bare, _ = mapped(Changed(engine, silenced), scene.walk(6))
@@ -281,7 +281,7 @@ def test_fused_depth_fills_the_sensors_holes_with_the_heads_scaled_depth():
     frame = scene.frame(scene.camera())
     camera = depth_source.LetterboxedCamera.of(frame.K, (320, 240), (320, 240))
     true = frame.depth[2::4, 2::4].copy()
-    true[:, :5] = 2.0  # what the head says of the strip without readings
+    true[:, :5] = 2.0  # the head's depth of the strip without readings
     prior = depth_source.depth_prior("fused", frame, camera, true / 1.7, np.full((60, 80), 0.1, np.float32))
     assert np.array_equal(prior.expert[frame.depth > 0], frame.depth[frame.depth > 0])
     np.testing.assert_allclose(prior.expert[:, :18], 2.0, rtol=0.01)
@@ -295,14 +295,15 @@ def test_fused_depth_fills_the_sensors_holes_with_the_heads_scaled_depth():
 
 
 def test_the_mapper_runs_without_torch_or_trimesh():
-    code = "import sys, sgrocc_core.mapping.mapper; print([m for m in ('torch', 'transformers', 'trimesh', 'rosbags') if m in sys.modules])"
+    packages = ("torch", "transformers", "trimesh", "rosbags")
+    code = f"import sys, sgrocc_core.mapping.mapper; print([m for m in {packages} if m in sys.modules])"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )
 
 
 def test_a_bounded_memory_holds_its_bound_and_the_updates_still_give_the_map(engine):
-    """The camera goes away by 20 m: with a bound the room it left is forgotten, voxel by voxel, told as freed."""
+    """The camera moves 20 m away: with a bound, the voxels of the first room are forgotten and reported as freed."""
     near, away = scene.walk(2), []
     for frame in near:
         T_wc = frame.T_wc.copy()
