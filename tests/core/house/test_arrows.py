@@ -29,6 +29,8 @@ FLOORS = (
 RANKS = {name: rank for rank, names in enumerate(FLOORS) for name in names}
 MOST_LINES = 400
 MOST_FILES = 12
+TO_BE_SPLIT = {"sgrocc_core/training/ablations/runs.py", "tests/core/ablations/test_ablation.py"}
+"""Files that are still longer than MOST_LINES."""
 UNBOUNDED = {"sgrocc_core/data/synthetic"}
 
 
@@ -139,6 +141,11 @@ def test_the_house_itself_does_not_use_its_public_interface():
         for node in runtime_nodes(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module == "sgrocc_core":
                 assert [alias.name for alias in node.names] == ["__version__"], path
+
+
+def test_no_file_is_too_long():
+    found = too_long(ROOT, ("sgrocc_core", "sgrocc_ros", "tests"))
+    assert [line for line in found if line.split(":")[0] not in TO_BE_SPLIT] == []
 
 
 def test_no_folder_is_too_full():
