@@ -11,6 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from sgrocc_core.data.image_header import MAX_PIXELS, MAX_SIDE, coded_size
+from sgrocc_core.data.rvl import decode_rvl
 from sgrocc_core.errors import FrameError
 
 _LAYOUTS: dict[str, tuple[str, int, int | None]] = {
@@ -31,6 +33,8 @@ _DEPTHS: dict[str, tuple[str, bool]] = {"16uc1": ("u2", True), "mono16": ("u2", 
 COLOR_ENCODINGS: tuple[str, ...] = tuple(_LAYOUTS)
 """Raw colour encodings that can be decoded, in lower case."""
 DEPTH_ENCODINGS: tuple[str, ...] = ("16UC1", "32FC1")
+HEADER_BYTES = 1 << 20
+"""Bytes at the start of a coded image in which its size must stand; thumbnails and profiles may lie before it."""
 _DEPTH_HEADER = struct.Struct("<iff")
 
 
@@ -105,7 +109,9 @@ def decode_depth(
 
 
 def decode_compressed(data: Any, format: str = "", eighth: bool = False) -> np.ndarray:
-    """Decode the data of a sensor_msgs/CompressedImage (JPEG, PNG, ...) to (H, W, 3) uint8 RGB.
+    """Decode the data of a sensor_msgs/CompressedImage (JPEG or PNG) to (H, W, 3) uint8 RGB.
+
+    An orientation in the file's metadata is ignored: intrinsics, depth and poses are those of the pixels as they are stored.
 
     Args:
         data: bytes, array or buffer of the file.
@@ -113,13 +119,16 @@ def decode_compressed(data: Any, format: str = "", eighth: bool = False) -> np.n
         eighth: decode at an eighth of the size; this halves the time for a JPEG and detects the same errors.
 
     Raises:
-        FrameError: `bad_image` if it is not an image, `truncated_image` if it is cut off.
+        FrameError: `bad_image` if it is not a JPEG or PNG or claims a size that is not allowed, `truncated_image` if it is
+            cut off.
     """
     raw = _buffer(data)
     if raw.size > 4 and raw[0] == 0xFF and raw[1] == 0xD8 and b"\xff\xd9" not in raw[-64:].tobytes():
         raise FrameError("truncated_image", f"a JPEG of {raw.size} bytes without its end marker: it is cut off")
+    coded_size(raw[:HEADER_BYTES].tobytes())
+    flags = (cv2.IMREAD_REDUCED_COLOR_8 if eighth else cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        image = cv2.imdecode(raw, cv2.IMREAD_REDUCED_COLOR_8 if eighth else cv2.IMREAD_COLOR) if raw.size else None
+        image = cv2.imdecode(raw, flags)
     except cv2.error:
         image = None
     if image is None:
@@ -128,9 +137,10 @@ def decode_compressed(data: Any, format: str = "", eighth: bool = False) -> np.n
 
 
 def decode_compressed_depth(data: Any, format: str = "", depth_scale: float = 0.001) -> np.ndarray:
-    """Decode a compressedDepth image (12-byte header, then a PNG) to (H, W) float32 metres, 0 = no reading.
+    """Decode a compressedDepth image (12-byte header, then a PNG or an RVL stream) to (H, W) float32 metres, 0 = no reading.
 
-    A 16UC1 image is the PNG itself. A 32FC1 image stores inverse depth v = A / z + B with A and B in the header.
+    The codec of a 16UC1 image stores the pixels themselves. A 32FC1 image stores inverse depth v = A / z + B with A and B in
+    the header.
 
     Args:
         data: bytes, array or buffer of the message's data.
@@ -138,25 +148,14 @@ def decode_compressed_depth(data: Any, format: str = "", depth_scale: float = 0.
         depth_scale: metres per unit of 16UC1.
 
     Raises:
-        FrameError: `unknown_encoding` for other codecs (RVL), `bad_depth` if the data is damaged.
+        FrameError: `bad_depth` if the data is damaged or claims a size that is not allowed.
     """
     raw = _buffer(data)
     if "rvl" in format.lower():
-        raise FrameError(
-            "unknown_encoding", f"compressedDepth format {format!r} cannot be read; set the publisher's `format` to png"
-        )
-    png = raw[_DEPTH_HEADER.size :]
-    if png[:4].tobytes() != b"\x89PNG":
-        png = raw
-    try:
-        stored = cv2.imdecode(png, cv2.IMREAD_UNCHANGED) if png.size else None
-    except cv2.error:
-        stored = None
-    if stored is None or stored.ndim != 2 or stored.dtype != np.uint16:
-        raise FrameError(
-            "bad_depth", f"{raw.size} bytes of format {format!r} are not a 12-byte header and a 16 bit PNG"
-        )
-    if "32fc1" not in format.lower() or png is raw:
+        stored, has_header = _decode_rvl_image(raw), True
+    else:
+        stored, has_header = _decode_png_depth(raw, format)
+    if "32fc1" not in format.lower() or not has_header:
         return stored.astype(np.float32) * np.float32(depth_scale)
     _, a, b = _DEPTH_HEADER.unpack_from(raw[: _DEPTH_HEADER.size].tobytes())
     values = stored.astype(np.float32) - np.float32(b)
@@ -164,6 +163,38 @@ def decode_compressed_depth(data: Any, format: str = "", depth_scale: float = 0.
     depth = np.zeros(stored.shape, np.float32)
     depth[valid] = np.float32(a) / values[valid]
     return depth
+
+
+def _decode_png_depth(raw: np.ndarray, format: str) -> tuple[np.ndarray, bool]:
+    """(H, W) uint16 of a compressedDepth PNG, and whether the 12-byte header lies before it."""
+    png = raw[_DEPTH_HEADER.size :]
+    has_header = png[:4].tobytes() == b"\x89PNG"
+    if not has_header:
+        png = raw
+    stored = None
+    if png.size:
+        try:
+            coded_size(png[:HEADER_BYTES].tobytes(), min_side=1)
+            stored = cv2.imdecode(png, cv2.IMREAD_UNCHANGED)
+        except (cv2.error, FrameError):
+            stored = None
+    if stored is None or stored.ndim != 2 or stored.dtype != np.uint16:
+        raise FrameError(
+            "bad_depth", f"{raw.size} bytes of format {format!r} are not a 12-byte header and a 16 bit PNG of a size allowed"
+        )
+    return stored, has_header
+
+
+def _decode_rvl_image(raw: np.ndarray) -> np.ndarray:
+    """(H, W) uint16 of a compressedDepth RVL message: 12-byte header, width and height as int32, then the stream."""
+    start = _DEPTH_HEADER.size + 8
+    if raw.size < start:
+        raise FrameError("bad_depth", f"{raw.size} bytes are too few for an RVL depth image")
+    width, height = struct.unpack_from("<ii", raw[_DEPTH_HEADER.size : start].tobytes())
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE and width * height <= MAX_PIXELS):
+        allowed = f"sides of 1 to {MAX_SIDE} and {MAX_PIXELS / 1e6:.1f} million pixels are allowed"
+        raise FrameError("bad_depth", f"an RVL depth image of {width} x {height} pixels; {allowed}")
+    return decode_rvl(raw[start:], width, height)
 
 
 def encode_jpeg(image: np.ndarray, quality: int = 92) -> bytes:

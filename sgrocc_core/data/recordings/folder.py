@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sgrocc_core.data.coded_image import coded_size, read_coded
+from sgrocc_core.data.coded_image import read_coded
+from sgrocc_core.data.image_header import coded_size
 from sgrocc_core.data.images import decode_compressed_depth
 from sgrocc_core.data.recordings.layouts import (
     LOOKED_FOR,

@@ -17,7 +17,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from sgrocc_core.data.coded_image import MAX_SIDE, MIN_SIDE, CodedImage, read_coded
+from sgrocc_core.data.coded_image import CodedImage, read_coded
+from sgrocc_core.data.image_header import MAX_SIDE, MIN_SIDE
 from sgrocc_core.data.recordings.recording import (
     DEFAULT_RATE,
     MAX_STAMP_NS,

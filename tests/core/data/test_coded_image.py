@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from sgrocc_core.data.coded_image import coded_size, read_coded
+from sgrocc_core.data.coded_image import read_coded
+from sgrocc_core.data.image_header import coded_size
 from sgrocc_core.errors import FrameError
 from tests.samples.recording_samples import image_at, jpeg_at
 

@@ -95,6 +95,28 @@ def test_jpeg_colors_keep_their_order():
     np.testing.assert_allclose(decode_compressed(encode_jpeg(image), "jpeg"), image, atol=6)
 
 
+def with_orientation(jpeg, orientation):
+    """The same JPEG with an EXIF segment that asks viewers to turn it."""
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0" + struct.pack("<HHI", orientation, 0, 0)
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_an_orientation_in_the_file_does_not_turn_the_pixels(orientation):
+    image = np.zeros((16, 32, 3), np.uint8)
+    image[:8] = 200
+    plain = encode_jpeg(image)
+    assert (decode_compressed(with_orientation(plain, orientation)) == decode_compressed(plain)).all()
+
+
+@pytest.mark.parametrize("side", [9000, 8000])
+def test_a_small_file_that_claims_a_giant_image_is_refused_before_it_is_decoded(side):
+    png = bytearray(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
+    struct.pack_into(">2I", png, 16, side, side)
+    with pytest.raises(FrameError, match=f"PNG of {side} x {side} pixels"):
+        decode_compressed(bytes(png))
+
+
 @pytest.mark.parametrize(("data", "cause"), [(b"", "bad_image"), (b"not an image at all", "bad_image")])
 def test_compressed_rubbish_is_a_bad_image(data, cause):
     with pytest.raises(FrameError) as caught:
@@ -113,7 +135,7 @@ def test_a_jpeg_that_is_cut_off_is_truncated_not_grey():
     ("data", "format", "cause"),
     [
         (b"\0" * 40, "16UC1; compressedDepth png", "bad_depth"),
-        (b"\0" * 40, "16UC1; compressedDepth rvl", "unknown_encoding"),
+        (b"\0" * 40, "16UC1; compressedDepth rvl", "bad_depth"),
     ],
 )
 def test_compressed_depth_that_cannot_be_read_names_its_cause(data, format, cause):
