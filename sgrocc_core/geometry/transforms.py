@@ -12,6 +12,10 @@ from sgrocc_core.geometry.poses import invert_pose, make_pose, rotation_from_qua
 
 QUATERNION_TOLERANCE = 0.01
 """Maximum deviation of a quaternion's norm from 1, as in tf2."""
+SAME_PLACE_M, SAME_TURN = 1e-3, 1e-6
+"""Largest difference of two equal values: metres, and one minus the dot product of the quaternions (0.16 degrees)."""
+PARENT_ALIVE_NS = 2_000_000_000
+"""Age of a parent's newest transform, against a new one, from which another parent takes over, nanoseconds (round guess)."""
 
 
 class TransformLookupError(LookupError):
@@ -32,6 +36,22 @@ class TooEarlyError(TransformLookupError):
 
 class TooLateError(TransformLookupError):
     """The stamp is newer than the newest transform, which may still arrive."""
+
+
+class GapError(TransformLookupError):
+    """The transforms around the stamp lie further apart than `max_gap_ns`, and the frame moved in between."""
+
+
+class RejectedTransformError(ValueError):
+    """A transform that is not stored.
+
+    Attributes:
+        cause: key under which it is counted: `frame_names`, `not_finite`, `quaternion`, `loop` or `second_parent`.
+    """
+
+    def __init__(self, cause: str, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 @dataclass
@@ -55,7 +75,7 @@ class _Edge:
             old = bisect_left(self.stamps, self.stamps[-1] - history_ns)
             del self.stamps[:old], self.values[:old]
 
-    def at(self, child: str, stamp_ns: int) -> np.ndarray:
+    def at(self, child: str, stamp_ns: int, max_gap_ns: int | None = None) -> np.ndarray:
         """(4, 4) interpolated pose at a stamp; `child` is the name for error messages."""
         if self.static:
             translation, quaternion = self.values[-1]
@@ -72,8 +92,19 @@ class _Edge:
             early = (self.stamps[0] - stamp_ns) / 1e9
             raise TooEarlyError(f"the oldest transform of {edge} is {early:.3f} s newer than the stamp asked for")
         (t0, q0), (t1, q1) = self.values[after - 1], self.values[after]
+        gap = self.stamps[after] - self.stamps[after - 1]
+        if max_gap_ns is not None and gap > max_gap_ns and not _same(self.values[after - 1], self.values[after]):
+            raise GapError(
+                f"the transforms of {self.parent!r} to {child!r} around the stamp lie {gap / 1e9:.2f} s apart; at most "
+                f"{max_gap_ns / 1e9:g} s are interpolated (max_pose_gap)"
+            )
         a = (stamp_ns - self.stamps[after - 1]) / (self.stamps[after] - self.stamps[after - 1])
         return make_pose(rotation_from_quaternion(slerp(q0, q1, a)), t0 + a * (t1 - t0))
+
+
+def _same(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> bool:
+    """Whether two values (translation, unit quaternion) of a transform are the same pose."""
+    return bool(np.abs(a[0] - b[0]).max() < SAME_PLACE_M and 1 - abs(float(np.dot(a[1], b[1]))) < SAME_TURN)
 
 
 class TransformTree:
@@ -81,12 +112,14 @@ class TransformTree:
 
     Args:
         history_ns: how long a moving transform is kept, counted back from the newest one, nanoseconds; None keeps all.
+        max_gap_ns: longest time between two transforms that is interpolated over, nanoseconds; None: any. A frame that
+            has not moved in between has a pose all the same.
     """
 
-    def __init__(self, history_ns: int | None = 10_000_000_000) -> None:
-        self._history_ns = history_ns
+    def __init__(self, history_ns: int | None = 10_000_000_000, max_gap_ns: int | None = None) -> None:
+        self._history_ns, self.max_gap_ns = history_ns, max_gap_ns
         self._edges: dict[str, _Edge] = {}
-        self._parents: set[str] = set()
+        self._parents: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def add(
@@ -108,29 +141,49 @@ class TransformTree:
             quaternion_xyzw: (4,) unit quaternion.
             static: whether the transform holds at any time.
 
+        A static transform that is sent again as a moving one with the same value stays static. A second parent is refused
+        while the first one is alive, and so is a transform that would close a loop.
+
         Raises:
-            ValueError: numbers are not finite, the quaternion is not of unit length, a frame has no name, or both
-                frames are the same.
+            RejectedTransformError: numbers are not finite, the quaternion is not of unit length, a frame has no name, both
+                frames are the same, a loop would close, or the child has another parent that is alive.
         """
         parent, child = parent.removeprefix("/"), child.removeprefix("/")
         t, q = np.array(translation, np.float64), np.array(quaternion_xyzw, np.float64)
-        if not parent or not child or parent == child:
-            raise ValueError(f"a transform from {parent!r} to {child!r}: both frames need a name, and not the same")
-        if t.shape != (3,) or q.shape != (4,) or not (np.isfinite(t).all() and np.isfinite(q).all()):
-            raise ValueError(
-                f"transform {parent!r} to {child!r} is not finite: translation {t.tolist()}, quaternion {q.tolist()}"
-            )
-        norm = float(np.linalg.norm(q))
-        if abs(norm - 1.0) > QUATERNION_TOLERANCE:
-            raise ValueError(
-                f"transform {parent!r} to {child!r} has the quaternion {q.tolist()} of length {norm:.4g}; it must be 1"
-            )
+        norm = _check_transform(parent, child, t, q)
+        value = (t, q / norm)
         with self._lock:
             edge = self._edges.get(child)
+            if edge is not None and edge.parent == parent and edge.static and not static and _same(edge.values[-1], value):
+                return  # a static transform that is sent on /tf again stays static
             if edge is None or edge.parent != parent or edge.static != static:
+                self._check_place(parent, child, edge, stamp_ns, static)
                 edge = self._edges[child] = _Edge(parent, static)
-                self._parents = {e.parent for e in self._edges.values()}
-            edge.insert(0 if static else int(stamp_ns), (t, q / norm), self._history_ns)
+                self._parents[parent] = self._parents.get(parent, 0) + 1
+            edge.insert(0 if static else int(stamp_ns), value, self._history_ns)
+
+    def _check_place(self, parent: str, child: str, edge: _Edge | None, stamp_ns: int, static: bool) -> None:
+        """Whether `child` may hang under `parent`; an old edge of the child that gives way is taken out."""
+        if child in self._ancestors(parent):
+            chain = " under ".join(repr(name) for name in self._ancestors(parent))
+            raise RejectedTransformError(
+                "loop", f"transform {parent!r} to {child!r} would close a loop: the tree already has {chain}"
+            )
+        if edge is None:
+            return
+        if edge.parent != parent and not static:
+            alive = edge.static or stamp_ns - edge.stamps[-1] < PARENT_ALIVE_NS
+            if alive:
+                raise RejectedTransformError(
+                    "second_parent",
+                    f"transform {parent!r} to {child!r} gives {child!r} a second parent; it hangs under {edge.parent!r}",
+                )
+        self._release(edge.parent)
+
+    def _release(self, parent: str) -> None:
+        self._parents[parent] -= 1
+        if not self._parents[parent]:
+            del self._parents[parent]
 
     def lookup(self, target: str, source: str, stamp_ns: int) -> np.ndarray:
         """Interpolated pose of one frame in another.
@@ -148,6 +201,7 @@ class TransformTree:
             UnconnectedFramesError: no chain of transforms connects the frames.
             TooEarlyError: the stamp is older than the oldest transform in the buffer.
             TooLateError: the stamp is newer than the newest transform.
+            GapError: the transforms around the stamp lie further apart than `max_gap_ns`.
         """
         target, source = target.removeprefix("/"), source.removeprefix("/")
         with self._lock:
@@ -183,10 +237,18 @@ class TransformTree:
         """Drop all moving transforms, as needed after a jump of the clock; static transforms are kept."""
         with self._lock:
             self._edges = {child: edge for child, edge in self._edges.items() if edge.static}
-            self._parents = {e.parent for e in self._edges.values()}
+            self._parents = {}
+            for edge in self._edges.values():
+                self._parents[edge.parent] = self._parents.get(edge.parent, 0) + 1
+
+    def span(self) -> tuple[int, int] | None:
+        """Stamps of the oldest and the newest moving transform, nanoseconds; None without one."""
+        with self._lock:
+            moving = [edge.stamps for edge in self._edges.values() if not edge.static and edge.stamps]
+            return (min(s[0] for s in moving), max(s[-1] for s in moving)) if moving else None
 
     def _names(self) -> list[str]:
-        return sorted(self._parents | set(self._edges))
+        return sorted(set(self._parents) | set(self._edges))
 
     def _ancestors(self, name: str) -> list[str]:
         chain = [name]
@@ -198,6 +260,26 @@ class TransformTree:
         T = np.eye(4)
         while name != ancestor:
             edge = self._edges[name]
-            T = edge.at(name, stamp_ns) @ T
+            T = edge.at(name, stamp_ns, self.max_gap_ns) @ T
             name = edge.parent
         return T
+
+
+def _check_transform(parent: str, child: str, t: np.ndarray, q: np.ndarray) -> float:
+    """Length of the quaternion of a transform that may be stored; RejectedTransformError otherwise."""
+    if not parent or not child or parent == child:
+        raise RejectedTransformError(
+            "frame_names", f"a transform from {parent!r} to {child!r}: both frames need a name, and not the same"
+        )
+    if t.shape != (3,) or q.shape != (4,) or not (np.isfinite(t).all() and np.isfinite(q).all()):
+        raise RejectedTransformError(
+            "not_finite",
+            f"transform {parent!r} to {child!r} is not finite: translation {t.tolist()}, quaternion {q.tolist()}",
+        )
+    norm = float(np.linalg.norm(q))
+    if abs(norm - 1.0) > QUATERNION_TOLERANCE:
+        raise RejectedTransformError(
+            "quaternion",
+            f"transform {parent!r} to {child!r} has the quaternion {q.tolist()} of length {norm:.4g}; it must be 1",
+        )
+    return norm
