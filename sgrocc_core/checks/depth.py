@@ -15,6 +15,8 @@ from sgrocc_core.checks.findings import Finding
 
 PLAUSIBLE_MEDIAN = (0.1, 30.0)
 """Metres that the median of an indoor depth image lies within."""
+FARTHEST = 100.0
+"""Metres beyond which a reading of a frame's depth is not used."""
 WIDTH = 160
 """Columns at which edges are compared."""
 JUMP = 0.1
@@ -56,14 +58,16 @@ def check_unit(median: float, images: int) -> list[Finding]:
         ]
     if PLAUSIBLE_MEDIAN[0] <= median <= PLAUSIBLE_MEDIAN[1]:
         return []
-    unit = ""
+    unit, level = "", "error"
+    if median > FARTHEST:
+        level = "warning"  # none of it is used
     if 0.1 <= median / 1000 <= 30:
         unit = ": millimetres?"
     elif 0.1 <= median * 1000 <= 30:
         unit = ": metres read as millimetres?"
     return [
         Finding(
-            "error",
+            level,
             "depth_unit",
             f"the median of {images} depth images is {median:.2g} m{unit} Indoors {PLAUSIBLE_MEDIAN[0]:g} to "
             f"{PLAUSIBLE_MEDIAN[1]:g} m are plausible",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from sgrocc_core.checks.findings import Finding
@@ -40,7 +41,7 @@ def check_stamps(image_ns: Sequence[int], pose_ns: Sequence[int] = ()) -> list[F
         found.append(
             Finding("warning", "stamp_negative", "image stamps lie before 1970", "Check the clock of the driver.")
         )
-    pairs = list(zip(image_ns, image_ns[1:]))
+    pairs = list(itertools.pairwise(image_ns))
     equal = sum(a == b for a, b in pairs)
     if zero < len(image_ns) and pairs and equal > EQUAL_SHARE * len(pairs):
         found.append(

@@ -18,6 +18,8 @@ from sgrocc_core.geometry.camera import scale_intrinsics
 
 MOST_FRAMES = 40
 """Frames whose images and depth are looked at."""
+KEEP_EVERY = 5
+"""Every how many of them one is kept whole for the picture."""
 MOST_STAMPS = 100_000
 """Stamps that are kept."""
 
@@ -30,6 +32,7 @@ class StreamCheck:
 
     Attributes:
         frames: frames looked at so far.
+        kept: some of these frames, for the picture.
         posture: the axes of the camera and the up direction of the world, as far as seen.
     """
 
@@ -37,6 +40,7 @@ class StreamCheck:
         self.map_frame, self.camera_frame = map_frame, camera_frame
         self.frames = 0
         self.posture = Posture()
+        self.kept: list[Frame] = []
         self._stamps: list[int] = []
         self._pose_stamps: list[int] = []
         self._intrinsics: dict[tuple[int, int], np.ndarray] = {}
@@ -78,6 +82,8 @@ class StreamCheck:
         if self.full:
             return
         self.frames += 1
+        if self.frames % KEEP_EVERY == 1:
+            self.kept.append(frame)
         height, width = frame.image.shape[:2]
         self._image_size = (width, height)
         self._intrinsics[width, height] = frame.K
@@ -90,6 +96,42 @@ class StreamCheck:
     def add_finding(self, finding: Finding) -> None:
         """Add what was found elsewhere, such as in the transforms."""
         self._others.add(finding)
+
+    def table(self) -> list[tuple[str, str]]:
+        """What was looked at: pairs of a label and a value in words."""
+        rows = [("frames", f"{self.frames} looked at, {len(self._stamps)} stamps")]
+        if self._image_size is not None:
+            width, height = self._image_size
+            rows.append(("image", f"{width} x {height} pixels"))
+            if (K := self._intrinsics.get(self._image_size)) is not None:
+                views = [2 * np.degrees(np.arctan(n / (2 * f))) for n, f in ((width, K[0, 0]), (height, K[1, 1]))]
+                rows.append(
+                    (
+                        "intrinsics",
+                        f"fx {K[0, 0]:g}, fy {K[1, 1]:g}, cx {K[0, 2]:g}, cy {K[1, 2]:g}: {views[0]:.0f} x {views[1]:.0f} degrees",
+                    )
+                )
+        median = self._unit.median
+        rows.append(("depth", f"median {median:.2f} m" if np.isfinite(median) else "none"))
+        best = self._edges.best()
+        if best is not None:
+            rows.append(("depth on image", f"shift {best[1]:+.1%}, {best[2]:+.1%} of the width, scale {best[0]:g}"))
+        agreement = self.posture.agreement()
+        if agreement is not None:
+            rows.append(
+                (
+                    "camera axes",
+                    ", ".join(f"{name} {share:.0%}" for name, share in agreement.items()) + " of depth agrees",
+                )
+            )
+        up = self.posture.up()
+        if up is not None:
+            tilt = np.degrees(np.arccos(np.clip(up[0][2], -1, 1)))
+            rows.append(("up direction", f"{tilt:.1f} degrees from z, by the {up[1]}"))
+        if len(self._stamps) > 1:
+            seconds = (max(self._stamps) - min(self._stamps)) / 1e9
+            rows.append(("time", f"{seconds:.1f} s"))
+        return rows
 
     def findings(self) -> Findings:
         """All findings so far."""

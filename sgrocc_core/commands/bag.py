@@ -46,9 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _info(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from sgrocc_core.data.bag_file import describe_topics, open_reader
-    from sgrocc_core.data.bag_topics import listing
     from sgrocc_core.data.bags import BagReader
+    from sgrocc_core.data.bags.file import describe_topics, open_reader
+    from sgrocc_core.data.bags.topics import listing
     from sgrocc_core.errors import DataError
 
     reader = open_reader(Path(arguments.bag))

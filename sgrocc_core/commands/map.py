@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sgrocc_core.data.bags import BagReader
     from sgrocc_core.mapping.mapper import MapperConfig
-    from sgrocc_core.mapping.run import MappingResult
 
 HELP = """Make a semantic map of a bag, without ROS.
 
@@ -34,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_bag_arguments(parser)
     add_model_arguments(parser)
     add_mapper_arguments(parser)
+    parser.add_argument("--force", action="store_true", help="map the bag although the checks found errors in it")
     parser.add_argument(
         "--no-progress", action="store_true", help="show no progress bar (never shown without a terminal)"
     )
@@ -80,6 +80,34 @@ def add_bag_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "yes", "no"),
         default="auto",
         help="whether the images are rectified (auto: by name)",
+    )
+    group.add_argument(
+        "--tf-topic",
+        default="",
+        metavar="TOPIC",
+        help="tf topic, if the bag has several robots' (default: the images')",
+    )
+    group.add_argument(
+        "--max-pose-gap",
+        type=float,
+        default=0.2,
+        metavar="S",
+        help="maximum time between two transforms that poses are interpolated over, seconds (default 0.2)",
+    )
+    group.add_argument(
+        "--axes",
+        choices=("opencv", "opengl", "ros"),
+        default="opencv",
+        help="axes of the camera's frame in the poses: x right, y down, z forward (opencv, default); y up, z backward "
+        "(opengl); x forward, z up (ros)",
+    )
+    group.add_argument(
+        "--depth-registered",
+        action="store_true",
+        help="depth in another frame than the images' is registered to them all the same",
+    )
+    group.add_argument(
+        "--level", action="store_true", help="turn a tilted world so that its floor is level and z is up"
     )
     group.add_argument("--every", type=int, default=1, metavar="N", help="use every N-th image (default 1: all)")
 
@@ -144,17 +172,22 @@ def bag_options(arguments: argparse.Namespace) -> Any:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Map the bag; exit code 0."""
+    """Map the bag; exit code 0, or 130 if it was interrupted and what was mapped until then is saved."""
     from tqdm import tqdm
 
+    from sgrocc_core.checks.recording import look_at_bag
+    from sgrocc_core.commands._findings import refuse_errors
     from sgrocc_core.data.bags import BagReader
     from sgrocc_core.engines.open import open_engine
     from sgrocc_core.map_files.file import MapFolder, SavedMap
+    from sgrocc_core.map_files.place import check_writable
     from sgrocc_core.mapping.mapper import OccupancyMapper
     from sgrocc_core.mapping.run import map_frames
 
     config = mapper_config(arguments)
+    check_writable(arguments.out)
     with BagReader(arguments.bag, bag_options(arguments)) as reader:
+        findings = refuse_errors(look_at_bag(reader).findings(), arguments.force)
         engine = open_engine(arguments.model, arguments.engine, arguments.device, arguments.threads)
         describe(reader, engine.description)
         mapper = OccupancyMapper(engine, config)
@@ -166,11 +199,15 @@ def run(arguments: argparse.Namespace) -> int:
             dynamic_ncols=True,
         )
         result = map_frames(mapper, bar)
+        findings.extend(reader.findings())
         saved = SavedMap.of(mapper.map, reader.map_frame, result.stamp_ns)
         report = build_report(arguments, reader, engine.description, result, saved)
-    warn_if_looking_up(reader, result)
+    report["findings"] = findings.as_list()
     files = MapFolder(arguments.out).save(saved, report)
     print_summary(report, files)
+    if result.interrupted:
+        print("interrupted: the map holds the frames until then", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -183,16 +220,6 @@ def describe(reader: BagReader, engine: str) -> None:
     print(f"depth   {depth}")
     print(f"pose    {reader.camera_frame} in {reader.map_frame}")
     print(f"engine  {engine}", flush=True)
-
-
-def warn_if_looking_up(reader: BagReader, result: MappingResult) -> None:
-    """Warn if nearly all poses look at the ceiling: then the camera frame is not the optical one."""
-    if result.looking_up > 0.9 * result.frames:
-        print(
-            f"warning: the z axis of {reader.camera_frame!r} points up in {reader.map_frame!r}; is it the camera's "
-            "optical frame (z forward, x right, y down)? Name that one with --camera-frame",
-            file=sys.stderr,
-        )
 
 
 def build_report(
@@ -210,6 +237,7 @@ def build_report(
     figures = {
         "frames_in": figure(reader.received, "frames"), "frames_mapped": figure(result.frames, "frames"),
         "frames_with_depth": figure(result.with_depth, "frames"), "dropped": dict(reader.dropped),
+        "depth_unused": dict(reader.depth_unused), "transforms_refused": dict(reader.transforms.rejected),
         "voxels": figure(len(saved.voxels), "voxels"), "voxels_free": figure(len(saved.free), "voxels"),
         "voxels_by_class": class_counts(saved.labels),
     }  # fmt: skip
@@ -227,6 +255,11 @@ def print_summary(report: dict[str, Any], files: list[Any]) -> None:
         f"\nframes  {figures['frames_in']['value']} in, "
         f"{figures['frames_mapped']['value']} mapped{with_depth}, dropped: {dropped}"
     )
+    for name, what in (("depth_unused", "depth images not used"), ("transforms_refused", "transforms refused")):
+        if counts := figures.get(name):
+            print(f"{what}: {', '.join(f'{count} {cause}' for cause, count in counts.items())}")
+    for finding in report.get("findings", []):
+        print(f"{finding['level']}: {finding['message']}. {finding['advice']}".rstrip())
     print(f"voxels  {figures['voxels']['value']:,}: {class_table(figures['voxels_by_class'])}")
     print(stage_table(report["stages"]))
     print("files")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,6 @@ from sgrocc_core.commands.map import (
     bag_options,
     describe,
     mapper_config,
-    warn_if_looking_up,
 )
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ def _show_bag(arguments: argparse.Namespace, path: Path) -> None:
 
     from tqdm import tqdm
 
+    from sgrocc_core.checks.recording import look_at_bag
     from sgrocc_core.data.bags import BagReader
     from sgrocc_core.engines.open import open_engine
     from sgrocc_core.mapping.mapper import OccupancyMapper
@@ -127,6 +128,8 @@ def _show_bag(arguments: argparse.Namespace, path: Path) -> None:
 
     config, most = mapper_config(arguments), MOST_IN_VIEW if arguments.max_gaussians < 0 else arguments.max_gaussians
     with BagReader(path, bag_options(arguments)) as reader:
+        for finding in look_at_bag(reader).findings():
+            print(finding, file=sys.stderr)
         engine = open_engine(arguments.model, arguments.engine, arguments.device, arguments.threads)
         describe(reader, engine.description)
         mapper = OccupancyMapper(engine, config)
@@ -144,13 +147,14 @@ def _show_bag(arguments: argparse.Namespace, path: Path) -> None:
 
                 try:
                     result = map_frames(mapper, islice(bar, arguments.max_frames or None), watch)
+                    if result.interrupted:
+                        raise KeyboardInterrupt
                 finally:
                     log.end()
         except (KeyboardInterrupt, SystemExit):
             print(f"\n{mapper.map.sequence} frames were mapped{_where(arguments)}", flush=True)
             raise
         dropped = ", ".join(f"{count} {cause}" for cause, count in reader.dropped.items()) or "none"
-        warn_if_looking_up(reader, result)
         print(
             f"{result.frames} frames mapped, dropped: {dropped}; {mapper.map.voxel_map.occupied_count:,} "
             f"voxels{_where(arguments)}"

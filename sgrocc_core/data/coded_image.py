@@ -13,7 +13,6 @@ from sgrocc_core.data.images import decode_compressed
 from sgrocc_core.errors import FrameError
 
 
-
 @dataclass(frozen=True)
 class CodedImage:
     """A colour image as an encoded file.

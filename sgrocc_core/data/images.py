@@ -180,7 +180,8 @@ def _decode_png_depth(raw: np.ndarray, format: str) -> tuple[np.ndarray, bool]:
             stored = None
     if stored is None or stored.ndim != 2 or stored.dtype != np.uint16:
         raise FrameError(
-            "bad_depth", f"{raw.size} bytes of format {format!r} are not a 12-byte header and a 16 bit PNG of a size allowed"
+            "bad_depth",
+            f"{raw.size} bytes of format {format!r} are not a 12-byte header and a 16 bit PNG of a size allowed",
         )
     return stored, has_header
 

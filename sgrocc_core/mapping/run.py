@@ -1,4 +1,4 @@
-"""Maps a sequence of frames and counts them, for `sgrocc map`, `sgrocc view` and `sgrocc bench`."""
+"""Maps frames one after the other and keeps count, for `sgrocc map`, `sgrocc view` and `sgrocc bench`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sgrocc_core.frame import Frame
-from sgrocc_core.geometry.upright import looks_up
 
 if TYPE_CHECKING:
     from sgrocc_core.mapping.mapper import MapUpdate, OccupancyMapper
@@ -16,45 +15,52 @@ if TYPE_CHECKING:
 
 @dataclass
 class MappingResult:
-    """Counts and times of a mapped sequence.
+    """Counts and times of a run.
 
     Attributes:
-        frames: Number of mapped frames.
-        with_depth: Number of mapped frames with sensor depth.
-        looking_up: Number of mapped frames in which the camera's z axis points up.
-        stamp_ns: Stamp of the newest mapped frame, nanoseconds.
-        timings: Milliseconds of every frame, by stage.
+        frames: number of mapped frames.
+        with_depth: how many of them had sensor depth.
+        stamp_ns: stamp of the newest, nanoseconds.
+        interrupted: whether Ctrl-C ended the run early; the frames until then are mapped.
+        timings: milliseconds of each frame, by stage.
     """
 
     frames: int = 0
     with_depth: int = 0
-    looking_up: int = 0
     stamp_ns: int = 0
+    interrupted: bool = False
     timings: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
 
 def map_frames(
     mapper: OccupancyMapper, frames: Iterable[Frame], watch: Callable[[Frame, MapUpdate], None] | None = None
 ) -> MappingResult:
-    """Map all frames in order; the same frames give the same map.
+    """Map every frame in order; the same frames give the same map.
 
     Args:
-        mapper: The mapper.
-        frames: The frames.
-        watch: Called after each frame with the frame and its update.
-
-    Returns:
-        Counts and times.
+        mapper: the mapper.
+        frames: the frames. Ctrl-C ends the run, and what was mapped until then stays.
+        watch: called after each frame with the frame and its update.
     """
     result = MappingResult()
-    for frame in frames:
-        update = mapper.step(frame)
-        if watch is not None:
-            watch(frame, update)
-        result.frames += 1
-        result.with_depth += frame.depth is not None
-        result.looking_up += looks_up(frame.T_wc)
-        result.stamp_ns = update.stamp_ns
-        for stage, milliseconds in update.timings.items():
-            result.timings[stage].append(milliseconds)
+    try:
+        for frame in frames:
+            _map_frame(mapper, frame, watch, result)
+    except KeyboardInterrupt:
+        if not result.frames:
+            raise
+        result.interrupted = True
     return result
+
+
+def _map_frame(
+    mapper: OccupancyMapper, frame: Frame, watch: Callable[[Frame, MapUpdate], None] | None, result: MappingResult
+) -> None:
+    update = mapper.step(frame)
+    if watch is not None:
+        watch(frame, update)
+    result.frames += 1
+    result.with_depth += frame.depth is not None
+    result.stamp_ns = update.stamp_ns
+    for stage, milliseconds in update.timings.items():
+        result.timings[stage].append(milliseconds)

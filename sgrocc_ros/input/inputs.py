@@ -17,7 +17,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
-from sgrocc_core.data.bag_topics import base_name, info_name
+from sgrocc_core.data.bags.topics import base_name, info_name
 from sgrocc_ros.distributions import create_subscription
 from sgrocc_ros.health.statistics import Statistics
 from sgrocc_ros.input.lost_messages import LostMessages

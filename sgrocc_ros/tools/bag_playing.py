@@ -18,8 +18,8 @@ from typing import Any
 
 import yaml
 
-from sgrocc_core.data.bag_topics import COMPRESSED, base_name
 from sgrocc_core.data.bags import BagOptions, BagReader
+from sgrocc_core.data.bags.topics import COMPRESSED, base_name
 from sgrocc_core.errors import DataError, SgroccError
 from sgrocc_ros.tools.processes import START_TIMEOUT
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sgrocc_core.data.bag_topics import base_name
+from sgrocc_core.data.bags.topics import base_name
 from sgrocc_core.engines.model import load_spec
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.share import find_shared, share_roots

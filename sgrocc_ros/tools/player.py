@@ -24,7 +24,7 @@ from rosbags.highlevel import AnyReader
 from rosgraph_msgs.msg import Clock
 from tqdm import tqdm
 
-from sgrocc_core.data.bag_file import open_reader
+from sgrocc_core.data.bags.file import open_reader
 from sgrocc_core.errors import DataError, SgroccError
 from sgrocc_ros.distributions import RCLError
 from sgrocc_ros.messages import byte_array, time_message

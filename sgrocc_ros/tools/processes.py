@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sgrocc_core.data.bag_topics import COMPRESSED, base_name
 from sgrocc_core.data.bags import BagReader
+from sgrocc_core.data.bags.topics import COMPRESSED, base_name
 from sgrocc_core.errors import SgroccError
 from sgrocc_core.share import find_shared
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from sgrocc_core.data.bag_writer import START_NS, STORAGES, BagWriter
+from sgrocc_core.data.bags.writer import START_NS, STORAGES, BagWriter
 from sgrocc_core.data.coded_image import CodedImage
 from sgrocc_core.data.images import decode_compressed
 from sgrocc_core.errors import ConfigError, DataError, FrameError

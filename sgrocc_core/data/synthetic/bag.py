@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sgrocc_core.data.bag_writer import START_NS, BagWriter
+from sgrocc_core.data.bags.writer import START_NS, BagWriter
 from sgrocc_core.data.synthetic.generate import render_walk
 from sgrocc_core.errors import DataError
 from sgrocc_core.progress import progress

@@ -77,10 +77,12 @@ def test_several_sizes_on_one_camera_info_topic_are_a_note_while_the_images_is_a
     assert check_info_sizes(SIZE, [SIZE]) == []
 
 
-@pytest.mark.parametrize(("median", "hint"), [(2000.0, "millimetres?"), (0.002, "metres read as millimetres?")])
-def test_depth_in_another_unit_is_an_error_with_its_median(median, hint):
+@pytest.mark.parametrize(
+    ("median", "level", "hint"), [(2000.0, "warning", "millimetres?"), (0.002, "error", "metres read as millimetres?")]
+)
+def test_depth_in_another_unit_is_told_with_its_median(median, level, hint):
     (finding,) = check_unit(median, 8)
-    assert finding.level == "error" and hint in finding.message
+    assert finding.level == level and hint in finding.message
 
 
 def test_depth_without_any_reading_is_a_warning():

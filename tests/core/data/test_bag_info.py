@@ -6,8 +6,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from sgrocc_core.cli import main
-from sgrocc_core.data.bag_file import describe_topics, open_reader
 from sgrocc_core.data.bags import BagOptions, BagReader
+from sgrocc_core.data.bags.file import describe_topics, open_reader
 from tests.samples.bag_samples import Recipe, write_bag
 
 
@@ -24,7 +24,7 @@ def test_frames_with_a_pose_and_with_depth_are_counted(tmp_path):
 
 
 def test_what_is_counted_is_what_a_pass_yields(tmp_path):
-    with BagReader(write_bag(tmp_path / "walk", Recipe(tf_stamps=[0, 2, 4]))) as bag:
+    with BagReader(write_bag(tmp_path / "walk", Recipe(tf_stamps=[0, 2, 4])), BagOptions(max_pose_gap=2)) as bag:
         found, frames = bag.outlook(), list(bag)
     assert (
         (found.with_pose, found.with_depth) == (len(frames), sum(frame.depth is not None for frame in frames)) == (5, 5)

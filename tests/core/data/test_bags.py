@@ -79,8 +79,14 @@ def test_a_writer_that_is_told_to_end_while_it_opens_leaves_nothing(tmp_path, mo
 
 
 def test_the_pose_is_interpolated_at_the_images_stamp(tmp_path):
-    frames, _ = read(write_bag(tmp_path / "walk", Recipe(tf_stamps=[0, 10])))
+    frames, _ = read(write_bag(tmp_path / "walk", Recipe(tf_stamps=[0, 10])), max_pose_gap=10.0)
     assert frames[3].T_wc[0, 3] == pytest.approx(4.0)
+
+
+def test_no_pose_is_interpolated_over_a_gap(tmp_path):
+    frames, reader = read(write_bag(tmp_path / "walk", Recipe(tf_stamps=[0, 1, 4, 5])))
+    assert [(f.stamp_ns - START) // SECOND for f in frames] == [0, 1, 4, 5] and reader.dropped == {"no_pose": 2}
+    assert "lie 3.00 s apart; at most 0.2 s" in reader.examples["no_pose"]
 
 
 def test_images_before_and_after_the_poses_are_dropped_and_counted(tmp_path):
@@ -123,7 +129,7 @@ def test_infrared_images_and_depth_of_another_camera_are_passed_over(tmp_path):
 
 def test_a_named_topic_wins(tmp_path):
     path = write_bag(tmp_path / "walk", Recipe(depth_topic="", extra={"/camera/depth/image_rect_raw": "16UC1"}))
-    frames, _ = read(path, depth_topic="/camera/depth/image_rect_raw")
+    frames, _ = read(path, depth_topic="/camera/depth/image_rect_raw", depth_registered=True)
     np.testing.assert_allclose(frames[0].depth, 0.9, rtol=1e-6)
 
 

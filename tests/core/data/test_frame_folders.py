@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from sgrocc_core.cli import main
-from sgrocc_core.data.bag_writer import START_NS
 from sgrocc_core.data.bags import BagOptions, BagReader
+from sgrocc_core.data.bags.writer import START_NS
 from sgrocc_core.data.recordings.folder import FolderOptions, FolderRecording
 from sgrocc_core.data.recordings.layouts import detect
 from sgrocc_core.data.recordings.recording import WriteOptions, write_recording

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from sgrocc_core.cli import main
-from sgrocc_core.data.bag_writer import START_NS
 from sgrocc_core.data.bags import BagOptions, BagReader
+from sgrocc_core.data.bags.writer import START_NS
 from sgrocc_core.data.recordings.recording import WriteOptions, write_recording
 from sgrocc_core.data.recordings.sens import SensRecording
 from sgrocc_core.errors import DataError

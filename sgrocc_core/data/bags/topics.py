@@ -26,6 +26,7 @@ class Topic:
         count: number of messages.
         coding: encoding or format of its first image; empty for other topics.
         frame_id: frame of its first message that has a header; empty otherwise.
+        size: (width, height) of its first image, pixels; None for other topics or if its header does not say.
         qos: QoS offered by its publisher, such as `reliable, volatile`; empty if the bag does not record it.
     """
 
@@ -35,6 +36,7 @@ class Topic:
     coding: str = ""
     frame_id: str = ""
     qos: str = ""
+    size: tuple[int, int] | None = None
 
     @property
     def is_image(self) -> bool:
@@ -49,6 +51,7 @@ class Topic:
             return False
         return (
             coding.startswith(("16uc1", "32fc1"))
+            or (coding == "mono16" and "depth" in self.name.lower())
             or "compresseddepth" in coding
             or self.name.endswith("/compressedDepth")
         )
@@ -56,9 +59,11 @@ class Topic:
     @property
     def is_color(self) -> bool:
         """Whether it holds colour images in an encoding that can be decoded."""
-        if not self.is_image or self.is_depth or "depth" in self.name.lower():
+        if not self.is_image or self.is_depth:
             return False
-        return self.kind == COMPRESSED or self.coding.lower() in COLOR_ENCODINGS
+        if self.kind == COMPRESSED:
+            return "depth" not in self.name.lower()
+        return self.coding.lower() in COLOR_ENCODINGS
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ def select(
     """
     topics = sorted((t for t in topics if t.count), key=lambda t: t.name)
     color = _named(topics, image, "image") if image else _best_color(topics)
-    if color.is_depth or not color.is_image:
+    if not color.is_image or color.is_depth:
         raise DataError(f"topic {color.name} ({color.kind} {color.coding}) is not a colour image; {listing(topics)}")
     camera = _named(topics, info, "camera_info") if info else _nearest_info(topics, color)
     if camera.kind != INFO:
@@ -113,10 +118,10 @@ def select(
     if not want_depth:
         return Selection(color, camera, None)
     chosen = _named(topics, depth, "depth") if depth else _best_depth(topics, color)
-    if chosen is not None and not chosen.is_depth:
+    if chosen is not None and not chosen.is_depth and not (depth and chosen.coding.lower() == "mono16"):
         raise DataError(
             f"topic {chosen.name} ({chosen.kind} {chosen.coding}) is not a depth image "
-            "(16UC1, 32FC1 or compressedDepth)"
+            "(16UC1, 32FC1, mono16 or compressedDepth)"
         )
     return Selection(color, camera, chosen)
 
@@ -146,7 +151,7 @@ def _best_color(topics: list[Topic]) -> Topic:
     def _rank(t: Topic) -> tuple:
         name = t.name.lower()
         return (
-            info_name(t.name) not in infos, any(word in name for word in _OTHER_EYES),
+            "depth" in name, info_name(t.name) not in infos, any(word in name for word in _OTHER_EYES),
             not any(word in name for word in _NICE), t.coding.lower().startswith("mono"), t.kind != RAW, -t.count,
             t.name,
         )  # fmt: skip

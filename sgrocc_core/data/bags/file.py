@@ -8,7 +8,8 @@ from typing import Any
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
-from sgrocc_core.data.bag_topics import COMPRESSED, INFO, RAW, Topic
+from sgrocc_core.data.bags.messages import image_size
+from sgrocc_core.data.bags.topics import COMPRESSED, INFO, RAW, Topic
 from sgrocc_core.errors import DataError
 
 
@@ -41,7 +42,7 @@ def describe_topics(reader: AnyReader) -> list[Topic]:
     """All topics of a bag. Encoding and frame of image and camera_info topics come from their first message."""
     topics = []
     for name, info in reader.topics.items():
-        kind, coding, frame_id = info.msgtype or "", "", ""
+        kind, coding, frame_id, size = info.msgtype or "", "", "", None
         if kind in (RAW, COMPRESSED, INFO) and info.msgcount:
             try:
                 connection, _, raw = next(iter(reader.messages(info.connections)))
@@ -50,7 +51,8 @@ def describe_topics(reader: AnyReader) -> list[Topic]:
                 raise DataError(f"the first message of {name} ({kind}) cannot be read: {error}") from error
             frame_id = message.header.frame_id.removeprefix("/")
             coding = message.encoding if kind == RAW else message.format if kind == COMPRESSED else ""
-        topics.append(Topic(name, kind, info.msgcount, coding, frame_id, _offered_qos(info.connections[0])))
+            size = image_size(message) if kind in (RAW, COMPRESSED) else None
+        topics.append(Topic(name, kind, info.msgcount, coding, frame_id, _offered_qos(info.connections[0]), size))
     return topics
 
 

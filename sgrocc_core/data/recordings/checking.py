@@ -1,0 +1,54 @@
+"""The check of a folder of images, depth and poses: the same look that is taken at a bag."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sgrocc_core.checks.findings import Finding
+from sgrocc_core.checks.stream import MOST_FRAMES, StreamCheck
+from sgrocc_core.data.images import decode_compressed
+from sgrocc_core.data.recordings.folder import FolderRecording
+from sgrocc_core.data.recordings.recording import Recording
+from sgrocc_core.errors import FrameError, SgroccError
+from sgrocc_core.frame import Frame
+
+BAG_SUFFIXES = (".mcap", ".db3", ".bag")
+
+
+def is_recording(path: Path) -> bool:
+    """Whether a path is a folder of images rather than a bag."""
+    if not path.is_dir() or (path / "metadata.yaml").exists():
+        return False
+    return not any(each.suffix in BAG_SUFFIXES for each in path.iterdir())
+
+
+def look_at_recording(recording: Recording) -> StreamCheck:
+    """Look at up to MOST_FRAMES frames of a recording, spread over its length."""
+    check = StreamCheck("the world", recording.name)
+    camera = recording.camera
+    check.add_calibration(camera.K, camera.size)
+    every = max(-(-recording.count // MOST_FRAMES), 1)
+    failed: list[str] = []
+    looked = 0
+    for recorded in recording.frames(every):
+        looked += 1
+        check.add_stamp(recorded.stamp_ns)
+        try:
+            picture = recorded.load()
+            colour = picture.color
+            image = decode_compressed(colour.data) if hasattr(colour, "data") else colour
+            if picture.depth is not None:
+                check.add_depth(picture.depth)
+            check.add_frame(Frame(image, camera.K, recorded.T_wc, recorded.stamp_ns, picture.depth))
+        except (FrameError, SgroccError) as error:
+            failed.append(str(error))
+    if failed:
+        level = "error" if len(failed) == looked else "warning"
+        text = f"{len(failed)} of {looked} frames that were looked at cannot be used: {failed[0]}"
+        check.add_finding(Finding(level, "frames_unusable", text))
+    return check
+
+
+def look_at_folder(path: Path) -> StreamCheck:
+    """Look at a folder; DataError where it has no layout that is known."""
+    return look_at_recording(FolderRecording(path))
