@@ -1,4 +1,5 @@
-"""The picture of a check: depth edges on an image, a level grid drawn into an image, and the path of the camera from above."""
+"""The picture of a check: depth edges on an image, a level grid drawn into an image, and the path of the camera from
+above."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ class Posture:
                         "error",
                         "camera_axes",
                         f"the poses are not those of the optical frame: views agree on {shares[best]:.0%} of the "
-                        f"depth with axes {AXES_WORDS[best]}, and on {shares['opencv']:.0%} with {AXES_WORDS['opencv']}",
+                        f"depth with axes {AXES_WORDS[best]}, and on {shares['opencv']:.0%} with {AXES_WORDS['opencv']}",  # noqa: E501
                         f"Give --axes {best}, or name the optical frame with --camera-frame.",
                     )
                 ]

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 HELP = """Check a recording before it is mapped: intrinsics, depth, poses and stamps against each other, in seconds.
 
-Prints a table of what was looked at and every finding with its figures and what to do; writes a picture of three overlays:
-edges of the depth on an image, a grid on the floor drawn into an image, and the path of the camera from above.
+Prints a table of what was looked at and every finding with its figures and what to do; writes a picture of three
+overlays: edges of the depth on an image, a grid on the floor drawn into an image, and the path of the camera from
+above.
 
   sgrocc check walk.mcap
   sgrocc check rgbd_dataset_freiburg1_room --picture runs/check.png
@@ -60,7 +61,8 @@ def _look(arguments: argparse.Namespace) -> StreamCheck:
 
 
 def report(check: StreamCheck, name: str, arguments: argparse.Namespace) -> int:
-    """Print the table and the findings and write the files that were asked for; exit code 1 with an error among them."""
+    """Print the table and the findings and write the files that were asked for; exit code 1 with an error among
+    them."""
     from sgrocc_core.checks.picture import write_picture
 
     findings = check.findings()

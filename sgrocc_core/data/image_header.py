@@ -12,7 +12,8 @@ from sgrocc_core.errors import FrameError
 MIN_SIDE, MAX_SIDE = 8, 8192
 """Smallest and largest side of an image that is accepted, pixels."""
 MAX_PIXELS = 1 << 25
-"""Largest number of pixels of an image that is accepted: 33.5 million, 100 MB as RGB (round guess above any robot's camera)."""
+"""Largest number of pixels of an image that is accepted: 33.5 million, 100 MB as RGB (round guess above any robot's
+camera)."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _BARE_MARKERS = (0x01, *range(0xD0, 0xD9))
 _FRAME_MARKERS = tuple(marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC))
@@ -48,7 +49,7 @@ def coded_size(data: bytes, min_side: int = MIN_SIDE) -> tuple[str, tuple[int, i
     if size[0] * size[1] > MAX_PIXELS:
         raise FrameError(
             "bad_image",
-            f"{kind.upper()} of {size[0]} x {size[1]} pixels; at most {MAX_PIXELS / 1e6:.1f} million pixels are allowed",
+            f"{kind.upper()} of {size[0]} x {size[1]} pixels; at most {MAX_PIXELS / 1e6:.1f} million pixels are allowed",  # noqa: E501
         )
     return kind, size
 

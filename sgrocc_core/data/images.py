@@ -111,7 +111,8 @@ def decode_depth(
 def decode_compressed(data: Any, format: str = "", eighth: bool = False) -> np.ndarray:
     """Decode the data of a sensor_msgs/CompressedImage (JPEG or PNG) to (H, W, 3) uint8 RGB.
 
-    An orientation in the file's metadata is ignored: intrinsics, depth and poses are those of the pixels as they are stored.
+    An orientation in the file's metadata is ignored: intrinsics, depth and poses are those of the pixels as they are
+    stored.
 
     Args:
         data: bytes, array or buffer of the file.
@@ -119,7 +120,8 @@ def decode_compressed(data: Any, format: str = "", eighth: bool = False) -> np.n
         eighth: decode at an eighth of the size; this halves the time for a JPEG and detects the same errors.
 
     Raises:
-        FrameError: `bad_image` if it is not a JPEG or PNG or claims a size that is not allowed, `truncated_image` if it is
+        FrameError: `bad_image` if it is not a JPEG or PNG or claims a size that is not allowed, `truncated_image` if it
+            is
             cut off.
     """
     raw = _buffer(data)
@@ -137,10 +139,11 @@ def decode_compressed(data: Any, format: str = "", eighth: bool = False) -> np.n
 
 
 def decode_compressed_depth(data: Any, format: str = "", depth_scale: float = 0.001) -> np.ndarray:
-    """Decode a compressedDepth image (12-byte header, then a PNG or an RVL stream) to (H, W) float32 metres, 0 = no reading.
+    """Decode a compressedDepth image (12-byte header, then a PNG or an RVL stream) to (H, W) float32 metres, 0 = no
+    reading.
 
-    The codec of a 16UC1 image stores the pixels themselves. A 32FC1 image stores inverse depth v = A / z + B with A and B in
-    the header.
+    The codec of a 16UC1 image stores the pixels themselves. A 32FC1 image stores inverse depth v = A / z + B with A and
+    B in the header.
 
     Args:
         data: bytes, array or buffer of the message's data.

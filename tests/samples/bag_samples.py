@@ -1,4 +1,5 @@
-"""Small bags of every kind, written by `rosbags` for the tests: a camera that moves along x, seen by a tf chain of three frames."""
+"""Small bags of every kind, written by `rosbags` for the tests: a camera that moves along x, seen by a tf chain of
+three frames."""
 
 from __future__ import annotations
 
@@ -90,8 +91,8 @@ class _Out:
     def image(self, stamp: int, frame_id: str, encoding: str, array: np.ndarray, cut: int = 0) -> Any:
         data = np.ascontiguousarray(array).view(np.uint8).reshape(-1)
         return self.message(
-            "sensor_msgs/msg/Image", header=self.header(stamp, frame_id), height=array.shape[0], width=array.shape[1], encoding=encoding,
-            is_bigendian=0, step=data.size // array.shape[0], data=data[: data.size - cut],
+            "sensor_msgs/msg/Image", header=self.header(stamp, frame_id), height=array.shape[0], width=array.shape[1],
+            encoding=encoding, is_bigendian=0, step=data.size // array.shape[0], data=data[: data.size - cut],
         )  # fmt: skip
 
     def info(self, stamp: int, frame_id: str, size: tuple[int, int]) -> Any:
@@ -108,7 +109,8 @@ class _Out:
 
 
 def write_bag(path: Path, recipe: Recipe | None = None) -> Path:
-    """Write a bag: the camera is at x = 1, 2, 3, ... at whole seconds, 1.5 m up, looking along x; a wall lies 2 + 0.1 i metres ahead."""
+    """Write a bag: the camera is at x = 1, 2, 3, ... at whole seconds, 1.5 m up, looking along x; a wall lies 2 + 0.1 i
+    metres ahead."""
     r = recipe or Recipe()
     out = _Out(path, r.kind)
     with out.writer:

@@ -1,4 +1,5 @@
-"""A room of a few boxes, ray cast through its own voxel grid: packed scenes for the training tests, made in a second."""
+"""A room of a few boxes, ray cast through its own voxel grid: packed scenes for the training tests, made in a
+second."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Writes tiny sets in the public layouts byte by byte, as their authors' Python 3.8 and NumPy 1 did: pickles are put together from opcodes,
-so that neither our generator nor this machine's NumPy has a hand in them."""
+"""Writes tiny sets in the public layouts byte by byte, as their authors' Python 3.8 and NumPy 1 did: pickles are put
+together from opcodes, so that neither our generator nor this machine's NumPy has a hand in them."""
 
 from __future__ import annotations
 
@@ -82,10 +82,11 @@ def pose() -> list[list[float]]:
 
 
 def write_local(root: Path, scene: str, frame: str, **changes: bytes | None) -> Path:
-    """One frame in `root/occscannet`: an image of 24 x 16, red left and blue right, depth of 12 x 8 pixels, 1.5 m left and 3 m right.
+    """One frame in `root/occscannet`: an image of 24 x 16, red left and blue right, depth of 12 x 8 pixels, 1.5 m left
+    and 3 m right.
 
-    The grid's corner is (0.613, 1.0, 0.101). Its stored labels, [y, x, z], are 0 but for 2 at [y 5, x 7, z 0], 8 at [59, 0, 35] and
-    255 at y 0.
+    The grid's corner is (0.613, 1.0, 0.101). Its stored labels, [y, x, z], are 0 but for 2 at [y 5, x 7, z 0], 8 at
+    [59, 0, 35] and 255 at y 0.
 
     Args:
         changes: opcodes in place of a key's, or None to leave it out.

@@ -1,4 +1,5 @@
-"""Small recordings in other people's formats, written for the tests: a level camera that walks along x before a slanted wall."""
+"""Small recordings in other people's formats, written for the tests: a level camera that walks along x before a slanted
+wall."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ def image_at(i: int, size: tuple[int, int] = SIZE) -> np.ndarray:
 
 
 def wall_at(i: int, size: tuple[int, int], K: np.ndarray) -> np.ndarray:
-    """(H, W) metres of a wall that is 2 + 0.1 i m ahead on the axis and comes nearer to the right: the plane z + 0.3 x = 2 + 0.1 i."""
+    """(H, W) metres of a wall that is 2 + 0.1 i m ahead on the axis and comes nearer to the right: the plane z + 0.3 x
+    = 2 + 0.1 i."""
     x = (np.arange(size[0]) - K[0, 2]) / K[0, 0]
     return np.tile((2 + 0.1 * i) / (1 + 0.3 * x), (size[1], 1))
 

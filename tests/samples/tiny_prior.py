@@ -20,7 +20,8 @@ BASE = {"image": IMAGE, "expert": EXPERT}
 
 
 def enliven(network, seed=0):
-    """Weights that keep the size of what passes through, so that the output varies over the image; a fresh network's is constant."""
+    """Weights that keep the size of what passes through, so that the output varies over the image; a fresh network's is
+    constant."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in network.parameters():

@@ -212,7 +212,8 @@ class BagReader:
             return colour
 
     def metres(self, stamp_ns: int, depth: Any, calibration: Calibration) -> np.ndarray:
-        """(H, W) metres of a depth message, registered to the image of a calibration if it comes from another camera."""
+        """(H, W) metres of a depth message, registered to the image of a calibration if it comes from another
+        camera."""
         decoded = decode_depth_message(depth, self.options.depth_scale)
         if not self._foreign:
             return calibration.rectify(decoded, nearest=True)
@@ -242,7 +243,7 @@ class BagReader:
         waiting: OrderedDict[int, Any] = OrderedDict()
         depths: OrderedDict[int, Any] = OrderedDict()
         taken = newest_depth = -1
-        for topic, message in self._messages({image_topic, depth_topic}, start, stop):
+        for topic, message in self._messages({image_topic, depth_topic or image_topic}, start, stop):
             stamp = stamp_of(message)
             if topic == depth_topic:
                 depths[stamp] = message
@@ -265,7 +266,7 @@ class BagReader:
             yield stamp, message, nearest(depths, stamp, slop)
 
     def _messages(
-        self, names: set[str | None], start: int | None = None, stop: int | None = None
+        self, names: set[str], start: int | None = None, stop: int | None = None
     ) -> Iterator[tuple[str, Any]]:
         """Yield (topic, message) of some topics; damaged messages are counted, a damaged file ends the iteration."""
         connections = [c for c in self._reader.connections if c.topic in names]

@@ -27,8 +27,8 @@ def namespace(topic: str) -> str:
 def choose_tf_topics(topics: Sequence[Topic], image: str, wanted: str = "") -> list[str]:
     """The tf topics that belong to an image topic.
 
-    Transforms of several robots use the same frame names, so that those of one namespace only are read: the requested one, else
-    the longest one that the image topic lies in, else the root's.
+    Transforms of several robots use the same frame names, so that those of one namespace only are read: the requested
+        one, else the longest one that the image topic lies in, else the root's.
 
     Args:
         topics: all topics of the bag.

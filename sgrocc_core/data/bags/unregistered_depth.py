@@ -62,7 +62,8 @@ class UnregisteredDepth:
             stamp_ns: of the image, nanoseconds.
 
         Raises:
-            FrameError: `depth_frame`: the depth camera's intrinsics or its place beside the colour camera are not known.
+            FrameError: `depth_frame`: the depth camera's intrinsics or its place beside the colour camera are not
+                known.
         """
         assert self.topic is not None
         if self.calibration is None:
@@ -110,7 +111,7 @@ class UnregisteredDepth:
                     "note",
                     "depth_registered",
                     f"depth of {self.topic.name} is in the frame {self.topic.frame_id!r}, not the images' "
-                    f"{self.image.frame_id!r}; it is registered by {', '.join(sorted(self.info_topics))} and the transforms",
+                    f"{self.image.frame_id!r}; it is registered by {', '.join(sorted(self.info_topics))} and the transforms",  # noqa: E501
                 )
             ]
         if self.others:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sgrocc_core.checks.findings import Finding
 from sgrocc_core.checks.stream import MOST_FRAMES, StreamCheck
+from sgrocc_core.data.coded_image import CodedImage
 from sgrocc_core.data.images import decode_compressed
 from sgrocc_core.data.recordings.folder import FolderRecording
 from sgrocc_core.data.recordings.recording import Recording
@@ -36,7 +37,7 @@ def look_at_recording(recording: Recording) -> StreamCheck:
         try:
             picture = recorded.load()
             colour = picture.color
-            image = decode_compressed(colour.data) if hasattr(colour, "data") else colour
+            image = decode_compressed(colour.data) if isinstance(colour, CodedImage) else colour
             if picture.depth is not None:
                 check.add_depth(picture.depth)
             check.add_frame(Frame(image, camera.K, recorded.T_wc, recorded.stamp_ns, picture.depth))

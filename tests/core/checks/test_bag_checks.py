@@ -89,7 +89,7 @@ def test_stamps_of_zero_are_named(tmp_path):
 
 def test_two_distortion_coefficients_are_refused_with_their_values(tmp_path):
     path = RoomBag(distortion=(5.0, 0.0)).write(tmp_path / "bag")
-    with pytest.raises(DataError, match=r"D has 2 numbers, \[5.0, 0.0\]; plumb_bob has 5"):
+    with pytest.raises(DataError, match=r"D has 2 coefficient\(s\) \[5.0, 0.0\]; the model .plumb_bob. takes 4, 5"):
         BagReader(path)
 
 

@@ -11,7 +11,7 @@ from sgrocc_core.errors import FrameError
 
 
 def test_a_stream_made_by_hand_is_read():
-    # Nibbles: 1 zero, 2 readings, +5 as 10 = 0b010 with one more, then 1, -2 as 3: 1, 2, (10 & 7 | 8) = 10, 1, 3, padding.
+    # Nibbles: 1 zero, 2 readings, +5 as 10 = 0b010 with one more, then 1, -2 as 3: 1, 2, (10 & 7 | 8) = 10, 1, 3, padding.  # noqa: E501
     word = int("12A13000", 16)
     assert decode_rvl(np.frombuffer(struct.pack("<I", word), np.uint8), 3, 1).tolist() == [[0, 5, 3]]
 
@@ -39,4 +39,4 @@ def test_a_stream_that_ends_early_is_refused(keep):
 
 def test_a_claimed_size_that_is_not_allowed_is_refused_before_anything_is_made():
     with pytest.raises(FrameError, match=r"100000 x 100000 pixels; sides of 1 to 8192"):
-        decode_compressed_depth(struct.pack("<iffii", 0, 0.0, 0.0, 100000, 100000) + b"\0" * 8, "16UC1; compressedDepth rvl")
+        decode_compressed_depth(struct.pack("<iffii", 0, 0.0, 0.0, 100000, 100000) + b"\0" * 8, "16UC1; compressedDepth rvl")  # noqa: E501
