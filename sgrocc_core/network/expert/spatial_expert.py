@@ -17,7 +17,7 @@ from sgrocc_core.errors import ConfigError, ModelError
 from sgrocc_core.network.expert.fusion import FUSIONS, HistoryFusion
 from sgrocc_core.network.expert.lattice_encoder import CODE_CHANNELS, ContextBlock, cell_centres, geometric_code
 from sgrocc_core.network.expert.lifter import GATES, LIFTERS, SoftGatedLifter
-from sgrocc_core.network.expert.refinement import MAX_STEP, REFINEMENTS, Refinement, start_state
+from sgrocc_core.network.expert.refinement import MAX_STEP, REFINEMENTS, GaussianState, Refinement, start_state
 
 HEADS = ("gaussians", "dense")
 START_EMPTY = 4.0
@@ -183,14 +183,7 @@ class SpatialExpert(nn.Module):
             )
         outputs = {"features": x.float()}
         if self.config.head == "gaussians":
-            rotations = state.rotations / state.rotations.norm(dim=-1, keepdim=True).clamp(min=1e-6)
-            outputs |= {
-                "means": state.means.expand(depth.shape[0], -1, -1, -1),
-                "scales": state.scales,
-                "rotations": rotations,
-                "opacities": state.opacities,
-                "logits": state.logits,
-            }
+            outputs |= _gaussian_outputs(state, depth.shape[0])
         return outputs | self._dense_outputs(hidden)
 
     def _dense_outputs(self, hidden: Tensor) -> dict[str, Tensor]:
@@ -210,6 +203,17 @@ class SpatialExpert(nn.Module):
                 "voxel_logits": logits[..., 1:],
             }
         return outputs
+
+
+def _gaussian_outputs(state: GaussianState, batch: int) -> dict[str, Tensor]:
+    """The refined Gaussians by name, with unit rotations and one copy of the means per sample."""
+    return {
+        "means": state.means.expand(batch, -1, -1, -1),
+        "scales": state.scales,
+        "rotations": state.rotations / state.rotations.norm(dim=-1, keepdim=True).clamp(min=1e-6),
+        "opacities": state.opacities,
+        "logits": state.logits,
+    }
 
 
 def cells_of(voxels: Tensor) -> Tensor:
