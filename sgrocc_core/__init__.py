@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sgrocc_core.classes import COLORS, NAMES, UNKNOWN
-    from sgrocc_core.data.bags import BagOptions, BagReader
+    from sgrocc_core.data.bags.options import BagOptions
+    from sgrocc_core.data.bags.reader import BagReader
     from sgrocc_core.engines.engine import Engine
     from sgrocc_core.engines.open import open_engine
     from sgrocc_core.errors import ConfigError, DataError, FrameError, ModelError, QueryError, SgroccError
@@ -56,7 +57,8 @@ __all__ = [
 
 _NAMES_BY_MODULE = {
     "classes": ("COLORS", "NAMES", "UNKNOWN"),
-    "data.bags": ("BagOptions", "BagReader"),
+    "data.bags.options": ("BagOptions",),
+    "data.bags.reader": ("BagReader",),
     "engines.engine": ("Engine",),
     "engines.open": ("open_engine",),
     "errors": ("ConfigError", "DataError", "FrameError", "ModelError", "QueryError", "SgroccError"),

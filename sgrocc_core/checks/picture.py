@@ -1,5 +1,6 @@
 """The picture of a check: depth edges on an image, a level grid drawn into an image, and the path of the camera from
-above."""
+above.
+"""
 
 from __future__ import annotations
 

@@ -75,9 +75,9 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from sgrocc_core.training.ablations.ablation import CONFIGS, Ablation, load_ablation
     from sgrocc_core.training.ablations.embodied import EmbodiedTask
+    from sgrocc_core.training.ablations.findings import Findings
     from sgrocc_core.training.ablations.image import ImageTask
     from sgrocc_core.training.ablations.local import LocalTask
-    from sgrocc_core.training.ablations.findings import Findings
     from sgrocc_core.training.ablations.report import write_report
     from sgrocc_core.training.ablations.runs import AblationRuns, Options, Task, readable
 

@@ -176,7 +176,7 @@ def run(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from sgrocc_core.checks.recording import look_at_bag
-    from sgrocc_core.commands._findings import refuse_errors
+    from sgrocc_core.checks.refusal import refuse_errors
     from sgrocc_core.data.bags import BagReader
     from sgrocc_core.engines.open import open_engine
     from sgrocc_core.map_files.file import MapFolder, SavedMap

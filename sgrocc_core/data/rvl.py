@@ -3,7 +3,8 @@ carries them.
 
 The pixels are written in runs: the number of zeros, the number of readings, then each reading's difference to the one
     before it. Numbers are sequences of nibbles, three bits of value and one that says whether another nibble follows;
-    eight nibbles make a little-endian word of 32 bits, the first nibble in its highest bits. """
+    eight nibbles make a little-endian word of 32 bits, the first nibble in its highest bits.
+"""
 
 from __future__ import annotations
 

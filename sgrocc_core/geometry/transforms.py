@@ -154,7 +154,13 @@ class TransformTree:
         value = (t, q / norm)
         with self._lock:
             edge = self._edges.get(child)
-            if edge is not None and edge.parent == parent and edge.static and not static and _same(edge.values[-1], value):
+            if (
+                edge is not None
+                and edge.parent == parent
+                and edge.static
+                and not static
+                and _same(edge.values[-1], value)
+            ):
                 return  # a static transform that is sent on /tf again stays static
             if edge is None or edge.parent != parent or edge.static != static:
                 self._check_place(parent, child, edge, stamp_ns, static)

@@ -213,7 +213,8 @@ class BagReader:
 
     def metres(self, stamp_ns: int, depth: Any, calibration: Calibration) -> np.ndarray:
         """(H, W) metres of a depth message, registered to the image of a calibration if it comes from another
-        camera."""
+        camera.
+        """
         decoded = decode_depth_message(depth, self.options.depth_scale)
         if not self._foreign:
             return calibration.rectify(decoded, nearest=True)

@@ -39,4 +39,6 @@ def test_a_stream_that_ends_early_is_refused(keep):
 
 def test_a_claimed_size_that_is_not_allowed_is_refused_before_anything_is_made():
     with pytest.raises(FrameError, match=r"100000 x 100000 pixels; sides of 1 to 8192"):
-        decode_compressed_depth(struct.pack("<iffii", 0, 0.0, 0.0, 100000, 100000) + b"\0" * 8, "16UC1; compressedDepth rvl")  # noqa: E501
+        decode_compressed_depth(
+            struct.pack("<iffii", 0, 0.0, 0.0, 100000, 100000) + b"\0" * 8, "16UC1; compressedDepth rvl"
+        )
