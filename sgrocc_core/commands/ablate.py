@@ -79,7 +79,8 @@ def run(args: argparse.Namespace) -> int:
     from sgrocc_core.training.ablations.image import ImageTask
     from sgrocc_core.training.ablations.local import LocalTask
     from sgrocc_core.training.ablations.report import write_report
-    from sgrocc_core.training.ablations.runs import AblationRuns, Options, Task, readable
+    from sgrocc_core.training.ablations.runs import AblationRuns, readable
+    from sgrocc_core.training.ablations.task import Options, Task
 
     ablation = load_ablation(args.name)
     default = CONFIGS[ablation.task]

@@ -23,7 +23,7 @@ from sgrocc_core.mapping.mapper import MapperConfig
 from sgrocc_core.network.image.engine import grid_of
 from sgrocc_core.progress import progress
 from sgrocc_core.training.ablations.ablation import Ablation, Variant
-from sgrocc_core.training.ablations.runs import Options, Run
+from sgrocc_core.training.ablations.task import Options, Run
 from sgrocc_core.training.ablations.training import StepClock, begin
 from sgrocc_core.training.compute import use_threads
 from sgrocc_core.training.config import TrainConfig, load_config
@@ -64,7 +64,7 @@ class CurveWriter(Watcher):
 
 
 class EmbodiedTask:
-    """See `ablation_runs.Task`."""
+    """See `task.Task`."""
 
     shared, unit = "expert.safetensors", "scene"
 

@@ -18,7 +18,7 @@ from sgrocc_core.network.image.engine import build_image_engine
 from sgrocc_core.progress import progress
 from sgrocc_core.training.ablations.ablation import Ablation, Variant
 from sgrocc_core.training.ablations.local import STEPS_TIMED, VIEWS_TIMED, LocalTask
-from sgrocc_core.training.ablations.runs import Options, Run
+from sgrocc_core.training.ablations.task import Options, Run
 from sgrocc_core.training.ablations.training import StepClock
 from sgrocc_core.training.compute import choose, use_threads
 from sgrocc_core.training.config import TrainConfig
@@ -33,7 +33,7 @@ STAGE = "image"
 
 
 class ImageTask(LocalTask):
-    """See `runs.Task`: nothing is shared, every engine begins with random or with published weights."""
+    """See `task.Task`: nothing is shared, every engine begins with random or with published weights."""
 
     shared, unit = "", "view"
 

@@ -19,7 +19,7 @@ from sgrocc_core.evaluation.pose_noise import disturbed, frame_step
 from sgrocc_core.network.image.engine import grid_of
 from sgrocc_core.progress import progress
 from sgrocc_core.training.ablations.ablation import Ablation, Variant
-from sgrocc_core.training.ablations.runs import Options, Run
+from sgrocc_core.training.ablations.task import Options, Run
 from sgrocc_core.training.ablations.training import StepClock, begin
 from sgrocc_core.training.compute import use_threads
 from sgrocc_core.training.config import TrainConfig, load_config, network_sections
@@ -57,7 +57,7 @@ class NoisyPoses:
 
 
 class LocalTask:
-    """See `ablation_runs.Task`."""
+    """See `task.Task`."""
 
     shared, unit = "image.safetensors", "view"
 

@@ -16,9 +16,8 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import yaml
 from safetensors.torch import save_file
@@ -28,6 +27,7 @@ from sgrocc_core.errors import ConfigError, DataError, ModelError
 from sgrocc_core.network import weights_file
 from sgrocc_core.training import checkpoint
 from sgrocc_core.training.ablations.ablation import Ablation, Variant, laid_over
+from sgrocc_core.training.ablations.task import Options, Run, Task
 from sgrocc_core.training.config import TrainConfig, load_config
 from sgrocc_core.yaml_file import read_mapping
 
@@ -43,100 +43,6 @@ IRRELEVANT = (
 """Keys of the configuration that change nothing in what is learned: a run goes on even if they change."""
 PAUSE = 2.0
 """Seconds between two looks at runs that other processes are at."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What an ablation is run with.
-
-    Attributes:
-        budget: steps of each run. seeds: how many, from 1. config: base training configuration.
-        data: roots of training sets, or folders of packed scenes.
-        heldout: root of the set to evaluate on (its split `test`). limit: held-out views or scenes, 0 = all.
-        packed: see `session.packed_folder`. weights: that all variants start from, as far as their task shares them; None: the model's own.
-        out: folder of the runs, of one or several ablations. threads: in place of the configuration's.
-    """
-
-    budget: int
-    seeds: int
-    config: Path
-    data: tuple[Path, ...]
-    heldout: Path
-    out: Path
-    packed: Path | None = None
-    weights: Path | None = None
-    limit: int = 0
-    threads: int | None = None
-
-    def __post_init__(self) -> None:
-        for key, low in (("budget", 1), ("seeds", 1), ("limit", 0)):
-            if getattr(self, key) < low:
-                raise ConfigError(f"{key} is {getattr(self, key)}; it must be {low} or more")
-
-
-@dataclass(frozen=True)
-class Run:
-    """One variant with one seed.
-
-    Attributes:
-        folder: of the run, with `config.yaml`. views: folder of the packed scenes. start: the weights that all runs start from.
-    """
-
-    variant: Variant
-    seed: int
-    config: TrainConfig
-    folder: Path
-    views: Path
-    start: Path
-
-
-class Task(Protocol):
-    """What an ablation trains and how it scores it.
-
-    Attributes:
-        shared: file name of the weights that all runs start from; empty: there are none.
-        unit: what is scored one by one, for people. chosen: indices of these.
-    """
-
-    shared: str
-    unit: str
-    chosen: list[int]
-
-    def is_shared(self, tensor: str) -> bool:
-        """Whether all variants start from a tensor of the weights that were given."""
-        ...
-
-    def steps(self, variant: Variant) -> dict[str, int]:
-        """Steps of each stage of a run, in the order of training."""
-        ...
-
-    def scenes(self, folder: Path) -> list[Path]:
-        """Packed scenes in a folder."""
-        ...
-
-    def pack(self, root: Path) -> Path:
-        """Pack a training set; the folder of its packed scenes."""
-        ...
-
-    def settings(self, variant: Variant) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What training and evaluation of a variant depend on beside its configuration, as plain JSON."""
-        ...
-
-    def train(self, run: Run) -> None:
-        """Train from the start, or from the run's checkpoints."""
-        ...
-
-    def evaluate(self, run: Run) -> dict[str, Any]:
-        """Score a trained run; the report."""
-        ...
-
-    def time(self, run: Run, folder: Path) -> tuple[float, float]:
-        """Seconds a step and seconds a held-out unit, timed on a few of each in an empty folder."""
-        ...
-
-    def facts(self, config: TrainConfig, scenes: int) -> dict[str, str]:
-        """What is trained and scored, for the report."""
-        ...
 
 
 class AblationRuns:

@@ -5,7 +5,6 @@ Every draw is a function of (seed, step, place in the batch) alone, so a resumed
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from sgrocc_core.geometry.lattice import VOXEL_SIZE
 from sgrocc_core.geometry.poses import gravity_aligned_rotation
 from sgrocc_core.network.image.heads import GRID, MAX_THICKNESS, MIN_THICKNESS
 from sgrocc_core.training.data.augmentation import View, geometry, letterboxed, light, sensor_depth
-from sgrocc_core.training.data.packed import PackedScene, open_scene
+from sgrocc_core.training.data.packed import open_scene
 from sgrocc_core.training.data.rolling import scenes_to_read
 
 Batch = dict[str, Tensor]
@@ -33,10 +32,6 @@ NEAREST_START = 0.12
 UNKNOWN_VOXEL, OUT_OF_VIEW, IN_VIEW, BEYOND = 0, 1, 2, 3
 """States of a voxel for the losses: label unknown and outside the picture; known outside the picture; known and in view; unknown
 though its centre projects into the picture, as space behind walls and under floors does."""
-
-
-OPEN_SCENES = 64
-"""Packed scenes that a process keeps open: each takes seven of the files that a process may have (1,024 on many machines)."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +180,6 @@ class PackedViews(Dataset[dict[str, np.ndarray]]):
                 scenes, lease = scenes_to_read(folder)
                 self.scenes += scenes
                 self._leases.append(lease)
-        self._open: OrderedDict[int, PackedScene] = OrderedDict()
         index, counts = [], []
         for s, path in enumerate(self.scenes):
             scene_counts = np.load(path / "counts.npy", allow_pickle=False)
@@ -197,19 +191,10 @@ class PackedViews(Dataset[dict[str, np.ndarray]]):
     def __len__(self) -> int:
         return len(self.index)
 
-    def _scene(self, s: int) -> PackedScene:
-        """Scene s, opened; of the scenes that were open the one used longest ago is closed when there are too many."""
-        if s not in self._open:
-            if len(self._open) >= OPEN_SCENES:
-                self._open.popitem(last=False)
-            self._open[s] = open_scene(self.scenes[s])
-        self._open.move_to_end(s)
-        return self._open[s]
-
     def view(self, i: int) -> View:
         """View i, letterboxed if the options say so."""
         s, k = (int(x) for x in self.index[i])
-        scene = self._scene(s)
+        scene = open_scene(self.scenes[s])
         view = View(
             image=np.array(scene.image[k]),
             mask=np.ones(scene.image.shape[1:3], np.uint8),

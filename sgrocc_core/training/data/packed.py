@@ -6,6 +6,7 @@ NumPy arrays only and can be deleted at any time; scenes that appear in the data
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -37,6 +38,8 @@ INTO_SURFACE = 0.02
 CAMERA_SIZE = (640, 480)
 """(width, height) of the public sets' images, pixels: their aspect is that of packed views."""
 SMALL_SIZE = (320, 240)
+OPEN_SCENES = 64
+"""Maximum number of packed scenes kept open: each takes seven of a process's files (often limited to 1,024)."""
 
 
 def view_size(grid: ImageGrid) -> tuple[int, int]:
@@ -176,8 +179,9 @@ def _views(folder: Path) -> int:
         return -1
 
 
+@functools.lru_cache(OPEN_SCENES)
 def open_scene(folder: Path) -> PackedScene:
-    """Map one packed scene into memory.
+    """Map one packed scene into memory; the scenes used last stay open.
 
     Raises:
         DataError: no packed scene, or one of another version.

@@ -6,8 +6,8 @@ have the same length, so a run can be stopped between episodes and resumed exact
 
 from __future__ import annotations
 
+import functools
 import json
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,8 +30,8 @@ from sgrocc_core.geometry.lattice import (
 )
 from sgrocc_core.progress import progress
 from sgrocc_core.training.data.augmentation import View, letterboxed, light
-from sgrocc_core.training.data.dataset import OPEN_SCENES, DatasetOptions, item, prepare_worker
-from sgrocc_core.training.data.packed import labels_of, millimetres, write_arrays
+from sgrocc_core.training.data.dataset import DatasetOptions, item, prepare_worker
+from sgrocc_core.training.data.packed import OPEN_SCENES, labels_of, millimetres, write_arrays
 
 FORMAT_VERSION = 1
 ARRAYS = ("image", "depth", "labels", "K", "T_sc", "scene")
@@ -81,6 +81,7 @@ def _pack(data: EmbodiedScanNet, index: int, folder: Path) -> None:
     )
 
 
+@functools.lru_cache(OPEN_SCENES)
 def open_walk(folder: Path) -> PackedWalk:
     """Map one packed scene into memory; DataError when it is none, or of another version."""
     try:
@@ -148,19 +149,13 @@ class Walks(Dataset[dict[str, np.ndarray]]):
         lengths = walk_lengths(folders)
         self.scenes = [path for path, frames in lengths.items() if frames >= length]
         self.frames = [lengths[path] for path in self.scenes]
-        self._open: OrderedDict[int, PackedWalk] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self.scenes)
 
     def walk(self, scene: int) -> PackedWalk:
-        """Scene number `scene`, opened; of those that were open the one used longest ago is closed when there are too many."""
-        if scene not in self._open:
-            if len(self._open) >= OPEN_SCENES:
-                self._open.popitem(last=False)
-            self._open[scene] = open_walk(self.scenes[scene])
-        self._open.move_to_end(scene)
-        return self._open[scene]
+        """Returns scene number `scene`."""
+        return open_walk(self.scenes[scene])
 
     def cells(self, scene: int, turn: Turn) -> np.ndarray:
         """(3,) int64, size of the turned scene in cells."""

@@ -28,6 +28,7 @@ from sgrocc_core.training.ablations.charts import results_chart, widen
 from sgrocc_core.training.ablations.findings import Findings
 from sgrocc_core.training.ablations.local import LocalTask, NoisyPoses
 from sgrocc_core.training.ablations.report import markdown, summary_rows, write_report
+from sgrocc_core.training.ablations.task import Options
 from sgrocc_core.training.config import load_config
 from sgrocc_core.training.data.packed import packed_scenes
 from sgrocc_core.training.local.stage import LocalStage
@@ -222,7 +223,7 @@ def test_a_finished_ablation_is_not_run_again(finished: Path, place: Path, monke
 def runs_of(place: Path, out: str, text: str, budget: int = 2, data: str = "rooms") -> ablation_runs.AblationRuns:
     """An ablation's runs, none of them begun."""
     (place / f"{out}.yaml").write_text(text)
-    options = ablation_runs.Options(
+    options = Options(
         budget,
         1,
         place / "config.yaml",
@@ -309,7 +310,7 @@ def test_a_run_that_another_process_is_at_is_left_to_it(place: Path) -> None:
 
 
 def test_packed_scenes_do_for_a_training_set(finished: Path, place: Path) -> None:
-    options = ablation_runs.Options(
+    options = Options(
         2,
         1,
         place / "config.yaml",

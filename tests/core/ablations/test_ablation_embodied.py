@@ -19,7 +19,7 @@ from sgrocc_core.training.ablations.charts import curves_chart
 from sgrocc_core.training.ablations.embodied import EmbodiedTask
 from sgrocc_core.training.ablations.findings import Findings
 from sgrocc_core.training.ablations.report import markdown
-from sgrocc_core.training.ablations.runs import Options
+from sgrocc_core.training.ablations.task import Options
 from sgrocc_core.training.stage import StepInput
 from sgrocc_core.training.trainer import Trainer
 from tests.samples.little_walks import CONFIG, make_walks

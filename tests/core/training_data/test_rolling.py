@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pickle
 import subprocess
@@ -16,7 +17,7 @@ pytest.importorskip("torch")
 from sgrocc_core.errors import DataError
 from sgrocc_core.training.data import dataset
 from sgrocc_core.training.data.dataset import DatasetOptions, PackedViews, loader
-from sgrocc_core.training.data.packed import packed_scenes
+from sgrocc_core.training.data.packed import open_scene, packed_scenes
 from sgrocc_core.training.data.rolling import make_rolling, newest, remove_old, scenes_to_read
 from tests.samples.little_room import write_scene
 
@@ -100,7 +101,8 @@ def test_a_damaged_mark_is_named(tmp_path):
 
 
 def test_a_process_keeps_a_bounded_number_of_scenes_open(tmp_path, monkeypatch):
-    monkeypatch.setattr(dataset, "OPEN_SCENES", 2)
+    opened = functools.lru_cache(2)(open_scene.__wrapped__)
+    monkeypatch.setattr(dataset, "open_scene", opened)
     fill(tmp_path, "a", "b", "c", "d")
     data = PackedViews([tmp_path], DatasetOptions(augment=False))
     first = [data.view(i).image.copy() for i in range(4)]
@@ -108,4 +110,4 @@ def test_a_process_keeps_a_bounded_number_of_scenes_open(tmp_path, monkeypatch):
     for i in (3, 1, 2, 0, 0, 3):
         np.testing.assert_array_equal(data.view(i).image, first[i])
     assert len(os.listdir("/proc/self/fd")) == before
-    assert len(data._open) == 2
+    assert opened.cache_info().currsize == 2 < open_scene.cache_parameters()["maxsize"] <= 64
