@@ -120,7 +120,7 @@ class EdgeAlignment:
         """
         height = max(round(WIDTH * image.shape[0] / image.shape[1]), 8)
         colour = _colour_edges(cv2.resize(image, (WIDTH, height), interpolation=cv2.INTER_AREA))
-        jumps = _depth_edges(cv2.resize(depth, (WIDTH, height), interpolation=cv2.INTER_NEAREST_EXACT))
+        jumps = depth_edges(cv2.resize(depth, (WIDTH, height), interpolation=cv2.INTER_NEAREST_EXACT))
         count = int(jumps.sum())
         if count < 30:
             return
@@ -200,7 +200,7 @@ def _colour_edges(image: np.ndarray) -> np.ndarray:
     return edges - edges.mean()
 
 
-def _depth_edges(depth: np.ndarray) -> np.ndarray:
+def depth_edges(depth: np.ndarray) -> np.ndarray:
     """1 at the nearer side of a jump between two readings, also across a gap of up to GAP pixels; (H, W) float64."""
     logs = np.where(depth > 0, np.log(np.maximum(depth, 1e-3)), np.nan)
     out = np.zeros(depth.shape)

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from sgrocc_core.checks.depth import WIDTH, depth_edges
 from sgrocc_core.checks.stream import StreamCheck
 from sgrocc_core.errors import DataError
 from sgrocc_core.frame import Frame
@@ -19,8 +20,6 @@ PANEL = 480
 """Height of each of the three panels, pixels."""
 GRID_STEP, GRID_REACH = 0.5, 5.0
 """Spacing and reach of the grid on the floor, metres."""
-JUMP = 0.08
-"""Relative step of depth that is drawn as an edge."""
 
 
 def write_picture(path: Path, check: StreamCheck) -> None:
@@ -56,13 +55,10 @@ def _edges_panel(kept: list[Frame]) -> np.ndarray:
     if frame.depth is None:
         return _fitted(image, "no depth")
     height, width = image.shape[:2]
-    depth = cv2.resize(frame.depth, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-    logs = np.where(depth > 0, np.log(np.maximum(depth, 1e-3)), np.nan)
-    edges = np.zeros(depth.shape, np.uint8)
-    edges[:, 1:] |= (np.abs(np.nan_to_num(np.diff(logs, axis=1))) > JUMP).astype(np.uint8)
-    edges[1:] |= (np.abs(np.nan_to_num(np.diff(logs, axis=0))) > JUMP).astype(np.uint8)
-    thick = cv2.dilate(edges, np.ones((max(width // 320, 1),) * 2, np.uint8))
-    image[thick > 0] = (255, 0, 90)
+    rows = max(round(WIDTH * height / width), 8)
+    edges = depth_edges(cv2.resize(frame.depth, (WIDTH, rows), interpolation=cv2.INTER_NEAREST_EXACT))
+    shown = cv2.resize(edges, (width, height), interpolation=cv2.INTER_NEAREST) > 0
+    image[shown] = (255, 0, 90)
     return _fitted(image, "edges of the depth")
 
 
