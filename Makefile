@@ -1,5 +1,5 @@
-# make demo | test | test-long | bench | format | api | setup | setup-train | setup-view. Everything is installed into .venv and nowhere else.
-.PHONY: setup setup-train setup-view demo test test-long bench format api clean
+# make demo | check | test | test-long | bench | format | api | setup | setup-train | setup-view. Everything is installed into .venv and nowhere else.
+.PHONY: setup setup-train setup-view demo check test test-long bench format api clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -21,6 +21,9 @@ setup-view: $(STAMPS)/view
 
 demo: $(STAMPS)/run
 	@.venv/bin/sgrocc demo --bag "$(BAG)" --depth-source "$(DEPTH_SOURCE)" --model "$(MODEL)" --out "$(OUT)"
+
+check: setup-train
+	@.venv/bin/python tests/check.py --fast
 
 test: setup-train setup-view
 	@.venv/bin/python tests/check.py -m "not slow"

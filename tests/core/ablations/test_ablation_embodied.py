@@ -72,6 +72,7 @@ def test_budgets_are_shared_out_over_the_phases(place: Path) -> None:
     assert task.steps(ablation.variants[1]) == {"end_to_end": 300}
 
 
+@pytest.mark.slow
 def test_an_embodied_ablation_scores_maps_and_single_frames(finished: Path) -> None:
     two, random = result(finished, "two_phases"), result(finished, "random")
     assert two["training"]["steps"] == 2 + 4 and random["training"]["steps"] == 6
@@ -88,6 +89,7 @@ def test_an_embodied_ablation_scores_maps_and_single_frames(finished: Path) -> N
     assert (finished / "docs" / "phases.curve.png").stat().st_size > 5_000
 
 
+@pytest.mark.slow
 def test_the_curve_goes_from_the_first_step_of_the_first_phase_to_the_last_of_the_last(finished: Path) -> None:
     curves = {name: result(finished, name)["report"]["training_curve"] for name in ("two_phases", "random")}
     for points in curves.values():
@@ -96,6 +98,7 @@ def test_the_curve_goes_from_the_first_step_of_the_first_phase_to_the_last_of_th
         assert all(0 <= point["fused_miou"] <= 1 for point in points)
 
 
+@pytest.mark.slow
 def test_all_start_from_the_same_spatial_expert_and_from_no_trained_fusion(finished: Path, place: Path) -> None:
     shared, given = (
         weights_file.read_weights(finished / "expert.safetensors"),
@@ -113,6 +116,7 @@ def test_all_start_from_the_same_spatial_expert_and_from_no_trained_fusion(finis
     assert 0 < away[0] < 0.05 and away[1] > 0.5  # six steps of 0.001 from the identity, and from a random draw
 
 
+@pytest.mark.slow
 def test_a_run_that_was_interrupted_in_its_second_phase_ends_the_same(
     finished: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,6 +85,7 @@ def test_two_processes_have_the_metrics_of_one(runs: tuple[Run, Run]) -> None:
         assert two["after"][name] == pytest.approx(value, rel=1e-2, abs=2e-3), name
 
 
+@pytest.mark.slow
 def test_two_processes_train_on_walks_as_one(tmp_path: Path) -> None:
     """Two walks with their memories, one in each process: losses, gradients and what the maps of held-out walks score."""
     make_walks(tmp_path)

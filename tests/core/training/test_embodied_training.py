@@ -62,6 +62,7 @@ def test_the_first_phase_trains_fusion_alone_and_writes_down_how_it_went(place: 
     assert any(line["kind"] == "heldout" for line in lines)
 
 
+@pytest.mark.slow
 def test_the_second_phase_trains_all_but_the_depth_backbone(place: Path, tmp_path: Path) -> None:
     found = changed(
         place / "start.safetensors", train(place, tmp_path / "run", "everything", walk={"length": 2, "unroll": 2})
@@ -83,6 +84,7 @@ def test_the_second_phase_gives_the_spatial_expert_a_tenth_of_the_rate(place: Pa
     assert set(shares["end_to_end"].values()) == {1.0}
 
 
+@pytest.mark.slow
 def test_a_run_in_two_halves_is_the_run(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = train(place, tmp_path / "whole", "everything")
     step = Trainer.train_step

@@ -56,6 +56,7 @@ def test_the_slope_is_that_after_warming_and_needs_some_samples():
     assert slope(samples[:10]) is None
 
 
+@pytest.mark.slow
 def test_a_run_counts_every_image_and_checks_every_snapshot(tmp_path):
     bag = tmp_path / "walk"
     write_walk(bag, seed=3, frames=30, size=(160, 120))
