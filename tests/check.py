@@ -1,8 +1,8 @@
 """Ruff, mypy and pytest over the whole repository, with one closing line of counts.
 
-Arguments go to pytest; `--fast` runs the quick half of the core's tests only, for every commit. Ruff and mypy count as one
-check each. The tests of the core and those of the node, which mostly wait, run beside each other. The exit code is 0 only
-when everything passed.
+Arguments go to pytest; `--fast` runs the quick half of the core's tests only, for every commit. Ruff and mypy count as
+one check each. The tests of the core and those of the node, which mostly wait, run beside each other. The exit code is
+0 only when everything passed.
 """
 
 from __future__ import annotations

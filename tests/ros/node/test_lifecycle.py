@@ -67,7 +67,7 @@ def robot(ros_context) -> Iterator[Robot]:
 
 
 @pytest.mark.parametrize(
-    "rounds", [3, pytest.param(8, marks=pytest.mark.slow), pytest.param(ROUNDS, marks=pytest.mark.slow)]
+    "rounds", [4, pytest.param(8, marks=pytest.mark.slow), pytest.param(ROUNDS, marks=pytest.mark.slow)]
 )
 def test_services_under_load_leave_memory_and_threads_as_they_are(robot, tmp_path, rounds):
     node = NodeProcess(tmp_path, {"depth_source": "topic", "map_path": tmp_path / "map"})
