@@ -1,6 +1,7 @@
-"""Checkpoints of a training run as safetensors: weights, their moving average, the moments of the optimizer and the progress of the run.
+"""Checkpoints of a training run, as safetensors files.
 
-A file is complete or absent: it is written under a temporary name and renamed. No pickle is involved.
+They contain the weights, their moving average, the optimizer's moments and the progress of the run. A file is complete or
+absent: it is written under a temporary name and renamed. No pickle is involved.
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ FORMAT_VERSION = 1
 
 
 def write(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Write tensors with a JSON state beside them in the file's header."""
+    """Write tensors, with a JSON state in the file's header.
+
+    Args:
+        path: of the checkpoint; its folder is created if necessary.
+        tensors: by name.
+        state: plain JSON.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
@@ -29,10 +36,13 @@ def write(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and state of a checkpoint.
+    """Read a checkpoint.
+
+    Returns:
+        tensors by name, and the state.
 
     Raises:
-        DataError: it cannot be read, or is of another version.
+        DataError: the file cannot be read, or has another format version.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -48,7 +58,12 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[Tensor, str]) -> dict[str, Tensor]:
-    """Moments and step counts of every parameter the optimizer has moved, by the parameter's name."""
+    """Returns the moments and step counts of all parameters that have been updated.
+
+    Args:
+        optimizer: AdamW.
+        names: names of its parameters.
+    """
     out = {}
     for parameter, moments in optimizer.state.items():
         for key, value in moments.items():
@@ -60,13 +75,19 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[Tensor, str]
 
 @torch.no_grad()
 def restore_optimizer(optimizer: torch.optim.Optimizer, names: dict[Tensor, str], tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave."""
+    """Restore the state that `optimizer_tensors` returned.
+
+    Args:
+        optimizer: AdamW, without a state.
+        names: names of its parameters.
+        tensors: of a checkpoint.
+    """
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             prefix = f"optimizer.{names[parameter]}."
             found = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
             if found:
-                # Counts of steps stay on the CPU, where AdamW keeps them; moments lie in memory as their parameter does.
+                # AdamW keeps step counts on the CPU; moments have the device and memory layout of their parameter.
                 optimizer.state[parameter] = {
                     key: value.clone() if key == "step" else torch.empty_like(parameter).copy_(value)
                     for key, value in found.items()

@@ -1,4 +1,7 @@
-"""Where a training process computes and in what precision: a CPU or one CUDA GPU; bf16, or fp16 with scaled gradients on older GPUs."""
+"""Device and precision of a training process.
+
+The CPU or one CUDA GPU; bf16, or fp16 with scaled gradients on older GPUs.
+"""
 
 from __future__ import annotations
 
@@ -16,55 +19,59 @@ class Compute:
     """A device and the precision of network layers on it.
 
     Attributes:
-        device: of weights and batches. dtype: that autocast computes in; None = float32 throughout.
+        device: device of weights and batches.
+        dtype: data type of autocast; None = float32 throughout.
     """
 
     device: torch.device
     dtype: torch.dtype | None = None
 
     def autocast(self) -> torch.autocast:
-        """The context in which network layers run."""
+        """Returns the context in which network layers run."""
         return torch.autocast(self.device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None)
 
     def scaler(self) -> torch.amp.GradScaler:
-        """Scales gradients that float16 would lose; does nothing in every other precision."""
+        """Returns a scaler of the loss for float16, whose small gradients would otherwise be lost.
+
+        It does nothing in other precisions.
+        """
         return torch.amp.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
 
     def move(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The batch on this device."""
+        """Returns the batch on this device."""
         return {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
 
     @property
     def description(self) -> str:
-        """Device and precision, for people."""
+        """Device and precision, as text."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
         return f"{name}, {str(self.dtype or torch.float32).removeprefix('torch.')}"
 
 
 def use_threads(count: int) -> None:
-    """Let PyTorch and Numba (the splat) compute in `count` CPU threads each.
+    """Set the number of CPU threads of PyTorch and of Numba (the splat).
 
-    Threads that wait for work spin: where one of the two keeps more of them than there are free cores, a step takes many times as long.
+    Idle threads of both libraries spin: with more threads than free cores, a step takes many times as long.
     """
     torch.set_num_threads(count)
     numba.set_num_threads(min(count, int(numba.config.NUMBA_NUM_THREADS)))  # type: ignore[attr-defined]
 
 
 def cpu_has_bf16() -> bool:
-    """Whether oneDNN computes in bf16 on this CPU; elsewhere bf16 layers take many times as long as float32."""
+    """Returns whether oneDNN supports bf16 on this CPU; elsewhere bf16 layers take many times as long as float32."""
     return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def choose(device: str, amp: bool, local_rank: int = 0) -> Compute:
-    """The compute of a process.
+    """Choose the device and precision of a process.
 
     Args:
-        device: `cpu`, `cuda` or `auto` (CUDA where there is some).
-        amp: mixed precision, where the device is made for it.
-        local_rank: number of the process on its machine; each gets the GPU of its number.
+        device: `cpu`, `cuda` or `auto` (CUDA if available).
+        amp: mixed precision, if the device supports it.
+        local_rank: number of the process on its machine; each process uses the GPU of its number.
 
     Raises:
-        ConfigError: CUDA was asked for and there is none, or more processes than GPUs.
+        ConfigError: CUDA is requested but not available, or there are more processes than GPUs.
     """
     count = torch.cuda.device_count() if device != "cpu" and torch.cuda.is_available() else 0
     if device == "cuda" and count == 0:
@@ -75,7 +82,8 @@ def choose(device: str, amp: bool, local_rank: int = 0) -> Compute:
         return Compute(torch.device("cpu"), torch.bfloat16 if amp and cpu_has_bf16() else None)
     if local_rank >= count:
         raise ConfigError(
-            f"process {local_rank} of this machine has no GPU of its own: there are {count}; start at most {count} processes"
+            f"process {local_rank} of this machine has no GPU of its own: there are {count}; "
+            f"start at most {count} processes"
         )
     found = torch.device("cuda", local_rank)
     torch.cuda.set_device(found)

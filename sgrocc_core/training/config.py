@@ -1,4 +1,4 @@
-"""Configuration of a training run: typed, checked when made, read from YAML."""
+"""Configuration of a training run, read from YAML and checked."""
 
 from __future__ import annotations
 
@@ -19,17 +19,25 @@ from sgrocc_core.yaml_file import read_mapping
 LOCAL_STAGES = ("image", "expert", "joint")
 TWO_PHASES = ("manager", "everything")
 STAGES = (*LOCAL_STAGES, *TWO_PHASES, "end_to_end")
-"""The local model's stages, the two phases of embodied training, and what those are compared with."""
+"""Stages of the local model, the two phases of embodied training, and `end_to_end`, with which these are compared."""
 
 
 @dataclass(frozen=True)
 class StageConfig:
-    """One stage of training.
+    """Settings of one stage of training.
 
     Attributes:
-        minutes: wall time; 0 = `steps` alone decide. steps: most steps. batch: views a step, of all processes together.
-        rate: highest learning rate. image_rate: the image engine's rate as a share of `rate` (joint stage). weight_decay: AdamW's.
-        clip: bound of the gradient's norm. warmup: share of the run in which the rate rises.
+        minutes: maximum training time; 0 = no limit.
+        steps: maximum number of steps.
+        batch: views per step, over all processes.
+        rate: highest learning rate.
+        image_rate: the image engine's learning rate as a share of `rate` (joint stage).
+        weight_decay: of AdamW.
+        clip: maximum norm of the gradient.
+        warmup: share of the run in which the rate rises.
+
+    Raises:
+        ConfigError: a value is not allowed.
     """
 
     minutes: float = 0.0
@@ -53,26 +61,35 @@ class StageConfig:
         self.schedule()
 
     def schedule(self) -> Schedule:
-        """The stage's learning rate and end."""
+        """Returns the stage's schedule."""
         return Schedule(self.rate, self.steps, self.minutes, self.warmup)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A whole run.
+    """Settings of a whole run.
 
     Attributes:
-        model: name under config/models and models/: what the networks are, and whose weights a run starts from.
-        image: arguments of the image engine. network: sizes and variants of the spatial expert. Read from YAML, both are those of
-            config/models/MODEL.yaml, with the keys given laid over them.
-        losses: weights of the local head's losses. walk: how walks through scenes are trained on (embodied).
-        seed: of every random draw.
-        device: `cpu`, `cuda` (one GPU a process) or `auto`: CUDA where there is some.
-        amp: mixed precision: bf16 on CPUs and on GPUs that have it, else fp16 with scaled gradients.
-        threads: of PyTorch, on the CPU. workers: processes that prepare views, for each training process.
-        average: decay of the moving average of weights, which is what is validated and kept.
-        checkpoint_minutes, validate_minutes: how often. rescan_steps: how often new scenes are looked for.
-        validation_views: held-out views looked at while training. sensor_share: share of views with simulated sensor depth.
+        model: name under config/models and models/: the networks, and the weights that a run starts from.
+        image: arguments of the image engine. In YAML, keys given here override those of config/models/MODEL.yaml.
+        network: sizes and variants of the spatial expert; in YAML as `image`.
+        losses: weights of the local head's losses.
+        seed: of all random draws.
+        device: `cpu`, `cuda` (one GPU per process) or `auto`: CUDA if available.
+        amp: mixed precision: bf16 on CPUs and GPUs that support it, otherwise fp16 with scaled gradients.
+        threads: CPU threads of PyTorch.
+        workers: processes that load data, for each training process.
+        average: decay of the moving average of the weights, which is validated and saved as the result.
+        checkpoint_minutes: time between checkpoints.
+        validate_minutes: time between validations.
+        rescan_steps: steps between searches for new scenes.
+        validation_views: maximum number of held-out views in a validation.
+        sensor_share: share of views with simulated sensor depth.
+        walk: settings of training on walks (embodied).
+        stages: settings of each stage.
+
+    Raises:
+        ConfigError: a value is not allowed.
     """
 
     model: str = "small"
@@ -118,10 +135,10 @@ def load_config(path: Path) -> TrainConfig:
     """Read a training configuration.
 
     Args:
-        path: YAML file with keys of `TrainConfig`; `network`, `losses` and `stages` are mappings of keys to values in their turn.
+        path: YAML file with keys of `TrainConfig`; `network`, `losses`, `walk` and `stages` are themselves mappings.
 
     Raises:
-        ConfigError: no such file, not YAML, or a key or value that is not allowed.
+        ConfigError: the file does not exist or is not YAML, or a key or value is not allowed.
     """
     values = read_mapping(path, "configuration")
     where = str(path)
@@ -144,13 +161,13 @@ def load_config(path: Path) -> TrainConfig:
 
 
 def model_sections(model: str) -> dict[str, dict[str, Any]]:
-    """What config/models/MODEL.yaml says of the two networks.
+    """Read the configuration of a model's networks, config/models/MODEL.yaml.
 
     Returns:
         keyword arguments under `image` (the image engine's) and `expert` (`ExpertConfig`'s).
 
     Raises:
-        ConfigError: there is no such model, or the file is not what it should be.
+        ConfigError: there is no such model, or the file is invalid.
     """
     path = find_shared(f"config/models/{model}.yaml")
     if not path.is_file():
@@ -161,16 +178,17 @@ def model_sections(model: str) -> dict[str, dict[str, Any]]:
 
 
 def network_sections(model: str, config: Path | None = None) -> tuple[str, dict[str, dict[str, Any]]]:
-    """The model's name and the arguments of its networks.
+    """Returns the name of a model and the arguments of its networks.
 
     Args:
-        model: a name under config/models. config: a training configuration that replaces it; None: there is none.
+        model: a name under config/models.
+        config: a training configuration used instead of it, or None.
 
     Returns:
         the name, and keyword arguments under `image` and `expert`.
 
     Raises:
-        ConfigError: no such configuration, or a value in it that is not allowed.
+        ConfigError: the configuration does not exist, or a value in it is not allowed.
     """
     if config is None:
         return model, model_sections(model)
@@ -187,7 +205,10 @@ def _mapping(value: Any, where: str, key: str) -> dict[str, Any]:
 
 
 def _checked(cls: type, values: dict[str, Any], where: str) -> dict[str, Any]:
-    """The values, where every key is a field of the class and every value of its type; whole numbers do for floats."""
+    """Returns the values after checking that each key is a field of the class and each value has its type.
+
+    Integers count as floats.
+    """
     known = {f.name: f.type for f in fields(cls)}
     for key, value in values.items():
         if key not in known:

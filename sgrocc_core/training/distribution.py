@@ -1,9 +1,9 @@
-"""Training on several processes (`torchrun`): each takes its share of every batch, and all do what one process with the whole would.
+"""Training on several processes (`torchrun`): each takes its share of every batch.
 
-Gradients are averaged by DistributedDataParallel. What a loss divides by is summed over the processes first (`shared_total`), batch
-norm uses the whole batch's statistics (`synchronise`), random draws belong to a view's place in the whole batch, and metrics are
-reduced as sums of counts. So the number of processes changes results by rounding only; dropout's masks excepted, which every process
-draws for itself.
+Together they compute what one process would. Gradients are averaged by DistributedDataParallel. Denominators of losses
+are summed over the processes first (`shared_total`), batch norm uses the statistics of the whole batch (`synchronise`),
+random draws depend on a view's place in the whole batch, and metrics are computed from summed counts. The number of
+processes therefore changes results by rounding only, except for the masks of dropout, which each process draws itself.
 """
 
 from __future__ import annotations
@@ -27,15 +27,17 @@ from torch.utils.data import DataLoader, Sampler
 from sgrocc_core.errors import ConfigError
 
 TIMEOUT = timedelta(hours=6)
-"""How long a process waits for the others: the first one may be decoding a data set meanwhile."""
+"""Maximum time that a process waits for the others, e.g. while the first one decodes a data set; a round guess."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process's place among those that train together.
+    """The place of this process among those that train together.
 
     Attributes:
-        rank: of this one, from 0; 0 alone writes. count: of all. local_rank: of this one on its machine.
+        rank: number of this process, from 0; only process 0 writes files.
+        count: number of processes.
+        local_rank: number of this process on its machine.
     """
 
     rank: int = 0
@@ -44,14 +46,17 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this process is the one that writes and talks."""
+        """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
     def places(self, batch: int) -> range:
-        """This process's places in a batch of all processes together.
+        """Returns this process's places in the batch of all processes.
+
+        Args:
+            batch: size of the batch of all processes.
 
         Raises:
-            ConfigError: the batch does not split evenly.
+            ConfigError: the batch cannot be divided evenly.
         """
         if batch % self.count:
             raise ConfigError(f"batch is {batch}; with {self.count} processes it must be a multiple of {self.count}")
@@ -60,7 +65,7 @@ class Processes:
 
 
 def here() -> Processes:
-    """This process's place in the group it has joined; alone if it has joined none."""
+    """Returns the place of this process in the group it has joined; rank 0 of 1 without a group."""
     if not _together():
         return Processes()
     return Processes(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", dist.get_rank())))
@@ -68,7 +73,7 @@ def here() -> Processes:
 
 @contextlib.contextmanager
 def joined() -> Iterator[Processes]:
-    """Join the processes that `torchrun` started, for the time of the context; without `torchrun`, stay alone."""
+    """Context that joins the processes started by `torchrun`; without `torchrun` it does nothing."""
     if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= set(os.environ) or dist.is_initialized():
         yield here()
         return
@@ -85,19 +90,22 @@ def _together() -> bool:
 
 
 def wait_for_all() -> None:
-    """Return when every process has come here."""
+    """Return when all processes have called this."""
     if _together():
-        dist.all_reduce(torch.zeros(1))  # on the CPU, whatever the processes compute on
+        dist.all_reduce(torch.zeros(1))  # on the CPU, also if the processes train on GPUs
 
 
 def shared_total(amount: Tensor, at_least: float = 0.0) -> Tensor:
-    """What this process's part of a mean over the whole batch is divided by, so that the processes' average is that mean.
+    """Returns the denominator of a process's part of a mean.
+
+    With it, the average over the processes is the mean over the whole batch.
 
     Args:
-        amount: scalar, this process's count or sum of weights; gets no gradient. at_least: lower bound of the sum over processes.
+        amount: scalar, this process's count or sum of weights; receives no gradient.
+        at_least: lower bound of the sum over processes.
 
     Returns:
-        max(sum over processes, at_least) / number of processes; without other processes max(amount, at_least).
+        max(sum over processes, at_least) / number of processes; with one process max(amount, at_least).
     """
     if not _together():
         return amount.clamp(min=at_least)
@@ -107,7 +115,7 @@ def shared_total(amount: Tensor, at_least: float = 0.0) -> Tensor:
 
 
 def averaged(values: Tensor) -> Tensor:
-    """The mean over processes of a tensor, without gradient."""
+    """Returns the mean of a tensor over the processes, without gradient."""
     if not _together():
         return values.detach()
     total = values.detach().clone()
@@ -116,7 +124,7 @@ def averaged(values: Tensor) -> Tensor:
 
 
 def summed(values: np.ndarray) -> np.ndarray:
-    """The sum over processes of an array, float64: exact for counts up to 2^53."""
+    """Returns the sum of an array over the processes, as float64: exact for counts up to 2^53."""
     if not _together():
         return values
     total = torch.from_numpy(values.astype(np.float64))
@@ -125,7 +133,7 @@ def summed(values: np.ndarray) -> np.ndarray:
 
 
 def told_by_first(values: list[float]) -> list[float]:
-    """The numbers that the first process gave: what the clock says must be the same for all."""
+    """Returns the first process's numbers, e.g. times, which must be equal in all processes."""
     if not _together():
         return values
     told = torch.tensor(values, dtype=torch.float64)
@@ -134,7 +142,7 @@ def told_by_first(values: list[float]) -> list[float]:
 
 
 def same_everywhere(value: Any) -> bool:
-    """Whether all processes gave an equal value (of numbers, text, lists)."""
+    """Returns whether all processes passed an equal value (numbers, text or lists)."""
     if not _together():
         return True
     mine = np.frombuffer(json.dumps(value).encode(), np.uint8)
@@ -150,10 +158,12 @@ def same_everywhere(value: Any) -> bool:
 
 
 class RankShare(Sampler[list[Any]]):
-    """Each batch of a sampler cut down to this process's places in it.
+    """A sampler that reduces each batch of another sampler to this process's places.
 
     Args:
-        batches: sampler of whole batches. processes: see `Processes`. batch: views in a whole batch.
+        batches: sampler of whole batches.
+        processes: see `Processes`.
+        batch: size of a whole batch.
     """
 
     def __init__(self, batches: Sampler[list[Any]], processes: Processes, batch: int) -> None:
@@ -168,7 +178,13 @@ class RankShare(Sampler[list[Any]]):
 
 
 def shared_loader(whole: DataLoader[Any], processes: Processes, batch: int) -> DataLoader[Any]:
-    """A loader of whole batches cut down to this process's share of each, without preparing the others' views."""
+    """Returns a loader of this process's share of each batch; the other processes' views are not loaded.
+
+    Args:
+        whole: loader of whole batches.
+        processes: see `Processes`.
+        batch: size of a whole batch.
+    """
     if processes.count == 1:
         return whole
     return DataLoader(
@@ -183,7 +199,7 @@ def shared_loader(whole: DataLoader[Any], processes: Processes, batch: int) -> D
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """The sum over processes; its gradient is the sum over processes of the gradients."""
+    """The sum over processes; its gradient is the sum of the gradients over processes."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, group: dist.ProcessGroup) -> Tensor:  # type: ignore[override]
@@ -200,12 +216,12 @@ class _SumOverProcesses(torch.autograd.Function):
 
 
 class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch normalisation over the batches of all processes together; `nn.SyncBatchNorm` does this on GPUs only.
+    """Batch normalisation over the batches of all processes; PyTorch's `nn.SyncBatchNorm` supports GPUs only.
 
     Its parameters and buffers have the names of `nn.BatchNorm2d`, so weights fit both.
 
-    Args:
-        group: of processes, of its own: gradients are averaged in another one at the same time.
+    Attributes:
+        group: process group used by these layers only, because gradients are averaged in another one at the same time.
     """
 
     group: dist.ProcessGroup
@@ -215,7 +231,7 @@ class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
             raise ValueError(f"expected (B, C, ...), got {input.dim()} dimensions")
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, ...) to the same shape."""
+        """Normalise (B, C, ...)."""
         if not self.training:
             return super().forward(x)
         wide = x.float()
@@ -225,7 +241,7 @@ class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
         sums = _SumOverProcesses.apply(torch.cat([wide.sum(dims), count]), self.group)
         total = sums[-1].detach()
         mean = sums[:-1] / total
-        centred = wide - mean.view(shape)  # the spread about the common mean: sums of squares alone would cancel
+        centred = wide - mean.view(shape)  # two passes: a difference of sums of squares would lose precision
         variance = _SumOverProcesses.apply((centred * centred).sum(dims), self.group) / total
         if self.track_running_stats and self.running_mean is not None and self.running_var is not None:
             momentum = 0.1 if self.momentum is None else self.momentum
@@ -241,10 +257,10 @@ class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 def distributed(module: nn.Module) -> nn.Module:
-    """A module whose gradients are averaged over the processes; its weights become the first process's.
+    """Wrap a module so that its gradients are averaged over the processes; it takes the first process's weights.
 
-    Parameters that a loss does not reach are allowed: each stage and each variant of the networks leaves others out. Buffers are not
-    sent round at every step: batch norms share their statistics, so they are the same everywhere.
+    Parameters may be unused by a loss, because stages and variants of the networks use different ones. Buffers are
+    not broadcast: batch norms share their statistics, so buffers are already equal.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # newer PyTorch renames broadcast_buffers
@@ -252,10 +268,13 @@ def distributed(module: nn.Module) -> nn.Module:
 
 
 def synchronise(module: nn.Module, device: torch.device) -> nn.Module:
-    """Batch norms of a network made to use the statistics of all processes' batches, in place, keeping weights and names.
+    """Make the batch norms of a network use the statistics of all processes' batches, in place.
+
+    Weights and names are kept.
 
     Args:
-        device: on CUDA PyTorch's own SyncBatchNorm does it, on CPUs `SharedBatchNorm`.
+        module: network.
+        device: on CUDA PyTorch's SyncBatchNorm is used, on CPUs `SharedBatchNorm`.
 
     Returns:
         the network.

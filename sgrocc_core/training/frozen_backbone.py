@@ -1,4 +1,4 @@
-"""A frozen backbone run by ONNX Runtime while the rest trains: on CPUs a third of PyTorch's time."""
+"""A frozen backbone run by ONNX Runtime during training: on CPUs it takes a third of PyTorch's time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sgrocc_core.network.image.efficientnet_engine import EfficientNetEngine
 
 
 class _Tuple(nn.Module):
-    """A backbone whose maps are a tuple, as the tracer wants them."""
+    """A backbone that returns its maps as a tuple, as PyTorch's ONNX export requires."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -27,10 +27,11 @@ class _Tuple(nn.Module):
 
 
 class FrozenBackbone:
-    """Runs a backbone whose weights stay; made anew when they have been loaded again.
+    """Runs a frozen backbone in ONNX Runtime; the session is rebuilt after weights have been loaded.
 
     Args:
-        backbone: (B, 3, H, W) to a list of maps. threads: of ONNX Runtime.
+        backbone: (B, 3, H, W) to a list of maps.
+        threads: of ONNX Runtime.
     """
 
     def __init__(self, backbone: nn.Module, threads: int) -> None:
@@ -39,7 +40,7 @@ class FrozenBackbone:
         self._made_of = -1
 
     def __call__(self, x: Tensor) -> list[Tensor]:
-        """The backbone's maps, on the CPU, without gradients."""
+        """Returns the maps of (B, 3, H, W), on the CPU and without gradients."""
         version = sum(
             tensor._version for tensor in itertools.chain(self.backbone.parameters(), self.backbone.buffers())
         )
@@ -50,9 +51,9 @@ class FrozenBackbone:
         ]
 
     def _made(self, x: Tensor) -> onnxruntime.InferenceSession:
-        graph: Any = io.BytesIO()  # which PyTorch takes, though its types do not say so
+        graph: Any = io.BytesIO()  # accepted by PyTorch, against its type annotation
         with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # the tracer warns of every constant that it keeps
+            warnings.simplefilter("ignore")  # the tracer warns about each constant
             torch.onnx.export(
                 _Tuple(self.backbone).eval(),
                 (x[:1].float().contiguous(),),
@@ -65,12 +66,18 @@ class FrozenBackbone:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = 3
-        # The cores are PyTorch's between two runs.
+        # Spinning threads would take cores from PyTorch between two runs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         return onnxruntime.InferenceSession(graph.getvalue(), options, providers=["CPUExecutionProvider"])
 
 
 def run_frozen_apart(engine: nn.Module, device: torch.device, threads: int) -> None:
-    """Let an image engine's frozen backbone run in ONNX Runtime; does nothing for engines without one, and on GPUs."""
+    """Run an image engine's frozen backbone in ONNX Runtime on CPUs; does nothing for other engines and on GPUs.
+
+    Args:
+        engine: image engine.
+        device: of the training process.
+        threads: of ONNX Runtime.
+    """
     if isinstance(engine, EfficientNetEngine) and engine.tune == 0 and device.type == "cpu":
         engine.runner = FrozenBackbone(engine.backbone, threads)

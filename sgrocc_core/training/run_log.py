@@ -1,4 +1,4 @@
-"""What a training run tells: a line of JSON for every look at it, TensorBoard scalars, and a progress bar with the figures."""
+"""The log of a training run: a JSON line for each set of figures, TensorBoard scalars, and a progress bar."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ class RunLog:
     """Log of one stage: OUT/STAGE.jsonl and OUT/tensorboard/STAGE.
 
     Args:
-        out: folder of the run; made if missing.
-        step: where the run goes on; what an earlier log says of later steps is dropped, for they are taken again.
+        out: folder of the run; it is created if necessary.
+        stage: name of the stage.
+        step: step at which the run starts or resumes; entries of later steps in an earlier log are dropped, because
+            these steps are taken again.
     """
 
     def __init__(self, out: Path, stage: str, step: int = 0) -> None:
@@ -43,7 +45,14 @@ class RunLog:
         self._board.close()  # type: ignore[no-untyped-call]
 
     def note(self, kind: str, step: int, seconds: float, values: dict[str, float]) -> None:
-        """Write figures of a kind (`train`, `heldout`) at a step."""
+        """Write figures.
+
+        Args:
+            kind: `train` or `heldout`.
+            step: number of steps taken.
+            seconds: training time so far, seconds.
+            values: the figures, by name.
+        """
         rounded = {name: round(value, 5) for name, value in values.items()}
         self._lines.write(json.dumps({"kind": kind, "step": step, "seconds": round(seconds, 1), **rounded}) + "\n")
         self._lines.flush()
@@ -51,13 +60,18 @@ class RunLog:
             self._board.add_scalar(f"{kind}/{name}", value, step)  # type: ignore[no-untyped-call]
 
     def show(self, done: float, text: str) -> None:
-        """Move the bar to a share of the run, with a line of text."""
+        """Set the progress bar.
+
+        Args:
+            done: share of the run, 0..1.
+            text: shown beside the bar.
+        """
         self._bar.n = round(100 * done)
         self._bar.set_postfix_str(text)
 
 
 class NoLog(RunLog):
-    """The log of a process that leaves writing to the first one."""
+    """The log of all processes but the first: it writes nothing."""
 
     def __init__(self) -> None:
         pass
@@ -68,14 +82,14 @@ class NoLog(RunLog):
         pass
 
     def note(self, kind: str, step: int, seconds: float, values: dict[str, float]) -> None:
-        """Write nothing."""
+        """Does nothing."""
 
     def show(self, done: float, text: str) -> None:
-        """Show nothing."""
+        """Does nothing."""
 
 
 def _step_of(line: str) -> float:
-    """The step of a line of the log; infinity where a kill left half a line."""
+    """Step of a line of the log; infinity for an incomplete line, which a killed run may leave."""
     try:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
@@ -83,5 +97,5 @@ def _step_of(line: str) -> float:
 
 
 def summary(figures: dict[str, float]) -> str:
-    """Figures in one short line."""
+    """Returns the figures in one short line."""
     return ", ".join(f"{name} {value:.3f}" for name, value in figures.items())

@@ -1,4 +1,7 @@
-"""The learning rate over a run: linear warm-up, then a cosine to nearly zero, by step and, for runs of fixed length, by the clock."""
+"""The learning rate of a run: linear warm-up, then a cosine to nearly zero.
+
+Progress is measured in steps and, if the run has a time limit, in time.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,17 @@ from sgrocc_core.errors import ConfigError
 
 @dataclass(frozen=True)
 class Schedule:
-    """When a run ends and how fast it learns on the way.
+    """Length of a run and its learning rate.
 
     Attributes:
-        rate: highest learning rate. steps: the run's length in steps. minutes: or in wall time, whichever ends first; 0 = no limit.
-        warmup: share of the run in which the rate rises linearly. floor: share of `rate` that is left at the end.
+        rate: highest learning rate.
+        steps: maximum number of steps.
+        minutes: maximum training time; 0 = no limit. The run ends at whichever limit it reaches first.
+        warmup: share of the run in which the rate rises linearly.
+        floor: learning rate at the end as a share of `rate`.
+
+    Raises:
+        ConfigError: a value is not allowed.
     """
 
     rate: float
@@ -34,15 +43,20 @@ class Schedule:
             raise ConfigError(f"warmup is {self.warmup}; it is a share of the run, from 0 to below 1")
 
     def progress(self, step: int, seconds: float) -> float:
-        """How much of the run is over, 0..1, after `step` steps and `seconds` of training."""
+        """Returns the share of the run that is over, 0..1.
+
+        Args:
+            step: number of steps taken.
+            seconds: training time so far, seconds.
+        """
         by_clock = seconds / (60 * self.minutes) if self.minutes else 0.0
         return min(1.0, max(step / self.steps, by_clock))
 
     def rate_at(self, step: int, seconds: float) -> float:
-        """Learning rate of the next step."""
+        """Returns the learning rate of the next step; arguments as of `progress`."""
         progress = self.progress(step, seconds)
         if progress < self.warmup:
-            # Half a step ahead, so that the first one is not at rate zero.
+            # Half a step ahead, so that the rate of the first step is not zero.
             return self.rate * min(1.0, progress / self.warmup + 0.5 / max(1.0, self.warmup * self.steps))
-        through = (progress - self.warmup) / (1 - self.warmup)
-        return self.rate * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * through)))
+        after_warmup = (progress - self.warmup) / (1 - self.warmup)
+        return self.rate * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * after_warmup)))

@@ -1,4 +1,7 @@
-"""From the command line's words to a trained stage: packs the data, finds the weights to start from, trains, says what came out."""
+"""Runs a stage of training from start to end.
+
+It packs the data, finds the initial weights, trains and writes the result.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,14 @@ from sgrocc_core.training.trainer import Trainer
 
 
 def packed_folder(root: Path, split: str, packed: Path | None, size: tuple[int, int] = SMALL_SIZE) -> Path:
-    """Where the decoded copy of a data set lies: in the set itself, or under a folder of its own for every set, size by size."""
+    """Returns the folder of a data set's decoded copy.
+
+    Args:
+        root: of the data set.
+        split: name of the split.
+        packed: parent folder of all decoded copies; None: the data set itself.
+        size: (width, height) of the decoded views, pixels; each size has its own folder.
+    """
     if size != SMALL_SIZE:
         split = f"{split}_{size[0]}x{size[1]}"
     if packed is None:
@@ -35,17 +45,31 @@ def packed_folder(root: Path, split: str, packed: Path | None, size: tuple[int, 
 
 
 def pack_split(root: Path, split: str, folder: Path, no_leak: bool = False, size: tuple[int, int] = SMALL_SIZE) -> int:
-    """Decode the scenes of a split that the packed folder lacks; number of scenes added."""
+    """Decode the scenes of a split that are not in the packed folder yet.
+
+    Args:
+        root: of the data set.
+        split: one of its lists.
+        folder: of packed scenes.
+        no_leak: split by scene, see `OccScanNet`.
+        size: (width, height) of the decoded views, pixels.
+
+    Returns:
+        number of scenes added.
+    """
     return pack(OccScanNet(root, split, size, no_leak), folder)
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """A split of a data set, and the folder of its decoded copy.
+    """A split of a data set, with the folder of its decoded copy.
 
     Attributes:
-        root: of the set. split: one of its lists. folder: of packed scenes. no_leak: a split by scene, see `OccScanNet`.
-        size: of the decoded views, pixels.
+        root: of the data set.
+        split: one of its lists.
+        folder: of packed scenes.
+        no_leak: split by scene, see `OccScanNet`.
+        size: (width, height) of the decoded views, pixels.
     """
 
     root: Path
@@ -55,18 +79,21 @@ class TrainingSet:
     size: tuple[int, int] = SMALL_SIZE
 
     def pack(self) -> None:
-        """Decode the scenes that the folder lacks."""
+        """Decode the scenes that are not in the folder yet."""
         pack_split(self.root, self.split, self.folder, self.no_leak, self.size)
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a run reads.
+    """The data of a run.
 
     Attributes:
-        roots: of training sets. heldout: root of the set to validate on. packed: see `packed_folder`.
-        mini: the sets' mini lists. no_leak: leave scenes of the embodied test out of training, and validate on them alone.
-        rendered: rooms to render meanwhile, and read too.
+        roots: roots of training sets.
+        heldout: root of the set for validation.
+        packed: see `packed_folder`.
+        mini: use the sets' mini lists.
+        no_leak: exclude scenes of the embodied test from training, and validate on them only.
+        rendered: rooms rendered during training, as further training data.
     """
 
     roots: tuple[Path, ...]
@@ -82,23 +109,34 @@ class TrainingData:
         return TrainingSet(root, split, packed_folder(root, name, self.packed, size), self.no_leak, size)
 
     def training_sets(self, size: tuple[int, int] = SMALL_SIZE) -> list[TrainingSet]:
-        """The training splits, decoded to a size."""
+        """Returns the training splits.
+
+        Args:
+            size: (width, height) of the decoded views, pixels.
+        """
         return [self._set(root, "train", size) for root in self.roots]
 
     def heldout_set(self, size: tuple[int, int] = SMALL_SIZE) -> TrainingSet | None:
-        """The split to validate on, decoded to a size."""
+        """Returns the split for validation; argument as of `training_sets`."""
         return None if self.heldout is None else self._set(self.heldout, "test", size)
 
 
 class Packer:
-    """Adds scenes that have appeared since, in a process of its own, so that training does not wait for them."""
+    """Decodes scenes that were added to data sets, in its own process, so that training does not wait.
+
+    Args:
+        sets: to decode.
+    """
 
     def __init__(self, sets: list[TrainingSet]) -> None:
         self.sets = sets
         self._process: multiprocessing.process.BaseProcess | None = None
 
     def __call__(self) -> None:
-        """Pack now if there is nothing yet; else start packing, unless it is still under way."""
+        """Pack now if there are no packed scenes yet.
+
+        Otherwise start packing in the background, unless it is still running.
+        """
         if not any(each.folder.is_dir() and packed_scenes(each.folder) for each in self.sets):
             _pack_sets(self.sets)
         elif self._process is None or not self._process.is_alive():
@@ -120,7 +158,7 @@ class DataSources:
         self.packer, self.rooms = packer, rooms
 
     def __call__(self) -> None:
-        """Return when there is something to read."""
+        """Pack data sets and wait for the first rooms; afterwards there is something to read."""
         if self.packer.sets:
             self.packer()
         if self.rooms is not None:
@@ -128,10 +166,14 @@ class DataSources:
 
 
 def starting_weights(config: TrainConfig, start: Path | None) -> Path | None:
-    """The file a stage starts from: the one asked for, else the model's own (`find_weights`), else none.
+    """Returns the file of a stage's initial weights: the given one, else the model's own (`find_weights`), else None.
+
+    Args:
+        config: of the run.
+        start: file given by the user, `none` for random weights, or None.
 
     Raises:
-        DataError: the file asked for does not exist.
+        DataError: the given file does not exist.
     """
     if start is None:
         own = find_weights(config.model)
@@ -146,13 +188,20 @@ def starting_weights(config: TrainConfig, start: Path | None) -> Path | None:
 def train_stage(
     config: TrainConfig, stage: str, data: TrainingData, out: Path, start: Path | None = None, resume: bool = False
 ) -> Path:
-    """Train one stage; with several processes (`distribution.joined`) all call this, and the first one packs, writes and talks.
+    """Train one stage on single views.
+
+    With several processes (`distribution.joined`) all call this; only the first packs, writes and prints.
 
     Args:
-        start: see `starting_weights`. resume: go on from the stage's checkpoint.
+        config: of the run.
+        stage: `image`, `expert` or `joint`.
+        data: of the run.
+        out: folder of the run.
+        start: see `starting_weights`.
+        resume: continue from the stage's checkpoint.
 
     Returns:
-        the averaged weights' file.
+        path of the averaged weights.
     """
     use_threads(config.threads)
     first = distribution.here().first
@@ -172,7 +221,7 @@ def train_stage(
 
 
 def run(trainer: Trainer, start: Path | None, resume: bool) -> Path:
-    """Begin a stage, train it to its end and write OUT/STAGE.result.json; the first process prints start and result.
+    """Train a stage to its end and write OUT/STAGE.result.json; the first process prints the start and the result.
 
     Args:
         trainer: of the stage.
@@ -180,7 +229,7 @@ def run(trainer: Trainer, start: Path | None, resume: bool) -> Path:
         resume: continue from the stage's checkpoint.
 
     Returns:
-        the averaged weights' file.
+        path of the averaged weights.
     """
     stage, out, first = trainer.stage.name, trainer.out, trainer.processes.first
     weights = starting_weights(trainer.config, start)
@@ -194,8 +243,8 @@ def run(trainer: Trainer, start: Path | None, resume: bool) -> Path:
         (out / f"{stage}.result.json").write_text(
             json.dumps({**state, "figures": figures, "started_from": str(weights)}, indent=1)
         )
-        told = [f"{trainer.step} steps in {trainer.seconds / 60:.1f} min", summary(figures), f"weights in {result}"]
-        print(f"stage {stage}: {'; '.join(text for text in told if text)}")
+        texts = [f"{trainer.step} steps in {trainer.seconds / 60:.1f} min", summary(figures), f"weights in {result}"]
+        print(f"stage {stage}: {'; '.join(text for text in texts if text)}")
     return result
 
 

@@ -1,7 +1,8 @@
-"""What a `Trainer` is given: a stage says which networks are trained on which data with which loss, and how they are validated.
+"""The interface between a `Trainer` and what it trains: a stage provides networks, data, loss and validation.
 
-The stages are `local.stage.LocalStage` (single views) and `embodied.stage.WalkStage` (walks with the memory). The trainer knows nothing
-of networks or data: it has the optimizer, the moving average, checkpoints, logs and the clock.
+The stages are `local.stage.LocalStage` (single views) and `embodied.stage.WalkStage` (walks with the memory). The
+trainer has the optimizer, the moving average, checkpoints, logs and time limits, and knows nothing of networks or
+data.
 """
 
 from __future__ import annotations
@@ -55,10 +56,11 @@ class Stage(Protocol):
     """A stage of training.
 
     Attributes:
-        name: one of `config.STAGES`; checkpoints, weights and logs carry it in their file names.
+        name: one of `config.STAGES`; part of the file names of checkpoints, weights and logs.
         compute: device and precision.
-        networks: all networks by the prefix of their weights' names (`image.`, `expert.`): what a warm start fills and a checkpoint keeps.
-        trained: the modules that learn, by the prefix of their weights' names; all other parameters are frozen.
+        networks: all networks by the prefix of their weights' names (`image.`, `expert.`). A warm start loads their
+            weights, and a checkpoint contains them.
+        trained: the modules that are trained, by the prefix of their weights' names; all other parameters are frozen.
     """
 
     name: str
@@ -67,11 +69,14 @@ class Stage(Protocol):
     trained: dict[str, Trained]
 
     def objective(self) -> nn.Module:
-        """Returns the networks with their loss as one module; with several processes the trainer wraps it in DistributedDataParallel."""
+        """Returns the networks with their loss as one module.
+
+        With several processes the trainer wraps it for distribution.
+        """
         ...
 
     def load_data(self) -> Any:
-        """Returns the training data found now, the same in every process; it is loaded again when `batches` is exhausted.
+        """Returns the training data, the same in all processes; called again whenever `batches` is exhausted.
 
         Raises:
             DataError: there is none.
@@ -83,7 +88,8 @@ class Stage(Protocol):
 
         Args:
             data: the result of `load_data`.
-            step: steps taken so far. Random draws depend on it and on the seed only, so that a resumed run equals an uninterrupted one.
+            step: number of steps taken. Random draws depend only on it and on the seed, so that a resumed run equals an
+                uninterrupted one.
         """
         ...
 
@@ -93,7 +99,7 @@ class Stage(Protocol):
         Args:
             objective: the module of `objective`, possibly wrapped.
             values: of a `StepInput`, on the CPU.
-            step: steps taken so far.
+            step: number of steps taken.
         """
         ...
 
@@ -103,7 +109,11 @@ class Stage(Protocol):
 
 
 def make_networks(config: TrainConfig, compute: Compute) -> tuple[nn.Module, nn.Module]:
-    """Build the image engine and the spatial expert with weights drawn from the run's seed.
+    """Build the image engine and the spatial expert with random weights from the run's seed.
+
+    Args:
+        config: of the run.
+        compute: device and precision.
 
     Returns:
         the image engine, on the device, and the spatial expert, still on the CPU; see `on_device`.
@@ -117,5 +127,10 @@ def make_networks(config: TrainConfig, compute: Compute) -> tuple[nn.Module, nn.
 
 
 def on_device(module: nn.Module, compute: Compute) -> nn.Module:
-    """Move a network to the device; its batch norms share their statistics among the processes."""
+    """Move a network to the device; its batch norms share their statistics among the processes.
+
+    Args:
+        module: network.
+        compute: device and precision.
+    """
     return distribution.synchronise(module.to(compute.device), compute.device)

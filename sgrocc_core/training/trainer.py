@@ -1,7 +1,8 @@
-"""Training of one stage: optimizer, moving average of the weights, checkpoints, logs and the clock.
+"""Training of one stage: optimizer, moving average of the weights, checkpoints, logs and time limits.
 
-A run can be stopped at any moment and resumed exactly: draws depend on seed and step only, and a checkpoint holds the weights,
-their average, the optimizer's moments, the step and the time used. Several processes (`distribution`) train as one.
+A run can be stopped at any moment and resumed exactly: random draws depend on seed and step only, and a checkpoint
+contains the weights, their average, the optimizer's moments, the step and the training time. Several processes
+(`distribution`) train as one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From the command line's words to a trained phase of the temporal manager: packs walks, finds the weights to start from, trains."""
+"""Runs a phase of embodied training: packs walks, finds the initial weights, trains and writes the result."""
 
 from __future__ import annotations
 
@@ -19,14 +19,20 @@ from sgrocc_core.training.trainer import Trainer
 def train_phase(
     config: TrainConfig, phase: str, data: TrainingData, out: Path, start: Path | None = None, resume: bool = False
 ) -> Path:
-    """Train one phase; with several processes (`distribution.joined`) all call this, and the first one packs, writes and talks.
+    """Train one phase on walks.
+
+    With several processes (`distribution.joined`) all call this; only the first packs, writes and prints.
 
     Args:
-        phase: `manager`, `everything` or `end_to_end`. data: roots of embodied sets; nothing is rendered.
-        start: see `starting_weights`. resume: go on from the phase's checkpoint.
+        config: of the run.
+        phase: `manager`, `everything` or `end_to_end`.
+        data: of the run, with roots of embodied sets; rooms are not rendered.
+        out: folder of the run.
+        start: see `session.starting_weights`.
+        resume: continue from the phase's checkpoint.
 
     Returns:
-        the averaged weights' file.
+        path of the averaged weights.
     """
     use_threads(config.threads)
     first = distribution.here().first
