@@ -1,7 +1,7 @@
 """Checkpoints of a training run, as safetensors files.
 
-They contain the weights, their moving average, the optimizer's moments and the progress of the run. A file is complete or
-absent: it is written under a temporary name and renamed. No pickle is involved.
+They contain the weights, their moving average, the optimizer's moments and the progress of the run. A file is
+complete or absent: it is written under a temporary name and renamed. No pickle is involved.
 """
 
 from __future__ import annotations

@@ -132,13 +132,13 @@ def summed(values: np.ndarray) -> np.ndarray:
     return total.numpy()
 
 
-def told_by_first(values: list[float]) -> list[float]:
+def from_first(values: list[float]) -> list[float]:
     """Returns the first process's numbers, e.g. times, which must be equal in all processes."""
     if not _together():
         return values
-    told = torch.tensor(values, dtype=torch.float64)
-    dist.broadcast(told, 0)
-    return [float(value) for value in told]
+    shared = torch.tensor(values, dtype=torch.float64)
+    dist.broadcast(shared, 0)
+    return [float(value) for value in shared]
 
 
 def same_everywhere(value: Any) -> bool:

@@ -252,7 +252,7 @@ class Trainer:
         speed = given.views / (now - clock)
         due = [float(now - self._saved > 60 * self.config.checkpoint_minutes)]
         due.append(float(now - self._validated > 60 * self.config.validate_minutes))
-        self.seconds, save, validate = distribution.told_by_first([self.seconds + now - clock, *due])
+        self.seconds, save, validate = distribution.from_first([self.seconds + now - clock, *due])
         if self.step % 20 == 0:
             counts = {"views_per_second": speed, "views": float(given.total)}
             log.note("train", self.step, self.seconds, {**values, **counts})

@@ -1,1 +1,1 @@
-"""Data that training reads: packed scenes, augmentation, sequences, rooms rendered during training."""
+"""Training data: packed scenes and walks, augmentation, and rooms rendered during training."""

@@ -1,7 +1,7 @@
-"""Augmentation of training views: what light, camera and sensor could have done otherwise, and what symmetry allows.
+"""Augmentation of training views: symmetries of the world, other lenses, light and depth sensors.
 
-Geometry changes image, depth, labels, intrinsics, pose and grid together; light touches the image only; the simulated depth
-sensor turns exact depth into what a depth camera would have read.
+Geometric changes affect image, depth, labels, intrinsics, pose and grid together, photometric changes only the image.
+The simulated depth sensor turns exact depth into the readings of a depth camera.
 """
 
 from __future__ import annotations
@@ -23,9 +23,13 @@ class View:
     """One training view before it is batched.
 
     Attributes:
-        image: (H, W, 3) uint8 RGB. mask: (H, W) uint8, 1 inside the image.
-        depth: (H, W) float32 m, 0 = none. labels: (H, W) uint8, 255 unknown.
-        K: (3, 3) pixels. T_bc: (4, 4) camera to grid (origin at its lowest corner), m. target: (60, 60, 36) uint8.
+        image: (H, W, 3) uint8 RGB.
+        mask: (H, W) uint8, 1 inside the image.
+        depth: (H, W) float32 z-depth, metres, 0 = none.
+        labels: (H, W) uint8, 255 = unknown.
+        K: (3, 3) intrinsics, pixels.
+        T_bc: (4, 4) camera to grid (origin at its lowest corner), metres.
+        target: (60, 60, 36) uint8 labels of the grid, 255 = unknown.
     """
 
     image: np.ndarray
@@ -38,20 +42,29 @@ class View:
 
 
 def letterboxed(view: View, size: tuple[int, int]) -> View:
-    """The view in a network's input of (width, height) pixels."""
+    """Returns the view letterboxed to a network's input.
+
+    Args:
+        view: to resize.
+        size: (width, height) of the input, pixels.
+    """
     height, width = view.image.shape[:2]
     box = Letterbox((width, height), size)
     inside = box.mask()
-    labels = np.where(inside > 0, box.depth(view.labels.astype(np.float32)), UNKNOWN)  # sampled as depth is: nearest
+    labels = np.where(inside > 0, box.depth(view.labels.astype(np.float32)), UNKNOWN)  # nearest neighbour, like depth
     mask = box.depth(view.mask.astype(np.float32))
     return replace(
-        view, image=box.image(view.image), mask=mask.astype(np.uint8), depth=box.depth(view.depth), labels=labels.astype(np.uint8),
+        view,
+        image=box.image(view.image),
+        mask=mask.astype(np.uint8),
+        depth=box.depth(view.depth),
+        labels=labels.astype(np.uint8),
         K=box.intrinsics(view.K),
-    )  # fmt: skip
+    )
 
 
 def mirror(view: View) -> View:
-    """The view in a mirror: image columns, principal point, pose and the grid's y axis all turned round."""
+    """Returns the mirrored view: image columns, principal point, pose and the grid's y axis are reversed."""
     K = view.K.copy()
     K[0, 2] = view.image.shape[1] - 1 - K[0, 2]
     flip = np.diag([1.0, -1.0, 1.0])
@@ -70,7 +83,12 @@ def mirror(view: View) -> View:
 
 
 def quarter_turns(view: View, turns: int) -> View:
-    """The world turned about the grid's vertical middle line by `turns` times 90 degrees, counter-clockwise seen from above."""
+    """Returns the view in a world rotated about the grid's vertical middle line.
+
+    Args:
+        view: to rotate.
+        turns: number of rotations by 90 degrees, counter-clockwise seen from above.
+    """
     if turns % 4 == 0:
         return view
     cos, sin = ((1, 0), (0, 1), (-1, 0), (0, -1))[turns % 4]
@@ -83,11 +101,13 @@ def quarter_turns(view: View, turns: int) -> View:
 
 
 def zoom(view: View, scale: float, shift: tuple[float, float], aspect: float | None = None) -> View:
-    """A narrower field of view: the image scaled up about a point and cropped, as if another lens had been used.
+    """Returns the view with a narrower field of view, as if taken with another lens.
 
     Args:
-        scale: >= 1. shift: where the crop lies in the room it has, 0..1 in x and y.
-        aspect: width / height of the picture to show; the rest becomes padding. None: as it is.
+        view: to change; its image is scaled up and cropped.
+        scale: at least 1.
+        shift: position of the crop within the available room, 0..1 in x and y.
+        aspect: width / height of the image area, the rest is padding; None: unchanged.
     """
     height, width = view.image.shape[:2]
     x0, y0 = shift[0] * (width - width / scale), shift[1] * (height - height / scale)
@@ -119,7 +139,7 @@ def zoom(view: View, scale: float, shift: tuple[float, float], aspect: float | N
 
 
 def geometry(view: View, rng: np.random.Generator) -> View:
-    """Random mirror, quarter turn, field of view and letterbox."""
+    """Apply a random mirroring, rotation, field of view and letterbox."""
     if rng.random() < 0.5:
         view = mirror(view)
     view = quarter_turns(view, int(rng.integers(4)))
@@ -131,13 +151,16 @@ def geometry(view: View, rng: np.random.Generator) -> View:
 
 
 def light(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Random exposure, contrast, gamma, white balance, hue, saturation, blur, noise, JPEG and covered patches.
+    """Apply random photometric changes.
+
+    These are exposure, contrast, gamma, white balance, hue, saturation, blur, noise, JPEG compression and occluding patches.
 
     Args:
         image: (H, W, 3) uint8 RGB.
+        rng: generator of the random draws.
 
     Returns:
-        a new (H, W, 3) uint8.
+        a new (H, W, 3) uint8 image.
     """
     image = _colour(image, rng)
     if rng.random() < 0.25:
@@ -190,13 +213,14 @@ def _cover(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def sensor_depth(depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What a depth camera could have read: noise growing with z^2, holes in blobs and at edges, a nearest and a farthest distance.
+    """Simulate a depth camera: noise that grows with z², holes in blobs and at edges, a minimum and a maximum distance.
 
     Args:
-        depth: (H, W) float32 exact z-depth, m, 0 = none.
+        depth: (H, W) float32 exact z-depth, metres, 0 = none.
+        rng: generator of the random draws.
 
     Returns:
-        (H, W) float32, m, 0 = no reading; about a third of the readings are missing on average.
+        (H, W) float32, metres, 0 = no reading; on average about a third of the readings are missing.
     """
     height, width = depth.shape
     coarse = rng.standard_normal((height // 8, width // 8), dtype=np.float32)
@@ -214,7 +238,7 @@ def sensor_depth(depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         small = np.ascontiguousarray(field[::8, ::8]).ravel()
         missing |= field < np.quantile(small, rng.uniform(0.0, 0.6))
     step = cv2.morphologyEx(depth, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-    if rng.random() < 0.75:  # other sensors see edges sharply, or their drivers fill them
+    if rng.random() < 0.75:  # other sensors resolve edges, or their drivers fill them
         edges = (step > 0.06 * depth + 0.02).astype(np.uint8)
         reach = int(rng.integers(1, 8))
         missing |= cv2.dilate(edges, np.ones((reach, reach), np.uint8)) > 0

@@ -1,6 +1,8 @@
-"""Training views out of packed scenes: chosen by class balance, augmented, with the targets of the image engine and the local head.
+"""Training samples from packed scenes.
 
-Every draw is a function of (seed, step, place in the batch) alone, so a resumed run sees what an uninterrupted one would.
+Views are drawn by class balance and augmented; samples contain the targets of the image engine and of the local head. All
+random draws depend on (seed, step, place in the batch) only, so a resumed run sees the same samples as an
+uninterrupted one.
 """
 
 from __future__ import annotations
@@ -25,24 +27,30 @@ from sgrocc_core.training.data.packed import open_scene
 from sgrocc_core.training.data.rolling import scenes_to_read
 
 Batch = dict[str, Tensor]
-"""Views as tensors with a leading axis B, by the names that `item` gives them."""
+"""Samples stacked to tensors with a leading axis B, by the names of `item`."""
 NEAREST_START = 0.12
-"""How far behind a pixel's depth matter must begin for the pixel to have a thickness, metres."""
+"""Maximum distance, in metres, behind a pixel's depth at which an occupied voxel must begin.
+
+Otherwise the pixel has no thickness."""
 
 UNKNOWN_VOXEL, OUT_OF_VIEW, IN_VIEW, BEYOND = 0, 1, 2, 3
-"""States of a voxel for the losses: label unknown and outside the picture; known outside the picture; known and in view; unknown
-though its centre projects into the picture, as space behind walls and under floors does."""
+"""States of a voxel for the losses.
+
+Unknown label and outside the image; known and outside the image; known and in view; unknown although its centre projects
+into the image, such as space behind walls and under floors."""
 
 
 @dataclass(frozen=True)
 class DatasetOptions:
-    """What a dataset gives.
+    """Options of the samples of a data set.
 
     Attributes:
-        augment: random geometry and light. sensor_share: share of views with simulated sensor depth as depth prior.
-        grid: give the voxel target and depth prior (the expert's stages), beside the image's targets.
-        head_stride: pixels of the image a pixel of the targets at the heads' resolution.
-        input_size: (width, height) that views are letterboxed to, pixels; None leaves them as they were packed.
+        augment: apply random geometric and photometric changes.
+        sensor_share: share of views whose depth prior is simulated sensor depth.
+        grid: include the voxel target and depth prior (for the expert's stages), besides the image's targets.
+        seed: of the random draws.
+        head_stride: image pixels per pixel of the targets at the heads' resolution.
+        input_size: (width, height) to which views are letterboxed, pixels; None leaves them as they were packed.
     """
 
     augment: bool = True
@@ -55,14 +63,17 @@ class DatasetOptions:
 
 @numba.njit(cache=True, nogil=True)
 def run_lengths(depth: np.ndarray, K: np.ndarray, T_bc: np.ndarray, target: np.ndarray, stride: int) -> np.ndarray:
-    """How far matter goes on behind each pixel's surface, along z, in the voxel grid.
+    """Compute the thickness of matter behind each pixel's surface along z, in the voxel grid.
 
     Args:
-        depth: (h, w) float32 z-depth of every `stride`-th pixel, m, 0 = none. K: (3, 3) of the full image. T_bc: (4, 4).
-        target: (X, Y, Z) uint8 labels; 255 and the grid's border end a run, as empty space does.
+        depth: (h, w) float32 z-depth of every `stride`-th pixel, metres, 0 = none.
+        K: (3, 3) intrinsics of the full image, pixels.
+        T_bc: (4, 4) camera to grid, metres.
+        target: (X, Y, Z) uint8 labels; empty and unknown voxels and the grid's border end the matter.
+        stride: image pixels per pixel of `depth`.
 
     Returns:
-        (h, w) float32 m, 0 where no matter was met within `NEAREST_START`.
+        (h, w) float32, metres; 0 where no occupied voxel was found within `NEAREST_START`.
     """
     h, w = depth.shape
     out = np.zeros((h, w), np.float32)
@@ -98,13 +109,16 @@ def run_lengths(depth: np.ndarray, K: np.ndarray, T_bc: np.ndarray, target: np.n
 
 @numba.njit(cache=True, nogil=True)
 def voxel_states(target: np.ndarray, K: np.ndarray, T_bc: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The state of each voxel (`UNKNOWN_VOXEL` and its like); in view is what has its centre projected into the mask.
+    """Compute the state of each voxel for the losses; a voxel is in view if its centre projects into the mask.
 
     Args:
-        target: (X, Y, Z) uint8. K: (3, 3). T_bc: (4, 4) camera to grid, m. mask: (H, W) uint8.
+        target: (X, Y, Z) uint8 labels.
+        K: (3, 3) intrinsics, pixels.
+        T_bc: (4, 4) camera to grid, metres.
+        mask: (H, W) uint8, 1 inside the image.
 
     Returns:
-        (X, Y, Z) uint8.
+        (X, Y, Z) uint8, one of UNKNOWN_VOXEL, OUT_OF_VIEW, IN_VIEW and BEYOND.
     """
     out = np.zeros(target.shape, np.uint8)
     height, width = mask.shape
@@ -127,12 +141,18 @@ def voxel_states(target: np.ndarray, K: np.ndarray, T_bc: np.ndarray, mask: np.n
 
 
 def item(view: View, options: DatasetOptions, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """One view as the arrays of a training sample, augmented if the options say so.
+    """Turn a view into the arrays of a training sample.
+
+    Args:
+        view: to convert.
+        options: of the data set.
+        rng: generator of the random draws.
 
     Returns:
-        image (3, H, W) uint8, mask (1, H, W) uint8, intrinsics (4,), gravity (3, 3), depth and thickness (1, h, w) m, labels
-        (h, w) uint8, at the heads' resolution; with a grid also prior (1, H, W) m (simulated sensor depth, or all 0: the head's own
-        depth is meant), pose (4, 4) T_bc, target and state (60, 60, 36) uint8.
+        image (3, H, W) uint8, mask (1, H, W) uint8, intrinsics (4,), gravity (3, 3), and at the heads' resolution
+        depth and thickness (1, h, w), metres, and labels (h, w) uint8. With a grid also prior (1, H, W), metres
+        (simulated sensor depth; all 0 stands for the depth head's own prediction), pose (4, 4) T_bc, target and state
+        (60, 60, 36) uint8.
     """
     if options.augment:
         view = geometry(view, rng)
@@ -165,10 +185,18 @@ def item(view: View, options: DatasetOptions, rng: np.random.Generator) -> dict[
 
 
 class PackedViews(Dataset[dict[str, np.ndarray]]):
-    """All views of the packed scenes found under some folders when it is made; of a folder that is filled on the fly, of the newest.
+    """All views of the packed scenes under some folders.
+
+    Of a folder that is filled during training these are the views of its newest scenes.
 
     Args:
-        folders: packed folders. options: see `DatasetOptions`.
+        folders: folders of packed scenes; missing ones are ignored.
+        options: see `DatasetOptions`.
+
+    Attributes:
+        scenes: folders of the scenes.
+        index: (N, 2) int64, scene and number of each view.
+        counts: (N, 12) int64, pixels of each 2D label.
     """
 
     def __init__(self, folders: list[Path], options: DatasetOptions) -> None:
@@ -192,7 +220,7 @@ class PackedViews(Dataset[dict[str, np.ndarray]]):
         return len(self.index)
 
     def view(self, i: int) -> View:
-        """View i, letterboxed if the options say so."""
+        """Returns view i, letterboxed if the options say so."""
         s, k = (int(x) for x in self.index[i])
         scene = open_scene(self.scenes[s])
         view = View(
@@ -207,12 +235,15 @@ class PackedViews(Dataset[dict[str, np.ndarray]]):
         return letterboxed(view, self.options.input_size) if self.options.input_size else view
 
     def __getitem__(self, key: tuple[int, int, int]) -> dict[str, np.ndarray]:
-        """Sample of (view, step, place in the batch)."""
+        """Returns the sample of a key (view, step, place in the batch)."""
         i, step, place = key
         return item(self.view(i), self.options, np.random.default_rng((self.options.seed, step, place)))
 
     def balance(self) -> np.ndarray:
-        """(N,) probabilities of drawing each view: rare classes raise it, no view more than about eight times another."""
+        """Returns (N,) sampling probabilities of the views.
+
+        Rare classes raise them, to at most about eight times another view's.
+        """
         share = self.counts / np.maximum(self.counts.sum(1, keepdims=True), 1)
         present = share > 0.003
         present[:, 0] = False
@@ -223,10 +254,14 @@ class PackedViews(Dataset[dict[str, np.ndarray]]):
 
 
 class StepSampler(Sampler[list[tuple[int, int, int]]]):
-    """Batches of steps first..last-1; which views a step gets depends on seed and step only.
+    """Batches of the steps first..last-1; the views of a step depend on seed and step only.
 
     Args:
-        probabilities: (N,) of each view. batch: views a step.
+        probabilities: (N,) of the views.
+        batch: views per step.
+        first: first step.
+        last: step after the last one.
+        seed: of the random draws.
     """
 
     def __init__(self, probabilities: np.ndarray, batch: int, first: int, last: int, seed: int) -> None:
@@ -248,7 +283,15 @@ def prepare_worker(_: int) -> None:
 
 
 def loader(data: PackedViews, batch: int, first: int, last: int, workers: int) -> DataLoader[dict[str, Any]]:
-    """Batches of the steps first..last-1 of a run, as dicts of tensors."""
+    """Returns a loader of the batches of the steps first..last-1.
+
+    Args:
+        data: the views.
+        batch: views per step.
+        first: first step.
+        last: step after the last one.
+        workers: number of processes that load views.
+    """
     sampler = StepSampler(data.balance(), batch, first, last, data.options.seed)
     ahead = 4 if workers else None
     return DataLoader(

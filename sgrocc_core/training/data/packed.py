@@ -1,7 +1,8 @@
-"""A packed copy of a data set for training: decoded once, memory-mapped after, a folder a scene.
+"""A packed copy of a data set for training: decoded once, memory-mapped afterwards, one folder per scene.
 
-Decoding JPEG, PNG and pickles costs more than a training step's share of an image on small machines. The packed copy is
-NumPy arrays only and can be deleted at any time; scenes that appear in the data set later are added by the next call.
+On small machines decoding JPEG, PNG and pickles takes longer than an image's share of a training step. The packed copy
+consists of NumPy arrays only and can be deleted at any time; scenes added to the data set later are packed by the
+next call.
 """
 
 from __future__ import annotations
@@ -32,29 +33,40 @@ ARRAYS = ("image", "depth", "labels", "target", "K", "T_bc", "counts")
 
 
 INTO_SURFACE = 0.02
-"""How far behind a pixel's depth its voxel is looked up, metres: a surface on a voxel's border belongs to the voxel behind."""
+"""Distance behind a pixel's depth at which its voxel is looked up, metres.
+
+A surface on a voxel's border belongs to the voxel behind.
+"""
 
 
 CAMERA_SIZE = (640, 480)
-"""(width, height) of the public sets' images, pixels: their aspect is that of packed views."""
+"""(width, height) of the public sets' images, pixels; packed views have the same aspect ratio."""
 SMALL_SIZE = (320, 240)
 OPEN_SCENES = 64
 """Maximum number of packed scenes kept open: each takes seven of a process's files (often limited to 1,024)."""
 
 
 def view_size(grid: ImageGrid) -> tuple[int, int]:
-    """(width, height) of packed views, pixels: what of an engine's input a picture of CAMERA_SIZE fills."""
+    """Returns (width, height) of packed views, pixels.
+
+    This is the area that an image of CAMERA_SIZE fills in an engine's input.
+    """
     _, _, width, height = Letterbox(CAMERA_SIZE, grid.image_size).content
     return width, height
 
 
 @dataclass(frozen=True)
 class PackedScene:
-    """The views of one scene.
+    """The views of one scene, memory-mapped.
 
     Attributes:
-        image (N, H, W, 3) uint8; depth (N, H, W) uint16 mm, 0 = none; labels (N, H, W) uint8; target (N, 60, 60, 36) uint8;
-        K (N, 3, 3) float64; T_bc (N, 4, 4) float64, camera to grid; counts (N, 12) int64, pixels of each 2D label.
+        image: (N, H, W, 3) uint8 RGB.
+        depth: (N, H, W) uint16, millimetres, 0 = none.
+        labels: (N, H, W) uint8, 255 = unknown.
+        target: (N, 60, 60, 36) uint8 labels of the grid, 255 = unknown.
+        K: (N, 3, 3) float64 intrinsics, pixels.
+        T_bc: (N, 4, 4) float64, camera to grid, metres.
+        counts: (N, 12) int64, pixels of each 2D label.
     """
 
     image: np.ndarray
@@ -70,10 +82,14 @@ class PackedScene:
 
 
 def labels_from_grid(sample: Sample) -> np.ndarray:
-    """2D labels of a set that has none: of each pixel the label of the voxel in which its surface lies.
+    """Returns 2D labels for a set that has none: each pixel has the label of the voxel in which its surface lies.
+
+    Args:
+        sample: with depth and a labelled grid.
 
     Returns:
-        (H, W) uint8; 255 where there is no depth, where the surface lies outside the grid, and where its voxel is empty or unknown.
+        (H, W) uint8; 255 where there is no depth, where the surface is outside the grid, and where its voxel is empty
+        or unknown.
     """
     deeper = np.where(sample.depth > 0, sample.depth + INTO_SURFACE, 0)
     index = np.floor((back_project(deeper, sample.K, sample.T_wc) - sample.voxel_origin) / VOXEL_SIZE)
@@ -86,12 +102,12 @@ def labels_from_grid(sample: Sample) -> np.ndarray:
 
 
 def labels_of(sample: Sample) -> np.ndarray:
-    """2D labels (H, W) uint8 of a sample: the set's own, or those of the voxels."""
+    """Returns the 2D labels (H, W) uint8 of a sample: its own, or those of the voxels."""
     return sample.labels_2d if sample.labels_2d is not None else labels_from_grid(sample)
 
 
 def millimetres(depth: np.ndarray) -> np.ndarray:
-    """Depth in metres (H, W) as uint16 millimetres, 0 = none."""
+    """Returns depth (H, W) in metres as uint16 millimetres, 0 = none."""
     return np.clip(np.nan_to_num(depth) * 1000 + 0.5, 0, 65535).astype(np.uint16)
 
 
@@ -110,17 +126,17 @@ def _arrays(samples: Iterable[Sample]) -> dict[str, np.ndarray]:
 
 
 def pack(data: OccScanNet, folder: Path) -> int:
-    """Decode every scene of a data set that the packed folder does not hold yet.
+    """Decode all scenes of a data set that are not in the packed folder yet.
 
     Args:
-        data: the data set; its `names` are scene and frame of every sample without decoding it.
-        folder: where the packed scenes are; made if missing. What is packed with `no_leak` needs a folder of its own.
+        data: the data set; its `names` list scene and frame of each sample.
+        folder: of packed scenes; created if necessary. A split packed with `no_leak` needs its own folder.
 
     Returns:
         number of scenes added. A scene appears under its name only when it is complete.
 
     Raises:
-        DataError: a sample cannot be read, or a packed scene holds other frames than the data set lists.
+        DataError: a sample cannot be read, or a packed scene contains other frames than the data set lists.
     """
     folder.mkdir(parents=True, exist_ok=True)
     scenes: dict[str, list[int]] = {}
@@ -132,8 +148,8 @@ def pack(data: OccScanNet, folder: Path) -> int:
             missing.append(scene)
         elif _views(folder / scene) != len(indices):
             raise DataError(
-                f"{folder / scene} holds {_views(folder / scene)} views, but the set's list has {len(indices)} of that scene: delete it, "
-                "it is made again"
+                f"{folder / scene} holds {_views(folder / scene)} views, but the set's list has {len(indices)} of "
+                "that scene: delete it, it is made again"
             )
     return sum(
         write_scene(folder, scene, (data[i] for i in scenes[scene]))
@@ -144,8 +160,13 @@ def pack(data: OccScanNet, folder: Path) -> int:
 def write_scene(folder: Path, name: str, samples: Iterable[Sample]) -> bool:
     """Write one packed scene; it appears under its name when it is complete.
 
+    Args:
+        folder: of packed scenes.
+        name: of the scene.
+        samples: its views.
+
     Returns:
-        False if another process wrote the same scene meanwhile.
+        False if another process has written the same scene meanwhile.
     """
     arrays = _arrays(samples)
     return write_arrays(
@@ -156,7 +177,18 @@ def write_scene(folder: Path, name: str, samples: Iterable[Sample]) -> bool:
 def write_arrays(
     folder: Path, name: str, arrays: dict[str, np.ndarray], file: str, description: dict[str, int]
 ) -> bool:
-    """Write arrays and a JSON description into a folder of that name, which appears when it is complete; False if another was faster."""
+    """Write arrays and a JSON description into a new folder, which appears when it is complete.
+
+    Args:
+        folder: parent folder.
+        name: of the new folder.
+        arrays: by name; each is written to NAME.npy.
+        file: name of the JSON file.
+        description: its content.
+
+    Returns:
+        False if another process has written the same folder meanwhile.
+    """
     part = folder / f".{name}.{os.getpid()}"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
@@ -172,7 +204,7 @@ def write_arrays(
 
 
 def _views(folder: Path) -> int:
-    """Number of views of a packed scene, -1 for what is none."""
+    """Number of views of a packed scene; -1 if the folder is not one."""
     try:
         return int(json.loads((folder / "packed.json").read_text())["views"])
     except (OSError, ValueError, KeyError):
@@ -181,10 +213,13 @@ def _views(folder: Path) -> int:
 
 @functools.lru_cache(OPEN_SCENES)
 def open_scene(folder: Path) -> PackedScene:
-    """Map one packed scene into memory; the scenes used last stay open.
+    """Map one packed scene into memory; the most recently used scenes stay open.
+
+    Args:
+        folder: of the scene.
 
     Raises:
-        DataError: no packed scene, or one of another version.
+        DataError: the folder is not a packed scene, or one of another version.
     """
     try:
         version = json.loads((folder / "packed.json").read_text())["format_version"]
@@ -198,7 +233,7 @@ def open_scene(folder: Path) -> PackedScene:
 
 
 def packed_scenes(folder: Path) -> list[Path]:
-    """Folders of all complete packed scenes, in order of name."""
+    """Returns the folders of all complete packed scenes, ordered by name."""
     return sorted(
         path for path in folder.iterdir() if not path.name.startswith(".") and (path / "packed.json").is_file()
     )

@@ -1,6 +1,6 @@
-"""Rooms rendered while a model trains: processes of low priority fill a bounded folder of packed scenes, always with new rooms.
+"""Rooms rendered during training: low-priority processes fill a bounded folder of packed scenes with new rooms.
 
-What they write is what `sgrocc synth`, the loader and `pack` would have made of the same seeds, without the files in between.
+The arrays equal those that `sgrocc synth`, the data loader and `pack` would produce for the same seeds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sgrocc_core.training.data.packed import packed_scenes, write_scene
 from sgrocc_core.training.data.rolling import make_rolling, remove_old
 
 PAUSE = 0.5
-"""Seconds between two looks at the folder."""
+"""Time between two looks at the folder, seconds; a round guess."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,18 @@ class RenderConfig:
     """What to render, and how much of it to keep.
 
     Attributes:
-        folder: of packed scenes, made if missing; nothing else belongs there.
-        keep: newest scenes that are read; at most twice as many (and one a process) ever lie in the folder, about 0.6 MB a frame.
-        frames: a room. size: (width, height) pixels. min_classes: each room has at least so many.
-        seed: of the rooms, namespace `train`: `sgrocc synth --seed` makes others with other seeds.
-        jobs: processes. niceness: added to theirs, so that training comes first.
+        folder: of packed scenes; created if necessary. It must contain nothing else.
+        keep: number of newest scenes that are read. The folder contains at most twice as many, plus one per process;
+            about 0.6 MB per frame.
+        frames: frames per room.
+        size: (width, height), pixels.
+        min_classes: minimum number of classes in a room.
+        seed: of the rooms, in the namespace `train`; other seeds give other rooms than `sgrocc synth --seed`.
+        jobs: number of processes.
+        niceness: added to that of the processes, so that training has priority.
+
+    Raises:
+        ConfigError: a value is not allowed.
     """
 
     folder: Path
@@ -69,12 +76,16 @@ class RenderConfig:
 
     @property
     def prefix(self) -> str:
-        """Of the scenes' names; the room's number follows."""
+        """Beginning of the scenes' names, before the room's number."""
         return f"train{self.seed:04d}_"
 
 
 def rendered_samples(config: RenderConfig, number: int) -> Iterator[Sample]:
-    """Frames of room `number` as the loader would give them.
+    """Yields the frames of a room as a data loader would.
+
+    Args:
+        config: what to render.
+        number: of the room.
 
     Raises:
         ValueError: the generator finds no such room.
@@ -85,13 +96,23 @@ def rendered_samples(config: RenderConfig, number: int) -> Iterator[Sample]:
     for k, frame in enumerate(render_frames(made, config.size)):
         image = decode_compressed(encode_jpeg(frame.view.image, made.style.quality))
         yield Sample(
-            f"{config.prefix}{number:05d}", f"{k:05d}", image, frame.view.depth, frame.K, frame.T_wc, frame.voxel_origin, frame.target,
+            f"{config.prefix}{number:05d}",
+            f"{k:05d}",
+            image,
+            frame.view.depth,
+            frame.K,
+            frame.T_wc,
+            frame.voxel_origin,
+            frame.target,
             frame.view.labels,
-        )  # fmt: skip
+        )
 
 
 def _fill(config: RenderConfig, number: int) -> None:
-    """A process: rooms `number`, `number + jobs`, ... for as long as its parent lives; waits while the folder is full."""
+    """Rendering process: renders the rooms `number`, `number + jobs` and so on.
+
+    It ends with its parent, and waits while the folder is full.
+    """
     from sgrocc_core.data.synthetic.processes import end_with_parent
 
     end_with_parent()
@@ -100,20 +121,21 @@ def _fill(config: RenderConfig, number: int) -> None:
     while True:
         while remove_old(config.folder, config.keep) >= 2 * config.keep:
             time.sleep(PAUSE)
-        with contextlib.suppress(ValueError):  # the next room, then
+        with contextlib.suppress(ValueError):  # no room found for this number
             write_scene(config.folder, f"{config.prefix}{number:05d}", rendered_samples(config, number))
         number += config.jobs
 
 
 class RoomRenderer:
-    """Renders rooms in the background from `start` (or the first call, or `with`) until `stop` or the process's end.
+    """Renders rooms in the background, from `start`, the first call or `with` until `stop` or the end of the process.
 
-    Called, it waits for the first rooms: pass it to `LocalStage` as `rescan`, and `config.folder` among its folders.
-    A run that starts again goes on with new rooms; the newest of the last run are there to read at once.
+    A call waits for the first rooms: pass the renderer to `LocalStage` as `rescan`, and `config.folder` among its
+    folders. A run that is started again renders new rooms; the newest of the previous run are available at once.
 
     Args:
-        config: what to render. leader: False only waits for what another process (rank 0 of several) renders.
-        least: scenes to wait for at the first call; default: a quarter of `keep`, at least one.
+        config: what to render.
+        leader: False: only wait for the rooms of another process (rank 0 of several).
+        least: number of scenes that the first call waits for; default: a quarter of `keep`, at least one.
     """
 
     def __init__(self, config: RenderConfig, leader: bool = True, least: int | None = None) -> None:
@@ -123,10 +145,10 @@ class RoomRenderer:
         self._claim: int | None = None
 
     def start(self) -> None:
-        """Begin to render.
+        """Start rendering.
 
         Raises:
-            DataError: another process renders there, or what the generator needs is not installed.
+            DataError: another process renders into the folder, or the generator's packages are not installed.
         """
         folder = self.config.folder
         if self._processes or not self.leader:
@@ -144,7 +166,7 @@ class RoomRenderer:
                 f"another process renders rooms into {folder}: give this run a folder of its own"
             ) from error
         for left in folder.glob(".*"):
-            if left.is_dir():  # a room half written, or half removed
+            if left.is_dir():  # a room that was being written or removed
                 shutil.rmtree(left)
         first = 1 + max((self._number(scene) for scene in packed_scenes(folder)), default=-1)
         context = multiprocessing.get_context("spawn")
@@ -168,14 +190,15 @@ class RoomRenderer:
             ended = [process.exitcode for process in self._processes if not process.is_alive()]
             if ended:
                 raise DataError(
-                    f"a process that renders rooms into {self.config.folder} ended with code {ended[0]}; its error is above"
+                    f"a process that renders rooms into {self.config.folder} ended with code {ended[0]}; "
+                    "its error is above"
                 )
             if self.config.folder.is_dir() and len(packed_scenes(self.config.folder)) >= self.least:
                 return
             time.sleep(PAUSE)
 
     def stop(self) -> None:
-        """End the processes; the scenes stay."""
+        """End the processes; the scenes are kept."""
         for process in self._processes:
             process.terminate()
         for process in self._processes:

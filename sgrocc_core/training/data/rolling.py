@@ -1,7 +1,8 @@
-"""A folder of packed scenes that is filled while others read it: the newest are kept, the oldest go when nobody reads them any more.
+"""A folder of packed scenes that is filled while others read it: the newest are kept.
 
-Who reads takes a lease: a file that names the scenes and is locked for as long as its process (or a worker forked from it) holds it
-open, so that a reader that was killed holds nothing. Listing, leasing and removing happen under one lock of the folder.
+Older scenes are deleted when nobody reads them. A reader takes a lease: a file that names its scenes and is locked while
+the process, or a worker forked from it, has it open. A killed reader therefore releases its lease. Listing, leasing and
+deleting are serialised by a lock of the folder.
 """
 
 from __future__ import annotations
@@ -34,10 +35,11 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 class Lease:
-    """Scenes that stay while it exists.
+    """Keeps scenes from being deleted while it exists.
 
     Args:
-        folder: a rolling folder. count: how many of its newest scenes to hold.
+        folder: a rolling folder.
+        count: number of its newest scenes to lease.
 
     Attributes:
         scenes: their folders, oldest first.
@@ -53,12 +55,17 @@ class Lease:
         self.release = weakref.finalize(self, os.close, descriptor)
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy in another process holds nothing: the scenes stay as long as the first one does."""
+        """A pickled copy does not hold the lease; only the original keeps the scenes alive."""
         return {"scenes": self.scenes}
 
 
 def make_rolling(folder: Path, keep: int) -> None:
-    """Make a folder that holds the newest `keep` scenes."""
+    """Mark a folder as rolling; it is created if necessary.
+
+    Args:
+        folder: the folder.
+        keep: number of newest scenes to keep.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".{_MARK}.{os.getpid()}"
     part.write_text(json.dumps({"keep": keep}))
@@ -66,15 +73,18 @@ def make_rolling(folder: Path, keep: int) -> None:
 
 
 def newest(folder: Path) -> list[Path]:
-    """Complete scenes, oldest first."""
+    """Returns the complete scenes of a folder, oldest first."""
     return sorted(packed_scenes(folder), key=lambda scene: ((scene / "packed.json").stat().st_mtime_ns, scene.name))
 
 
 def scenes_to_read(folder: Path) -> tuple[list[Path], Lease | None]:
-    """Packed scenes of a folder in order of name, and the lease on them if the folder is a rolling one (its newest scenes then).
+    """Returns the packed scenes of a folder, ordered by name, and a lease on them if the folder is a rolling one.
+
+    Args:
+        folder: of packed scenes; of a rolling folder only the newest are returned.
 
     Raises:
-        DataError: the folder's mark is damaged.
+        DataError: the mark of a rolling folder is damaged.
     """
     mark = folder / _MARK
     if not mark.is_file():
@@ -88,7 +98,15 @@ def scenes_to_read(folder: Path) -> tuple[list[Path], Lease | None]:
 
 
 def remove_old(folder: Path, keep: int) -> int:
-    """Remove all but the newest `keep` scenes and those that someone reads; the number of scenes that are left."""
+    """Delete all scenes but the newest and the leased ones.
+
+    Args:
+        folder: a rolling folder.
+        keep: number of newest scenes to keep.
+
+    Returns:
+        number of scenes that are left.
+    """
     with _locked(folder):
         scenes = newest(folder)
         held = _held(folder)
@@ -100,7 +118,7 @@ def remove_old(folder: Path, keep: int) -> int:
 
 
 def _held(folder: Path) -> set[str]:
-    """Names of the scenes that a living reader has leased; leases of others are removed."""
+    """Names of the scenes leased by living readers; other leases are deleted."""
     names: set[str] = set()
     for path in folder.glob(f"{_LEASES}*"):
         descriptor = os.open(path, os.O_RDWR)

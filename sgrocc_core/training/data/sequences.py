@@ -1,7 +1,8 @@
-"""Walks through scenes for embodied training: packed scenes with their whole truth, and batches that follow several walks frame by frame.
+"""Walks through scenes for embodied training, and batches of their consecutive frames.
 
-A step of training takes the same frame number of every walk of a batch. All walks of an episode begin together with an empty memory and
-have the same length, so a run can be stopped between episodes and resumed exactly. Draws depend on seed, episode and place only.
+A packed scene contains its whole ground truth. A step of training takes the same frame number of each walk of a batch. All
+walks of an episode start together with an empty memory and have the same length, so a run can be stopped between episodes
+and resumed exactly. Random draws depend on seed, episode and place in the batch only.
 """
 
 from __future__ import annotations
@@ -42,8 +43,12 @@ class PackedWalk:
     """One scene with its frames in order, memory-mapped.
 
     Attributes:
-        image: (N, H, W, 3) uint8. depth: (N, H, W) uint16 mm, 0 = none. labels: (N, H, W) uint8. K: (N, 3, 3). T_sc: (N, 4, 4), camera
-            to scene (origin at the grid's lowest corner), m. scene: (X, Y, Z) uint8, the truth, 255 = unknown.
+        image: (N, H, W, 3) uint8 RGB.
+        depth: (N, H, W) uint16, millimetres, 0 = none.
+        labels: (N, H, W) uint8, 255 = unknown.
+        K: (N, 3, 3) intrinsics, pixels.
+        T_sc: (N, 4, 4) camera to scene (origin at the grid's lowest corner), metres.
+        scene: (X, Y, Z) uint8 ground truth, 255 = unknown.
     """
 
     image: np.ndarray
@@ -58,7 +63,15 @@ class PackedWalk:
 
 
 def pack_walks(data: EmbodiedScanNet, folder: Path) -> int:
-    """Decode every scene that the folder lacks; number of scenes added. A scene appears under its name when it is complete."""
+    """Decode all scenes that are not in the folder yet.
+
+    Args:
+        data: the data set.
+        folder: of packed scenes; created if necessary.
+
+    Returns:
+        number of scenes added. A scene appears under its name only when it is complete.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     missing = [i for i, name in enumerate(data.names) if not (folder / name).exists()]
     for index in progress(missing, f"packing {folder}", unit="scene", delay=5):
@@ -83,7 +96,14 @@ def _pack(data: EmbodiedScanNet, index: int, folder: Path) -> None:
 
 @functools.lru_cache(OPEN_SCENES)
 def open_walk(folder: Path) -> PackedWalk:
-    """Map one packed scene into memory; DataError when it is none, or of another version."""
+    """Map one packed scene into memory; the most recently used scenes stay open.
+
+    Args:
+        folder: of the scene.
+
+    Raises:
+        DataError: the folder is not a packed scene, or one of another version.
+    """
     try:
         version = json.loads((folder / "walk.json").read_text())["format_version"]
     except (OSError, ValueError, KeyError) as error:
@@ -96,7 +116,7 @@ def open_walk(folder: Path) -> PackedWalk:
 
 
 def walk_lengths(folders: list[Path]) -> dict[Path, int]:
-    """Packed scenes under some folders, in order of name, with their numbers of frames."""
+    """Returns the packed scenes under some folders, ordered by name, with their numbers of frames."""
     scenes = sorted(
         path for folder in folders if folder.is_dir() for path in folder.iterdir() if (path / "walk.json").is_file()
     )
@@ -109,23 +129,33 @@ def walk_lengths(folders: list[Path]) -> dict[Path, int]:
 
 @dataclass(frozen=True)
 class Turn:
-    """A symmetry of the world applied to a whole walk: mirrored in y first, then turned by quarters about the vertical."""
+    """A symmetry of the world applied to a whole walk: a reflection in y, then a rotation about the vertical.
+
+    Attributes:
+        mirrored: whether to reflect.
+        quarters: number of rotations by 90 degrees.
+    """
 
     mirrored: bool = False
     quarters: int = 0
 
     def scene(self, labels: np.ndarray) -> np.ndarray:
-        """The truth (X, Y, Z), mirrored and turned."""
+        """Returns the ground truth (X, Y, Z), transformed."""
         return np.rot90(labels[:, ::-1] if self.mirrored else labels, self.quarters, axes=(0, 1))
 
     def pose(self, T_sc: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """A camera's pose (4, 4) in the turned scene, whose truth was of this shape before; a mirrored camera sees its image mirrored."""
+        """Returns a camera's pose in the transformed scene; a mirrored camera sees its image mirrored.
+
+        Args:
+            T_sc: (4, 4) camera to scene, metres.
+            shape: of the ground truth before the transformation.
+        """
         T = np.array(T_sc, np.float64)
         x, y = shape[0] * VOXEL_SIZE, shape[1] * VOXEL_SIZE
         if self.mirrored:
             T[:3, :3] = np.diag([1.0, -1.0, 1.0]) @ T[:3, :3] @ np.diag([-1.0, 1.0, 1.0])
             T[1, 3] = y - T[1, 3]
-        for _ in range(self.quarters % 4):  # (x, y) -> (-y, x), shifted back to where the grid begins
+        for _ in range(self.quarters % 4):  # (x, y) -> (-y, x), then shifted so that the grid starts at 0
             T[:3] = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]) @ T[:3]
             T[0, 3] += y
             x, y = y, x
@@ -137,11 +167,12 @@ Key = tuple[int, int, bool, int, int, int, int]
 
 
 class Walks(Dataset[dict[str, np.ndarray]]):
-    """Frames of walks; a key says which frame of which scene, how the world is turned, and what the draws are made of.
+    """Frames of walks through scenes, by `Key`.
 
     Args:
-        folders: of packed scenes. options: of single views, see `DatasetOptions`; of the geometry only symmetries are augmented.
-        length: frames of a walk; shorter scenes are left out.
+        folders: of packed scenes.
+        options: of single frames, see `DatasetOptions`; geometric augmentation is limited to symmetries.
+        length: frames per walk; shorter scenes are left out.
     """
 
     def __init__(self, folders: list[Path], options: DatasetOptions, length: int) -> None:
@@ -158,12 +189,21 @@ class Walks(Dataset[dict[str, np.ndarray]]):
         return open_walk(self.scenes[scene])
 
     def cells(self, scene: int, turn: Turn) -> np.ndarray:
-        """(3,) int64, size of the turned scene in cells."""
+        """Returns (3,) int64, the size of the transformed scene in cells."""
         size = np.array(turn.scene(self.walk(scene).scene).shape, np.int64)
         return (size + CELL_VOXELS - 1) // CELL_VOXELS
 
     def view(self, scene: int, frame: int, turn: Turn) -> tuple[View, np.ndarray]:
-        """A frame with the truth of its box, and the box's corner (3,) int64, cells of the turned scene."""
+        """Returns a frame with the ground truth of its box.
+
+        Args:
+            scene: number of the scene.
+            frame: number of the frame.
+            turn: transformation of the world.
+
+        Returns:
+            the view, and the box's corner (3,) int64, in cells of the transformed scene.
+        """
         walk = self.walk(scene)
         T_sc = turn.pose(walk.T_sc[frame], walk.scene.shape)
         truth = turn.scene(walk.scene)
@@ -183,24 +223,29 @@ class Walks(Dataset[dict[str, np.ndarray]]):
         return view, corner.astype(np.int64)
 
     def __getitem__(self, key: Key) -> dict[str, np.ndarray]:
-        """Sample of a key.
+        """Returns the sample of a key.
 
         Returns:
-            what `dataset.item` gives, with corner (3,) int64 and cells (3,) int64, the scene's size in cells.
+            the arrays of `dataset.item`, with corner (3,) int64 and cells (3,) int64, the scene's size in cells.
         """
         scene, frame, mirrored, quarters, episode, number, place = key
         view, corner = self.view(scene, frame, Turn(mirrored, quarters))
         draw = np.random.default_rng((self.options.seed, episode, number, place))
         if self.options.augment:
             view = replace(view, image=light(view.image, draw))
-        # One kind of depth for the whole walk, as a robot has.
+        # One kind of depth for the whole walk, as on a robot.
         sensor = np.random.default_rng((self.options.seed, episode, place)).random() < self.options.sensor_share
         options = replace(self.options, augment=False, sensor_share=float(sensor))
         return item(view, options, draw) | {"corner": corner, "cells": self.cells(scene, Turn(mirrored, quarters))}
 
 
 def cut(truth: np.ndarray, corner: np.ndarray) -> np.ndarray:
-    """The box (60, 60, 36) of a scene's truth (X, Y, Z) at a corner (3,), voxels; unknown where the scene has none."""
+    """Returns the box (60, 60, 36) of a scene's ground truth; unknown outside the scene.
+
+    Args:
+        truth: (X, Y, Z) labels.
+        corner: (3,) lowest corner of the box, voxels.
+    """
     box = np.full(BOX_VOXELS, UNKNOWN, np.uint8)
     there, here = box_overlap(corner, truth.shape)
     box[here] = truth[there]
@@ -208,10 +253,16 @@ def cut(truth: np.ndarray, corner: np.ndarray) -> np.ndarray:
 
 
 class EpisodeSampler(Sampler[list[Key]]):
-    """Keys of the episodes first..last-1, frame by frame, a walk a place of the batch.
+    """Keys of the episodes first..last-1, frame by frame, with one walk for each place of the batch.
 
     Args:
-        frames: of each scene. length: of a walk. batch: walks at a time. augment: turn and mirror the world.
+        frames: number of frames of each scene.
+        length: frames per walk.
+        batch: walks per batch.
+        first: first episode.
+        last: episode after the last one.
+        seed: of the random draws.
+        augment: transform the world.
     """
 
     def __init__(
@@ -240,7 +291,18 @@ class EpisodeSampler(Sampler[list[Key]]):
 
 
 def episodes(walks: Walks, batch: int, first: int, last: int, workers: int) -> DataLoader[dict[str, Any]]:
-    """Batches of the episodes first..last-1, `walks.length` of them an episode, as dicts of tensors."""
+    """Returns a loader of the frames of the episodes first..last-1; each episode consists of `walks.length` batches.
+
+    Args:
+        walks: the walks.
+        batch: walks per batch.
+        first: first episode.
+        last: episode after the last one.
+        workers: number of processes that load frames.
+
+    Raises:
+        DataError: no scene has enough frames.
+    """
     if not len(walks):
         raise DataError(f"no scene has {walks.length} frames; choose a shorter `length`, or generate longer walks")
     sampler = EpisodeSampler(walks.frames, walks.length, batch, first, last, walks.options.seed, walks.options.augment)

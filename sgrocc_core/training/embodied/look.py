@@ -1,4 +1,7 @@
-"""A quick look at held-out walks while the temporal manager trains; figures that are reported come from `sgrocc eval embodied`."""
+"""Validation on held-out walks during training of the temporal manager.
+
+Reported figures come from `sgrocc eval embodied`.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +28,18 @@ from sgrocc_core.voxels.splat import labels_from
 
 @dataclass
 class WalkCounts:
-    """Confusions (12, 12), rows truth, in view of the frames: of the fused predictions, and of what the memory then holds of the box."""
+    """Confusion matrices (12, 12) in view of the frames, rows truth.
+
+    Attributes:
+        fused: of the fused predictions.
+        memory: of the memory's content in the box after each update.
+    """
 
     fused: np.ndarray = field(default_factory=lambda: np.zeros((12, 12)))
     memory: np.ndarray = field(default_factory=lambda: np.zeros((12, 12)))
 
     def figures(self) -> dict[str, float]:
-        """sc_iou and miou of both, over the walks of all processes together."""
+        """Returns sc_iou and miou of both, over the walks of all processes."""
         out = {}
         for name, own in (("fused", self.fused), ("memory", self.memory)):
             matrix = summed(own)
@@ -49,10 +57,15 @@ def look_at_walks(
     memories: dict[int, SceneMemory],
     compute: Compute,
 ) -> WalkCounts:
-    """Counts over the first frames of some walks, the memory carried along.
+    """Count over the first frames of some walks, with the memory carried along.
 
     Args:
-        walks: not augmented. chosen: this process's scenes of them. memories: an empty one for each of those.
+        engine: image engine.
+        expert: spatial expert.
+        walks: not augmented.
+        chosen: this process's scenes.
+        memories: an empty memory for each of them.
+        compute: device and precision.
     """
     engine.eval()
     expert.eval()

@@ -1,7 +1,8 @@
-"""The Gaussian memory of one scene while a model trains: dense, in PyTorch, with gradient through the last looks if that is wanted.
+"""The Gaussian memory of one scene during training, in PyTorch.
 
-A scene of the data sets is small, so every cell has a place from the start; the mapper's memory (`gaussians/memory.py`) is the same thing
-sparse and without end. Cells are counted from the scene's lowest corner, as the mapper's are with that corner as its lattice's origin.
+It is dense: scenes of the data sets are small, so every cell has a place from the start, whereas the mapper's memory
+(`gaussians/memory.py`) is sparse and unbounded. Gradients can flow back through the last views. Cells are counted from the
+scene's lowest corner, like the mapper's with its lattice's origin there.
 """
 
 from __future__ import annotations
@@ -23,27 +24,32 @@ Outputs = dict[str, Tensor]
 
 
 def look_of(view: CellView, device: torch.device | None = None) -> Look:
-    """A CellView as tensors."""
+    """Converts a CellView to tensors."""
     state = torch.from_numpy(view.state).long()
     rest = (torch.from_numpy(getattr(view, name)) for name in ("residual", "sigma", "weight"))
     return Look(*(value.to(device) for value in (state, *rest)))
 
 
 class SceneMemory:
-    """What has been seen of one scene.
+    """The memory of one scene.
 
     Args:
-        cells: (X, Y, Z) of the scene. gaussians: G. channels: C. centres: (16200, 3) of a box's cells, metres, box frame.
+        cells: (X, Y, Z) size of the scene, cells.
+        gaussians: G, Gaussians per cell.
+        channels: C, feature channels per cell.
+        centres: (16200, 3) centres of a box's cells, metres, box frame.
         kind: of the confidence, one of `confidence.CONFIDENCES`.
+
+    Attributes:
+        cells: all cells of the scene and of a margin of one box around it.
     """
 
     def __init__(
         self, cells: tuple[int, int, int], gaussians: int, channels: int, centres: Tensor, kind: str = "hybrid"
     ) -> None:
         self.kind, self.centres = kind, centres
-        self._shape = tuple(
-            n + 2 * b for n, b in zip(cells, BOX_CELLS)
-        )  # a box fits wherever the camera stands in the scene
+        # With the margin, the box of any camera position in the scene fits.
+        self._shape = tuple(n + 2 * b for n, b in zip(cells, BOX_CELLS))
         rows, device = int(np.prod(self._shape)), centres.device
 
         def zeros(*shape: int) -> Tensor:
@@ -57,7 +63,10 @@ class SceneMemory:
         )  # fmt: skip
 
     def rows(self, corner: np.ndarray) -> Tensor:
-        """(16200,) rows of the box at a corner (3,), cells.
+        """Returns the rows (16200,) of the box at a corner.
+
+        Args:
+            corner: (3,) lowest corner, cells.
 
         Raises:
             DataError: the box lies outside the scene.
@@ -70,11 +79,16 @@ class SceneMemory:
         return torch.from_numpy(np.ravel_multi_index(axes, self._shape).reshape(-1)).to(self.centres.device)
 
     def box(self, rows: Tensor) -> Cells:
-        """The cells of those rows."""
+        """Returns the cells in the given rows."""
         return Cells(*(getattr(self.cells, f.name)[rows] for f in fields(Cells)))
 
     def history(self, rows: Tensor, look: Look, stamp: float) -> tuple[Tensor, Tensor]:
-        """What the network is told of the box before a look, as `GaussianMemory.history`.
+        """Returns the box's history before a view, the network's input; see `GaussianMemory.history`.
+
+        Args:
+            rows: (16200,) of the box.
+            look: how the view sees the box's cells.
+            stamp: time of the view, seconds.
 
         Returns:
             features (16200, C), past (16200, 3).
@@ -85,10 +99,17 @@ class SceneMemory:
         return cells.features * cells.tag[:, None], past
 
     def update(self, rows: Tensor, outputs: Outputs, b: int, look: Look, stamp: float) -> Cells:
-        """Write sample b of the expert's outputs back; gradients stay in the memory until `detach`.
+        """Update the box with the expert's outputs; gradients stay in the memory until `detach`.
+
+        Args:
+            rows: (16200,) of the box.
+            outputs: of the expert.
+            b: number of the sample in the batch.
+            look: how the view sees the box's cells.
+            stamp: time of the view, seconds.
 
         Returns:
-            the box's cells as they are now.
+            the box's cells after the update.
         """
         own = (outputs[name][b].float() for name in ("scales", "rotations", "opacities", "logits", "features"))
         unread = (self.cells.tag.new_zeros(NUM_ANCHORS) for _ in range(4))
@@ -101,11 +122,14 @@ class SceneMemory:
         return after
 
     def detach(self) -> None:
-        """Forget where the values came from."""
+        """Drop the gradient history of all values."""
         self.cells = self.cells.detached()
 
     def splattable(self, cells: Cells) -> Outputs:
-        """A box's Gaussians in the form of the expert's outputs, a batch of one; those never refined in view are silent."""
+        """Returns a box's Gaussians in the form of the expert's outputs, with a batch of one.
+
+        Cells that were never refined in view have the default opacity and are not splatted.
+        """
         silent = torch.full_like(cells.opacities, SILENT_OPACITY)
         return {
             "means": (cells.means + self.centres[:, None])[None],

@@ -1,7 +1,8 @@
-"""Stages on walks (method, section 6): the temporal manager alone on a frozen spatial expert, then everything at a low rate.
+"""Stages on walks (method, section 6): the temporal manager first, then everything.
 
-The stages are `manager` (phase 1), `everything` (phase 2: lifter and spatial encoder at a tenth of the rate, the depth backbone frozen)
-and, for comparison, `end_to_end` (all of these from the first step at one rate).
+The stages are `manager` (phase 1: the temporal manager on a frozen spatial expert), `everything` (phase 2: lifter and
+spatial encoder at a tenth of the rate, the depth backbone frozen) and, for comparison, `end_to_end` (all of these from the
+first step at one rate).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from sgrocc_core.training.losses.objectives import Terms, class_weights, voxel_w
 from sgrocc_core.training.stage import StepInput, Trained, make_networks, on_device
 
 SPATIAL = ("code", "lifters", "encoders")
-"""Names of the spatial expert's lifter and encoder in the network."""
+"""Attribute names of the spatial expert's lifter and encoder."""
 HEADS = ("refinements", "dense", "fusion")
 SPATIAL_RATE = 0.1
 """Learning rate of the spatial expert in phase 2 as a share of the stage's (method, section 6)."""
@@ -163,7 +164,10 @@ class WalkStage:
             frames = []
 
     def loss(self, objective: nn.Module, values: WalkInput, step: int) -> Terms:
-        """See `Stage`; memories begin empty at a walk's first frame, and gradients do not go back beyond the frames of the step."""
+        """See `Stage`; gradients do not flow back beyond the frames of the step.
+
+        Memories are empty at the first frame of a walk.
+        """
         size = len(values.frames[0]["image"])
         places = range(self.processes.rank * size, (self.processes.rank + 1) * size)
         if values.first == 0:
@@ -189,10 +193,13 @@ class WalkStage:
         return {f"{name}_{key}": value for name, share in given for key, value in self.figures(share).items()}
 
     def figures(self, sensor_share: float) -> dict[str, float]:
-        """Figures on held-out walks: of the fused predictions, frame by frame in view, and of the memory's content.
+        """Compute figures of the current weights on held-out walks.
 
         Args:
-            sensor_share: share of the walks that are seen by a depth sensor, 0..1.
+            sensor_share: share of the walks with sensor depth, 0..1.
+
+        Returns:
+            figures of the fused predictions, frame by frame in view, and of the memory's content.
         """
         options = dataclasses.replace(self.options, augment=False, sensor_share=sensor_share, seed=0)
         walks = Walks([self.heldout] if self.heldout else [], options, self.walk.length)

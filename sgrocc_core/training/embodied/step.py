@@ -1,7 +1,8 @@
-"""A step of embodied training: the next frames of several walks through the networks and their memories, to the terms of the loss.
+"""The loss of one step of embodied training: the next frames of several walks through the networks and their memories.
 
-Frame by frame: the image engine, the depth prior, how it sees the box, the history out of the memory, the expert with its fusion, the
-losses of its prediction; then the memory is updated as the mapper updates its own, and what it holds of the box is splatted and scored too.
+For each frame: image engine, depth prior, visibility of the box's cells, history from the memory, expert with fusion,
+and the losses of its prediction. Then the memory is updated as in the mapper, and its content in the box is splatted
+and scored too.
 """
 
 from __future__ import annotations
@@ -26,21 +27,26 @@ from sgrocc_core.training.local.step import run_image
 from sgrocc_core.training.losses.objectives import LocalWeights, Terms, depth_prior, draws, local_objective
 
 MAX_DISTANCE = MapperConfig.max_distance
-"""Cells farther along the optical axis are unseen, metres: the mapper's default."""
+"""Maximum distance of seen cells along the optical axis, metres: the mapper's default."""
 UNHELD = ("coarse", "undefined", "dense", "distill", "regularisation")
-"""Losses that the memory has not: they ask for all cells, or for outputs that only the network has."""
+"""Loss terms that are not computed on the memory: they need all cells, or outputs that only the network has."""
 FRAME_SECONDS = 0.1
-"""Time between the frames of a walk: the sets have no clock."""
+"""Time between the frames of a walk, seconds: the sets have no time stamps."""
 
 
 @dataclasses.dataclass(frozen=True)
 class WalkConfig:
-    """How walks are trained on.
+    """Settings of training on walks.
 
     Attributes:
-        length: frames of a walk; memories begin empty at its first. unroll: frames a step; gradients go back through that many looks.
-        memory: weight of the losses of what the memory holds after a look. confidence: of the memory's update, one of CONFIDENCES.
-        validation_walks: held-out scenes looked at while training.
+        length: frames per walk; memories are empty at its first frame.
+        unroll: frames per step; gradients flow back through that many frames.
+        memory: weight of the losses of the memory's content after an update.
+        confidence: confidence of the memory's update, one of CONFIDENCES.
+        validation_walks: number of held-out scenes in a validation.
+
+    Raises:
+        ConfigError: a value is not allowed.
     """
 
     length: int = 16
@@ -63,11 +69,17 @@ class WalkConfig:
 
 
 def looks_of(prior: Tensor, spread: Tensor, sensor: Tensor, intrinsics: Tensor, pose: Tensor) -> list[Look]:
-    """How the depth priors of a batch see the cells of their boxes, as the mapper's would; on the prior's device.
+    """Compute how the depth priors of a batch see the cells of their boxes, as the mapper does.
 
     Args:
-        prior, spread: (B, 1, H, W) of `depth_prior`, metres. sensor: (B, 1, H, W) metres, what of the prior a sensor measured.
-        intrinsics: (B, 4). pose: (B, 4, 4).
+        prior: (B, 1, H, W) of `depth_prior`, metres.
+        spread: (B, 1, H, W) of `depth_prior`, metres.
+        sensor: (B, 1, H, W), the part of the prior that a sensor measured, metres, 0 = none.
+        intrinsics: (B, 4) fx, fy, cx, cy, pixels.
+        pose: (B, 4, 4) camera to box, metres.
+
+    Returns:
+        a Look for each sample, on the prior's device.
     """
     found = []
     arrays = (value.detach().cpu().numpy() for value in (prior[:, 0], spread[:, 0], sensor[:, 0], intrinsics, pose))
@@ -85,8 +97,12 @@ class WalkObjective(nn.Module):
     """The networks with the loss of a few frames of several walks.
 
     Args:
-        engine, expert: the networks; the image engine is frozen but, where `projection` says so, for its projection to the features.
-        frozen: expert's modules that stay in eval mode. losses: of the local prediction. walk: see WalkConfig.
+        engine: image engine; frozen, except its projection to the features if `projection`.
+        expert: spatial expert.
+        frozen: modules of the expert that stay in eval mode.
+        projection: train the image engine's projection to the features.
+        losses: weights of the losses of the local prediction.
+        walk: see WalkConfig.
         compute: device and precision.
     """
 
@@ -117,11 +133,15 @@ class WalkObjective(nn.Module):
         first: int,
         places: Sequence[int],
     ) -> Terms:
-        """Terms of the loss, averaged over the frames; the memories go on.
+        """Compute the terms of the loss, averaged over the frames, and update the memories.
 
         Args:
-            frames: consecutive batches of `sequences.episodes`, on the device. memories: one a walk. label_weights: of the Trainer.
-            draw: seed and episode. first: number of the first frame in its walk. places: of the walks in the whole batch.
+            frames: consecutive batches of `sequences.episodes`, on the device.
+            memories: one for each walk.
+            label_weights: (12,) weights of the labels in the image (unused) and in the grid, on the device.
+            draw: seed and episode.
+            first: number of the first frame in its walk.
+            places: places of the walks in the batch of all processes.
         """
         self.engine.eval()
         self.expert.train()
@@ -147,13 +167,12 @@ class WalkObjective(nn.Module):
             image = run_image(self.engine, batch, self.compute)
         if self.projection:
             image["features"] = self.engine.get_submodule("to_features")(image["pyramid"].float())
-        depth, spread = depth_prior(
-            batch, image, draws(seed, episode, places)
-        )  # holes filled or not: the same for a whole walk
+        # One draw for the whole walk decides whether holes of the sensor's depth are filled.
+        depth, spread = depth_prior(batch, image, draws(seed, episode, places))
         looks = looks_of(depth, spread, batch["prior"], batch["intrinsics"], batch["pose"])
         rows = [memory.rows(corner) for memory, corner in zip(memories, batch["corner"].cpu().numpy(), strict=True)]
-        told = [memory.history(r, look, stamp) for memory, r, look in zip(memories, rows, looks, strict=True)]
-        history, past = (torch.stack(parts) for parts in zip(*told, strict=True))
+        pairs = [memory.history(r, look, stamp) for memory, r, look in zip(memories, rows, looks, strict=True)]
+        history, past = (torch.stack(parts) for parts in zip(*pairs, strict=True))
         hits = count_hits(depth, batch["intrinsics"], batch["pose"])
         with self.compute.autocast():
             found = self.expert(

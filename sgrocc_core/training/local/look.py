@@ -1,7 +1,7 @@
-"""A quick look at held-out views while a model trains, split over the processes; the figures that are reported come from `sgrocc eval`.
+"""Validation on held-out views during training; reported figures come from `sgrocc eval`.
 
-Every process counts on its share of the views; counts and sums are added up over the processes before anything is divided, so the
-figures are those of one process with all views.
+Each process counts on its share of the views. Counts and sums are added over the processes before any division, so the
+figures equal those of one process with all views.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ BATCH = 16
 
 @dataclass
 class ImageCounts:
-    """What the image engine's figures are made of.
+    """Sums and counts from which the image engine's figures are computed.
 
     Attributes:
-        sums: (4,) of the figures of every view, in the order of IMAGE_FIGURES. views: (4,) how many have each.
-        confusion: (12, 12) of the 2D classes, rows truth.
+        sums: (4,) sums over views of each of IMAGE_FIGURES.
+        views: (4,) number of views that have each of these figures.
+        confusion: (12, 12) counts of the 2D classes, rows truth.
     """
 
     sums: np.ndarray = field(default_factory=lambda: np.zeros(len(IMAGE_FIGURES)))
@@ -44,7 +45,12 @@ class ImageCounts:
     confusion: np.ndarray = field(default_factory=lambda: np.zeros((12, 12)))
 
     def add(self, outputs: dict[str, Tensor], batch: Batch) -> None:
-        """Count a batch of views; tensors on the CPU."""
+        """Count a batch of views.
+
+        Args:
+            outputs: of the image engine, on the CPU.
+            batch: the views, on the CPU.
+        """
         for b in range(len(batch["depth"])):
             valid = batch["depth"][b] > 0
             truth, found = batch["depth"][b][valid], outputs["depth"][b][valid]
@@ -63,8 +69,13 @@ class ImageCounts:
             self.confusion += confusion(labels, outputs["semantics"].argmax(1).numpy(), labels < 12)
 
     def figures(self) -> dict[str, float]:
-        """abs_rel: mean |d - d*| / d*. delta1: share within a factor of 1.25. abs_rel_scaled: after the median ratio of each view.
-        thickness: mean |t - t*|, m. miou_2d: over the views together. A figure that no view has is NaN."""
+        """Returns the figures over the views of all processes; a figure that no view has is NaN.
+
+        Returns:
+            abs_rel: mean |d - d*| / d*. delta1: share of pixels within a factor of 1.25. abs_rel_scaled: abs_rel
+                after scaling each
+            view by its median ratio. thickness: mean |t - t*|, metres. miou_2d: over the views together.
+        """
         sums, views, matrix = summed(self.sums), summed(self.views), summed(self.confusion)
         values = [float(total / count) if count else float("nan") for total, count in zip(sums, views, strict=True)]
         return {**dict(zip(IMAGE_FIGURES, values, strict=True)), "miou_2d": mean_iou(matrix)}
@@ -72,10 +83,12 @@ class ImageCounts:
 
 @torch.no_grad()
 def look_at_image(engine: nn.Module, views: Iterable[dict[str, np.ndarray]], compute: Compute) -> dict[str, float]:
-    """Depth and 2D class figures of the image engine; see `ImageCounts.figures`.
+    """Compute depth and 2D class figures of the image engine; see `ImageCounts.figures`.
 
     Args:
+        engine: image engine.
         views: this process's share of the held-out views; may be empty.
+        compute: device and precision.
     """
     engine.eval()
     counts = ImageCounts()
@@ -91,13 +104,16 @@ def look_at_image(engine: nn.Module, views: Iterable[dict[str, np.ndarray]], com
 
 @torch.no_grad()
 def look_at_voxels(engine: nn.Module, expert: nn.Module, views: Views, compute: Compute) -> dict[str, float]:
-    """Voxel figures in view, with the head's depth (`predicted_...`) and with simulated sensor depth (`sensor_...`).
+    """Compute voxel figures in view, with predicted and with simulated sensor depth.
 
     Args:
+        engine: image engine.
+        expert: spatial expert.
         views: with a grid and a sensor share of 1; this process's share of them, may be empty.
+        compute: device and precision.
 
     Returns:
-        sc_iou and miou of both, over all views of all processes together.
+        sc_iou and miou of both (`predicted_...`, `sensor_...`), over the views of all processes.
     """
     engine.eval()
     expert.eval()

@@ -1,4 +1,7 @@
-"""Stages on single views (method, section 6): the image engine alone, the expert on its frozen features, both at a low rate."""
+"""Stages on single views (method, section 6).
+
+`image` trains the image engine alone, `expert` the spatial expert on its frozen features, `joint` both at a low rate.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ from sgrocc_core.training.stage import StepInput, Trained, make_networks, on_dev
 from sgrocc_core.training.validation import fixed_views
 
 ATTEMPTS = 50
-"""Number of times that the processes look for the same views before they give up; a round guess."""
+"""Maximum number of times that the processes look for the same views; a round guess."""
 COUNTED_VIEWS = 64
 """Maximum number of views whose voxels are counted for the class weights in the grid; a round guess."""
 
@@ -100,7 +103,8 @@ class LocalStage:
         name: `image`, `expert` or `joint`.
         folders: packed training scenes.
         heldout: packed scenes to validate on, or None.
-        rescan: called by the first process before data is looked for, at the start and every `rescan_steps`; it may add packed scenes.
+        rescan: called by the first process before data is looked for, at the start and every `rescan_steps`; it may
+            add packed scenes.
         transform: applied to every batch before the loss, with the number of steps taken so far.
         compute: device and precision in place of the configuration's.
 
@@ -134,7 +138,7 @@ class LocalStage:
     def _choose_trained(self) -> dict[str, Trained]:
         trained: dict[str, Trained] = {}
         if self.name == "expert":
-            # No loss of the image stage reads the features: their projection is learned with the expert that reads them.
+            # The image stage has no loss on the features, so their projection is trained together with the expert.
             self.engine.requires_grad_(False)
             projection = self.engine.get_submodule("to_features").requires_grad_(True)
             trained["image.to_features."] = Trained(projection)
@@ -169,7 +173,7 @@ class LocalStage:
         raise DataError(f"the processes find different training views under {where}; all must see the same files")
 
     def _label_weights(self, views: PackedViews) -> tuple[Tensor, Tensor]:
-        """Class weights in the image and in the grid, from the views' own counts (the grid's from a sample of views)."""
+        """Class weights in the image and in the grid; the grid's are counted on a sample of the views."""
         sample = np.unique(np.linspace(0, len(views) - 1, min(COUNTED_VIEWS, len(views))).astype(int))
         voxels = sum(np.bincount(views.view(int(i)).target.ravel(), minlength=256)[:12] for i in sample)
         image = class_weights(torch.from_numpy(views.counts.sum(0)))

@@ -1,4 +1,4 @@
-"""One training step's forward pass: a batch through the networks that a stage trains, to the terms of its loss."""
+"""The loss of one training step on single views: forward pass through the networks, and its terms."""
 
 from __future__ import annotations
 
@@ -23,7 +23,16 @@ from sgrocc_core.training.losses.regularisation import Surface, surface_of
 
 
 def run_image(engine: nn.Module, batch: Batch, compute: Compute) -> dict[str, Tensor]:
-    """Forward pass of the image engine over a batch of `dataset.loader`, which lies on the device."""
+    """Run the image engine on a batch.
+
+    Args:
+        engine: image engine.
+        batch: of `dataset.loader`, on the device.
+        compute: device and precision.
+
+    Returns:
+        the image engine's outputs, by name.
+    """
     image = (batch["image"].float() / 255).contiguous(memory_format=torch.channels_last)
     with compute.autocast():
         outputs: dict[str, Tensor] = engine(image, batch["mask"].float(), batch["intrinsics"], batch["gravity"])
@@ -31,12 +40,14 @@ def run_image(engine: nn.Module, batch: Batch, compute: Compute) -> dict[str, Te
 
 
 class StepObjective(nn.Module):
-    """The networks of a stage with their loss: what DistributedDataParallel wraps, and what one process calls as it is.
+    """The networks of a stage with their loss.
 
     Args:
-        engine: image engine. expert: spatial expert; None in the image stage. learn_image: whether the whole engine learns; else only
-            its projection to features does, with the expert that reads them.
-        losses: weights of the local head's losses. compute: device and precision.
+        engine: image engine.
+        expert: spatial expert; None in the image stage.
+        learn_image: train the whole image engine; otherwise only its projection to features, together with the expert.
+        losses: weights of the local head's losses.
+        compute: device and precision.
     """
 
     def __init__(
@@ -49,11 +60,14 @@ class StepObjective(nn.Module):
     def forward(
         self, batch: Batch, label_weights: tuple[Tensor, Tensor], seed: int, step: int, places: Sequence[int]
     ) -> Terms:
-        """Terms of the loss.
+        """Compute the terms of the loss.
 
         Args:
-            batch: of `dataset.loader`, on the device. label_weights: (12,) of labels in the image and in the grid, on the device.
-            seed, step: of the run. places: of the batch's views in the whole batch of all processes.
+            batch: of `dataset.loader`, on the device.
+            label_weights: (12,) weights of the labels in the image and in the grid, on the device.
+            seed: of the run.
+            step: number of steps taken.
+            places: places of the batch's views in the batch of all processes.
         """
         self.engine.train(self.learn_image)
         with torch.set_grad_enabled(self.learn_image):

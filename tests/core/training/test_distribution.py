@@ -147,4 +147,4 @@ def test_a_batch_that_does_not_split_is_refused() -> None:
 def test_a_process_alone_shares_with_nobody() -> None:
     assert distribution.here() == Processes()
     assert distribution.shared_total(torch.tensor(0.25), at_least=1.0).item() == 1.0
-    assert distribution.summed(np.array([3.0])).tolist() == [3.0] and distribution.told_by_first([1.5]) == [1.5]
+    assert distribution.summed(np.array([3.0])).tolist() == [3.0] and distribution.from_first([1.5]) == [1.5]
