@@ -144,15 +144,15 @@ class FolderRecording:
             )
         choices = (
             ("as given", None if options.intrinsics is None else _matrix(options.intrinsics)),
-            ("the folder's", layout.K),
-            ("camera.yaml's", None if given is None else given.K),
+            (f"from {layout.K_file}", layout.K),
+            ("from camera.yaml", None if given is None else given.K),
             ("the layout's usual ones", layout.default_K if size == DEFAULT_SIZE else None),
         )
         found = next(((origin, K) for origin, K in choices if K is not None), None)
         if found is None:
             raise DataError(
-                f"{self.path} has no intrinsics for its images of {_by(size)} pixels: add intrinsics.txt (3 x 3) or "
-                "camera.yaml, or use --intrinsics fx,fy,cx,cy"
+                f"{self.path} has no intrinsics for its images of {_by(size)} pixels: add intrinsics.txt "
+                "(3 x 3, or fx fy cx cy) or camera.yaml, or use --intrinsics fx,fy,cx,cy"
             )
         origin, K = found
         try:
@@ -160,7 +160,7 @@ class FolderRecording:
         except FrameError as error:
             raise DataError(f"{self.path}, intrinsics ({origin}): {error}") from error
         self.notes.append(f"intrinsics are {origin}: {K[0, 0]:g}, {K[1, 1]:g}, {K[0, 2]:g}, {K[1, 2]:g}")
-        if given is not None and origin == "camera.yaml's":
+        if given is not None and origin == "from camera.yaml":
             return Camera(size, K, given.distortion, given.fisheye)
         return Camera(size, K)
 

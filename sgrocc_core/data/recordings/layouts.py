@@ -35,6 +35,8 @@ LOOKED_FOR = {
 """Layouts, and the files by which each is recognised."""
 COLOR_FOLDERS, DEPTH_FOLDERS, POSE_FOLDERS = ("rgb", "color", "images", "image"), ("depth", "depths"), ("pose", "poses")
 INTRINSICS = ("intrinsics.txt", "K.txt", "intrinsic/intrinsic_color.txt", "intrinsic.txt")
+ETH3D_INTRINSICS = "calibration.txt"
+"""The file of fx, fy, cx, cy beside the lists of ETH3D's SLAM sequences, which have TUM's layout."""
 DEPTH_INTRINSICS = ("depth_intrinsics.txt", "intrinsic/intrinsic_depth.txt")
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 
@@ -65,7 +67,8 @@ class FolderLayout:
         notes: remarks for the user.
         depth_scale: metres per unit of depth.
         world: which axis points up: a name of `upright.WORLDS`, or `auto`.
-        K: (3, 3) intrinsics from the folder's own files, pixels; or None.
+        K: (3, 3) intrinsics from a text file of the folder, pixels; or None.
+        K_file: name of that file.
         default_K: (3, 3) usual intrinsics of the layout for images of 640 x 480 pixels; or None.
         calibration: calibration from camera.yaml; or None.
         depth_K: (3, 3) intrinsics of depth if it has its own, pixels; or None.
@@ -76,6 +79,7 @@ class FolderLayout:
     depth_scale: float = 0.001
     world: str = "auto"
     K: np.ndarray | None = None
+    K_file: str = ""
     default_K: np.ndarray | None = None
     calibration: Calibration | None = None
     depth_K: np.ndarray | None = None
@@ -127,9 +131,10 @@ def read_tum(folder: Path, tolerance: float) -> FolderLayout:
         f"{paired} of {len(shots)} images have depth within {tolerance:g} s",
         "stamps are the folder's; poses are interpolated",
     ]
-    return FolderLayout(
-        shots, notes, 1 / 5000, "z-up", default_K=np.array([[525.0, 0, 319.5], [0, 525.0, 239.5], [0, 0, 1]])
-    )
+    usual = np.array([[525.0, 0, 319.5], [0, 525.0, 239.5], [0, 0, 1]])
+    layout = FolderLayout(shots, notes, 1 / 5000, "z-up", default_K=usual)
+    _add_cameras(layout, folder, (*INTRINSICS, ETH3D_INTRINSICS))
+    return layout
 
 
 def read_seven_scenes(folder: Path, rate: float) -> FolderLayout:
@@ -150,11 +155,10 @@ def read_seven_scenes(folder: Path, rate: float) -> FolderLayout:
             Shot(color, depth if depth.is_file() else None, made_clock(index, rate), pose_matrix(pose.ravel()))
         )
     notes = [f"there are no stamps, so they are generated at {rate:g} Hz"]
-    return FolderLayout(
-        _some(shots, folder, "frame-*.color.png"),
-        notes,
-        default_K=np.array([[585.0, 0, 320.0], [0, 585.0, 240.0], [0, 0, 1]]),
-    )
+    usual = np.array([[585.0, 0, 320.0], [0, 585.0, 240.0], [0, 0, 1]])
+    layout = FolderLayout(_some(shots, folder, "frame-*.color.png"), notes, default_K=usual)
+    _add_cameras(layout, folder)
+    return layout
 
 
 def read_frames(folder: Path, rate: float) -> FolderLayout:
@@ -189,11 +193,26 @@ def read_frames(folder: Path, rate: float) -> FolderLayout:
         [f"{missing} of {len(shots)} images have no depth of the same name in {depths}"] if missing else []
     )
     layout = FolderLayout(shots, notes)
-    text, depth_text, yaml = _first(folder, INTRINSICS), _first(folder, DEPTH_INTRINSICS), folder / "camera.yaml"
-    layout.K = None if text is None else read_intrinsics(text)
-    layout.depth_K = None if depth_text is None else read_intrinsics(depth_text)
-    layout.calibration = read_camera_yaml(yaml) if text is None and yaml.is_file() else None
+    _add_cameras(layout, folder)
     return layout
+
+
+def _add_cameras(layout: FolderLayout, folder: Path, names: tuple[str, ...] = INTRINSICS) -> None:
+    """Read the folder's own intrinsics: a text file if there is one, else camera.yaml.
+
+    Args:
+        layout: gets them.
+        folder: the recording.
+        names: text files that are looked for, the first that exists is read.
+    """
+    text, depth_text, yaml = _first(folder, names), _first(folder, DEPTH_INTRINSICS), folder / "camera.yaml"
+    if text is not None:
+        layout.K, layout.K_file = read_intrinsics(text), text.relative_to(folder).as_posix()
+        if yaml.is_file():
+            layout.notes.append(f"camera.yaml is not read, because there is {layout.K_file}")
+    elif yaml.is_file():
+        layout.calibration = read_camera_yaml(yaml)
+    layout.depth_K = None if depth_text is None else read_intrinsics(depth_text)
 
 
 def _tum_list(folder: Path, name: str) -> list[tuple[int, Path]]:

@@ -102,8 +102,16 @@ def stamp_of(word: str, where: str) -> int:
 
 
 def read_intrinsics(path: Path) -> np.ndarray:
-    """(3, 3) intrinsics in pixels from a text file with a 3 x 3 or 4 x 4 matrix."""
-    return read_matrix(path, ((3, 3), (4, 4)), "an intrinsics matrix")[:3, :3]
+    """(3, 3) intrinsics in pixels from a text file with a 3 x 3 or 4 x 4 matrix, or the four numbers fx, fy, cx, cy.
+
+    Raises:
+        DataError: another number of values, or something that is not a number.
+    """
+    found = read_matrix(path, ((3, 3), (4, 4), (1, 4)), "an intrinsics matrix, or fx fy cx cy in a row,")
+    if found.size == 4:
+        fx, fy, cx, cy = found[0]
+        return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+    return found[:3, :3]
 
 
 def read_camera_yaml(path: Path) -> Calibration:

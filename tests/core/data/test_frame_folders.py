@@ -282,10 +282,10 @@ def _broken_frames(folder: Path, case: str) -> None:
         ("width", "poses.txt, line 1: 3 words; a pose, row by row, 12 or 16 numbers, is expected"),
         (
             "K",
-            "has no intrinsics for its images of 64 x 48 pixels: add intrinsics.txt (3 x 3) or camera.yaml, "
-            "or use --intrinsics",
+            "has no intrinsics for its images of 64 x 48 pixels: add intrinsics.txt (3 x 3, or fx fy cx cy) "
+            "or camera.yaml, or use --intrinsics",
         ),
-        ("K0", "intrinsics (the folder's): focal lengths fx=0"),
+        ("K0", "intrinsics (from intrinsics.txt): focal lengths fx=0"),
         ("image", "1.jpg: 6 bytes that begin with 47 49 46 38 are not a JPEG or PNG image"),
         ("size", "1.png: PNG image of 80 x 60 pixels; it must be 64 x 48"),
         ("depth", "2.png: JPEG of 64 x 48 pixels; it must be a PNG of 64 x 48, as the first is"),
