@@ -182,9 +182,7 @@ class EdgeAlignment:
 
 
 def _window(correlation: np.ndarray, reach: int) -> np.ndarray:
-    """The correlations of shifts up to `reach` in both directions, (2 reach + 1, 2 reach + 1), no shift in the
-    middle.
-    """
+    """Correlations of shifts up to `reach` in both directions, (2 reach + 1, 2 reach + 1), no shift in the middle."""
     return np.roll(correlation, (reach, reach), (0, 1))[: 2 * reach + 1, : 2 * reach + 1]
 
 

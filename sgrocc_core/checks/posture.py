@@ -61,7 +61,8 @@ class Posture:
         """Add one frame.
 
         Args:
-            K: (3, 3) intrinsics of the depth image, pixels. T_wc: (4, 4) camera to map.
+            K: (3, 3) intrinsics of the depth image, pixels.
+            T_wc: (4, 4) camera to map.
             depth: (H, W) metres along the optical axis, 0 = no reading; None without a sensor.
         """
         self.poses.append(np.array(T_wc, np.float64))
@@ -73,8 +74,10 @@ class Posture:
         self.views.append(View(np.ascontiguousarray(reduced, np.float32), scaled, self.poses[-1]))
 
     def agreement(self) -> dict[str, float] | None:
-        """For each convention of the camera's axes the share of pixels on whose depth pairs of views agree; None with
-        too few.
+        """Share of pixels on whose depth pairs of views agree, for each convention of the camera's axes.
+
+        Returns:
+            shares by a name of AXES; None with too few pixels.
         """
         pairs = [
             (a, b)
@@ -134,7 +137,8 @@ class Posture:
         """Findings about the camera's axes and the world's up direction.
 
         Args:
-            frame, camera: names of the map frame and of the camera's frame, for the messages.
+            frame: name of the map frame, for the messages.
+            camera: name of the camera's frame.
         """
         if (shares := self.agreement()) is not None:
             best = max(shares, key=lambda name: shares[name])
@@ -144,7 +148,8 @@ class Posture:
                         "error",
                         "camera_axes",
                         f"the poses are not those of the optical frame: views agree on {shares[best]:.0%} of the "
-                        f"depth with axes {AXES_WORDS[best]}, and on {shares['opencv']:.0%} with {AXES_WORDS['opencv']}",  # noqa: E501
+                        f"depth with axes {AXES_WORDS[best]}, and on {shares['opencv']:.0%} with "
+                        f"{AXES_WORDS['opencv']}",
                         f"Give --axes {best}, or name the optical frame with --camera-frame.",
                     )
                 ]

@@ -108,7 +108,8 @@ class StreamCheck:
                 rows.append(
                     (
                         "intrinsics",
-                        f"fx {K[0, 0]:g}, fy {K[1, 1]:g}, cx {K[0, 2]:g}, cy {K[1, 2]:g}: {views[0]:.0f} x {views[1]:.0f} degrees",  # noqa: E501
+                        f"fx {K[0, 0]:g}, fy {K[1, 1]:g}, cx {K[0, 2]:g}, cy {K[1, 2]:g}: "
+                        f"{views[0]:.0f} x {views[1]:.0f} degrees",
                     )
                 )
         median = self._unit.median

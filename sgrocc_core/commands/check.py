@@ -61,9 +61,7 @@ def _look(arguments: argparse.Namespace) -> StreamCheck:
 
 
 def report(check: StreamCheck, name: str, arguments: argparse.Namespace) -> int:
-    """Print the table and the findings and write the files that were asked for; exit code 1 with an error among
-    them.
-    """
+    """Print the table and the findings and write the files that were asked for; exit code 1 if there is an error."""
     from sgrocc_core.checks.picture import write_picture
 
     findings = check.findings()

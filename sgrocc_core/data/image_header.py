@@ -49,7 +49,8 @@ def coded_size(data: bytes, min_side: int = MIN_SIDE) -> tuple[str, tuple[int, i
     if size[0] * size[1] > MAX_PIXELS:
         raise FrameError(
             "bad_image",
-            f"{kind.upper()} of {size[0]} x {size[1]} pixels; at most {MAX_PIXELS / 1e6:.1f} million pixels are allowed",  # noqa: E501
+            f"{kind.upper()} of {size[0]} x {size[1]} pixels; at most {MAX_PIXELS / 1e6:.1f} million pixels are "
+            "allowed",
         )
     return kind, size
 

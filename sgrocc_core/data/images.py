@@ -139,8 +139,7 @@ def decode_compressed(data: Any, format: str = "", eighth: bool = False) -> np.n
 
 
 def decode_compressed_depth(data: Any, format: str = "", depth_scale: float = 0.001) -> np.ndarray:
-    """Decode a compressedDepth image (12-byte header, then a PNG or an RVL stream) to (H, W) float32 metres, 0 = no
-    reading.
+    """Decode a compressedDepth image (12-byte header, then PNG or RVL) to (H, W) float32 metres, 0 = no reading.
 
     The codec of a 16UC1 image stores the pixels themselves. A 32FC1 image stores inverse depth v = A / z + B with A and
     B in the header.

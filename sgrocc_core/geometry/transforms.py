@@ -15,7 +15,8 @@ QUATERNION_TOLERANCE = 0.01
 SAME_PLACE_M, SAME_TURN = 1e-3, 1e-6
 """Largest difference of two equal values: metres, and one minus the dot product of the quaternions (0.16 degrees)."""
 PARENT_ALIVE_NS = 2_000_000_000
-"""Age of a parent's newest transform, against a new one, from which another parent takes over, nanoseconds (round guess)."""
+"""Age of a parent's newest transform, against a new one, from which another parent takes over, nanoseconds (round
+guess)."""
 
 
 class TransformLookupError(LookupError):
@@ -141,11 +142,12 @@ class TransformTree:
             quaternion_xyzw: (4,) unit quaternion.
             static: whether the transform holds at any time.
 
-        A static transform that is sent again as a moving one with the same value stays static. A second parent is refused
-        while the first one is alive, and so is a transform that would close a loop.
+        A static transform that is sent again as a moving one with the same value stays static. A second parent is
+        refused while the first one is alive, and so is a transform that would close a loop.
 
         Raises:
-            RejectedTransformError: numbers are not finite, the quaternion is not of unit length, a frame has no name, both
+            RejectedTransformError: numbers are not finite, the quaternion is not of unit length, a frame has no name,
+                both
                 frames are the same, a loop would close, or the child has another parent that is alive.
         """
         parent, child = parent.removeprefix("/"), child.removeprefix("/")
@@ -182,7 +184,8 @@ class TransformTree:
             if alive:
                 raise RejectedTransformError(
                     "second_parent",
-                    f"transform {parent!r} to {child!r} gives {child!r} a second parent; it hangs under {edge.parent!r}",
+                    f"transform {parent!r} to {child!r} gives {child!r} a second parent; "
+                    f"it hangs under {edge.parent!r}",
                 )
         self._release(edge.parent)
 

@@ -1,9 +1,8 @@
 """What each of the processes of test_distribution.py runs: a short training run, noting all that must not depend on
 their number.
 
-Usage: two_processes.py local|embodied PACKED OUT STEPS, alone or under torchrun; the first process writes OUT/found.json and
-OUT/found.safetensors.
-"""
+Usage: two_processes.py local|embodied PACKED OUT STEPS, alone or under torchrun; the first process writes
+    OUT/found.json and OUT/found.safetensors."""
 
 from __future__ import annotations
 

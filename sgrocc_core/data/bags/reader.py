@@ -212,9 +212,7 @@ class BagReader:
             return colour
 
     def metres(self, stamp_ns: int, depth: Any, calibration: Calibration) -> np.ndarray:
-        """(H, W) metres of a depth message, registered to the image of a calibration if it comes from another
-        camera.
-        """
+        """(H, W) metres of a depth message, registered to the calibration's image if it is of another camera."""
         decoded = decode_depth_message(depth, self.options.depth_scale)
         if not self._foreign:
             return calibration.rectify(decoded, nearest=True)

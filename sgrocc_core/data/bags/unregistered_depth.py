@@ -111,7 +111,8 @@ class UnregisteredDepth:
                     "note",
                     "depth_registered",
                     f"depth of {self.topic.name} is in the frame {self.topic.frame_id!r}, not the images' "
-                    f"{self.image.frame_id!r}; it is registered by {', '.join(sorted(self.info_topics))} and the transforms",  # noqa: E501
+                    f"{self.image.frame_id!r}; it is registered by {', '.join(sorted(self.info_topics))} and the "
+                    "transforms",
                 )
             ]
         if self.others:

@@ -11,7 +11,7 @@ from sgrocc_core.errors import FrameError
 
 
 def test_a_stream_made_by_hand_is_read():
-    # Nibbles: 1 zero, 2 readings, +5 as 10 = 0b010 with one more, then 1, -2 as 3: 1, 2, (10 & 7 | 8) = 10, 1, 3, padding.  # noqa: E501
+    # Nibbles: 1 zero, 2 readings, +5 as 10 = 0b010 with one more, then 1, -2 as 3: 1, 2, (10 & 7 | 8), 1, 3, padding.
     word = int("12A13000", 16)
     assert decode_rvl(np.frombuffer(struct.pack("<I", word), np.uint8), 3, 1).tolist() == [[0, 5, 3]]
 
