@@ -1,4 +1,4 @@
-"""The picture of a check: depth edges on an image, a grid on the floor in an image, and the camera's path from above."""
+"""The picture of a check: depth edges on an image, a grid on the floor in an image, and the path from above."""
 
 from __future__ import annotations
 

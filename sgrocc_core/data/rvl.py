@@ -2,8 +2,8 @@
 
 The format is that of A. D. Wilson, "Fast Lossless Depth Image Compression", ISS 2017. Pixels are written in runs: the
 number of zeros, the number of readings, then each reading's difference to the one before it. Numbers are sequences of
-nibbles, three bits of value and one that says whether another nibble follows; eight nibbles make a little-endian word of
-32 bits, the first nibble in its highest bits.
+nibbles, three bits of value and one that says whether another nibble follows; eight nibbles make a little-endian word
+of 32 bits, the first nibble in its highest bits.
 """
 
 from __future__ import annotations

@@ -37,6 +37,7 @@ class RoomBag:
     axes: np.ndarray = field(default_factory=lambda: np.eye(4))
     tf_kept: list[int] | None = None
     zero_stamps: bool = False
+    far_pose: int | None = None
     second_info: tuple[np.ndarray, tuple[int, int]] | None = None
     extra_tf: list[tuple[str, list[np.ndarray]]] = field(default_factory=list)
 
@@ -52,12 +53,16 @@ class RoomBag:
 
     def _write_moment(self, number: int, T_wc: np.ndarray) -> None:
         at = START + number * STEP
+        told = T_wc
+        if number == self.far_pose:
+            told = T_wc.copy()
+            told[0, 3] += 5000.0
         stamp = 0 if self.zero_stamps else at
         if self.tf_kept is None or number in self.tf_kept:
             self._put(
                 self.tf_topic,
                 at,
-                self._transform(at, "map", self.frame, self.world @ T_wc @ self.axes, self.quaternion),
+                self._transform(at, "map", self.frame, self.world @ told @ self.axes, self.quaternion),
             )
             if self.depth_frame != self.frame and self.depth_pose is not None:
                 self._put(self.tf_topic, at, self._transform(at, self.frame, self.depth_frame, self.depth_pose))

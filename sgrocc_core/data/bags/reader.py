@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from sgrocc_core.checks.findings import Finding
+from sgrocc_core.checks.motion import PoseGate
 from sgrocc_core.checks.posture import AXES, levelling
 from sgrocc_core.data.bags.file import describe_topics, open_reader
 from sgrocc_core.data.bags.messages import decode_color_message, decode_depth_message, image_size, info_fields, nearest
@@ -143,10 +144,12 @@ class BagReader:
         self.examples.clear()
         self.received = made = 0
         last: FrameError | None = None
+        gate = PoseGate()
         for stamp_ns, image, depth in self.paired():
             self.received += 1
             try:
                 frame = self.frame(stamp_ns, image, depth)
+                gate.check(frame.T_wc, stamp_ns)
             except FrameError as error:
                 self.dropped[error.cause] += 1
                 self.examples.setdefault(error.cause, str(error))

@@ -162,3 +162,9 @@ def test_an_output_folder_that_cannot_be_made_is_refused_before_mapping(tmp_path
     assert main(["map", "--bag", str(bag), "--out", str(tmp_path / "file" / "map")]) == 1
     text = capsys.readouterr()
     assert "cannot be written to" in text.err and "image " not in text.out
+
+
+def test_one_pose_beyond_reason_costs_its_image_and_no_other(tmp_path):
+    frames, reader = frames_of(RoomBag(far_pose=5).write(tmp_path / "bag"))
+    assert len(frames) == 11 and reader.dropped == {"pose_jump": 1}
+    assert max(np.abs(f.T_wc[:3, 3]).max() for f in frames) < 10
