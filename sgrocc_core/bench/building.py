@@ -1,6 +1,7 @@
-"""A building for `sgrocc bench growth`: a few generated rooms, seen from a few places each, repeated on a square of plots in one map frame.
+"""A building for `sgrocc bench growth`: generated rooms, repeated on a square of plots.
 
-Copies of a room lie whole blocks apart, so that mapping one takes the same work wherever it stands: what differs is how large the map is.
+Copies of a room are whole blocks apart, so mapping one takes the same work on every plot, and only the size of the map
+differs.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from sgrocc_core.geometry.lattice import BLOCK_SIZE, VOXEL_SIZE
 SIZE = (160, 120)
 """Width and height of the images, pixels."""
 MIN_CLASSES = 8
-"""The rooms are well furnished."""
+"""Minimum number of classes in a room: the rooms are well furnished."""
 GAP = 5.0
-"""Metres between rooms: no local box reaches into the next."""
+"""Distance between rooms, metres: no local box extends into the next room."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,9 @@ class Building:
     """Rooms on plots.
 
     Attributes:
-        views: for each of the different rooms, frames in the order in which a camera walks by.
-        order: which of them stands on each plot.
-        pitch: (2,) int, blocks from one plot to the next along x and y.
+        views: for each kind of room, frames in the order of a camera that passes through.
+        order: kind of room on each plot.
+        pitch: (2,) int, distance between plots along x and y, blocks.
     """
 
     views: list[list[Frame]]
@@ -36,7 +37,13 @@ class Building:
     pitch: np.ndarray
 
     def frame(self, plot: int, view: int, stamp_ns: int) -> Frame:
-        """A view of the room on a plot."""
+        """Returns a view of the room on a plot.
+
+        Args:
+            plot: number of the plot.
+            view: number of the view.
+            stamp_ns: time stamp, nanoseconds.
+        """
         seen = self.views[self.order[plot]][view]
         columns = int(np.ceil(np.sqrt(len(self.order))))
         T_wc = seen.T_wc.copy()
@@ -45,18 +52,20 @@ class Building:
 
 
 def make_building(rooms: int, different: int, views: int, twin: int) -> Building:
-    """A building; the same arguments, the same building.
+    """Generate a building; the same arguments give the same building.
 
     Args:
-        rooms: how many. different: of how many kinds, one after the other over and over. views: of each kind.
-        twin: the last room is of the same kind as this one, so that the two may be compared.
+        rooms: number of rooms.
+        different: number of kinds of room, which alternate.
+        views: number of views of each kind.
+        twin: the last room is of the same kind as this one, so that the two can be compared.
     """
     made = [prepare("walk", 0, 1 + index, views, SIZE, MIN_CLASSES) for index in range(different)]
     return Building([_rendered(scene) for scene in made], room_order(rooms, different, twin), _pitch(made))
 
 
 def room_order(rooms: int, different: int, twin: int) -> list[int]:
-    """Which kind stands on each plot; arguments as in `make_building`."""
+    """Returns the kind of room on each plot; arguments as in `make_building`."""
     order = [plot % different for plot in range(rooms)]
     return [*order[:-1], order[twin]]
 
@@ -66,7 +75,7 @@ def _rendered(made: GeneratedScene) -> list[Frame]:
 
 
 def _pitch(made: list[GeneratedScene]) -> np.ndarray:
-    """(2,) int: blocks from plot to plot, so that no two of these rooms touch wherever they stand."""
+    """(2,) int, distance between plots in blocks, such that rooms on neighbouring plots do not touch."""
     ends = [(m.grid.origin + (m.grid.low + np.array(known_bounds(m.grid))) * VOXEL_SIZE)[:, :2] for m in made]
     low, high = np.min([e[0] for e in ends], 0), np.max([e[1] for e in ends], 0)
     return np.ceil((high - low + GAP) / BLOCK_SIZE).astype(np.int64)

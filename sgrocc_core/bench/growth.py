@@ -1,6 +1,7 @@
-"""How a step's time and the memory grow with the map: a walk through a building, the networks' outputs of every view kept and repeated.
+"""Time of a step and memory as the map grows, measured on a walk through a building.
 
-What a network says of a view does not depend on how large the map is, so each runs once a view; all else is done as ever.
+The networks' outputs do not depend on the size of the map, so they are computed once per view and repeated;
+everything else runs as usual.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 from sgrocc_core.report import figure, memory_mb
 
 EARLY_FRAME = 500
-"""The late frames are compared with those of the room that this one is in."""
+"""The room of this frame is compared with the last room."""
 MOST_TIMES = 1.1
-"""Target: time of the late frames over that of the early ones."""
+"""Target: maximum ratio of the time of late frames to that of early ones."""
 MOST_BYTES = 1000.0
-"""Target: bytes of the memory for each occupied voxel."""
+"""Target: maximum bytes of the memory per occupied voxel."""
 STAGES = ("slice", "memory", "splat")
-"""Everything but the networks."""
+"""All timed stages of a step except the networks."""
 FRAME_NS = 100_000_000
 
 
 class RepeatingEngine:
-    """An engine whose networks run once a view and repeat what they said.
+    """Engine wrapper that runs the networks once per view and then repeats their outputs.
 
     Attributes:
-        view: which one is mapped next; to be set before each step.
+        view: kind of room and number of the view to be mapped next; set before each step.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -42,13 +43,13 @@ class RepeatingEngine:
         self._boxes: dict[tuple[int, int], LocalGaussians] = {}
 
     def image(self, *inputs: Any) -> ImageOutputs:
-        """As an Engine's."""
+        """See `Engine`."""
         if self.view not in self._images:
             self._images[self.view] = self._engine.image(*inputs)
         return self._images[self.view]
 
     def expert(self, *inputs: Any) -> LocalGaussians:
-        """As an Engine's."""
+        """See `Engine`."""
         if self.view not in self._boxes:
             self._boxes[self.view] = self._engine.expert(*inputs)
         return self._boxes[self.view]
@@ -56,12 +57,14 @@ class RepeatingEngine:
 
 @dataclass
 class Growth:
-    """What a walk measured.
+    """Measurements of a walk.
 
     Attributes:
-        frames: in each room. start_mb: resident memory before the first frame.
+        frames: number of frames in each room.
+        start_mb: resident memory before the first frame, MB.
         times: milliseconds of every frame, by stage, and their `sum`.
-        rooms: after each room: frame, voxels (occupied), blocks, memory_mb (of memory and voxel map), rss_mb (of the process).
+        rooms: after each room: frame, voxels (occupied), blocks, memory_mb (of memory and voxel map), rss_mb (of the
+            process).
     """
 
     frames: int
@@ -75,14 +78,26 @@ class Growth:
 
 
 def early_room(frames: int, rooms: int) -> int:
-    """The room that EARLY_FRAME is in, of those before the last; frames: in each room."""
+    """Returns the room of EARLY_FRAME, or the last but one if that comes first.
+
+    Args:
+        frames: number of frames in each room.
+        rooms: number of rooms.
+    """
     return min(EARLY_FRAME // frames, rooms - 2)
 
 
 def learn(
     engine: RepeatingEngine, building: Building, config: MapperConfig, tick: Callable[[], object] = lambda: None
 ) -> None:
-    """Have the networks look at every view, in maps thrown away; all kernels are loaded then."""
+    """Run the networks on every view, in temporary maps; this also loads all kernels.
+
+    Args:
+        engine: to fill with the outputs.
+        building: the rooms.
+        config: of the mapper.
+        tick: called after each view.
+    """
     for kind, views in enumerate(building.views):
         mapper = OccupancyMapper(engine, config)
         for number, seen in enumerate(views):
@@ -98,10 +113,17 @@ def walk(
     config: MapperConfig,
     tick: Callable[[], object] = lambda: None,
 ) -> tuple[Growth, OccupancyMapper]:
-    """Walk through all rooms, there and back past the views of each.
+    """Walk through all rooms, back and forth along the views of each.
 
     Args:
-        engine: that has learnt the building. frames: in each room. tick: called after each frame.
+        engine: filled by `learn`.
+        building: the rooms.
+        frames: number of frames in each room.
+        config: of the mapper.
+        tick: called after each frame.
+
+    Returns:
+        the measurements, and the mapper after the last frame.
     """
     mapper, growth = OccupancyMapper(engine, config), Growth(frames, memory_mb())
     for room, kind in enumerate(building.order):
@@ -113,21 +135,29 @@ def walk(
                 growth.times[stage].append(update.timings[stage])
             growth.times["sum"].append(sum(update.timings[stage] for stage in STAGES))
             tick()
-        growth.rooms.append({
-            "frame": (room + 1) * frames, "voxels": mapper.map.voxel_map.occupied_count, "blocks": len(mapper.map.memory),
-            "memory_mb": (mapper.map.memory.nbytes + mapper.map.voxel_map.nbytes) / 1e6, "rss_mb": memory_mb(),
-        })  # fmt: skip
+        growth.rooms.append(
+            {
+                "frame": (room + 1) * frames,
+                "voxels": mapper.map.voxel_map.occupied_count,
+                "blocks": len(mapper.map.memory),
+                "memory_mb": (mapper.map.memory.nbytes + mapper.map.voxel_map.nbytes) / 1e6,
+                "rss_mb": memory_mb(),
+            }
+        )
     return growth, mapper
 
 
 def there_and_back(step: int, count: int) -> int:
-    """Position of a walk to and fro along `count` places: 0, 1, ..., count - 1, count - 2, ..., 0, 1, ..."""
+    """Returns the position after `step` steps back and forth along `count` places.
+
+    The positions are 0, 1, ..., count - 1, ..., 1, 0, 1 and so on.
+    """
     turn = max(2 * (count - 1), 1)
     return min(step % turn, turn - step % turn) if count > 1 else 0
 
 
 def figures(growth: Growth) -> dict[str, Any]:
-    """The report's figures: early and late time, their ratio, the slowest frame, the memory at the end."""
+    """Returns the report's figures: early and late times, their ratio, the slowest frame, and the memory at the end."""
     early, late, last = early_room(growth.frames, len(growth.rooms)), len(growth.rooms) - 1, growth.rooms[-1]
     times = {stage: (growth.median(early, stage), growth.median(late, stage)) for stage in (*STAGES, "sum")}
     slowest = int(np.argmax(growth.times["sum"]))
@@ -135,13 +165,19 @@ def figures(growth: Growth) -> dict[str, Any]:
         "early": {stage: figure(round(a, 2), "ms") for stage, (a, _) in times.items()},
         "late": {stage: figure(round(b, 2), "ms") for stage, (_, b) in times.items()},
         "late_over_early": {stage: figure(round(b / a, 3), "times") for stage, (a, b) in times.items()},
-        "slowest_frame": {"time": figure(round(growth.times["sum"][slowest], 1), "ms"), "frame": figure(slowest, "frame")},
-        "voxels": figure(last["voxels"], "voxels"), "blocks": figure(last["blocks"], "blocks"),
-        "memory": figure(round(last["memory_mb"], 1), "MB"), "bytes_per_voxel": figure(round(bytes_per_voxel(last), 1), "bytes"),
-        "rss_start": figure(round(growth.start_mb, 1), "MB"), "rss_end": figure(round(last["rss_mb"], 1), "MB"),
-    }  # fmt: skip
+        "slowest_frame": {
+            "time": figure(round(growth.times["sum"][slowest], 1), "ms"),
+            "frame": figure(slowest, "frame"),
+        },
+        "voxels": figure(last["voxels"], "voxels"),
+        "blocks": figure(last["blocks"], "blocks"),
+        "memory": figure(round(last["memory_mb"], 1), "MB"),
+        "bytes_per_voxel": figure(round(bytes_per_voxel(last), 1), "bytes"),
+        "rss_start": figure(round(growth.start_mb, 1), "MB"),
+        "rss_end": figure(round(last["rss_mb"], 1), "MB"),
+    }
 
 
 def bytes_per_voxel(room: dict[str, float]) -> float:
-    """Bytes of memory and voxel map for each occupied voxel, of an entry of `Growth.rooms`."""
+    """Returns the bytes of memory and voxel map per occupied voxel, for an entry of `Growth.rooms`."""
     return 1e6 * room["memory_mb"] / max(room["voxels"], 1)

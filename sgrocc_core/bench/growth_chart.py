@@ -9,7 +9,7 @@ from sgrocc_core.drawing.chart import COLOURS, INK, new_figure, plain
 
 
 def growth_chart(growth: Growth, title: str) -> Figure:
-    """One point for each room; times are medians over its frames."""
+    """Returns the chart, with one point for each room; times are medians over its frames."""
     rooms = growth.rooms
     panels: dict[str, dict[str, list[float]]] = {
         "time per frame without the networks, ms": {

@@ -1,4 +1,4 @@
-"""`sgrocc bench growth`: whether a step costs the same, and how much memory it takes, however large the map has become."""
+"""`sgrocc bench growth`: time of a step and memory while the map grows."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 KINDS, VIEWS = 4, 25
-"""Different rooms, and views of each."""
+"""Number of kinds of room, and number of views of each."""
 
 
 def add_growth(actions: Any) -> argparse.ArgumentParser:
-    """The options of `sgrocc bench growth`."""
+    """Add the options of `sgrocc bench growth`."""
     about = (
-        "Walks through a building of generated rooms; the networks run once a view, everything else for every frame."
+        "Walk through a building of generated rooms; the networks run once per view, everything else in every frame."
     )
     parser: argparse.ArgumentParser = actions.add_parser(
         "growth", help="time and memory while the map grows", description=about
     )
-    parser.add_argument("--frames", type=int, default=10_000, metavar="N", help="how many frames (default 10000)")
-    parser.add_argument("--rooms", type=int, default=50, metavar="N", help="in how many rooms, 2 or more (default 50)")
+    parser.add_argument("--frames", type=int, default=10_000, metavar="N", help="number of frames (default 10000)")
+    parser.add_argument("--rooms", type=int, default=50, metavar="N", help="number of rooms, at least 2 (default 50)")
     parser.add_argument(
         "--out", default="runs/bench_growth", metavar="DIR", help="folder for report.json and growth.png"
     )
@@ -29,19 +29,22 @@ def add_growth(actions: Any) -> argparse.ArgumentParser:
         type=float,
         default=0.0,
         metavar="M",
-        help="forget what is farther, metres (default 0: nothing)",
+        help="forget parts of the map farther away than this, metres (default 0: none)",
     )
     parser.add_argument(
-        "--max-memory-mb", type=float, default=0.0, metavar="MB", help="bound of the memory (default 0: none)"
+        "--max-memory-mb", type=float, default=0.0, metavar="MB", help="limit of the memory (default 0: none)"
     )
     return parser
 
 
 def measure_growth(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measure, write the report and the picture; the report.
+    """Measure, and write the report and the chart.
+
+    Returns:
+        the report.
 
     Raises:
-        ConfigError: numbers of frames or rooms that leave nothing to compare.
+        ConfigError: the numbers of frames and rooms leave nothing to compare.
     """
     from tqdm import tqdm
 
@@ -63,7 +66,7 @@ def measure_growth(arguments: argparse.Namespace) -> dict[str, Any]:
     building = make_building(
         arguments.rooms, min(KINDS, arguments.rooms - 1), min(VIEWS, frames), early_room(frames, arguments.rooms)
     )
-    with tqdm(total=sum(map(len, building.views)), desc="the networks look", unit="view", disable=None) as bar:
+    with tqdm(total=sum(map(len, building.views)), desc="running the networks", unit="view", disable=None) as bar:
         learn(engine, building, config, bar.update)
     with tqdm(total=frames * arguments.rooms, desc="walking", unit="frame", disable=None) as bar:
         growth, _ = walk(engine, building, frames, config, bar.update)
@@ -80,7 +83,7 @@ def measure_growth(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _series(growth: Any) -> list[dict[str, float]]:
-    """What the report keeps of every room: median times, milliseconds; sizes, see `Growth`."""
+    """The report's entry for each room: median times, milliseconds, and sizes; see `Growth`."""
     from sgrocc_core.bench.growth import bytes_per_voxel
 
     return [
@@ -92,12 +95,13 @@ def _series(growth: Any) -> list[dict[str, float]]:
 
 
 def growth_table(report: dict[str, Any]) -> str:
-    """A row for about every tenth room, and the figures beside their targets."""
+    """Returns a table with a row for about every tenth room, and the figures beside their targets."""
     from sgrocc_core.bench.growth import MOST_BYTES, MOST_TIMES
 
     columns = (
-        ("frame", "frame"), ("slice_ms", "slice ms"), ("memory_ms", "memory ms"), ("splat_ms", "splat ms"), ("sum_ms", "sum ms"),
-        ("voxels", "voxels"), ("blocks", "blocks"), ("memory_mb", "map MB"), ("rss_mb", "process MB"), ("bytes_per_voxel", "bytes/voxel"),
+        ("frame", "frame"), ("slice_ms", "slice ms"), ("memory_ms", "memory ms"), ("splat_ms", "splat ms"),
+        ("sum_ms", "sum ms"), ("voxels", "voxels"), ("blocks", "blocks"), ("memory_mb", "map MB"),
+        ("rss_mb", "process MB"), ("bytes_per_voxel", "bytes/voxel"),
     )  # fmt: skip
     rooms, found = report["rooms"], report["figures"]
     shown = sorted({*range(0, len(rooms), max(1, len(rooms) // 10)), len(rooms) - 1})
@@ -105,10 +109,11 @@ def growth_table(report: dict[str, Any]) -> str:
     lines += ["".join(f"{rooms[n][key]:>12,}" for key, _ in columns) for n in shown]
     early, late = found["early"]["sum"]["value"], found["late"]["sum"]["value"]
     slow = found["slowest_frame"]
-    return "\n".join([
-        *lines,
-        f"late over early  {found['late_over_early']['sum']['value']:.3f} ({late:.1f} of {early:.1f} ms); target: at most {MOST_TIMES:g}",
+    ratio, start, end = found["late_over_early"]["sum"]["value"], found["rss_start"]["value"], found["rss_end"]["value"]
+    lines += [
+        f"late over early  {ratio:.3f} ({late:.1f} of {early:.1f} ms); target: at most {MOST_TIMES:g}",
         f"bytes per voxel  {found['bytes_per_voxel']['value']:.0f}; target: at most {MOST_BYTES:.0f}",
         f"slowest frame    {slow['time']['value']:.0f} ms, number {slow['frame']['value']}",
-        f"process          {found['rss_start']['value']:.0f} MB before the walk, {found['rss_end']['value']:.0f} MB after",
-    ])  # fmt: skip
+        f"process          {start:.0f} MB before the walk, {end:.0f} MB after",
+    ]
+    return "\n".join(lines)

@@ -1,8 +1,8 @@
-"""What the local head can say at all: Gaussians fitted to the truth of views one by one, without any network.
+"""Upper bound of the local head: Gaussians fitted to the ground truth of single views, without a network.
 
-`python -m sgrocc_core.bench.head_capacity --packed DIR` says, for each G and way of refinement, the SC-IoU and mIoU that the best
-Gaussians reach within the bounds of the refinement (method, section 2.4). Where this is near 1, what a trained network lacks is not
-the head's to give.
+`python -m sgrocc_core.bench.head_capacity --packed DIR` prints, for several G and kinds of refinement, the SC-IoU and
+mIoU of the best Gaussians within the bounds of the refinement (method, section 2.4). Where they are near 1, the
+errors of a trained network are not due to the head.
 """
 
 from __future__ import annotations
@@ -28,18 +28,21 @@ from sgrocc_core.voxels.splat import labels_from
 from sgrocc_core.voxels.splat_autograd import splat
 
 HEADS = ((1, "none"), (1, "free"), (1, "ray"), (2, "ray"), (4, "none"), (4, "free"), (4, "ray"), (8, "ray"))
-"""G and refinement of the default look."""
+"""G and refinement of the printed heads."""
 REACH = 1.5 * MAX_STEP
-"""How far two blocks of refinement can move a mean, metres."""
+"""Maximum distance by which two blocks of refinement can move a mean, metres."""
 RATE = 0.1
+"""Learning rate of the fit; a round guess."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """Gaussians of the cells that hold any matter.
+    """Gaussians of the occupied cells, fitted to a view.
 
     Attributes:
-        gaussians: G. refinement: `ray`, `free` or `none`. steps: of the optimiser.
+        gaussians: G, Gaussians per cell.
+        refinement: `ray`, `free` or `none`.
+        steps: number of steps of the optimizer.
     """
 
     gaussians: int
@@ -47,13 +50,14 @@ class Head:
     steps: int = 60
 
     def fit(self, target: np.ndarray, camera: np.ndarray) -> np.ndarray:
-        """The labels of the Gaussians fitted to a view's truth.
+        """Fit the Gaussians to a view's ground truth.
 
         Args:
-            target: (60, 60, 36) uint8 labels. camera: (3,) its centre in the box frame, metres.
+            target: (60, 60, 36) uint8 labels.
+            camera: (3,) camera centre in the box frame, metres.
 
         Returns:
-            (60, 60, 36) uint8.
+            (60, 60, 36) uint8, the labels of the fitted Gaussians.
         """
         cells = cells_of(torch.from_numpy(target)[None])[0]
         centres = cell_centres()[((cells > 0) & (cells < UNKNOWN)).any(1)]
@@ -98,7 +102,13 @@ class Head:
 
 
 def capacity(head: Head, folder: Path, views: int) -> dict[str, float]:
-    """Figures of a head's best Gaussians on one view of each of so many packed scenes, spread evenly."""
+    """Compute the figures of a head's best Gaussians.
+
+    Args:
+        head: to fit.
+        folder: of packed scenes.
+        views: maximum number of scenes, spread evenly; one view of each is used.
+    """
     scenes = packed_scenes(folder)
     counts = OccupancyCounts()
     for i in np.unique(np.linspace(0, len(scenes) - 1, min(views, len(scenes))).round().astype(int)):
@@ -111,11 +121,13 @@ def capacity(head: Head, folder: Path, views: int) -> dict[str, float]:
 
 def main() -> None:
     """Print a table."""
-    parser = argparse.ArgumentParser(description="What Gaussians can represent of the truth, at best.")
+    parser = argparse.ArgumentParser(description="Fit the local head's Gaussians to the ground truth of views.")
     parser.add_argument(
         "--packed", type=Path, required=True, metavar="DIR", help="packed scenes, as `sgrocc train` keeps them"
     )
-    parser.add_argument("--views", type=int, default=3, help="scenes to take a view of (default: %(default)s)")
+    parser.add_argument(
+        "--views", type=int, default=3, help="number of scenes, one view of each (default: %(default)s)"
+    )
     arguments = parser.parse_args()
     print("| G | refinement | SC-IoU | mIoU | boundary F1 |\n|---|---|---|---|---|")
     for gaussians, refinement in HEADS:

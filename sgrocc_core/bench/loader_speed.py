@@ -1,4 +1,6 @@
-"""How many training views a second the loader gives, with everything that a step gets: decoding or packed reading, augmentation, targets.
+"""Speed of the loader of training views, in views per second.
+
+It includes everything that a step needs: decoding or packed reading, augmentation and targets.
 
 python -m sgrocc_core.bench.loader_speed --packed runs/rooms/train/packed/train
 python -m sgrocc_core.bench.loader_speed --data data/heldout --split test
@@ -18,22 +20,27 @@ from sgrocc_core.training.data.dataset import DatasetOptions, PackedViews, loade
 
 
 def _used() -> float:
-    """Seconds of a core that ended worker processes have used."""
+    """CPU time of the worker processes that have ended, seconds."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
 def packed_speed(folder: Path, grid: bool, batch: int, workers: int, steps: int) -> tuple[float, float]:
-    """Speed of the loader over a packed folder.
+    """Measure the loader on a packed folder.
 
     Args:
-        grid: with the voxel targets of the expert's stages. workers: processes, at least one. steps: batches to read.
+        folder: of packed scenes.
+        grid: include the voxel targets of the expert's stages.
+        batch: views per batch.
+        workers: number of processes, at least one.
+        steps: number of batches.
 
     Returns:
-        views a second of wall time, first batch not counted; views a second of a core, starting the workers included.
+        views per second of wall time, without the first batch, and views per second of CPU time, including the start
+        of the workers.
 
     Raises:
-        DataError: no views.
+        DataError: there are no views.
     """
     data = PackedViews([folder], DatasetOptions(grid=grid))
     if not len(data):
@@ -44,15 +51,20 @@ def packed_speed(folder: Path, grid: bool, batch: int, workers: int, steps: int)
     start = time.perf_counter()
     count = sum(1 for _ in batches)
     wall = time.perf_counter() - start
-    del batches  # ends the workers, whose time can be asked for only then
+    del batches  # ends the workers; their CPU time is known only afterwards
     return count * batch / wall, (count + 1) * batch / (_used() - before)
 
 
 def raw_speed(root: Path, split: str, views: int) -> tuple[float, float]:
-    """Speed of decoding a set in its published layout, in this process: what packing does once.
+    """Measure decoding of a set in its published layout, as packing does once.
+
+    Args:
+        root: of the set.
+        split: one of its lists.
+        views: maximum number of views, spread evenly.
 
     Returns:
-        views a second of wall time, and of a core.
+        views per second of wall time, and of CPU time.
     """
     data = OccScanNet(root, split)
     indices = range(0, len(data), max(1, len(data) // views))
@@ -67,7 +79,7 @@ def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--packed", type=Path, help="folder of packed scenes")
-    parser.add_argument("--data", type=Path, help="folder of a set, to be decoded")
+    parser.add_argument("--data", type=Path, help="folder of a set to decode")
     parser.add_argument("--split", default="train", help="of --data (default: train)")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--workers", type=int, default=1)

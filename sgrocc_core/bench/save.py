@@ -1,4 +1,7 @@
-"""Time of a save's parts at a given size of the map: `python -m sgrocc_core.bench.save`; mapping waits for `copy` only."""
+"""Time of the parts of a save, at a given size of the map: `python -m sgrocc_core.bench.save`.
+
+Mapping waits only for `copy`.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,11 @@ from sgrocc_core.mapping.mapper import OccupancyMapper
 from sgrocc_core.report import stage_table, summarise
 
 VOXELS_IN_BLOCK = 300
-"""Occupied voxels of a block with surfaces in it, as in a furnished room."""
+"""Occupied voxels in a block that contains surfaces, as in a furnished room."""
 
 
 def filled_mapper(engine: Engine, voxels: int) -> OccupancyMapper:
-    """A mapper with about so many occupied voxels, VOXELS_IN_BLOCK in each block."""
+    """Returns a mapper with about the given number of occupied voxels, VOXELS_IN_BLOCK in each block."""
     mapper = OccupancyMapper(engine)
     count = -(-voxels // VOXELS_IN_BLOCK)
     keys = np.stack(np.unravel_index(np.arange(count), (-(-count // 32), 16, 2)), 1)
@@ -31,15 +34,22 @@ def filled_mapper(engine: Engine, voxels: int) -> OccupancyMapper:
     increments[:, :VOXELS_IN_BLOCK] = 1.0
     mapper.map.memory.add_evidence(keys, increments.reshape(count, *(BLOCK_VOXELS,) * 3))
     for field in mapper.map.memory.fields:
-        field[: count * BLOCK_ROWS] += np.zeros(
-            1, field.dtype
-        )  # written to, as in use: pages that never were cost nothing to read
+        # Write to all pages, as in use: reading pages that were never written costs nothing.
+        field[: count * BLOCK_ROWS] += np.zeros(1, field.dtype)
     mapper.map.voxel_map.update()
     return mapper
 
 
 def save_timings(mapper: OccupancyMapper, runs: int) -> dict[str, list[float]]:
-    """Milliseconds of each run: `room` and `copy` (see MapCopy), `lists` of voxels, `write` without and with the picture."""
+    """Measure the parts of a save.
+
+    Args:
+        mapper: with the map to save.
+        runs: number of saves.
+
+    Returns:
+        milliseconds of each run: `room` and `copy` (see MapCopy), `lists` of voxels, `write` and `write_with_picture`.
+    """
     timings: dict[str, list[float]] = defaultdict(list)
 
     def timed(name: str, start: float) -> None:
@@ -71,7 +81,7 @@ def main() -> None:
         "--model", default="small", metavar="NAME", help="a name under models/, or a model's folder (default small)"
     )
     parser.add_argument("--voxels", type=int, default=50_000, metavar="N", help="occupied voxels (default 50000)")
-    parser.add_argument("--runs", type=int, default=10, metavar="N", help="how often (default 10)")
+    parser.add_argument("--runs", type=int, default=10, metavar="N", help="number of saves (default 10)")
     arguments = parser.parse_args()
     mapper = filled_mapper(open_engine(arguments.model), arguments.voxels)
     occupied, blocks = len(mapper.map.voxel_map.occupied()[0]), len(mapper.map.memory)

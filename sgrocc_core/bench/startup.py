@@ -1,4 +1,4 @@
-"""Time from nothing to the first update, in a process of its own: imports, the model, the kernels, the first frame."""
+"""Time from the start of a process to its first update: imports, model, kernels and first frame."""
 
 from __future__ import annotations
 
@@ -32,10 +32,19 @@ print(json.dumps(laps))
 
 
 def startup(model: str, engine: str, device: str, threads: int) -> dict[str, float]:
-    """Milliseconds of each part of a start, and of the whole process.
+    """Measure one start, in a new process.
+
+    Args:
+        model: a name under models/, or a model's folder.
+        engine: as of `open_engine`.
+        device: as of `open_engine`.
+        threads: as of `open_engine`.
+
+    Returns:
+        milliseconds of each part, and of the whole `process`.
 
     Raises:
-        DataError: the process failed; with its last line.
+        DataError: the process failed; with the last line of its error.
     """
     started = time.perf_counter()
     command = [sys.executable, "-c", PROGRAM, model, engine, device, str(threads)]

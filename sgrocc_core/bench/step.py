@@ -1,4 +1,7 @@
-"""Time of a mapper's step, stage by stage: frames one after the other, and frames that arrive by the clock as a camera's do."""
+"""Time of a mapper's step, stage by stage.
+
+Frames are processed one after the other, or arrive at a fixed rate like a camera's.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,12 @@ from sgrocc_core.mapping.mapper import OccupancyMapper
 
 @dataclass
 class Arrival:
-    """What happened to frames that arrived at a rate.
+    """Result of mapping frames that arrive at a fixed rate.
 
     Attributes:
-        arrived, mapped: frames. seconds: how long it took.
+        arrived: number of frames that arrived.
+        mapped: number of frames that were mapped.
+        seconds: total time, seconds.
         timings: milliseconds by stage; `arrival_to_update` is from a frame's arrival to the end of its step.
     """
 
@@ -27,7 +32,16 @@ class Arrival:
 
 
 def back_to_back(mapper: OccupancyMapper, frames: Sequence[Frame], skip: int = 3) -> dict[str, list[float]]:
-    """Milliseconds of every stage of every frame, the first `skip` left out; the mapper starts empty."""
+    """Map frames one after the other, starting with an empty map.
+
+    Args:
+        mapper: is reset first.
+        frames: to map.
+        skip: number of first frames that are not counted.
+
+    Returns:
+        milliseconds of each stage of each frame.
+    """
     mapper.map.reset()
     timings: dict[str, list[float]] = defaultdict(list)
     for i, frame in enumerate(frames):
@@ -44,7 +58,13 @@ def back_to_back(mapper: OccupancyMapper, frames: Sequence[Frame], skip: int = 3
 
 
 def arriving(mapper: OccupancyMapper, frames: Sequence[Frame], rate: float) -> Arrival:
-    """Map frames that arrive at `rate` a second on the real clock, always the newest, as the node does; the mapper starts empty."""
+    """Map frames that arrive in real time, always the newest one, as the node does; starts with an empty map.
+
+    Args:
+        mapper: is reset first.
+        frames: to map.
+        rate: frames per second.
+    """
     mapper.map.reset()
     result = Arrival(arrived=len(frames))
     started = time.perf_counter()

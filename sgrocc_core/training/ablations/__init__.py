@@ -1,1 +1,1 @@
-"""Ablations: variants trained on the same seeds and views, and their tables and charts."""
+"""Ablations: variants trained with the same seeds and data, with tables and charts of their figures."""

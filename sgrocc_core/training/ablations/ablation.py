@@ -1,8 +1,8 @@
-"""What an ablation compares: variants of one training configuration, read from config/ablations/NAME.yaml.
+"""The variants that an ablation compares, read from config/ablations/NAME.yaml.
 
-A variant is a set of values laid over the base configuration, and may disturb the poses that the network is told, in training,
-in evaluation, or in both. The first variant is what the others are compared with. Those of the temporal manager (`task: embodied`) say in
-which phases the budget is trained.
+A variant consists of values that override the base configuration, and may add noise to the network's poses in training,
+evaluation or both. The other variants are compared with the first. Variants of the temporal manager (`task:
+embodied`) also give the phases of training.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sgrocc_core.yaml_file import read_mapping
 
 FOLDER = "config/ablations"
 METRICS = ("sc_iou", "miou", "boundary_f1")
-"""What the paper's tables give, and ours."""
+"""The figures of the paper's tables and ours."""
 VARIANT_KEYS = ("name", "config", "training_noise", "evaluation_noise", "phases", "paper")
 TASKS = ("local", "embodied", "image")
 """Single views through the spatial expert, whole walks with the memory, single views through the image engine alone."""
@@ -27,31 +27,35 @@ CONFIGS = {
     "embodied": "config/train/small_embodied.yaml",
     "image": "config/train/small_local.yaml",
 }
-"""What variants are laid over, by the task."""
+"""Default base configuration of each task."""
 PHASES = ("manager", "everything", "end_to_end")
 TWO_PHASES = {"manager": 1 / 3, "everything": 2 / 3}
-"""Shares of the budget (method, section 6: epochs 1 to 5 and 6 to 15), where a variant does not say."""
+"""Default shares of the budget (method, section 6: epochs 1 to 5 and 6 to 15)."""
 NOISE_KEYS = ("metres", "share")
 
 
 @dataclass(frozen=True)
 class PoseNoise:
-    """Disturbance of a pose's translation: a normal draw in every direction.
+    """Noise of a pose's translation: a normal draw in every direction.
 
     Attributes:
-        metres: root mean square of its length. share: the same as a share of the median translation from frame to frame; one of
-            the two is 0.
+        metres: root mean square of its length, metres.
+        share: the same as a share of the median translation from frame to frame; one of the two is 0.
     """
 
     metres: float = 0.0
     share: float = 0.0
 
     def __bool__(self) -> bool:
-        """Whether there is any."""
+        """Returns whether there is any noise."""
         return self.metres > 0 or self.share > 0
 
     def length(self, step: float) -> float:
-        """Root mean square length in metres, frames being `step` metres apart."""
+        """Returns the root mean square length in metres.
+
+        Args:
+            step: median translation from frame to frame, metres.
+        """
         return self.metres + self.share * step
 
 
@@ -60,9 +64,12 @@ class Variant:
     """One row of an ablation.
 
     Attributes:
-        name: the field's name of it. overrides: nested values laid over the base configuration (`network`, `losses`, ...).
-        training_noise, evaluation_noise: see `PoseNoise`. paper: the paper's figures in percent, by metric.
-        phases: of embodied training in their order, with their shares of the budget.
+        name: of the variant.
+        overrides: nested values that override the base configuration (`network`, `losses`, ...).
+        training_noise: noise of the poses in training.
+        evaluation_noise: noise of the poses in evaluation.
+        paper: the paper's figures in percent, by metric.
+        phases: phases of embodied training in their order, with their shares of the budget.
     """
 
     name: str
@@ -78,8 +85,11 @@ class Ablation:
     """A question and the variants that answer it.
 
     Attributes:
-        name: of the file. title: for people. note: what to know when reading it. variants: the first is the reference.
-        task: of TASKS.
+        name: of the file.
+        title: of the report.
+        note: explanation at the top of the report.
+        variants: the first one is the reference.
+        task: one of TASKS.
     """
 
     name: str
@@ -96,7 +106,7 @@ def load_ablation(name: str) -> Ablation:
         name: of a file under config/ablations, or the path of a YAML file.
 
     Raises:
-        ConfigError: there is none, or it is not what it should be.
+        ConfigError: the file does not exist, or a value in it is not allowed.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else find_shared(f"{FOLDER}/{name}.yaml")
     values = read_mapping(path, "ablation", ("title", "note", "task", "variants"))
@@ -109,7 +119,8 @@ def load_ablation(name: str) -> Ablation:
     names = [variant.name for variant in variants]
     if len(variants) < 2 or len(set(names)) < len(names):
         raise ConfigError(
-            f"{path} has the variants {', '.join(names) or 'none'}; at least two are needed, each with a name of its own"
+            f"{path} has the variants {', '.join(names) or 'none'}; "
+            "at least two are needed, each with a name of its own"
         )
     return Ablation(path.stem, str(values.get("title", path.stem)), str(values.get("note", "")).strip(), variants, task)
 
@@ -155,7 +166,7 @@ def _noise(values: Any, where: str) -> PoseNoise:
 
 
 def laid_over(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
-    """A copy of `base` with the values of `overrides` in it; mappings are merged key by key."""
+    """Returns a copy of `base` with the values of `overrides`; mappings are merged key by key."""
     merged = copy.deepcopy(base)
     for key, value in overrides.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)

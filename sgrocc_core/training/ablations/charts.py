@@ -1,7 +1,7 @@
 """The charts of an ablation: its figures with their spread over the seeds, and the accuracy during training.
 
-`python -m sgrocc_core.training.ablations.charts docs/results` draws the former again from the tables of runs (NAME.runs.csv)
-in a folder.
+`python -m sgrocc_core.training.ablations.charts docs/results` redraws the former from the tables of runs
+(NAME.runs.csv) in a folder.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from sgrocc_core.training.ablations.findings import TITLES, Findings, Key
 
 OURS, PAPER = COLOURS[1], COLOURS[2]
 MIN_EXTENT = 2.0
-"""Smallest extent of an axis, percent, so that differences of a tenth do not fill a panel; a round guess."""
+"""Minimum extent of an axis, percent, so that differences of a tenth do not fill a panel; a round guess."""
 
 
 def results_chart(findings: Findings) -> Figure:
-    """A row for each variant and a panel for each of the layout's figures, in percent.
+    """Returns a chart in percent with a row for each variant and a panel for each of the layout's figures.
 
-    Small dots are seeds, the large dot is their mean and the bar their sample standard deviation; a diamond is the first
-    variant's mean plus the paper's difference.
+    Small dots are seeds, the large dot is their mean and the bar their sample standard deviation; a diamond is the
+    first variant's mean plus the paper's difference.
     """
     layout, variants = findings.layout, findings.variants
     notes = f"{layout.what}, percent. Small dots: seeds; bar: mean ± standard deviation."
@@ -79,7 +79,7 @@ def _paper_places(findings: Findings, key: Key, first: Estimate) -> list[float |
 
 
 def curves_chart(findings: Findings) -> Figure:
-    """MIoU of held-out walks over the steps of training, a line for each variant."""
+    """Returns a chart of the mIoU of held-out walks over the steps of training, with a line for each variant."""
     figure = new_figure(14, 8, findings.ablation.title)
     axes = figure.subplots()
     title = "mIoU of held-out walks during training, percent, predicted depth; mean over the seeds"

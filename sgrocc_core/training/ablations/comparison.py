@@ -1,4 +1,4 @@
-"""Statistics of an ablation: mean and spread over seeds, and differences to the first variant paired by seed."""
+"""Statistics of an ablation: mean and spread over seeds, and differences to the reference paired by seed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean of a few values.
+    """The mean of a few values.
 
     Attributes:
-        mean: their mean. spread: sample standard deviation (n - 1), None of one value. count: how many.
+        mean: their mean.
+        spread: sample standard deviation (n - 1); None for one value.
+        count: number of values.
     """
 
     mean: float
@@ -26,19 +28,19 @@ class Estimate:
 
     @property
     def error(self) -> float | None:
-        """Standard error of the mean, None of one value."""
+        """Standard error of the mean; None for one value."""
         return None if self.spread is None else self.spread / math.sqrt(self.count)
 
     @property
     def clear(self) -> bool:
-        """Whether the mean lies farther from 0 than 95 % of such means would if the truth were 0."""
+        """Whether 0 lies outside the mean's confidence interval by Student's t; False for one value."""
         if self.error is None:
             return False
         return abs(self.mean) > float(stdtrit(self.count - 1, (1 + CONFIDENCE) / 2)) * self.error
 
 
 def estimate(values: list[float]) -> Estimate | None:
-    """Mean and sample standard deviation; None of no values."""
+    """Returns mean and sample standard deviation; None without values."""
     if not values:
         return None
     count = len(values)
@@ -48,9 +50,12 @@ def estimate(values: list[float]) -> Estimate | None:
 
 
 def paired_difference(values: Mapping[int, float], reference: Mapping[int, float]) -> Estimate | None:
-    """Mean of value - reference over the seeds that both have; what a seed does to both cancels. None without a common seed.
+    """Returns the mean of value - reference over the seeds that both have; None without a common seed.
+
+    Pairing cancels the effect of a seed that both share.
 
     Args:
-        values, reference: by seed.
+        values: by seed.
+        reference: by seed.
     """
     return estimate([values[seed] - reference[seed] for seed in sorted(set(values) & set(reference))])

@@ -1,7 +1,8 @@
-"""The temporal manager's ablations: variants trained on walks from one spatial expert, scored on the maps of held-out walks.
+"""Ablations of the temporal manager.
 
-While they train they look at some held-out walks again and again with the weights as they are then, not averaged: `curve.json` of a run
-shows what training did on its way, a dip at a cold start above all.
+Variants are trained on walks from one spatial expert and scored on maps of held-out walks. During training the current
+weights, not their average, are evaluated on some held-out walks at regular steps. `curve.json` of a run thus shows
+the course of training, above all a dip after a cold start.
 """
 
 from __future__ import annotations
@@ -57,7 +58,10 @@ class CurveWriter(Watcher):
             self.add_point(trainer)
 
     def add_point(self, trainer: Trainer) -> None:
-        """Add the figures of the current weights to the curve; points of later steps, from before a resume, are dropped."""
+        """Add the figures of the current weights to the curve.
+
+        Points of later steps, which a run that is resumed may have left, are dropped.
+        """
         path, step = trainer.out / CURVE, self.before + trainer.step
         earlier = [point for point in json.loads(path.read_text()) if point["step"] < step] if path.is_file() else []
         path.write_text(json.dumps([*earlier, {"step": step, **self.stage.figures(0.0)}], indent=1) + "\n")
@@ -75,7 +79,7 @@ class EmbodiedTask:
         self.chosen = spread_evenly(list(range(len(self.heldout))), options.limit)
 
     def is_shared(self, tensor: str) -> bool:
-        """All start from the whole spatial expert, but from no trained fusion."""
+        """Returns whether the tensor is shared: all variants start from the spatial expert without its fusion."""
         return not tensor.startswith("expert.fusion.")
 
     def steps(self, variant: Variant) -> dict[str, int]:
@@ -106,7 +110,7 @@ class EmbodiedTask:
         return {"steps": self.steps(variant)}, {}
 
     def train(self, run: Run) -> None:
-        """See `Task`; a phase starts from the averaged weights of the one before."""
+        """See `Task`; each phase starts from the averaged weights of the previous one."""
         heldout = self._packed(self.options.heldout, "test")
         use_threads(run.config.threads)
         start, before, every = run.start, 0, max(1, self.options.budget // POINTS)
@@ -124,18 +128,25 @@ class EmbodiedTask:
             start, before = weights, before + steps
 
     def _engine(self, run: Run, folder: Path) -> TorchEngine:
-        """The last phase's weights as an engine."""
+        """An engine with the last phase's weights."""
         config, grid = run.config, grid_of(run.config.image)
         phase = list(self.steps(run.variant))[-1]
         spec = ModelSpec(
-            run.variant.name, folder, image_size=grid.image_size, feature_stride=grid.feature_stride, head_stride=grid.head_stride,
-            feature_channels=config.network.channels, gaussians_per_cell=config.network.gaussians, offsets=config.network.offsets,
-            files={f"{phase}.weights.safetensors": ""}, networks={"image": config.image, "expert": dataclasses.asdict(config.network)},
-        )  # fmt: skip
+            run.variant.name,
+            folder,
+            image_size=grid.image_size,
+            feature_stride=grid.feature_stride,
+            head_stride=grid.head_stride,
+            feature_channels=config.network.channels,
+            gaussians_per_cell=config.network.gaussians,
+            offsets=config.network.offsets,
+            files={f"{phase}.weights.safetensors": ""},
+            networks={"image": config.image, "expert": dataclasses.asdict(config.network)},
+        )
         return TorchEngine(spec, config.device, config.threads, f"{phase}.weights.safetensors")
 
     def evaluate(self, run: Run) -> dict[str, Any]:
-        """See `Task`: the map after the last frame, as `sgrocc eval embodied` scores it, with the curve of the training."""
+        """See `Task`; scores the map after the last frame and adds the training curve."""
         config = MapperConfig(confidence=run.config.walk.confidence)
         with progress(None, desc=f"{run.variant.name}, seed {run.seed}", unit="frame") as bar:
             report = evaluate_embodied(
@@ -167,6 +178,8 @@ class EmbodiedTask:
         )
         walk = config.walk
         return {
-            "training": f"{self.options.budget} steps of {walk.unroll} frames of {batch} walks on {scenes} scenes, from one spatial expert",
-            "evaluation": f"the maps of {len(self.chosen)} held-out scenes after their last frame (`sgrocc eval embodied`)",
+            "training": f"{self.options.budget} steps of {walk.unroll} frames of {batch} walks on {scenes} scenes, "
+            "from one spatial expert",
+            "evaluation": f"the maps of {len(self.chosen)} held-out scenes after their last frame "
+            "(`sgrocc eval embodied`)",
         }

@@ -16,12 +16,14 @@ from sgrocc_core.training.ablations.comparison import Estimate, estimate, paired
 
 @dataclass(frozen=True)
 class ReportLayout:
-    """What the reports of a task show.
+    """Contents of the report of a task.
 
     Attributes:
         sources: keys of the figures, with the headings of their tables.
-        regions: keys and titles of what is scored; the first is what orders and pictures are of.
-        metrics: to be compared. panels: source and metric of the picture's columns. what: is shown, for the picture.
+        regions: keys and titles of the scored regions; orders and charts use the first.
+        metrics: metrics to compare.
+        panels: source and metric of the chart's columns.
+        what: description of the scored data, for the chart.
     """
 
     sources: dict[str, str]
@@ -67,17 +69,18 @@ TITLES = {
     "miou_2d": "2D mIoU",
 }
 Results = dict[str, dict[int, dict[str, Any]]]
-"""By variant's name and seed, what `AblationRuns.result` gives."""
+"""Results of `AblationRuns.result`, by variant's name and seed."""
 Key = tuple[str, str, str]
 """Source, region, metric."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One variant's figure of one key, in percent.
+    """A variant's figure of one key, in percent.
 
     Attributes:
-        value: over the seeds. difference: to the first variant, paired by seed; None for the first.
+        value: over the seeds.
+        difference: to the reference, paired by seed; None for the reference.
     """
 
     value: Estimate
@@ -88,6 +91,7 @@ class Findings:
     """An ablation's results, by variant and figure.
 
     Args:
+        ablation: the ablation.
         results: may lack runs; variants without any are left out.
     """
 
@@ -99,11 +103,11 @@ class Findings:
 
     @staticmethod
     def read(ablation: Ablation, path: Path) -> Findings:
-        """The findings in a table of runs, NAME.runs.csv; it has no curves of the training.
+        """Returns the findings in a table of runs, NAME.runs.csv; curves of the training are not in it.
 
         Args:
             ablation: of the table.
-            path: table that `report.write_report` wrote.
+            path: table written by `report.write_report`.
         """
         results: Results = {}
         with path.open(newline="") as file:
@@ -115,7 +119,7 @@ class Findings:
         return Findings(ablation, results)
 
     def values(self, variant: Variant, key: Key) -> dict[int, float]:
-        """Percent by seed."""
+        """Returns a variant's figure of one key in percent, by seed."""
         source, region, metric = key
         found = {}
         for seed, result in self.results.get(variant.name, {}).items():
@@ -124,7 +128,7 @@ class Findings:
         return found
 
     def row(self, variant: Variant, key: Key) -> Row:
-        """A variant's figure."""
+        """Returns a variant's figure of one key over the seeds."""
         values = self.values(variant, key)
         value = estimate(list(values.values()))
         assert value is not None, "variants without results are left out"
@@ -132,7 +136,10 @@ class Findings:
         return Row(value, None if same else paired_difference(values, self.values(self.reference, key)))
 
     def curves(self) -> dict[str, dict[int, float]]:
-        """Percent of mIoU by variant and step, mean over the seeds, of what was looked at while training; empty for single views."""
+        """Returns the mIoU during training in percent, mean over the seeds, by variant and step.
+
+        Empty for single views.
+        """
         found: dict[str, dict[int, float]] = {}
         for variant in self.variants:
             points: dict[int, list[float]] = {}
@@ -144,5 +151,5 @@ class Findings:
         return found
 
     def keys(self) -> Iterator[Key]:
-        """Every figure that is compared."""
+        """Iterates over the keys of all figures that are compared."""
         return itertools.product(self.layout.sources, self.layout.regions, self.layout.metrics)

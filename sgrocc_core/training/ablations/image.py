@@ -33,7 +33,7 @@ STAGE = "image"
 
 
 class ImageTask(LocalTask):
-    """See `task.Task`: nothing is shared, every engine begins with random or with published weights."""
+    """See `task.Task`; no weights are shared: every engine starts with random or with published weights."""
 
     shared, unit = "", "view"
 
@@ -42,7 +42,7 @@ class ImageTask(LocalTask):
         self.packed_heldout = packed_folder(options.heldout, "test", options.packed, self.size)
 
     def is_shared(self, tensor: str) -> bool:
-        """No weights are given."""
+        """Returns False."""
         return False
 
     def steps(self, variant: Variant) -> dict[str, int]:
@@ -61,7 +61,7 @@ class ImageTask(LocalTask):
         return trainer
 
     def _engine(self, run: Run, folder: Path) -> nn.Module:
-        """The averaged weights of a run."""
+        """The image engine with a run's averaged weights."""
         path = folder / f"{STAGE}.weights.safetensors"
         engine = build_image_engine(run.config.image)
         weights_file.load_weights(engine, weights_file.read_weights(path), "image.", path)
@@ -70,7 +70,7 @@ class ImageTask(LocalTask):
         return engine.to(compute.device)
 
     def _views(self, indices: list[int]) -> Iterator[dict[str, np.ndarray]]:
-        """Held-out views, never augmented."""
+        """Held-out views, not augmented."""
         pack_split(self.options.heldout, "test", self.packed_heldout, size=self.size)
         options = DatasetOptions(augment=False)
         data = PackedViews([self.packed_heldout], options)

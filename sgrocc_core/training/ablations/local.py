@@ -35,10 +35,10 @@ STEPS_TIMED, VIEWS_TIMED = 4, 3
 
 @dataclasses.dataclass(frozen=True)
 class NoisyPoses:
-    """Disturbs the poses of training batches; a `transform` of `LocalStage`.
+    """Adds noise to the poses of training batches; a `transform` of `LocalStage`.
 
     Attributes:
-        length: root mean square length of the disturbance, metres.
+        length: root mean square length of the noise, metres.
         seed: of the run.
     """
 
@@ -70,7 +70,7 @@ class LocalTask:
         self.frame_step = frame_step(self.heldout) if noisy else 0.0
 
     def is_shared(self, tensor: str) -> bool:
-        """No variant starts from a trained expert."""
+        """Returns whether the tensor belongs to the image engine; no variant starts from a trained expert."""
         return tensor.startswith("image.")
 
     def steps(self, variant: Variant) -> dict[str, int]:

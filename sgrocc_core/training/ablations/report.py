@@ -1,4 +1,4 @@
-"""The report of an ablation: tables as Markdown and CSV, with charts, beside the paper's own figures."""
+"""The report of an ablation: tables as Markdown and CSV, with charts, beside the paper's figures."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from sgrocc_core.training.ablations.findings import TITLES, Findings, Row
 
 
 def write_report(findings: Findings, facts: dict[str, Any], stem: Path) -> list[Path]:
-    """Write STEM.csv, STEM.runs.csv, STEM.md and STEM.png, and STEM.curve.png where there is something to show.
+    """Write STEM.csv, STEM.runs.csv, STEM.md and STEM.png, and STEM.curve.png for training on walks.
 
     Args:
-        facts: what was run, name to value, for the Markdown's last lines.
+        findings: of the ablation.
+        facts: settings of the runs, name to value, for the end of the Markdown.
+        stem: path of the files without their suffix.
 
     Returns:
         the files.
@@ -35,7 +37,7 @@ def write_report(findings: Findings, facts: dict[str, Any], stem: Path) -> list[
 
 
 def summary_rows(findings: Findings) -> list[dict[str, Any]]:
-    """One row a variant and figure, percent."""
+    """Returns a row for each variant and figure, in percent."""
     rows = []
     for variant, key in itertools.product(findings.variants, findings.keys()):
         row = findings.row(variant, key)
@@ -51,7 +53,7 @@ def summary_rows(findings: Findings) -> list[dict[str, Any]]:
 
 
 def run_rows(findings: Findings) -> list[dict[str, Any]]:
-    """One row a run and figure, percent."""
+    """Returns a row for each run and figure, in percent."""
     return [
         {
             "variant": variant.name,
@@ -67,18 +69,29 @@ def run_rows(findings: Findings) -> list[dict[str, Any]]:
 
 
 def markdown(findings: Findings, facts: dict[str, Any]) -> str:
-    """The report as text; all figures in percent."""
+    """Returns the report as text; all figures are in percent.
+
+    Args:
+        findings: of the ablation.
+        facts: see `write_report`.
+    """
     ablation = findings.ablation
     lines = [f"# {ablation.title}", ""]
     if ablation.note:
         lines += [ablation.note, ""]
     lines += [
-        f"Mean ± sample standard deviation over the seeds, percent; in brackets the difference to `{findings.reference.name}`, paired by "
-        "seed, ± its standard error. \\* marks differences that are clear: 0 lies outside their 95 % interval (Student's t).", "",
-        f"![{ablation.title}]({ablation.name}.png)", "",
-    ]  # fmt: skip
+        f"Mean ± sample standard deviation over the seeds, percent; in brackets the difference to "
+        f"`{findings.reference.name}`, paired by seed, ± its standard error. \\* marks differences that are clear: "
+        "0 lies outside their 95 % interval (Student's t).",
+        "",
+        f"![{ablation.title}]({ablation.name}.png)",
+        "",
+    ]
     if findings.curves():
-        text = "mIoU of fused predictions of held-out walks while training, predicted depth, weights as they were (not averaged)"
+        text = (
+            "mIoU of fused predictions of held-out walks while training, predicted depth, "
+            "weights as they were (not averaged)"
+        )
         lines += [f"![{text}]({ablation.name}.curve.png)", "", f"{text}.", ""]
     for source, heading in findings.layout.sources.items():
         lines += [f"## {heading}", "", *_table(findings, source), ""]
@@ -126,7 +139,7 @@ def _paper_table(findings: Findings) -> list[str]:
 
 
 def _orders(findings: Findings) -> list[str]:
-    """Which pairs of variants stand in the paper's order and which do not, by what is in view with predicted depth."""
+    """Pairs of variants in the paper's order and others, in the first region with predicted depth."""
     region, title = next(iter(findings.layout.regions.items()))
     lines = [f"Order of the pairs of variants, ours (predicted depth, {title}) against the paper's:", ""]
     for metric in METRICS:

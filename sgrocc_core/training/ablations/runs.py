@@ -1,8 +1,9 @@
-"""Trains and evaluates the variants of an ablation from the same weights, on the same data and seeds, resumably.
+"""Trains and evaluates the variants of an ablation with the same initial weights, data and seeds; runs can be resumed.
 
-What is trained, and how it is scored, is a `Task`. In the runs' folder: the weights that all start from; `views`, links to the packed
-scenes, fixed when the first ablation begins; `trained/RUN`, configuration, checkpoint and weights of a run, named by a digest of all it
-depends on, so that ablations share the runs that they have in common; `results/ABLATION/VARIANT/seed_N.json`, figures.
+A `Task` says what is trained and how it is scored. The folder of the runs contains the shared initial weights;
+`views`, links to the packed scenes, fixed when the first ablation starts; `trained/RUN`, with configuration,
+checkpoint and weights of a run, named by a digest of all its settings, so that ablations share runs; and the figures,
+`results/ABLATION/VARIANT/seed_N.json`.
 """
 
 from __future__ import annotations
@@ -40,17 +41,23 @@ IRRELEVANT = (
     "validation_views",
     "rescan_steps",
 )
-"""Keys of the configuration that change nothing in what is learned: a run goes on even if they change."""
+"""Keys of the configuration that do not affect the trained weights: a run can be resumed after they have changed."""
 PAUSE = 2.0
-"""Seconds between two looks at runs that other processes are at."""
+"""Time between two looks at runs that other processes are training, seconds; a round guess."""
 
 
 class AblationRuns:
-    """All runs of one ablation; making it checks every configuration and prepares the folder.
+    """All runs of one ablation; the constructor checks every configuration and prepares the folder.
+
+    Args:
+        ablation: the variants.
+        options: of the runs.
+        task: what is trained and scored.
 
     Raises:
-        ConfigError: a variant's configuration is wrong, or the folder holds runs made with other settings.
-        DataError: no views. ModelError: no image engine's weights.
+        ConfigError: a variant's configuration is not allowed, or the folder contains runs with other settings.
+        DataError: there are no views.
+        ModelError: there are no weights of an image engine.
     """
 
     def __init__(self, ablation: Ablation, options: Options, task: Task) -> None:
@@ -59,12 +66,12 @@ class AblationRuns:
         self.out = options.out
         base = read_mapping(options.config, "training configuration")
         self.out.mkdir(parents=True, exist_ok=True)
-        with open(self.out / ".lock", "w") as file:  # others may be starting in the same folder
+        with open(self.out / ".lock", "w") as file:  # other processes may be starting in the same folder
             fcntl.flock(file, fcntl.LOCK_EX)
             self._prepare(base)
 
     def _prepare(self, base: dict[str, Any]) -> None:
-        """Configurations, the shared image engine, the fixed views and a folder for every run."""
+        """Prepare the configurations, shared weights, fixed views and a folder for every run."""
         runs = [(variant, seed) for variant in self.ablation.variants for seed in self.seeds]
         texts = {(variant.name, seed): self._config_text(base, variant, seed) for variant, seed in runs}
         self.configs = {key: self._checked(key[0], text) for key, text in texts.items()}
@@ -78,12 +85,12 @@ class AblationRuns:
             _write(folder / "settings.json", self.settings[key])
 
     def _folder(self, variant: str, seed: int) -> Path:
-        """Where a run is trained: the same for runs that depend on the same settings, whatever they are called."""
+        """Folder of a trained run; runs with the same settings share it, whatever their names."""
         text = json.dumps(self.settings[variant, seed], sort_keys=True)
         return self.out / "trained" / hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def _config_text(self, base: dict[str, Any], variant: Variant, seed: int) -> str:
-        """The run's configuration as YAML: the base, the variant's values, then what every run of an ablation has."""
+        """The run's configuration as YAML: the base, overridden by the variant and then by the settings of all runs."""
         stages = {name: {"steps": steps, "minutes": 0} for name, steps in self.task.steps(variant).items()}
         fixed = {"seed": seed, "rescan_steps": self.options.budget, "stages": stages}
         return yaml.safe_dump(laid_over(laid_over(base, variant.overrides), fixed), sort_keys=False)
@@ -100,7 +107,7 @@ class AblationRuns:
             path.unlink()
 
     def _share_weights(self) -> Path:
-        """The tensors that all start from, copied into the folder."""
+        """Copy the tensors that all runs start from into the folder."""
         if not self.task.shared:
             path = self.out / "nothing.safetensors"
             save_file({}, path)
@@ -123,7 +130,7 @@ class AblationRuns:
         return path
 
     def _fix_views(self) -> Path:
-        """Links to the packed scenes there are when the ablation begins: data that grows later changes no run."""
+        """Link the packed scenes that exist when the ablation starts: data added later does not affect its runs."""
         folder, data = self.out / "views", [str(path) for path in self.options.data]
         if folder.is_dir():
             before = json.loads((folder / "data.json").read_text())
@@ -147,7 +154,7 @@ class AblationRuns:
         return folder
 
     def _settings(self, variant: Variant, seed: int) -> dict[str, Any]:
-        """What a trained run depends on, as plain JSON."""
+        """All settings on which a trained run depends, as plain JSON."""
         config = dataclasses.asdict(self.configs[variant.name, seed])
         settings = {
             "config": {key: value for key, value in config.items() if key not in IRRELEVANT},
@@ -160,11 +167,14 @@ class AblationRuns:
         return dict(json.loads(json.dumps(settings)))
 
     def trained(self, variant: Variant, seed: int) -> bool:
-        """Whether a run's training is over."""
+        """Returns whether a run's training is finished."""
         return (self._folder(variant.name, seed) / "finished.json").is_file()
 
     def result(self, variant: Variant, seed: int) -> dict[str, Any] | None:
-        """What a finished run scored: `report` and `training`; None if it is not there, or of other settings."""
+        """Returns the result of a finished run, with `report` and `training`.
+
+        None if it is missing or has other settings.
+        """
         path = self._result_path(variant, seed)
         if not path.is_file():
             return None
@@ -177,21 +187,23 @@ class AblationRuns:
     def _evaluation_settings(self, variant: Variant, seed: int) -> dict[str, Any]:
         return {
             "training": self.settings[variant.name, seed],
-            "heldout": str(self.options.heldout), f"{self.task.unit}s": len(self.task.chosen), **self.task.settings(variant)[1],
-        }  # fmt: skip
+            "heldout": str(self.options.heldout),
+            f"{self.task.unit}s": len(self.task.chosen),
+            **self.task.settings(variant)[1],
+        }
 
     def open_runs(self) -> list[tuple[Variant, int]]:
-        """Runs without a result, seed by seed, so that all variants are soon there once."""
+        """Returns the runs without a result, ordered by seed, so that every variant soon has one."""
         return [(v, seed) for seed in self.seeds for v in self.ablation.variants if self.result(v, seed) is None]
 
     def run_of(self, variant: Variant, seed: int) -> Run:
-        """One of the runs."""
+        """Returns one of the runs."""
         return Run(
             variant, seed, self.configs[variant.name, seed], self._folder(variant.name, seed), self.views, self.start
         )
 
     def train(self, variant: Variant, seed: int) -> None:
-        """Train one run, from its checkpoint if it has one; nothing to do if it is finished."""
+        """Train one run, from its checkpoint if there is one; does nothing if it is finished."""
         if self.trained(variant, seed):
             return
         run = self.run_of(variant, seed)
@@ -208,7 +220,7 @@ class AblationRuns:
         return [path for path in paths if path.is_file()]
 
     def evaluate(self, variant: Variant, seed: int) -> dict[str, Any]:
-        """Score one trained run on held-out data and keep the result."""
+        """Score one trained run on held-out data and store the result."""
         run = self.run_of(variant, seed)
         content = {
             "settings": self._evaluation_settings(variant, seed),
@@ -219,14 +231,18 @@ class AblationRuns:
         return content
 
     def facts(self) -> dict[str, str]:
-        """What is run, for the report."""
+        """Returns the settings of the runs, for the report."""
         return {
             **self.task.facts(next(iter(self.configs.values())), len(self.task.scenes(self.views))),
             "seeds": str(self.seeds),
         }
 
     def seconds_needed(self) -> dict[str, tuple[float, float]]:
-        """Seconds a step and seconds a held-out unit of every variant that has an open run, timed on a few of each."""
+        """Measure each variant with an open run on a few steps and held-out items.
+
+        Returns:
+            seconds per step and per held-out item, by variant.
+        """
         found: dict[str, tuple[float, float]] = {}
         for variant, seed in self.open_runs():
             if variant.name not in found:
@@ -243,7 +259,11 @@ class AblationRuns:
             shutil.rmtree(folder, ignore_errors=True)
 
     def seconds_left(self, needed: dict[str, tuple[float, float]]) -> float:
-        """What the open runs will take, from `seconds_needed`; steps that a checkpoint holds are done."""
+        """Returns the estimated time of the open runs, seconds; steps in checkpoints are not counted.
+
+        Args:
+            needed: of `seconds_needed`.
+        """
         total, counted = 0.0, set()
         for variant, seed in self.open_runs():
             step, view = needed[variant.name]
@@ -259,7 +279,7 @@ class AblationRuns:
 
     @contextlib.contextmanager
     def claimed(self, variant: Variant, seed: int) -> Iterator[bool]:
-        """Whether this process has a run to itself while inside; another `sgrocc ablate` in the same folder may be at it."""
+        """Context that yields whether this process has the run to itself; another process may be working on it."""
         with open(self._folder(variant.name, seed) / ".lock", "w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -269,10 +289,11 @@ class AblationRuns:
                 yield True
 
     def run(self, needed: dict[str, tuple[float, float]], after_each: Callable[[], None]) -> None:
-        """All open runs, leaving out those that another process is at; returns when every run has a result.
+        """Do all open runs except those that another process is working on; returns when every run has a result.
 
         Args:
-            needed: of `seconds_needed`, kept up to date. after_each: called whenever there is a new result.
+            needed: of `seconds_needed`; updated with measured times.
+            after_each: called whenever there is a new result.
         """
         while plan := self.open_runs():
             if not any(self._run_if_free(variant, seed, needed) for variant, seed in plan):
@@ -280,7 +301,10 @@ class AblationRuns:
             after_each()
 
     def _run_if_free(self, variant: Variant, seed: int, needed: dict[str, tuple[float, float]]) -> bool:
-        """Train and score one run unless another process is at it, or has been meanwhile; whether it was done here."""
+        """Train and score one run unless another process is working on it or has finished it.
+
+        Returns whether it was done here.
+        """
         with self.claimed(variant, seed) as free:
             if not free or self.result(variant, seed) is not None:
                 return False
@@ -296,14 +320,14 @@ class AblationRuns:
 
 
 def readable(seconds: float) -> str:
-    """A duration for people."""
+    """Returns a duration as text."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    """A JSON file that is whole or absent."""
+    """Write a JSON file, which is complete or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     part.write_text(json.dumps(content, indent=1) + "\n")

@@ -13,14 +13,22 @@ from sgrocc_core.training.config import TrainConfig
 
 @dataclass(frozen=True)
 class Options:
-    """What an ablation is run with.
+    """Settings of an ablation's runs.
 
     Attributes:
-        budget: steps of each run. seeds: how many, from 1. config: base training configuration.
+        budget: training steps of each run.
+        seeds: number of seeds, from 1.
+        config: base training configuration.
         data: roots of training sets, or folders of packed scenes.
-        heldout: root of the set to evaluate on (its split `test`). limit: held-out views or scenes, 0 = all.
-        packed: see `session.packed_folder`. weights: that all variants start from, as far as their task shares them; None: the model's own.
-        out: folder of the runs, of one or several ablations. threads: in place of the configuration's.
+        heldout: root of the set to evaluate on (its split `test`).
+        out: folder of the runs of one or several ablations.
+        packed: see `session.packed_folder`.
+        weights: initial weights of all variants, as far as their task shares them; None: the model's own.
+        limit: maximum number of held-out views or scenes; 0 = all.
+        threads: CPU threads in place of the configuration's.
+
+    Raises:
+        ConfigError: a value is not allowed.
     """
 
     budget: int
@@ -45,7 +53,12 @@ class Run:
     """One variant with one seed.
 
     Attributes:
-        folder: of the run, with `config.yaml`. views: folder of the packed scenes. start: the weights that all runs start from.
+        variant: the variant.
+        seed: the seed.
+        config: of the run.
+        folder: of the run, with `config.yaml`.
+        views: folder of the packed scenes.
+        start: the initial weights of all runs.
     """
 
     variant: Variant
@@ -60,8 +73,9 @@ class Task(Protocol):
     """What an ablation trains and how it scores it.
 
     Attributes:
-        shared: file name of the weights that all runs start from; empty: there are none.
-        unit: what is scored one by one, for people. chosen: indices of these.
+        shared: file name of the initial weights of all runs; empty if there are none.
+        unit: name of a scored item, e.g. `view`.
+        chosen: indices of the scored items.
     """
 
     shared: str
@@ -69,37 +83,49 @@ class Task(Protocol):
     chosen: list[int]
 
     def is_shared(self, tensor: str) -> bool:
-        """Whether all variants start from a tensor of the weights that were given."""
+        """Returns whether all variants start from this tensor of the given weights."""
         ...
 
     def steps(self, variant: Variant) -> dict[str, int]:
-        """Steps of each stage of a run, in the order of training."""
+        """Returns the steps of each stage of a run, in the order of training."""
         ...
 
     def scenes(self, folder: Path) -> list[Path]:
-        """Packed scenes in a folder."""
+        """Returns the packed scenes in a folder."""
         ...
 
     def pack(self, root: Path) -> Path:
-        """Pack a training set; the folder of its packed scenes."""
+        """Pack a training set.
+
+        Returns:
+            the folder of its packed scenes.
+        """
         ...
 
     def settings(self, variant: Variant) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What training and evaluation of a variant depend on beside its configuration, as plain JSON."""
+        """Returns the settings of training and of evaluation besides a variant's configuration, as plain JSON."""
         ...
 
     def train(self, run: Run) -> None:
-        """Train from the start, or from the run's checkpoints."""
+        """Train a run, from the start or from its checkpoints."""
         ...
 
     def evaluate(self, run: Run) -> dict[str, Any]:
-        """Score a trained run; the report."""
+        """Score a trained run.
+
+        Returns:
+            the report.
+        """
         ...
 
     def time(self, run: Run, folder: Path) -> tuple[float, float]:
-        """Seconds a step and seconds a held-out unit, timed on a few of each in an empty folder."""
+        """Measure a run on a few steps and held-out items, in an empty folder.
+
+        Returns:
+            seconds per step and per held-out item.
+        """
         ...
 
     def facts(self, config: TrainConfig, scenes: int) -> dict[str, str]:
-        """What is trained and scored, for the report."""
+        """Returns the settings of training and evaluation, for the report."""
         ...

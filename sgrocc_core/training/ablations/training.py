@@ -1,4 +1,4 @@
-"""What both kinds of ablation need to train a run: how it begins, and a clock of its steps."""
+"""Parts of training a run that all kinds of ablation share: its start, and a clock of its steps."""
 
 from __future__ import annotations
 

@@ -153,7 +153,8 @@ def geometry(view: View, rng: np.random.Generator) -> View:
 def light(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Apply random photometric changes.
 
-    These are exposure, contrast, gamma, white balance, hue, saturation, blur, noise, JPEG compression and occluding patches.
+    These are exposure, contrast, gamma, white balance, hue, saturation, blur, noise, JPEG compression and occluding
+    patches.
 
     Args:
         image: (H, W, 3) uint8 RGB.

@@ -1,7 +1,7 @@
 """Training samples from packed scenes.
 
-Views are drawn by class balance and augmented; samples contain the targets of the image engine and of the local head. All
-random draws depend on (seed, step, place in the batch) only, so a resumed run sees the same samples as an
+Views are drawn by class balance and augmented; samples contain the targets of the image engine and of the local head.
+All random draws depend on (seed, step, place in the batch) only, so a resumed run sees the same samples as an
 uninterrupted one.
 """
 
@@ -36,8 +36,8 @@ Otherwise the pixel has no thickness."""
 UNKNOWN_VOXEL, OUT_OF_VIEW, IN_VIEW, BEYOND = 0, 1, 2, 3
 """States of a voxel for the losses.
 
-Unknown label and outside the image; known and outside the image; known and in view; unknown although its centre projects
-into the image, such as space behind walls and under floors."""
+Unknown label and outside the image; known and outside the image; known and in view; unknown although its centre
+projects into the image, such as space behind walls and under floors."""
 
 
 @dataclass(frozen=True)

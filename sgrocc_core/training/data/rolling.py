@@ -1,8 +1,8 @@
 """A folder of packed scenes that is filled while others read it: the newest are kept.
 
-Older scenes are deleted when nobody reads them. A reader takes a lease: a file that names its scenes and is locked while
-the process, or a worker forked from it, has it open. A killed reader therefore releases its lease. Listing, leasing and
-deleting are serialised by a lock of the folder.
+Older scenes are deleted when nobody reads them. A reader takes a lease: a file that names its scenes and is locked
+while the process, or a worker forked from it, has it open. A killed reader therefore releases its lease. Listing,
+leasing and deleting are serialised by a lock of the folder.
 """
 
 from __future__ import annotations

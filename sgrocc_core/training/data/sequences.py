@@ -1,8 +1,8 @@
 """Walks through scenes for embodied training, and batches of their consecutive frames.
 
-A packed scene contains its whole ground truth. A step of training takes the same frame number of each walk of a batch. All
-walks of an episode start together with an empty memory and have the same length, so a run can be stopped between episodes
-and resumed exactly. Random draws depend on seed, episode and place in the batch only.
+A packed scene contains its whole ground truth. A step of training takes the same frame number of each walk of a
+batch. All walks of an episode start together with an empty memory and have the same length, so a run can be stopped
+between episodes and resumed exactly. Random draws depend on seed, episode and place in the batch only.
 """
 
 from __future__ import annotations

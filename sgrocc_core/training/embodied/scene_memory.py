@@ -1,8 +1,8 @@
 """The Gaussian memory of one scene during training, in PyTorch.
 
 It is dense: scenes of the data sets are small, so every cell has a place from the start, whereas the mapper's memory
-(`gaussians/memory.py`) is sparse and unbounded. Gradients can flow back through the last views. Cells are counted from the
-scene's lowest corner, like the mapper's with its lattice's origin there.
+(`gaussians/memory.py`) is sparse and unbounded. Gradients can flow back through the last views. Cells are counted
+from the scene's lowest corner, like the mapper's with its lattice's origin there.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class SceneMemory:
         rotations = zeros(gaussians, 4)
         rotations[..., 0] = 1.0
         self.cells = Cells(
-            zeros(gaussians, 3), zeros(gaussians, 3), rotations, zeros(gaussians) + SILENT_OPACITY, zeros(gaussians, NUM_CLASSES),
+            zeros(gaussians, 3), zeros(gaussians, 3), rotations,
+            zeros(gaussians) + SILENT_OPACITY, zeros(gaussians, NUM_CLASSES),
             zeros(channels), zeros(), zeros(), zeros(), zeros(),
         )  # fmt: skip
 

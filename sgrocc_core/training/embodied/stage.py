@@ -1,8 +1,8 @@
 """Stages on walks (method, section 6): the temporal manager first, then everything.
 
 The stages are `manager` (phase 1: the temporal manager on a frozen spatial expert), `everything` (phase 2: lifter and
-spatial encoder at a tenth of the rate, the depth backbone frozen) and, for comparison, `end_to_end` (all of these from the
-first step at one rate).
+spatial encoder at a tenth of the rate, the depth backbone frozen) and, for comparison, `end_to_end` (all of these
+from the first step at one rate).
 """
 
 from __future__ import annotations
