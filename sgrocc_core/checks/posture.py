@@ -52,10 +52,17 @@ class View:
 
 @dataclass
 class Posture:
-    """Collects views and judges the camera's axes and the world's up direction."""
+    """Collects views and judges the camera's axes and the world's up direction.
+
+    Attributes:
+        views: reduced views with depth.
+        poses: (4, 4) optical frame to map, of all frames.
+        declared: axes from which these poses were converted, a key of AXES.
+    """
 
     views: list[View] = field(default_factory=list)
     poses: list[np.ndarray] = field(default_factory=list)
+    declared: str = "opencv"
 
     def add(self, K: np.ndarray, T_wc: np.ndarray, depth: np.ndarray | None = None) -> None:
         """Add one frame.
@@ -89,7 +96,7 @@ class Posture:
         for name, R in AXES.items():
             seen = agreeing = 0
             for a, b in pairs:
-                n, ok = _compare(a, b, R)
+                n, ok = _compare(a, b, AXES[self.declared].T @ R)
                 seen, agreeing = seen + n, agreeing + ok
             shares[name] = (seen, agreeing)
         most = max((seen for seen, _ in shares.values()), default=0)
@@ -142,14 +149,15 @@ class Posture:
         """
         if (shares := self.agreement()) is not None:
             best = max(shares, key=lambda name: shares[name])
-            if best != "opencv" and shares[best] - shares["opencv"] > AXES_MARGIN and shares[best] > 0.4:
+            said = self.declared
+            whose = "the optical frame" if said == "opencv" else f"a camera with {said} axes"
+            if best != said and shares[best] - shares[said] > AXES_MARGIN and shares[best] > 0.4:
                 return [
                     Finding(
                         "error",
                         "camera_axes",
-                        f"the poses are not those of the optical frame: views agree on {shares[best]:.0%} of the "
-                        f"depth with axes {AXES_WORDS[best]}, and on {shares['opencv']:.0%} with "
-                        f"{AXES_WORDS['opencv']}",
+                        f"the poses are not those of {whose}: views agree on {shares[best]:.0%} of the "
+                        f"depth with axes {AXES_WORDS[best]}, and on {shares[said]:.0%} with {AXES_WORDS[said]}",
                         f"Give --axes {best}, or name the optical frame with --camera-frame.",
                     )
                 ]

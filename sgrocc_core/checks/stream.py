@@ -29,6 +29,7 @@ class StreamCheck:
 
     Args:
         map_frame, camera_frame: names for the messages.
+        axes: axes of the camera in the input's own poses, a key of `posture.AXES`; the frames' poses are converted.
 
     Attributes:
         frames: frames looked at so far.
@@ -36,10 +37,10 @@ class StreamCheck:
         posture: the axes of the camera and the up direction of the world, as far as seen.
     """
 
-    def __init__(self, map_frame: str = "map", camera_frame: str = "the camera's frame") -> None:
+    def __init__(self, map_frame: str = "map", camera_frame: str = "the camera's frame", axes: str = "opencv") -> None:
         self.map_frame, self.camera_frame = map_frame, camera_frame
         self.frames = 0
-        self.posture = Posture()
+        self.posture = Posture(declared=axes)
         self.kept: list[Frame] = []
         self._stamps: list[int] = []
         self._pose_stamps: list[int] = []

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 CUT_OFF = 3
 """Exit code if the recording is truncated; the frames before the cut are in the bag."""
 _WORLDS = ("z-up", "z-down", "y-up", "y-down", "x-up", "x-down")
+_AXES = ("opencv", "opengl", "ros")
 _SCANNET = """Write a ScanNet .sens file as a rosbag2, frame by frame. Colour images are copied unchanged, depth is
 registered to them, and frames without a pose are left out. Exit code 3: the file is truncated; the frames before the
 cut are in the bag."""
@@ -43,6 +44,14 @@ def add_recording_actions(actions: Any) -> None:
         default="",
         help="which axis of the poses' world points up (default: z-up for tum, else estimated from the camera's pose)",
     )
+    frames.add_argument(
+        "--axes",
+        choices=_AXES,
+        default="",
+        help="axes of the camera in the poses: opencv (x right, y down, z forward), opengl (x right, y up, z backward) "
+        "or ros (x forward, y left, z up) (default: opencv, or opengl for transforms.json)",
+    )
+    frames.add_argument("--force", action="store_true", help="write the bag although the checks found errors in it")
     frames.add_argument(
         "--layout",
         default="auto",
@@ -76,6 +85,7 @@ def from_scannet(arguments: argparse.Namespace) -> int:
 
     options = _options(arguments)
     with SensRecording(arguments.recording, arguments.world, arguments.rate) as recording:
+        _introduce(recording)
         return _write(recording, arguments.out, options)
 
 
@@ -83,11 +93,16 @@ def from_frames(arguments: argparse.Namespace) -> int:
     """Write the bag; exit code 0."""
     from dataclasses import fields
 
+    from sgrocc_core.checks.refusal import refuse_errors
+    from sgrocc_core.data.recordings.checking import look_at_recording
     from sgrocc_core.data.recordings.folder import FolderOptions, FolderRecording
 
     options = _options(arguments)
     reading = FolderOptions(**{f.name: getattr(arguments, f.name) for f in fields(FolderOptions)})
-    return _write(FolderRecording(arguments.recording, reading), arguments.out, options)
+    recording = FolderRecording(arguments.recording, reading)
+    _introduce(recording)
+    refuse_errors(look_at_recording(recording).findings(), arguments.force)
+    return _write(recording, arguments.out, options)
 
 
 def _add_writing(parser: argparse.ArgumentParser) -> None:
@@ -125,13 +140,17 @@ def _numbers(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(f"{text!r} is not fx,fy,cx,cy") from error
 
 
-def _write(recording: Recording, out: str, options: WriteOptions) -> int:
-    from sgrocc_core.data.recordings.recording import write_recording
-
+def _introduce(recording: Recording) -> None:
+    """Print what the recording holds and how it is read."""
     width, height = recording.camera.size
     print(f"{recording.name}: {recording.count} frames of {width} x {height}")
     for note in recording.notes:
         print(f"  {note}", flush=True)
+
+
+def _write(recording: Recording, out: str, options: WriteOptions) -> int:
+    from sgrocc_core.data.recordings.recording import write_recording
+
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that partial files are removed
     try:
         done = write_recording(recording, out, options)
@@ -139,7 +158,7 @@ def _write(recording: Recording, out: str, options: WriteOptions) -> int:
         signal.signal(signal.SIGTERM, before)
     print(
         f"{done.frames} frames in {out}, {done.with_depth} with depth; left out: {done.lost} without a pose, "
-        f"{done.bad.total()} damaged"
+        f"{done.bad.total()} damaged" + (f", {recording.missing} missing" if recording.missing else "")
     )
     if done.first_bad:
         print(f"the first damaged frame: {done.first_bad}")

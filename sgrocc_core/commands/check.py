@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for module in offered_modules("sgrocc.checks").values():
         module.add_arguments(parser)
     add_bag_arguments(parser)
+    parser.set_defaults(axes="")  # a folder's layout has its own
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -52,10 +53,12 @@ def _look(arguments: argparse.Namespace) -> StreamCheck:
     from sgrocc_core.checks.recording import look_at_bag
     from sgrocc_core.data.bags import BagReader
     from sgrocc_core.data.recordings.checking import is_recording, look_at_folder
+    from sgrocc_core.data.recordings.folder import FolderOptions
 
     path = Path(arguments.input)
     if is_recording(path):
-        return look_at_folder(path)
+        return look_at_folder(path, FolderOptions(axes=arguments.axes, skip_bad=True))
+    arguments.axes = arguments.axes or "opencv"
     with BagReader(path, bag_options(arguments)) as reader:
         return look_at_bag(reader)
 

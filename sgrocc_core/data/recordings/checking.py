@@ -8,8 +8,8 @@ from sgrocc_core.checks.findings import Finding
 from sgrocc_core.checks.stream import MOST_FRAMES, StreamCheck
 from sgrocc_core.data.coded_image import CodedImage
 from sgrocc_core.data.images import decode_compressed
-from sgrocc_core.data.recordings.folder import FolderRecording
-from sgrocc_core.data.recordings.recording import Recording
+from sgrocc_core.data.recordings.folder import FolderOptions, FolderRecording
+from sgrocc_core.data.recordings.recording import Recording, is_lost
 from sgrocc_core.errors import FrameError, SgroccError
 from sgrocc_core.frame import Frame
 
@@ -24,16 +24,21 @@ def is_recording(path: Path) -> bool:
 
 
 def look_at_recording(recording: Recording) -> StreamCheck:
-    """Look at up to MOST_FRAMES frames of a recording, spread over its length."""
-    check = StreamCheck("the world", recording.name)
+    """Look at up to MOST_FRAMES frames with a pose, spread over the length of a recording."""
+    check = StreamCheck("the world", recording.name, recording.axes)
+    if recording.missing:
+        text = f"{recording.missing} images that are listed are missing; {recording.count} are there"
+        check.add_finding(Finding("warning", "images_missing", text, "--skip-bad leaves them out."))
     camera = recording.camera
     check.add_calibration(camera.K, camera.size)
     every = max(-(-recording.count // MOST_FRAMES), 1)
     failed: list[str] = []
     looked = 0
     for recorded in recording.frames(every):
-        looked += 1
         check.add_stamp(recorded.stamp_ns)
+        if is_lost(recorded.T_wc):
+            continue
+        looked += 1
         try:
             picture = recorded.load()
             colour = picture.color
@@ -50,6 +55,14 @@ def look_at_recording(recording: Recording) -> StreamCheck:
     return check
 
 
-def look_at_folder(path: Path) -> StreamCheck:
-    """Look at a folder; DataError where it has no layout that is known."""
-    return look_at_recording(FolderRecording(path))
+def look_at_folder(path: Path, options: FolderOptions | None = None) -> StreamCheck:
+    """Look at a folder.
+
+    Args:
+        path: the folder.
+        options: how it is read.
+
+    Raises:
+        DataError: it has no known layout, or a file that is missing or wrong.
+    """
+    return look_at_recording(FolderRecording(path, options))

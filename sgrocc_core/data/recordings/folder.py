@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from sgrocc_core.checks.posture import AXES, AXES_WORDS
 from sgrocc_core.data.coded_image import read_coded
 from sgrocc_core.data.image_header import coded_size
 from sgrocc_core.data.images import decode_compressed_depth
@@ -21,7 +22,15 @@ from sgrocc_core.data.recordings.layouts import (
     read_seven_scenes,
     read_tum,
 )
-from sgrocc_core.data.recordings.recording import DEFAULT_RATE, Camera, Picture, RecordedFrame, check_rate, turned_pose
+from sgrocc_core.data.recordings.recording import (
+    DEFAULT_RATE,
+    Camera,
+    Picture,
+    RecordedFrame,
+    check_rate,
+    is_lost,
+    turned_pose,
+)
 from sgrocc_core.depth.registration import Registration, plan_registration
 from sgrocc_core.errors import ConfigError, DataError, FrameError
 from sgrocc_core.frame import checked_intrinsics
@@ -45,6 +54,8 @@ class FolderOptions:
         tolerance: maximum time between an image and its depth or pose (tum), seconds.
         rate: rate of the generated time stamps if the folder has none, Hz.
         world: which axis of the world points up: `auto`, or a name of `upright.WORLDS`.
+        axes: axes of the camera in the poses, a key of `posture.AXES`.
+        skip_bad: leave out listed files that are missing (tum) instead of raising an error.
 
     Raises:
         ConfigError: a value is not allowed.
@@ -57,6 +68,8 @@ class FolderOptions:
     tolerance: float = 0.02
     rate: float = DEFAULT_RATE
     world: str = ""
+    axes: str = ""
+    skip_bad: bool = False
 
     def __post_init__(self) -> None:
         if self.layout not in ("auto", *LOOKED_FOR):
@@ -72,6 +85,8 @@ class FolderOptions:
         check_rate(self.rate)
         if self.world not in ("", "auto", *WORLDS):
             raise ConfigError(f"--world is {self.world!r}; allowed: auto, {', '.join(WORLDS)}")
+        if self.axes not in ("", *AXES):
+            raise ConfigError(f"--axes is {self.axes!r}; allowed: {', '.join(AXES)}")
 
 
 class FolderRecording:
@@ -84,6 +99,10 @@ class FolderRecording:
     Raises:
         DataError: unknown layout, a missing or wrong file, or an unknown camera. The message names file, value and what
             is allowed.
+
+    Attributes:
+        axes: axes of the camera in the folder's poses, a key of `posture.AXES`; frames have optical axes.
+        missing: number of images left out because their files are missing.
     """
 
     cut = ""
@@ -95,11 +114,14 @@ class FolderRecording:
         if not self.path.is_dir():
             raise DataError(f"no such folder: {self.path}")
         layout = _read_layout(self.path, kind, options)
-        self._shots = layout.shots
+        self.axes = options.axes or layout.axes
+        self.missing = layout.missing
+        self._shots = [replace(shot, T_wc=_optical(shot.T_wc, self.axes)) for shot in layout.shots]
         self.count = len(self._shots)
         self._depth_scale = options.depth_scale or layout.depth_scale
         self.notes = [f"layout {kind}", *layout.notes]
         self.camera = self._read_camera(layout, options)
+        self.notes.append(f"the camera's axes are {AXES_WORDS[self.axes]}")
         self._depth_size = (0, 0)
         self._register = self._plan_depth(layout, options)
         self._world = self._choose_world(options.world or layout.world)
@@ -213,13 +235,24 @@ class FolderRecording:
             f"the world is {guess}, estimated from the camera's orientation"
             + (": it is rotated to z-up" if guess != "z-up" else "")
         )
+        if guess.endswith("down") and self.axes == "opencv":
+            self.notes.append(f"if the world is {guess[0]}-up, the camera's axes are OpenGL's: give --axes opengl")
         return guess
 
 
 def _read_layout(path: Path, kind: str, options: FolderOptions) -> FolderLayout:
     if kind == "tum":
-        return read_tum(path, options.tolerance)
+        return read_tum(path, options.tolerance, options.skip_bad)
     return read_seven_scenes(path, options.rate) if kind == "7scenes" else read_frames(path, options.rate)
+
+
+def _optical(T_wc: np.ndarray, axes: str) -> np.ndarray:
+    """(4, 4) pose of the optical frame from that of a camera with other axes."""
+    if is_lost(T_wc):
+        return T_wc
+    out = T_wc.copy()
+    out[:3, :3] = T_wc[:3, :3] @ AXES[axes]
+    return out
 
 
 def _matrix(values: tuple[float, ...]) -> np.ndarray:

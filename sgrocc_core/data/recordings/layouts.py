@@ -71,6 +71,8 @@ class FolderLayout:
         K_file: name of that file.
         default_K: (3, 3) usual intrinsics of the layout for images of 640 x 480 pixels; or None.
         calibration: calibration from camera.yaml; or None.
+        axes: axes of the camera in the poses, a key of `posture.AXES`.
+        missing: number of images left out because their files are missing.
         depth_K: (3, 3) intrinsics of depth if it has its own, pixels; or None.
     """
 
@@ -83,6 +85,8 @@ class FolderLayout:
     default_K: np.ndarray | None = None
     calibration: Calibration | None = None
     depth_K: np.ndarray | None = None
+    axes: str = "opencv"
+    missing: int = 0
 
 
 def detect(folder: Path) -> str:
@@ -106,7 +110,7 @@ def detect(folder: Path) -> str:
     raise DataError(f"{folder} has no known layout; looked for: {looked}; it has {shown or 'nothing'}")
 
 
-def read_tum(folder: Path, tolerance: float) -> FolderLayout:
+def read_tum(folder: Path, tolerance: float, skip_missing: bool = False) -> FolderLayout:
     """Read the TUM RGB-D layout.
 
     It has lists with time stamps, a trajectory with its own rate, and depth registered to colour with 5000 units per
@@ -115,10 +119,19 @@ def read_tum(folder: Path, tolerance: float) -> FolderLayout:
     Args:
         folder: the recording.
         tolerance: maximum time between an image and its depth, and between an image and the nearest pose, seconds.
+        skip_missing: leave out listed files that are missing, and count them; an image without its depth file has no
+            depth.
+
+    Raises:
+        DataError: a list has a fault, or names a file that is missing.
     """
     slop = round(tolerance * 1e9)
-    colors = _tum_list(folder, "rgb.txt")
-    depths = _tum_list(folder, "depth.txt") if (folder / "depth.txt").is_file() else []
+    colors, gone = _tum_list(folder, "rgb.txt", skip_missing)
+    notes = _missing_note("rgb.txt", gone)
+    depths: list[tuple[int, Path]] = []
+    if (folder / "depth.txt").is_file():
+        depths, gone_depths = _tum_list(folder, "depth.txt", skip_missing)
+        notes += _missing_note("depth.txt", gone_depths)
     tree, stamps = _trajectory(folder / "groundtruth.txt")
     depth_stamps, shots, paired = [stamp for stamp, _ in depths], [], 0
     for stamp, color in colors:
@@ -127,12 +140,12 @@ def read_tum(folder: Path, tolerance: float) -> FolderLayout:
         shots.append(
             Shot(color, depths[near][1] if near is not None else None, stamp, _pose_at(tree, stamps, stamp, slop))
         )
-    notes = [
+    notes += [
         f"{paired} of {len(shots)} images have depth within {tolerance:g} s",
         "stamps are the folder's; poses are interpolated",
     ]
     usual = np.array([[525.0, 0, 319.5], [0, 525.0, 239.5], [0, 0, 1]])
-    layout = FolderLayout(shots, notes, 1 / 5000, "z-up", default_K=usual)
+    layout = FolderLayout(shots, notes, 1 / 5000, "z-up", default_K=usual, missing=len(gone))
     _add_cameras(layout, folder, (*INTRINSICS, ETH3D_INTRINSICS))
     return layout
 
@@ -215,18 +228,29 @@ def _add_cameras(layout: FolderLayout, folder: Path, names: tuple[str, ...] = IN
     layout.depth_K = None if depth_text is None else read_intrinsics(depth_text)
 
 
-def _tum_list(folder: Path, name: str) -> list[tuple[int, Path]]:
-    """Time stamps in nanoseconds and files of a list, in order of time."""
+def _tum_list(folder: Path, name: str, skip_missing: bool) -> tuple[list[tuple[int, Path]], list[str]]:
+    """Time stamps in nanoseconds and files of a list, in order of time; and a phrase on each that is missing."""
     found: dict[int, Path] = {}
+    gone: list[str] = []
     for number, words in read_lines(folder / name):
         where = f"{folder / name}, line {number}"
         if len(words) != 2:
             raise DataError(f"{where}: {len(words)} words; a time and a file name are expected")
         path = folder / words[1]
-        if not path.is_file():
-            raise DataError(f"{where}: no such file: {path}")
-        found[stamp_of(words[0], where)] = path
-    return _some(sorted(found.items()), folder / name, "a time and a file name in each line")
+        stamp = stamp_of(words[0], where)
+        if path.is_file():
+            found[stamp] = path
+        elif skip_missing:
+            gone.append(f"line {number}, {words[1]}")
+        else:
+            raise DataError(f"{where}: no such file: {path} (--skip-bad leaves out listed files that are missing)")
+    whole = f"{folder / name} ({len(gone)} of its files are missing)" if gone else folder / name
+    return _some(sorted(found.items()), whole, "a time and a file name in each line"), gone
+
+
+def _missing_note(name: str, gone: list[str]) -> list[str]:
+    """The remark on the files of a list that are missing; none if all are there."""
+    return [f"{len(gone)} files that {name} lists are missing and left out, the first is {gone[0]}"] if gone else []
 
 
 def _trajectory(path: Path) -> tuple[TransformTree, list[int]]:
@@ -305,7 +329,7 @@ def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
     return next((folder / name for name in names if (folder / name).exists()), None)
 
 
-def _some(found: list, where: Path, what: str) -> list:
+def _some(found: list, where: Path | str, what: str) -> list:
     if not found:
         raise DataError(f"{where} has no frames; {what} is expected")
     return found

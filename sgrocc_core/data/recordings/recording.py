@@ -81,6 +81,8 @@ class Recording(Protocol):
         count: number of readable frames.
         notes: remarks for the user on how it is read, one phrase each.
         cut: one sentence on where the recording is truncated; empty if it is complete.
+        axes: axes of the camera in the recording's own poses, a key of `posture.AXES`; those of its frames are optical.
+        missing: number of images left out because their files are missing.
     """
 
     name: str
@@ -88,6 +90,8 @@ class Recording(Protocol):
     count: int
     notes: list[str]
     cut: str
+    axes: str
+    missing: int
 
     def frames(self, every: int = 1) -> Iterator[RecordedFrame]:
         """Every `every`-th frame, in order of time."""

@@ -82,6 +82,7 @@ class SensRecording:
         self.name = self.path.name
         self.notes: list[str] = []
         self.cut = ""
+        self.axes, self.missing = "opencv", 0
         if not self.path.is_file():
             raise DataError(f"no such file: {self.path}")
         self._file: BinaryIO = self.path.open("rb")

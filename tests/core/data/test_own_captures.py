@@ -1,11 +1,14 @@
 """Folders of people's own captures: other cameras in public layouts, other axes, files that are missing or turned."""
 
+import struct
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from sgrocc_core.cli import main
+from sgrocc_core.data.bags import BagReader
 from sgrocc_core.data.recordings.folder import FolderOptions, FolderRecording
 from sgrocc_core.errors import DataError
 from sgrocc_core.geometry.poses import quaternion_from_rotation
@@ -75,3 +78,97 @@ def test_another_number_of_intrinsics_is_an_error_that_names_the_file(tmp_path):
     (folder / "intrinsics.txt").write_text("131 132 79\n")
     with pytest.raises(DataError, match=r"intrinsics.txt has 3 numbers; .* fx fy cx cy .* is expected"):
         FolderRecording(folder)
+
+
+def write_room(folder: Path, axes: str = "opencv", depth: bool = True, count: int = 8) -> Path:
+    """The ray-cast room as loose frames in a world with y up, with poses of a camera with other axes."""
+    y_up = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]])
+    columns = {
+        "opencv": lambda right, down, forward: (right, down, forward),
+        "opengl": lambda right, down, forward: (right, -down, -forward),
+        "ros": lambda right, down, forward: (forward, -right, -down),
+    }
+    (folder / "images").mkdir(parents=True)
+    (folder / "depth").mkdir()
+    poses = []
+    for i, T_wc in enumerate(box_room.walk(count)):
+        image, metres = box_room.look(T_wc)
+        cv2.imwrite(str(folder / f"images/{i:04d}.jpg"), image[:, :, ::-1])
+        if depth:
+            cv2.imwrite(str(folder / f"depth/{i:04d}.png"), np.rint(metres * 1000).astype(np.uint16))
+        rotation = np.stack(columns[axes](*T_wc[:3, :3].T), 1)
+        poses.append(np.concatenate([y_up @ rotation, y_up @ T_wc[:3, 3:]], 1).ravel())
+    np.savetxt(folder / "poses.txt", np.array(poses))
+    np.savetxt(folder / "intrinsics.txt", box_room.K)
+    return folder
+
+
+def from_frames(folder: Path, *options: str) -> int:
+    return main(["bag", "from-frames", str(folder), "--out", str(folder.parent / "bag"), "--no-progress", *options])
+
+
+@pytest.mark.parametrize("axes", ["opencv", "opengl", "ros"])
+def test_with_their_axes_named_poses_become_those_of_the_optical_frame(tmp_path, capsys, axes):
+    folder = write_room(tmp_path / "room", axes)
+    assert from_frames(folder, "--axes", axes) == 0
+    assert "error" not in (text := capsys.readouterr()).err and "the world is y-up, estimated" in text.out
+    with BagReader(tmp_path / "bag") as reader:
+        for frame, expected in zip(reader, box_room.walk(8), strict=True):
+            np.testing.assert_allclose(frame.T_wc, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("axes", "said"), [("opengl", "opencv"), ("ros", "opencv"), ("opencv", "opengl")])
+def test_poses_with_other_axes_are_refused_with_the_axes_that_fit(tmp_path, capsys, axes, said):
+    folder = write_room(tmp_path / "room", axes)
+    assert from_frames(folder, "--axes", said) != 0
+    assert f"Give --axes {axes}" in capsys.readouterr().err and not (tmp_path / "bag").exists()
+    assert main(["check", str(folder), "--axes", said]) == 1
+    assert f"Give --axes {axes}" in capsys.readouterr().out
+    assert main(["check", str(folder), "--axes", axes]) == 0
+    assert from_frames(folder, "--axes", said, "--force") == 0
+
+
+def test_without_depth_a_world_that_looks_upside_down_is_told_with_the_other_reading(tmp_path):
+    folder = write_room(tmp_path / "room", "opengl", depth=False)
+    assert "if the world is y-up, the camera's axes are OpenGL's: give --axes opengl" in FolderRecording(folder).notes
+    turned = FolderRecording(folder, FolderOptions(axes="opengl"))
+    np.testing.assert_allclose(next(iter(turned.frames())).T_wc, box_room.walk(1)[0], atol=1e-9)
+
+
+def test_listed_files_that_are_missing_are_left_out_and_counted_with_skip_bad(tmp_path, capsys):
+    folder = write_tum_room(tmp_path / "room", (160, 120), 130.0, 6)
+    np.savetxt(folder / "intrinsics.txt", camera((160, 120), 130.0))
+    images, depths = sorted((folder / "rgb").iterdir()), sorted((folder / "depth").iterdir())
+    images[1].unlink(), images[4].unlink(), depths[2].unlink()
+    assert from_frames(folder) != 0
+    assert "rgb.txt, line 2: no such file: " in (text := capsys.readouterr().err) and "--skip-bad" in text
+    assert from_frames(folder, "--skip-bad") == 0
+    text = capsys.readouterr().out
+    assert "2 files that rgb.txt lists are missing and left out, the first is line 2, rgb/1700000000.1" in text
+    assert "1 files that depth.txt lists are missing" in text
+    assert "4 frames in" in text and "3 with depth; left out: 0 without a pose, 0 damaged, 2 missing" in text
+    for path in images:
+        path.unlink(missing_ok=True)
+    assert from_frames(folder, "--skip-bad") != 0
+    assert "rgb.txt (6 of its files are missing) has no frames" in capsys.readouterr().err
+
+
+def test_the_orientation_of_a_jpeg_is_ignored_in_the_bag_and_in_the_check(tmp_path):
+    frames = []
+    for orientation in (1, 6):
+        folder = write_room(tmp_path / f"{orientation}/room", count=3)
+        for path in (folder / "images").iterdir():
+            path.write_bytes(oriented(path.read_bytes(), orientation))
+        turned = cv2.imread(str(folder / "images/0000.jpg")).shape[:2]
+        assert turned == ((120, 160) if orientation == 1 else (160, 120))  # a viewer turns it
+        assert main(["check", str(folder)]) == 0
+        assert from_frames(folder) == 0
+        with BagReader(tmp_path / f"{orientation}/bag") as reader:
+            frames.append([frame.image for frame in reader])
+    np.testing.assert_array_equal(*frames)
+
+
+def oriented(jpeg: bytes, orientation: int) -> bytes:
+    """A JPEG with an EXIF block that says how a viewer is to turn it."""
+    tiff = b"II*\0\x08\0\0\0" + struct.pack("<HHHIHHI", 1, 0x0112, 3, 1, orientation, 0, 0)
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", 8 + len(tiff)) + b"Exif\0\0" + tiff + jpeg[2:]
