@@ -1,4 +1,4 @@
-"""Rooms of three frames to train on and one to look at, with a configuration and weights of tiny networks."""
+"""Rooms of three frames to train on and one to validate on, with a configuration and weights of tiny networks."""
 
 from pathlib import Path
 from typing import Any

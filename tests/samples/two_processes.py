@@ -1,8 +1,10 @@
-"""What each of the processes of test_distribution.py runs: a short training run, noting all that must not depend on
-their number.
+"""Program of each process in test_distribution.py.
+
+A short training run that records all that must not depend on their number.
 
 Usage: two_processes.py local|embodied PACKED OUT STEPS, alone or under torchrun; the first process writes
-    OUT/found.json and OUT/found.safetensors."""
+OUT/found.json and OUT/found.safetensors.
+"""
 
 from __future__ import annotations
 

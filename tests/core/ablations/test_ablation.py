@@ -1,4 +1,4 @@
-"""Ablations: their configuration, a small real one from end to end, resumption, and the report against figures made by hand."""
+"""Ablations: configuration, a small one from end to end, resumption, and the report against figures by hand."""
 
 from __future__ import annotations
 
@@ -244,13 +244,13 @@ def test_runs_that_differ_in_name_or_evaluation_only_are_trained_once(finished: 
     text = """
     variants:
       - {name: default}
-      - {name: told_later, evaluation_noise: {metres: 0.05}}
+      - {name: noisy_evaluation, evaluation_noise: {metres: 0.05}}
       - {name: the_same_in_words, config: {network: {lifter: soft}}}
       - {name: noisy, training_noise: {metres: 0.05}, evaluation_noise: {metres: 0.05}}
     """
     runs = runs_of(place, "whole", text)
     where = folders(runs)
-    assert where["default"] == where["told_later"] == where["the_same_in_words"] != where["noisy"]
+    assert where["default"] == where["noisy_evaluation"] == where["the_same_in_words"] != where["noisy"]
     assert where["default"] == folders(runs_of(place, "whole", TWO))["soft"]  # another ablation's
     assert runs.trained(runs.ablation.variants[1], 1) and not runs.trained(runs.ablation.variants[3], 1)
     assert folders(runs_of(place, "whole", TWO, budget=3))["soft"] != where["default"]
@@ -302,11 +302,11 @@ def test_a_run_that_another_process_is_at_is_left_to_it(place: Path) -> None:
     )]  # fmt: skip
     command = [sys.executable, "-m", "sgrocc_core.cli", "ablate", str(place / "two.yaml"), *options]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    told = [process.communicate(timeout=600) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], told
-    begun = [line.split(";")[0] for text, _ in told for line in text.splitlines() if "left for one process" in line]
+    outputs = [process.communicate(timeout=600) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    begun = [line.split(";")[0] for text, _ in outputs for line in text.splitlines() if "left for one process" in line]
     assert sorted(begun) == ["hard, seed 1", "soft, seed 1"]  # each once, whoever did it
-    assert all("two.md" in text for text, _ in told)
+    assert all("two.md" in text for text, _ in outputs)
 
 
 def test_packed_scenes_do_for_a_training_set(finished: Path, place: Path) -> None:
@@ -359,7 +359,10 @@ def result(sc_iou: float, miou: float) -> dict[str, object]:
 
 
 def findings() -> Findings:
-    """b is 5 below a, which is the paper's order of SC-IoU; in mIoU a is 2 above b with spread, the paper's order being the other."""
+    """SC-IoU of b is 5 below a, the paper's order.
+
+    MIoU of b is 2 below a with spread, opposite to the paper's order.
+    """
     variants = (
         Variant("a", paper={"sc_iou": 58.0, "miou": 40.0}),
         Variant("b", paper={"sc_iou": 54.0, "miou": 41.0}),
@@ -374,7 +377,8 @@ def findings() -> Findings:
 
 def test_the_table_has_mean_spread_and_paired_difference() -> None:
     text = markdown(findings(), {"machine": "none"})
-    # a: 50, 60, 55: mean 55, spread 5. b: 45, 55, 50.1; differences -5, -5, -4.9: mean -4.97, spread 0.058, error 0.033.
+    # a: 50, 60, 55: mean 55, spread 5. b: 45, 55, 50.1.
+    # Differences -5, -5, -4.9: mean -4.97, spread 0.058, error 0.033.
     assert "| `a` | 3 | 55.0 ± 5.0 |" in text
     assert "| `b` | 3 | 50.0 ± 5.0 (-5.0 ± 0.0 \\*) | 28.0 ± 2.0 (-2.0 ± 1.2) |" in text
     assert "| `b` | 54.00 (-4.00) | 41.00 (+1.00) |" in text
@@ -383,8 +387,8 @@ def test_the_table_has_mean_spread_and_paired_difference() -> None:
         in text
     )
     assert (
-        "mIoU: clearly as in the paper: none; clearly the other way round: none; within the spread: `a` above `b` (other way)."
-        in text
+        "mIoU: clearly as in the paper: none; clearly the other way round: none; "
+        "within the spread: `a` above `b` (other way)." in text
     )
     assert "`c`" in text and "| `c` | 3" not in text  # no runs of it yet
     assert "- machine: none" in text

@@ -1,4 +1,4 @@
-"""A small real ablation of the temporal manager from end to end: phases, the shared spatial expert, the curve, resumption, the report."""
+"""A small ablation of the temporal manager from end to end: phases, shared weights, curve, resumption and report."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ title: Phases
 task: embodied
 variants:
   - {name: two_phases, paper: {miou: 46.22}}
-  - {name: random, phases: {end_to_end: 1}, config: {network: {fusion: random}, walk: {confidence: none}}, paper: {miou: 41.5}}
+  - name: random
+    phases: {end_to_end: 1}
+    config: {network: {fusion: random}, walk: {confidence: none}}
+    paper: {miou: 41.5}
 """
 
 

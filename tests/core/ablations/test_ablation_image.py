@@ -1,4 +1,4 @@
-"""Ablations of the image engine alone: a small real one from end to end, and its report against figures made by hand."""
+"""Ablations of the image engine: a small one from end to end, and the report against figures computed by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The statistics of ablations against values worked out by hand."""
+"""The statistics of ablations against values computed by hand."""
 
 import pytest
 

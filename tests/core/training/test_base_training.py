@@ -1,4 +1,4 @@
-"""Training at another size than the small model's: views are letterboxed to the image engine's input, and every stage takes a step."""
+"""Training at another image size than the small model's: views are letterboxed, and every stage takes a step."""
 
 from __future__ import annotations
 

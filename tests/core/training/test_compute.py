@@ -1,4 +1,4 @@
-"""Devices: which a process gets and in what precision, and that nothing in a training step takes the CPU for granted."""
+"""Device and precision of a process, and training steps that create no tensor on the CPU by accident."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
 def test_every_tensor_that_a_step_makes_is_put_on_a_device_by_name(
     batch: dict[str, torch.Tensor], learn_image: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tensors made without a device land on `meta` here, as they would on the CPU in a step on a GPU, and do not mix with the others."""
+    """Tensors created without a device are on `meta` here, as they would be on the CPU in a step on a GPU, and fail."""
     image = {"channels": 4, "widths": [8, 8, 8, 8], "blocks": [1, 1, 1, 1]}
     expert = {"channels": 4, "wide": 4, "hidden": 8, "feature_channels": 4, "offsets": 1, "gaussians": 1, "blocks": 1}
     networks = build_networks({"image": image, "expert": expert})

@@ -87,7 +87,7 @@ def test_two_processes_have_the_metrics_of_one(runs: tuple[Run, Run]) -> None:
 
 @pytest.mark.slow
 def test_two_processes_train_on_walks_as_one(tmp_path: Path) -> None:
-    """Two walks with their memories, one in each process: losses, gradients and what the maps of held-out walks score."""
+    """Two walks with their memories, one per process: losses, gradients and figures of held-out walks are the same."""
     make_walks(tmp_path)
     data = EmbodiedScanNet(tmp_path / "train", "train", (320, 240))
     pack_walks(data, tmp_path / "packed")

@@ -1,4 +1,4 @@
-"""Embodied training on real walks: what each phase trains, resuming exactly, gradients through several looks, the command's errors."""
+"""Embodied training on small walks: trained modules, exact resume, several frames per step, and errors."""
 
 from __future__ import annotations
 
@@ -109,8 +109,10 @@ def test_a_run_in_two_halves_is_the_run(place: Path, tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     "values,message",
     [
-        ({"length": 0}, "length is 0"), ({"unroll": 3}, "unroll is 3; it must be a divisor of length, which is 16"),
-        ({"memory": -1.0}, "memory is -1"), ({"confidence": "some"}, "confidence is 'some'; it must be one of none, geometric"),
+        ({"length": 0}, "length is 0"),
+        ({"unroll": 3}, "unroll is 3; it must be a divisor of length, which is 16"),
+        ({"memory": -1.0}, "memory is -1"),
+        ({"confidence": "some"}, "confidence is 'some'; it must be one of none, geometric"),
     ],
 )  # fmt: skip
 def test_wrong_values_are_refused(values: dict[str, object], message: str) -> None:

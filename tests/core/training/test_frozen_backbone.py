@@ -1,4 +1,4 @@
-"""Training on a published backbone: what is frozen stays, bit by bit, and what is tuned follows slowly."""
+"""Training with a published backbone: a frozen one does not change, a tuned one has a smaller learning rate."""
 
 from __future__ import annotations
 

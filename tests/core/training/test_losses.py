@@ -1,4 +1,4 @@
-"""The losses against values worked out by hand."""
+"""The losses against values computed by hand."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_lovasz_of_hard_predictions_is_one_minus_mean_iou() -> None:
 
 
 def test_lovasz_of_soft_errors_weighs_them_by_the_jaccard_steps() -> None:
-    # one class column only matters for class 1: errors 0.4 (true), 0.3 (false); sorted 0.4, 0.3; jaccard 1 after the first, 1 after both
+    # Only class 1 counts: errors 0.4 (true), 0.3 (false); sorted 0.4, 0.3; jaccard 1 after the first, 1 after both.
     p = torch.tensor([[0.4, 0.6], [0.7, 0.3]])
     target = torch.tensor([1, 1])
     # both true: errors 0.4 and 0.7, sorted 0.7, 0.4; jaccard 1 - 1/2 = 0.5, then 1 - 0/2 = 1 -> 0.7 * 0.5 + 0.4 * 0.5

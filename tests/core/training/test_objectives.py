@@ -1,4 +1,4 @@
-"""The losses put together: what each kind of space says to the Gaussians that fill it."""
+"""The combined losses: the gradients that Gaussians receive in each state of a voxel."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ def outputs(opacity: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def push(label: int, state: int) -> dict[str, float]:
-    """Each term's gradient by the opacity of one cell's Gaussians, that cell's voxels being of a label and a state; the rest is empty."""
+    """Each term's gradient by the opacity of one cell's Gaussians.
+
+    Its voxels have a label and state, the rest is empty.
+    """
     target, states = (
         torch.zeros(1, 60, 60, 36, dtype=torch.uint8),
         torch.full((1, 60, 60, 36), OUT_OF_VIEW, dtype=torch.uint8),

@@ -1,4 +1,4 @@
-"""The geometric regulariser against values worked out by hand: planes seen by a camera, Gaussians before, on and askew to them."""
+"""The geometric regulariser against values computed by hand: Gaussians in front of, on and oblique to planes."""
 
 from __future__ import annotations
 

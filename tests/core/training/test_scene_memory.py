@@ -1,4 +1,4 @@
-"""The dense memory that training uses against the mapper's own, look for look; its gradients and its bounds."""
+"""The dense memory of training equals the mapper's memory after each view; its gradients and its bounds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training runs: schedule, exact resume, stages, and that the whole thing learns."""
+"""Training runs: schedule, exact resume, stages, and that the networks learn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training configuration: what YAML may say, and that everything else is refused with key, value and what is allowed."""
+"""The training configuration: errors name the key, the value and what is allowed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sgrocc train local` from the command line, on a set in the published layout: packs, trains its stages, resumes, says what came out."""
+"""`sgrocc train local` on a set in the published layout: it packs, trains, resumes and prints the result."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def test_all_stages_train_one_after_the_other_and_a_finished_run_resumes_to_noth
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train(place, "--start", "none") == 0
-    told = capsys.readouterr().out
-    assert "stage image: starts from random weights; CPU, float32, one process" in told
-    assert "image.weights.safetensors (image)" in told and "expert.weights.safetensors (image, expert)" in told
+    printed = capsys.readouterr().out
+    assert "stage image: starts from random weights; CPU, float32, one process" in printed
+    assert "image.weights.safetensors (image)" in printed and "expert.weights.safetensors (image, expert)" in printed
     result = json.loads((place / "out" / "joint.result.json").read_text())
     assert result["step"] == 1 and {"abs_rel", "predicted_sc_iou", "sensor_miou"} <= set(result["figures"])
     assert scenes(place) == {split: {"scene0000_00", "scene0001_00"} for split in ("train", "test")}

@@ -1,4 +1,4 @@
-"""Rooms rendered while training: what is written is what a set on disk would give; the folder stays bounded; faults are told."""
+"""Rooms rendered during training: they equal those of a set on disk, the folder is bounded, and faults are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder filled while others read it: the newest scenes are given and kept, leased ones stay, a dead reader holds nothing."""
+"""A folder filled while others read it: the newest and the leased scenes are kept; a dead reader holds no lease."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Walks: symmetries that keep what every pixel sees, boxes cut out of the scene, episodes that depend on seed and place only."""
+"""Walks: symmetries preserve what each pixel sees; episodes depend on seed and place only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training views: augmentation keeps image, pose and grid together; targets are right; draws depend on seed and step only."""
+"""Training views: augmentation keeps image, pose and grid consistent; targets; draws depend on seed and step only."""
 
 from __future__ import annotations
 
