@@ -18,11 +18,10 @@ import numpy as np
 
 from sgrocc_core.geometry.transforms import TransformLookupError
 from sgrocc_ros.input.cadence import Cadence
+from sgrocc_ros.input.stamps import JUMP_NS
 
 CAPACITY = 60
 """Maximum number of images, of depth images and of camera_infos that are kept."""
-JUMP_NS = 1_000_000_000
-"""Stamps that go back by more than this, nanoseconds, mean that time has jumped (a recording that starts anew)."""
 
 
 class PoseSource(Protocol):
@@ -271,50 +270,3 @@ def _keep(kept: OrderedDict[int, Any], stamp: int, message: Any) -> None:
     kept.move_to_end(stamp)
     if len(kept) > CAPACITY:
         kept.popitem(last=False)
-
-
-class StampGate:
-    """Checks the images' time stamps.
-
-    An image is dropped if its stamp is up to JUMP_NS before the newest one, or more than AHEAD_NS ahead of the node's
-    clock. A stamp further back means that time has jumped.
-
-    Args:
-        report: counts dropped images.
-    """
-
-    AHEAD_NS = 10_000_000_000
-    """Maximum lead of a stamp over the node's clock, nanoseconds."""
-
-    def __init__(self, report: Report) -> None:
-        self._report = report
-        self._newest: int | None = None
-
-    def admit(self, stamp: int, now: int) -> str:
-        """Check the time stamp of an image.
-
-        Args:
-            stamp: time stamp of the image, nanoseconds.
-            now: time of the node's clock, nanoseconds; 0 while a simulated clock has not started.
-
-        Returns:
-            `pass`, `drop` (counted here), or `jump` if the image is accepted but time has jumped back.
-        """
-        if now > 0 and stamp - now > self.AHEAD_NS:
-            self._report.drop(
-                "stamp_ahead", f"the image's stamp is {(stamp - now) / 1e9:.1f} s ahead of the node's clock"
-            )
-            return "drop"
-        if self._newest is None or stamp > self._newest:
-            self._newest = stamp
-            return "pass"
-        back = self._newest - stamp
-        if back <= JUMP_NS:
-            self._report.drop("stamp_back", f"the image's stamp is {back / 1e9:.3f} s older than the newest one")
-            return "drop"
-        self._newest = stamp
-        return "jump"
-
-    def restart(self) -> None:
-        """Forget the newest stamp, after a jump of the clock."""
-        self._newest = None
