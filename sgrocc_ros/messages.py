@@ -42,14 +42,18 @@ _FIELDS = [
 _PACKED_COLORS = color_table().astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
 
 
+LATEST_NS = 2**31 * 1_000_000_000 - 1
+"""The latest time that a message can hold, nanoseconds."""
+
+
 def stamp_ns(stamp: Time) -> int:
     """Convert a time message to nanoseconds."""
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
 def time_message(nanoseconds: int) -> Time:
-    """Convert nanoseconds to a time message."""
-    sec, nanosec = divmod(int(nanoseconds), 1_000_000_000)
+    """Convert nanoseconds to a time message; what it cannot hold becomes the earliest or the latest that it can."""
+    sec, nanosec = divmod(min(max(int(nanoseconds), 0), LATEST_NS), 1_000_000_000)
     return Time(sec=sec, nanosec=nanosec)
 
 

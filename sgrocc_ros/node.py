@@ -31,7 +31,8 @@ from sgrocc_ros.health.diagnostics import Diagnostics
 from sgrocc_ros.health.statistics import Statistics
 from sgrocc_ros.input.inputs import Inputs, pose_frame
 from sgrocc_ros.input.poses import Poses
-from sgrocc_ros.input.waiting import JUMP_NS, WaitingRoom
+from sgrocc_ros.input.stamps import JUMP_NS
+from sgrocc_ros.input.waiting import WaitingRoom
 from sgrocc_ros.keeper import Keeper
 from sgrocc_ros.output.grid import GridOutput
 from sgrocc_ros.output.outputs import Outputs

@@ -22,8 +22,11 @@ ADVICE = {
     "depth_without_readings": "check the depth camera: all readings are 0 or NaN; "
     "it may be covered, too near, or looking at glass",
     "stamp_back": "check what stamps the images: two publishers on one topic, or a clock that is being set",
+    "stamp_zero": "have the driver set header.stamp to the time of exposure; an image without a time has no pose",
+    "stamp_invalid": "check the clock of what stamps the images",
+    "depth_stamp": "have the driver set header.stamp of the depth as that of the image",
     "stamp_ahead": "check the clocks of the camera's machine and this one (NTP), and use_sim_time",
-    "time_jump": "nothing if a recording was restarted (reset_on_time_jump then clears the map); else check the clock",
+    "time_jump": "nothing if a recording was restarted (reset_on_time_jump then starts a new map); else check the clock",
     "tf_time_jump": "nothing if a recording was restarted; else check that only one source publishes this transform",
     "not_optical_frame": "set camera_frame to the camera's optical frame (often NAME_optical_frame)",
     "unnormalised_quaternion": "check what publishes that transform: quaternions must be of length 1",

@@ -22,7 +22,8 @@ from sgrocc_ros.distributions import create_subscription
 from sgrocc_ros.health.statistics import Statistics
 from sgrocc_ros.input.lost_messages import LostMessages
 from sgrocc_ros.input.poses import Poses
-from sgrocc_ros.input.waiting import StampGate, WaitingRoom
+from sgrocc_ros.input.stamps import StampGate, no_time
+from sgrocc_ros.input.waiting import WaitingRoom
 from sgrocc_ros.messages import stamp_ns
 from sgrocc_ros.parameters import Parameters
 
@@ -242,6 +243,9 @@ class Inputs:
         self._room.add_info(stamp_ns(message.header.stamp), message)
 
     def _on_depth(self, message: Any) -> None:
+        if wrong := no_time(stamp_ns(message.header.stamp), "a depth image's"):
+            self._statistics.notice("depth_stamp", f"{wrong}; the image is not used")
+            return
         self._room.add_depth(stamp_ns(message.header.stamp), message)
 
     def _on_transforms(self, message: TFMessage) -> None:

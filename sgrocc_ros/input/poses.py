@@ -24,7 +24,7 @@ from sgrocc_core.geometry.transforms import (
     UnconnectedFramesError,
     UnknownFrameError,
 )
-from sgrocc_ros.input.waiting import JUMP_NS
+from sgrocc_ros.input.stamps import JUMP_NS
 from sgrocc_ros.messages import time_message, transform_values
 
 try:

@@ -23,12 +23,12 @@ class Report(Protocol):
         """Count an image that is not mapped."""
 
 
-def no_time(stamp: int) -> str:
-    """Return why a stamp (ns) is no time, or an empty text."""
+def no_time(stamp: int, whose: str) -> str:
+    """Return why a stamp (ns) is no time, or an empty text; `whose` begins the sentence."""
     if stamp == 0:
-        return "the stamp is 0: the driver does not stamp its messages"
+        return f"{whose} stamp is 0: the driver does not stamp its messages"
     if not 0 < stamp < LATEST_NS:
-        return f"the stamp is {stamp / 1e9:.3f} s, which is no time; it must lie between 0 and {LATEST_NS / 1e9:.0f} s"
+        return f"{whose} stamp is {stamp / 1e9:.3f} s; it must lie between 0 and {LATEST_NS / 1e9:.0f} s"
     return ""
 
 
@@ -78,8 +78,8 @@ class StampGate:
         Returns:
             `pass`, `drop` (counted here), or `jump` if the image is accepted but time has jumped back.
         """
-        if wrong := no_time(stamp):
-            return self._drop("stamp_zero" if stamp == 0 else "stamp_invalid", f"of the image {wrong}")
+        if wrong := no_time(stamp, "the image's"):
+            return self._drop("stamp_zero" if stamp == 0 else "stamp_invalid", wrong)
         if now > 0 and stamp - now > AHEAD_NS:
             return self._drop(
                 "stamp_ahead", f"the image's stamp is {(stamp - now) / 1e9:.1f} s ahead of the node's clock"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builtin_interfaces.msg import Time
 
 from tests.ros.harness import HEIGHT, WIDTH, Robot, running_node, wait_until
 
@@ -137,14 +138,26 @@ def test_stamps_that_jump_back_a_lot_start_another_time(bench):
     node, robot = bench
     jumps, processed, voxels = robot.count("noticed.time_jump"), robot.count("processed"), robot.count("map.voxels")
     past = robot.next_stamp() - 100_000_000_000
-    for i in range(3):
+    for i in range(6):  # the first two are not believed yet
         robot.send(past + i * 33_000_000)
-        robot.wait_for("processed", processed + i + 1)
+        robot.wait_for("processed", processed + max(0, i - 1))
     robot.wait_for("noticed.time_jump", jumps + 1)
     assert robot.count("noticed.time_jump") == jumps + 1
     assert node.warnings("time_jump (") >= 1
     assert robot.count("map.voxels") >= voxels // 2
     robot.map_good_frame()
+
+
+@pytest.mark.parametrize(("seconds", "cause"), [(0, "stamp_zero"), (-1, "stamp_invalid")], ids=["zero", "before_1970"])
+def test_an_image_without_a_time_is_dropped_and_everything_else_stays(bench, seconds, cause):
+    def without_time(robot: Robot):
+        message = robot.image(robot.newest_stamp)
+        message.header.stamp = Time(sec=seconds)
+        robot.send(image=message, transform=None)
+
+    jumps = bench[1].count("noticed.time_jump")
+    _dropped(bench, cause, without_time)
+    assert bench[1].count("noticed.time_jump") == jumps
 
 
 def test_an_image_whose_tf_never_comes_is_dropped_and_the_known_frames_are_named(bench):
