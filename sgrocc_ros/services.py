@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future as Done
 from typing import Any
 
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from rclpy.task import Future
 from std_srvs.srv import Empty, SetBool, Trigger
@@ -30,14 +31,16 @@ class Services:
 
     def __init__(self, node: Node, mapper: OccupancyMapper, worker: Worker, outputs: Outputs, inputs: Inputs) -> None:
         self._node, self._mapper, self._worker, self._outputs, self._inputs = node, mapper, worker, outputs, inputs
-        node.create_service(Empty, "~/reset", self._reset)
-        node.create_service(SetBool, "~/pause", self._pause)
-        node.create_service(Trigger, "~/clear_view", self._clear_view)
+        group = ReentrantCallbackGroup()  # a service that awaits its answer must not hold up the inputs
+        node.create_service(Empty, "~/reset", self._reset, callback_group=group)
+        node.create_service(SetBool, "~/pause", self._pause, callback_group=group)
+        node.create_service(Trigger, "~/clear_view", self._clear_view, callback_group=group)
 
     def clear(self) -> None:
         """Empty the map; called on the worker's thread."""
         self._worker.changes += bool(len(self._mapper.map.memory))
         self._mapper.map.reset()
+        self._worker.gate.restart()
         self._outputs.reset(self._worker.newest_stamp)
 
     async def _reset(self, request: Empty.Request, response: Empty.Response) -> Empty.Response:

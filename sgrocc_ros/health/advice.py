@@ -31,9 +31,15 @@ ADVICE = {
     "not_optical_frame": "set camera_frame to the camera's optical frame (often NAME_optical_frame)",
     "unnormalised_quaternion": "check what publishes that transform: quaternions must be of length 1",
     "network_not_finite": "fetch or export the model again; with precision fp16 try fp32",
+    "pose_jump": "check what publishes the pose; a jump that three images confirm is believed",
+    "pose_gap": "check that the poses come as often as the images, or raise max_pose_gap",
+    "tf_loop": "check what publishes that transform: a frame cannot be above itself",
+    "tf_second_parent": "check what publishes that transform: each frame has one parent",
+    "copy_failed": "check the disk and the permissions of map_path",
     "autosave_failed": "check the disk and the permissions of map_path",
     "grid_too_large": "set forget_radius, or leave ~/grid unsubscribed",
     "publish_failed": "check the subscribers: one is too slow for a reliable topic",
+    "publish_behind": "close subscribers of ~/markers and ~/grid that are not needed, or lower max_rate",
     "internal_error": "report it, with the traceback of the log",
 }
 """What to check, by cause."""
