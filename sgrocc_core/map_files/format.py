@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import stat
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from sgrocc_core.array_layout import ArrayLayout, check_layout, check_range
@@ -28,19 +31,21 @@ if TYPE_CHECKING:
     from sgrocc_core.engines.model import ModelSpec
     from sgrocc_core.mapping.live_map import LiveMap
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MAP, GAUSSIANS, PLY, PICTURE, REPORT = "map.npz", "gaussians.safetensors", "map.ply", "map.png", "report.json"
 FILES = (MAP, GAUSSIANS, PLY, PICTURE, REPORT)
 LAYOUT: ArrayLayout = {
     "voxels": (("N", 3), np.int32), "labels": (("N",), np.uint8), "probability": (("N",), np.float32),
     "free": (("M", 3), np.int32), "voxel_size": ((), np.float64), "classes": (("C",), str), "frame_id": ((), str),
     "stamp_ns": ((), np.int64), "model": ((), str), "gaussians_per_cell": ((), np.int64),
-    "feature_channels": ((), np.int64), "format_version": ((), np.int64),
+    "feature_channels": ((), np.int64), "format_version": ((), np.int64), "gaussians_sha256": ((), str),
 }  # fmt: skip
 """Arrays of map.npz."""
 KEYS = tuple(LAYOUT)
 LONGEST_TEXT = 256
 """Maximum length of a text in map.npz, characters."""
+HASHED_AT_ONCE = 1 << 20
+"""Bytes read at once while a file is hashed."""
 MOST_CHANNELS = 4096
 """Maximum number of Gaussians per cell, and of feature channels, accepted in a file; far above any model's."""
 _UNKNOWN, _FREE = -1, -2
@@ -241,7 +246,7 @@ class MapCopy:
         return SavedMap(*occupied, free, self._frame_id, self._stamp_ns, self._gaussians, MapModel.of(self._live.spec))
 
 
-def write_map(folder: Path, saved: SavedMap, report: dict[str, Any], picture: bool) -> list[str]:
+def write_map(folder: Path, saved: SavedMap, report: dict[str, Any], picture: bool, ply: bool = False) -> list[str]:
     """Write the files of a map into a folder.
 
     Args:
@@ -249,26 +254,51 @@ def write_map(folder: Path, saved: SavedMap, report: dict[str, Any], picture: bo
         saved: The map.
         report: Content of report.json.
         picture: Whether to draw map.png.
+        ply: Whether to write the surface as map.ply.
 
     Returns:
         Names of the written files.
+
+    Raises:
+        OSError: A file cannot be written.
     """
+    arrays = {name: np.ascontiguousarray(array) for name, array in saved.gaussians.items()}
+    try:
+        save_file(arrays, folder / GAUSSIANS, _metadata(saved.frame_id, saved.stamp_ns))
+    except SafetensorError as error:
+        raise OSError(f"cannot write {folder / GAUSSIANS}: {error}") from error
+    (folder / GAUSSIANS).chmod(0o644)  # safetensors creates it readable by the owner only
     np.savez_compressed(
         folder / MAP, voxels=saved.voxels.astype(np.int32), labels=saved.labels.astype(np.uint8),
         free=saved.free.astype(np.int32), probability=saved.probability.astype(np.float32),
         voxel_size=np.float64(saved.voxel_size), classes=np.array(saved.classes), frame_id=np.array(saved.frame_id),
         stamp_ns=np.int64(saved.stamp_ns), format_version=np.int64(FORMAT_VERSION),
         model=np.array(saved.model.name), gaussians_per_cell=np.int64(saved.model.gaussians_per_cell),
-        feature_channels=np.int64(saved.model.feature_channels),
+        feature_channels=np.int64(saved.model.feature_channels), gaussians_sha256=np.array(_digest(folder / GAUSSIANS)),
     )  # fmt: skip
-    arrays = {name: np.ascontiguousarray(array) for name, array in saved.gaussians.items()}
-    save_file(arrays, folder / GAUSSIANS, _metadata(saved.frame_id, saved.stamp_ns))
-    (folder / GAUSSIANS).chmod(0o644)  # safetensors creates it readable by the owner only
-    write_ply(folder / PLY, saved.voxels, saved.labels, saved.voxel_size)
+    if ply:
+        write_ply(folder / PLY, saved.voxels, saved.labels, saved.voxel_size)
     (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n")
     if picture:
         draw_map(folder / PICTURE, saved.voxels, saved.labels, saved.voxel_size, saved.free, saved.frame_id)
     return [file for file in FILES if (folder / file).exists()]
+
+
+def _digest(file: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with file.open("rb") as opened:
+        while part := opened.read(HASHED_AT_ONCE):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def _check_regular(file: Path) -> None:
+    """Check that a file may be opened: a pipe would block, and a device never end."""
+    found = os.stat(file)
+    if not stat.S_ISREG(found.st_mode):
+        raise DataError(f"{file} is not a regular file")
+    _check_size(file, found.st_size)
 
 
 def _metadata(frame_id: str, stamp_ns: int) -> dict[str, str]:
@@ -304,6 +334,7 @@ def load_map(path: str | Path) -> SavedMap:
 
 def _load(file: Path) -> SavedMap:
     try:
+        _check_regular(file)
         fields = _read_arrays(file)
     except DataError:
         raise
@@ -313,7 +344,7 @@ def _load(file: Path) -> SavedMap:
     frame_id, stamp_ns = str(fields["frame_id"]), int(fields["stamp_ns"])
     return SavedMap(
         fields["voxels"], fields["labels"], fields["probability"], fields["free"], frame_id, stamp_ns,
-        _load_gaussians(file.parent / GAUSSIANS, frame_id, stamp_ns),
+        _load_gaussians(file.parent / GAUSSIANS, frame_id, stamp_ns, str(fields["gaussians_sha256"])),
         MapModel(str(fields["model"]), int(fields["gaussians_per_cell"]), int(fields["feature_channels"])),
         float(fields["voxel_size"]), tuple(str(name) for name in fields["classes"]),
     )  # fmt: skip
@@ -369,11 +400,12 @@ def _check_values(file: Path, fields: dict[str, np.ndarray]) -> None:
         check_range(what, name, fields[name], 1, MOST_CHANNELS)
 
 
-def _load_gaussians(file: Path, frame_id: str, stamp_ns: int) -> dict[str, np.ndarray]:
-    if not file.exists():
+def _load_gaussians(file: Path, frame_id: str, stamp_ns: int, sha256: str) -> dict[str, np.ndarray]:
+    """Read the Gaussians beside a map; none if the file is missing."""
+    if not os.path.lexists(file):
         return {}
     try:
-        _check_size(file, file.stat().st_size)
+        _check_regular(file)
         with safe_open(file, framework="np") as tensors:
             metadata = tensors.metadata() or {}
             version = metadata.get("format_version")
@@ -381,6 +413,8 @@ def _load_gaussians(file: Path, frame_id: str, stamp_ns: int) -> dict[str, np.nd
                 raise DataError(f"{file} is of format version {version}; this program reads version {FORMAT_VERSION}")
             if metadata != _metadata(frame_id, stamp_ns):
                 raise DataError(f"{file} belongs to another map than the {MAP} beside it: frame and stamp differ")
+            if _digest(file) != sha256:
+                raise DataError(f"{file} is damaged, or belongs to another map: its SHA-256 is not that in {MAP}")
             return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
     except DataError:
         raise

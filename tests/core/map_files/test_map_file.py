@@ -98,7 +98,7 @@ def test_the_files_lie_under_their_plain_names_and_the_map_has_exactly_its_keys(
     with np.load(tmp_path / "map.npz", allow_pickle=False) as arrays:
         assert set(arrays.files) == set(KEYS)
         assert (
-            arrays["voxel_size"] == 0.08 and arrays["stamp_ns"].dtype == np.int64 and int(arrays["format_version"]) == 2
+            arrays["voxel_size"] == 0.08 and arrays["stamp_ns"].dtype == np.int64 and int(arrays["format_version"]) == 3
         )
 
 
