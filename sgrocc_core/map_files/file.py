@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from sgrocc_core.errors import DataError
-from sgrocc_core.map_files.format import FILES, KEYS, MAP, REPORT, SavedMap, load_map, write_map
+from sgrocc_core.map_files.format import FILES, KEYS, MAP, REPORT, SavedMap, load_map
+from sgrocc_core.map_files.write import write_map
 
 __all__ = ["FILES", "KEYS", "MapFolder", "SavedMap", "load_map", "remove_map", "rewrite_report"]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import stat
 import zipfile
@@ -13,13 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors import safe_open
 
 from sgrocc_core.array_layout import ArrayLayout, check_layout, check_range
 from sgrocc_core.classes import NAMES, NUM_CLASSES, UNKNOWN
-from sgrocc_core.drawing.picture import draw_map
-from sgrocc_core.drawing.surface import write_ply
+from sgrocc_core.engines.model import sha256_of
 from sgrocc_core.errors import DataError
 from sgrocc_core.gaussians.saved_memory import FARTHEST_BLOCK
 from sgrocc_core.geometry.lattice import BLOCK_VOXELS, VOXEL_SIZE
@@ -44,8 +40,6 @@ LAYOUT: ArrayLayout = {
 KEYS = tuple(LAYOUT)
 LONGEST_TEXT = 256
 """Maximum length of a text in map.npz, characters."""
-HASHED_AT_ONCE = 1 << 20
-"""Bytes read at once while a file is hashed."""
 MOST_CHANNELS = 4096
 """Maximum number of Gaussians per cell, and of feature channels, accepted in a file; far above any model's."""
 _UNKNOWN, _FREE = -1, -2
@@ -246,53 +240,6 @@ class MapCopy:
         return SavedMap(*occupied, free, self._frame_id, self._stamp_ns, self._gaussians, MapModel.of(self._live.spec))
 
 
-def write_map(folder: Path, saved: SavedMap, report: dict[str, Any], picture: bool, ply: bool = False) -> list[str]:
-    """Write the files of a map into a folder.
-
-    Args:
-        folder: An existing folder.
-        saved: The map.
-        report: Content of report.json.
-        picture: Whether to draw map.png.
-        ply: Whether to write the surface as map.ply.
-
-    Returns:
-        Names of the written files.
-
-    Raises:
-        OSError: A file cannot be written.
-    """
-    arrays = {name: np.ascontiguousarray(array) for name, array in saved.gaussians.items()}
-    try:
-        save_file(arrays, folder / GAUSSIANS, _metadata(saved.frame_id, saved.stamp_ns))
-    except SafetensorError as error:
-        raise OSError(f"cannot write {folder / GAUSSIANS}: {error}") from error
-    (folder / GAUSSIANS).chmod(0o644)  # safetensors creates it readable by the owner only
-    np.savez_compressed(
-        folder / MAP, voxels=saved.voxels.astype(np.int32), labels=saved.labels.astype(np.uint8),
-        free=saved.free.astype(np.int32), probability=saved.probability.astype(np.float32),
-        voxel_size=np.float64(saved.voxel_size), classes=np.array(saved.classes), frame_id=np.array(saved.frame_id),
-        stamp_ns=np.int64(saved.stamp_ns), format_version=np.int64(FORMAT_VERSION),
-        model=np.array(saved.model.name), gaussians_per_cell=np.int64(saved.model.gaussians_per_cell),
-        feature_channels=np.int64(saved.model.feature_channels), gaussians_sha256=np.array(_digest(folder / GAUSSIANS)),
-    )  # fmt: skip
-    if ply:
-        write_ply(folder / PLY, saved.voxels, saved.labels, saved.voxel_size)
-    (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n")
-    if picture:
-        draw_map(folder / PICTURE, saved.voxels, saved.labels, saved.voxel_size, saved.free, saved.frame_id)
-    return [file for file in FILES if (folder / file).exists()]
-
-
-def _digest(file: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with file.open("rb") as opened:
-        while part := opened.read(HASHED_AT_ONCE):
-            digest.update(part)
-    return digest.hexdigest()
-
-
 def _check_regular(file: Path) -> None:
     """Check that a file may be opened: a pipe would block, and a device never end."""
     found = os.stat(file)
@@ -301,7 +248,7 @@ def _check_regular(file: Path) -> None:
     _check_size(file, found.st_size)
 
 
-def _metadata(frame_id: str, stamp_ns: int) -> dict[str, str]:
+def metadata_of(frame_id: str, stamp_ns: int) -> dict[str, str]:
     return {"format_version": str(FORMAT_VERSION), "frame_id": frame_id, "stamp_ns": str(stamp_ns)}
 
 
@@ -411,9 +358,9 @@ def _load_gaussians(file: Path, frame_id: str, stamp_ns: int, sha256: str) -> di
             version = metadata.get("format_version")
             if version != str(FORMAT_VERSION):
                 raise DataError(f"{file} is of format version {version}; this program reads version {FORMAT_VERSION}")
-            if metadata != _metadata(frame_id, stamp_ns):
+            if metadata != metadata_of(frame_id, stamp_ns):
                 raise DataError(f"{file} belongs to another map than the {MAP} beside it: frame and stamp differ")
-            if _digest(file) != sha256:
+            if sha256_of(file) != sha256:
                 raise DataError(f"{file} is damaged, or belongs to another map: its SHA-256 is not that in {MAP}")
             return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
     except DataError:

@@ -182,7 +182,7 @@ def test_a_missing_map_a_foreign_file_and_another_version_say_so(tmp_path):
     with pytest.raises(DataError, match="is not a map: it lacks labels, probability"):
         load_map(tmp_path)
     np.savez(tmp_path / "map.npz", voxels=np.zeros((0, 3), np.int32), format_version=np.int64(1))
-    with pytest.raises(DataError, match="format version 1; this program reads version 2"):
+    with pytest.raises(DataError, match="format version 1; this program reads version 3"):
         load_map(tmp_path)
 
 
