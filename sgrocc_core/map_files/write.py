@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
@@ -58,7 +59,12 @@ def write_map(folder: Path, saved: SavedMap, report: dict[str, Any], picture: bo
     )  # fmt: skip
     if ply:
         write_ply(folder / PLY, saved.voxels, saved.labels, saved.voxel_size)
-    (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n")
     if picture:
-        draw_map(folder / PICTURE, saved.voxels, saved.labels, saved.voxel_size, saved.free, saved.frame_id)
+        try:
+            draw_map(
+                folder / PICTURE, saved.voxels, saved.labels, saved.voxel_size, saved.free, saved.frame_id
+            )
+        except (ValueError, MemoryError, cv2.error) as error:  # a map without a picture is better than none
+            report = report | {"picture": f"not drawn: {error!r}"}
+    (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n")
     return [file for file in FILES if (folder / file).exists()]
