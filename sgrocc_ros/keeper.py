@@ -238,7 +238,9 @@ class Keeper(LastingThread):
 
     def _write(self, saved: SavedMap, picture: bool) -> str:
         assert self._folder is not None
-        names = ", ".join(file.name for file in self._folder.save(saved, self._report(saved), picture, self._parameters["save_ply"]))
+        names = ", ".join(
+            file.name for file in self._folder.save(saved, self._report(saved), picture, self._parameters["save_ply"])
+        )
         return f"saved {len(saved.voxels)} occupied and {len(saved.free)} free voxels to {self._folder.path}: {names}"
 
     def _report(self, saved: SavedMap) -> dict[str, Any]:

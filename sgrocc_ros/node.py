@@ -75,7 +75,9 @@ class EmbodiedOccupancy(Node):
             if p["pose_source"] == "tf"
             else f"{self.resolve_topic_name(p['pose_source'])} or /tf_static"
         )
-        self.poses = Poses(self.statistics.notice, topics, p["max_pose_gap"], lambda: self.get_clock().now().nanoseconds)
+        self.poses = Poses(
+            self.statistics.notice, topics, p["max_pose_gap"], lambda: self.get_clock().now().nanoseconds
+        )
         self.room = WaitingRoom(
             self.poses,
             self.statistics,
@@ -159,7 +161,9 @@ class EmbodiedOccupancy(Node):
         if doing := self.worker.doing or self.keeper.doing:
             return doing
         cause, error = self.statistics.last_cause, self.statistics.last_error
-        return advised(cause, error) if cause else f"{self.room.waiting} images wait for their pose, depth or camera_info"
+        return (
+            advised(cause, error) if cause else f"{self.room.waiting} images wait for their pose, depth or camera_info"
+        )
 
     def _facts(self) -> dict[str, str]:
         published = self.outputs.published

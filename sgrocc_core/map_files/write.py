@@ -61,9 +61,7 @@ def write_map(folder: Path, saved: SavedMap, report: dict[str, Any], picture: bo
         write_ply(folder / PLY, saved.voxels, saved.labels, saved.voxel_size)
     if picture:
         try:
-            draw_map(
-                folder / PICTURE, saved.voxels, saved.labels, saved.voxel_size, saved.free, saved.frame_id
-            )
+            draw_map(folder / PICTURE, saved.voxels, saved.labels, saved.voxel_size, saved.free, saved.frame_id)
         except (ValueError, MemoryError, cv2.error) as error:  # a map without a picture is better than none
             report = report | {"picture": f"not drawn: {error!r}"}
     (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n")

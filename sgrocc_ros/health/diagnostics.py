@@ -77,7 +77,9 @@ class Diagnostics:
         values |= self._facts() | {"memory_mb": f"{memory_mb():.0f}", "last_error": self._statistics.last_error}
         name = f"{self._node.get_fully_qualified_name().lstrip('/')}: mapping"
         pairs = [KeyValue(key=key, value=shortened(value)) for key, value in values.items()]
-        return DiagnosticStatus(level=level, name=name, message=shortened(text), hardware_id=self._hardware_id, values=pairs)
+        return DiagnosticStatus(
+            level=level, name=name, message=shortened(text), hardware_id=self._hardware_id, values=pairs
+        )
 
     def _judge(self, counts: np.ndarray) -> tuple[bytes, str]:
         """Return level and message, from the changes within JUDGED_SECONDS; the rules are in docs/ros.md.

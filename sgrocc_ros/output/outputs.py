@@ -78,13 +78,25 @@ class Outputs(LastingThread):
         self._make_markers = marker_maker()
         # A new subscriber is served without checking the count, which may lag behind; latched messages wait for it.
         self._occupancy = create_publisher(
-            node, PointCloud2, "~/occupancy", LATCHED_QOS, lambda: self._jobs.put_once("snapshot", self._publish_snapshot)
+            node,
+            PointCloud2,
+            "~/occupancy",
+            LATCHED_QOS,
+            lambda: self._jobs.put_once("snapshot", self._publish_snapshot),
         )
         self._updates = create_publisher(
-            node, PointCloud2, "~/occupancy_update", UPDATES_QOS, lambda: self._jobs.put_once("snapshot if heard", self._snapshot_if_heard)
+            node,
+            PointCloud2,
+            "~/occupancy_update",
+            UPDATES_QOS,
+            lambda: self._jobs.put_once("snapshot if heard", self._snapshot_if_heard),
         )
         self._markers = create_publisher(
-            node, MarkerArray, "~/markers", MARKERS_QOS, lambda: self._jobs.put_once("markers", self._publish_all_markers)
+            node,
+            MarkerArray,
+            "~/markers",
+            MARKERS_QOS,
+            lambda: self._jobs.put_once("markers", self._publish_all_markers),
         )
         grid.open(lambda: between_frames(self._begin_grid))
         self.start()

@@ -105,7 +105,9 @@ def test_the_faces_among_voxels_are_those_of_their_box():
     cells, sides = exposed_faces(box)
     rows, of = faces_of(voxels)
     expected = {(*(cell + box.origin).tolist(), side) for cell, side in zip(cells, sides.tolist())}
-    assert {(*voxels[row].tolist(), side) for row, side in zip(rows, of.tolist())} == expected and len(rows) == len(cells)
+    assert {(*voxels[row].tolist(), side) for row, side in zip(rows, of.tolist())} == expected and len(rows) == len(
+        cells
+    )
 
 
 def test_a_map_of_great_extent_is_drawn_in_coarser_cells_of_the_commonest_label():
