@@ -28,7 +28,6 @@ from sgrocc_ros.input.waiting import Complete, WaitingRoom
 from sgrocc_ros.messages import camera_info_key, read_camera_info, read_depth, read_image
 from sgrocc_ros.output.outputs import Outputs
 
-
 LOOK_PERIOD = 0.5
 """Seconds between two looks whether the worker still lives, while another thread waits for it."""
 

@@ -8,7 +8,7 @@ import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors import safe_open
@@ -249,6 +249,7 @@ def _check_regular(file: Path) -> None:
 
 
 def metadata_of(frame_id: str, stamp_ns: int) -> dict[str, str]:
+    """Metadata of gaussians.safetensors, which say which map it belongs to."""
     return {"format_version": str(FORMAT_VERSION), "frame_id": frame_id, "stamp_ns": str(stamp_ns)}
 
 

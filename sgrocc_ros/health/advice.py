@@ -26,7 +26,7 @@ ADVICE = {
     "stamp_invalid": "check the clock of what stamps the images",
     "depth_stamp": "have the driver set header.stamp of the depth as that of the image",
     "stamp_ahead": "check the clocks of the camera's machine and this one (NTP), and use_sim_time",
-    "time_jump": "nothing if a recording was restarted (reset_on_time_jump then starts a new map); else check the clock",
+    "time_jump": "nothing if a recording was restarted (see reset_on_time_jump); else check the clock",
     "tf_time_jump": "nothing if a recording was restarted; else check that only one source publishes this transform",
     "not_optical_frame": "set camera_frame to the camera's optical frame (often NAME_optical_frame)",
     "unnormalised_quaternion": "check what publishes that transform: quaternions must be of length 1",

@@ -32,7 +32,7 @@ REPAIRABLE = 0.1
 HISTORY_NS = 10_000_000_000
 """Time for which moving transforms are kept, nanoseconds; as in tf2."""
 MOST_FRAMES = 5000
-"""Moving frames that are kept; those silent for longest make room for new ones, as where a tracker numbers its objects."""
+"""Moving frames that are kept, at most; those silent for longest make room for new ones."""
 
 
 class _Moving:

@@ -39,7 +39,7 @@ class OtherTime:
         self._stamps: list[int] = []
 
     def believes(self, stamp: int) -> bool:
-        """Add a stamp (ns) of the other time; true from the one with which AGREEING stamps advance by plausible steps."""
+        """Add a stamp (ns) of the other time; true once AGREEING stamps advance by plausible steps."""
         if self._stamps and not 0 < stamp - self._stamps[-1] <= APART_NS:
             self._stamps.clear()
         self._stamps.append(stamp)
@@ -53,10 +53,9 @@ class OtherTime:
 class StampGate:
     """Checks the images' time stamps.
 
-    An image is dropped if its stamp is no time, or more than AHEAD_NS ahead of the node's clock, or not after the newest
-    one. Stamps more than JUMP_NS back mean that time has jumped, once AGREEING consecutive images agree; one or two are
-    dropped. An image far ahead of the others is let through, but the time that others are compared with moves there only
-    with the next image: a single one says nothing about the time.
+    An image is dropped if its stamp is no time, more than AHEAD_NS ahead of the node's clock, or not after the newest one. Stamps more than JUMP_NS back mean that time has jumped, once AGREEING consecutive images agree; one or two are
+    dropped. An image far ahead of the others is let through, but the time that others are compared with
+    moves there only with the next image: a single one says nothing about the time.
 
     Args:
         report: counts dropped images.

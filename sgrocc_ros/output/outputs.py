@@ -118,7 +118,6 @@ class Outputs(LastingThread):
             camera: frame of the image.
             gaussians: the Gaussians in view; None if they are not published.
         """
-
         self._updates_given += 1
         number = self._updates_given
 

@@ -57,8 +57,22 @@ def _with(robot: Robot, **changes) -> None:
     robot.send(stamp, **{part: make(stamp) for part, make in changes.items()})
 
 
-def test_an_image_of_another_size_than_camera_info_says_is_dropped(bench):
-    _dropped(bench, "size_mismatch", lambda robot: _with(robot, info=lambda stamp: robot.info(stamp, width=2 * WIDTH)))
+def test_an_image_of_another_size_than_any_camera_info_is_dropped(bench):
+    def smaller(robot: Robot, stamp: int):
+        message = robot.image(stamp)
+        message.height = HEIGHT // 2
+        return message
+
+    _dropped(bench, "size_mismatch", lambda robot: _with(robot, image=lambda stamp: smaller(robot, stamp)))
+
+
+def test_of_two_camera_infos_on_one_topic_that_of_the_images_size_is_used(bench):
+    _, robot = bench
+    dropped, processed = robot.count("dropped"), robot.count("processed")
+    for i in range(3):
+        _with(robot, info=lambda stamp: robot.info(stamp, width=2 * WIDTH))
+        robot.wait_for("processed", processed + i + 1)
+    assert robot.count("dropped") == dropped
 
 
 def test_an_uncalibrated_camera_with_k_of_zeros_is_dropped(bench):

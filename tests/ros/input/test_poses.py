@@ -127,7 +127,7 @@ def test_transforms_that_jump_back_start_anew_at_the_third_and_static_ones_stay(
 
 
 def test_one_transform_of_another_time_changes_nothing(told):
-    poses, noticed = told
+    poses, _ = told
     for stamp in (T0 - 20 * MS, T0 - 60_000 * MS, T0 + 5_000 * MS, T0 + 20 * MS, T0 + 40 * MS, T0 + 60 * MS):
         poses.add(_tf(stamp, x=stamp / 1e9 - T0 / 1e9))
     assert poses.lookup("map", "camera", T0 + 50 * MS)[0, 3] == pytest.approx(0.05, abs=1e-3)
@@ -182,7 +182,7 @@ def test_poses_are_not_interpolated_over_a_gap_in_which_the_camera_moved():
 
 
 def test_ever_new_frames_take_bounded_memory_and_short_messages(told):
-    poses, noticed = told
+    poses, _ = told
     for k in range(MOST_FRAMES + 1000):
         poses.add(_tf(T0 + k, child=f"object_{k}"))
         if not k % 500:
