@@ -5,11 +5,13 @@ Files are read and written by a thread of the keeper; the worker's thread only c
 
 from __future__ import annotations
 
+import queue
+import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
@@ -24,6 +26,7 @@ from sgrocc_core.map_files.format import MapCopy
 from sgrocc_core.mapping.mapper import OccupancyMapper
 from sgrocc_core.report import memory_mb
 from sgrocc_ros.health.statistics import Statistics
+from sgrocc_ros.health.threads import LastingThread
 from sgrocc_ros.output.outputs import Outputs
 from sgrocc_ros.parameters import Parameters
 from sgrocc_ros.worker import Worker
@@ -31,8 +34,16 @@ from sgrocc_ros.worker import Worker
 Answer = Callable[[Trigger.Request, Trigger.Response], Awaitable[Trigger.Response]]
 
 
-class Keeper:
-    """Saves and loads the mapper's map. Call `attach` before the worker starts and `stop` before the worker stops.
+STOP_TIMEOUT = 60.0
+"""Seconds that a save has at shutdown; a disk that hangs for longer does not keep the node from ending."""
+
+
+MOST_WAITING = 2
+"""Maps of a time before a jump that wait to be written at most."""
+
+
+class Keeper(LastingThread):
+    """Saves and loads the mapper's map. Call `attach` before the worker starts and `stop` after it has ended.
 
     Args:
         node: owns the services and the timer.
@@ -41,13 +52,20 @@ class Keeper:
         statistics: counts failed autosaves.
 
     Raises:
-        SgroccError: with `load_on_start`, the map exists but cannot be loaded.
+        SgroccError: `map_path` cannot be used, another node uses it, or with `load_on_start` the map there exists but
+            cannot be loaded.
     """
 
     def __init__(self, node: Node, parameters: Parameters, mapper: OccupancyMapper, statistics: Statistics) -> None:
-        self._node, self._parameters, self._mapper, self._statistics = node, parameters, mapper, statistics
+        super().__init__("keeper", statistics)
+        self._node, self._parameters, self._mapper = node, parameters, mapper
         self._folder = MapFolder(Path(parameters["map_path"]).expanduser()) if parameters["map_path"] else None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="keeper")
+        if self._folder is not None:
+            self._folder.claim()
+        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._since: float | None = None
+        self._closing = False
+        self._copies = 0
         self._on_disk = 0  # `changes` of the worker when the map was last saved or loaded
         self._has_picture = True
         self._autosaving = False
@@ -59,26 +77,93 @@ class Keeper:
         if self._first is not None:
             self._publish_loaded(self._first)
             self._on_disk = worker.changes
-        self._node.create_service(Trigger, "~/save_map", self._serve(self._save_map, "nothing was written"))
-        self._node.create_service(Trigger, "~/load_map", self._serve(self._load_map, "nothing was loaded"))
+        # A service that awaits its answer holds its callback group; in the node's own, no image would be received.
+        group = ReentrantCallbackGroup()
+        for name, job, failed in (
+            ("save_map", self._save_map, "nothing was written"),
+            ("load_map", self._load_map, "nothing was loaded"),
+        ):
+            self._node.create_service(Trigger, f"~/{name}", self._serve(job, failed), callback_group=group)
+        self.start()
         if period := self._parameters["autosave_period"]:
             self._timer = self._node.create_timer(period, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
-    def stop(self) -> None:
-        """Stop after the current job. The worker must still be running, because the job may wait for it."""
-        self._thread.shutdown(cancel_futures=True)
+    def step(self) -> bool:
+        """Do the next job."""
+        job = self._jobs.get()
+        self._since = time.monotonic()
+        try:
+            job()
+        finally:
+            self._since = None
+            give_back()
+        return True
 
-    def save_last(self) -> None:
-        """Save the map with its picture if it has changed since; called after `stop` and after the worker has ended.
+    @property
+    def doing(self) -> str:
+        """What has taken the thread longer than STOP_TIMEOUT, or an empty text."""
+        since = self._since
+        if since is None or time.monotonic() - since < STOP_TIMEOUT:
+            return ""
+        path, seconds = self._parameters["map_path"], time.monotonic() - since
+        return f"reading or writing {path} has taken {seconds:.0f} s so far; check the disk"
+
+    def stop(self) -> None:
+        """Save the map with its picture if it has changed since it was last saved, and end the thread.
+
+        The worker must have ended, or be between two frames.
 
         Raises:
-            OSError: the map cannot be written.
+            SgroccError, OSError: the map cannot be written, or not within STOP_TIMEOUT.
         """
+        outcome: list[Exception | None] = []
+
+        def last() -> None:
+            try:
+                self._save_last()
+                outcome.append(None)
+            except Exception as error:
+                outcome.append(error)
+            self._stopping = True
+
+        self._closing = True  # saves that wait are covered by the last one
+        self._jobs.put(last)
+        self.join(STOP_TIMEOUT)
+        if not outcome:
+            raise DataError(f"the disk of {self._parameters['map_path']} did not answer within {STOP_TIMEOUT:g} s")
+        if outcome[0] is not None:
+            raise outcome[0]
+
+    def _save_last(self) -> None:
         changed = self._worker.changes != self._on_disk or not self._has_picture
         if self._folder is not None and self._worker.changes and changed:
             self._node.get_logger().info(
                 self._write(SavedMap.of(self._mapper.map, self._frame, self._worker.newest_stamp), picture=True)
             )
+        if self._folder is not None:
+            self._folder.release()
+
+    def keep_copy(self) -> None:
+        """Have the current map written as a numbered copy; called on the worker's thread, before the map is cleared."""
+        if self._folder is None or not self._worker.changes:
+            return
+        if self._copies >= MOST_WAITING:
+            self._statistics.notice("copy_failed", "time jumps faster than the maps before are written; one is lost")
+            return
+        self._copies += 1
+        saved = SavedMap.of(self._mapper.map, self._frame, self._worker.newest_stamp)
+        folder = self._folder
+
+        def write() -> None:
+            try:
+                path = folder.save_copy(saved, self._report(saved))
+                self._node.get_logger().info(f"kept the map of the time before the jump in {path}")
+            except Exception as error:
+                self._statistics.notice("copy_failed", f"no copy of the map is kept in {folder.path}: {told(error)}")
+            finally:
+                self._copies -= 1
+
+        self._jobs.put(write)
 
     @property
     def _frame(self) -> str:
@@ -130,7 +215,7 @@ class Keeper:
             return self._worker.changes
 
         def take(saved: SavedMap) -> None:
-            self._on_disk = self._worker.submit(lambda: restore(saved)).result()
+            self._on_disk = self._worker.result(lambda: restore(saved))
 
         saved = self._folder.load(lambda found: self._check_and(lambda: take(found), found))
         self._has_picture = True  # a map that had none when it was loaded lost nothing
@@ -138,20 +223,28 @@ class Keeper:
 
     def _save(self, picture: bool) -> str:
         """Runs on the keeper's thread; returns a sentence about the saved map."""
+        if self._closing:
+            raise DataError("the node is stopping; it saves the map at the end")
         copy = MapCopy(self._mapper.map)
 
         def take() -> int:
             copy.take(self._frame, self._worker.newest_stamp)
             return self._worker.changes
 
-        changes = self._worker.submit(take).result()
+        changes = self._worker.result(take)
         message = self._write(copy.saved(), picture)
         self._on_disk, self._has_picture = changes, picture
         return message
 
     def _write(self, saved: SavedMap, picture: bool) -> str:
         assert self._folder is not None
-        report = {
+        names = ", ".join(
+            file.name for file in self._folder.save(saved, self._report(saved), picture, self._parameters["save_ply"])
+        )
+        return f"saved {len(saved.voxels)} occupied and {len(saved.free)} free voxels to {self._folder.path}: {names}"
+
+    def _report(self, saved: SavedMap) -> dict[str, Any]:
+        return {
             "version": __version__,
             "model": self._mapper.engine.spec.name,
             "engine": self._mapper.engine.description,
@@ -160,24 +253,21 @@ class Keeper:
             "voxels": {NAMES[label]: int((saved.labels == label).sum()) for label in range(1, len(NAMES))},
             "memory_mb": round(memory_mb(), 1),
         }
-        names = ", ".join(file.name for file in self._folder.save(saved, report, picture))
-        return f"saved {len(saved.voxels)} occupied and {len(saved.free)} free voxels to {self._folder.path}: {names}"
 
     def _tick(self) -> None:
         if not self._autosaving and self._worker.changes != self._on_disk:
             self._autosaving = True
-            self._thread.submit(self._autosave)
+            self._jobs.put(self._autosave)
 
     def _autosave(self) -> None:
         try:
             self._save(picture=False)
         except Exception as error:  # the node keeps running and tries again at the next tick
             self._statistics.notice(
-                "autosave_failed", f"the map is not saved in {self._parameters['map_path']}: {error!r}"
+                "autosave_failed", f"the map is not saved in {self._parameters['map_path']}: {told(error)}"
             )
         finally:
             self._autosaving = False
-            give_back()
 
     def _serve(self, job: Callable[[], str], failed: str) -> Answer:
         """Make a service callback that runs a job on the keeper's thread and answers with its message or its error."""
@@ -192,15 +282,17 @@ class Keeper:
             def run() -> None:
                 try:
                     outcome.set_result((True, job()))
-                except (OSError, SgroccError) as error:
-                    outcome.set_result((False, f"{failed}: {error}"))
                 except Exception as error:  # the caller must get an answer
-                    outcome.set_result((False, f"{failed}: {error!r}"))
-                give_back()
+                    outcome.set_result((False, f"{failed}: {told(error)}"))
 
-            self._thread.submit(run)
+            self._jobs.put(run)
             response.success, response.message = await outcome  # type: ignore[misc]
             self._node.get_logger().info(response.message)
             return response
 
         return answer
+
+
+def told(error: Exception) -> str:
+    """Return an error in one sentence: its own where it is one of ours or of the system, else with its type."""
+    return str(error) if isinstance(error, (OSError, SgroccError)) else repr(error)

@@ -18,6 +18,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, Poi
 from std_msgs.msg import Header
 
 from sgrocc_core.classes import color_table
+from sgrocc_core.data.coded_image import coded_size
 from sgrocc_core.data.images import decode_compressed, decode_compressed_depth, decode_depth, decode_image
 from sgrocc_core.errors import FrameError
 from sgrocc_core.geometry.calibration import Calibration, read_calibration
@@ -42,14 +43,20 @@ _FIELDS = [
 _PACKED_COLORS = color_table().astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
 
 
+HEADER_BYTES = 1 << 18
+"""Bytes of a coded image in which its size is looked for."""
+LATEST_NS = 2**31 * 1_000_000_000 - 1
+"""The latest time that a message can hold, nanoseconds."""
+
+
 def stamp_ns(stamp: Time) -> int:
     """Convert a time message to nanoseconds."""
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
 def time_message(nanoseconds: int) -> Time:
-    """Convert nanoseconds to a time message."""
-    sec, nanosec = divmod(int(nanoseconds), 1_000_000_000)
+    """Convert nanoseconds to a time message; what it cannot hold becomes the earliest or the latest that it can."""
+    sec, nanosec = divmod(min(max(int(nanoseconds), 0), LATEST_NS), 1_000_000_000)
     return Time(sec=sec, nanosec=nanosec)
 
 
@@ -139,6 +146,23 @@ def read_camera_info(message: CameraInfo, rectified: bool) -> Calibration:
         (message.binning_x, message.binning_y),
         rectified,
     )
+
+
+def image_size(message: Image | CompressedImage) -> tuple[int, int] | None:
+    """Return the size of an image, (width, height) pixels; None if a coded image does not say."""
+    if isinstance(message, CompressedImage):
+        try:
+            return coded_size(bytes(message.data[:HEADER_BYTES]))[1]
+        except FrameError:
+            return None
+    return message.width, message.height
+
+
+def info_size(message: CameraInfo) -> tuple[int, int]:
+    """Return the size of the images that a camera_info describes, (width, height) pixels, after binning."""
+    roi = message.roi
+    size = (roi.width, roi.height) if roi.width and roi.height else (message.width, message.height)
+    return size[0] // max(message.binning_x, 1), size[1] // max(message.binning_y, 1)
 
 
 def camera_info_key(message: CameraInfo) -> tuple:

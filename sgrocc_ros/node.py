@@ -22,17 +22,20 @@ from rclpy.signals import SignalHandlerOptions
 
 from sgrocc_core.classes import NAMES
 from sgrocc_core.engines.open import open_engine
-from sgrocc_core.errors import SgroccError
+from sgrocc_core.errors import DataError, SgroccError
 from sgrocc_core.geometry.calibration import is_rectified
 from sgrocc_core.mapping.mapper import OccupancyMapper
 from sgrocc_core.mapping.warm_up import warm_up
 from sgrocc_ros import NODE
+from sgrocc_ros.health.advice import advised
 from sgrocc_ros.health.diagnostics import Diagnostics
 from sgrocc_ros.health.statistics import Statistics
+from sgrocc_ros.health.threads import PAUSE, Watch, described
 from sgrocc_ros.input.inputs import Inputs, pose_frame
 from sgrocc_ros.input.poses import Poses
-from sgrocc_ros.input.waiting import JUMP_NS, WaitingRoom
-from sgrocc_ros.keeper import Keeper
+from sgrocc_ros.input.stamps import JUMP_NS
+from sgrocc_ros.input.waiting import WaitingRoom
+from sgrocc_ros.keeper import Keeper, told
 from sgrocc_ros.output.grid import GridOutput
 from sgrocc_ros.output.outputs import Outputs
 from sgrocc_ros.output.views import Views
@@ -42,6 +45,10 @@ from sgrocc_ros.worker import Worker
 
 SPIN_PERIOD = 0.1
 """Maximum time until a stop signal is noticed, seconds."""
+FRAME_TIMEOUT = 60.0
+"""Seconds that the current frame has at shutdown."""
+MOST_FAILURES = 200
+"""Callbacks that fail in a row before the node gives up: something lasting is wrong with ROS itself."""
 SWITCH_INTERVAL = 0.001
 """Switch interval of Python's threads, seconds; the default of 5 ms delays the callbacks of a frame's messages."""
 
@@ -68,7 +75,9 @@ class EmbodiedOccupancy(Node):
             if p["pose_source"] == "tf"
             else f"{self.resolve_topic_name(p['pose_source'])} or /tf_static"
         )
-        self.poses = Poses(self.statistics.notice, topics=topics)
+        self.poses = Poses(
+            self.statistics.notice, topics, p["max_pose_gap"], lambda: self.get_clock().now().nanoseconds
+        )
         self.room = WaitingRoom(
             self.poses,
             self.statistics,
@@ -82,7 +91,7 @@ class EmbodiedOccupancy(Node):
         views = Views(self, lambda: p["publish_gaussians"])
         self.outputs = Outputs(
             self, p["map_frame"], self.statistics, lambda: p["full_map_period"], grid, views,
-            lambda job: self.worker.submit(job), labels_of(p["classes"]),
+            lambda job: self.worker.submit(job), labels_of(p["classes"]), lambda: self._mapper.map.voxel_map.occupied(),
         )  # fmt: skip
         self.inputs = Inputs(self, p, self.room, self.poses, self.statistics, self._on_time_jump)
         rectified = is_rectified(p["rectified"], self.inputs.image_topic)
@@ -97,8 +106,11 @@ class EmbodiedOccupancy(Node):
             lambda: p["max_rate"],
         )
         spec = self._engine.spec
+        self.watch = Watch(
+            (self.worker, self.outputs, self.keeper), self._stall_timeout, self._progress, self._what_holds_up
+        )
         self.diagnostics = Diagnostics(
-            self, self.statistics, self._facts, f"{spec.name}: {self._engine.description}", self.inputs
+            self, self.statistics, self._facts, f"{spec.name}: {self._engine.description}", self.inputs, self.watch
         )
         self.keeper.attach(self.worker, self.outputs)
         self.services_of_map = Services(self, self._mapper, self.worker, self.outputs, self.inputs)
@@ -113,13 +125,14 @@ class EmbodiedOccupancy(Node):
         """Finish the current frame, save the map if `map_path` is set, and end the threads.
 
         Raises:
-            OSError: the map cannot be written.
+            SgroccError, OSError: the map cannot be written.
         """
-        self.keeper.stop()
         self.worker.stop()
-        self.worker.join()
+        self.worker.join(FRAME_TIMEOUT)
         self.outputs.close()
-        self.keeper.save_last()
+        if self.worker.is_alive():
+            raise DataError(f"{self.worker.doing}; without its end the map cannot be copied")
+        self.keeper.stop()
         received, processed, dropped, _ = self.statistics.counts()
         causes = ", ".join(f"{count} {cause}" for cause, count in sorted(dropped.items())) or "none"
         self.get_logger().info(f"stopped: {received} images received, {processed} mapped, dropped: {causes}")
@@ -134,6 +147,23 @@ class EmbodiedOccupancy(Node):
         log.info(f"subscribed to {', '.join(str(follower) for follower in self.inputs.followers)}")
         log.info(f"publishing {self.outputs.topics}, /diagnostics")
         log.info(f"map: {p['map_path'] or 'not saved (map_path is empty)'}")
+
+    def _stall_timeout(self) -> float:
+        rate = self.parameters["max_rate"]
+        return max(self.parameters["stall_timeout"], 2 / rate if rate > 0 else 0.0)
+
+    def _progress(self) -> tuple[int, int]:
+        received, processed, _, _ = self.statistics.counts()
+        return received, processed
+
+    def _what_holds_up(self) -> str:
+        """Return why no image is mapped, for diagnostics."""
+        if doing := self.worker.doing or self.keeper.doing:
+            return doing
+        cause, error = self.statistics.last_cause, self.statistics.last_error
+        return (
+            advised(cause, error) if cause else f"{self.room.waiting} images wait for their pose, depth or camera_info"
+        )
 
     def _facts(self) -> dict[str, str]:
         published = self.outputs.published
@@ -151,6 +181,8 @@ class EmbodiedOccupancy(Node):
         return facts | {"up_time_s": f"{time.monotonic() - self._started:.0f}"}
 
     def _on_parameters(self, names: set[str]) -> None:
+        if "max_rate" in names:
+            self.worker.wake()
         if names & {"occupancy_threshold", "max_distance", "motion_depth"}:
             self.worker.submit(self._configure)
         if "classes" in names:
@@ -167,7 +199,14 @@ class EmbodiedOccupancy(Node):
 
     def _on_time_jump(self) -> None:
         if self.parameters["reset_on_time_jump"]:
-            self.worker.submit(self.services_of_map.clear)
+            self.worker.submit(self._begin_another_time)
+        else:
+            self.worker.submit(self.worker.gate.restart)
+
+    def _begin_another_time(self) -> None:
+        """Runs on the worker's thread."""
+        self.keeper.keep_copy()
+        self.services_of_map.clear()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -196,17 +235,32 @@ def _run(stop: threading.Event) -> int:
         return 1
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    while not stop.is_set():
-        executor.spin_once(timeout_sec=SPIN_PERIOD)
     try:
+        _spin(node, executor, stop)
         node.close()
-    except OSError as error:
-        node.get_logger().error(f"the map is not saved: {error}")
+    except (SgroccError, OSError) as error:
+        node.get_logger().error(f"the map is not saved: {told(error)}")
         return 1
     finally:
         executor.shutdown()
         node.destroy_node()
     return 0
+
+
+def _spin(node: EmbodiedOccupancy, executor: SingleThreadedExecutor, stop: threading.Event) -> None:
+    """Run callbacks until `stop` is set; an exception in one is counted, and the others go on."""
+    failures = 0
+    while not stop.is_set():
+        try:
+            executor.spin_once(timeout_sec=SPIN_PERIOD)
+            failures = 0
+        except Exception as error:
+            failures += 1
+            node.statistics.notice("internal_error", described("a callback", error))
+            if failures >= MOST_FAILURES:
+                node.get_logger().fatal(f"{failures} callbacks failed in a row; the node saves the map and ends")
+                return
+            time.sleep(PAUSE)
 
 
 if __name__ == "__main__":

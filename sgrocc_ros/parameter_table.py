@@ -139,6 +139,15 @@ TABLE: tuple[Parameter, ...] = (
         maximum=10.0,
     ),
     Parameter(
+        "max_pose_gap",
+        "frames",
+        0.2,
+        "Maximum time between two transforms that a pose is interpolated over, seconds; 0: any. "
+        "A frame that has not moved in between has a pose all the same.",
+        minimum=0.0,
+        maximum=60.0,
+    ),
+    Parameter(
         "image_transport",
         "input",
         "raw",
@@ -193,13 +202,26 @@ TABLE: tuple[Parameter, ...] = (
         "max_rate",
         "input",
         0.0,
-        "Maximum number of frames mapped per second; 0: no limit.",
+        "Maximum number of frames mapped per second; 0: no limit, else 0.01 or more.",
         minimum=0.0,
         maximum=1000.0,
         dynamic=True,
     ),
     Parameter(
-        "reset_on_time_jump", "input", False, "Whether the map is cleared when time jumps back by more than 1 s."
+        "reset_on_time_jump",
+        "input",
+        False,
+        "Whether a new map begins when time jumps back by more than 1 s, as three consecutive images must confirm; "
+        "with `map_path` the old map is kept there as `jump_N`.",
+    ),
+    Parameter(
+        "stall_timeout",
+        "input",
+        10.0,
+        "Time in which images come and none is mapped after which diagnostics report an ERROR, seconds.",
+        minimum=1.0,
+        maximum=3600.0,
+        dynamic=True,
     ),
     Parameter("model", "model", "small", "Name of a folder under share/sgrocc_ros/models, or a path."),
     Parameter("engine", "model", "auto", "Runtime that runs the model.", ENGINES),
@@ -254,6 +276,7 @@ TABLE: tuple[Parameter, ...] = (
         False,
         "Whether to continue the map in `map_path`; the node does not start if it cannot be loaded.",
     ),
+    Parameter("save_ply", "map", False, "Whether a saved map contains its surface as map.ply, for other programs."),
     Parameter(
         "autosave_period",
         "map",

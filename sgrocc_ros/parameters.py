@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 SHORTEST_AUTOSAVE = 0.1
 """Shortest `autosave_period` that is accepted, seconds."""
+LOWEST_RATE = 0.01
+"""Lowest `max_rate` that is accepted, frames per second."""
 
 
 class Parameters:
@@ -46,6 +48,7 @@ class Parameters:
             )
             self._values[row.name] = row.check(node.declare_parameter(row.name, row.default, descriptor).value)
         _check_keeping(self._values)
+        _check_rate(self._values)
         _check_slab(self._values)
         node.add_on_set_parameters_callback(self._set)
 
@@ -64,6 +67,7 @@ class Parameters:
             for change in changes:
                 if change.name in BY_NAME:
                     checked[change.name] = BY_NAME[change.name].check(change.value)
+            _check_rate(self._values | checked)
             mapper_config(self._values | checked)  # values that are allowed separately may not fit each other
             _check_slab(self._values | checked)
         except ConfigError as error:
@@ -108,6 +112,13 @@ def _check_keeping(values: dict[str, Any]) -> None:
                 raise ConfigError(
                     f"parameter {name} is {values[name]}, but map_path is empty; it must name the map's folder"
                 )
+
+
+def _check_rate(values: dict[str, Any]) -> None:
+    """Check that `max_rate` is no limit or a usable one; raise ConfigError if not."""
+    rate = values["max_rate"]
+    if 0 < rate < LOWEST_RATE:
+        raise ConfigError(f"parameter max_rate is {rate}; it must be 0 (no limit) or at least {LOWEST_RATE}")
 
 
 def _check_slab(values: dict[str, Any]) -> None:

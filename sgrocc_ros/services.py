@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future as Done
 from typing import Any
 
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from rclpy.task import Future
 from std_srvs.srv import Empty, SetBool, Trigger
@@ -14,7 +15,7 @@ from sgrocc_core.errors import FrameError
 from sgrocc_core.mapping.mapper import OccupancyMapper
 from sgrocc_ros.input.inputs import Inputs
 from sgrocc_ros.output.outputs import Outputs
-from sgrocc_ros.worker import Worker
+from sgrocc_ros.worker import Worker, WorkerEndedError
 
 
 class Services:
@@ -30,25 +31,31 @@ class Services:
 
     def __init__(self, node: Node, mapper: OccupancyMapper, worker: Worker, outputs: Outputs, inputs: Inputs) -> None:
         self._node, self._mapper, self._worker, self._outputs, self._inputs = node, mapper, worker, outputs, inputs
-        node.create_service(Empty, "~/reset", self._reset)
-        node.create_service(SetBool, "~/pause", self._pause)
-        node.create_service(Trigger, "~/clear_view", self._clear_view)
+        group = ReentrantCallbackGroup()  # a service that awaits its answer must not hold up the inputs
+        node.create_service(Empty, "~/reset", self._reset, callback_group=group)
+        node.create_service(SetBool, "~/pause", self._pause, callback_group=group)
+        node.create_service(Trigger, "~/clear_view", self._clear_view, callback_group=group)
 
     def clear(self) -> None:
         """Empty the map; called on the worker's thread."""
         self._worker.changes += bool(len(self._mapper.map.memory))
         self._mapper.map.reset()
+        self._worker.gate.restart()
         self._outputs.reset(self._worker.newest_stamp)
 
     async def _reset(self, request: Empty.Request, response: Empty.Response) -> Empty.Response:
-        await self._between_frames(self.clear)
-        self._node.get_logger().info("the map is reset")
+        try:
+            await self._between_frames(self.clear)
+            self._node.get_logger().info("the map is reset")
+        except WorkerEndedError as error:
+            self._node.get_logger().error(f"the map is not reset: {error}")
         return response
 
     async def _pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         before = self._inputs.paused
         self._inputs.pause(request.data)
-        await self._between_frames(lambda: None)  # waits until the current frame is in the map
+        if self._worker.is_alive():
+            await self._between_frames(lambda: None)  # waits until the current frame is in the map
         words = "paused: images are dropped and the map stays as it is" if request.data else "images are mapped"
         response.success, response.message = True, f"{words}{', as before' if before == request.data else ''}"
         self._node.get_logger().info(response.message)
@@ -57,7 +64,7 @@ class Services:
     async def _clear_view(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         try:
             response.message, response.success = await self._between_frames(self._forget_view), True
-        except FrameError as error:
+        except (FrameError, WorkerEndedError) as error:
             response.message, response.success = f"nothing was forgotten: {error}", False
         self._node.get_logger().info(response.message)
         return response
@@ -71,7 +78,13 @@ class Services:
         return f"forgot what the camera saw at {update.stamp_ns / 1e9:.3f} s: {forgotten} occupied voxels"
 
     async def _between_frames(self, job: Callable[[], Any]) -> Any:
-        """Run a job on the worker's thread and return its result or raise its exception."""
+        """Run a job on the worker's thread and return its result or raise its exception.
+
+        Raises:
+            WorkerEndedError: the thread has ended.
+        """
+        if not self._worker.is_alive():
+            raise WorkerEndedError("the mapping thread has ended; restart the node")
         outcome: Future = Future(executor=self._node.executor)
 
         def done(future: Done) -> None:

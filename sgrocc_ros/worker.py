@@ -6,28 +6,37 @@ Only this thread uses the mapper. Other threads use `submit` to run something be
 from __future__ import annotations
 
 import dataclasses
+import math
 import queue
-import threading
 import time
-import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet
 from typing import Any
 
 import numpy as np
 
-from sgrocc_core.errors import FrameError
+from sgrocc_core.checks.motion import PoseGate
+from sgrocc_core.errors import FrameError, SgroccError
 from sgrocc_core.frame import Frame
 from sgrocc_core.geometry.calibration import Calibration
 from sgrocc_core.geometry.upright import looks_up
 from sgrocc_core.mapping.mapper import OccupancyMapper
 from sgrocc_ros.health.statistics import Statistics
+from sgrocc_ros.health.threads import LastingThread, described
 from sgrocc_ros.input.waiting import Complete, WaitingRoom
 from sgrocc_ros.messages import camera_info_key, read_camera_info, read_depth, read_image
 from sgrocc_ros.output.outputs import Outputs
 
+LOOK_PERIOD = 0.5
+"""Seconds between two looks whether the worker still lives, while another thread waits for it."""
 
-class Worker(threading.Thread):
+
+class WorkerEndedError(SgroccError):
+    """The worker's thread has ended, so nothing can be run on it."""
+
+
+class Worker(LastingThread):
     """Maps images until it is stopped.
 
     Args:
@@ -56,8 +65,8 @@ class Worker(threading.Thread):
         rectified: bool,
         max_rate: Callable[[], float],
     ) -> None:
-        super().__init__(name="worker", daemon=True)
-        self._mapper, self._room, self._outputs, self._statistics = mapper, room, outputs, statistics
+        super().__init__("worker", statistics)
+        self._mapper, self._room, self._outputs = mapper, room, outputs
         self._depth_source, self._depth_scale, self._rectified, self._max_rate = (
             depth_source,
             depth_scale,
@@ -65,8 +74,10 @@ class Worker(threading.Thread):
             max_rate,
         )
         self._commands: queue.SimpleQueue[tuple[Callable[[], Any], Future]] = queue.SimpleQueue()
-        self._stopping = False
         self._calibration: tuple[tuple, Calibration] | None = None
+        self._taken_at = -math.inf
+        self._busy: tuple[str, float] | None = None
+        self.gate = PoseGate()
         self.newest_stamp = self.changes = 0
 
     def submit(self, command: Callable[[], Any]) -> Future:
@@ -76,40 +87,81 @@ class Worker(threading.Thread):
         self._room.wake()
         return future
 
+    def result(self, command: Callable[[], Any]) -> Any:
+        """Run a function between two frames and wait for its return value or its exception.
+
+        Raises:
+            WorkerEndedError: the thread has ended.
+        """
+        future = self.submit(command)
+        while True:
+            alive = self.is_alive()
+            try:
+                return future.result(LOOK_PERIOD)
+            except NotYet:
+                if future.done():
+                    raise  # the command's own
+                if not alive:
+                    raise WorkerEndedError("the mapping thread has ended; the map can no longer be read") from None
+
     def stop(self) -> None:
         """End the thread after the current frame."""
         self._stopping = True
         self._room.wake()
 
+    def wake(self) -> None:
+        """Look at the parameters again."""
+        self._room.wake()
+
+    @property
+    def doing(self) -> str:
+        """What the thread has been doing for more than a second, or an empty text."""
+        busy = self._busy
+        if busy is None or time.monotonic() - busy[1] < 1.0:
+            return ""
+        return f"{busy[0]} has taken {time.monotonic() - busy[1]:.0f} s so far"
+
     def run(self) -> None:
         """Map images until `stop` is called."""
-        not_before = 0.0
-        while not self._stopping:
-            self._run_commands()
-            complete = self._room.take(not_before)
-            if complete is None:
-                continue
-            rate = self._max_rate()
-            not_before = time.monotonic() + 1 / rate if rate > 0 else 0.0
-            try:
-                self._map(complete)
-            except FrameError as error:
-                self._statistics.drop(error.cause, str(error))
-            except Exception as error:  # the node keeps running; the traceback is logged
-                self._statistics.drop("internal_error", f"{error!r}\n{traceback.format_exc()}")
+        super().run()
         self._run_commands()
+
+    def step(self) -> bool:
+        """Run the commands that wait and map the next image."""
+        self._run_commands()
+        rate = self._max_rate()
+        complete = self._room.take(self._taken_at + 1 / rate if rate > 0 else 0.0)
+        if complete is None:
+            return False
+        self._taken_at = time.monotonic()
+        self._busy = f"the image of {complete.image.stamp / 1e9:.3f} s", self._taken_at
+        try:
+            self._map(complete)
+        except FrameError as error:
+            self._statistics.drop(error.cause, str(error))
+        except Exception as error:
+            self._statistics.drop("internal_error", described("worker", error))
+            self.failures += 1
+            return False
+        finally:
+            self._busy = None
+        return True
 
     def _run_commands(self) -> None:
         while not self._commands.empty():
             command, future = self._commands.get()
+            self._busy = "a command between two frames", time.monotonic()
             try:
                 future.set_result(command())
             except Exception as error:  # is raised again where the result is used
                 future.set_exception(error)
+            finally:
+                self._busy = None
 
     def _map(self, complete: Complete) -> None:
         start = time.monotonic()
         frame = self._frame(complete)
+        self.gate.check(frame.T_wc, frame.stamp_ns)
         decoded = time.monotonic()
         update = self._mapper.step(frame)
         gaussians = self._mapper.map.gaussians_in_view() if self._outputs.views.wants_gaussians else None

@@ -10,11 +10,13 @@ import numpy as np
 from sgrocc_core.classes import NAMES, UNKNOWN, color_table
 from sgrocc_core.drawing.plan import draw_plan
 from sgrocc_core.drawing.room import BACKGROUND, CEILING, draw_room
-from sgrocc_core.drawing.surface import VoxelBox
+from sgrocc_core.drawing.surface import VoxelBox, coarsened
 
 PAGE = (2000, 1240)
 """Width and height of the picture, pixels."""
 SUPERSAMPLING = 2
+MOST_CELLS = 8_000_000
+"""Cells of the box around a map that are drawn at most; a map of more extent is drawn in coarser cells."""
 INK, SOFT_INK, LINE = (38, 42, 48), (120, 124, 130), (214, 211, 204)
 MARGIN, HEADER, COLUMN = 56, 150, 600
 
@@ -75,21 +77,28 @@ def render_map(
     if count == 0:
         write_text(page, "The map is empty: nothing has been seen as occupied.", (MARGIN, 130), 24, SOFT_INK)
         return page
-    grid = VoxelBox.of(voxels, labels, margin=2)
+    cells, cell_labels, factor = coarsened(voxels, labels, MOST_CELLS)
+    grid = VoxelBox.of(cells, cell_labels, margin=2)
+    cell_size = voxel_size * factor
     extent = np.ptp(voxels, axis=0) + 1
     metres = " x ".join(f"{value * voxel_size:.1f}" for value in extent)
     caption = f"{count:,} occupied voxels of {100 * voxel_size:g} cm   ·   {metres} m   ·   frame {frame_id}"
     write_text(page, caption, (MARGIN, 128), 24, SOFT_INK)
     room_size = (PAGE[0] - COLUMN - 2 * MARGIN - 30, PAGE[1] - HEADER - MARGIN)
-    room = draw_room(grid, (room_size[0] * SUPERSAMPLING, room_size[1] * SUPERSAMPLING), round(2.4 / voxel_size))
+    room = draw_room(grid, (room_size[0] * SUPERSAMPLING, room_size[1] * SUPERSAMPLING), round(2.4 / cell_size))
     _paste(page, room, (MARGIN, HEADER), room_size)
     left = PAGE[0] - COLUMN - MARGIN
     legend_rows = -(-len(_present(labels)) // 2)
     plan_size = (COLUMN, PAGE[1] - HEADER - MARGIN - 150 - 40 * legend_rows)
-    plan, scale = draw_plan(grid, free, (plan_size[0] * SUPERSAMPLING, plan_size[1] * SUPERSAMPLING))
+    plan, scale = draw_plan(
+        grid,
+        None if free is None else free // factor,
+        (plan_size[0] * SUPERSAMPLING, plan_size[1] * SUPERSAMPLING),
+        max(24 // factor, 1),
+    )
     _paste(page, plan, (left, HEADER), plan_size)
     bottom = HEADER + plan_size[1]
-    _scale_bar(page, (left, bottom + 44), scale / SUPERSAMPLING / voxel_size)
+    _scale_bar(page, (left, bottom + 44), scale / SUPERSAMPLING / cell_size)
     _legend(page, (left, bottom + 104), labels)
     return page
 

@@ -136,6 +136,8 @@ def fit_view(grid: VoxelBox, azimuth: float, size: tuple[int, int], margin: floa
         cells = np.array([[0.0, 0, 0], [1, 1, 1]])
     low, high = np.percentile(cells, 0.3, axis=0) - 1, np.percentile(cells, 99.7, axis=0) + 1
     keep = cells[((cells >= low) & (cells <= high)).all(1)]
+    if not len(keep):  # a few voxels, far apart
+        keep = cells
     centre = (low + high) / 2
     back = np.array([np.cos(azimuth) * np.cos(ELEVATION), np.sin(azimuth) * np.cos(ELEVATION), np.sin(ELEVATION)])
     right = np.array([-np.sin(azimuth), np.cos(azimuth), 0.0])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
@@ -17,6 +19,10 @@ SAME_PLACE_M, SAME_TURN = 1e-3, 1e-6
 PARENT_ALIVE_NS = 2_000_000_000
 """Age of a parent's newest transform, against a new one, from which another parent takes over, nanoseconds (round
 guess)."""
+
+
+NAMED = 12
+"""Number of frames that a message names."""
 
 
 class TransformLookupError(LookupError):
@@ -217,7 +223,7 @@ class TransformTree:
             for name in (target, source):
                 if name not in self._edges and name not in self._parents:
                     raise UnknownFrameError(
-                        f"no transform names the frame {name!r}; known: {', '.join(self._names()) or 'none'}"
+                        f"no transform names the frame {name!r}; frames known: {self._some_names()}"
                     )
             up_source, up_target = self._ancestors(source), self._ancestors(target)
             common = next((name for name in up_source if name in up_target), None)
@@ -255,6 +261,21 @@ class TransformTree:
         with self._lock:
             moving = [edge.stamps for edge in self._edges.values() if not edge.static and edge.stamps]
             return (min(s[0] for s in moving), max(s[-1] for s in moving)) if moving else None
+
+    def forget(self, children: Iterable[str]) -> None:
+        """Drop the transforms of these frames."""
+        with self._lock:
+            for child in children:
+                edge = self._edges.pop(child.removeprefix("/"), None)
+                if edge is not None:
+                    self._release(edge.parent)
+
+    def _some_names(self) -> str:
+        """Names of frames for a message: not all where there are many, and none in full that is very long."""
+        names = sorted(islice(dict.fromkeys([*islice(self._parents, NAMED), *islice(self._edges, NAMED)]), NAMED))
+        count = len(self._edges) + sum(name not in self._edges for name in self._parents)
+        more = f" and {count - len(names)} more" if count > len(names) else ""
+        return ", ".join(name if len(name) < 100 else f"{name[:100]}..." for name in names) + more or "none"
 
     def _names(self) -> list[str]:
         return sorted(set(self._parents) | set(self._edges))

@@ -3,10 +3,14 @@
 FOLDER/map.npz, gaussians.safetensors, map.ply, map.png, report.json    the files for users: links through .current
 FOLDER/.current -> .generations/NNNNNN                                 the current generation; one rename switches it
 FOLDER/previous_N/                                                     maps that another process had written here
+FOLDER/jump_N/                                                         maps of a time before a jump, the newest few
+FOLDER/.lock                                                           held by the process that saves here
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import re
@@ -16,9 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from sgrocc_core.errors import DataError
-from sgrocc_core.map_files.format import FILES, KEYS, MAP, REPORT, SavedMap, load_map, write_map
+from sgrocc_core.map_files.format import FILES, KEYS, MAP, REPORT, SavedMap, load_map
+from sgrocc_core.map_files.write import write_map
 
 __all__ = ["FILES", "KEYS", "MapFolder", "SavedMap", "load_map", "remove_map", "rewrite_report"]
+
+
+MOST_COPIES = 5
+"""Numbered copies that one process leaves in a folder, at most: no fault that repeats itself may fill the disk."""
 
 
 class MapFolder:
@@ -36,14 +45,76 @@ class MapFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._own: set[str] = set()
+        self._copies: list[Path] = []
+        self._lock: int | None = None
 
-    def save(self, saved: SavedMap, report: dict[str, Any] | None = None, picture: bool = True) -> list[Path]:
+    def claim(self) -> None:
+        """Make the folder, try whether it can be written, and keep other processes from saving there until `release`.
+
+        Raises:
+            DataError: it cannot be written, or another process has claimed it.
+        """
+        if self._lock is not None:
+            return
+        try:
+            (self.path / ".generations").mkdir(parents=True, exist_ok=True)
+            trial = self.path / ".generations" / f".trial-{os.getpid()}"
+            trial.mkdir(exist_ok=True)
+            trial.rmdir()
+            lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
+        except OSError as error:
+            raise DataError(f"maps cannot be saved in {self.path}: {error.strerror}; name another folder") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                os.close(lock)
+                raise DataError(
+                    f"another process ({holder}) saves its maps in {self.path}; give each one a folder of its own"
+                ) from error
+            # The disk has no locks, as some network disks; the folder is used without.
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        self._lock = lock
+
+    def release(self) -> None:
+        """Let other processes save here again."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def save_copy(self, saved: SavedMap, report: dict[str, Any] | None = None) -> Path:
+        """Write a map into a numbered folder of its own, `jump_N`, without touching the current one.
+
+        Of the copies that this process has written, the newest MOST_COPIES are kept.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        copy = self._next("jump")
+        part = copy.with_name(f".{copy.name}.{os.getpid()}")
+        part.mkdir(parents=True)
+        try:
+            write_map(part, saved, report or {}, False)
+            _sync(part)
+            part.rename(copy)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        self._limit(copy)
+        return copy
+
+    def save(
+        self, saved: SavedMap, report: dict[str, Any] | None = None, picture: bool = True, ply: bool = False
+    ) -> list[Path]:
         """Write a new generation and make it the current map.
 
         Args:
             saved: The map.
             report: Content of report.json.
             picture: Whether to draw map.png, which takes seconds for a large map.
+            ply: Whether to write the surface as map.ply, for other programs.
 
         Returns:
             Paths of the files in the folder.
@@ -60,7 +131,7 @@ class MapFolder:
         part = generations / f".part-{os.getpid()}"
         part.mkdir()
         try:
-            written = write_map(part, saved, report or {}, picture)
+            written = write_map(part, saved, report or {}, picture, ply)
             _sync(part)
             name = f"{1 + max((int(p.name) for p in generations.iterdir() if p.name.isdigit()), default=0):06d}"
             part.rename(generations / name)
@@ -119,7 +190,7 @@ class MapFolder:
             if folder.name in self._own:
                 shutil.rmtree(folder)
             elif folder.name == before or (folder / MAP).exists():
-                folder.rename(self._next_copy())
+                self._keep(folder)
 
     def _keep_plain_files(self) -> None:
         """Move map files that are not links, such as those of a copied map, to a numbered copy."""
@@ -127,14 +198,26 @@ class MapFolder:
             self.path / file for file in FILES if (self.path / file).exists() and not (self.path / file).is_symlink()
         ]
         if plain:
-            copy = self._next_copy()
+            copy = self._next("previous")
             copy.mkdir()
             for file in plain:
                 file.rename(copy / file.name)
 
-    def _next_copy(self) -> Path:
-        taken = [int(m[1]) for p in self.path.iterdir() if (m := re.fullmatch(r"previous_(\d+)", p.name))]
-        return self.path / f"previous_{1 + max(taken, default=0)}"
+    def _keep(self, folder: Path) -> None:
+        """Move a generation to a numbered copy; of those that one process makes, the newest MOST_COPIES are kept."""
+        copy = self._next("previous")
+        folder.rename(copy)
+        self._limit(copy)
+
+    def _limit(self, copy: Path) -> None:
+        self._copies.append(copy)
+        while len(self._copies) > MOST_COPIES:
+            shutil.rmtree(self._copies.pop(0), ignore_errors=True)
+
+    def _next(self, name: str) -> Path:
+        there = self.path.iterdir() if self.path.exists() else ()
+        taken = [int(m[1]) for p in there if (m := re.fullmatch(rf"{name}_(\d+)", p.name))]
+        return self.path / f"{name}_{1 + max(taken, default=0)}"
 
 
 def _point(link: Path, target: str) -> None:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import os
+import stat
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from sgrocc_core.array_layout import ArrayLayout, check_layout, check_range
 from sgrocc_core.classes import NAMES, NUM_CLASSES, UNKNOWN
-from sgrocc_core.drawing.picture import draw_map
-from sgrocc_core.drawing.surface import write_ply
+from sgrocc_core.engines.model import sha256_of
 from sgrocc_core.errors import DataError
 from sgrocc_core.gaussians.saved_memory import FARTHEST_BLOCK
 from sgrocc_core.geometry.lattice import BLOCK_VOXELS, VOXEL_SIZE
@@ -28,14 +27,14 @@ if TYPE_CHECKING:
     from sgrocc_core.engines.model import ModelSpec
     from sgrocc_core.mapping.live_map import LiveMap
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MAP, GAUSSIANS, PLY, PICTURE, REPORT = "map.npz", "gaussians.safetensors", "map.ply", "map.png", "report.json"
 FILES = (MAP, GAUSSIANS, PLY, PICTURE, REPORT)
 LAYOUT: ArrayLayout = {
     "voxels": (("N", 3), np.int32), "labels": (("N",), np.uint8), "probability": (("N",), np.float32),
     "free": (("M", 3), np.int32), "voxel_size": ((), np.float64), "classes": (("C",), str), "frame_id": ((), str),
     "stamp_ns": ((), np.int64), "model": ((), str), "gaussians_per_cell": ((), np.int64),
-    "feature_channels": ((), np.int64), "format_version": ((), np.int64),
+    "feature_channels": ((), np.int64), "format_version": ((), np.int64), "gaussians_sha256": ((), str),
 }  # fmt: skip
 """Arrays of map.npz."""
 KEYS = tuple(LAYOUT)
@@ -241,37 +240,16 @@ class MapCopy:
         return SavedMap(*occupied, free, self._frame_id, self._stamp_ns, self._gaussians, MapModel.of(self._live.spec))
 
 
-def write_map(folder: Path, saved: SavedMap, report: dict[str, Any], picture: bool) -> list[str]:
-    """Write the files of a map into a folder.
-
-    Args:
-        folder: An existing folder.
-        saved: The map.
-        report: Content of report.json.
-        picture: Whether to draw map.png.
-
-    Returns:
-        Names of the written files.
-    """
-    np.savez_compressed(
-        folder / MAP, voxels=saved.voxels.astype(np.int32), labels=saved.labels.astype(np.uint8),
-        free=saved.free.astype(np.int32), probability=saved.probability.astype(np.float32),
-        voxel_size=np.float64(saved.voxel_size), classes=np.array(saved.classes), frame_id=np.array(saved.frame_id),
-        stamp_ns=np.int64(saved.stamp_ns), format_version=np.int64(FORMAT_VERSION),
-        model=np.array(saved.model.name), gaussians_per_cell=np.int64(saved.model.gaussians_per_cell),
-        feature_channels=np.int64(saved.model.feature_channels),
-    )  # fmt: skip
-    arrays = {name: np.ascontiguousarray(array) for name, array in saved.gaussians.items()}
-    save_file(arrays, folder / GAUSSIANS, _metadata(saved.frame_id, saved.stamp_ns))
-    (folder / GAUSSIANS).chmod(0o644)  # safetensors creates it readable by the owner only
-    write_ply(folder / PLY, saved.voxels, saved.labels, saved.voxel_size)
-    (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n")
-    if picture:
-        draw_map(folder / PICTURE, saved.voxels, saved.labels, saved.voxel_size, saved.free, saved.frame_id)
-    return [file for file in FILES if (folder / file).exists()]
+def _check_regular(file: Path) -> None:
+    """Check that a file may be opened: a pipe would block, and a device never end."""
+    found = os.stat(file)
+    if not stat.S_ISREG(found.st_mode):
+        raise DataError(f"{file} is not a regular file")
+    _check_size(file, found.st_size)
 
 
-def _metadata(frame_id: str, stamp_ns: int) -> dict[str, str]:
+def metadata_of(frame_id: str, stamp_ns: int) -> dict[str, str]:
+    """Metadata of gaussians.safetensors, which say which map it belongs to."""
     return {"format_version": str(FORMAT_VERSION), "frame_id": frame_id, "stamp_ns": str(stamp_ns)}
 
 
@@ -304,6 +282,7 @@ def load_map(path: str | Path) -> SavedMap:
 
 def _load(file: Path) -> SavedMap:
     try:
+        _check_regular(file)
         fields = _read_arrays(file)
     except DataError:
         raise
@@ -313,7 +292,7 @@ def _load(file: Path) -> SavedMap:
     frame_id, stamp_ns = str(fields["frame_id"]), int(fields["stamp_ns"])
     return SavedMap(
         fields["voxels"], fields["labels"], fields["probability"], fields["free"], frame_id, stamp_ns,
-        _load_gaussians(file.parent / GAUSSIANS, frame_id, stamp_ns),
+        _load_gaussians(file.parent / GAUSSIANS, frame_id, stamp_ns, str(fields["gaussians_sha256"])),
         MapModel(str(fields["model"]), int(fields["gaussians_per_cell"]), int(fields["feature_channels"])),
         float(fields["voxel_size"]), tuple(str(name) for name in fields["classes"]),
     )  # fmt: skip
@@ -369,18 +348,21 @@ def _check_values(file: Path, fields: dict[str, np.ndarray]) -> None:
         check_range(what, name, fields[name], 1, MOST_CHANNELS)
 
 
-def _load_gaussians(file: Path, frame_id: str, stamp_ns: int) -> dict[str, np.ndarray]:
-    if not file.exists():
+def _load_gaussians(file: Path, frame_id: str, stamp_ns: int, sha256: str) -> dict[str, np.ndarray]:
+    """Read the Gaussians beside a map; none if the file is missing."""
+    if not os.path.lexists(file):
         return {}
     try:
-        _check_size(file, file.stat().st_size)
+        _check_regular(file)
         with safe_open(file, framework="np") as tensors:
             metadata = tensors.metadata() or {}
             version = metadata.get("format_version")
             if version != str(FORMAT_VERSION):
                 raise DataError(f"{file} is of format version {version}; this program reads version {FORMAT_VERSION}")
-            if metadata != _metadata(frame_id, stamp_ns):
+            if metadata != metadata_of(frame_id, stamp_ns):
                 raise DataError(f"{file} belongs to another map than the {MAP} beside it: frame and stamp differ")
+            if sha256_of(file) != sha256:
+                raise DataError(f"{file} is damaged, or belongs to another map: its SHA-256 is not that in {MAP}")
             return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
     except DataError:
         raise

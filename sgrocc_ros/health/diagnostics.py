@@ -13,7 +13,8 @@ from rclpy.node import Node
 
 from sgrocc_core.report import memory_mb
 from sgrocc_ros.health.advice import advised
-from sgrocc_ros.health.statistics import QUIET, Statistics
+from sgrocc_ros.health.statistics import QUIET, Statistics, shortened
+from sgrocc_ros.health.threads import Watch, described
 from sgrocc_ros.input.inputs import Inputs
 
 PERIOD = 1.0
@@ -32,6 +33,7 @@ class Diagnostics:
         facts: returns further values, such as engine and map size, as text by name; called for each message.
         hardware_id: model and engine.
         inputs: subscriptions of the node.
+        watch: looks after the threads and the progress.
         clock: the steady clock, seconds.
     """
 
@@ -42,11 +44,12 @@ class Diagnostics:
         facts: Callable[[], dict[str, str]],
         hardware_id: str,
         inputs: Inputs,
+        watch: Watch,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._node, self._statistics, self._facts, self._hardware_id = node, statistics, facts, hardware_id
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._inputs, self._clock = inputs, clock
+        self._inputs, self._watch, self._clock = inputs, watch, clock
         self._newest = (0, clock())
         self._looks = deque([(clock(), np.zeros(4, int))])
         self._timer = node.create_timer(PERIOD, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -57,6 +60,10 @@ class Diagnostics:
         lost = self._statistics.lost
         loud = sum(n for c, n in dropped.items() if c not in QUIET) + noticed.total()
         level, text = self._judge(np.array([received, processed, loud, lost]))
+        if self._inputs.paused:
+            self._watch.restart()
+        if trouble := self._watch.trouble():
+            level, text = DiagnosticStatus.ERROR, trouble
         values = {
             "received": str(received),
             "lost": str(lost),
@@ -69,8 +76,10 @@ class Diagnostics:
             values[f"latency.{stage}.p50_ms"], values[f"latency.{stage}.p95_ms"] = f"{p50:.1f}", f"{p95:.1f}"
         values |= self._facts() | {"memory_mb": f"{memory_mb():.0f}", "last_error": self._statistics.last_error}
         name = f"{self._node.get_fully_qualified_name().lstrip('/')}: mapping"
-        pairs = [KeyValue(key=key, value=value) for key, value in values.items()]
-        return DiagnosticStatus(level=level, name=name, message=text, hardware_id=self._hardware_id, values=pairs)
+        pairs = [KeyValue(key=key, value=shortened(value)) for key, value in values.items()]
+        return DiagnosticStatus(
+            level=level, name=name, message=shortened(text), hardware_id=self._hardware_id, values=pairs
+        )
 
     def _judge(self, counts: np.ndarray) -> tuple[bytes, str]:
         """Return level and message, from the changes within JUDGED_SECONDS; the rules are in docs/ros.md.
@@ -118,6 +127,12 @@ class Diagnostics:
         return f"{lost} of {sent} images on {topic} were lost on their way in {JUDGED_SECONDS:.0f} s; {BIG_IMAGES}"
 
     def _tick(self) -> None:
+        try:
+            self._send()
+        except Exception as error:  # a status that cannot be made must not end the node
+            self._statistics.notice("internal_error", described("diagnostics", error))
+
+    def _send(self) -> None:
         message = DiagnosticArray(status=[self.status()])
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(message)

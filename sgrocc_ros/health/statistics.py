@@ -18,6 +18,16 @@ QUIET = ("overtaken", "paused")
 """Causes that belong to normal operation: counted without a warning."""
 
 
+LONGEST_TEXT, LONGEST_LOG = 1000, 5000
+"""Characters of a text in /diagnostics and of a warning; names of frames in messages may be of any length."""
+
+
+def shortened(text: str, longest: int = LONGEST_TEXT) -> str:
+    """Return a text of at most that many characters, without those that a message cannot hold."""
+    text = text.replace("\0", "?").encode(errors="replace").decode()
+    return text if len(text) <= longest else f"{text[: longest // 2]} ... {text[-longest // 2 :]}"
+
+
 class Statistics:
     """Thread-safe counters.
 
@@ -56,6 +66,7 @@ class Statistics:
         with self._lock:
             self.dropped[cause] += 1
             count = self.dropped[cause]
+        message = shortened(message, LONGEST_LOG)
         if cause not in QUIET:
             self._warn_at_most_once_a_period(
                 cause, cause, f"image dropped ({cause}, {count} so far): {message}", message
@@ -66,6 +77,7 @@ class Statistics:
         with self._lock:
             self.noticed[cause] += 1
             count = self.noticed[cause]
+        message = shortened(message, LONGEST_LOG)
         self._warn_at_most_once_a_period(cause, f"notice {cause}", f"{cause} ({count} so far): {message}", message)
 
     def process(self, stages: dict[str, float]) -> None:

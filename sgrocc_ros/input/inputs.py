@@ -22,8 +22,9 @@ from sgrocc_ros.distributions import create_subscription
 from sgrocc_ros.health.statistics import Statistics
 from sgrocc_ros.input.lost_messages import LostMessages
 from sgrocc_ros.input.poses import Poses
-from sgrocc_ros.input.waiting import StampGate, WaitingRoom
-from sgrocc_ros.messages import stamp_ns
+from sgrocc_ros.input.stamps import StampGate, no_time
+from sgrocc_ros.input.waiting import WaitingRoom
+from sgrocc_ros.messages import image_size, info_size, stamp_ns
 from sgrocc_ros.parameters import Parameters
 
 LOOK_PERIOD = 0.25
@@ -228,7 +229,7 @@ class Inputs:
         if judgement == "jump":
             self._jump(stamp, "an image's stamp jumped back")
         if judgement != "drop":
-            self._room.add_image(stamp, message.header.frame_id, message)
+            self._room.add_image(stamp, message.header.frame_id, message, image_size(message))
 
     def _jump(self, stamp: int, what: str) -> None:
         self._statistics.notice(
@@ -239,9 +240,12 @@ class Inputs:
         self._on_time_jump()
 
     def _on_info(self, message: CameraInfo) -> None:
-        self._room.add_info(stamp_ns(message.header.stamp), message)
+        self._room.add_info(stamp_ns(message.header.stamp), message, info_size(message))
 
     def _on_depth(self, message: Any) -> None:
+        if wrong := no_time(stamp_ns(message.header.stamp), "a depth image's"):
+            self._statistics.notice("depth_stamp", f"{wrong}; the image is not used")
+            return
         self._room.add_depth(stamp_ns(message.header.stamp), message)
 
     def _on_transforms(self, message: TFMessage) -> None:

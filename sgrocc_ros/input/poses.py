@@ -1,7 +1,7 @@
 """Camera poses: stores transforms (/tf, /tf_static or a pose topic) and interpolates the pose at an image's time stamp.
 
-The buffer is that of tf2 if tf2_ros is installed, else the core's TransformTree; both have the same interface. Numbers
-that are not finite and quaternions that are not of unit length are checked and counted before they reach the buffer.
+What is wrong with a transform is counted before it reaches the tree of frames: numbers that are not finite, quaternions
+that are not of unit length, stamps that are no time, loops and second parents.
 """
 
 from __future__ import annotations
@@ -9,28 +9,21 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import TransformStamped
 from tf2_msgs.msg import TFMessage
 
-from sgrocc_core.geometry.poses import make_pose, rotation_from_quaternion
 from sgrocc_core.geometry.transforms import (
-    TooEarlyError,
-    TooLateError,
+    GapError,
+    RejectedTransformError,
     TransformLookupError,
     TransformTree,
-    UnconnectedFramesError,
     UnknownFrameError,
 )
-from sgrocc_ros.input.waiting import JUMP_NS
-from sgrocc_ros.messages import time_message, transform_values
-
-try:
-    import tf2_ros
-except ImportError:  # not part of the ROS wheels
-    tf2_ros = None
+from sgrocc_ros.input.stamps import AHEAD_NS, JUMP_NS, OtherTime, no_time
+from sgrocc_ros.messages import transform_values
 
 EXACT = 0.01
 """Deviation of a quaternion's norm from 1 that is accepted silently."""
@@ -38,91 +31,33 @@ REPAIRABLE = 0.1
 """Deviation up to which the quaternion is normalised, counted and used; beyond it the transform is dropped."""
 HISTORY_NS = 10_000_000_000
 """Time for which moving transforms are kept, nanoseconds; as in tf2."""
+MOST_FRAMES = 5000
+"""Moving frames that are kept, at most; those silent for longest make room for new ones."""
 
 
-class Buffer(Protocol):
-    """Interface of both buffers."""
+class _Moving:
+    """What is known of the stamps of one moving frame.
 
-    def add(self, message: Any, translation: np.ndarray, quaternion: np.ndarray, static: bool) -> None:
-        """Store a TransformStamped with its checked translation (3,), metres, and quaternion (4,)."""
+    Attributes:
+        newest: its newest stamp, nanoseconds.
+        back: counts transforms of an earlier time.
+        kept: those transforms, which are stored anew when the jump is believed.
+    """
 
-    def lookup(self, target: str, source: str, stamp: int) -> np.ndarray:
-        """Return the (4, 4) pose of `source` in `target` at a stamp (ns), or raise TransformLookupError."""
+    def __init__(self, stamp: int) -> None:
+        self.newest = stamp
+        self.back = OtherTime()
+        self.kept: deque[tuple[str, str, int, np.ndarray, np.ndarray]] = deque(maxlen=3)
+        self._ahead: int | None = None
 
-    def frames(self) -> list[str]:
-        """Return the names of the known frames."""
-
-    def clear(self) -> None:
-        """Forget the moving transforms; static ones stay."""
-
-
-class TreeBuffer:
-    """The core's transform tree as a Buffer."""
-
-    def __init__(self) -> None:
-        self._tree = TransformTree(HISTORY_NS)
-
-    def add(self, message: Any, translation: np.ndarray, quaternion: np.ndarray, static: bool) -> None:
-        """See `Buffer.add`."""
-        parent, child, stamp, _, _ = transform_values(message)
-        self._tree.add(parent, child, stamp, translation, quaternion, static)
-
-    def lookup(self, target: str, source: str, stamp: int) -> np.ndarray:
-        """See `Buffer.lookup`."""
-        return self._tree.lookup(target, source, stamp)
-
-    def frames(self) -> list[str]:
-        """See `Buffer.frames`."""
-        return self._tree.frames()
-
-    def clear(self) -> None:
-        """See `Buffer.clear`."""
-        self._tree.clear()
-
-
-class Tf2Buffer:
-    """tf2's buffer as a Buffer. Static transforms are kept separately, since clearing tf2's buffer forgets them too."""
-
-    def __init__(self) -> None:
-        self._buffer = tf2_ros.BufferCore()
-        self._static: dict[str, Any] = {}
-        self._names: set[str] = set()
-
-    def add(self, message: Any, translation: np.ndarray, quaternion: np.ndarray, static: bool) -> None:
-        """See `Buffer.add`."""
-        rotation = message.transform.rotation
-        rotation.x, rotation.y, rotation.z, rotation.w = (float(v) for v in quaternion)
-        self._names |= {message.header.frame_id, message.child_frame_id}
-        if static:
-            self._static[message.child_frame_id] = message
-            self._buffer.set_transform_static(message, "sgrocc")
-        else:
-            self._buffer.set_transform(message, "sgrocc")
-
-    def lookup(self, target: str, source: str, stamp: int) -> np.ndarray:
-        """See `Buffer.lookup`."""
-        from rclpy.time import Time
-
-        try:
-            found = self._buffer.lookup_transform_core(target, source, Time.from_msg(time_message(stamp)))
-        except tf2_ros.ConnectivityException as error:
-            raise UnconnectedFramesError(str(error)) from error
-        except tf2_ros.ExtrapolationException as error:
-            raise (TooEarlyError if "past" in str(error) else TooLateError)(str(error)) from error
-        except (tf2_ros.LookupException, tf2_ros.InvalidArgumentException) as error:
-            raise UnknownFrameError(str(error)) from error
-        _, _, _, translation, quaternion = transform_values(found)
-        return make_pose(rotation_from_quaternion(quaternion), translation)
-
-    def frames(self) -> list[str]:
-        """See `Buffer.frames`."""
-        return sorted(self._names)
-
-    def clear(self) -> None:
-        """See `Buffer.clear`."""
-        self._buffer.clear()
-        for message in self._static.values():
-            self._buffer.set_transform_static(message, "sgrocc")
+    def advance(self, stamp: int) -> None:
+        """Follow the stamps; a single one far ahead counts only with the next."""
+        if self._ahead is not None and stamp > self._ahead:
+            self.newest = self._ahead
+        far = stamp - self.newest > JUMP_NS
+        self._ahead = stamp if far else None
+        if not far:
+            self.newest = max(self.newest, stamp)
 
 
 class Poses:
@@ -130,42 +65,40 @@ class Poses:
 
     Args:
         notice: called with a cause and a message if a transform is repaired (`unnormalised_quaternion`) or dropped
-            (`bad_transform`), and if transforms jump back in time (`tf_time_jump`).
-        buffer: the buffer to use; None selects tf2's if it is installed.
+            (`bad_transform`, `tf_loop`, `tf_second_parent`), and if transforms jump back in time (`tf_time_jump`).
         topics: topics of the poses, named in messages.
+        max_gap: longest time between two transforms that is interpolated over, seconds; 0: any.
+        now: returns the time of the node's clock, nanoseconds; 0 while it is unknown.
     """
 
     def __init__(
-        self, notice: Callable[[str, str], None], buffer: Buffer | None = None, topics: str = "/tf or /tf_static"
+        self,
+        notice: Callable[[str, str], None],
+        topics: str = "/tf or /tf_static",
+        max_gap: float = 0.0,
+        now: Callable[[], int] = lambda: 0,
     ) -> None:
-        self._notice, self._topics = notice, topics
-        self._buffer: Buffer = buffer or (Tf2Buffer() if tf2_ros else TreeBuffer())
-        self._newest: dict[str, int] = {}
+        self._notice, self._topics, self._now = notice, topics, now
+        self._tree = TransformTree(HISTORY_NS, round(max_gap * 1e9) or None)
+        self._moving: dict[str, _Moving] = {}
         self._rejected: deque[tuple[int, str]] = deque(maxlen=100)
         self._lock = threading.Lock()
 
     def add(self, message: Any, static: bool = False) -> None:
         """Store the transforms of a TFMessage."""
+        now = self._now()
         for transform in message.transforms:
             parent, child, stamp, translation, quaternion = transform_values(transform)
-            checked = self._checked(parent, child, stamp, translation, quaternion)
-            if checked is None:
-                continue
             with self._lock:
-                newest = self._newest.get(child, stamp)
-                if not static and newest - stamp > JUMP_NS:
-                    back = (newest - stamp) / 1e9
-                    self._notice(
-                        "tf_time_jump",
-                        f"the transforms of {child!r} jumped back by {back:.1f} s; those before are forgotten",
-                    )
-                    self._forget()
-                if not static:
-                    self._newest[child] = max(self._newest.get(child, stamp), stamp)
-                try:
-                    self._buffer.add(transform, translation, checked, static)
-                except ValueError as error:
-                    self._reject(stamp, str(error))
+                if not static and not self._timely(parent, child, stamp, now):
+                    continue
+                checked = self._checked(parent, child, stamp, translation, quaternion)
+                if checked is not None:
+                    values = parent, child, stamp, translation, checked
+                    if static:
+                        self._store(*values, True)
+                    else:
+                        self._store_moving(values)
 
     def add_pose(self, message: Any, of: str) -> None:
         """Store a PoseStamped as the pose of the frame `of`."""
@@ -189,37 +122,92 @@ class Poses:
             TransformLookupError: there is no such pose; the subclass and its message say why.
         """
         try:
-            return self._buffer.lookup(target.removeprefix("/"), source.removeprefix("/"), stamp)
-        except (UnknownFrameError, UnconnectedFramesError) as error:
-            known = ", ".join(self._buffer.frames()) or f"none, nothing was received on {self._topics}"
-            raise type(error)(f"no transform from {target!r} to {source!r}: {error}; frames known: {known}") from error
+            return self._tree.lookup(target, source, stamp)
         except TransformLookupError as error:
-            raise type(error)(f"no transform from {target!r} to {source!r}: {error}") from error
+            nothing = isinstance(error, UnknownFrameError) and not self._tree.frames()
+            more = f"; nothing was received on {self._topics}" if nothing else ""
+            raise type(error)(f"no transform from {target!r} to {source!r}: {error}{more}") from error
 
     def why_missing(self, target: str, source: str, stamp: int) -> tuple[str, str]:
         """Return cause and message for a missing pose.
 
-        The cause is `bad_pose` if a transform of that time was dropped, else `no_pose`.
+        The cause is `bad_pose` if a transform of that time was dropped, `pose_gap` if the transforms around the stamp
+        lie too far apart, else `no_pose`.
         """
         with self._lock:
-            for rejected, message in self._rejected:
-                if abs(rejected - stamp) <= JUMP_NS // 10:
-                    return "bad_pose", message
+            rejected = list(self._rejected)
+        for dropped, message in rejected:
+            if abs(dropped - stamp) <= JUMP_NS // 10:
+                return "bad_pose", message
         try:
             self.lookup(target, source, stamp)
         except TransformLookupError as error:
-            return "no_pose", str(error)
+            return pose_cause(error), str(error)
         return "no_pose", f"the transform from {target!r} to {source!r} came too late"
 
     def jump_to(self, stamp: int) -> None:
         """Forget the moving transforms of the time before a jump back to `stamp` (ns), if there are any."""
         with self._lock:
-            if max(self._newest.values(), default=stamp) - stamp > JUMP_NS:
+            if max((moving.newest for moving in self._moving.values()), default=stamp) - stamp > JUMP_NS:
                 self._forget()
 
+    def _timely(self, parent: str, child: str, stamp: int, now: int) -> bool:
+        """Whether the stamp of a moving transform is a time, and not far ahead of the node's clock."""
+        if wrong := no_time(stamp, f"the transform {parent!r} to {child!r}: its"):
+            self._reject(stamp, "bad_transform", wrong)
+            return False
+        if now > 0 and stamp - now > AHEAD_NS:
+            ahead = f"is stamped {(stamp - now) / 1e9:.1f} s ahead of the node's clock"
+            self._reject(stamp, "bad_transform", f"the transform {parent!r} to {child!r} {ahead}")
+            return False
+        return True
+
+    def _store_moving(self, values: tuple[str, str, int, np.ndarray, np.ndarray]) -> None:
+        """Store a moving transform; several in a row of an earlier time mean that time has jumped back."""
+        _, child, stamp, _, _ = values
+        moving = self._moving.get(child)
+        if moving is None:
+            moving = self._moving[child] = _Moving(stamp)
+            self._make_room()
+        back = moving.newest - stamp
+        if back <= JUMP_NS:
+            moving.back.clear()
+            moving.kept.clear()
+        else:
+            moving.kept.append(values)
+            if moving.back.believes(stamp):
+                self._notice(
+                    "tf_time_jump",
+                    f"the transforms of {child!r} jumped back by {back / 1e9:.1f} s; those before are forgotten",
+                )
+                again = list(moving.kept)
+                self._forget()
+                self._moving[child] = moving = _Moving(stamp)
+                for kept in again[:-1]:
+                    self._store(*kept, False)
+        moving.advance(stamp)
+        self._store(*values, False)
+
+    def _store(
+        self, parent: str, child: str, stamp: int, translation: np.ndarray, quaternion: np.ndarray, static: bool
+    ) -> None:
+        try:
+            self._tree.add(parent, child, stamp, translation, quaternion, static)
+        except RejectedTransformError as error:
+            cause = {"loop": "tf_loop", "second_parent": "tf_second_parent"}.get(error.cause, "bad_transform")
+            self._reject(stamp, cause, str(error))
+
+    def _make_room(self) -> None:
+        if len(self._moving) <= MOST_FRAMES:
+            return
+        silent = sorted(self._moving, key=lambda child: self._moving[child].newest)[: MOST_FRAMES // 10]
+        for child in silent:
+            del self._moving[child]
+        self._tree.forget(silent)
+
     def _forget(self) -> None:
-        self._buffer.clear()
-        self._newest.clear()
+        self._tree.clear()
+        self._moving.clear()
         self._rejected.clear()
 
     def _checked(
@@ -227,22 +215,26 @@ class Poses:
     ) -> np.ndarray | None:
         """Return the normalised quaternion, or None if the transform cannot be used."""
         if not (np.isfinite(translation).all() and np.isfinite(quaternion).all()):
-            self._reject(
-                stamp, f"transform {parent!r} to {child!r} is not finite: {translation.tolist()}, {quaternion.tolist()}"
-            )
+            numbers = f"{translation.tolist()}, {quaternion.tolist()}"
+            self._reject(stamp, "bad_transform", f"transform {parent!r} to {child!r} is not finite: {numbers}")
             return None
         norm = float(np.linalg.norm(quaternion))
         message = f"transform {parent!r} to {child!r} has a quaternion of length {norm:.3g}; it must be 1"
         if abs(norm - 1.0) > REPAIRABLE:
-            self._reject(stamp, message)
+            self._reject(stamp, "bad_transform", message)
             return None
         if abs(norm - 1.0) > EXACT:
             self._notice("unnormalised_quaternion", f"{message}, and is normalised")
         return quaternion / norm
 
-    def _reject(self, stamp: int, message: str) -> None:
+    def _reject(self, stamp: int, cause: str, message: str) -> None:
         self._rejected.append((stamp, message))
-        self._notice("bad_transform", f"{message}; it is dropped")
+        self._notice(cause, f"{message}; it is dropped")
+
+
+def pose_cause(error: TransformLookupError) -> str:
+    """Return the cause under which an image without a pose is counted."""
+    return "pose_gap" if isinstance(error, GapError) else "no_pose"
 
 
 def _as_transform(header: Any, child: str, pose: Any) -> TransformStamped:

@@ -17,12 +17,16 @@ from typing import Any, Protocol
 import numpy as np
 
 from sgrocc_core.geometry.transforms import TransformLookupError
+from sgrocc_ros.health.threads import described
 from sgrocc_ros.input.cadence import Cadence
+from sgrocc_ros.input.stamps import JUMP_NS
 
 CAPACITY = 60
 """Maximum number of images, of depth images and of camera_infos that are kept."""
-JUMP_NS = 1_000_000_000
-"""Stamps that go back by more than this, nanoseconds, mean that time has jumped (a recording that starts anew)."""
+
+
+LONGEST_WAIT = 60.0
+"""Seconds after which a thread that waits looks again, whatever it waits for."""
 
 
 class PoseSource(Protocol):
@@ -54,12 +58,14 @@ class Waiting:
         arrived: arrival on the steady clock, seconds.
         frame_id: frame of the image.
         message: the message.
+        size: (width, height), pixels; None if unknown.
     """
 
     stamp: int
     arrived: float
     frame_id: str
     message: Any
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -109,18 +115,18 @@ class WaitingRoom:
         self._depth_source, self._timeout, self._slop_ns = depth_source, timeout, int(slop * 1e9)
         self._images: list[Waiting] = []
         self._depths: OrderedDict[int, Any] = OrderedDict()
-        self._infos: OrderedDict[int, Any] = OrderedDict()
+        self._infos: OrderedDict[tuple[int, tuple[int, int] | None], Any] = OrderedDict()
         self._changed = threading.Condition()
         self._woken = False
         self._cadence = Cadence()
         self._taken_at: float | None = None  # when the image in work was taken, until its work has been measured
         self._work = 0.0
 
-    def add_image(self, stamp: int, frame_id: str, message: Any) -> None:
-        """Store an image; drop the oldest one if there are more than CAPACITY."""
+    def add_image(self, stamp: int, frame_id: str, message: Any, size: tuple[int, int] | None = None) -> None:
+        """Store an image of a size (width, height), pixels; drop the oldest one if there are more than CAPACITY."""
         with self._changed:
             now = self._clock()
-            insort(self._images, Waiting(stamp, now, frame_id, message), key=lambda image: image.stamp)
+            insort(self._images, Waiting(stamp, now, frame_id, message, size), key=lambda image: image.stamp)
             self._cadence.arrive(now)
             if len(self._images) > CAPACITY:
                 self._images.pop(0)
@@ -133,10 +139,10 @@ class WaitingRoom:
             _keep(self._depths, stamp, message)
             self._changed.notify()
 
-    def add_info(self, stamp: int, message: Any) -> None:
-        """Store a camera_info."""
+    def add_info(self, stamp: int, message: Any, size: tuple[int, int] | None = None) -> None:
+        """Store a camera_info of images of a size (width, height), pixels."""
         with self._changed:
-            _keep(self._infos, stamp, message)
+            _keep(self._infos, (stamp, size), message)
             self._changed.notify()
 
     def poses_changed(self) -> None:
@@ -162,10 +168,11 @@ class WaitingRoom:
         """Drop what was received before time jumped back to `stamp` (ns)."""
         self.drop_all("time_jump", "waited while time jumped back")
         with self._changed:
-            for kept in (self._depths, self._infos):
-                for old in [s for s in kept if s > stamp + JUMP_NS]:
-                    if kept is self._depths or len(kept) > 1:  # the last camera_info stays valid
-                        del kept[old]
+            for old in [at for at in self._depths if at > stamp + JUMP_NS]:
+                del self._depths[old]
+            for key in [key for key in self._infos if key[0] > stamp + JUMP_NS]:
+                if sum(other[1] == key[1] for other in self._infos) > 1:  # the last of each size stays valid
+                    del self._infos[key]
 
     @property
     def waiting(self) -> int:
@@ -192,7 +199,7 @@ class WaitingRoom:
                         self._cadence.take(now - found.image.arrived)
                         self._taken_at = now
                         return found
-                self._changed.wait(patience or self._next_deadline(now, not_before))
+                self._changed.wait(patience or min(self._next_deadline(now, not_before), LONGEST_WAIT))
             self._woken = False
             return None
 
@@ -203,9 +210,9 @@ class WaitingRoom:
                 return self._cadence.patience(now - image.arrived, self._work)
         return 0.0
 
-    def _next_deadline(self, now: float, not_before: float) -> float | None:
+    def _next_deadline(self, now: float, not_before: float) -> float:
         if not self._images:
-            return None
+            return LONGEST_WAIT
         return max(min(image.arrived for image in self._images) + self._timeout, not_before) - now + 0.001
 
     def _pick(self, now: float) -> Complete | None:
@@ -235,9 +242,9 @@ class WaitingRoom:
 
     def _look(self, image: Waiting, now: float) -> tuple[Complete | None, str, str]:
         """Return the complete image, or None with the cause and the message of what is missing."""
-        if not self._infos:
+        info = self._info_of(image)
+        if info is None:
             return None, "no_camera_info", "no camera_info has arrived; without it the camera's lens is unknown"
-        info = self._infos.get(image.stamp) or next(reversed(self._infos.values()))
         depth = None
         if self._depth_source != "mono":
             newest = next(reversed(self._depths), None)
@@ -254,7 +261,21 @@ class WaitingRoom:
             T_wc = self._poses.lookup(self._map_frame, self._camera_frame or image.frame_id, image.stamp)
         except TransformLookupError as error:
             return None, "no_pose", str(error)
+        except Exception as error:  # must not hold up the images behind this one
+            return None, "internal_error", described("the look-up of a pose", error)
         return Complete(image, info, depth, T_wc), "", ""
+
+    def _info_of(self, image: Waiting) -> Any:
+        """Return the camera_info of the image's size: that of its stamp, else the newest; None before the first.
+
+        Two cameras, or a node that resizes, may publish on one topic. If none has the size, any is returned, and its
+        size is told when the image is mapped.
+        """
+        fitting = [key for key in self._infos if key[1] == image.size] or list(self._infos)
+        if not fitting:
+            return None
+        same_time = [key for key in fitting if key[0] == image.stamp]
+        return self._infos[(same_time or fitting)[-1]]
 
     def _depth_of(self, image: Waiting, final: bool) -> Any:
         """Return the nearest depth once no nearer one can arrive or waiting is over (`final`); None before."""
@@ -266,55 +287,8 @@ class WaitingRoom:
         return self._depths[min(near, key=lambda stamp: abs(stamp - image.stamp))]
 
 
-def _keep(kept: OrderedDict[int, Any], stamp: int, message: Any) -> None:
-    kept[stamp] = message
-    kept.move_to_end(stamp)
+def _keep(kept: OrderedDict[Any, Any], key: Any, message: Any) -> None:
+    kept[key] = message
+    kept.move_to_end(key)
     if len(kept) > CAPACITY:
         kept.popitem(last=False)
-
-
-class StampGate:
-    """Checks the images' time stamps.
-
-    An image is dropped if its stamp is up to JUMP_NS before the newest one, or more than AHEAD_NS ahead of the node's
-    clock. A stamp further back means that time has jumped.
-
-    Args:
-        report: counts dropped images.
-    """
-
-    AHEAD_NS = 10_000_000_000
-    """Maximum lead of a stamp over the node's clock, nanoseconds."""
-
-    def __init__(self, report: Report) -> None:
-        self._report = report
-        self._newest: int | None = None
-
-    def admit(self, stamp: int, now: int) -> str:
-        """Check the time stamp of an image.
-
-        Args:
-            stamp: time stamp of the image, nanoseconds.
-            now: time of the node's clock, nanoseconds; 0 while a simulated clock has not started.
-
-        Returns:
-            `pass`, `drop` (counted here), or `jump` if the image is accepted but time has jumped back.
-        """
-        if now > 0 and stamp - now > self.AHEAD_NS:
-            self._report.drop(
-                "stamp_ahead", f"the image's stamp is {(stamp - now) / 1e9:.1f} s ahead of the node's clock"
-            )
-            return "drop"
-        if self._newest is None or stamp > self._newest:
-            self._newest = stamp
-            return "pass"
-        back = self._newest - stamp
-        if back <= JUMP_NS:
-            self._report.drop("stamp_back", f"the image's stamp is {back / 1e9:.3f} s older than the newest one")
-            return "drop"
-        self._newest = stamp
-        return "jump"
-
-    def restart(self) -> None:
-        """Forget the newest stamp, after a jump of the clock."""
-        self._newest = None

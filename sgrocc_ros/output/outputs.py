@@ -6,11 +6,8 @@ so that the cost of a frame depends on its changes.
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -25,7 +22,9 @@ from sgrocc_core.gaussians.last_view import GaussiansInView
 from sgrocc_core.mapping.mapper import MapUpdate
 from sgrocc_ros.distributions import RCLError, create_publisher
 from sgrocc_ros.health.statistics import Statistics
+from sgrocc_ros.health.threads import ALARM, LastingThread
 from sgrocc_ros.messages import cloud_message, voxel_points
+from sgrocc_ros.output.backlog import Backlog, Job
 from sgrocc_ros.output.grid import LATCHED_QOS, Changes, GridOutput
 from sgrocc_ros.output.markers import delete_all, legend, marker_maker
 from sgrocc_ros.output.published import PublishedMap
@@ -36,7 +35,11 @@ UPDATES_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
 MARKERS_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-class Outputs:
+CLOSE_TIMEOUT = 10.0
+"""Seconds that the last messages have at shutdown."""
+
+
+class Outputs(LastingThread):
     """The publishers of the map and their thread.
 
     Args:
@@ -48,6 +51,7 @@ class Outputs:
         views: the publishers of `~/depth` and `~/gaussians`.
         between_frames: runs a function on the worker's thread.
         labels: labels published on `~/occupancy`, `~/occupancy_update` and `~/markers`.
+        whole: returns all occupied voxels, their labels and probability; called on the worker's thread.
     """
 
     def __init__(
@@ -60,11 +64,13 @@ class Outputs:
         views: Views,
         between_frames: Callable[[Callable[[], None]], Any],
         labels: Sequence[int],
+        whole: Callable[[], tuple[np.ndarray, np.ndarray, np.ndarray]],
     ) -> None:
+        super().__init__("outputs", statistics)
         self.views, self._shown = views, _mask(labels)
-        self._frame_id, self._statistics, self._period, self._grid = frame_id, statistics, full_map_period, grid
+        self._frame_id, self._period, self._grid = frame_id, full_map_period, grid
         self.published = PublishedMap()
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._jobs, self._between_frames, self._whole, self._updates_given = Backlog(), between_frames, whole, 0
         self._snapshot_sequence = -1
         self._snapshot_time = 0.0
         self._legend_corner: tuple[float, float, float] | None = None
@@ -72,17 +78,28 @@ class Outputs:
         self._make_markers = marker_maker()
         # A new subscriber is served without checking the count, which may lag behind; latched messages wait for it.
         self._occupancy = create_publisher(
-            node, PointCloud2, "~/occupancy", LATCHED_QOS, lambda: self._jobs.put(self._publish_snapshot)
+            node,
+            PointCloud2,
+            "~/occupancy",
+            LATCHED_QOS,
+            lambda: self._jobs.put_once("snapshot", self._publish_snapshot),
         )
         self._updates = create_publisher(
-            node, PointCloud2, "~/occupancy_update", UPDATES_QOS, lambda: self._jobs.put(self._snapshot_if_heard)
+            node,
+            PointCloud2,
+            "~/occupancy_update",
+            UPDATES_QOS,
+            lambda: self._jobs.put_once("snapshot if heard", self._snapshot_if_heard),
         )
         self._markers = create_publisher(
-            node, MarkerArray, "~/markers", MARKERS_QOS, lambda: self._jobs.put(self._publish_all_markers)
+            node,
+            MarkerArray,
+            "~/markers",
+            MARKERS_QOS,
+            lambda: self._jobs.put_once("markers", self._publish_all_markers),
         )
         grid.open(lambda: between_frames(self._begin_grid))
-        self._thread = threading.Thread(target=self._run, name="outputs", daemon=True)
-        self._thread.start()
+        self.start()
 
     def update(
         self,
@@ -101,24 +118,30 @@ class Outputs:
             camera: frame of the image.
             gaussians: the Gaussians in view; None if they are not published.
         """
+        self._updates_given += 1
+        number = self._updates_given
 
         def publish() -> None:
             start = time.monotonic()
-            self._apply(update.stamp_ns, update.voxels, update.labels, update.probability)
-            end = time.monotonic()
-            self._statistics.process(
-                stages | {"publish": 1e3 * (end - start), "arrival_to_update": 1e3 * (end - arrived)}
-            )
+            try:
+                self._apply(update.stamp_ns, update.voxels, update.labels, update.probability)
+            finally:
+                end = time.monotonic()
+                self._statistics.process(
+                    stages | {"publish": 1e3 * (end - start), "arrival_to_update": 1e3 * (end - arrived)}
+                )
+            if number < self._updates_given:
+                return  # a newer view waits
             for publisher, message in self.views.messages(update, camera, self._frame_id, gaussians):
                 self._publish(publisher, message)
 
-        self._jobs.put(publish)
-        self._give_grid(self._grid.changes())
+        self._give(publish, update.stamp_ns, lambda: self._statistics.process(stages))
 
     def change(self, update: MapUpdate) -> None:
         """Publish changes that do not belong to a frame; called on the worker's thread."""
-        self._jobs.put(lambda: self._apply(update.stamp_ns, update.voxels, update.labels, update.probability))
-        self._give_grid(self._grid.changes())
+        self._give(
+            lambda: self._apply(update.stamp_ns, update.voxels, update.labels, update.probability), update.stamp_ns
+        )
 
     def show(
         self, labels: Sequence[int], stamp: int, voxels: np.ndarray, values: np.ndarray, probability: np.ndarray
@@ -152,13 +175,17 @@ class Outputs:
             labels: (N,) uint8.
             probability: (N,) float, multiples of 1/16.
         """
-        self._jobs.put(lambda: self._publish_replacement(stamp, voxels, labels, probability))
+        self._jobs.drop_changes()
+        self._jobs.put_change(lambda: self._publish_replacement(stamp, voxels, labels, probability))
         self._give_grid(self._grid.replaced())
 
     def close(self) -> None:
         """Publish everything that is queued, then end the thread."""
-        self._jobs.put(None)
-        self._thread.join(timeout=10.0)
+        self._jobs.put(self._end)
+        self.join(CLOSE_TIMEOUT)
+
+    def _end(self) -> None:
+        self._stopping = True
 
     @property
     def topics(self) -> str:
@@ -179,20 +206,36 @@ class Outputs:
         if not self._grid.follows:
             self._give_grid(self._grid.changes())
 
-    def _give_grid(self, changes: Changes | None) -> None:
-        self._jobs.put(lambda: self._grid.apply(changes))
+    def _give(self, publish: Job, stamp: int, left_out: Job | None = None) -> None:
+        """Pass a change of the map on, or the whole map if the thread is too far behind; on the worker's thread."""
+        self._jobs.put_change(publish, left_out)
+        if self._jobs.is_full:
+            self._statistics.notice("publish_behind", "publishing is 50 frames behind; the whole map follows at once")
+            self.replace(stamp, *self._whole())
+        else:
+            self._give_grid(self._grid.changes())
 
-    def _run(self) -> None:
-        while True:
-            with suppress(queue.Empty):
-                job = self._jobs.get(timeout=0.1)
-                if job is None:
-                    return
-                job()
-            self._maybe_snapshot()
-            message = self._grid.due(self.published.stamp)
-            if message is not None:
-                self._grid.sent(self._publish(self._grid.publisher, message))
+    def _give_grid(self, changes: Changes | None) -> None:
+        self._jobs.put_change(lambda: self._grid.apply(changes))
+
+    def step(self) -> bool:
+        """Do the next job, and publish the complete map and the grid if they are due."""
+        job = self._jobs.get(0.1)
+        if job is not None:
+            job()
+        if self._stopping:
+            return True
+        self._maybe_snapshot()
+        message = self._grid.due(self.published.stamp)
+        if message is not None:
+            self._grid.sent(self._publish(self._grid.publisher, message))
+        return job is not None
+
+    def failed(self, error: Exception) -> None:
+        """Count the exception, and begin anew with the whole map, because a change may be lost."""
+        super().failed(error)
+        if self.failures < ALARM:
+            self._between_frames(lambda: self.replace(self.published.stamp, *self._whole()))
 
     def _maybe_snapshot(self) -> None:
         changed = self.published.sequence != self._snapshot_sequence

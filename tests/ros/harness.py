@@ -81,7 +81,7 @@ class NodeProcess:
                 command, cwd=ROOT, stdout=log, stderr=log, env=os.environ | {"PYTHONUNBUFFERED": "1"}
             )
         if ready:
-            wait_until(lambda: "publishing /" in self.log or self.process.poll() is not None, 60, "the node's start")
+            wait_until(lambda: "publishing /" in self.log or self.process.poll() is not None, 180, "the node's start")
             assert self.process.poll() is None, self.log
 
     @property

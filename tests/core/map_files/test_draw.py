@@ -8,7 +8,7 @@ from sgrocc_core.classes import COLORS, label_of
 from sgrocc_core.drawing.picture import PAGE, draw_map, render_map
 from sgrocc_core.drawing.plan import draw_plan
 from sgrocc_core.drawing.room import cut_near_walls, draw_room, fit_view, floor_level, open_ceiling
-from sgrocc_core.drawing.surface import CORNERS, NORMALS, VoxelBox, exposed_faces
+from sgrocc_core.drawing.surface import CORNERS, NORMALS, VoxelBox, coarsened, exposed_faces, faces_of
 
 WALL, FLOOR, CEILING, SOFA = (label_of(name) for name in ("wall", "floor", "ceiling", "sofa"))
 
@@ -97,3 +97,21 @@ def test_an_empty_map_and_a_single_voxel_are_drawn():
 def test_a_folder_that_is_not_there_is_an_os_error(tmp_path):
     with pytest.raises(OSError, match="cannot write"):
         draw_map(tmp_path / "nowhere/map.png", *room(), 0.08)
+
+
+def test_the_faces_among_voxels_are_those_of_their_box():
+    voxels, labels = room()
+    box = VoxelBox.of(voxels, labels)
+    cells, sides = exposed_faces(box)
+    rows, of = faces_of(voxels)
+    expected = {(*(cell + box.origin).tolist(), side) for cell, side in zip(cells, sides.tolist())}
+    assert {(*voxels[row].tolist(), side) for row, side in zip(rows, of.tolist())} == expected and len(rows) == len(
+        cells
+    )
+
+
+def test_a_map_of_great_extent_is_drawn_in_coarser_cells_of_the_commonest_label():
+    voxels = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [1000, 0, 0]], np.int32)
+    cells, labels, factor = coarsened(voxels, np.array([WALL, SOFA, SOFA, FLOOR], np.uint8), 20_000)
+    assert (cells.tolist(), labels.tolist(), factor) == ([[0, 0, 0], [500, 0, 0]], [SOFA, FLOOR], 2)
+    assert coarsened(voxels, labels, 10**6)[2] == 1

@@ -91,19 +91,19 @@ def test_a_saved_map_is_read_back_as_it_was(tmp_path):
 
 
 def test_the_files_lie_under_their_plain_names_and_the_map_has_exactly_its_keys(tmp_path):
-    paths = MapFolder(tmp_path).save(a_map(), {"figures": 1})
+    paths = MapFolder(tmp_path).save(a_map(), {"figures": 1}, ply=True)
     assert paths == [tmp_path / name for name in FILES] and all(
         path.is_file() and path.stat().st_size for path in paths
     )
     with np.load(tmp_path / "map.npz", allow_pickle=False) as arrays:
         assert set(arrays.files) == set(KEYS)
         assert (
-            arrays["voxel_size"] == 0.08 and arrays["stamp_ns"].dtype == np.int64 and int(arrays["format_version"]) == 2
+            arrays["voxel_size"] == 0.08 and arrays["stamp_ns"].dtype == np.int64 and int(arrays["format_version"]) == 3
         )
 
 
 def test_the_mesh_has_the_outer_faces_of_the_voxels_only(tmp_path):
-    MapFolder(tmp_path).save(a_map())
+    MapFolder(tmp_path).save(a_map(), ply=True)
     header = (tmp_path / "map.ply").read_bytes().split(b"end_header\n")[0].decode()
     # Two touching cubes have 10 faces outside, the third has 6; each face has its own 4 corners.
     assert "element face 16\n" in header and "element vertex 64\n" in header
@@ -182,7 +182,7 @@ def test_a_missing_map_a_foreign_file_and_another_version_say_so(tmp_path):
     with pytest.raises(DataError, match="is not a map: it lacks labels, probability"):
         load_map(tmp_path)
     np.savez(tmp_path / "map.npz", voxels=np.zeros((0, 3), np.int32), format_version=np.int64(1))
-    with pytest.raises(DataError, match="format version 1; this program reads version 2"):
+    with pytest.raises(DataError, match="format version 1; this program reads version 3"):
         load_map(tmp_path)
 
 
@@ -278,3 +278,88 @@ def test_a_folder_without_its_generation_is_damaged_not_empty(tmp_path):
     assert not MapFolder(tmp_path).empty
     with pytest.raises(DataError, match="is damaged: its pointer names the generation 000001"):
         MapFolder(tmp_path).load()
+
+
+def test_a_mesh_is_written_only_where_it_is_asked_for(tmp_path):
+    assert tmp_path / "map.ply" not in MapFolder(tmp_path).save(a_map())
+
+
+def test_a_changed_byte_of_the_gaussians_is_found(tmp_path):
+    MapFolder(tmp_path).save(a_map(), picture=False)
+    file = (tmp_path / "gaussians.safetensors").resolve()
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1  # the last value
+    file.write_bytes(data)
+    with pytest.raises(DataError, match="SHA-256"):
+        load_map(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["map.npz", "gaussians.safetensors"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_only_regular_files_are_opened(tmp_path, name, kind):
+    MapFolder(tmp_path).save(a_map(), picture=False)
+    file = (tmp_path / name).resolve()
+    file.unlink()
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "device":
+        file.symlink_to("/dev/zero")
+    else:
+        file.mkdir()
+    with pytest.raises(DataError, match="not a regular file"):
+        load_map(tmp_path)
+
+
+def test_one_folder_is_claimed_by_one_process_at_a_time(tmp_path):
+    first, second = MapFolder(tmp_path / "m"), MapFolder(tmp_path / "m")
+    first.claim()
+    first.claim()
+    with pytest.raises(DataError, match=rf"another process \({os.getpid()}\) saves its maps"):
+        second.claim()
+    first.release()
+    second.claim()
+    assert second.empty
+
+
+@pytest.mark.parametrize("where", ["file/map", "file"])
+def test_a_folder_that_cannot_be_written_is_told_when_it_is_claimed(tmp_path, where):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="maps cannot be saved in"):
+        MapFolder(tmp_path / where).claim()
+
+
+def test_copies_of_a_time_before_a_jump_are_numbered_and_the_newest_five_kept(tmp_path):
+    folder = MapFolder(tmp_path)
+    folder.save(a_map(1), picture=False)
+    paths = [folder.save_copy(a_map(10 + i)) for i in range(7)]
+    assert [path.name for path in paths] == [f"jump_{i}" for i in range(1, 8)]
+    assert sorted(path.name for path in tmp_path.glob("jump_*")) == [f"jump_{i}" for i in range(3, 8)]
+    assert load_map(tmp_path / "jump_7").stamp_ns == 16 and load_map(tmp_path).stamp_ns == 1
+
+
+def test_two_processes_that_overwrite_each_other_do_not_fill_the_disk(tmp_path):
+    first, second = MapFolder(tmp_path), MapFolder(tmp_path)
+    for i in range(12):
+        (first if i % 2 else second).save(a_map(i), picture=False)
+    assert len(list(tmp_path.glob("previous_*"))) <= 10
+    assert load_map(tmp_path).stamp_ns == 11
+
+
+def test_saving_two_voxels_two_kilometres_apart_takes_little_memory(tmp_path):
+    """The box around them has 1.6e10 voxels; in a process of its own, because the peak is one of the whole process."""
+    program = f"""
+import resource, sys
+import numpy as np
+from sgrocc_core.map_files.file import MapFolder
+from sgrocc_core.map_files.format import MapModel, SavedMap
+def a_map(far):
+    voxels, labels = np.array([[0, 0, 0], [far, far, 25]], np.int32), np.array([2, 3], np.uint8)
+    return SavedMap(voxels, labels, np.ones(2, np.float32), voxels[:0], "map", 7, {{}}, MapModel("small", 4, 32))
+MapFolder({str(tmp_path)!r}).save(a_map(50), ply=True)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+MapFolder({str(tmp_path)!r}).save(a_map(25000), ply=True)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(run.stdout) < 400_000  # kilobytes
+    assert "element face 12\n" in (tmp_path / "map.ply").read_bytes().split(b"end_header\n")[0].decode()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builtin_interfaces.msg import Time
 
 from tests.ros.harness import HEIGHT, WIDTH, Robot, running_node, wait_until
 
@@ -56,8 +57,22 @@ def _with(robot: Robot, **changes) -> None:
     robot.send(stamp, **{part: make(stamp) for part, make in changes.items()})
 
 
-def test_an_image_of_another_size_than_camera_info_says_is_dropped(bench):
-    _dropped(bench, "size_mismatch", lambda robot: _with(robot, info=lambda stamp: robot.info(stamp, width=2 * WIDTH)))
+def test_an_image_of_another_size_than_any_camera_info_is_dropped(bench):
+    def smaller(robot: Robot, stamp: int):
+        message = robot.image(stamp)
+        message.height = HEIGHT // 2
+        return message
+
+    _dropped(bench, "size_mismatch", lambda robot: _with(robot, image=lambda stamp: smaller(robot, stamp)))
+
+
+def test_of_two_camera_infos_on_one_topic_that_of_the_images_size_is_used(bench):
+    _, robot = bench
+    dropped, processed = robot.count("dropped"), robot.count("processed")
+    for i in range(3):
+        _with(robot, info=lambda stamp: robot.info(stamp, width=2 * WIDTH))
+        robot.wait_for("processed", processed + i + 1)
+    assert robot.count("dropped") == dropped
 
 
 def test_an_uncalibrated_camera_with_k_of_zeros_is_dropped(bench):
@@ -137,14 +152,26 @@ def test_stamps_that_jump_back_a_lot_start_another_time(bench):
     node, robot = bench
     jumps, processed, voxels = robot.count("noticed.time_jump"), robot.count("processed"), robot.count("map.voxels")
     past = robot.next_stamp() - 100_000_000_000
-    for i in range(3):
+    for i in range(6):  # the first two are not believed yet
         robot.send(past + i * 33_000_000)
-        robot.wait_for("processed", processed + i + 1)
+        robot.wait_for("processed", processed + max(0, i - 1))
     robot.wait_for("noticed.time_jump", jumps + 1)
     assert robot.count("noticed.time_jump") == jumps + 1
     assert node.warnings("time_jump (") >= 1
     assert robot.count("map.voxels") >= voxels // 2
     robot.map_good_frame()
+
+
+@pytest.mark.parametrize(("seconds", "cause"), [(0, "stamp_zero"), (-1, "stamp_invalid")], ids=["zero", "before_1970"])
+def test_an_image_without_a_time_is_dropped_and_everything_else_stays(bench, seconds, cause):
+    def without_time(robot: Robot):
+        message = robot.image(robot.newest_stamp)
+        message.header.stamp = Time(sec=seconds)
+        robot.send(image=message, transform=None)
+
+    jumps = bench[1].count("noticed.time_jump")
+    _dropped(bench, cause, without_time)
+    assert bench[1].count("noticed.time_jump") == jumps
 
 
 def test_an_image_whose_tf_never_comes_is_dropped_and_the_known_frames_are_named(bench):

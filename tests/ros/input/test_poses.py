@@ -1,8 +1,9 @@
-"""Poses from transforms; the buffers of tf2 and of the core pass the same tests."""
+"""Poses from transforms: interpolated, checked, and true to their time."""
 
 from __future__ import annotations
 
 import math
+import threading
 from collections import Counter
 
 import numpy as np
@@ -11,21 +12,18 @@ from geometry_msgs.msg import TransformStamped
 from tf2_msgs.msg import TFMessage
 
 from sgrocc_core.geometry.transforms import TransformLookupError
-from sgrocc_ros.input import poses as poses_module
-from sgrocc_ros.input.poses import Poses, Tf2Buffer, TreeBuffer
+from sgrocc_ros.input.poses import MOST_FRAMES, Poses
 from sgrocc_ros.messages import time_message
 
 MS = 1_000_000
 T0 = 1_700_000_000_000_000_000
-BUFFERS = ["tree"] + (["tf2"] if poses_module.tf2_ros else [])  # tf2_ros is not part of the ROS wheels
 
 
-@pytest.fixture(params=BUFFERS)
-def told(request):
-    """Poses with each buffer, and their notices."""
+@pytest.fixture
+def told():
+    """Poses, and their notices."""
     noticed: Counter[str] = Counter()
-    buffer = TreeBuffer() if request.param == "tree" else Tf2Buffer()
-    return Poses(lambda cause, message: noticed.update([cause]), buffer), noticed
+    return Poses(lambda cause, message: noticed.update([cause]), now=lambda: T0), noticed
 
 
 def _tf(
@@ -111,15 +109,108 @@ def test_quaternions_are_taken_repaired_or_dropped_by_their_length(told, norm, n
         assert np.linalg.det(R) == pytest.approx(1.0) and math.atan2(R[1, 0], R[0, 0]) == pytest.approx(0.8)
 
 
-def test_transforms_that_jump_back_start_anew_and_static_ones_stay(told):
+def test_transforms_that_jump_back_start_anew_at_the_third_and_static_ones_stay(told):
     poses, noticed = told
+    past = T0 - 100_000 * MS
     poses.add(_tf(0, x=0.5, parent="base", child="camera"), static=True)
     poses.add(_tf(T0, x=9.0, child="base"))
-    poses.add(_tf(T0 - 100_000 * MS, x=1.0, child="base"))
+    for i in range(2):
+        poses.add(_tf(past + 20 * i * MS, x=1.0, child="base"))
+        assert poses.lookup("map", "camera", T0)[0, 3] == pytest.approx(9.5)
+    assert not noticed
+    poses.add(_tf(past + 40 * MS, x=1.0, child="base"))
     assert noticed == {"tf_time_jump": 1}
-    assert poses.lookup("map", "camera", T0 - 100_000 * MS)[0, 3] == pytest.approx(1.5)
+    for i in range(3):  # those before it was believed count, too
+        assert poses.lookup("map", "camera", past + 20 * i * MS)[0, 3] == pytest.approx(1.5)
     with pytest.raises(TransformLookupError):
         poses.lookup("map", "camera", T0)
+
+
+def test_one_transform_of_another_time_changes_nothing(told):
+    poses, _ = told
+    for stamp in (T0 - 20 * MS, T0 - 60_000 * MS, T0 + 5_000 * MS, T0 + 20 * MS, T0 + 40 * MS, T0 + 60 * MS):
+        poses.add(_tf(stamp, x=stamp / 1e9 - T0 / 1e9))
+    assert poses.lookup("map", "camera", T0 + 50 * MS)[0, 3] == pytest.approx(0.05, abs=1e-3)
+    assert poses.lookup("map", "camera", T0)[0, 3] == pytest.approx(0.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("stamp", [0, -1_000 * MS, T0 + 60_000 * MS], ids=["zero", "before_1970", "a_minute_ahead"])
+def test_a_transform_without_a_believable_time_is_dropped(told, stamp):
+    poses, noticed = told
+    message = _tf(T0)
+    message.transforms[0].header.stamp.sec, message.transforms[0].header.stamp.nanosec = divmod(stamp, 1000 * MS)
+    poses.add(message)
+    assert noticed == {"bad_transform": 1}
+    with pytest.raises(TransformLookupError):
+        poses.lookup("map", "camera", T0)
+
+
+@pytest.mark.parametrize("static", [False, True], ids=["tf", "tf_static"])
+def test_a_transform_that_puts_the_map_below_the_camera_is_dropped(told, static):
+    poses, noticed = told
+    poses.add(_tf(T0, x=1.0))
+    poses.add(_tf(T0 if not static else 0, parent="camera", child="map"), static=static)
+    poses.add(_tf(T0 + 10 * MS, x=2.0))
+    assert noticed == {"tf_loop": 1}
+    assert poses.lookup("map", "camera", T0 + 10 * MS)[0, 3] == pytest.approx(2.0)
+
+
+def test_a_second_parent_of_a_frame_is_dropped(told):
+    poses, noticed = told
+    poses.add(_tf(T0, x=1.0))
+    poses.add(_tf(T0 + MS, x=7.0, parent="other_map"))
+    poses.add(_tf(T0 + 2 * MS, x=1.0))
+    assert noticed == {"tf_second_parent": 1}
+    assert poses.lookup("map", "camera", T0 + MS)[0, 3] == pytest.approx(1.0)
+
+
+def test_static_frames_that_are_sent_again_on_tf_stay_static(told):
+    poses, noticed = told
+    poses.add(_tf(0, x=0.5, parent="base"), static=True)
+    poses.add(_tf(T0, x=1.0, child="base"))
+    poses.add(_tf(T0 - 500 * MS, x=0.5, parent="base"))
+    assert poses.lookup("map", "camera", T0)[0, 3] == pytest.approx(1.5) and not noticed
+
+
+def test_poses_are_not_interpolated_over_a_gap_in_which_the_camera_moved():
+    poses = Poses(lambda cause, message: None, max_gap=0.2)
+    poses.add(_tf(T0, x=1.0))
+    poses.add(_tf(T0 + 300 * MS, x=1.3))
+    poses.add(_tf(T0 + 900 * MS, x=1.3))
+    assert poses.why_missing("map", "camera", T0 + 100 * MS)[0] == "pose_gap"
+    assert poses.lookup("map", "camera", T0 + 600 * MS)[0, 3] == pytest.approx(1.3)
+
+
+def test_ever_new_frames_take_bounded_memory_and_short_messages(told):
+    poses, _ = told
+    for k in range(MOST_FRAMES + 1000):
+        poses.add(_tf(T0 + k, child=f"object_{k}"))
+        if not k % 500:
+            poses.add(_tf(T0 + k, x=1.0))
+    with pytest.raises(TransformLookupError) as error:
+        poses.lookup("map", "nowhere", T0)
+    assert len(str(error.value)) < 500 and "more" in str(error.value)
+    with pytest.raises(TransformLookupError):
+        poses.lookup("map", "object_1", T0 + 1)
+    assert poses.lookup("map", "camera", T0 + MOST_FRAMES + 500)[0, 3] == pytest.approx(1.0)
+
+
+def test_looking_for_a_pose_while_bad_transforms_rain_in_fails_in_no_other_way(told):
+    poses, _ = told
+    bad, ended = _tf(T0, x=math.nan), threading.Event()
+
+    def rain() -> None:
+        while not ended.is_set():
+            poses.add(bad)
+
+    thread = threading.Thread(target=rain)
+    thread.start()
+    try:
+        for _ in range(3000):
+            assert poses.why_missing("map", "camera", T0 + 10**12)[0] == "no_pose"
+    finally:
+        ended.set()
+        thread.join()
 
 
 def test_a_jump_of_the_images_clears_old_transforms_but_not_those_of_the_new_time(told):

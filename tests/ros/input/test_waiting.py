@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sgrocc_core.geometry.transforms import TooLateError
-from sgrocc_ros.input.waiting import CAPACITY, StampGate, WaitingRoom
+from sgrocc_ros.input.waiting import CAPACITY, WaitingRoom
 
 MS = 1_000_000
 
@@ -238,29 +238,3 @@ def test_every_image_is_taken_dropped_or_waiting_whatever_the_order(events, sour
             setup.now += value / 100
         taken += setup.take() is not None
     assert sent == taken + setup.report.dropped.total() + setup.room.waiting
-
-
-SECOND = 1_000_000_000
-
-
-@pytest.mark.parametrize(
-    ("stamps", "judgements", "dropped"),
-    [
-        ([10, 10.5, 10.2], ["pass", "pass", "drop"], {"stamp_back": 1}),
-        ([10, 10], ["pass", "drop"], {"stamp_back": 1}),
-        ([10, 8.9, 9.0], ["pass", "jump", "pass"], {}),
-        ([10, 9.0], ["pass", "drop"], {"stamp_back": 1}),
-        ([29.9], ["pass"], {}),
-        ([30.1, 20], ["drop", "pass"], {"stamp_ahead": 1}),
-    ],
-    ids=["a_little_back", "twice_the_same", "a_lot_back", "one_second_back", "ahead_within_bounds", "far_ahead"],
-)
-def test_stamps_are_judged_by_the_rules(stamps, judgements, dropped):
-    report = _Report()
-    gate = StampGate(report)
-    assert [gate.admit(int(stamp * SECOND), 20 * SECOND) for stamp in stamps] == judgements
-    assert report.dropped == dropped
-
-
-def test_a_simulated_clock_that_has_not_started_judges_nothing_ahead():
-    assert StampGate(_Report()).admit(10**18, 0) == "pass"

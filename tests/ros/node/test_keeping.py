@@ -99,7 +99,7 @@ def _change(folder: Path, **changed: np.ndarray) -> None:
 SPOILERS = {
     "version": (
         lambda folder: _change(folder, format_version=np.int64(1)),
-        "format version 1; this program reads version 2",
+        "format version 1; this program reads version 3",
     ),
     "model": (lambda folder: _change(folder, model=np.array("other")), "made by the model 'other'"),
     "classes": (lambda folder: _change(folder, classes=np.array(["empty", "rock"])), "classes are empty, rock"),

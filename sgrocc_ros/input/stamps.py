@@ -1,0 +1,121 @@
+"""Judges time stamps: images without a time are dropped, and a jump of time is believed when several images agree."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+AHEAD_NS = 10_000_000_000
+"""Maximum lead of a stamp over the node's clock, nanoseconds."""
+JUMP_NS = 1_000_000_000
+"""Stamps that go back by more than this, nanoseconds, mean that time has jumped (a recording that starts anew)."""
+AGREEING = 3
+"""Consecutive messages of the other time before a jump back is believed."""
+APART_NS = 10_000_000_000
+"""Messages of one time lie no further apart than this, nanoseconds (round guess)."""
+LATEST_NS = 2**31 * 1_000_000_000
+"""Stamps of ROS lie before this, nanoseconds."""
+
+
+class Report(Protocol):
+    """The part of `Statistics` that the gate uses."""
+
+    def drop(self, cause: str, message: str) -> None:
+        """Count an image that is not mapped."""
+
+
+def no_time(stamp: int, whose: str) -> str:
+    """Return why a stamp (ns) is no time, or an empty text; `whose` begins the sentence."""
+    if stamp == 0:
+        return f"{whose} stamp is 0: the driver does not stamp its messages"
+    if not 0 < stamp < LATEST_NS:
+        return f"{whose} stamp is {stamp / 1e9:.3f} s; it must lie between 0 and {LATEST_NS / 1e9:.0f} s"
+    return ""
+
+
+class OtherTime:
+    """Counts consecutive stamps of another time until they are believed."""
+
+    def __init__(self) -> None:
+        self._stamps: list[int] = []
+
+    def believes(self, stamp: int) -> bool:
+        """Add a stamp (ns) of the other time; true once AGREEING stamps advance by plausible steps."""
+        if self._stamps and not 0 < stamp - self._stamps[-1] <= APART_NS:
+            self._stamps.clear()
+        self._stamps.append(stamp)
+        return len(self._stamps) >= AGREEING
+
+    def clear(self) -> None:
+        """Start counting anew."""
+        self._stamps.clear()
+
+
+class StampGate:
+    """Checks the images' time stamps.
+
+    An image is dropped if its stamp is no time, more than AHEAD_NS ahead of the node's clock, or not after the newest one. Stamps more than JUMP_NS back mean that time has jumped, once AGREEING consecutive images agree; one or two are
+    dropped. An image far ahead of the others is let through, but the time that others are compared with
+    moves there only with the next image: a single one says nothing about the time.
+
+    Args:
+        report: counts dropped images.
+    """
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._newest: int | None = None
+        self._ahead: int | None = None
+        self._back = OtherTime()
+
+    def admit(self, stamp: int, now: int) -> str:
+        """Check the time stamp of an image.
+
+        Args:
+            stamp: time stamp of the image, nanoseconds.
+            now: time of the node's clock, nanoseconds; 0 while a simulated clock has not started.
+
+        Returns:
+            `pass`, `drop` (counted here), or `jump` if the image is accepted but time has jumped back.
+        """
+        if wrong := no_time(stamp, "the image's"):
+            return self._drop("stamp_zero" if stamp == 0 else "stamp_invalid", wrong)
+        if now > 0 and stamp - now > AHEAD_NS:
+            return self._drop(
+                "stamp_ahead", f"the image's stamp is {(stamp - now) / 1e9:.1f} s ahead of the node's clock"
+            )
+        if self._ahead is not None and stamp > self._ahead:
+            self._newest, self._ahead = self._ahead, None  # two images agree
+        if self._newest is None or stamp > self._newest:
+            return self._advance(stamp)
+        back = self._newest - stamp
+        if back <= JUMP_NS:
+            self._back.clear()
+            return self._drop("stamp_back", f"the image's stamp is {back / 1e9:.3f} s older than the newest one")
+        if self._back.believes(stamp):
+            self._newest, self._ahead = stamp, None
+            self._back.clear()
+            return "jump"
+        return self._drop(
+            "stamp_back",
+            f"the image's stamp is {back / 1e9:.3f} s older than the newest one; a jump of time is believed when "
+            f"{AGREEING} consecutive images agree",
+        )
+
+    def restart(self) -> None:
+        """Forget the newest stamp, after a jump of the clock."""
+        self._newest = self._ahead = None
+        self._back.clear()
+
+    def _advance(self, stamp: int) -> str:
+        if self._newest is not None and stamp - self._newest > JUMP_NS:
+            if self._ahead == stamp:
+                return self._drop("stamp_back", "the image's stamp is 0.000 s older than the newest one")
+            self._ahead = stamp
+        else:
+            self._newest, self._ahead = stamp, None
+        self._back.clear()
+        return "pass"
+
+    def _drop(self, cause: str, message: str) -> str:
+        self._report.drop(cause, message)
+        return "drop"
