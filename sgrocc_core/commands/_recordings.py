@@ -19,7 +19,8 @@ registered to them, and frames without a pose are left out. Exit code 3: the fil
 cut are in the bag."""
 _FRAMES = """Write a folder of images, depth and poses as a rosbag2. Layouts: tum (TUM RGB-D), 7scenes (7-Scenes),
 frames (images with poses.txt or one pose file per image, and intrinsics.txt, K.txt or camera.yaml: the HoloLens
-sequences of deep-video-mvs, exported ScanNet scenes, your own)."""
+sequences of deep-video-mvs, exported ScanNet scenes, your own), transforms (transforms.json of
+nerfstudio, Record3D or NeRF)."""
 
 
 def add_recording_actions(actions: Any) -> None:
@@ -56,7 +57,7 @@ def add_recording_actions(actions: Any) -> None:
         "--layout",
         default="auto",
         metavar="NAME",
-        help="tum, 7scenes, frames, or auto (default: detected from the files)",
+        help="tum, 7scenes, frames, transforms, or auto (default: detected from the files)",
     )
     frames.add_argument(
         "--intrinsics",

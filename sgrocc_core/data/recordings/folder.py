@@ -31,6 +31,7 @@ from sgrocc_core.data.recordings.recording import (
     is_lost,
     turned_pose,
 )
+from sgrocc_core.data.recordings.transforms_json import read_transforms
 from sgrocc_core.depth.registration import Registration, plan_registration
 from sgrocc_core.errors import ConfigError, DataError, FrameError
 from sgrocc_core.frame import checked_intrinsics
@@ -55,7 +56,7 @@ class FolderOptions:
         rate: rate of the generated time stamps if the folder has none, Hz.
         world: which axis of the world points up: `auto`, or a name of `upright.WORLDS`.
         axes: axes of the camera in the poses, a key of `posture.AXES`.
-        skip_bad: leave out listed files that are missing (tum) instead of raising an error.
+        skip_bad: leave out listed files that are missing (tum, transforms) instead of raising an error.
 
     Raises:
         ConfigError: a value is not allowed.
@@ -161,13 +162,13 @@ class FolderRecording:
         given = layout.calibration
         if given is not None and given.size != size:
             raise DataError(
-                f"{self.path / 'camera.yaml'} describes {_by(given.size)} pixels, "
+                f"{self.path / layout.calibration_file} describes {_by(given.size)} pixels, "
                 f"but {self._shots[0].color} has {_by(size)}"
             )
         choices = (
             ("as given", None if options.intrinsics is None else _matrix(options.intrinsics)),
             (f"from {layout.K_file}", layout.K),
-            ("from camera.yaml", None if given is None else given.K),
+            (f"from {layout.calibration_file}", None if given is None else given.K),
             ("the layout's usual ones", layout.default_K if size == DEFAULT_SIZE else None),
         )
         found = next(((origin, K) for origin, K in choices if K is not None), None)
@@ -182,7 +183,7 @@ class FolderRecording:
         except FrameError as error:
             raise DataError(f"{self.path}, intrinsics ({origin}): {error}") from error
         self.notes.append(f"intrinsics are {origin}: {K[0, 0]:g}, {K[1, 1]:g}, {K[0, 2]:g}, {K[1, 2]:g}")
-        if given is not None and origin == "from camera.yaml":
+        if given is not None and origin == f"from {layout.calibration_file}":
             return Camera(size, K, given.distortion, given.fisheye)
         return Camera(size, K)
 
@@ -243,6 +244,12 @@ class FolderRecording:
 def _read_layout(path: Path, kind: str, options: FolderOptions) -> FolderLayout:
     if kind == "tum":
         return read_tum(path, options.tolerance, options.skip_bad)
+    if kind == "transforms":
+        layout, camera = read_transforms(path, options.rate, options.skip_bad)
+        first = layout.shots[0].color
+        layout.calibration = camera.calibration(first, _size_of(first)) if options.intrinsics is None else None
+        layout.calibration_file = "transforms.json"
+        return layout
     return read_seven_scenes(path, options.rate) if kind == "7scenes" else read_frames(path, options.rate)
 
 

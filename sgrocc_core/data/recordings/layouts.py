@@ -31,6 +31,7 @@ LOOKED_FOR = {
     "tum": "rgb.txt and groundtruth.txt",
     "7scenes": "frame-*.color.png with frame-*.pose.txt",
     "frames": "a folder rgb, color, image or images, with poses.txt, or a folder pose or poses",
+    "transforms": "transforms.json",
 }
 """Layouts, and the files by which each is recognised."""
 COLOR_FOLDERS, DEPTH_FOLDERS, POSE_FOLDERS = ("rgb", "color", "images", "image"), ("depth", "depths"), ("pose", "poses")
@@ -70,7 +71,8 @@ class FolderLayout:
         K: (3, 3) intrinsics from a text file of the folder, pixels; or None.
         K_file: name of that file.
         default_K: (3, 3) usual intrinsics of the layout for images of 640 x 480 pixels; or None.
-        calibration: calibration from camera.yaml; or None.
+        calibration: calibration from a file of the folder, with its lens; or None.
+        calibration_file: name of that file.
         axes: axes of the camera in the poses, a key of `posture.AXES`.
         missing: number of images left out because their files are missing.
         depth_K: (3, 3) intrinsics of depth if it has its own, pixels; or None.
@@ -84,6 +86,7 @@ class FolderLayout:
     K_file: str = ""
     default_K: np.ndarray | None = None
     calibration: Calibration | None = None
+    calibration_file: str = "camera.yaml"
     depth_K: np.ndarray | None = None
     axes: str = "opencv"
     missing: int = 0
@@ -104,6 +107,8 @@ def detect(folder: Path) -> str:
     posed = (folder / "poses.txt").is_file() or _first(folder, POSE_FOLDERS) is not None
     if posed and _first(folder, COLOR_FOLDERS) is not None:
         return "frames"
+    if (folder / "transforms.json").is_file():
+        return "transforms"
     looked = "; ".join(f"{files} ({name})" for name, files in LOOKED_FOR.items())
     has = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
     shown = ", ".join(has[:12]) + (f" and {len(has) - 12} more" if len(has) > 12 else "")
@@ -188,7 +193,7 @@ def read_frames(folder: Path, rate: float) -> FolderLayout:
     if images is None:
         raise DataError(f"{folder} has no folder of colour images; looked for {', '.join(COLOR_FOLDERS)}")
     colors = _some(
-        sorted((p for p in images.iterdir() if p.suffix.lower() in IMAGE_ENDINGS), key=_natural),
+        sorted((p for p in images.iterdir() if p.suffix.lower() in IMAGE_ENDINGS), key=natural),
         images,
         "*.jpg or *.png",
     )
@@ -335,6 +340,6 @@ def _some(found: list, where: Path | str, what: str) -> list:
     return found
 
 
-def _natural(path: Path) -> list[tuple[int, str]]:
+def natural(path: Path) -> list[tuple[int, str]]:
     """Sort key that puts 2 before 10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.stem)]

@@ -314,7 +314,7 @@ def test_faults_of_loose_frames_name_the_file(tmp_path, case, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layout": "kitti"}, "--layout is 'kitti'; allowed: auto, tum, 7scenes, frames"),
+        ({"layout": "kitti"}, "--layout is 'kitti'; allowed: auto, tum, 7scenes, frames, transforms"),
         ({"intrinsics": (500.0, 500.0)}, "--intrinsics has 2 numbers; fx,fy,cx,cy are expected"),
         ({"depth_scale": -1.0}, r"--depth-scale is -1; it must lie in \(0, 10\)"),
         ({"tolerance": float("nan")}, "--tolerance is nan"),
