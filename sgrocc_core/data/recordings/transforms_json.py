@@ -88,7 +88,7 @@ class SharedCamera:
             raise DataError(f"{self._path}, its camera: {error}") from error
 
     def _focal(self, size: tuple[int, int]) -> tuple[float, float] | None:
-        """Focal lengths fx and fy, pixels; each of them stands for both if it is alone. None if the file says neither."""
+        """Focal lengths fx and fy, pixels; one alone stands for both; None if the file says neither."""
         found: list[float | None] = []
         for key, angle, side in (("fl_x", "camera_angle_x", size[0]), ("fl_y", "camera_angle_y", size[1])):
             if key in self._values:
