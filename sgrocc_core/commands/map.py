@@ -185,10 +185,10 @@ def run(arguments: argparse.Namespace) -> int:
     from sgrocc_core.mapping.run import map_frames
 
     config = mapper_config(arguments)
-    check_writable(arguments.out)
     with BagReader(arguments.bag, bag_options(arguments)) as reader:
-        findings = refuse_errors(look_at_bag(reader).findings(), arguments.force)
         engine = open_engine(arguments.model, arguments.engine, arguments.device, arguments.threads)
+        check_writable(arguments.out)
+        findings = refuse_errors(look_at_bag(reader).findings(), arguments.force)
         describe(reader, engine.description)
         mapper = OccupancyMapper(engine, config)
         bar = tqdm(
