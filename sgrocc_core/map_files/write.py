@@ -55,7 +55,8 @@ def write_map(folder: Path, saved: SavedMap, report: dict[str, Any], picture: bo
         voxel_size=np.float64(saved.voxel_size), classes=np.array(saved.classes), frame_id=np.array(saved.frame_id),
         stamp_ns=np.int64(saved.stamp_ns), format_version=np.int64(FORMAT_VERSION),
         model=np.array(saved.model.name), gaussians_per_cell=np.int64(saved.model.gaussians_per_cell),
-        feature_channels=np.int64(saved.model.feature_channels), gaussians_sha256=np.array(sha256_of(folder / GAUSSIANS)),
+        feature_channels=np.int64(saved.model.feature_channels),
+        gaussians_sha256=np.array(sha256_of(folder / GAUSSIANS)),
     )  # fmt: skip
     if ply:
         write_ply(folder / PLY, saved.voxels, saved.labels, saved.voxel_size)

@@ -53,9 +53,10 @@ class OtherTime:
 class StampGate:
     """Checks the images' time stamps.
 
-    An image is dropped if its stamp is no time, more than AHEAD_NS ahead of the node's clock, or not after the newest one. Stamps more than JUMP_NS back mean that time has jumped, once AGREEING consecutive images agree; one or two are
-    dropped. An image far ahead of the others is let through, but the time that others are compared with
-    moves there only with the next image: a single one says nothing about the time.
+    An image is dropped if its stamp is no time, more than AHEAD_NS ahead of the node's clock, or not after the newest
+    one. Stamps more than JUMP_NS back mean that time has jumped, once AGREEING consecutive images agree; one or two are
+    dropped. An image far ahead of the others is let through, but the time that others are compared with moves there
+    only with the next image: a single one says nothing about the time.
 
     Args:
         report: counts dropped images.
