@@ -1,7 +1,8 @@
-"""A model's weights file: one safetensors file with the tensors `image.*` and `expert.*`, written atomically."""
+"""A model's weights file: one safetensors file with `image.*`, `expert.*` and `stereo.*`, written atomically."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from sgrocc_core.errors import ModelError
 
 OPTIONAL = ("class_head", "image.matching.", "expert.dense.", "expert.fusion.")
-"""Parts of names of weights that a file may omit: those used in training only, and fusion, which stays the identity."""
+"""Parts of names of weights that a file or a network may lack: those used in training only, the matching head of earlier
+files, and fusion, which stays the identity."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -47,8 +49,9 @@ def load_weights(module: nn.Module, tensors: dict[str, Tensor], prefix: str, sou
         return False
     own = module.state_dict()
     optional = (*OPTIONAL, "num_batches_tracked")
-    missing = [name for name in own if name not in found and not any(part in prefix + name for part in optional)]
-    foreign = [name for name in found if name not in own or own[name].shape != found[name].shape]
+    required = {name for name in (*own, *found) if not any(part in prefix + name for part in optional)}
+    missing = [name for name in own if name not in found and name in required]
+    foreign = [name for name in found if (name not in own and name in required) or _misshapen(own, found, name)]
     if missing or foreign:
         raise ModelError(
             f"{source} does not fit this network: missing {missing[:3]}, foreign or of another shape {foreign[:3]}"
@@ -57,18 +60,23 @@ def load_weights(module: nn.Module, tensors: dict[str, Tensor], prefix: str, sou
     return True
 
 
-def save_model(path: Path, networks: dict[str, nn.Module], tensors: dict[str, Tensor] | None = None) -> None:
+def _misshapen(own: Mapping[str, Tensor], found: Mapping[str, Tensor], name: str) -> bool:
+    return name in own and own[name].shape != found[name].shape
+
+
+def save_model(path: Path, networks: Mapping[str, nn.Module], tensors: dict[str, Tensor] | None = None) -> None:
     """Write a model's weights file.
 
     Args:
         path: of the file; its folder is made if it is missing.
-        networks: by the prefix of their tensors' names (`image.`, `expert.`).
-        tensors: values to write instead of the networks' own (a moving average), by the same names.
+        networks: by the prefix of their tensors' names (`image.`, `expert.`, `stereo.`).
+        tensors: values to write instead of the networks' own (a moving average), by the same names, and those of networks
+            that are not at hand.
     """
-    values: dict[str, Tensor] = {}
-    for prefix, network in networks.items():
-        values |= {prefix + name: value for name, value in network.state_dict().items()}
-    values |= {name: value for name, value in (tensors or {}).items() if name in values}
+    values = {
+        prefix + name: value for prefix, module in networks.items() for name, value in module.state_dict().items()
+    }
+    values |= tensors or {}
     plain = {
         name: value.detach().contiguous() for name, value in values.items() if not name.endswith("num_batches_tracked")
     }

@@ -16,18 +16,18 @@ from torch import Tensor
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.network.image.efficientnet_lite import STRIDES, EfficientNetLite
 from sgrocc_core.network.image.heads import ImageHeads
-from sgrocc_core.network.image.pyramid import MatchingHead, RayPyramid
+from sgrocc_core.network.image.pyramid import RayPyramid
 
 MEAN, DEVIATION = 127.0, 128.0
 """Of the published networks' input, as values of 0 to 255."""
 
 
 class EfficientNetEngine(ImageHeads):
-    """RGB and camera to features, depth, spread, thickness and matching features; the interface of `small.ImageEngine`.
+    """RGB and camera to features, depth, spread and thickness; the interface of `small.ImageEngine`.
 
     Args:
         channels: C, channels of the features handed to the expert. variant: of the backbone, `lite0` or `lite2`.
-        pyramid: channels of the pyramid. matching: channels of the matching features; 0 = none.
+        pyramid: channels of the pyramid.
         tune: the backbone's learning rate as a share of everything else's; 0 = frozen. Its batch statistics never
             change.
         semantic_head: build the 2D class head, which only training uses.
@@ -37,13 +37,12 @@ class EfficientNetEngine(ImageHeads):
     """
 
     def __init__(
-        self, channels: int = 32, variant: str = "lite0", pyramid: int = 64, matching: int = 16, tune: float = 0.0,
+        self, channels: int = 32, variant: str = "lite0", pyramid: int = 64, tune: float = 0.0,
         semantic_head: bool = True,
     ) -> None:  # fmt: skip
         for key, value, low, high in (
             ("channels", channels, 1, 1024),
             ("pyramid", pyramid, 2, 1024),
-            ("matching", matching, 0, 256),
         ):
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 raise ConfigError(f"{key} is {value!r}; it must be a whole number from {low} to {high}")
@@ -54,7 +53,7 @@ class EfficientNetEngine(ImageHeads):
         self.backbone = EfficientNetLite(variant).eval().requires_grad_(self.tune > 0)
         widths = self.backbone.widths
         self.levels = RayPyramid(widths[1:], STRIDES[1:], pyramid)
-        self.matching = MatchingHead((widths[0], widths[1]), pyramid, matching) if matching else None
+        self.early_channels = widths[0]
         self.runner: Callable[[Tensor], list[Tensor]] | None = None
 
     def load_prior(self, folder: Path | None = None) -> Path:
@@ -96,11 +95,8 @@ class EfficientNetEngine(ImageHeads):
             gravity: (B, 3, 3) R_gc.
 
         Returns:
-            Outputs of `ImageHeads.answers`, and matching (B, M, 60, 80), features for comparing pixels of two images.
+            Outputs of `ImageHeads.answers`, and early (B, E, 120, 160), the backbone's map at stride 2, which stereo uses.
         """
         maps = self.maps(image, mask)
         levels = self.levels(maps[1:], mask, intrinsics, gravity)
-        outputs = self.answers(levels[1], levels[0], intrinsics)
-        if self.matching is not None:
-            outputs["matching"] = self.matching(maps[:2], levels[0])
-        return outputs
+        return {**self.answers(levels[1], levels[0], intrinsics), "early": maps[0]}

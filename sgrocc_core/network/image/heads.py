@@ -90,6 +90,9 @@ class ImageHeads(nn.Module):
     Args:
         channels: C, channels of the features handed to the expert. pyramid: channels at stride 8. fine: at stride 4.
         semantic_head: build the 2D class head, which only training uses.
+
+    Attributes:
+        fine_channels: of the output `fine`. early_channels: of the output `early`, a map at stride 2; 0 = there is none.
     """
 
     log_depths: Tensor
@@ -97,7 +100,7 @@ class ImageHeads(nn.Module):
     def __init__(self, channels: int, pyramid: int, fine: int, semantic_head: bool) -> None:
         super().__init__()
         self.channels, self.semantic_head, self.canonical_focal = channels, semantic_head, CANONICAL_FOCAL
-        self.grid = GRID
+        self.grid, self.fine_channels, self.early_channels = GRID, fine, 0
         self.to_features = nn.Conv2d(pyramid, channels, 1)
         self.depth_head = nn.Conv2d(fine, DEPTH_BINS, 1)
         self.shape_head = nn.Conv2d(fine, 2, 1)
@@ -116,15 +119,16 @@ class ImageHeads(nn.Module):
 
         Returns:
             features (B, C, 30, 40); depth (B, 1, 60, 80), z-depth, metres; spread (B, 1, 60, 80), Laplace scale of
-            depth, metres; thickness (B, 1, 60, 80), metres. With the semantic head also semantics (B, 12, 60, 80),
-            logits of the labels 0 to 11, depth_bins (B, bins, 60, 80), logits over `log_depths`, and pyramid (B,
-            pyramid, 30, 40), from which the features are computed.
+            depth, metres; thickness (B, 1, 60, 80), metres; fine (B, fine, 60, 80), as given, which stereo uses. With
+            the semantic head also semantics (B, 12, 60, 80), logits of the labels 0 to 11, depth_bins (B, bins, 60,
+            80), logits over `log_depths`, and pyramid (B, pyramid, 30, 40), from which the features are computed.
         """
         bins = self.depth_head(fine).float()
         log_depth = (F.softmax(bins, 1) * self.log_depths).sum(1, keepdim=True)
         depth = torch.exp(log_depth) * focal_scale(intrinsics, CANONICAL_FOCAL)
         spread, thickness = spread_and_thickness(self.shape_head(fine).float(), depth)
         outputs = {"features": self.to_features(top).float(), "depth": depth, "spread": spread, "thickness": thickness}
+        outputs["fine"] = fine
         if self.semantic_head:
             outputs["semantics"] = self.class_head(fine).float()
             outputs["depth_bins"] = bins

@@ -1,4 +1,4 @@
-"""A feature pyramid on a backbone's maps, with gravity-aligned rays joined at every level, and a head for matching."""
+"""A feature pyramid on a backbone's maps, with gravity-aligned rays joined at every level."""
 
 from __future__ import annotations
 
@@ -68,22 +68,3 @@ class RayPyramid(nn.Module):
             x = x + F.interpolate(levels[0], size=shape, mode="nearest") if levels else self.context(x)
             levels.insert(0, self.smooth[k](x))
         return levels
-
-
-class MatchingHead(nn.Module):
-    """Features to compare pixels of two images by, from the backbone's two finest maps and the pyramid's finest level.
-
-    Args:
-        widths: channels of the maps at strides 2 and 4. pyramid: of the level at stride 4. channels: of the features.
-    """
-
-    def __init__(self, widths: tuple[int, int], pyramid: int, channels: int, hidden: int = 32) -> None:
-        super().__init__()
-        self.halved = nn.Conv2d(widths[0], hidden, 3, 2, 1)
-        self.own, self.level = nn.Conv2d(widths[1], hidden, 1), nn.Conv2d(pyramid, hidden, 1)
-        self.mix = nn.Sequential(ConvNorm(hidden, hidden), nn.Conv2d(hidden, channels, 1))
-
-    def forward(self, maps: list[Tensor], level: Tensor) -> Tensor:
-        """Maps at strides 2 and 4 and the pyramid's level at stride 4 to (B, channels, H / 4, W / 4), of any length."""
-        found: Tensor = self.mix(F.relu(self.halved(maps[0]) + self.own(maps[1]) + self.level(level)))
-        return found.float()

@@ -163,7 +163,7 @@ def light(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     Returns:
         a new (H, W, 3) uint8 image.
     """
-    image = _colour(image, rng)
+    image = colour(image, rng)
     if rng.random() < 0.25:
         sigma = float(rng.uniform(0.3, 1.4))
         if rng.random() < 0.5:
@@ -186,7 +186,7 @@ def light(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return image
 
 
-def _colour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def colour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Point-wise changes, composed into one look-up table a channel after a change of hue and saturation."""
     if rng.random() < 0.08:
         image = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, 2)

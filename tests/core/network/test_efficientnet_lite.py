@@ -22,7 +22,7 @@ from sgrocc_core.network.image.heads import MAX_SPREAD, MAX_THICKNESS, MIN_SPREA
 from sgrocc_core.network.image.pyramid import rays_at
 
 EXPERT = {"channels": 4, "wide": 4, "hidden": 8, "feature_channels": 8, "offsets": 1, "gaussians": 1, "blocks": 1}
-IMAGE = {"kind": "efficientnet_lite", "channels": 8, "pyramid": 8, "matching": 4}
+IMAGE = {"kind": "efficientnet_lite", "channels": 8, "pyramid": 8}
 
 
 def need(module: str) -> None:
@@ -108,7 +108,8 @@ def test_every_published_tensor_but_the_classifiers_has_a_place() -> None:
 def test_outputs_have_the_shapes_of_the_interface_and_stay_in_bounds(engine: EfficientNetEngine) -> None:
     with torch.no_grad():
         out = engine(*inputs())
-    assert out["features"].shape == (1, 8, 30, 40) and out["matching"].shape == (1, 4, 60, 80)
+    assert out["features"].shape == (1, 8, 30, 40) and out["fine"].shape == (1, 8, 60, 80)
+    assert out["early"].shape == (1, engine.early_channels, 120, 160)
     for name in ("depth", "spread", "thickness"):
         assert out[name].shape == (1, 1, 60, 80)
     assert out["semantics"].shape == (1, 12, 60, 80)
@@ -154,7 +155,7 @@ def test_rays_are_nothing_in_the_padding() -> None:
 
 @pytest.mark.parametrize("tune", [0.0, 0.1])
 def test_the_backbone_keeps_its_batch_statistics_and_learns_only_when_tuned(tune: float) -> None:
-    tuned = EfficientNetEngine(channels=8, pyramid=8, matching=0, tune=tune).train()
+    tuned = EfficientNetEngine(channels=8, pyramid=8, tune=tune).train()
     before = {name: value.clone() for name, value in tuned.backbone.named_buffers()}
     tuned(*inputs())["depth"].sum().backward()
     assert all(torch.equal(before[name], value) for name, value in tuned.backbone.named_buffers())
@@ -167,7 +168,6 @@ def test_the_backbone_keeps_its_batch_statistics_and_learns_only_when_tuned(tune
     [
         ({"variant": "lite9"}, "variant is 'lite9'; it must be one of lite0, lite2"),
         ({"tune": 2}, "tune is 2; it must be a share"),
-        ({"matching": -1}, "matching is -1"),
         ({"pyramid": "wide"}, "pyramid is 'wide'"),
         ({"colour": 1}, "does not take these arguments: .*colour"),
     ],
@@ -177,9 +177,9 @@ def test_a_setting_that_is_not_allowed_is_named(options: dict, message: str) -> 
         build_image_engine({"kind": "efficientnet_lite", **options})
 
 
-def test_weights_without_the_matching_head_fit(tmp_path: Path, engine: EfficientNetEngine) -> None:
+def test_a_matching_head_of_an_earlier_file_is_passed_over(tmp_path: Path, engine: EfficientNetEngine) -> None:
     path = tmp_path / "w.safetensors"
-    weights_file.save_model(path, {"image.": EfficientNetEngine(8, pyramid=8, matching=0)})
+    weights_file.save_model(path, {"image.": engine}, {"image.matching.own.bias": torch.zeros(3)})
     assert weights_file.load_weights(EfficientNetEngine(8, pyramid=8), weights_file.read_weights(path), "image.", path)
 
 
@@ -188,7 +188,7 @@ def test_the_exported_graph_gives_what_pytorch_gives(tmp_path: Path) -> None:
     torch.manual_seed(0)
     image, expert = build_networks({"image": IMAGE, "expert": EXPERT})
     differences = export_model(image, expert, {"image": IMAGE, "expert": EXPERT}, "eyes", tmp_path)
-    assert {"image.onnx:depth", "image.onnx:matching"} <= set(differences)
+    assert {"image.onnx:depth", "image.onnx:thickness"} <= set(differences)
     assert max(differences.values()) < 1e-4
     stored = weights_file.read_weights(tmp_path / "weights.safetensors")
     assert torch.equal(stored["image.backbone.stem.norm.running_var"], image.backbone.stem.norm.running_var)
