@@ -22,19 +22,24 @@ trains the temporal manager on walks through scenes (`sgrocc synth --embodied`) 
 fusion, on the frozen spatial expert) and `everything` (all but the depth backbone, with a low learning rate).
 `end_to_end` is the alternative in one phase, for comparison.
 
+  sgrocc train stereo --config config/train/small_stereo.yaml --data runs/videos/train --heldout runs/videos/heldout
+
+trains stereo from the camera's own motion on videos (`sgrocc synth --video`), on the frozen image engine of the weights
+that it starts from. Videos that appear in the folder during the training are used too.
+
 A GPU is used if PyTorch finds one. For several GPUs, start one process for each:
 torchrun --nproc-per-node N -m -- sgrocc_core.cli train local ...
 """
 
-STAGES = ("image", "expert", "joint", "manager", "everything", "end_to_end", "all")
+STAGES = ("image", "expert", "joint", "stereo", "manager", "everything", "end_to_end", "all")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument(
         "what",
-        choices=("local", "embodied"),
-        help="`local`: the spatial expert; `embodied`: the temporal manager",
+        choices=("local", "stereo", "embodied"),
+        help="`local`: the spatial expert; `stereo`: depth from motion; `embodied`: the temporal manager",
     )
     parser.add_argument(
         "--config", type=Path, help="YAML file (default: config/train/small_local.yaml, or small_embodied.yaml)"
@@ -99,13 +104,14 @@ def run(args: argparse.Namespace) -> int:
     from sgrocc_core.training.data.rendering import RenderConfig
     from sgrocc_core.training.embodied.session import train_phase
     from sgrocc_core.training.session import TrainingData, train_stage
+    from sgrocc_core.training.stereo.session import train_stereo
 
-    stages = LOCAL_STAGES if args.what == "local" else (*TWO_PHASES, "end_to_end")
+    stages = {"local": LOCAL_STAGES, "stereo": ("stereo",), "embodied": (*TWO_PHASES, "end_to_end")}[args.what]
     if args.stage not in (*stages, "all"):
         raise ConfigError(f"--stage is {args.stage}; the stages of {args.what} training are {', '.join(stages)}, all")
-    if args.what == "embodied" and (args.render is not None or args.no_leak):
+    if args.what != "local" and (args.render is not None or args.no_leak):
         raise ConfigError(
-            "--render and --no-leak are of `train local`: walks are read from embodied sets, which are split by scene"
+            "--render and --no-leak are of `train local`: walks and videos are read from sets that are split by scene"
         )
     config = load_config(args.config or find_shared(f"config/train/small_{args.what}.yaml"))
     changes = {name: value for name, value in (("seed", args.seed), ("device", args.device)) if value is not None}
@@ -114,13 +120,12 @@ def run(args: argparse.Namespace) -> int:
     rendered = None if args.render is None else RenderConfig(args.out / "rendered", keep=args.render)
     data = TrainingData(tuple(roots), args.heldout, args.packed, args.mini, args.no_leak, rendered)
     start = args.start
+    plan = {"local": LOCAL_STAGES, "stereo": ("stereo",), "embodied": TWO_PHASES}[args.what]
     with distribution.joined():
-        for stage in (
-            {"local": LOCAL_STAGES, "embodied": TWO_PHASES}[args.what] if args.stage == "all" else (args.stage,)
-        ):
+        for stage in plan if args.stage == "all" else (args.stage,):
             if args.max_minutes is not None:
                 limited = {**config.stages, stage: dataclasses.replace(config.stages[stage], minutes=args.max_minutes)}
                 config = dataclasses.replace(config, stages=limited)
-            train = train_stage if args.what == "local" else train_phase
+            train = {"local": train_stage, "stereo": train_stereo, "embodied": train_phase}[args.what]
             start = train(config, stage, data, args.out, start, args.resume)
     return 0

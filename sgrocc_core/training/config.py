@@ -14,12 +14,13 @@ from sgrocc_core.share import find_shared
 from sgrocc_core.training.embodied.step import WalkConfig
 from sgrocc_core.training.losses.objectives import LocalWeights
 from sgrocc_core.training.schedule import Schedule
+from sgrocc_core.training.stereo.clips import ClipConfig
 from sgrocc_core.yaml_file import read_mapping
 
 LOCAL_STAGES = ("image", "expert", "joint")
 TWO_PHASES = ("manager", "everything")
-STAGES = (*LOCAL_STAGES, *TWO_PHASES, "end_to_end")
-"""Stages of the local model, the two phases of embodied training, and `end_to_end`, with which these are compared."""
+STAGES = (*LOCAL_STAGES, "stereo", *TWO_PHASES, "end_to_end")
+"""Stages of the local model, stereo, the phases of embodied training, and `end_to_end`, for comparison."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,8 @@ class TrainConfig:
         validation_views: maximum number of held-out views in a validation.
         sensor_share: share of views with simulated sensor depth.
         walk: settings of training on walks (embodied).
+        stereo: arguments of `StereoConfig`; in YAML as `image`.
+        clip: settings of training on videos (stereo).
         stages: settings of each stage.
 
     Raises:
@@ -108,6 +111,8 @@ class TrainConfig:
     validation_views: int = 96
     sensor_share: float = 0.5
     walk: WalkConfig = field(default_factory=WalkConfig)
+    stereo: dict[str, Any] = field(default_factory=dict)
+    clip: ClipConfig = field(default_factory=ClipConfig)
     stages: dict[str, StageConfig] = field(default_factory=lambda: {name: StageConfig() for name in STAGES})
 
     def __post_init__(self) -> None:
@@ -148,15 +153,18 @@ def load_config(path: Path) -> TrainConfig:
             raise ConfigError(f"{where}: unknown stage {name!r} in stages; the stages are {', '.join(STAGES)}")
         stages[name] = _made(StageConfig, _mapping(stage, where, f"stages.{name}"), f"{where}: stages.{name}")
     walk = _made(WalkConfig, _mapping(values.pop("walk", {}), where, "walk"), f"{where}: walk")
+    clip = _made(ClipConfig, _mapping(values.pop("clip", {}), where, "clip"), f"{where}: clip")
     losses = _made(LocalWeights, _mapping(values.pop("losses", {}), where, "losses"), f"{where}: losses")
-    image, network = (
-        _mapping(values.pop("image", {}), where, "image"),
-        _mapping(values.pop("network", {}), where, "network"),
-    )
+    image, network, stereo = (_mapping(values.pop(key, {}), where, key) for key in ("image", "network", "stereo"))
     _checked(ExpertConfig, network, f"{where}: network")
     model = model_sections(_checked(TrainConfig, dict(values), where).get("model", TrainConfig.model))
     network = _made(ExpertConfig, {**model["expert"], **network}, f"{where}: network")
-    given = {"image": {**model["image"], **image}, "network": network, "losses": losses, "walk": walk, "stages": stages}
+    networks = {
+        "image": {**model["image"], **image},
+        "network": network,
+        "stereo": {**model.get("stereo", {}), **stereo},
+    }
+    given = {**networks, "losses": losses, "walk": walk, "clip": clip, "stages": stages}
     return _made(TrainConfig, {**values, **given}, where)
 
 
@@ -164,7 +172,8 @@ def model_sections(model: str) -> dict[str, dict[str, Any]]:
     """Read the configuration of a model's networks, config/models/MODEL.yaml.
 
     Returns:
-        keyword arguments under `image` (the image engine's) and `expert` (`ExpertConfig`'s).
+        keyword arguments under `image` (the image engine's), `expert` (`ExpertConfig`'s) and, where the model has stereo, `stereo`
+        (`StereoConfig`'s).
 
     Raises:
         ConfigError: there is no such model, or the file is invalid.
@@ -174,7 +183,8 @@ def model_sections(model: str) -> dict[str, dict[str, Any]]:
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
         raise ConfigError(f"model is {model!r}: there is no {path}; the models known are {known}")
     values = read_mapping(path, "model configuration")
-    return {name: _mapping(values.get(name, {}), str(path), name) for name in ("image", "expert")}
+    names = ("image", "expert", *(["stereo"] if "stereo" in values else []))
+    return {name: _mapping(values.get(name, {}), str(path), name) for name in names}
 
 
 def network_sections(model: str, config: Path | None = None) -> tuple[str, dict[str, dict[str, Any]]]:

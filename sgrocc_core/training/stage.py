@@ -57,6 +57,7 @@ class Stage(Protocol):
 
     Attributes:
         name: one of `config.STAGES`; part of the file names of checkpoints, weights and logs.
+        passed_on: prefix of a network that the stage lacks and whose weights it passes from its start to its result.
         compute: device and precision.
         networks: all networks by the prefix of their weights' names (`image.`, `expert.`). A warm start loads their
             weights, and a checkpoint contains them.
@@ -64,6 +65,7 @@ class Stage(Protocol):
     """
 
     name: str
+    passed_on: str
     compute: Compute
     networks: dict[str, nn.Module]
     trained: dict[str, Trained]

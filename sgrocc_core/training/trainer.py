@@ -56,6 +56,7 @@ class Trainer:
         self.processes = distribution.here()
         self.processes.places(self.stage_config.batch)
         self.step, self.seconds = 0, 0.0
+        self.carried: dict[str, Tensor] = {}
         self.figures: dict[str, float] = {}
         self._saved = self._validated = 0.0
         self._prepare()
@@ -103,10 +104,10 @@ class Trainer:
         return found
 
     def warm_start(self, path: Path) -> list[str]:
-        """Load those of the stage's networks that a weights file contains.
+        """Load those of the stage's networks that a weights file contains; of others, what the stage passes on is kept.
 
         Returns:
-            names of the networks loaded (`image`, `expert`).
+            names of the networks loaded (`image`, `expert`, `stereo`).
 
         Raises:
             ModelError: the file cannot be read, or does not fit a network.
@@ -114,6 +115,7 @@ class Trainer:
         tensors = weights_file.read_weights(path)
         networks = self.stage.networks.items()
         loaded = [prefix[:-1] for prefix, net in networks if weights_file.load_weights(net, tensors, prefix, path)]
+        self.carried = {name: value for name, value in tensors.items() if name.startswith(self.stage.passed_on)}
         self._prepare()
         return loaded
 
@@ -129,11 +131,13 @@ class Trainer:
         tensors = {f"average.{name}": value for name, value in self.average.items()}
         for prefix, network in self.stage.networks.items():
             tensors |= {prefix + name: value for name, value in network.state_dict().items()}
+        tensors |= {f"carried.{name}": value for name, value in self.carried.items()}
         tensors |= checkpoint.optimizer_tensors(self.optimizer, self.names)
         state = {"stage": self.stage.name, "step": self.step, "seconds": self.seconds, "seed": self.config.seed}
         state["scaler"] = self.scaler.state_dict()
         checkpoint.write(self.checkpoint_path, tensors, state)
-        weights_file.save_model(self.out / f"{self.stage.name}.weights.safetensors", self.stage.networks, self.average)
+        weights = self.out / f"{self.stage.name}.weights.safetensors"
+        weights_file.save_model(weights, self.stage.networks, {**self.carried, **self.average})
 
     def resume(self) -> None:
         """Continue from this stage's checkpoint.
@@ -146,6 +150,8 @@ class Trainer:
             raise DataError(f"{self.checkpoint_path} is of stage {state['stage']!r}, not {self.stage.name!r}")
         for prefix, network in self.stage.networks.items():
             weights_file.load_weights(network, tensors, prefix, self.checkpoint_path)
+        carried = ((name.removeprefix("carried."), value) for name, value in tensors.items())
+        self.carried = {name: value for name, value in carried if name.startswith(self.stage.passed_on)}
         self._prepare()
         for name, own in self.average.items():
             own.copy_(tensors[f"average.{name}"])

@@ -84,6 +84,8 @@ class WalkStage:
         DataError: the expert has no fusion to train.
     """
 
+    passed_on = "stereo."
+
     def __init__(self, config: TrainConfig, name: str, folders: list[Path], heldout: Path | None) -> None:
         self.config, self.name, self.folders, self.heldout = config, name, folders, heldout
         self.walk = config.walk

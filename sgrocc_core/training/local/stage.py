@@ -112,6 +112,8 @@ class LocalStage:
         ConfigError: the device is not there, or a value of the networks' configuration is not allowed.
     """
 
+    passed_on = "stereo."
+
     def __init__(
         self,
         config: TrainConfig,

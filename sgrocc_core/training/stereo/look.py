@@ -1,0 +1,144 @@
+"""Depth of held-out videos as it would be online, from earlier frames, beside the depth of the image alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sgrocc_core.depth.keyframes import choose_sources
+from sgrocc_core.depth.sweep import MAX_SOURCES
+from sgrocc_core.evaluation.spread import LEVELS, SpreadCalibration
+from sgrocc_core.geometry.camera import scale_intrinsics
+from sgrocc_core.geometry.poses import gravity_aligned_rotation
+from sgrocc_core.network.stereo.network import StereoNetwork
+from sgrocc_core.training.compute import Compute
+from sgrocc_core.training.data.augmentation import View
+from sgrocc_core.training.distribution import summed
+from sgrocc_core.training.data.dataset import Batch
+from sgrocc_core.training.stereo.clips import Clips, frame_view, sweep_inputs
+from sgrocc_core.training.stereo.step import run_matching, run_sweep
+
+AT_ONCE = 10
+"""Frames that go through the networks together."""
+
+
+@dataclass
+class DepthSums:
+    """Errors of one kind of depth, summed over images.
+
+    Attributes:
+        sums: (2,) of the images' mean relative error and of the share within a factor of 1.25. images: how many.
+        calibration: of the spread.
+    """
+
+    sums: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    images: int = 0
+    calibration: SpreadCalibration = field(default_factory=SpreadCalibration)
+
+    def add(self, depth: np.ndarray, spread: np.ndarray, truth: np.ndarray) -> None:
+        """Count an image; (h, w) metres, truth 0 = unknown."""
+        known = truth > 0
+        if not known.any():
+            return
+        ratio = depth[known] / truth[known]
+        self.sums += np.abs(ratio - 1).mean(), (np.maximum(ratio, 1 / ratio) < 1.25).mean()
+        self.images += 1
+        self.calibration.add(depth, spread, truth)
+
+    def figures(self) -> dict[str, float]:
+        """abs_rel, delta1, p50, p68, p90, and images; of all processes together."""
+        counts = summed(np.concatenate([self.sums, self.calibration.below, [self.images, self.calibration.pixels]]))
+        values = np.concatenate([counts[:2] / max(1, counts[-2]), counts[2:-2] / max(1, counts[-1])])
+        names = ["abs_rel", "delta1", *(f"p{level * 100:.0f}" for level in LEVELS)]
+        return {**dict(zip(names, values.tolist())), "images": float(counts[-2])}
+
+
+def earlier_sources(views: list[View], poses: np.ndarray, stride: int, number: int = MAX_SOURCES) -> np.ndarray:
+    """(n, 4) numbers of each view's sources among the views before it, -1 = none."""
+    height, width = views[0].mask.shape
+    K = scale_intrinsics(views[0].K, 1 / stride, 1 / stride)
+    found = np.full((len(views), MAX_SOURCES), -1, np.int64)
+    for i in range(1, len(views)):
+        chosen = choose_sources(poses[i], poses[:i], K, (width // stride - 1, height // stride - 1), number)
+        found[i, : len(chosen)] = chosen
+    return found
+
+
+@torch.no_grad()
+def look_at_videos(
+    engine: nn.Module, stereo: StereoNetwork, clips: Clips, videos: list[int], compute: Compute
+) -> dict[str, float]:
+    """Figures of the frames that have a source.
+
+    Args:
+        clips: held-out videos, not augmented. videos: the numbers of this process's share of them.
+
+    Returns:
+        abs_rel, delta1, p50, p68, p90 (see `SpreadCalibration`) with stereo, the same of the image alone with `image_`
+        before it, and `images`, their number.
+    """
+    engine.eval()
+    stereo.eval()
+    found, alone = DepthSums(), DepthSums()
+    for number in videos:
+        video = clips.video(number)
+        views = [frame_view(video, k, clips.options.input_size) for k in range(len(video))]
+        for k, parts in _frames(engine, stereo, views, clips.options.head_stride, compute):
+            stride = clips.options.head_stride
+            truth = views[k].depth[stride // 2 :: stride, stride // 2 :: stride]
+            alone.add(*parts["image"], truth)
+            found.add(*parts["stereo"], truth)
+    alone_figures = alone.figures()
+    images = alone_figures.pop("images")
+    return {**found.figures(), **{f"image_{name}": value for name, value in alone_figures.items()}, "images": images}
+
+
+def _frames(
+    engine: nn.Module, stereo: StereoNetwork, views: list[View], stride: int, compute: Compute
+) -> list[tuple[int, dict[str, tuple[np.ndarray, np.ndarray]]]]:
+    """Depth and spread of frames that have a source, with stereo and of the image alone, by the frame's number."""
+    poses = np.array([view.T_bc for view in views])
+    sources = earlier_sources(views, poses, stride)
+    batch = compute.move(
+        {name: torch.from_numpy(value) for name, value in _arrays(views, poses, sources, stride).items()}
+    )
+    outputs, features = _in_parts(engine, stereo, batch, compute)
+    some = (batch["sources"] >= 0).any(1).nonzero()[:, 0]
+    found = []
+    for part in some.split(AT_ONCE):
+        score, count = run_sweep(stereo, features, batch, part)
+        depth, spread = outputs["depth"][part].float(), outputs["spread"][part].float()
+        with compute.autocast():
+            told = stereo(score, count, outputs["fine"][part], depth, spread)
+        for row, k in enumerate(part.tolist()):
+            pairs = {"image": (depth, spread), "stereo": (told["depth"], told["spread"])}
+            arrays = {name: (a[row, 0].cpu().numpy(), b[row, 0].cpu().numpy()) for name, (a, b) in pairs.items()}
+            found.append((k, arrays))
+    return found
+
+
+def _arrays(views: list[View], poses: np.ndarray, sources: np.ndarray, stride: int) -> dict[str, np.ndarray]:
+    return {
+        "image": np.stack([view.image.transpose(2, 0, 1) for view in views]),
+        "mask": np.stack([view.mask[None] for view in views]),
+        "intrinsics": np.array([[v.K[0, 0], v.K[1, 1], v.K[0, 2], v.K[1, 2]] for v in views], np.float32),
+        "gravity": np.array([gravity_aligned_rotation(T[:3, :3]) for T in poses], np.float32),
+        "sources": sources,
+        **sweep_inputs(views, poses, sources, stride),
+    }
+
+
+def _in_parts(
+    engine: nn.Module, stereo: StereoNetwork, batch: Batch, compute: Compute
+) -> tuple[dict[str, Tensor], Tensor]:
+    """The image engine's outputs and the matching features of all frames, a few at a time."""
+    parts = []
+    for start in range(0, len(batch["image"]), AT_ONCE):
+        some = {name: batch[name][start : start + AT_ONCE] for name in ("image", "mask", "intrinsics", "gravity")}
+        outputs, features = run_matching(engine, stereo, some, compute)
+        parts.append({**{name: outputs[name] for name in ("depth", "spread", "fine")}, "matching": features})
+    whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return whole, whole.pop("matching")
