@@ -10,6 +10,8 @@ from sgrocc_core.errors import FrameError
 
 DEPTH_SOURCES = ("mono", "topic", "fused")
 """Where a frame's depth comes from: the network alone, the depth sensor alone, or both."""
+MOTION_DEPTHS = ("none", "tracks", "stereo")
+"""What the camera's motion tells of depth: nothing, triangulated points, or earlier images compared with each."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 from sgrocc_core.classes import NAMES, UNLABELLED
 from sgrocc_core.engines.open import DEVICES, ENGINES, PRECISIONS
 from sgrocc_core.errors import ConfigError
-from sgrocc_core.frame import DEPTH_SOURCES
+from sgrocc_core.frame import DEPTH_SOURCES, MOTION_DEPTHS
 
 CLASS_NAMES = (*NAMES[1:], UNLABELLED)
 """Names that the parameter `classes` may list."""
@@ -171,8 +171,10 @@ TABLE: tuple[Parameter, ...] = (
     Parameter(
         "motion_depth",
         "input",
-        True,
-        "Whether the camera's motion corrects the network's depth in images without sensor depth.",
+        "stereo",
+        "How the camera's motion corrects the depth of images without sensor depth: not at all, by triangulated points, "
+        "or by comparison with earlier images (a model without a stereo network uses tracks).",
+        MOTION_DEPTHS,
         dynamic=True,
     ),
     Parameter("depth_scale", "input", 0.001, "Metres per unit of 16UC1 depth.", minimum=1e-6, maximum=1.0),

@@ -164,6 +164,8 @@ class Worker(LastingThread):
         self.gate.check(frame.T_wc, frame.stamp_ns)
         decoded = time.monotonic()
         update = self._mapper.step(frame)
+        for note in update.notes:
+            self._statistics.notice("motion_depth", note)
         gaussians = self._mapper.map.gaussians_in_view() if self._outputs.views.wants_gaussians else None
         self.newest_stamp = frame.stamp_ns
         self.changes += 1

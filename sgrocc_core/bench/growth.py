@@ -41,6 +41,7 @@ class RepeatingEngine:
         self.view: tuple[int, int] = (0, 0)
         self._images: dict[tuple[int, int], ImageOutputs] = {}
         self._boxes: dict[tuple[int, int], LocalGaussians] = {}
+        self.stereo = engine.stereo
 
     def image(self, *inputs: Any) -> ImageOutputs:
         """See `Engine`."""

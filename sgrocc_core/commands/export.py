@@ -44,13 +44,14 @@ def run(args: argparse.Namespace) -> int:
     from sgrocc_core.engines.weights import build_networks, load_weights
     from sgrocc_core.errors import ConfigError, ModelError
     from sgrocc_core.network.image.engine import PriorEngine
+    from sgrocc_core.network.stereo.network import build_stereo
     from sgrocc_core.share import find_shared
     from sgrocc_core.yaml_file import read_mapping
 
     path = (
         Path(args.model) if args.model.endswith((".yaml", ".yml")) else find_shared(f"config/models/{args.model}.yaml")
     )
-    sections = read_mapping(path, "model configuration", ("image", "expert"))
+    sections = read_mapping(path, "model configuration", ("image", "expert", "stereo"))
     networks = {key: dict(section or {}) for key, section in sections.items()}
     name = path.stem
     if args.untrained and args.weights:
@@ -61,18 +62,19 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--prior needs --untrained: trained weights hold their prior")
     torch.manual_seed(0)
     image, expert = build_networks(networks)
+    stereo = build_stereo(networks["stereo"], image) if "stereo" in networks else None
     own = find_weights(name)
     out = args.out or own.parent
     if not args.untrained:
         if not args.weights and not own.is_file():
             advice = "give the file with --weights, or --untrained for weights without training"
             raise ModelError(f"the model {name} has no weights: there is no {own}; {advice}")
-        load_weights(args.weights or own, image, expert)
+        load_weights(args.weights or own, image, expert, stereo)
     if args.prior is not None:
         if not isinstance(image, PriorEngine):
             raise ConfigError(f"--prior: the image engine of {name} has no published prior")
         print(f"published weights from {image.load_prior(Path(args.prior) if args.prior else None)}")
-    differences = export_model(image, expert, networks, name, out)
+    differences = export_model(image, expert, networks, name, out, stereo)
     for file in sorted(out.iterdir()):
         if file.is_file():
             print(f"{file}  {file.stat().st_size / 1e6:.2f} MB")

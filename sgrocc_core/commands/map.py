@@ -6,6 +6,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from sgrocc_core.frame import MOTION_DEPTHS
+
 if TYPE_CHECKING:
     from sgrocc_core.data.bags import BagReader
     from sgrocc_core.mapping.mapper import MapperConfig
@@ -143,10 +145,11 @@ def add_mapper_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-distance", type=float, default=4.8, metavar="M", help="maximum depth that is used, metres (default 4.8)"
     )
     parser.add_argument(
-        "--no-motion-depth",
-        dest="motion_depth",
-        action="store_false",
-        help="do not correct the network's depth by points triangulated from the camera's motion",
+        "--motion-depth",
+        choices=MOTION_DEPTHS,
+        default="stereo",
+        help="how the camera's motion corrects the depth of images without sensor depth: not at all, by triangulated "
+        "points, or by comparison with earlier images (default: stereo; a model without a stereo network uses tracks)",
     )
 
 

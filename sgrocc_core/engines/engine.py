@@ -5,19 +5,26 @@ Shapes at this interface are fixed, so that every runtime builds its graph once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
 from sgrocc_core.depth.hits import count_hits
+from sgrocc_core.depth.stereo import Sources
+from sgrocc_core.depth.sweep import inverse_plane_depths, plane_sweep
 from sgrocc_core.engines.model import ModelSpec
+from sgrocc_core.errors import ModelError
 from sgrocc_core.gaussians.gaussians import History, LocalGaussians
 from sgrocc_core.geometry.camera import pinhole
 from sgrocc_core.geometry.lattice import NUM_ANCHORS
 
 IMAGE_INPUTS = ("image", "mask", "intrinsics", "gravity")
 IMAGE_OUTPUTS = ("features", "depth", "spread", "thickness")
+MATCHING_OUTPUTS = ("matching", "context")
+"""What image.onnx gives beside IMAGE_OUTPUTS in a model with stereo."""
+STEREO_INPUTS = ("score", "count", "context", "depth", "spread")
+STEREO_OUTPUTS = ("stereo_depth", "stereo_spread")
 EXPERT_INPUTS = ("features", "depth", "spread", "hits", "thickness", "intrinsics", "pose", "history", "past")
 EXPERT_OUTPUTS = ("means", "scales", "rotations", "opacities", "logits", "anchor_features")
 """Outputs of expert.onnx. A graph may not reuse an input's name, so the anchors' features are `anchor_features`."""
@@ -34,12 +41,16 @@ class ImageOutputs:
         depth: head_shape, metres along the optical axis; for the small model (60, 80).
         spread: head_shape, metres, Laplace scale of the depth.
         thickness: head_shape, metres, extent of the object behind its visible surface.
+        matching: (*head_shape, 16), features of unit length for comparing images; None without stereo.
+        context: (1, F, *head_shape), features for `Engine.stereo`; None without stereo.
     """
 
     features: np.ndarray
     depth: np.ndarray
     spread: np.ndarray
     thickness: np.ndarray
+    matching: np.ndarray | None = None
+    context: np.ndarray | None = None
 
 
 class Engine(Protocol):
@@ -84,6 +95,17 @@ class Engine(Protocol):
             K: (3, 3) intrinsics, pixels.
             T_bc: (4, 4) transform from the camera to the box frame, metres.
             history: contents of the memory within the box; None if there are none.
+        """
+        ...
+
+    def stereo(self, seen: ImageOutputs, sources: Sources) -> tuple[np.ndarray, np.ndarray]:
+        """Depth and its spread from the image and from earlier ones; both (*head_shape) float32 metres.
+
+        Args:
+            seen: of `image`, of a model with stereo. sources: what the image is compared with.
+
+        Raises:
+            ModelError: the model has no stereo.
         """
         ...
 
@@ -132,9 +154,46 @@ def expert_feed(
 
 
 def image_outputs(values: list[np.ndarray]) -> ImageOutputs:
-    """Convert the outputs of image.onnx, in the order of IMAGE_OUTPUTS."""
-    features, depth, spread, thickness = values
-    return ImageOutputs(features, depth[0, 0], spread[0, 0], thickness[0, 0])
+    """Outputs of image.onnx in the order of IMAGE_OUTPUTS and, with stereo, MATCHING_OUTPUTS."""
+    features, depth, spread, thickness, *rest = values
+    outputs = ImageOutputs(features, depth[0, 0], spread[0, 0], thickness[0, 0])
+    if not rest:
+        return outputs
+    matching, context = rest
+    return replace(outputs, matching=np.ascontiguousarray(np.moveaxis(matching[0], 0, -1)), context=context)
+
+
+def image_names(spec: ModelSpec) -> tuple[str, ...]:
+    """Names of the outputs of a model's image network."""
+    return (*IMAGE_OUTPUTS, *(MATCHING_OUTPUTS if spec.has_stereo else ()))
+
+
+def matched(seen: ImageOutputs) -> tuple[np.ndarray, np.ndarray]:
+    """Matching features and context of an image; ModelError where the model has no stereo."""
+    if seen.matching is None or seen.context is None:
+        raise ModelError("this model has no stereo network: there is no stereo.onnx in its folder")
+    return seen.matching, seen.context
+
+
+def stereo_feed(seen: ImageOutputs, sources: Sources, planes: int) -> dict[str, np.ndarray]:
+    """The inputs of stereo.onnx, by name, from the arguments of `Engine.stereo`; the sweep is made here, on the CPU."""
+    matching, context = matched(seen)
+    score, count = plane_sweep(
+        matching, sources.features, sources.transforms, sources.bounds, inverse_plane_depths(planes)
+    )
+    return {
+        "score": score[None],
+        "count": count[None],
+        "context": context,
+        "depth": np.ascontiguousarray(seen.depth, np.float32)[None, None],
+        "spread": np.ascontiguousarray(seen.spread, np.float32)[None, None],
+    }
+
+
+def stereo_outputs(values: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Outputs of stereo.onnx in the order of STEREO_OUTPUTS."""
+    depth, spread = values
+    return depth[0, 0], spread[0, 0]
 
 
 def expert_outputs(values: list[np.ndarray]) -> LocalGaussians:

@@ -1,4 +1,4 @@
-"""Export of the networks to a model folder: weights.safetensors, image.onnx, expert.onnx and model.yaml.
+"""Export of the networks to a model folder: weights.safetensors, the ONNX graphs and model.yaml.
 
 The graphs use opset 17 and fixed shapes, and are compared with PyTorch. Large tensors are stored once: the graphs refer
 into weights.safetensors by offset (ONNX external data), so the files of a model must stay together. Batch norms remain
@@ -8,6 +8,7 @@ separate nodes, because folding them would create new weight tensors; runtimes f
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,11 @@ import numpy as np
 import onnxruntime
 import torch
 import yaml
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sgrocc_core.classes import NAMES
 from sgrocc_core.depth.hits import count_hits
-from sgrocc_core.engines.engine import EXPERT_OUTPUTS, IMAGE_OUTPUTS
+from sgrocc_core.engines.engine import EXPERT_OUTPUTS, IMAGE_OUTPUTS, MATCHING_OUTPUTS, STEREO_OUTPUTS
 from sgrocc_core.engines.graph import OPSET, check_graph, tidy
 from sgrocc_core.engines.model import FORMAT_VERSION, sha256_of
 from sgrocc_core.errors import ModelError
@@ -28,6 +28,8 @@ from sgrocc_core.geometry.image_grid import ImageGrid
 from sgrocc_core.geometry.lattice import NUM_ANCHORS
 from sgrocc_core.network.expert.spatial_expert import OUTPUTS, SpatialExpert
 from sgrocc_core.network.image.engine import AnyImageEngine
+from sgrocc_core.network.stereo.network import ImageWithMatching, StereoNetwork
+from sgrocc_core.network.weights_file import save_model
 
 SMALL_GRID = ImageGrid((320, 240), 8, 4)
 """Image and feature sizes of the small model."""
@@ -98,14 +100,69 @@ def example_inputs(
     return image, expert
 
 
+def stereo_example(grid: ImageGrid, channels: int, planes: int, seed: int = 0) -> dict[str, Tensor]:
+    """Plausible inputs of stereo.onnx: scores of two sources, one of which sees the left half only.
+
+    Args:
+        grid: sizes of the image engine. channels: of its fine features. planes: of the sweep.
+    """
+    draw = np.random.default_rng(seed)
+    shape = 1, planes, *grid.head_shape
+    count = np.ones(shape, np.float32)
+    count[..., : shape[-1] // 2] = 2
+    arrays: dict[str, np.ndarray] = {
+        "score": draw.uniform(-0.2, 0.9, shape),
+        "count": count,
+        "context": draw.standard_normal((1, channels, *grid.head_shape)),
+        "depth": _quarters([[3.1, 2.3], [1.5, 1.8]], grid.head_shape)[None, None],
+        "spread": _quarters([[0.3, 0.06], [0.05, 0.8]], grid.head_shape)[None, None],
+    }
+    return {name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
+
+
 def _quarters(values: list[list[float]], shape: tuple[int, int]) -> np.ndarray:
     """Make an array of the given shape (rows, columns) with one value in each quarter."""
     rows, columns = (np.arange(n) * 2 // n for n in shape)
     return np.array(values)[rows[:, None], columns]
 
 
+@dataclass(frozen=True)
+class _Graph:
+    """One graph to write: its network, example inputs, the outputs' names in the network and in the graph, and where weights are."""
+
+    file: str
+    network: nn.Module
+    inputs: dict[str, Tensor]
+    outputs: tuple[str, ...]
+    names: tuple[str, ...]
+    prefixes: dict[str, str]
+
+
+def _graphs(image: AnyImageEngine, expert: SpatialExpert, stereo: StereoNetwork | None) -> list[_Graph]:
+    image_inputs, expert_inputs = example_inputs(image.grid, image.channels, expert.config.channels)
+    graphs = [_Graph("expert.onnx", expert, expert_inputs, OUTPUTS, EXPERT_OUTPUTS, {"network.": "expert."})]
+    if stereo is None:
+        return [
+            _Graph("image.onnx", image, image_inputs, IMAGE_OUTPUTS, IMAGE_OUTPUTS, {"network.": "image."}),
+            *graphs,
+        ]
+    names = (*IMAGE_OUTPUTS, *MATCHING_OUTPUTS)
+    parts = {"network.image.": "image.", "network.matching.": "stereo.matching."}
+    inputs = stereo_example(image.grid, stereo.fine_channels, stereo.config.planes)
+    return [
+        _Graph("image.onnx", ImageWithMatching(image, stereo.matching), image_inputs, names, names, parts),
+        *graphs,
+        _Graph("stereo.onnx", stereo, inputs, ("depth", "spread"), STEREO_OUTPUTS, {"network.": "stereo."}),
+    ]
+
+
 def export_model(
-    image: AnyImageEngine, expert: SpatialExpert, networks: dict[str, dict[str, Any]], name: str, folder: Path
+    image: AnyImageEngine,
+    expert: SpatialExpert,
+    networks: dict[str, dict[str, Any]],
+    name: str,
+    folder: Path,
+    stereo: StereoNetwork | None = None,
 ) -> dict[str, float]:
     """Write a model folder and check it.
 
@@ -115,6 +172,7 @@ def export_model(
         networks: arguments that the networks were built with; stored in model.yaml.
         name: name of the model.
         folder: output folder; created if necessary.
+        stereo: the stereo network; it is put into eval mode. None: a model without stereo.
 
     Returns:
         For every output, the largest relative difference between ONNX Runtime and PyTorch.
@@ -122,36 +180,31 @@ def export_model(
     Raises:
         ModelError: a graph uses something that engines do not support, or differs from PyTorch by more than TOLERANCE.
     """
-    image.eval()
-    expert.eval()
     folder.mkdir(parents=True, exist_ok=True)
-    state = {f"image.{k}": v for k, v in image.state_dict().items()} | {
-        f"expert.{k}": v for k, v in expert.state_dict().items()
-    }
+    parts = {"image.": image, "expert.": expert, **({} if stereo is None else {"stereo.": stereo})}
     weights = folder / "weights.safetensors"
-    save_file(
-        {k: v.detach().cpu().contiguous() for k, v in state.items() if not k.endswith("num_batches_tracked")},
-        str(weights),
-    )
+    save_model(weights, parts)
     weights.chmod(0o644)  # safetensors makes it private
-    image_inputs, expert_inputs = example_inputs(image.grid, image.channels, expert.config.channels)
+    graphs = _graphs(image, expert, stereo)
     differences: dict[str, float] = {}
-    given = (*IMAGE_OUTPUTS, "matching") if getattr(image, "matching", None) is not None else IMAGE_OUTPUTS
-    for file, prefix, network, inputs, outputs, names in (
-        ("image.onnx", "image", image, image_inputs, given, given),
-        ("expert.onnx", "expert", expert, expert_inputs, OUTPUTS, EXPERT_OUTPUTS),
-    ):
-        _write_graph(network, inputs, outputs, names, folder / file)
-        tidy(folder / file, weights, prefix, {key: tuple(value.shape) for key, value in inputs.items()})
-        check_graph(folder / file)
-        differences |= {f"{file}:{k}": d for k, d in compare(folder / file, network, inputs, outputs, names).items()}
+    for graph in graphs:
+        path, inputs = folder / graph.file, graph.inputs
+        graph.network.eval()
+        _write_graph(graph.network, inputs, graph.outputs, graph.names, path)
+        tidy(path, weights, graph.prefixes, {key: tuple(value.shape) for key, value in inputs.items()})
+        check_graph(path)
+        found = compare(path, graph.network, inputs, graph.outputs, graph.names)
+        differences |= {f"{graph.file}:{key}": difference for key, difference in found.items()}
     worst = max(differences, key=lambda key: differences[key])
     if not differences[worst] <= TOLERANCE:
         raise ModelError(
             f"{worst} differs from PyTorch by {differences[worst]:.1e} of its largest value; "
             f"at most {TOLERANCE:g} is allowed"
         )
-    _write_description(image, expert, networks, name, folder)
+    if stereo is None:
+        (folder / "stereo.onnx").unlink(missing_ok=True)
+    files = [*(graph.file for graph in graphs), weights.name]
+    _write_description(image, expert, networks, name, folder, files)
     return differences
 
 
@@ -194,9 +247,13 @@ def compare(
 
 
 def _write_description(
-    image: AnyImageEngine, expert: SpatialExpert, networks: dict[str, dict[str, Any]], name: str, folder: Path
+    image: AnyImageEngine,
+    expert: SpatialExpert,
+    networks: dict[str, dict[str, Any]],
+    name: str,
+    folder: Path,
+    files: list[str],
 ) -> None:
-    files = ("image.onnx", "expert.onnx", "weights.safetensors")
     values = {
         "format_version": FORMAT_VERSION,
         "name": name,

@@ -29,7 +29,7 @@ TRANSPOSED_BYTES = 1 << 18
 The tracer transposes matrices of linear layers; the graph transposes the stored matrix back once, when it is loaded.
 """
 OPERATORS = frozenset(
-    """Add And AveragePool BatchNormalization Cast Clip Concat Conv ConvTranspose Div Erf Exp Expand Flatten
+    """Abs Add And AveragePool BatchNormalization Cast Clip Concat Conv ConvTranspose Div Erf Exp Expand Flatten
     Floor Gather GatherElements Gemm GlobalAveragePool Greater Identity LayerNormalization Less Log MatMul Max
     Min Mul Neg Pad Pow Reciprocal ReduceL2 ReduceMean ReduceSum Relu Reshape Resize Sigmoid Slice Softmax
     Softplus Split Sqrt Squeeze Sub Tanh Transpose Unsqueeze Where""".split()  # noqa: SIM905
@@ -40,13 +40,13 @@ TensorRT's ONNX parser supports all of them.
 """
 
 
-def tidy(path: Path, weights: Path, prefix: str, inputs: dict[str, tuple[int, ...]]) -> None:
+def tidy(path: Path, weights: Path, prefixes: dict[str, str], inputs: dict[str, tuple[int, ...]]) -> None:
     """Fold constants, store large tensors once, and declare all inputs, including those that the network does not read.
 
     Args:
         path: the graph, rewritten in place.
         weights: the safetensors file in the same folder.
-        prefix: prefix of the network's tensors in that file; in the graph their names begin with `network.`.
+        prefixes: prefixes of the network's tensors in that file (`image.`) by their prefixes in the graph (`network.`).
         inputs: shapes of the float32 inputs by name, in order. They are the same for every model.
     """
     model = onnx.load(str(path))
@@ -54,7 +54,7 @@ def tidy(path: Path, weights: Path, prefix: str, inputs: dict[str, tuple[int, ..
     _declare_inputs(model, inputs)
     for node in model.graph.node:
         node.doc_string = ""  # the tracer records source paths of the exporting machine
-    _share_weights(model, weights, prefix)
+    _share_weights(model, weights, prefixes)
     path.write_bytes(model.SerializeToString(deterministic=True))
     onnx.checker.check_model(str(path))
 
@@ -95,21 +95,27 @@ def _fixed_shape(value: onnx.ValueInfoProto) -> list[int] | None:
     )
 
 
-def _share_weights(model: onnx.ModelProto, weights: Path, prefix: str) -> None:
+def _share_weights(model: onnx.ModelProto, weights: Path, prefixes: dict[str, str]) -> None:
     """Replace large tensors that weights.safetensors also holds by references into it (ONNX external data)."""
     data = weights.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + length])
-    places = {
-        name.removeprefix(f"{prefix}."): (8 + length + entry["data_offsets"][0], 8 + length + entry["data_offsets"][1])
+    # By their names in the graph.
+    entries = {
+        graph + name.removeprefix(file): entry
         for name, entry in header.items()
-        if name.startswith(f"{prefix}.")
+        for graph, file in prefixes.items()
+        if name.startswith(file)
     }
-    matrices = _transposes(data, places, {name: header[f"{prefix}.{name}"]["shape"] for name in places})
+    places = {
+        name: (8 + length + entry["data_offsets"][0], 8 + length + entry["data_offsets"][1])
+        for name, entry in entries.items()
+    }
+    matrices = _transposes(data, places, {name: entry["shape"] for name, entry in entries.items()})
     turned = []
     for tensor in model.graph.initializer:
         raw = numpy_helper.to_array(tensor).tobytes()
-        begin, end = places.get(tensor.name.removeprefix("network."), (0, 0))
+        begin, end = places.get(tensor.name, (0, 0))
         if len(raw) >= SHARED_BYTES and data[begin:end] == raw:
             _refer(tensor, weights.name, begin, end)
         elif len(raw) >= TRANSPOSED_BYTES and (source := matrices.get(hashlib.sha256(raw).digest())) is not None:

@@ -13,11 +13,12 @@ from typing import Any
 import yaml
 
 from sgrocc_core.classes import NAMES
+from sgrocc_core.depth.sweep import PLANES
 from sgrocc_core.errors import ModelError
 from sgrocc_core.geometry.image_grid import ImageGrid
 from sgrocc_core.share import find_shared, share_roots
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 HASHED_AT_ONCE = 1 << 20
 """Bytes read at a time while a file is hashed."""
 
@@ -39,7 +40,8 @@ class ModelSpec:
         canonical_focal: focal length for which depth was learned, pixels.
         classes: names of the labels 0 to 11.
         files: SHA-256 of each file by name.
-        networks: keyword arguments of the two networks (`image`, `expert`) for the torch engine and for training.
+        networks: keyword arguments of the networks (`image`, `expert` and, with stereo, `stereo`) for the torch engine
+            and for training.
     """
 
     name: str
@@ -55,6 +57,16 @@ class ModelSpec:
     classes: tuple[str, ...] = NAMES
     files: dict[str, str] = field(default_factory=dict)
     networks: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def has_stereo(self) -> bool:
+        """Whether the model has a network for stereo from motion."""
+        return "stereo.onnx" in self.files
+
+    @property
+    def planes(self) -> int:
+        """Planes of the sweep that the stereo network was trained for."""
+        return int(self.networks.get("stereo", {}).get("planes", PLANES))
 
     @property
     def grid(self) -> ImageGrid:

@@ -7,14 +7,18 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from sgrocc_core.depth.stereo import Sources
 from sgrocc_core.engines.engine import (
     EXPERT_OUTPUTS,
-    IMAGE_OUTPUTS,
+    STEREO_OUTPUTS,
     ImageOutputs,
     expert_feed,
     expert_outputs,
     image_feed,
+    image_names,
     image_outputs,
+    stereo_feed,
+    stereo_outputs,
 )
 from sgrocc_core.engines.model import ModelSpec, require_file
 from sgrocc_core.errors import ModelError
@@ -25,7 +29,7 @@ class OnnxRuntimeEngine:
     """ONNX Runtime engine; see `engine.Engine`."""
 
     def __init__(self, spec: ModelSpec, device: str = "auto", threads: int = 0) -> None:
-        """Open both graphs.
+        """Open the graphs.
 
         Args:
             spec: description of the model.
@@ -51,6 +55,7 @@ class OnnxRuntimeEngine:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._image = self._open(require_file(spec, "image.onnx"), options)
         self._expert = self._open(require_file(spec, "expert.onnx"), options)
+        self._stereo = self._open(require_file(spec, "stereo.onnx"), options) if spec.has_stereo else None
         where = self._image.get_providers()[0].removesuffix("ExecutionProvider")
         self.description = f"ONNX Runtime {onnxruntime.__version__}, {where}, {threads or 'all'} threads, fp32"
 
@@ -62,7 +67,7 @@ class OnnxRuntimeEngine:
 
     def image(self, image_u8: np.ndarray, mask: np.ndarray, K: np.ndarray, R_gc: np.ndarray) -> ImageOutputs:
         """See `engine.Engine.image`."""
-        return image_outputs(self._image.run(list(IMAGE_OUTPUTS), image_feed(image_u8, mask, K, R_gc)))
+        return image_outputs(self._image.run(list(image_names(self.spec)), image_feed(image_u8, mask, K, R_gc)))
 
     def expert(
         self,
@@ -77,3 +82,9 @@ class OnnxRuntimeEngine:
         """See `engine.Engine.expert`."""
         feed = expert_feed(features, depth, spread, thickness, K, T_bc, history, self.spec.feature_channels)
         return expert_outputs(self._expert.run(list(EXPERT_OUTPUTS), feed))
+
+    def stereo(self, seen: ImageOutputs, sources: Sources) -> tuple[np.ndarray, np.ndarray]:
+        """See `engine.Engine.stereo`."""
+        feed = stereo_feed(seen, sources, self.spec.planes)
+        assert self._stereo is not None
+        return stereo_outputs(self._stereo.run(list(STEREO_OUTPUTS), feed))

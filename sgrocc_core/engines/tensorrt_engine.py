@@ -12,14 +12,18 @@ from typing import Any
 
 import numpy as np
 
+from sgrocc_core.depth.stereo import Sources
 from sgrocc_core.engines.engine import (
     EXPERT_OUTPUTS,
-    IMAGE_OUTPUTS,
+    STEREO_OUTPUTS,
     ImageOutputs,
     expert_feed,
     expert_outputs,
     image_feed,
+    image_names,
     image_outputs,
+    stereo_feed,
+    stereo_outputs,
 )
 from sgrocc_core.engines.model import ModelSpec, require_file
 from sgrocc_core.errors import ModelError
@@ -93,7 +97,7 @@ class TensorRTEngine:
     """TensorRT engine; see `engine.Engine`."""
 
     def __init__(self, spec: ModelSpec, device: str = "auto", precision: str = "fp32") -> None:
-        """Load both engines from the cache, or build them. The first build takes minutes.
+        """Load the engines from the cache, or build them. The first build takes minutes.
 
         Args:
             spec: description of the model.
@@ -118,6 +122,7 @@ class TensorRTEngine:
         self._runtime = self._trt.Runtime(self._logger)
         self._image = self._load(require_file(spec, "image.onnx"), gpu, precision)
         self._expert = self._load(require_file(spec, "expert.onnx"), gpu, precision)
+        self._stereo = self._load(require_file(spec, "stereo.onnx"), gpu, precision) if spec.has_stereo else None
         self.description = f"TensorRT {self._trt.__version__}, {gpu}, {precision}"
 
     def _load(self, path: Path, gpu: str, precision: str) -> _Graph:
@@ -165,7 +170,7 @@ class TensorRTEngine:
 
     def image(self, image_u8: np.ndarray, mask: np.ndarray, K: np.ndarray, R_gc: np.ndarray) -> ImageOutputs:
         """See `engine.Engine.image`."""
-        return image_outputs(self._image.run(IMAGE_OUTPUTS, image_feed(image_u8, mask, K, R_gc)))
+        return image_outputs(self._image.run(image_names(self.spec), image_feed(image_u8, mask, K, R_gc)))
 
     def expert(
         self,
@@ -181,10 +186,17 @@ class TensorRTEngine:
         feed = expert_feed(features, depth, spread, thickness, K, T_bc, history, self.spec.feature_channels)
         return expert_outputs(self._expert.run(EXPERT_OUTPUTS, feed))
 
+    def stereo(self, seen: ImageOutputs, sources: Sources) -> tuple[np.ndarray, np.ndarray]:
+        """See `engine.Engine.stereo`; the sweep runs on the CPU, the network on the GPU."""
+        feed = stereo_feed(seen, sources, self.spec.planes)
+        assert self._stereo is not None
+        return stereo_outputs(self._stereo.run(STEREO_OUTPUTS, feed))
+
     def close(self) -> None:
         """Free the GPU memory."""
-        self._image.close()
-        self._expert.close()
+        for graph in (self._image, self._expert, self._stereo):
+            if graph is not None:
+                graph.close()
 
 
 def _import_tensorrt() -> tuple[Any, Any]:

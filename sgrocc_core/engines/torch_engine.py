@@ -5,21 +5,26 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from sgrocc_core.depth.stereo import Sources
 from sgrocc_core.engines.engine import (
     EXPERT_INPUTS,
     IMAGE_INPUTS,
-    IMAGE_OUTPUTS,
     ImageOutputs,
     expert_feed,
     expert_outputs,
     image_feed,
+    image_names,
     image_outputs,
+    matched,
+    stereo_outputs,
 )
 from sgrocc_core.engines.model import ModelSpec, require_file
 from sgrocc_core.engines.weights import build_networks, load_weights
 from sgrocc_core.errors import ModelError
 from sgrocc_core.gaussians.gaussians import History, LocalGaussians
 from sgrocc_core.network.expert.spatial_expert import OUTPUTS
+from sgrocc_core.network.stereo.network import ImageWithMatching, build_stereo
+from sgrocc_core.network.stereo.sweep_torch import sweep
 
 
 class TorchEngine:
@@ -46,8 +51,11 @@ class TorchEngine:
         if threads:
             torch.set_num_threads(threads)
         image, expert = build_networks(spec.networks)
-        load_weights(require_file(spec, weights), image, expert)
-        self._image, self._expert = image.eval().to(self._device), expert.eval().to(self._device)
+        stereo = build_stereo(spec.networks["stereo"], image) if spec.has_stereo else None
+        load_weights(require_file(spec, weights), image, expert, stereo)
+        seeing = image if stereo is None else ImageWithMatching(image, stereo.matching)
+        self._image, self._expert = seeing.eval().to(self._device), expert.eval().to(self._device)
+        self._stereo = None if stereo is None else stereo.eval().to(self._device)
         self.description = (
             f"PyTorch {torch.__version__}, {self._device.upper()}, {torch.get_num_threads()} threads, fp32"
         )
@@ -61,7 +69,8 @@ class TorchEngine:
 
     def image(self, image_u8: np.ndarray, mask: np.ndarray, K: np.ndarray, R_gc: np.ndarray) -> ImageOutputs:
         """See `engine.Engine.image`."""
-        return image_outputs(self._run(self._image, IMAGE_INPUTS, image_feed(image_u8, mask, K, R_gc), IMAGE_OUTPUTS))
+        names = image_names(self.spec)
+        return image_outputs(self._run(self._image, IMAGE_INPUTS, image_feed(image_u8, mask, K, R_gc), names))
 
     def expert(
         self,
@@ -76,3 +85,19 @@ class TorchEngine:
         """See `engine.Engine.expert`."""
         feed = expert_feed(features, depth, spread, thickness, K, T_bc, history, self.spec.feature_channels)
         return expert_outputs(self._run(self._expert, EXPERT_INPUTS, feed, OUTPUTS))
+
+    def stereo(self, seen: ImageOutputs, sources: Sources) -> tuple[np.ndarray, np.ndarray]:
+        """See `engine.Engine.stereo`; the sweep runs on the same device as the networks."""
+        matching, context = matched(seen)
+        assert self._stereo is not None
+        with torch.inference_mode():
+            target, others = (
+                torch.from_numpy(array).to(self._device).movedim(-1, -3) for array in (matching, sources.features)
+            )
+            places, edges = (torch.from_numpy(array).to(self._device) for array in (sources.transforms, sources.bounds))
+            found = sweep(target[None], others[None], places[None], edges[None], self._stereo.inverse_depths)
+            depth, spread = (
+                torch.from_numpy(array)[None, None].to(self._device) for array in (seen.depth, seen.spread)
+            )
+            values = self._stereo(*found, torch.from_numpy(context).to(self._device), depth, spread)
+        return stereo_outputs([values[name].float().cpu().numpy() for name in ("depth", "spread")])

@@ -1,6 +1,6 @@
-"""Construction of a model's two networks and loading of their weights; needs torch.
+"""Construction of a model's networks and loading of their weights; needs torch.
 
-Both networks share one safetensors file, in which tensors are named `image.*` and `expert.*`.
+All networks share one safetensors file, in which tensors are named `image.*`, `expert.*` and `stereo.*`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from sgrocc_core.errors import ConfigError, ModelError
 from sgrocc_core.network import weights_file
 from sgrocc_core.network.expert.spatial_expert import ExpertConfig, SpatialExpert
 from sgrocc_core.network.image.engine import AnyImageEngine, build_image_engine
+from sgrocc_core.network.stereo.network import StereoNetwork
 
 
 def build_networks(networks: dict[str, dict[str, Any]]) -> tuple[AnyImageEngine, SpatialExpert]:
@@ -41,8 +42,8 @@ def build_networks(networks: dict[str, dict[str, Any]]) -> tuple[AnyImageEngine,
     return image, expert
 
 
-def load_weights(path: Path, image: AnyImageEngine, expert: SpatialExpert) -> None:
-    """Load the weights of both networks from a file.
+def load_weights(path: Path, image: AnyImageEngine, expert: SpatialExpert, stereo: StereoNetwork | None = None) -> None:
+    """Load the weights of the networks from a file.
 
     Tensors that only training uses (the 2D class head, the dense head, counters of batch norm) may be absent.
 
@@ -53,6 +54,7 @@ def load_weights(path: Path, image: AnyImageEngine, expert: SpatialExpert) -> No
         tensors = load_file(str(path))
     except (OSError, SafetensorError) as error:
         raise ModelError(f"cannot read the weights {path}: {error}") from error
-    for prefix, network in (("image.", image), ("expert.", expert)):
+    networks = {"image.": image, "expert.": expert, **({} if stereo is None else {"stereo.": stereo})}
+    for prefix, network in networks.items():
         if not weights_file.load_weights(network, tensors, prefix, path):
             raise ModelError(f"{path} has no tensor {prefix}*: it holds no weights of that network")

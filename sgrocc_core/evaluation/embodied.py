@@ -40,7 +40,7 @@ class _Listener:
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self.spec, self.description = engine, engine.spec, engine.description
-        self.image = engine.image
+        self.image, self.stereo = engine.image, engine.stereo
         self.alone: LocalGaussians
 
     def expert(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from sgrocc_core.depth.motion import MotionDepth
+from sgrocc_core.depth.stereo import MotionStereo
 from sgrocc_core.engines.model import ModelSpec
 from sgrocc_core.errors import FrameError
 from sgrocc_core.gaussians.last_view import MOST, GaussiansInView, LastView, forget_view, gaussians_in_view
@@ -36,7 +37,8 @@ class LiveMap:
         sequence: Number of the last update, 0 before the first.
         memory: The GaussianMemory.
         voxel_map: The VoxelMap.
-        motion: Depth correction from the camera's motion.
+        motion: Depth correction by points triangulated from the camera's motion.
+        stereo: Earlier images that the next ones are compared with. They are not saved: after loading, stereo begins anew.
         last_view: What the last frame saw; None before the first frame.
     """
 
@@ -62,7 +64,7 @@ class LiveMap:
         """Forget the map; the sequence number continues."""
         self.memory = self._new_memory()
         self.voxel_map = VoxelMap(self.memory, self._occupancy_threshold)
-        self.motion = MotionDepth()
+        self.motion, self.stereo = MotionDepth(), MotionStereo()
         self.last_view: LastView | None = None
 
     def arrays(self, room: dict[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
@@ -91,6 +93,7 @@ class LiveMap:
         voxel_map = VoxelMap(memory, self._occupancy_threshold)
         voxel_map.update()
         self.memory, self.voxel_map, self.motion, self.last_view = memory, voxel_map, motion, None
+        self.stereo = MotionStereo()
 
     def _new_memory(self) -> GaussianMemory:
         return GaussianMemory(self.spec.gaussians_per_cell, self.spec.feature_channels, self.confidence)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from sgrocc_core.depth.source import depth_prior
-from sgrocc_core.engines.engine import Engine
+from sgrocc_core.engines.engine import Engine, ImageOutputs
 from sgrocc_core.errors import FrameError
 from sgrocc_core.frame import Frame
 from sgrocc_core.gaussians.confidence import view_cells
@@ -40,6 +42,8 @@ class OccupancyMapper:
         self, engine: Engine, config: MapperConfig | None = None, origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     ) -> None:
         self.engine, self._config = engine, config or MapperConfig()
+        self._notes: list[str] = []
+        self._told = False
         self.map = LiveMap(engine.spec, self._config.occupancy_threshold, self._config.confidence, origin)
 
     @property
@@ -64,7 +68,7 @@ class OccupancyMapper:
         Raises:
             FrameError: The frame cannot be mapped; the map is unchanged.
         """
-        clock = Stopwatch()
+        clock, self._notes = Stopwatch(), []
         # 1. Features and depth prior of the image.
         width, height = frame.image.shape[1], frame.image.shape[0]
         camera = LetterboxedCamera.of(frame.K, (width, height), self.engine.spec.image_size)
@@ -73,10 +77,8 @@ class OccupancyMapper:
         clock.lap("image")
         # 2. The local box in front of the camera, and the visibility of its cells in the depth prior.
         head, spread = seen.depth, seen.spread
-        if self._config.motion_depth and (frame.depth is None or self._config.depth_source == "mono"):
-            head, spread = self.map.motion.correct(
-                image, camera.mask, camera.K, frame.T_wc, frame.stamp_ns, head, spread
-            )
+        if frame.depth is None or self._config.depth_source == "mono":
+            head, spread = self._depth_from_motion(frame, image, camera.mask, camera.K, seen)
         depth = depth_prior(self._config.depth_source, frame, camera, head, spread)
         T_lc = make_pose(frame.T_wc[:3, :3], frame.T_wc[:3, 3] - self.map.origin)
         corner = box_corner(T_lc, box_below=self._config.box_below)
@@ -102,7 +104,30 @@ class OccupancyMapper:
         clock.lap("memory")
         # 5. Splat the blocks that changed.
         x0, y0, w, h = camera.letterbox.content
-        return self.map.update(frame.stamp_ns, clock, depth.expert[y0 : y0 + h, x0 : x0 + w])
+        update = self.map.update(frame.stamp_ns, clock, depth.expert[y0 : y0 + h, x0 : x0 + w])
+        return replace(update, notes=tuple(self._notes)) if self._notes else update
+
+    def _depth_from_motion(
+        self, frame: Frame, image: np.ndarray, mask: np.ndarray, K: np.ndarray, seen: ImageOutputs
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Depth and spread of the image, with what the camera's motion tells of it."""
+        kind = self._config.motion_depth
+        if kind == "stereo" and not self.engine.spec.has_stereo:
+            kind = "tracks"
+            if not self._told:
+                self._notes.append(
+                    f"motion_depth is stereo, but the model {self.engine.spec.name} has no network for it: tracks are used"
+                )
+            self._told = True
+        if kind == "tracks":
+            return self.map.motion.correct(image, mask, K, frame.T_wc, frame.stamp_ns, seen.depth, seen.spread)
+        if kind == "stereo" and seen.matching is not None:
+            size = frame.image.shape[1], frame.image.shape[0]
+            sources, said = self.map.stereo.follow(seen.matching, image, mask, K, frame.T_wc, frame.stamp_ns, size)
+            self._notes += [said] if said else []
+            if sources is not None:
+                return self.engine.stereo(seen, sources)
+        return seen.depth, seen.spread
 
 
 def _check_finite(gaussians: LocalGaussians) -> None:

@@ -23,6 +23,7 @@ class MappingResult:
         stamp_ns: stamp of the newest, nanoseconds.
         interrupted: whether Ctrl-C ended the run early; the frames until then are mapped.
         timings: milliseconds of each frame, by stage.
+        notes: sentences of the mapper for the user.
     """
 
     frames: int = 0
@@ -30,6 +31,7 @@ class MappingResult:
     stamp_ns: int = 0
     interrupted: bool = False
     timings: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    notes: list[str] = field(default_factory=list)
 
 
 def map_frames(
@@ -62,5 +64,6 @@ def _map_frame(
     result.frames += 1
     result.with_depth += frame.depth is not None
     result.stamp_ns = update.stamp_ns
+    result.notes += update.notes
     for stage, milliseconds in update.timings.items():
         result.timings[stage].append(milliseconds)

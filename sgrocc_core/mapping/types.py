@@ -8,7 +8,7 @@ from time import perf_counter
 import numpy as np
 
 from sgrocc_core.errors import ConfigError
-from sgrocc_core.frame import DEPTH_SOURCES
+from sgrocc_core.frame import DEPTH_SOURCES, MOTION_DEPTHS
 from sgrocc_core.gaussians.confidence import CONFIDENCES
 from sgrocc_core.geometry.lattice import BOX_BELOW
 
@@ -31,8 +31,9 @@ class MapperConfig:
         max_memory_mb: Bound of the memory of the blocks, MB; 0 = none. The blocks farthest from the camera are
             forgotten first.
         forget_radius: Distance from the camera beyond which blocks are forgotten, metres; 0 = none.
-        motion_depth: Whether points triangulated from the camera's motion correct the network's depth in frames without
-            sensor depth.
+        motion_depth: How the camera's motion corrects the network's depth in frames without sensor depth, one of
+            MOTION_DEPTHS: `none`; `tracks`, by triangulated points; `stereo`, by comparison with earlier images. A
+            model without a stereo network uses `tracks`.
         confidence: Factors of Eq. 8 that weigh the memory, one of CONFIDENCES; all but `hybrid` are for comparison. A
             new value takes effect at the next reset.
 
@@ -46,7 +47,7 @@ class MapperConfig:
     max_distance: float = 4.8
     max_memory_mb: float = 0.0
     forget_radius: float = 0.0
-    motion_depth: bool = True
+    motion_depth: str = "stereo"
     confidence: str = "hybrid"
 
     def __post_init__(self) -> None:
@@ -54,8 +55,8 @@ class MapperConfig:
             raise ConfigError(f"depth_source is {self.depth_source!r}; it must be one of {', '.join(DEPTH_SOURCES)}")
         if self.confidence not in CONFIDENCES:
             raise ConfigError(f"confidence is {self.confidence!r}; it must be one of {', '.join(CONFIDENCES)}")
-        if not isinstance(self.motion_depth, bool):
-            raise ConfigError(f"motion_depth is {self.motion_depth!r}; it must be true or false")
+        if self.motion_depth not in MOTION_DEPTHS:
+            raise ConfigError(f"motion_depth is {self.motion_depth!r}; it must be one of {', '.join(MOTION_DEPTHS)}")
         bounds = (
             ("occupancy_threshold", 0.01, 0.99),
             ("box_below", 0.0, 2.88),
@@ -89,6 +90,7 @@ class MapUpdate:
         changed_blocks: (B, 3) int32, the blocks of 16^3 voxels that contain the changed voxels.
         timings: Milliseconds of the stages image, slice, expert, memory, splat, and total.
         depth: (H, W) float32 metres, the depth prior that was used, registered to the image; 0 = none.
+        notes: Sentences for the user; each is given once.
     """
 
     stamp_ns: int
@@ -99,6 +101,7 @@ class MapUpdate:
     changed_blocks: np.ndarray
     timings: dict[str, float]
     depth: np.ndarray
+    notes: tuple[str, ...] = ()
 
 
 class Stopwatch:

@@ -170,7 +170,7 @@ class Constant:
         return replace(seen, depth=np.full_like(seen.depth, 3.0), spread=np.full_like(seen.spread, 0.5))
 
 
-@pytest.mark.parametrize("source,motion", [("mono", True), ("fused", True), ("mono", False)])
+@pytest.mark.parametrize("source,motion", [("mono", "tracks"), ("fused", "tracks"), ("mono", "none")])
 def test_the_mapper_corrects_the_depth_of_colour_alone(source, motion):
     mapper = OccupancyMapper(Constant(open_engine("small")), MapperConfig(depth_source=source, motion_depth=motion))
     for k, T_wc in enumerate(SIDEWAYS):
@@ -178,7 +178,7 @@ def test_the_mapper_corrects_the_depth_of_colour_alone(source, motion):
         update = mapper.step(Frame(image, K, T_wc, k * 10**8))
     near, far = update.depth[:, :100], update.depth[:, 280:]  # away from the edge, where this head has no discontinuity
     assert depth[:, :100].max() < 3 < depth[:, 280:].min()
-    if motion:
+    if motion == "tracks":
         assert np.median(near) < 2.4 and np.median(far) > 3.2
     else:
         assert (near == 3.0).all() and (far == 3.0).all()
@@ -191,7 +191,7 @@ def test_a_sensors_frame_is_left_alone_and_a_reset_forgets_the_tracks():
         update = mapper.step(Frame(image, K, T_wc, k * 10**8, depth))
         assert np.array_equal(update.depth, depth)
     engine = Constant(open_engine("small"))
-    mapper = OccupancyMapper(engine, MapperConfig(depth_source="mono"))
+    mapper = OccupancyMapper(engine, MapperConfig(depth_source="mono", motion_depth="tracks"))
     for k, T_wc in enumerate(SIDEWAYS):
         update = mapper.step(Frame(look(T_wc)[0], K, T_wc, k * 10**8))
     assert not (update.depth == 3.0).all()
@@ -199,7 +199,7 @@ def test_a_sensors_frame_is_left_alone_and_a_reset_forgets_the_tracks():
     assert (mapper.step(Frame(look(SIDEWAYS[-1])[0], K, SIDEWAYS[-1], 10**9)).depth == 3.0).all()
 
 
-@pytest.mark.parametrize("value", [1, "yes", None])
-def test_the_switch_is_true_or_false(value):
-    with pytest.raises(ConfigError, match="motion_depth is .*; it must be true or false"):
+@pytest.mark.parametrize("value", [True, "yes", None])
+def test_other_kinds_of_depth_from_motion_are_refused(value):
+    with pytest.raises(ConfigError, match="motion_depth is .*; it must be one of none, tracks, stereo"):
         MapperConfig(motion_depth=value)

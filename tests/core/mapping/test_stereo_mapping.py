@@ -1,0 +1,105 @@
+"""Stereo in the mapper: when it is used, what it falls back to, and what is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sgrocc_core.depth.stereo import Sources
+from sgrocc_core.engines.engine import ImageOutputs
+from sgrocc_core.engines.open import open_engine
+from sgrocc_core.frame import Frame
+from sgrocc_core.geometry.poses import make_pose
+from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
+
+K = np.array([[250.0, 0, 159.5], [0, 250.0, 119.5], [0, 0, 1]])
+FORWARD = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
+
+
+class WithStereo:
+    """The real engine, its model described as one with stereo, which answers 2 m plus a centimetre a source."""
+
+    def __init__(self, has_stereo: bool = True) -> None:
+        self._engine = open_engine("small", "onnxruntime", "cpu", 1)
+        files = {name: "" for name in self._engine.spec.files if name != "stereo.onnx"}
+        self.spec = replace(self._engine.spec, files=files | ({"stereo.onnx": ""} if has_stereo else {}))
+        self.description, self.expert = self._engine.description, self._engine.expert
+        self.asked: list[Sources] = []
+
+    def image(self, *inputs: Any) -> ImageOutputs:
+        seen = self._engine.image(*inputs)
+        seen = replace(seen, depth=np.full_like(seen.depth, 3.0), spread=np.full_like(seen.spread, 0.5))
+        return replace(seen, matching=np.zeros((60, 80, 16), np.float32), context=np.zeros((1, 48, 60, 80), np.float32))
+
+    def stereo(self, seen: ImageOutputs, sources: Sources) -> tuple[np.ndarray, np.ndarray]:
+        self.asked.append(sources)
+        return np.full_like(seen.depth, 2.0 + 0.01 * len(sources.features)), np.full_like(seen.spread, 0.1)
+
+
+def frame(
+    k: int, y: float | None = None, depth: np.ndarray | None = None, shape: tuple[int, int] = (240, 320)
+) -> Frame:
+    image = np.random.default_rng(k).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    pose = make_pose(FORWARD, np.array([0.0, 0.1 * k if y is None else y, 1.2]))
+    return Frame(image, K, pose, k * 10**8, depth)
+
+
+def depths(mapper: OccupancyMapper, frames: list[Frame]) -> list[float]:
+    return [float(np.median(mapper.step(each).depth)) for each in frames]
+
+
+def test_a_moving_camera_gets_its_depth_from_stereo_and_the_first_image_its_own() -> None:
+    mapper = OccupancyMapper(WithStereo(), MapperConfig(depth_source="mono", motion_depth="stereo"))
+    assert depths(mapper, [frame(k) for k in range(4)]) == pytest.approx([3.0, 2.01, 2.02, 2.03])
+
+
+def test_a_camera_that_stands_has_the_depth_of_the_image_alone() -> None:
+    mapper = OccupancyMapper(WithStereo(), MapperConfig(depth_source="mono"))
+    assert depths(mapper, [frame(k, y=0.0) for k in range(3)]) == pytest.approx([3.0] * 3)
+
+
+def test_sensor_depth_is_left_alone_and_no_keyframe_is_kept() -> None:
+    engine = WithStereo()
+    mapper = OccupancyMapper(engine, MapperConfig(depth_source="fused"))
+    sensor = np.full((240, 320), 1.5, np.float32)
+    assert depths(mapper, [frame(k, depth=sensor) for k in range(3)]) == pytest.approx([1.5] * 3)
+    assert engine.asked == [] and len(mapper.map.stereo.ring.views) == 0
+
+
+@pytest.mark.parametrize("kind", ["none", "tracks"])
+def test_other_kinds_of_depth_from_motion_do_not_ask_the_stereo_network(kind: str) -> None:
+    engine = WithStereo()
+    mapper = OccupancyMapper(engine, MapperConfig(depth_source="mono", motion_depth=kind))
+    depths(mapper, [frame(k) for k in range(3)])
+    assert engine.asked == []
+
+
+def test_a_model_without_stereo_uses_tracks_and_says_so_once() -> None:
+    mapper = OccupancyMapper(WithStereo(has_stereo=False), MapperConfig(depth_source="mono", motion_depth="stereo"))
+    notes = [mapper.step(frame(k)).notes for k in range(3)]
+    assert notes[1:] == [(), ()]
+    assert "has no network for it: tracks are used" in notes[0][0]
+    assert mapper.map.motion.tracks.arrays()["grey"].size > 0
+
+
+def test_images_of_two_cameras_on_one_topic_are_never_compared_and_told_once() -> None:
+    engine = WithStereo()
+    mapper = OccupancyMapper(engine, MapperConfig(depth_source="mono"))
+    shapes = [(240, 320), (120, 160)]
+    notes = [mapper.step(frame(k, shape=shapes[k % 2])).notes for k in range(6)]
+    assert engine.asked == []
+    assert [len(each) for each in notes] == [0, 1, 0, 0, 0, 0]
+    assert "do two cameras publish on one topic?" in notes[1][0]
+
+
+def test_a_reset_and_a_restored_map_begin_stereo_anew() -> None:
+    mapper = OccupancyMapper(WithStereo(), MapperConfig(depth_source="mono"))
+    depths(mapper, [frame(k) for k in range(4)])
+    saved = mapper.map.arrays()
+    mapper.map.restore(saved)
+    assert depths(mapper, [frame(4), frame(5)]) == pytest.approx([3.0, 2.01])
+    mapper.map.reset()
+    assert depths(mapper, [frame(6)]) == pytest.approx([3.0])
