@@ -21,6 +21,9 @@ The ablation of the image engine (backbone) trains the image stage from the star
 Ablations of the temporal manager (training, fusion, confidence) start from a trained spatial expert, train on walks
 and score maps; their --data and --heldout are sets made with `sgrocc synth --embodied`.
 
+The ablation of depth (depth) trains nothing: --model names an exported model, --heldout videos made with
+`sgrocc synth --video`.
+
 The command first prints how long it will take. It can be interrupted at any time; run again, it keeps finished runs
 and resumes the interrupted one from its checkpoint. Several processes started side by side (--threads 1) share the
 runs. docs/evaluation.md explains the results."""
@@ -30,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     names = ", ".join(sorted(path.stem for path in find_shared("config/ablations").glob("*.yaml")))
     parser.add_argument("name", metavar="NAME", help=f"an ablation under config/ablations ({names}), or a YAML file")
-    parser.add_argument("--budget", type=int, required=True, metavar="STEPS", help="training steps of every run")
+    parser.add_argument("--budget", type=int, metavar="STEPS", help="training steps of every run (depth: none)")
     parser.add_argument(
         "--seeds", type=int, default=3, metavar="N", help="runs of each variant, with seeds 1 to N (default: 3)"
     )
@@ -67,12 +70,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of tables and chart (default: %(default)s)",
     )
+    parser.add_argument("--model", default="small", metavar="MODEL", help="depth: name or folder (default: small)")
     parser.add_argument("--threads", type=int, metavar="N", help="threads of PyTorch (default: the configuration's)")
     parser.add_argument("--estimate", action="store_true", help="print how long it will take, and exit")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from sgrocc_core.errors import ConfigError
     from sgrocc_core.training.ablations.ablation import CONFIGS, Ablation, load_ablation
     from sgrocc_core.training.ablations.embodied import EmbodiedTask
     from sgrocc_core.training.ablations.findings import Findings
@@ -83,6 +88,10 @@ def run(args: argparse.Namespace) -> int:
     from sgrocc_core.training.ablations.task import Options, Task
 
     ablation = load_ablation(args.name)
+    if ablation.task == "depth":
+        return _depth(args, ablation)
+    if args.budget is None:
+        raise ConfigError(f"{args.name} trains its variants: give --budget, the steps of every run")
     default = CONFIGS[ablation.task]
     config = args.config or find_shared(default)
     args.config = args.config or Path(default)  # what the report names: a path that is the same on every machine
@@ -124,6 +133,30 @@ def run(args: argparse.Namespace) -> int:
     if not plan:
         report()
     print("\n".join(sorted(files)))
+    return 0
+
+
+def _depth(args: argparse.Namespace, ablation: Any) -> int:
+    """The ablation of depth from motion."""
+    from sgrocc_core.data.videos import open_videos
+    from sgrocc_core.engines.open import open_engine
+    from sgrocc_core.progress import progress
+    from sgrocc_core.report import machine
+    from sgrocc_core.training.ablations.depth import evaluate_variants
+    from sgrocc_core.training.ablations.findings import Findings
+    from sgrocc_core.training.ablations.report import write_report
+
+    engine = open_engine(args.model, threads=args.threads or 0)
+    size = (320, 240) if engine.spec.image_size[0] <= 320 else None
+    videos = open_videos(args.heldout, "test", size, args.limit)
+    results, facts = evaluate_variants(ablation, engine, progress(videos, desc=ablation.title, unit="video"))
+    here = machine()
+    facts |= {
+        "command": f"`sgrocc ablate {args.name} --model {args.model} --heldout {args.heldout}`",
+        "machine": f"{here['cpu']}, {here['cores']} cores",
+    }
+    files = write_report(Findings(ablation, results), facts, args.results / ablation.name)
+    print("\n".join(map(str, files)))
     return 0
 
 

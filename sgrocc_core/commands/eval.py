@@ -22,6 +22,9 @@ HELP = """Score a model on views with ground truth, in the layout of Occ-ScanNet
   sgrocc eval dynamic --data DIR --model small --depth-source fused --json FILE
       maps changing scenes (`sgrocc synth --dynamic`) and measures how soon removed objects disappear and new ones
       appear, and how much of the static scene is wrongly removed
+  sgrocc eval depth --data VIDEOS --model small --json FILE
+      depth of videos (`sgrocc synth --video`, or a bag with depth) frame by frame, of the image alone and with what the
+      camera's motion tells: AbsRel, share within a factor of 1.25, and how right the spread is
   sgrocc eval statistics --data TRAINING_SET --json FILE
       collects the statistics for the baselines from a training set: classes by height, frequencies, best constant depth
 
@@ -33,7 +36,7 @@ STATISTICS = find_shared("config/eval/statistics.json")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument(
-        "what", choices=("local", "embodied", "dynamic", "statistics"), help="kind of evaluation; see above"
+        "what", choices=("local", "embodied", "dynamic", "depth", "statistics"), help="kind of evaluation; see above"
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the set")
     parser.add_argument("--split", help="train, test or a list file (default: test; train for statistics)")
@@ -42,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--limit", type=int, default=0, help="maximum number of views (scenes), spread evenly (default: all)"
     )
     parser.add_argument(
-        "--frames", type=int, default=0, help="embodied: use only the first N frames of a scene (default: all)"
+        "--frames", type=int, default=0, help="embodied, depth: use only the first N frames of a scene (default: all)"
     )
     parser.add_argument(
         "--depth-source",
@@ -95,6 +98,8 @@ def run(args: argparse.Namespace) -> int:
         return _embodied(args)
     if args.what == "dynamic":
         return _dynamic(args)
+    if args.what == "depth":
+        return _depth(args)
 
     from sgrocc_core.evaluation.baselines import collect, load_statistics
     from sgrocc_core.evaluation.local import evaluate_local, table
@@ -184,6 +189,29 @@ def _dynamic(args: argparse.Namespace) -> int:
     with progress(None, desc=engine.spec.name, unit="frame") as bar:
         report = evaluate_dynamic(engine, data, chosen, config, bar.update)
     report["settings"] |= {"data": str(args.data), "limit": args.limit}
+    _write(args.json, report)
+    print(table(report))
+    print(f"report: {args.json}")
+    return 0
+
+
+def _depth(args: argparse.Namespace) -> int:
+    from sgrocc_core.data.videos import open_videos
+    from sgrocc_core.engines.open import open_engine
+    from sgrocc_core.errors import ConfigError
+    from sgrocc_core.evaluation.depth import DepthVariant, evaluate_depth, table
+    from sgrocc_core.progress import progress
+
+    if args.weights or args.no_leak or args.train_data:
+        raise ConfigError(
+            "--weights, --no-leak and --train-data are of `eval local`; export a model to evaluate its depth"
+        )
+    engine = open_engine(args.model, args.engine, args.device, args.threads)
+    videos = open_videos(args.data, args.split or "test", _size(engine.spec.image_size), args.limit, args.frames)
+    kinds = {"image": "none", "tracks": "tracks", "stereo": "stereo"}
+    variants = [DepthVariant(name, kind) for name, kind in kinds.items()]
+    report = evaluate_depth(engine, progress(videos, desc=engine.spec.name, unit="video"), variants)
+    report["settings"] = {"data": str(args.data), "split": args.split or "test", "limit": args.limit}
     _write(args.json, report)
     print(table(report))
     print(f"report: {args.json}")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sgrocc_core.depth.keyframes import KeyframeRing, View, digest
-from sgrocc_core.depth.sweep import content_bounds, sweep_transform
-from sgrocc_core.geometry.camera import scale_intrinsics
+from sgrocc_core.depth.sweep import MAX_SOURCES, content_bounds, sweep_transform
+from sgrocc_core.geometry.camera import LetterboxedCamera
 
 
 @dataclass(frozen=True)
@@ -18,53 +18,54 @@ class Sources:
     Attributes:
         features: (S, h, w, 16) float32 matching features. transforms: (S, 3, 4) and bounds: (S, 4), float32: see
             `depth.sweep`.
+        every: sweep every n-th plane and interpolate the scores between; other than 1 for comparison only.
     """
 
     features: np.ndarray
     transforms: np.ndarray
     bounds: np.ndarray
+    every: int = 1
 
 
 class MotionStereo:
     """Follows the images of one camera and says what each is compared with.
 
+    Args:
+        number: most sources of an image. every: see `Sources`. Other values than the defaults are for comparison.
+
     Attributes:
         ring: the keyframes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, number: int = MAX_SOURCES, every: int = 1) -> None:
+        self.number, self.every = number, every
         self.ring = KeyframeRing()
 
     def follow(
-        self,
-        features: np.ndarray,
-        image: np.ndarray,
-        mask: np.ndarray,
-        K: np.ndarray,
-        T_wc: np.ndarray,
-        stamp_ns: int,
-        size: tuple[int, int],
+        self, features: np.ndarray, image: np.ndarray, camera: LetterboxedCamera, T_wc: np.ndarray, stamp_ns: int
     ) -> tuple[Sources | None, str | None]:
         """Sources for the next image.
 
         Args:
-            features: (h, w, 16) float32, its matching features. image: (H, W, 3) uint8 RGB, letterboxed; h and w
-                divide H and W alike. mask: (H, W), 0 in the padding. K: (3, 3) pixels of that image. T_wc: (4, 4)
-                camera to world, metres.
-            stamp_ns: of the image. size: (width, height) as the camera gave it, pixels.
+            features: (h, w, 16) float32 matching features of the image; h and w divide H and W by the same number.
+            image: (H, W, 3) uint8 RGB, letterboxed.
+            camera: of the letterboxed image.
+            T_wc: (4, 4) camera to world, metres.
+            stamp_ns: stamp of the image, nanoseconds.
 
         Returns:
-            The sources, None where no earlier image qualifies; and a sentence to be told, None if there is none.
+            The sources, None where no earlier image qualifies; and a sentence for the user, None if there is none.
         """
-        stride = mask.shape[1] // features.shape[1]
-        own_K = scale_intrinsics(K, 1 / stride, 1 / stride)
-        view = View(features, own_K, T_wc.copy(), stamp_ns, content_bounds(mask, stride), size, digest(image))
-        chosen, said = self.ring.follow(view)
+        K = camera.intrinsics_at(features.shape[:2])
+        bounds = content_bounds(camera.mask, camera.mask.shape[1] // features.shape[1])
+        view = View(features, K, T_wc.copy(), stamp_ns, bounds, camera.letterbox.source, digest(image))
+        chosen, said = self.ring.follow(view, self.number)
         if not chosen:
             return None, said
         sources = Sources(
             np.stack([source.features for source in chosen]),
-            np.stack([sweep_transform(own_K, T_wc, source.K, source.T_wc) for source in chosen]),
+            np.stack([sweep_transform(K, T_wc, source.K, source.T_wc) for source in chosen]),
             np.stack([source.bounds for source in chosen]),
+            self.every,
         )
         return sources, said

@@ -105,6 +105,18 @@ def plane_sweep(
     return out
 
 
+def between_planes(values: np.ndarray, planes: int, every: int) -> np.ndarray:
+    """Values (P, H, W) of every n-th plane, interpolated linearly between them; beyond the last one it is repeated.
+
+    Returns:
+        (planes, H, W) float32.
+    """
+    place = np.minimum(np.arange(planes) / every, len(values) - 1)
+    low = np.minimum(place.astype(np.int64), max(0, len(values) - 2))
+    share = (place - low).astype(np.float32)[:, None, None]
+    return (1 - share) * values[low] + share * values[np.minimum(low + 1, len(values) - 1)]
+
+
 def plane_sweep_backward(
     target: np.ndarray,
     sources: np.ndarray,

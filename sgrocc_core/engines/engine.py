@@ -12,7 +12,7 @@ import numpy as np
 
 from sgrocc_core.depth.hits import count_hits
 from sgrocc_core.depth.stereo import Sources
-from sgrocc_core.depth.sweep import inverse_plane_depths, plane_sweep
+from sgrocc_core.depth.sweep import between_planes, inverse_plane_depths, plane_sweep
 from sgrocc_core.engines.model import ModelSpec
 from sgrocc_core.errors import ModelError
 from sgrocc_core.gaussians.gaussians import History, LocalGaussians
@@ -178,9 +178,11 @@ def matched(seen: ImageOutputs) -> tuple[np.ndarray, np.ndarray]:
 def stereo_feed(seen: ImageOutputs, sources: Sources, planes: int) -> dict[str, np.ndarray]:
     """The inputs of stereo.onnx, by name, from the arguments of `Engine.stereo`; the sweep is made here, on the CPU."""
     matching, context = matched(seen)
-    score, count = plane_sweep(
-        matching, sources.features, sources.transforms, sources.bounds, inverse_plane_depths(planes)
-    )
+    inverse = inverse_plane_depths(planes)
+    swept = inverse[:: sources.every]
+    score, count = plane_sweep(matching, sources.features, sources.transforms, sources.bounds, swept)
+    if sources.every > 1:
+        score, count = (between_planes(part, planes, sources.every) for part in (score, count))
     return {
         "score": score[None],
         "count": count[None],

@@ -14,6 +14,7 @@ from sgrocc_core.errors import DataError
 from sgrocc_core.evaluation.baselines import Statistics, depth_surface, drawn_by_frequency
 from sgrocc_core.evaluation.metrics import Calibration, DepthErrors, RegionCounts, regions
 from sgrocc_core.evaluation.models import LocalModel
+from sgrocc_core.evaluation.spread import SpreadCalibration
 from sgrocc_core.geometry.camera import Letterbox
 from sgrocc_core.geometry.lattice import box_pose
 from sgrocc_core.geometry.poses import gravity_aligned_rotation
@@ -63,6 +64,7 @@ class LocalEvaluation:
         self.surface = {source: RegionCounts() for source in SOURCES}
         self.empty, self.drawn = RegionCounts(), RegionCounts()
         self.depth, self.constant = DepthErrors(), DepthErrors()
+        self.spread = SpreadCalibration()
 
     def add(self, sample: Any) -> None:
         """Run and count one `Sample`."""
@@ -83,6 +85,7 @@ class LocalEvaluation:
             self.counts[source].add(labels_from(log_empty, class_weights, self.threshold), sample.target, masks)
             self.calibration[source].add(probability_from(log_empty), sample.target, masks["in_view"])
         self.depth.add(priors["predicted"], priors["sensor"])
+        self.spread.add(priors["predicted"], spreads["predicted"], priors["sensor"])
         if self.statistics is not None:
             self._add_baselines(sample, priors, K, masks, self.statistics)
         self.views += 1
@@ -107,7 +110,7 @@ class LocalEvaluation:
     def report(self) -> dict[str, Any]:
         """All figures so far, with the keys of the method's section 7; `details` cover the voxels in view."""
         figures: dict[str, Any] = {source: counts.figures() for source, counts in self.counts.items()}
-        figures["depth"] = self.depth.figures()
+        figures["depth"] = {**self.depth.figures(), "calibration": self.spread.figures()}
         if self.statistics is not None:
             figures["baselines"] = {
                 "depth_surface": {source: counts.figures() for source, counts in self.surface.items()},
@@ -182,6 +185,9 @@ def table(report: dict[str, Any]) -> str:
             f"{name}: "
             + (f"AbsRel {part['abs_rel']:.3f}, delta1 {part['delta1']:.3f}" if known else "no depth to compare with")
         )
+    if (shares := report["depth"]["calibration"])["error"] is not None:
+        told = ", ".join(f"{shares[key]:.3f} ({key})" for key in ("p50", "p68", "p90"))
+        lines.append(f"pixels whose depth error is below the quantiles of its spread: {told}")
     errors = ", ".join(
         f"{report['details'][source]['calibration']['error']:.3f} with {source} depth" for source in SOURCES
     )

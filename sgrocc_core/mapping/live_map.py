@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from sgrocc_core.depth.motion import MotionDepth
-from sgrocc_core.depth.stereo import MotionStereo
 from sgrocc_core.engines.model import ModelSpec
 from sgrocc_core.errors import FrameError
 from sgrocc_core.gaussians.last_view import MOST, GaussiansInView, LastView, forget_view, gaussians_in_view
 from sgrocc_core.gaussians.memory import GaussianMemory
+from sgrocc_core.mapping.from_motion import Motion
 from sgrocc_core.mapping.types import MapUpdate, Stopwatch
 from sgrocc_core.voxels.query import BoxQuery, PointQuery, query_box, query_points
 from sgrocc_core.voxels.voxel_map import VoxelMap
@@ -37,8 +36,8 @@ class LiveMap:
         sequence: Number of the last update, 0 before the first.
         memory: The GaussianMemory.
         voxel_map: The VoxelMap.
-        motion: Depth correction by points triangulated from the camera's motion.
-        stereo: Earlier images that the next ones are compared with. They are not saved: after loading, stereo begins anew.
+        motion: What depth from motion remembers. The points that it tracks are saved, its keyframes are not: after loading
+            a map, stereo begins anew.
         last_view: What the last frame saw; None before the first frame.
     """
 
@@ -64,7 +63,7 @@ class LiveMap:
         """Forget the map; the sequence number continues."""
         self.memory = self._new_memory()
         self.voxel_map = VoxelMap(self.memory, self._occupancy_threshold)
-        self.motion, self.stereo = MotionDepth(), MotionStereo()
+        self.motion = Motion()
         self.last_view: LastView | None = None
 
     def arrays(self, room: dict[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
@@ -75,7 +74,7 @@ class LiveMap:
         Args:
             room: Result of `memory.room()` to copy into; None allocates new arrays.
         """
-        return self.memory.arrays(room) | {MOTION + name: array for name, array in self.motion.arrays().items()}
+        return self.memory.arrays(room) | {MOTION + name: array for name, array in self.motion.tracks.arrays().items()}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Continue from the result of `arrays`; the voxel map is computed from it.
@@ -86,14 +85,13 @@ class LiveMap:
         Raises:
             DataError: The arrays do not fit the model or hold invalid values; the map is unchanged.
         """
-        memory, motion = self._new_memory(), MotionDepth()
+        memory, motion = self._new_memory(), Motion()
         memory.restore(arrays)
         if saved := {name.removeprefix(MOTION): array for name, array in arrays.items() if name.startswith(MOTION)}:
-            motion.restore(saved)
+            motion.tracks.restore(saved)
         voxel_map = VoxelMap(memory, self._occupancy_threshold)
         voxel_map.update()
         self.memory, self.voxel_map, self.motion, self.last_view = memory, voxel_map, motion, None
-        self.stereo = MotionStereo()
 
     def _new_memory(self) -> GaussianMemory:
         return GaussianMemory(self.spec.gaussians_per_cell, self.spec.feature_channels, self.confidence)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from sgrocc_core.depth.source import depth_prior
-from sgrocc_core.engines.engine import Engine, ImageOutputs
+from sgrocc_core.engines.engine import Engine
 from sgrocc_core.errors import FrameError
 from sgrocc_core.frame import Frame
 from sgrocc_core.gaussians.confidence import view_cells
@@ -19,6 +19,7 @@ from sgrocc_core.gaussians.newly_hidden import begin_anew
 from sgrocc_core.geometry.camera import LetterboxedCamera
 from sgrocc_core.geometry.lattice import CELL_SIZE, box_corner, box_pose
 from sgrocc_core.geometry.poses import gravity_aligned_rotation, make_pose
+from sgrocc_core.mapping.from_motion import SeenImage, available, depth_from_motion
 from sgrocc_core.mapping.live_map import LiveMap
 from sgrocc_core.mapping.types import MapperConfig, MapUpdate, Stopwatch
 
@@ -78,7 +79,8 @@ class OccupancyMapper:
         # 2. The local box in front of the camera, and the visibility of its cells in the depth prior.
         head, spread = seen.depth, seen.spread
         if frame.depth is None or self._config.depth_source == "mono":
-            head, spread = self._depth_from_motion(frame, image, camera.mask, camera.K, seen)
+            looked = SeenImage(image, camera, frame.T_wc, frame.stamp_ns, seen)
+            head, spread = self._depth_from_motion(looked)
         depth = depth_prior(self._config.depth_source, frame, camera, head, spread)
         T_lc = make_pose(frame.T_wc[:3, :3], frame.T_wc[:3, 3] - self.map.origin)
         corner = box_corner(T_lc, box_below=self._config.box_below)
@@ -107,27 +109,14 @@ class OccupancyMapper:
         update = self.map.update(frame.stamp_ns, clock, depth.expert[y0 : y0 + h, x0 : x0 + w])
         return replace(update, notes=tuple(self._notes)) if self._notes else update
 
-    def _depth_from_motion(
-        self, frame: Frame, image: np.ndarray, mask: np.ndarray, K: np.ndarray, seen: ImageOutputs
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Depth and spread of the image, with what the camera's motion tells of it."""
-        kind = self._config.motion_depth
-        if kind == "stereo" and not self.engine.spec.has_stereo:
-            kind = "tracks"
-            if not self._told:
-                self._notes.append(
-                    f"motion_depth is stereo, but the model {self.engine.spec.name} has no network for it: tracks are used"
-                )
-            self._told = True
-        if kind == "tracks":
-            return self.map.motion.correct(image, mask, K, frame.T_wc, frame.stamp_ns, seen.depth, seen.spread)
-        if kind == "stereo" and seen.matching is not None:
-            size = frame.image.shape[1], frame.image.shape[0]
-            sources, said = self.map.stereo.follow(seen.matching, image, mask, K, frame.T_wc, frame.stamp_ns, size)
-            self._notes += [said] if said else []
-            if sources is not None:
-                return self.engine.stereo(seen, sources)
-        return seen.depth, seen.spread
+    def _depth_from_motion(self, seen: SeenImage) -> tuple[np.ndarray, np.ndarray]:
+        kind, fallback = available(self._config.motion_depth, self.engine.spec)
+        depth, spread, said = depth_from_motion(kind, self.engine, self.map.motion, seen)
+        if fallback and not self._told:
+            self._notes.append(fallback)
+        self._told = self._told or fallback is not None
+        self._notes += [said] if said else []
+        return depth, spread
 
 
 def _check_finite(gaussians: LocalGaussians) -> None:

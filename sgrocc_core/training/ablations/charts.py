@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from sgrocc_core.drawing.chart import COLOURS, INK, new_figure, plain
 from sgrocc_core.training.ablations.ablation import load_ablation
 from sgrocc_core.training.ablations.comparison import Estimate
-from sgrocc_core.training.ablations.findings import TITLES, Findings, Key
+from sgrocc_core.training.ablations.findings import DEPTHS, TITLES, Findings, Key
 
 OURS, PAPER = COLOURS[1], COLOURS[2]
 MIN_EXTENT = 2.0
@@ -30,14 +30,17 @@ def results_chart(findings: Findings) -> Figure:
     first variant's mean plus the paper's difference.
     """
     layout, variants = findings.layout, findings.variants
-    notes = f"{layout.what}, percent. Small dots: seeds; bar: mean ± standard deviation."
+    notes = f"{layout.what}, percent. Small dots: {layout.repeated}; bar: mean ± standard deviation."
     if any(variant.paper for variant in variants):
         notes += " Diamonds: the first variant plus the paper's difference (with predicted depth)."
     figure = new_figure(20, 1.8 + 0.65 * len(variants), findings.ablation.title, notes)
     panels = figure.subplots(1, len(layout.panels), sharey=True, squeeze=False)[0]
     region = next(iter(layout.regions))
     for axes, (source, metric) in zip(panels, layout.panels, strict=True):
-        plain(axes, TITLES[metric] if source == "image" else f"{TITLES[metric]}, {source} depth", "both")
+        title = TITLES[metric]
+        if len(layout.sources) > 1:
+            title += f", {source} depth" if source in DEPTHS else f", {source}"
+        plain(axes, title, "both")
         _draw_panel(axes, findings, (source, region, metric))
     panels[0].set_yticks(range(len(variants)), [variant.name for variant in variants], size=12, color=INK)
     panels[0].set_ylim(len(variants) - 0.4, -0.6)
@@ -50,7 +53,7 @@ def _draw_panel(axes: Axes, findings: Findings, key: Key) -> None:
     for y, (variant, value) in enumerate(zip(findings.variants, values, strict=True)):
         colour = OURS if y else INK
         seeds = list(findings.values(variant, key).values())
-        axes.plot(seeds, [y] * len(seeds), "o", color=colour, alpha=0.5, markersize=4, label="seeds")
+        axes.plot(seeds, [y] * len(seeds), "o", color=colour, alpha=0.5, markersize=4, label=findings.layout.repeated)
         axes.errorbar(value.mean, y, xerr=value.spread, fmt="o", color=colour, markersize=8, label="mean")
         axes.annotate(
             f"{value.mean:.1f}", (value.mean, y), (0, 7), textcoords="offset points", ha="center", color=colour

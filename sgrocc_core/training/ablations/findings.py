@@ -24,6 +24,7 @@ class ReportLayout:
         metrics: metrics to compare.
         panels: source and metric of the chart's columns.
         what: description of the scored data, for the chart.
+        repeated: plural of what the mean and the spread are over.
     """
 
     sources: dict[str, str]
@@ -31,11 +32,13 @@ class ReportLayout:
     metrics: tuple[str, ...]
     panels: tuple[tuple[str, str], ...]
     what: str
+    repeated: str = "seeds"
 
 
 DEPTHS = {source: f"With {source} depth" for source in SOURCES}
 OCCUPANCY_PANELS = tuple((source, metric) for source in SOURCES for metric in ("sc_iou", "miou"))
 IMAGE_METRICS = ("abs_rel", "delta1", "abs_rel_scaled", "miou_2d")
+DEPTH_METRICS = ("abs_rel", "delta1", "calibration_error")
 LAYOUTS = {
     "local": ReportLayout(
         DEPTHS,
@@ -58,6 +61,14 @@ LAYOUTS = {
         tuple(("image", metric) for metric in IMAGE_METRICS),
         "Held-out views",
     ),
+    "depth": ReportLayout(
+        {"moving": "Images that have a source", "all": "All images"},
+        {"all": "image"},
+        DEPTH_METRICS,
+        (*(("moving", metric) for metric in DEPTH_METRICS), ("all", "abs_rel")),
+        "Held-out videos",
+        "videos",
+    ),
 }
 TITLES = {
     "sc_iou": "SC-IoU",
@@ -67,6 +78,7 @@ TITLES = {
     "delta1": "within 1.25",
     "abs_rel_scaled": "AbsRel, scaled",
     "miou_2d": "2D mIoU",
+    "calibration_error": "error of the spread's quantiles",
 }
 Results = dict[str, dict[int, dict[str, Any]]]
 """Results of `AblationRuns.result`, by variant's name and seed."""

@@ -76,12 +76,13 @@ def markdown(findings: Findings, facts: dict[str, Any]) -> str:
         facts: see `write_report`.
     """
     ablation = findings.ablation
+    repeated = findings.layout.repeated
     lines = [f"# {ablation.title}", ""]
     if ablation.note:
         lines += [ablation.note, ""]
     lines += [
-        f"Mean ± sample standard deviation over the seeds, percent; in brackets the difference to "
-        f"`{findings.reference.name}`, paired by seed, ± its standard error. \\* marks differences that are clear: "
+        f"Mean ± sample standard deviation over the {repeated}, percent; in brackets the difference to "
+        f"`{findings.reference.name}`, paired by {repeated[:-1]}, ± its standard error. \\* marks differences that are clear: "
         "0 lies outside their 95 % interval (Student's t).",
         "",
         f"![{ablation.title}]({ablation.name}.png)",
@@ -105,7 +106,11 @@ def _table(findings: Findings, source: str) -> list[str]:
     pairs = itertools.product(findings.layout.regions, findings.layout.metrics)
     columns = [(source, region, metric) for region, metric in pairs if region != "hidden" or metric != "boundary_f1"]
     titles = findings.layout.regions
-    header = ["variant", "seeds", *(f"{TITLES[metric]}, {titles[region]}" for _, region, metric in columns)]
+    header = [
+        "variant",
+        findings.layout.repeated,
+        *(f"{TITLES[metric]}, {titles[region]}" for _, region, metric in columns),
+    ]
     lines = ["| " + " | ".join(header) + " |", "|---|" + "---|" * (len(header) - 1)]
     for variant in findings.variants:
         rows = [findings.row(variant, key) for key in columns]

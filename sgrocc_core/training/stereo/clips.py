@@ -6,7 +6,6 @@ through the picture, and errors of the poses. Draws depend on seed, step and pla
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from sgrocc_core.geometry.camera import scale_intrinsics
 from sgrocc_core.geometry.poses import gravity_aligned_rotation, make_pose
 from sgrocc_core.network.image.heads import GRID
 from sgrocc_core.training.data.augmentation import View, colour, letterboxed, zoom
-from sgrocc_core.training.data.dataset import OPEN_SCENES, StepSampler, prepare_worker
+from sgrocc_core.training.data.dataset import StepSampler, prepare_worker
 from sgrocc_core.training.stereo.videos import PackedVideo, open_video, packed_videos
 
 NO_SOURCE = np.array([0, 0, -1, -1], np.float32)
@@ -88,19 +87,13 @@ class Clips(Dataset[dict[str, np.ndarray]]):
         self.options = options
         lengths = {path: frames for folder in folders for path, frames in packed_videos(folder).items()}
         self.scenes = [path for path, frames in lengths.items() if frames >= options.config.views]
-        self._open: OrderedDict[int, PackedVideo] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self.scenes)
 
     def video(self, s: int) -> PackedVideo:
-        """Video s, opened; of those that were open the one used longest ago is closed when there are too many."""
-        if s not in self._open:
-            if len(self._open) >= OPEN_SCENES:
-                self._open.popitem(last=False)
-            self._open[s] = open_video(self.scenes[s])
-        self._open.move_to_end(s)
-        return self._open[s]
+        """Video s."""
+        return open_video(self.scenes[s])
 
     def __getitem__(self, key: tuple[int, int, int]) -> dict[str, np.ndarray]:
         """Clip of (video, step, place in the batch); see `clip`."""

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sgrocc_core.depth.keyframes import choose_sources
 from sgrocc_core.depth.sweep import MAX_SOURCES
-from sgrocc_core.evaluation.spread import LEVELS, SpreadCalibration
+from sgrocc_core.evaluation.depth import DepthCounts
+from sgrocc_core.evaluation.spread import LEVELS
 from sgrocc_core.geometry.camera import scale_intrinsics
 from sgrocc_core.geometry.poses import gravity_aligned_rotation
 from sgrocc_core.network.stereo.network import StereoNetwork
 from sgrocc_core.training.compute import Compute
 from sgrocc_core.training.data.augmentation import View
-from sgrocc_core.training.distribution import summed
 from sgrocc_core.training.data.dataset import Batch
+from sgrocc_core.training.distribution import summed
 from sgrocc_core.training.stereo.clips import Clips, frame_view, sweep_inputs
 from sgrocc_core.training.stereo.step import run_matching, run_sweep
 
@@ -25,35 +24,12 @@ AT_ONCE = 10
 """Frames that go through the networks together."""
 
 
-@dataclass
-class DepthSums:
-    """Errors of one kind of depth, summed over images.
-
-    Attributes:
-        sums: (2,) of the images' mean relative error and of the share within a factor of 1.25. images: how many.
-        calibration: of the spread.
-    """
-
-    sums: np.ndarray = field(default_factory=lambda: np.zeros(2))
-    images: int = 0
-    calibration: SpreadCalibration = field(default_factory=SpreadCalibration)
-
-    def add(self, depth: np.ndarray, spread: np.ndarray, truth: np.ndarray) -> None:
-        """Count an image; (h, w) metres, truth 0 = unknown."""
-        known = truth > 0
-        if not known.any():
-            return
-        ratio = depth[known] / truth[known]
-        self.sums += np.abs(ratio - 1).mean(), (np.maximum(ratio, 1 / ratio) < 1.25).mean()
-        self.images += 1
-        self.calibration.add(depth, spread, truth)
-
-    def figures(self) -> dict[str, float]:
-        """abs_rel, delta1, p50, p68, p90, and images; of all processes together."""
-        counts = summed(np.concatenate([self.sums, self.calibration.below, [self.images, self.calibration.pixels]]))
-        values = np.concatenate([counts[:2] / max(1, counts[-2]), counts[2:-2] / max(1, counts[-1])])
-        names = ["abs_rel", "delta1", *(f"p{level * 100:.0f}" for level in LEVELS)]
-        return {**dict(zip(names, values.tolist())), "images": float(counts[-2])}
+def _figures(counts: DepthCounts) -> dict[str, float]:
+    """abs_rel, delta1, p50, p68, p90, and images; of all processes together."""
+    sums = summed(np.concatenate([counts.sums, counts.calibration.below, [counts.images, counts.calibration.pixels]]))
+    values = np.concatenate([sums[:2] / max(1, sums[-2]), sums[2:-2] / max(1, sums[-1])])
+    names = ["abs_rel", "delta1", *(f"p{level * 100:.0f}" for level in LEVELS)]
+    return {**dict(zip(names, values.tolist())), "images": float(sums[-2])}
 
 
 def earlier_sources(views: list[View], poses: np.ndarray, stride: int, number: int = MAX_SOURCES) -> np.ndarray:
@@ -82,7 +58,7 @@ def look_at_videos(
     """
     engine.eval()
     stereo.eval()
-    found, alone = DepthSums(), DepthSums()
+    found, alone = DepthCounts(), DepthCounts()
     for number in videos:
         video = clips.video(number)
         views = [frame_view(video, k, clips.options.input_size) for k in range(len(video))]
@@ -91,9 +67,9 @@ def look_at_videos(
             truth = views[k].depth[stride // 2 :: stride, stride // 2 :: stride]
             alone.add(*parts["image"], truth)
             found.add(*parts["stereo"], truth)
-    alone_figures = alone.figures()
+    alone_figures = _figures(alone)
     images = alone_figures.pop("images")
-    return {**found.figures(), **{f"image_{name}": value for name, value in alone_figures.items()}, "images": images}
+    return {**_figures(found), **{f"image_{name}": value for name, value in alone_figures.items()}, "images": images}
 
 
 def _frames(

@@ -12,10 +12,10 @@ from sgrocc_core.depth.sweep import FARTHEST, NEAREST
 from sgrocc_core.network.stereo.network import StereoNetwork
 from sgrocc_core.network.stereo.sweep_torch import sweep
 from sgrocc_core.training.compute import Compute
-from sgrocc_core.training.losses import voxels as losses
-from sgrocc_core.training.losses.objectives import Terms, draws
 from sgrocc_core.training.data.dataset import Batch
 from sgrocc_core.training.local.step import run_image
+from sgrocc_core.training.losses import voxels as losses
+from sgrocc_core.training.losses.objectives import Terms, draws
 
 DEPTH, LIKELIHOOD, PLANES = 1.0, 0.3, 0.3
 """Weights of the terms."""

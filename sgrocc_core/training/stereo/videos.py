@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from sgrocc_core.data.occ_scannet import OccScanNet, Sample, read_sample
 from sgrocc_core.errors import DataError
 from sgrocc_core.progress import progress
-from sgrocc_core.training.data.packed import millimetres, write_arrays
+from sgrocc_core.training.data.packed import OPEN_SCENES, millimetres, write_arrays
 
 FORMAT_VERSION = 1
 ARRAYS = ("image", "depth", "K", "T_wc")
@@ -89,8 +90,9 @@ def _arrays(samples: list[Sample]) -> dict[str, np.ndarray]:
     }
 
 
+@functools.lru_cache(OPEN_SCENES)
 def open_video(folder: Path) -> PackedVideo:
-    """Map one packed scene into memory; DataError where it is none, or of another version."""
+    """Map one packed scene into memory; the scenes used last stay open. DataError where it is none, or of another version."""
     try:
         version = json.loads((folder / "video.json").read_text())["format_version"]
     except (OSError, ValueError, KeyError) as error:

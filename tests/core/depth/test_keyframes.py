@@ -19,6 +19,7 @@ from sgrocc_core.depth.keyframes import (
     turn_between,
 )
 from sgrocc_core.depth.stereo import MotionStereo
+from sgrocc_core.geometry.camera import LetterboxedCamera
 from sgrocc_core.geometry.poses import invert_pose, make_pose, rotation_from_quaternion
 
 K = np.array([[72.0, 0, 39.5], [0, 72.0, 29.5], [0, 0, 1]])
@@ -176,11 +177,11 @@ def test_equal_images_have_equal_digests_and_others_have_not() -> None:
 
 
 def test_the_mapper_gets_projections_of_the_features_and_not_of_the_image() -> None:
-    stereo, image_K = MotionStereo(), np.array([[288.0, 0, 159.5], [0, 288.0, 119.5], [0, 0, 1]])
-    mask, features = np.ones((240, 320), np.float32), np.zeros((60, 80, 16), np.float32)
-    pictures = [np.full((240, 320, 3), k, np.uint8) for k in range(2)]
-    assert stereo.follow(features, pictures[0], mask, image_K, at(), 0, (640, 480)) == (None, None)
-    sources, _ = stereo.follow(features, pictures[1], mask, image_K, at(x=0.2), SECOND // 2, (640, 480))
+    stereo = MotionStereo()
+    camera = LetterboxedCamera.of(np.array([[576.0, 0, 319.5], [0, 576.0, 239.5], [0, 0, 1]]), (640, 480), (320, 240))
+    features, pictures = np.zeros((60, 80, 16), np.float32), [np.full((240, 320, 3), k, np.uint8) for k in range(2)]
+    assert stereo.follow(features, pictures[0], camera, at(), 0) == (None, None)
+    sources, _ = stereo.follow(features, pictures[1], camera, at(x=0.2), SECOND // 2)
     assert sources is not None and sources.features.shape == (1, 60, 80, 16)
     # Seen from 0.2 m to the right a point lies further left; back in the source it lies further right.
     x, y, z = sources.transforms[0] @ [39.5, 29.5, 1, 1 / 2.0]

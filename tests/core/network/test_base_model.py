@@ -105,6 +105,8 @@ def test_both_engines_give_the_same(exported):
         found.append((seen, engine.expert(seen.features, depth, spread, thickness, K, feed["pose"][0].numpy())))
     for one, two in zip(*found):
         for name, value in vars(one).items():
+            if value is None:  # what only a model with stereo gives
+                continue
             assert np.abs(value - getattr(two, name)).max() <= 1e-3 * np.abs(value).max(), name
 
 
