@@ -172,7 +172,7 @@ TABLE: tuple[Parameter, ...] = (
         "motion_depth",
         "input",
         "stereo",
-        "How the camera's motion corrects the depth of images without sensor depth: not at all, by triangulated points, "
+        "How the camera's motion corrects the depth of images without sensor depth: not at all, by triangulated points "
         "or by comparison with earlier images (a model without a stereo network uses tracks).",
         MOTION_DEPTHS,
         dynamic=True,

@@ -17,7 +17,8 @@ class SceneVideo:
     """One scene of a set, read frame by frame.
 
     Args:
-        data: the set. indices: of the scene's samples, in order.
+        data: the set.
+        indices: of the scene's samples, in order.
     """
 
     def __init__(self, data: OccScanNet, indices: list[int]) -> None:
@@ -33,7 +34,8 @@ class BagVideo:
     """A bag as one video; images without depth are left out.
 
     Args:
-        path: of the bag. frames: at most so many, 0 = all.
+        path: of the bag.
+        frames: at most so many, 0 = all.
     """
 
     def __init__(self, path: Path, frames: int = 0) -> None:
@@ -53,9 +55,11 @@ def open_videos(
     """The videos under a path.
 
     Args:
-        path: a set in the layout of Occ-ScanNet (`sgrocc synth --video`), or a bag. split: one of the set's lists.
-        size: (width, height) that the set's images are read at; None: as they are. limit: at most so many scenes, spread
-            evenly, 0 = all. frames: at most the first so many of each, 0 = all.
+        path: a set in the layout of Occ-ScanNet (`sgrocc synth --video`), or a bag.
+        split: one of the set's lists.
+        size: (width, height) that the set's images are read at; None: as they are.
+        limit: at most so many scenes, spread evenly, 0 = all.
+        frames: at most the first so many of each, 0 = all.
 
     Raises:
         DataError: neither a set nor a bag, or an empty list.

@@ -41,11 +41,13 @@ class View:
     """One image as stereo sees it.
 
     Attributes:
-        features: (h, w, 16) float32 matching features. K: (3, 3) intrinsics at their resolution, pixels. T_wc: (4, 4)
-            camera to world, metres. stamp_ns: of the image. bounds: (4,) float32 pixels that lie inside the picture,
-            see `sweep.content_bounds`.
-        size: (width, height) of the image as the camera gave it, pixels. digest: of the image; equal images have equal
-            ones.
+        features: (h, w, 16) float32 matching features.
+        K: (3, 3) intrinsics at their resolution, pixels.
+        T_wc: (4, 4) camera to world, metres.
+        stamp_ns: of the image.
+        bounds: (4,) float32 pixels that lie inside the picture, see `sweep.content_bounds`.
+        size: (width, height) of the image as the camera gave it, pixels.
+        digest: of the image; equal images have equal ones.
     """
 
     features: np.ndarray
@@ -132,9 +134,11 @@ def choose_sources(
     """Indices of the best sources for an image, the best first.
 
     Args:
-        T_wc: (4, 4) of the image. candidates: (N, 4, 4) of earlier images of the same camera. K: (3, 3) intrinsics,
-            pixels.
-        last_pixel: column and row of the last pixel. number: how many at most.
+        T_wc: (4, 4) of the image.
+        candidates: (N, 4, 4) of earlier images of the same camera.
+        K: (3, 3) intrinsics, pixels.
+        last_pixel: column and row of the last pixel.
+        number: how many at most.
     """
     if not len(candidates):
         return []

@@ -16,8 +16,8 @@ class Sources:
     """The earlier images that one image is compared with; S of them, at least one.
 
     Attributes:
-        features: (S, h, w, 16) float32 matching features. transforms: (S, 3, 4) and bounds: (S, 4), float32: see
-            `depth.sweep`.
+        features: (S, h, w, 16) float32 matching features.
+        transforms: (S, 3, 4) and bounds: (S, 4), float32: see `depth.sweep`.
         every: sweep every n-th plane and interpolate the scores between; other than 1 for comparison only.
     """
 
@@ -31,7 +31,8 @@ class MotionStereo:
     """Follows the images of one camera and says what each is compared with.
 
     Args:
-        number: most sources of an image. every: see `Sources`. Other values than the defaults are for comparison.
+        number: most sources of an image.
+        every: see `Sources`. Other values than the defaults are for comparison.
 
     Attributes:
         ring: the keyframes.

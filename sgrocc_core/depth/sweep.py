@@ -47,8 +47,10 @@ def sweep_transform(K: np.ndarray, T_wc: np.ndarray, source_K: np.ndarray, sourc
     """The projection of target pixels into a source.
 
     Args:
-        K, source_K: (3, 3) intrinsics at the features' resolution, pixels. T_wc, source_T_wc: (4, 4) camera to world,
-            metres.
+        K: (3, 3) intrinsics at the features' resolution, pixels.
+        T_wc: (4, 4) camera to world, metres.
+        source_K: intrinsics of the source.
+        source_T_wc: pose of the source.
 
     Returns:
         (3, 4) float32 [Q | r]: pixel (u, v) at depth z appears in the source at Q [u, v, 1] + r / z, up to scale; the
@@ -64,7 +66,8 @@ def content_bounds(mask: np.ndarray, stride: int) -> np.ndarray:
     """First and last feature pixels that lie wholly inside the letterboxed image.
 
     Args:
-        mask: (H, W), 0 in the padding; what is inside is a rectangle. stride: image pixels per feature pixel.
+        mask: (H, W), 0 in the padding; what is inside is a rectangle.
+        stride: image pixels per feature pixel.
 
     Returns:
         (4,) float32: first column, first row, last column, last row; the last lie before the first where nothing is
@@ -88,10 +91,12 @@ def plane_sweep(
     """Matching scores of one image against its sources.
 
     Args:
-        target: (H, W, 16) float32, normalised features. sources: (S, H, W, 16) float32, the same of the sources; S may
-            be 0.
-        transforms: (S, 3, 4) float32, of `sweep_transform`. bounds: (S, 4) float32, of `content_bounds`.
-        inverse_depths: (P,) float32, 1 / metres. out: arrays to write the two results to; None: fresh ones.
+        target: (H, W, 16) float32, normalised features.
+        sources: (S, H, W, 16) float32, the same of the sources; S may be 0.
+        transforms: (S, 3, 4) float32, of `sweep_transform`.
+        bounds: (S, 4) float32, of `content_bounds`.
+        inverse_depths: (P,) float32, 1 / metres.
+        out: arrays to write the two results to; None: fresh ones.
 
     Returns:
         score: (P, H, W) float32, mean over the sources that see the point, 0 where none does. count: (P, H, W)
@@ -129,7 +134,13 @@ def plane_sweep_backward(
     """Gradients of `plane_sweep`'s score with respect to the features of the target and the sources.
 
     Args:
-        count: of the forward pass. score_gradient: (P, H, W) float32. The others are those of `plane_sweep`.
+        target: as for `plane_sweep`.
+        sources: as for `plane_sweep`.
+        transforms: as for `plane_sweep`.
+        bounds: as for `plane_sweep`.
+        inverse_depths: as for `plane_sweep`.
+        count: (P, H, W) of the forward pass.
+        score_gradient: (P, H, W) float32.
 
     Returns:
         (H, W, 16) of the target and (S, H, W, 16) of the sources.

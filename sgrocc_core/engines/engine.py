@@ -102,7 +102,8 @@ class Engine(Protocol):
         """Depth and its spread from the image and from earlier ones; both (*head_shape) float32 metres.
 
         Args:
-            seen: of `image`, of a model with stereo. sources: what the image is compared with.
+            seen: of `image`, of a model with stereo.
+            sources: what the image is compared with.
 
         Raises:
             ModelError: the model has no stereo.

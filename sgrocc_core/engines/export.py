@@ -104,7 +104,9 @@ def stereo_example(grid: ImageGrid, channels: int, planes: int, seed: int = 0) -
     """Plausible inputs of stereo.onnx: scores of two sources, one of which sees the left half only.
 
     Args:
-        grid: sizes of the image engine. channels: of its fine features. planes: of the sweep.
+        grid: sizes of the image engine.
+        channels: of its fine features.
+        planes: of the sweep.
     """
     draw = np.random.default_rng(seed)
     shape = 1, planes, *grid.head_shape
@@ -128,7 +130,7 @@ def _quarters(values: list[list[float]], shape: tuple[int, int]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Graph:
-    """One graph to write: its network, example inputs, the outputs' names in the network and in the graph, and where weights are."""
+    """A graph to write: network, example inputs, outputs' names in network and graph, and prefixes of its weights."""
 
     file: str
     network: nn.Module

@@ -1,4 +1,4 @@
-"""Depth of videos as the mapper would have it online: of the image alone and with what the camera's motion tells, and how right its spread is.
+"""Depth of videos as the mapper has it online, of the image alone and with the camera's motion, and its spread.
 
 Every variant sees the same images in the same order; the image network runs once for each image.
 """
@@ -32,8 +32,12 @@ class DepthVariant:
     """One way to come to a depth.
 
     Attributes:
-        name: of it. motion_depth: one of MOTION_DEPTHS. sources: most sources of stereo. every: every n-th plane is swept.
-        metres, degrees: root mean square of the errors of the poses that are told, each image's its own.
+        name: of it.
+        motion_depth: one of MOTION_DEPTHS.
+        sources: most sources of stereo.
+        every: every n-th plane is swept.
+        metres: root mean square of the errors of the told positions, each image's its own.
+        degrees: the same of the told attitudes.
 
     Raises:
         ConfigError: names the key, the value and what is allowed.
@@ -59,7 +63,8 @@ class DepthCounts:
     """Errors of depth, summed over images; every image counts the same.
 
     Attributes:
-        sums: (2,) of the images' mean |d - d*| / d* and of the share within a factor of 1.25. images: how many.
+        sums: (2,) of the images' mean |d - d*| / d* and of the share within a factor of 1.25.
+        images: how many.
         calibration: of the spread; every pixel counts the same.
     """
 
@@ -110,7 +115,9 @@ class DepthEvaluation:
     """Counts of several variants over the frames of videos.
 
     Args:
-        engine: the model. variants: what is compared; those that the model has no network for are left out. seed: of pose errors.
+        engine: the model.
+        variants: what is compared; those that the model has no network for are left out.
+        seed: of pose errors.
     """
 
     def __init__(self, engine: Engine, variants: Iterable[DepthVariant], seed: int = 0) -> None:
@@ -192,7 +199,7 @@ def table(report: dict[str, Any]) -> str:
     """The report as text: each variant over the images that have a source, and over all."""
     first = next(iter(report["variants"].values()))
     lines = [
-        f"{report['videos']} videos, {first['all']['images']} images, {first['moving']['images']} of them with a source",
+        f"{report['videos']} videos, {first['all']['images']} images, {first['moving']['images']} with a source",
         f"{'':24}{'images with a source':^42}{'all images':^42}",
         f"{'':24}" + 2 * f"{'AbsRel':>8}{'<1.25':>8}{'p50':>8}{'p68':>8}{'p90':>8}  ",
     ]

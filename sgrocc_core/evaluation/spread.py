@@ -21,7 +21,8 @@ class SpreadCalibration:
     """Counts over images.
 
     Attributes:
-        below: (len(LEVELS),) pixels whose error is below each quantile. pixels: with a true depth.
+        below: (len(LEVELS),) pixels whose error is below each quantile.
+        pixels: with a true depth.
     """
 
     below: np.ndarray = field(default_factory=lambda: np.zeros(len(LEVELS)))

@@ -37,7 +37,8 @@ class Motion:
     """What depth from motion remembers of the images before.
 
     Attributes:
-        tracks: triangulated points and the factor that they gave. stereo: keyframes.
+        tracks: triangulated points and the factor that they gave.
+        stereo: keyframes.
     """
 
     tracks: MotionDepth = field(default_factory=MotionDepth)
@@ -57,7 +58,10 @@ def depth_from_motion(
     """Depth and spread of an image with what the camera's motion tells of it.
 
     Args:
-        kind: one of MOTION_DEPTHS that `available` gave. motion: remembers the image for the next ones.
+        kind: one of MOTION_DEPTHS that `available` gave.
+        engine: runs the stereo network.
+        motion: remembers the image for the next ones.
+        seen: the image.
 
     Returns:
         depth and spread, (h, w) float32 metres, and a sentence to be told, None if there is none.

@@ -36,8 +36,8 @@ class LiveMap:
         sequence: Number of the last update, 0 before the first.
         memory: The GaussianMemory.
         voxel_map: The VoxelMap.
-        motion: What depth from motion remembers. The points that it tracks are saved, its keyframes are not: after loading
-            a map, stereo begins anew.
+        motion: State of the depth from motion. Tracked points are saved, keyframes are not: after loading a map, stereo
+            begins anew.
         last_view: What the last frame saw; None before the first frame.
     """
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from sgrocc_core.errors import ModelError
 
 OPTIONAL = ("class_head", "image.matching.", "expert.dense.", "expert.fusion.")
-"""Parts of names of weights that a file or a network may lack: those used in training only, the matching head of earlier
-files, and fusion, which stays the identity."""
+"""Parts of names of weights that a file or a network may lack: those used in training only, the matching head of
+earlier files, and fusion, which stays the identity."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -70,8 +70,8 @@ def save_model(path: Path, networks: Mapping[str, nn.Module], tensors: dict[str,
     Args:
         path: of the file; its folder is made if it is missing.
         networks: by the prefix of their tensors' names (`image.`, `expert.`, `stereo.`).
-        tensors: values to write instead of the networks' own (a moving average), by the same names, and those of networks
-            that are not at hand.
+        tensors: values to write instead of the networks' own (a moving average), by the same names, and those of
+            networks that are not at hand.
     """
     values = {
         prefix + name: value for prefix, module in networks.items() for name, value in module.state_dict().items()

@@ -172,8 +172,8 @@ def model_sections(model: str) -> dict[str, dict[str, Any]]:
     """Read the configuration of a model's networks, config/models/MODEL.yaml.
 
     Returns:
-        keyword arguments under `image` (the image engine's), `expert` (`ExpertConfig`'s) and, where the model has stereo, `stereo`
-        (`StereoConfig`'s).
+        keyword arguments under `image` (the image engine's), `expert` (`ExpertConfig`'s) and, if the model has stereo,
+        `stereo` (`StereoConfig`'s).
 
     Raises:
         ConfigError: there is no such model, or the file is invalid.

@@ -95,7 +95,7 @@ class EfficientNetEngine(ImageHeads):
             gravity: (B, 3, 3) R_gc.
 
         Returns:
-            Outputs of `ImageHeads.answers`, and early (B, E, 120, 160), the backbone's map at stride 2, which stereo uses.
+            Outputs of `ImageHeads.answers`, and early (B, E, 120, 160), the backbone's map at stride 2, for stereo.
         """
         maps = self.maps(image, mask)
         levels = self.levels(maps[1:], mask, intrinsics, gravity)

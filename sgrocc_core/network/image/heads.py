@@ -92,7 +92,8 @@ class ImageHeads(nn.Module):
         semantic_head: build the 2D class head, which only training uses.
 
     Attributes:
-        fine_channels: of the output `fine`. early_channels: of the output `early`, a map at stride 2; 0 = there is none.
+        fine_channels: of the output `fine`.
+        early_channels: of the output `early`, a map at stride 2; 0 = there is none.
     """
 
     log_depths: Tensor

@@ -19,7 +19,8 @@ class MatchingHead(nn.Module):
     of our own.
 
     Args:
-        fine_channels: of the image engine's features at stride 4. early_channels: of its map at stride 2; 0 = none.
+        fine_channels: of the image engine's features at stride 4.
+        early_channels: of its map at stride 2; 0 = none.
     """
 
     def __init__(self, fine_channels: int, early_channels: int = 0) -> None:
@@ -35,8 +36,10 @@ class MatchingHead(nn.Module):
         """Features of unit length.
 
         Args:
-            image: (B, 3, H, W) RGB, 0..1. mask: (B, 1, H, W), 0 in the padding. fine: (B, F, H/4, W/4), of the image
-                engine. early: (B, E, H/2, W/2), where the head was made for one.
+            image: (B, 3, H, W) RGB, 0..1.
+            mask: (B, 1, H, W), 0 in the padding.
+            fine: (B, F, H/4, W/4), of the image engine.
+            early: (B, E, H/2, W/2), where the head was made for one.
 
         Returns:
             (B, 16, H/4, W/4) float32.

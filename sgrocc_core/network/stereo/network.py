@@ -23,8 +23,10 @@ class StereoConfig:
     """Sizes of the stereo network.
 
     Attributes:
-        planes: of the sweep. fine, half, quarter: channels of the regulariser at the resolution of the sweep, at half
-            and at a quarter of it.
+        planes: of the sweep.
+        fine: channels of the regulariser at the resolution of the sweep.
+        half: at half of it.
+        quarter: at a quarter of it.
 
     Raises:
         ConfigError: names the key, the value and what is allowed.
@@ -46,8 +48,9 @@ class StereoNetwork(nn.Module):
     """Both parts, which are trained together; `matching` runs with the image engine, `regulariser` after the sweep.
 
     Args:
-        config: sizes. fine_channels: of the image engine's features at stride 4. early_channels: of its map at stride
-            2, 0 = none.
+        config: sizes.
+        fine_channels: of the image engine's features at stride 4.
+        early_channels: of its map at stride 2, 0 = none.
     """
 
     def __init__(self, config: StereoConfig, fine_channels: int, early_channels: int = 0) -> None:
@@ -71,7 +74,8 @@ class ImageWithMatching(nn.Module):
     """An image engine with the matching features of its images: what runs once for every image.
 
     Args:
-        image: the engine. matching: of a stereo network that was built for it.
+        image: the engine.
+        matching: of a stereo network that was built for it.
     """
 
     def __init__(self, image: nn.Module, matching: MatchingHead) -> None:
@@ -89,9 +93,9 @@ def build_stereo(options: dict[str, Any], image: nn.Module) -> StereoNetwork:
     """The stereo network behind an image engine, with fresh weights.
 
     Args:
-        options: arguments of `StereoConfig`. image: an engine whose outputs hold `fine`, features at the resolution of
-            its depth; it says how many channels they have (`fine_channels`), and its map at stride 2
-            (`early_channels`, 0 = none).
+        options: arguments of `StereoConfig`.
+        image: an engine whose outputs hold `fine`, features at the resolution of its depth; it says how many channels
+            they have (`fine_channels`), and its map at stride 2 (`early_channels`, 0 = none).
 
     Raises:
         ConfigError: an argument that is not known or not allowed, or an image engine without fine features.

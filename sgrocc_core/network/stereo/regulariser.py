@@ -26,8 +26,9 @@ class Regulariser(nn.Module):
     """A U-Net over the matching scores.
 
     Args:
-        context_channels: of the image engine's features at the sweep's resolution. planes: of the sweep. widths:
-            channels at the sweep's resolution, at half and at a quarter of it.
+        context_channels: of the image engine's features at the sweep's resolution.
+        planes: of the sweep.
+        widths: channels at the sweep's resolution, at half and at a quarter of it.
     """
 
     log_depths: Tensor
@@ -63,8 +64,11 @@ class Regulariser(nn.Module):
         """Depth with stereo.
 
         Args:
-            score, count: (B, P, h, w), of the sweep. context: (B, C, h, w) features. depth, spread: (B, 1, h, w) m, of
-                the image alone.
+            score: (B, P, h, w), of the sweep.
+            count: (B, P, h, w), of the sweep.
+            context: (B, C, h, w) features.
+            depth: (B, 1, h, w) m, of the image alone.
+            spread: (B, 1, h, w) m, of the image alone.
 
         Returns:
             depth (B, 1, h, w), z-depth, m; spread (B, 1, h, w), Laplace scale of depth, m; plane_logits (B, P, h, w),

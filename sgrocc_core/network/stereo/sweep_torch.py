@@ -18,9 +18,12 @@ def sweep(
     """Matching scores of images against their sources, differentiable in the features; compiled on CPUs.
 
     Args:
-        target: (B, C, H, W) normalised features, C = 16 on a CPU. sources: (B, S, C, H, W), the same of the sources.
-        transforms: (B, S, 3, 4), of `depth.sweep.sweep_transform`. bounds: (B, S, 4), of `depth.sweep.content_bounds`;
-            a source that is not there has a last column before its first. inverse_depths: (P,) 1 / metres.
+        target: (B, C, H, W) normalised features, C = 16 on a CPU.
+        sources: (B, S, C, H, W), the same of the sources.
+        transforms: (B, S, 3, 4), of `depth.sweep.sweep_transform`.
+        bounds: (B, S, 4), of `depth.sweep.content_bounds`; a source that is not there has a last column before its
+            first.
+        inverse_depths: (P,) 1 / metres.
 
     Returns:
         score, count: (B, P, H, W) float32; see `depth.sweep.plane_sweep`.

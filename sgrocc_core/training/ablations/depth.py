@@ -35,7 +35,8 @@ def evaluate_variants(
     """Score every variant on the same videos in one pass.
 
     Args:
-        videos: what is repeated, as seeds are in other ablations; those without an image that has a source are left out.
+        videos: what is repeated, as seeds are in other ablations; those without an image that has a source are left
+            out.
 
     Returns:
         By variant and number of the video what `report.Findings` takes, and the facts for the report.

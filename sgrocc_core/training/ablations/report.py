@@ -82,8 +82,8 @@ def markdown(findings: Findings, facts: dict[str, Any]) -> str:
         lines += [ablation.note, ""]
     lines += [
         f"Mean ± sample standard deviation over the {repeated}, percent; in brackets the difference to "
-        f"`{findings.reference.name}`, paired by {repeated[:-1]}, ± its standard error. \\* marks differences that are clear: "
-        "0 lies outside their 95 % interval (Student's t).",
+        f"`{findings.reference.name}`, paired by {repeated[:-1]}, ± its standard error. \\* marks differences that are "
+        "clear: 0 lies outside their 95 % interval (Student's t).",
         "",
         f"![{ablation.title}]({ablation.name}.png)",
         "",

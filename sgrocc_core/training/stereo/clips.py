@@ -34,9 +34,11 @@ class ClipConfig:
     """What clips are made of.
 
     Attributes:
-        views: frames of a clip. translation_noise: largest standard deviation of a pose's position, metres.
+        views: frames of a clip.
+        translation_noise: largest standard deviation of a pose's position, metres.
         rotation_noise: of its attitude, degrees; the noise of a clip is a random share of both.
-        occluders: probability that something moves through a frame. validation_videos: looked at while training.
+        occluders: probability that something moves through a frame.
+        validation_videos: looked at while training.
 
     Raises:
         ConfigError: names the key, the value and what is allowed.
@@ -62,10 +64,10 @@ class ClipOptions:
     """How clips are given.
 
     Attributes:
-        config: what they are made of. augment: random symmetry, field of view, light, occluders and errors of the
-            poses.
-        seed: of every draw. input_size: (width, height) that frames are letterboxed to, pixels; None: they have that
-            size.
+        config: what they are made of.
+        augment: random symmetry, field of view, light, occluders and errors of the poses.
+        seed: of every draw.
+        input_size: (width, height) that frames are letterboxed to, pixels; None: they have that size.
         head_stride: image pixels per pixel of depth.
     """
 

@@ -50,7 +50,8 @@ def look_at_videos(
     """Figures of the frames that have a source.
 
     Args:
-        clips: held-out videos, not augmented. videos: the numbers of this process's share of them.
+        clips: held-out videos, not augmented.
+        videos: the numbers of this process's share of them.
 
     Returns:
         abs_rel, delta1, p50, p68, p90 (see `SpreadCalibration`) with stereo, the same of the image alone with `image_`

@@ -21,8 +21,9 @@ def train_stereo(
     """Train the stereo network; with several processes all call this, and the first one packs and writes.
 
     Args:
-        stage: `stereo`. data: roots of sets of videos; scenes that appear while it trains are packed too. start: see
-            `starting_weights`.
+        stage: `stereo`.
+        data: roots of sets of videos; scenes that appear while it trains are packed too.
+        start: see `starting_weights`.
         resume: go on from the stage's checkpoint.
 
     Returns:

@@ -54,7 +54,9 @@ class StereoObjective(nn.Module):
     """The networks with their loss.
 
     Args:
-        engine: image engine, frozen. stereo: learns. compute: device and precision.
+        engine: image engine, frozen.
+        stereo: learns.
+        compute: device and precision.
     """
 
     def __init__(self, engine: nn.Module, stereo: StereoNetwork, compute: Compute) -> None:
@@ -65,8 +67,10 @@ class StereoObjective(nn.Module):
         """Terms of the loss.
 
         Args:
-            batch: of `clips.clip_loader`, on the device. seed, step: of the run. places: of the clips in the whole
-                batch.
+            batch: of `clips.clip_loader`, on the device.
+            seed: of the run.
+            step: of the run.
+            places: of the clips in the whole batch.
         """
         views = batch["sources"].shape[1]
         errors = torch.cat([scale_errors(views, generator) for generator in draws(seed, step, places)])

@@ -23,7 +23,9 @@ class PackedVideo:
     """The frames of one scene in order, memory-mapped.
 
     Attributes:
-        image: (N, H, W, 3) uint8 RGB. depth: (N, H, W) uint16 mm, 0 = none. K: (N, 3, 3) float64 pixels.
+        image: (N, H, W, 3) uint8 RGB.
+        depth: (N, H, W) uint16 mm, 0 = none.
+        K: (N, 3, 3) float64 pixels.
         T_wc: (N, 4, 4) float64, camera to the scene's world, metres.
     """
 
@@ -40,9 +42,10 @@ def pack_videos(root: Path, split: str, size: tuple[int, int], folder: Path) -> 
     """Decode the scenes that a packed folder lacks.
 
     Args:
-        root: of a set in the layout of Occ-ScanNet. split: one of its lists; where that is not written yet, as while
-            the set is being generated, all complete scenes are taken. size: (width, height) of the packed frames,
-            pixels.
+        root: of a set in the layout of Occ-ScanNet.
+        split: one of its lists; where that is not written yet, as while the set is being generated, all complete scenes
+            are taken.
+        size: (width, height) of the packed frames, pixels.
 
     Returns:
         Number of scenes added; a scene appears in the folder when it is complete.
@@ -92,7 +95,11 @@ def _arrays(samples: list[Sample]) -> dict[str, np.ndarray]:
 
 @functools.lru_cache(OPEN_SCENES)
 def open_video(folder: Path) -> PackedVideo:
-    """Map one packed scene into memory; the scenes used last stay open. DataError where it is none, or of another version."""
+    """Map one packed scene into memory; the scenes used last stay open.
+
+    Raises:
+        DataError: no packed video, or one of another version.
+    """
     try:
         version = json.loads((folder / "video.json").read_text())["format_version"]
     except (OSError, ValueError, KeyError) as error:
