@@ -100,7 +100,8 @@ def test_the_report_has_the_methods_keys(report):
         assert set(report[source]) == keys | {"in_view", "hidden"}
         assert set(report[source]["in_view"]) == set(report[source]["hidden"]) == keys
         assert next(iter(report[source]["per_class"])) == "ceiling" and len(report[source]["per_class"]) == 11
-    assert set(report["depth"]) == {"abs_rel", "delta1"}
+    assert set(report["depth"]) == {"abs_rel", "delta1", "calibration"}
+    assert set(report["depth"]["calibration"]) == {"p50", "p68", "p90", "error"}
     baselines = report["baselines"]
     for part in (*baselines["depth_surface"].values(), baselines["all_empty"], baselines["class_frequency"]):
         assert set(part) == keys | {"in_view", "hidden"} and set(part["hidden"]) == keys
