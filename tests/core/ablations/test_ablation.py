@@ -54,6 +54,8 @@ variants:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_committed_ablation_is_valid(name: str, tmp_path: Path) -> None:
     ablation = load_ablation(name)
+    if ablation.task not in CONFIGS:  # nothing is trained; see test_depth_ablation
+        return
     base = yaml.safe_load((ROOT / CONFIGS[ablation.task]).read_text())
     made = set()
     for variant in ablation.variants:
