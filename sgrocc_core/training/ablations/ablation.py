@@ -21,8 +21,8 @@ METRICS = ("sc_iou", "miou", "boundary_f1")
 """The figures of the paper's tables and ours."""
 VARIANT_KEYS = ("name", "config", "training_noise", "evaluation_noise", "phases", "paper")
 TASKS = ("local", "embodied", "image", "depth")
-"""Single views through the spatial expert, whole walks with the memory, single views through the image engine alone, and
-videos through an exported model, without training."""
+"""Single views through the spatial expert, whole walks with the memory, single views through the image engine alone,
+and videos through an exported model, without training."""
 CONFIGS = {
     "local": "config/train/small_local.yaml",
     "embodied": "config/train/small_embodied.yaml",
