@@ -6,6 +6,7 @@ through the picture, and errors of the poses. Draws depend on seed, step and pla
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class ClipConfig:
         translation_noise: largest standard deviation of a pose's position, metres.
         rotation_noise: of its attitude, degrees; the noise of a clip is a random share of both.
         occluders: probability that something moves through a frame.
+        left_out: one in so many videos is not trained on, but left for `sgrocc calibrate`; 0 = none.
         validation_videos: looked at while training.
 
     Raises:
@@ -49,11 +51,12 @@ class ClipConfig:
     rotation_noise: float = 0.5
     occluders: float = 0.15
     validation_videos: int = 12
+    left_out: int = 24
 
     def __post_init__(self) -> None:
         for key, low, high in (
             ("views", 2, 64), ("translation_noise", 0, 0.2), ("rotation_noise", 0, 5), ("occluders", 0, 1),
-            ("validation_videos", 1, 10_000),
+            ("validation_videos", 1, 10_000), ("left_out", 0, 10_000),
         ):  # fmt: skip
             if not low <= getattr(self, key) <= high:
                 raise ConfigError(f"{key} is {getattr(self, key)!r}; it must lie between {low} and {high}")
@@ -69,6 +72,7 @@ class ClipOptions:
         seed: of every draw.
         input_size: (width, height) that frames are letterboxed to, pixels; None: they have that size.
         head_stride: image pixels per pixel of depth.
+        which: `all` videos, those that are `trained` on, or those that are `left_out` of the training.
     """
 
     config: ClipConfig = field(default_factory=ClipConfig)
@@ -76,10 +80,17 @@ class ClipOptions:
     seed: int = 0
     input_size: tuple[int, int] | None = None
     head_stride: int = GRID.head_stride
+    which: str = "all"
+
+    def takes(self, name: str) -> bool:
+        """Whether the video of this name is among those that are meant; which is left out depends on its name alone."""
+        every = self.config.left_out
+        left_out = every > 0 and zlib.crc32(name.encode()) % every == 0
+        return {"all": True, "trained": not left_out, "left_out": left_out}[self.which]
 
 
 class Clips(Dataset[dict[str, np.ndarray]]):
-    """Clips of all packed videos that some folders hold when it is made.
+    """Clips of the packed videos that some folders hold when it is made.
 
     Attributes:
         scenes: folders of the videos that have enough frames.
@@ -88,7 +99,8 @@ class Clips(Dataset[dict[str, np.ndarray]]):
     def __init__(self, folders: list[Path], options: ClipOptions) -> None:
         self.options = options
         lengths = {path: frames for folder in folders for path, frames in packed_videos(folder).items()}
-        self.scenes = [path for path, frames in lengths.items() if frames >= options.config.views]
+        enough = [path for path, frames in lengths.items() if frames >= options.config.views]
+        self.scenes = [path for path in enough if options.takes(path.name)]
 
     def __len__(self) -> int:
         return len(self.scenes)

@@ -17,6 +17,7 @@ from sgrocc_core.training.compute import Compute
 from sgrocc_core.training.data.augmentation import View
 from sgrocc_core.training.data.dataset import Batch
 from sgrocc_core.training.distribution import summed
+from sgrocc_core.training.local.step import run_image
 from sgrocc_core.training.stereo.clips import Clips, frame_view, sweep_inputs
 from sgrocc_core.training.stereo.step import run_matching, run_sweep
 
@@ -61,40 +62,61 @@ def look_at_videos(
     stereo.eval()
     found, alone = DepthCounts(), DepthCounts()
     for number in videos:
-        video = clips.video(number)
-        views = [frame_view(video, k, clips.options.input_size) for k in range(len(video))]
-        for k, parts in _frames(engine, stereo, views, clips.options.head_stride, compute):
-            stride = clips.options.head_stride
-            truth = views[k].depth[stride // 2 :: stride, stride // 2 :: stride]
-            alone.add(*parts["image"], truth)
-            found.add(*parts["stereo"], truth)
+        for truth, depths in depths_of_video(engine, stereo, clips, number, compute):
+            if "stereo" in depths:
+                alone.add(*depths["image"], truth)
+                found.add(*depths["stereo"], truth)
     alone_figures = _figures(alone)
     images = alone_figures.pop("images")
     return {**_figures(found), **{f"image_{name}": value for name, value in alone_figures.items()}, "images": images}
 
 
-def _frames(
-    engine: nn.Module, stereo: StereoNetwork, views: list[View], stride: int, compute: Compute
-) -> list[tuple[int, dict[str, tuple[np.ndarray, np.ndarray]]]]:
-    """Depth and spread of frames that have a source, with stereo and of the image alone, by the frame's number."""
+Depth = tuple[np.ndarray, np.ndarray]
+"""Depth and its spread, (h, w) metres."""
+
+
+@torch.no_grad()
+def depths_of_video(
+    engine: nn.Module, stereo: StereoNetwork | None, clips: Clips, number: int, compute: Compute
+) -> list[tuple[np.ndarray, dict[str, Depth]]]:
+    """Depth of every frame of a video, as it would be online.
+
+    Args:
+        engine: image engine, in eval mode.
+        stereo: stereo network, in eval mode; None: depth of the images alone.
+        clips: videos, not augmented.
+        number: of the video.
+        compute: device and precision.
+
+    Returns:
+        For each frame the true depth (h, w), metres, 0 = unknown, and `image`, the depth of the image alone; `stereo`
+        only for frames that have a source.
+    """
+    video, stride = clips.video(number), clips.options.head_stride
+    views = [frame_view(video, k, clips.options.input_size) for k in range(len(video))]
     poses = np.array([view.T_bc for view in views])
     sources = earlier_sources(views, poses, stride)
-    batch = compute.move(
-        {name: torch.from_numpy(value) for name, value in _arrays(views, poses, sources, stride).items()}
-    )
+    arrays = _arrays(views, poses, sources, stride)
+    batch = compute.move({name: torch.from_numpy(value) for name, value in arrays.items()})
     outputs, features = _in_parts(engine, stereo, batch, compute)
+    truths = [view.depth[stride // 2 :: stride, stride // 2 :: stride] for view in views]
+    found = [(truth, {"image": _pair(outputs, k)}) for k, truth in enumerate(truths)]
+    if stereo is None or features is None:
+        return found
     some = (batch["sources"] >= 0).any(1).nonzero()[:, 0]
-    found = []
     for part in some.split(AT_ONCE):
         score, count = run_sweep(stereo, features, batch, part)
         depth, spread = outputs["depth"][part].float(), outputs["spread"][part].float()
         with compute.autocast():
             told = stereo(score, count, outputs["fine"][part], depth, spread)
         for row, k in enumerate(part.tolist()):
-            pairs = {"image": (depth, spread), "stereo": (told["depth"], told["spread"])}
-            arrays = {name: (a[row, 0].cpu().numpy(), b[row, 0].cpu().numpy()) for name, (a, b) in pairs.items()}
-            found.append((k, arrays))
+            found[k][1]["stereo"] = _pair(told, row)
     return found
+
+
+def _pair(outputs: dict[str, Tensor], k: int) -> Depth:
+    depth, spread = (outputs[name][k, 0].float().cpu().numpy() for name in ("depth", "spread"))
+    return depth, spread
 
 
 def _arrays(views: list[View], poses: np.ndarray, sources: np.ndarray, stride: int) -> dict[str, np.ndarray]:
@@ -109,13 +131,17 @@ def _arrays(views: list[View], poses: np.ndarray, sources: np.ndarray, stride: i
 
 
 def _in_parts(
-    engine: nn.Module, stereo: StereoNetwork, batch: Batch, compute: Compute
-) -> tuple[dict[str, Tensor], Tensor]:
+    engine: nn.Module, stereo: StereoNetwork | None, batch: Batch, compute: Compute
+) -> tuple[dict[str, Tensor], Tensor | None]:
     """The image engine's outputs and the matching features of all frames, a few at a time."""
     parts = []
     for start in range(0, len(batch["image"]), AT_ONCE):
         some = {name: batch[name][start : start + AT_ONCE] for name in ("image", "mask", "intrinsics", "gravity")}
+        if stereo is None:
+            outputs = run_image(engine, some, compute)
+            parts.append({name: outputs[name] for name in ("depth", "spread")})
+            continue
         outputs, features = run_matching(engine, stereo, some, compute)
         parts.append({**{name: outputs[name] for name in ("depth", "spread", "fine")}, "matching": features})
     whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    return whole, whole.pop("matching")
+    return whole, whole.pop("matching", None)

@@ -56,7 +56,7 @@ class StereoStage:
         self.networks: dict[str, nn.Module] = {"image.": self.engine, "stereo.": self.stereo}
         self.trained = {"stereo.": Trained(self.stereo)}
         options = dataset_options(config, grid=False)
-        self.options = ClipOptions(config.clip, True, config.seed, options.input_size, options.head_stride)
+        self.options = ClipOptions(config.clip, True, config.seed, options.input_size, options.head_stride, "trained")
 
     def objective(self) -> nn.Module:
         """See `Stage`."""
@@ -97,7 +97,7 @@ class StereoStage:
         """See `Stage`; figures as of `look_at_videos`."""
         if self.heldout is None:
             return {}
-        clips = Clips([self.heldout], dataclasses.replace(self.options, augment=False, seed=0))
+        clips = Clips([self.heldout], dataclasses.replace(self.options, augment=False, seed=0, which="all"))
         chosen = spread_evenly(list(range(len(clips))), self.config.clip.validation_videos)
         mine = chosen[self.processes.rank :: self.processes.count]
         return look_at_videos(self.engine, self.stereo, clips, mine, self.compute)

@@ -6,6 +6,7 @@ import itertools
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -17,6 +18,8 @@ from sgrocc_core.engines.weights import build_networks
 from sgrocc_core.network import weights_file
 from sgrocc_core.training.config import load_config
 from sgrocc_core.training.stage import StepInput
+from sgrocc_core.training.stereo.calibrate import fit_factor
+from sgrocc_core.training.stereo.clips import ClipConfig, ClipOptions, Clips
 from sgrocc_core.training.stereo.stage import StereoStage
 from sgrocc_core.training.trainer import Trainer
 from tests.samples.little_videos import write_videos
@@ -113,3 +116,48 @@ def test_a_clip_whose_views_have_no_sources_teaches_nothing(place: Path, tmp_pat
 def test_stages_of_other_training_are_refused(capsys: pytest.CaptureFixture) -> None:
     assert main(["train", "stereo", "--stage", "image"]) == 1
     assert "the stages of stereo training are stereo, all" in capsys.readouterr().err
+
+
+def test_left_out_videos_are_not_trained_on(place: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "packed"
+    names = [f"scene_{k}" for k in range(60)]
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        (folder / name / "video.json").write_text('{"format_version": 1, "frames": 9}')
+    config = ClipConfig(left_out=5)
+    found = {w: {p.name for p in Clips([folder], ClipOptions(config, which=w)).scenes} for w in ("trained", "left_out")}
+    assert found["trained"] | found["left_out"] == set(names) and not found["trained"] & found["left_out"]
+    assert 4 < len(found["left_out"]) < 24
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 3.0])
+def test_the_factor_of_a_spread_that_is_wrong_as_a_whole_is_found(factor: float) -> None:
+    errors = np.abs(np.random.default_rng(0).laplace(0, 1, 20_000))
+    assert fit_factor(errors * factor) == pytest.approx(factor, rel=0.03)
+
+
+def test_calibrated_weights_have_a_scaled_spread_and_are_otherwise_the_same(place: Path, tmp_path: Path) -> None:
+    config = yaml.safe_load((place / "config.yaml").read_text())
+    config["clip"]["left_out"] = 1  # all of them
+    (tmp_path / "all.yaml").write_text(yaml.safe_dump(config))
+    weights, out = train(place, tmp_path / "run"), tmp_path / "calibrated.safetensors"
+    arguments = ["--config", tmp_path / "all.yaml", "--weights", weights, "--data", place / "train", "--out", out]
+    assert main(["calibrate", *map(str, arguments), "--packed", str(place / "packed")]) == 0
+    before, after = weights_file.read_weights(weights), weights_file.read_weights(out)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"image.shape_head.bias", "stereo.regulariser.shape.bias"}
+    assert before["image.shape_head.bias"][1] == after["image.shape_head.bias"][1]  # the thickness
+
+
+def test_videos_that_are_all_trained_on_are_refused(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    arguments = [
+        "--weights",
+        place / "start.safetensors",
+        "--data",
+        place / "train",
+        "--out",
+        tmp_path / "x.safetensors",
+    ]
+    more = ["--config", place / "config.yaml", "--packed", place / "packed"]
+    assert main(["calibrate", *map(str, (*arguments, *more))]) == 1
+    assert "is left out of the training; see clip: left_out" in capsys.readouterr().err
