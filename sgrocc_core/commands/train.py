@@ -27,6 +27,11 @@ fusion, on the frozen spatial expert) and `everything` (all but the depth backbo
 trains stereo from the camera's own motion on videos (`sgrocc synth --video`), on the frozen image engine of the weights
 that it starts from. Videos that appear in the folder during the training are used too.
 
+  sgrocc train calibrate --data runs/videos/train --start runs/stereo/stereo.weights.safetensors --out runs/stereo
+
+scales the spread of depth, of the image engine and of stereo, by one factor each, fitted on the videos that `train
+stereo` leaves out (`clip.left_out`), and writes OUT/calibrated.weights.safetensors.
+
 A GPU is used if PyTorch finds one. For several GPUs, start one process for each:
 torchrun --nproc-per-node N -m -- sgrocc_core.cli train local ...
 """
@@ -38,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument(
         "what",
-        choices=("local", "stereo", "embodied"),
+        choices=("local", "stereo", "calibrate", "embodied"),
         help="`local`: the spatial expert; `stereo`: depth from motion; `embodied`: the temporal manager",
     )
     parser.add_argument(
@@ -106,6 +111,8 @@ def run(args: argparse.Namespace) -> int:
     from sgrocc_core.training.session import TrainingData, train_stage
     from sgrocc_core.training.stereo.session import train_stereo
 
+    if args.what == "calibrate":
+        return _calibrate(args)
     stages = {"local": LOCAL_STAGES, "stereo": ("stereo",), "embodied": (*TWO_PHASES, "end_to_end")}[args.what]
     if args.stage not in (*stages, "all"):
         raise ConfigError(f"--stage is {args.stage}; the stages of {args.what} training are {', '.join(stages)}, all")
@@ -128,4 +135,22 @@ def run(args: argparse.Namespace) -> int:
                 config = dataclasses.replace(config, stages=limited)
             train = {"local": train_stage, "stereo": train_stereo, "embodied": train_phase}[args.what]
             start = train(config, stage, data, args.out, start, args.resume)
+    return 0
+
+
+def _calibrate(args: argparse.Namespace) -> int:
+    """Scale the spread of trained weights."""
+    from sgrocc_core.errors import ConfigError
+    from sgrocc_core.share import find_shared
+    from sgrocc_core.training.config import load_config
+    from sgrocc_core.training.stereo.calibrate import calibrate
+
+    if args.start is None or not args.data:
+        raise ConfigError("calibration needs the weights, --start FILE, and the videos of their training, --data DIR")
+    config = load_config(args.config or find_shared("config/train/small_stereo.yaml"))
+    out = args.out / "calibrated.weights.safetensors"
+    for name, values in calibrate(config, args.start, args.data, out, args.packed).items():
+        shares = ", ".join(f"{key} {value:.3f}" for key, value in values.items() if key != "factor")
+        print(f"{name}: spread times {values['factor']:.3f}; before: {shares}")
+    print(f"weights in {out}")
     return 0

@@ -58,7 +58,6 @@ def calibrate(
     out: Path,
     packed: Path | None = None,
     limit: int = 24,
-    only: str | None = None,
 ) -> dict[str, dict[str, float]]:
     """Scale the spread of a weights file's networks.
 
@@ -69,7 +68,6 @@ def calibrate(
         out: file to write.
         packed: see `packed_folder`.
         limit: at most so many videos, spread evenly.
-        only: `image` or `stereo`; None: both.
 
     Returns:
         For `image` and `stereo` the `factor`, and the shares below the quantiles before (`p50`, `p68`, `p90`).
@@ -95,11 +93,7 @@ def calibrate(
     ratios = error_ratios(stage.engine.eval(), stereo, clips, videos, stage.compute)
     found: dict[str, dict[str, float]] = {}
     for name, bias in (("image", IMAGE_BIAS), ("stereo", STEREO_BIAS)):
-        if only == name and name not in ratios:
-            raise DataError(
-                f"{weights} gives no depth by {name} on these videos, so that there is nothing to calibrate"
-            )
-        if only in (None, name) and name in ratios:
+        if name in ratios:
             values = ratios[name]
             tensors = scaled(tensors, bias, factor := fit_factor(values), weights)
             shares = {f"p{level * 100:.0f}": float((values <= quantile(level)).mean()) for level in LEVELS}

@@ -39,7 +39,7 @@ class ClipConfig:
         translation_noise: largest standard deviation of a pose's position, metres.
         rotation_noise: of its attitude, degrees; the noise of a clip is a random share of both.
         occluders: probability that something moves through a frame.
-        left_out: one in so many videos is not trained on, but left for `sgrocc calibrate`; 0 = none.
+        left_out: one in so many videos is not trained on, but left for `sgrocc train calibrate`; 0 = none.
         validation_videos: looked at while training.
 
     Raises:

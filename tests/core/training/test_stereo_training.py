@@ -140,24 +140,18 @@ def test_calibrated_weights_have_a_scaled_spread_and_are_otherwise_the_same(plac
     config = yaml.safe_load((place / "config.yaml").read_text())
     config["clip"]["left_out"] = 1  # all of them
     (tmp_path / "all.yaml").write_text(yaml.safe_dump(config))
-    weights, out = train(place, tmp_path / "run"), tmp_path / "calibrated.safetensors"
-    arguments = ["--config", tmp_path / "all.yaml", "--weights", weights, "--data", place / "train", "--out", out]
-    assert main(["calibrate", *map(str, arguments), "--packed", str(place / "packed")]) == 0
-    before, after = weights_file.read_weights(weights), weights_file.read_weights(out)
+    weights = train(place, tmp_path / "run")
+    arguments = ["--config", tmp_path / "all.yaml", "--start", weights, "--data", place / "train", "--out", tmp_path]
+    assert main(["train", "calibrate", *map(str, arguments), "--packed", str(place / "packed")]) == 0
+    after = weights_file.read_weights(tmp_path / "calibrated.weights.safetensors")
+    before = weights_file.read_weights(weights)
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"image.shape_head.bias", "stereo.regulariser.shape.bias"}
     assert before["image.shape_head.bias"][1] == after["image.shape_head.bias"][1]  # the thickness
 
 
 def test_videos_that_are_all_trained_on_are_refused(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    arguments = [
-        "--weights",
-        place / "start.safetensors",
-        "--data",
-        place / "train",
-        "--out",
-        tmp_path / "x.safetensors",
-    ]
+    arguments = ["--start", place / "start.safetensors", "--data", place / "train", "--out", tmp_path]
     more = ["--config", place / "config.yaml", "--packed", place / "packed"]
-    assert main(["calibrate", *map(str, (*arguments, *more))]) == 1
+    assert main(["train", "calibrate", *map(str, (*arguments, *more))]) == 1
     assert "is left out of the training; see clip: left_out" in capsys.readouterr().err
