@@ -178,6 +178,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Map the bag; exit code 0, or 130 if it was interrupted and what was mapped until then is saved."""
     from tqdm import tqdm
 
+    from sgrocc_core.checks.findings import Finding
     from sgrocc_core.checks.recording import look_at_bag
     from sgrocc_core.checks.refusal import refuse_errors
     from sgrocc_core.data.bags import BagReader
@@ -203,6 +204,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         result = map_frames(mapper, bar)
         findings.extend(reader.findings())
+        findings.extend(Finding("note", "motion_depth", note) for note in result.notes)
         saved = SavedMap.of(mapper.map, reader.map_frame, result.stamp_ns)
         report = build_report(arguments, reader, engine.description, result, saved)
     report["findings"] = findings.as_list()
