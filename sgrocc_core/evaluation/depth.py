@@ -36,6 +36,7 @@ class DepthVariant:
         motion_depth: one of MOTION_DEPTHS.
         sources: most sources of stereo.
         every: every n-th plane is swept.
+        combined: whether stereo begins with the depth that the tracks corrected, as in the mapper.
         metres: root mean square of the errors of the told positions, each image's its own.
         degrees: the same of the told attitudes.
 
@@ -47,6 +48,7 @@ class DepthVariant:
     motion_depth: str = "stereo"
     sources: int = MAX_SOURCES
     every: int = 1
+    combined: bool = True
     metres: float = 0.0
     degrees: float = 0.0
 
@@ -99,7 +101,7 @@ class _Run:
         """Depth and spread of the next image, from its pose with this variant's error."""
         told = _disturbed(seen.T_wc, self.variant, self.rng)
         disturbed = replace(seen, T_wc=told)
-        depth, spread, _ = depth_from_motion(self.kind, engine, self.motion, disturbed)
+        depth, spread, _ = depth_from_motion(self.kind, engine, self.motion, disturbed, self.variant.combined)
         return depth, spread
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -53,7 +53,7 @@ def available(kind: str, spec: ModelSpec) -> tuple[str, str | None]:
 
 
 def depth_from_motion(
-    kind: str, engine: Engine, motion: Motion, seen: SeenImage
+    kind: str, engine: Engine, motion: Motion, seen: SeenImage, combined: bool = True
 ) -> tuple[np.ndarray, np.ndarray, str | None]:
     """Depth and spread of an image with what the camera's motion tells of it.
 
@@ -62,19 +62,19 @@ def depth_from_motion(
         engine: runs the stereo network.
         motion: remembers the image for the next ones.
         seen: the image.
+        combined: whether stereo begins with the depth that the tracks corrected; False is for comparison.
 
     Returns:
         depth and spread, (h, w) float32 metres, and a sentence to be told, None if there is none.
     """
-    outputs, camera = seen.outputs, seen.camera
-    if kind == "tracks":
-        found = motion.tracks.correct(
+    outputs, camera, said = seen.outputs, seen.camera, None
+    if kind == "tracks" or (kind == "stereo" and combined):
+        depth, spread = motion.tracks.correct(
             seen.image, camera.mask, camera.K, seen.T_wc, seen.stamp_ns, outputs.depth, outputs.spread
         )
-        return *found, None
+        outputs = replace(outputs, depth=depth, spread=spread)
     if kind == "stereo" and outputs.matching is not None:
         sources, said = motion.stereo.follow(outputs.matching, seen.image, camera, seen.T_wc, seen.stamp_ns)
         if sources is not None:
             return *engine.stereo(outputs, sources), said
-        return outputs.depth, outputs.spread, said
-    return outputs.depth, outputs.spread, None
+    return outputs.depth, outputs.spread, said

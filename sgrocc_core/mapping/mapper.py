@@ -70,17 +70,17 @@ class OccupancyMapper:
             FrameError: The frame cannot be mapped; the map is unchanged.
         """
         clock, self._notes = Stopwatch(), []
-        # 1. Features and depth prior of the image.
+        # 1. Features and depth of the image, corrected by the camera's motion.
         width, height = frame.image.shape[1], frame.image.shape[0]
         camera = LetterboxedCamera.of(frame.K, (width, height), self.engine.spec.image_size)
         image = camera.letterbox.image(frame.image)
         seen = self.engine.image(image, camera.mask, camera.K, gravity_aligned_rotation(frame.T_wc[:3, :3]))
-        clock.lap("image")
-        # 2. The local box in front of the camera, and the visibility of its cells in the depth prior.
         head, spread = seen.depth, seen.spread
         if frame.depth is None or self._config.depth_source == "mono":
             looked = SeenImage(image, camera, frame.T_wc, frame.stamp_ns, seen)
             head, spread = self._depth_from_motion(looked)
+        clock.lap("image")
+        # 2. The local box in front of the camera, and the visibility of its cells in the depth prior.
         depth = depth_prior(self._config.depth_source, frame, camera, head, spread)
         T_lc = make_pose(frame.T_wc[:3, :3], frame.T_wc[:3, 3] - self.map.origin)
         corner = box_corner(T_lc, box_below=self._config.box_below)
