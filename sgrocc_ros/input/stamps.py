@@ -84,7 +84,7 @@ class StampGate:
             return self._drop(
                 "stamp_ahead", f"the image's stamp is {(stamp - now) / 1e9:.1f} s ahead of the node's clock"
             )
-        if self._ahead is not None and stamp > self._ahead:
+        if self._ahead is not None and stamp >= self._ahead - JUMP_NS:
             self._newest, self._ahead = self._ahead, None  # two images agree
         if self._newest is None or stamp > self._newest:
             return self._advance(stamp)
@@ -109,8 +109,6 @@ class StampGate:
 
     def _advance(self, stamp: int) -> str:
         if self._newest is not None and stamp - self._newest > JUMP_NS:
-            if self._ahead == stamp:
-                return self._drop("stamp_back", "the image's stamp is 0.000 s older than the newest one")
             self._ahead = stamp
         else:
             self._newest, self._ahead = stamp, None
