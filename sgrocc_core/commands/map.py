@@ -30,8 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         required=True,
         metavar="DIR",
-        help="folder for map.npz, map.png, map.ply, report.json and the Gaussians",
+        help="folder for map.npz, map.png, report.json and the Gaussians",
     )
+    parser.add_argument("--ply", action="store_true", help="write the surface as map.ply, too, for other programs")
     add_bag_arguments(parser)
     add_model_arguments(parser)
     add_mapper_arguments(parser)
@@ -184,14 +185,14 @@ def run(arguments: argparse.Namespace) -> int:
     from sgrocc_core.data.bags import BagReader
     from sgrocc_core.engines.open import open_engine
     from sgrocc_core.map_files.file import MapFolder, SavedMap
-    from sgrocc_core.map_files.place import check_writable
     from sgrocc_core.mapping.mapper import OccupancyMapper
     from sgrocc_core.mapping.run import map_frames
 
     config = mapper_config(arguments)
     with BagReader(arguments.bag, bag_options(arguments)) as reader:
         engine = open_engine(arguments.model, arguments.engine, arguments.device, arguments.threads)
-        check_writable(arguments.out)
+        folder = MapFolder(arguments.out)
+        folder.claim()
         findings = refuse_errors(look_at_bag(reader).findings(), arguments.force)
         describe(reader, engine.description)
         mapper = OccupancyMapper(engine, config)
@@ -208,7 +209,7 @@ def run(arguments: argparse.Namespace) -> int:
         saved = SavedMap.of(mapper.map, reader.map_frame, result.stamp_ns)
         report = build_report(arguments, reader, engine.description, result, saved)
     report["findings"] = findings.as_list()
-    files = MapFolder(arguments.out).save(saved, report)
+    files = folder.save(saved, report, ply=arguments.ply)
     print_summary(report, files)
     if result.interrupted:
         print("interrupted: the map holds the frames until then", file=sys.stderr)

@@ -21,6 +21,7 @@ from typing import Any
 
 from sgrocc_core.errors import DataError
 from sgrocc_core.map_files.format import FILES, KEYS, MAP, REPORT, SavedMap, load_map
+from sgrocc_core.map_files.place import check_writable
 from sgrocc_core.map_files.write import write_map
 
 __all__ = ["FILES", "KEYS", "MapFolder", "SavedMap", "load_map", "remove_map", "rewrite_report"]
@@ -56,14 +57,11 @@ class MapFolder:
         """
         if self._lock is not None:
             return
+        check_writable(self.path)
         try:
-            (self.path / ".generations").mkdir(parents=True, exist_ok=True)
-            trial = self.path / ".generations" / f".trial-{os.getpid()}"
-            trial.mkdir(exist_ok=True)
-            trial.rmdir()
             lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
         except OSError as error:
-            raise DataError(f"maps cannot be saved in {self.path}: {error.strerror}; name another folder") from error
+            raise DataError(f"the map cannot be written to {self.path}: {error.strerror}") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

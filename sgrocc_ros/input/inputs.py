@@ -36,7 +36,7 @@ _BY_NAME = {"reliable": ReliabilityPolicy.RELIABLE, "best_effort": ReliabilityPo
 
 
 class Follower:
-    """A subscription that is recreated when its publishers change their reliability or another candidate is published.
+    """A subscription that is recreated when its publishers change what they offer or another candidate is published.
 
     Args:
         node: owns the subscription.
@@ -61,7 +61,7 @@ class Follower:
     ) -> None:
         self._node, self._candidates, self._callback = node, candidates, callback
         self._on_lost, self._lost = on_lost, LostMessages()
-        self._depth, self._latched = depth, latched
+        self._depth, self._wants_latched, self._latched = depth, latched, latched
         self._forced = {topic: self._override(topic, reliability) for topic, _ in candidates}
         self.topic, self._kind = candidates[0]
         self._policy = self._wanted(self.topic)
@@ -73,11 +73,11 @@ class Follower:
             (topic, kind) for topic, kind in self._candidates if self._node.get_publishers_info_by_topic(topic)
         ]
         topic, kind = published[0] if published else (self.topic, self._kind)
-        policy = self._wanted(topic)
-        if (topic, policy) == (self.topic, self._policy):
+        policy, latched = self._wanted(topic), self._offers_latched(topic)
+        if (topic, policy, latched) == (self.topic, self._policy, self._latched):
             return
         self._node.destroy_subscription(self._subscription)
-        self.topic, self._kind, self._policy = topic, kind, policy
+        self.topic, self._kind, self._policy, self._latched = topic, kind, policy, latched
         self._subscription = self._subscribe()
         self._node.get_logger().info(f"subscribed to {self}")
 
@@ -114,6 +114,14 @@ class Follower:
             return _BY_NAME[self._forced[topic]]
         offered = {info.qos_profile.reliability for info in self._node.get_publishers_info_by_topic(topic)}
         return ReliabilityPolicy.BEST_EFFORT if ReliabilityPolicy.BEST_EFFORT in offered else ReliabilityPolicy.RELIABLE
+
+    def _offers_latched(self, topic: str) -> bool:
+        """Whether messages from before the subscription are wanted and every publisher of the topic keeps them.
+
+        A transient local subscription receives nothing from a volatile publisher, such as a script that plays a bag.
+        """
+        infos = self._node.get_publishers_info_by_topic(topic) if self._wants_latched else ()
+        return self._wants_latched and all(info.qos_profile.durability != DurabilityPolicy.VOLATILE for info in infos)
 
     def _subscribe(self) -> Any:
         durability = DurabilityPolicy.TRANSIENT_LOCAL if self._latched else DurabilityPolicy.VOLATILE

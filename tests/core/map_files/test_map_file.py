@@ -324,7 +324,7 @@ def test_one_folder_is_claimed_by_one_process_at_a_time(tmp_path):
 @pytest.mark.parametrize("where", ["file/map", "file"])
 def test_a_folder_that_cannot_be_written_is_told_when_it_is_claimed(tmp_path, where):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="maps cannot be saved in"):
+    with pytest.raises(DataError, match="the map cannot be written to"):
         MapFolder(tmp_path / where).claim()
 
 

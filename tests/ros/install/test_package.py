@@ -106,7 +106,7 @@ def test_the_package_file_names_what_the_code_imports():
         name for name in imported if name.endswith(("_msgs", "_srvs", "_interfaces")) or name in ("rclpy", "cv_bridge")
     }
     assert ros and ros <= declared, ros - declared
-    keys = {"numpy": "python3-numpy", "tqdm": "python3-tqdm", "rosbags": "python3-rosbags-pip", "tf2_ros": "tf2_ros_py"}
+    keys = {"numpy": "python3-numpy", "tqdm": "python3-tqdm", "rosbags": "python3-rosbags-pip"}
     assert {keys[name] for name in imported & keys.keys()} <= declared
 
 

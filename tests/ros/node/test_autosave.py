@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import threading
 import time
@@ -52,19 +53,14 @@ def test_autosave_keeps_up_with_the_map_and_never_overwrites_one_that_was_not_lo
     assert load_map(folder).stamp_ns == newest and (folder / "map.png").exists()  # a clean stop adds the picture
 
 
-def test_a_node_that_cannot_save_maps_on_and_says_so(ros_context, tmp_path):
-    (tmp_path / "file").write_text("no folder can be made in here")
-    parameters = {
-        "depth_source": "topic",
-        "map_path": tmp_path / "file" / "map",
-        "autosave_period": 0.2,
-        "load_on_start": True,
-    }
-    node = NodeProcess(tmp_path, parameters)
+def test_a_node_that_can_no_longer_save_maps_on_and_says_so(ros_context, tmp_path):
+    folder = tmp_path / "map"
+    node = NodeProcess(tmp_path, {"depth_source": "topic", "map_path": folder, "autosave_period": 0.2})
     robot = Robot()
     try:
-        assert "yet: starting with an empty one" in node.log
         robot.wait_for_node()
+        shutil.rmtree(folder)
+        folder.write_text("no folder can be made here")
         robot.map_good_frame()
         robot.wait_for("noticed.autosave_failed", 2)
         robot.map_good_frame()
@@ -72,6 +68,23 @@ def test_a_node_that_cannot_save_maps_on_and_says_so(ros_context, tmp_path):
         robot.close()
         assert node.stop() == 1, node.log
     assert "the map is not saved" in node.log and "Traceback" not in node.log
+
+
+def test_a_node_whose_map_path_cannot_be_used_does_not_start(tmp_path):
+    (tmp_path / "file").write_text("no folder can be made in here")
+    node = NodeProcess(tmp_path, {"map_path": tmp_path / "file" / "map"}, ready=False)
+    assert node.process.wait(120) == 1
+    assert "cannot start: the map cannot be written to" in node.log and "Traceback" not in node.log
+
+
+def test_a_second_node_on_one_map_path_does_not_start(ros_context, tmp_path):
+    first = NodeProcess(tmp_path / "first", {"map_path": tmp_path / "map"})
+    second = NodeProcess(tmp_path / "second", {"map_path": tmp_path / "map"}, ready=False)
+    try:
+        assert second.process.wait(120) == 1
+        assert f"another process ({first.process.pid}) saves its maps in {tmp_path / 'map'}" in second.log
+    finally:
+        assert first.stop() == 0, first.log
 
 
 class Witness:

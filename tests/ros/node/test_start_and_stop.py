@@ -8,6 +8,7 @@ import time
 import pytest
 from std_srvs.srv import Trigger
 
+from sgrocc_core.map_files.file import MapFolder
 from tests.ros.harness import NodeProcess, Robot, saved_voxels
 
 
@@ -62,7 +63,7 @@ def test_a_node_that_mapped_nothing_leaves_the_map_on_disk_alone(ros_context, tm
     finally:
         robot.close()
         assert node.stop(signal.SIGINT) == 0
-    assert not (tmp_path / "map").exists()
+    assert MapFolder(tmp_path / "map").empty
 
 
 def test_the_start_says_what_runs_in_a_line_each(ros_context, tmp_path):
