@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,39 @@ from typing import Any
 import yaml
 
 from sgrocc_core.errors import ConfigError
+
+
+LARGEST = 4_000_000
+"""Bytes of a YAML file that is read, at most."""
+
+
+class PlainLoader(yaml.SafeLoader):
+    """A safe loader that refuses aliases: a few hundred bytes of them may stand for more than any memory holds."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Compose the next node; see the base class."""
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not allowed", event.start_mark)
+        return super().compose_node(parent, index)
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file without trusting it.
+
+    Raises:
+        OSError: It cannot be read.
+        yaml.YAMLError: It is not YAML, is too large or too deep, or has aliases.
+        UnicodeDecodeError: It is not text.
+    """
+    if not path.is_file() and path.exists():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    if path.exists() and path.stat().st_size > LARGEST:
+        raise yaml.YAMLError(f"it has {path.stat().st_size} bytes; at most {LARGEST} are read")
+    try:
+        return yaml.load(path.read_text(), PlainLoader)  # noqa: S506 (a subclass of the safe loader)
+    except RecursionError as error:
+        raise yaml.YAMLError("it is nested too deeply") from error
 
 
 def read_mapping(path: Path, what: str, keys: Collection[str] = ()) -> dict[str, Any]:
@@ -27,7 +61,7 @@ def read_mapping(path: Path, what: str, keys: Collection[str] = ()) -> dict[str,
             key.
     """
     try:
-        values = yaml.safe_load(path.read_text())
+        values = read_yaml(path)
     except OSError as error:
         beside = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
         raise ConfigError(f"cannot read the {what} {path}: {error.strerror}; known there: {beside}") from error

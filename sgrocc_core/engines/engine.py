@@ -5,8 +5,9 @@ Shapes at this interface are fixed, so that every runtime builds its graph once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from sgrocc_core.engines.model import ModelSpec
 from sgrocc_core.errors import ModelError
 from sgrocc_core.gaussians.gaussians import History, LocalGaussians
 from sgrocc_core.geometry.camera import pinhole
-from sgrocc_core.geometry.lattice import NUM_ANCHORS
+from sgrocc_core.geometry.lattice import BOX_VOXELS, NUM_ANCHORS
 
 IMAGE_INPUTS = ("image", "mask", "intrinsics", "gravity")
 IMAGE_OUTPUTS = ("features", "depth", "spread", "thickness")
@@ -109,6 +110,56 @@ class Engine(Protocol):
             ModelError: the model has no stereo.
         """
         ...
+
+
+Shape = tuple["int | None", ...]
+
+
+def graph_shapes(spec: ModelSpec, name: str) -> tuple[dict[str, Shape], dict[str, Shape]]:
+    """Return the shapes that a graph of a model must have, by name of its inputs and outputs; None is any size.
+
+    Of stereo.onnx nothing is required here.
+
+    Args:
+        spec: description of the model.
+        name: `image.onnx` or `expert.onnx`.
+    """
+    image, head = spec.grid.image_shape, spec.grid.head_shape
+    features: Shape = (1, None, *spec.grid.feature_shape)
+    n, g, c = NUM_ANCHORS, spec.gaussians_per_cell, spec.feature_channels
+    if name == "image.onnx":
+        inputs = ((1, 3, *image), (1, 1, *image), (1, 4), (1, 3, 3))
+        outputs = (features, *[(1, 1, *head)] * 3)
+        return dict(zip(IMAGE_INPUTS, inputs)), dict(zip(IMAGE_OUTPUTS, outputs))
+    if name != "expert.onnx":
+        return {}, {}
+    box = (1, *BOX_VOXELS)
+    given = (features, (1, 1, *image), (1, 1, *image), box, (1, 1, *head), (1, 4), (1, 4, 4), (1, n, c), (1, n, 3))
+    made = ((1, n, g, 3), (1, n, g, 3), (1, n, g, 4), (1, n, g), (1, n, g, len(spec.classes) - 1), (1, n, c))
+    return dict(zip(EXPERT_INPUTS, given)), dict(zip(EXPERT_OUTPUTS, made))
+
+
+def check_shapes(spec: ModelSpec, name: str, found: Mapping[str, Sequence[Any]], inputs: bool) -> None:
+    """Check the inputs or outputs of a graph against the description of its model.
+
+    Args:
+        spec: description of the model.
+        name: `image.onnx` or `expert.onnx`.
+        found: shapes in the graph, by name.
+        inputs: whether they are its inputs.
+
+    Raises:
+        ModelError: names the first that differs.
+    """
+    what = "input" if inputs else "output"
+    for key, shape in graph_shapes(spec, name)[0 if inputs else 1].items():
+        if key not in found:
+            raise ModelError(f"{spec.folder / name} has no {what} {key!r}; it has {', '.join(found) or 'none'}")
+        given = tuple(found[key])
+        if len(given) != len(shape) or any(b not in (None, a) for a, b in zip(given, shape)):
+            raise ModelError(
+                f"{spec.folder / name} has the {what} {key!r} of {list(given)}; by model.yaml it is {list(shape)}"
+            )
 
 
 def intrinsics_vector(K: np.ndarray) -> np.ndarray:

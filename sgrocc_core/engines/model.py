@@ -17,8 +17,15 @@ from sgrocc_core.depth.sweep import PLANES
 from sgrocc_core.errors import ModelError
 from sgrocc_core.geometry.image_grid import ImageGrid
 from sgrocc_core.share import find_shared, share_roots
+from sgrocc_core.yaml_file import read_yaml
 
 FORMAT_VERSION = 5
+LARGEST_SIDE = 8192
+"""Largest side of a network's input, pixels."""
+MOST = {
+    "gaussians_per_cell": 64, "feature_channels": 4096, "offsets": 256, "feature_stride": 256, "head_stride": 256,
+}  # fmt: skip
+"""Largest allowed values of the whole numbers of a description; far above those of any model."""
 HASHED_AT_ONCE = 1 << 20
 """Bytes read at a time while a file is hashed."""
 
@@ -131,7 +138,7 @@ def load_spec(model: str | Path) -> ModelSpec:
     folder = find_model(model)
     path = folder / "model.yaml"
     try:
-        values = yaml.safe_load(path.read_text())
+        values = read_yaml(path)
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise ModelError(f"cannot read {path}: {error}") from error
     if not isinstance(values, dict):
@@ -150,14 +157,34 @@ def load_spec(model: str | Path) -> ModelSpec:
         values["image_size"] = tuple(int(n) for n in values.get("image_size", (320, 240)))
         values["classes"] = tuple(str(n) for n in values.get("classes", NAMES))
         spec = ModelSpec(folder=folder, **values)
+        _check_values(spec)
         _ = spec.grid  # its sizes are checked when it is made
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"{path}: {error}") from error
     if spec.classes != NAMES:
         raise ModelError(f"{path} has the classes {', '.join(spec.classes)}; this release maps {', '.join(NAMES)}")
     for name, digest in spec.files.items():
+        if not isinstance(name, str) or Path(name).name != name or "\0" in name:
+            raise ModelError(f"{path} lists the file {name!r}; it must be the name of a file in the model's folder")
         _check_file(folder / name, str(digest))
     return spec
+
+
+def _check_values(spec: ModelSpec) -> None:
+    """Check types and ranges of a description; ValueError with the key, its value and what is allowed."""
+    if not isinstance(spec.name, str) or not 0 < len(spec.name) <= 256:
+        raise ValueError(f"name is {str(spec.name)[:80]!r}; it must be a text of 1 to 256 characters")
+    if len(spec.image_size) != 2 or not all(8 <= side <= LARGEST_SIDE for side in spec.image_size):
+        raise ValueError(f"image_size is {list(spec.image_size)}; it must be width and height, 8 to {LARGEST_SIDE}")
+    for key, most in MOST.items():
+        value = getattr(spec, key)
+        if type(value) is not int or not 1 <= value <= most:
+            raise ValueError(f"{key} is {value!r}; it must be a whole number from 1 to {most}")
+    focal = spec.canonical_focal
+    if isinstance(focal, bool) or not isinstance(focal, (int, float)) or not 0 < focal < 1e6:
+        raise ValueError(f"canonical_focal is {focal!r}; it must be a number of pixels")
+    if not isinstance(spec.networks, dict):
+        raise ValueError(f"networks is {spec.networks!r}; it must be a mapping")
 
 
 def sha256_of(path: Path) -> str:

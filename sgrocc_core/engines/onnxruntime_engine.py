@@ -12,6 +12,7 @@ from sgrocc_core.engines.engine import (
     EXPERT_OUTPUTS,
     STEREO_OUTPUTS,
     ImageOutputs,
+    check_shapes,
     expert_feed,
     expert_outputs,
     image_feed,
@@ -61,9 +62,12 @@ class OnnxRuntimeEngine:
 
     def _open(self, path: Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
         try:
-            return onnxruntime.InferenceSession(str(path), options, providers=self._providers)
+            session = onnxruntime.InferenceSession(str(path), options, providers=self._providers)
         except Exception as error:  # ONNX Runtime raises classes of its own, one per status code
             raise ModelError(f"ONNX Runtime cannot open {path}: {error}") from error
+        check_shapes(self.spec, path.name, {value.name: value.shape for value in session.get_inputs()}, True)
+        check_shapes(self.spec, path.name, {value.name: value.shape for value in session.get_outputs()}, False)
+        return session
 
     def image(self, image_u8: np.ndarray, mask: np.ndarray, K: np.ndarray, R_gc: np.ndarray) -> ImageOutputs:
         """See `engine.Engine.image`."""
