@@ -11,7 +11,6 @@ import yaml
 
 from sgrocc_core.errors import ConfigError
 
-
 LARGEST = 4_000_000
 """Bytes of a YAML file that is read, at most."""
 
@@ -40,7 +39,7 @@ def read_yaml(path: Path) -> Any:
     if path.exists() and path.stat().st_size > LARGEST:
         raise yaml.YAMLError(f"it has {path.stat().st_size} bytes; at most {LARGEST} are read")
     try:
-        return yaml.load(path.read_text(), PlainLoader)  # noqa: S506 (a subclass of the safe loader)
+        return yaml.load(path.read_text(), PlainLoader)  # a subclass of the safe loader
     except RecursionError as error:
         raise yaml.YAMLError("it is nested too deeply") from error
 
