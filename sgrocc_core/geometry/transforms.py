@@ -185,8 +185,9 @@ class TransformTree:
             )
         if edge is None:
             return
-        if edge.parent != parent and not static:
-            alive = edge.static or stamp_ns - edge.stamps[-1] < PARENT_ALIVE_NS
+        if edge.parent != parent:
+            # A static transform says nothing of its time; it may replace another static one, as after a new launch.
+            alive = not edge.static if static else edge.static or stamp_ns - edge.stamps[-1] < PARENT_ALIVE_NS
             if alive:
                 raise RejectedTransformError(
                     "second_parent",

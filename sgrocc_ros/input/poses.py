@@ -48,16 +48,16 @@ class _Moving:
         self.newest = stamp
         self.back = OtherTime()
         self.kept: deque[tuple[str, str, int, np.ndarray, np.ndarray]] = deque(maxlen=3)
-        self._ahead: int | None = None
+        self._ahead = OtherTime()
 
     def advance(self, stamp: int) -> None:
-        """Follow the stamps; a single one far ahead counts only with the next."""
-        if self._ahead is not None and stamp > self._ahead:
-            self.newest = self._ahead
-        far = stamp - self.newest > JUMP_NS
-        self._ahead = stamp if far else None
-        if not far:
+        """Follow the stamps; those far ahead count when several agree."""
+        if stamp - self.newest <= JUMP_NS:
             self.newest = max(self.newest, stamp)
+            self._ahead.clear()
+        elif self._ahead.believes(stamp):
+            self.newest = stamp
+            self._ahead.clear()
 
 
 class Poses:

@@ -33,21 +33,26 @@ def no_time(stamp: int, whose: str) -> str:
 
 
 class OtherTime:
-    """Counts consecutive stamps of another time until they are believed."""
+    """Counts consecutive stamps of another time until they are believed.
+
+    Attributes:
+        last: the newest of them, nanoseconds; None before the first.
+    """
 
     def __init__(self) -> None:
-        self._stamps: list[int] = []
+        self.last: int | None = None
+        self._count = 0
 
     def believes(self, stamp: int) -> bool:
         """Add a stamp (ns) of the other time; true once AGREEING stamps advance by plausible steps."""
-        if self._stamps and not 0 < stamp - self._stamps[-1] <= APART_NS:
-            self._stamps.clear()
-        self._stamps.append(stamp)
-        return len(self._stamps) >= AGREEING
+        follows = self.last is not None and 0 < stamp - self.last <= APART_NS
+        self._count = self._count + 1 if follows else 1
+        self.last = stamp
+        return self._count >= AGREEING
 
     def clear(self) -> None:
         """Start counting anew."""
-        self._stamps.clear()
+        self.last, self._count = None, 0
 
 
 class StampGate:
@@ -55,8 +60,8 @@ class StampGate:
 
     An image is dropped if its stamp is no time, more than AHEAD_NS ahead of the node's clock, or not after the newest
     one. Stamps more than JUMP_NS back mean that time has jumped, once AGREEING consecutive images agree; one or two are
-    dropped. An image far ahead of the others is let through, but the time that others are compared with moves there
-    only with the next image: a single one says nothing about the time.
+    dropped. Images more than JUMP_NS ahead are let through, but the time that others are compared with moves there only
+    with the third: one alone says nothing about the time.
 
     Args:
         report: counts dropped images.
@@ -65,8 +70,7 @@ class StampGate:
     def __init__(self, report: Report) -> None:
         self._report = report
         self._newest: int | None = None
-        self._ahead: int | None = None
-        self._back = OtherTime()
+        self._ahead, self._back = OtherTime(), OtherTime()
 
     def admit(self, stamp: int, now: int) -> str:
         """Check the time stamp of an image.
@@ -84,8 +88,6 @@ class StampGate:
             return self._drop(
                 "stamp_ahead", f"the image's stamp is {(stamp - now) / 1e9:.1f} s ahead of the node's clock"
             )
-        if self._ahead is not None and stamp >= self._ahead - JUMP_NS:
-            self._newest, self._ahead = self._ahead, None  # two images agree
         if self._newest is None or stamp > self._newest:
             return self._advance(stamp)
         back = self._newest - stamp
@@ -93,7 +95,8 @@ class StampGate:
             self._back.clear()
             return self._drop("stamp_back", f"the image's stamp is {back / 1e9:.3f} s older than the newest one")
         if self._back.believes(stamp):
-            self._newest, self._ahead = stamp, None
+            self._newest = stamp
+            self._ahead.clear()
             self._back.clear()
             return "jump"
         return self._drop(
@@ -104,15 +107,25 @@ class StampGate:
 
     def restart(self) -> None:
         """Forget the newest stamp, after a jump of the clock."""
-        self._newest = self._ahead = None
+        self._newest = None
+        self._ahead.clear()
         self._back.clear()
 
     def _advance(self, stamp: int) -> str:
-        if self._newest is not None and stamp - self._newest > JUMP_NS:
-            self._ahead = stamp
-        else:
-            self._newest, self._ahead = stamp, None
+        """Judge a stamp after the newest one."""
         self._back.clear()
+        if self._newest is None or stamp - self._newest <= JUMP_NS:
+            self._newest = stamp
+            self._ahead.clear()
+            return "pass"
+        ahead = self._ahead.last
+        if ahead is not None and 0 <= ahead - stamp <= JUMP_NS:
+            return self._drop(
+                "stamp_back", f"the image's stamp is {(ahead - stamp) / 1e9:.3f} s older than the newest one"
+            )
+        if self._ahead.believes(stamp):
+            self._newest = stamp
+            self._ahead.clear()
         return "pass"
 
     def _drop(self, cause: str, message: str) -> str:

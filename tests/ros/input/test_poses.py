@@ -164,6 +164,13 @@ def test_a_second_parent_of_a_frame_is_dropped(told):
     assert poses.lookup("map", "camera", T0 + MS)[0, 3] == pytest.approx(1.0)
 
 
+def test_a_static_transform_does_not_give_a_moving_frame_another_parent(told):
+    poses, noticed = told
+    poses.add(_tf(T0, x=1.0))
+    poses.add(_tf(0, x=7.0, parent="other_map"), static=True)
+    assert noticed == {"tf_second_parent": 1} and poses.lookup("map", "camera", T0)[0, 3] == pytest.approx(1.0)
+
+
 def test_static_frames_that_are_sent_again_on_tf_stay_static(told):
     poses, noticed = told
     poses.add(_tf(0, x=0.5, parent="base"), static=True)
