@@ -14,6 +14,11 @@ MOTION_DEPTHS = ("none", "tracks", "stereo")
 """What the camera's motion tells of depth: nothing, triangulated points, or earlier images compared with each."""
 
 
+SHORTEST = 0.15
+"""Shortest focal length that is accepted, as a share of the image's side: a field of view of 147 degrees. The work of a
+frame grows with the area that the image spans, and a pinhole image of more spans a hall from a metre away."""
+
+
 @dataclass(frozen=True)
 class Frame:
     """A checked input frame of the mapper.
@@ -67,9 +72,10 @@ def checked_intrinsics(K: np.ndarray, width: int, height: int) -> np.ndarray:
     if K.shape != (3, 3) or not np.isfinite(K).all():
         raise FrameError("bad_intrinsics", f"K is {K.tolist()}; it must be 3 x 3 finite numbers")
     fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
-    if not (0.05 * width < fx < 50 * width and 0.05 * height < fy < 50 * height):
+    if not (SHORTEST * width < fx < 50 * width and SHORTEST * height < fy < 50 * height):
         lengths = f"focal lengths fx={fx:g}, fy={fy:g} do not fit an image of {width} x {height} pixels"
-        raise FrameError("bad_intrinsics", f"{lengths}; they must be positive pixels (is the camera calibrated?)")
+        allowed = f"they must be {SHORTEST:g} to 50 times its sides (is the camera calibrated?)"
+        raise FrameError("bad_intrinsics", f"{lengths}; {allowed}")
     if not (-width < cx < 2 * width and -height < cy < 2 * height):
         raise FrameError(
             "bad_intrinsics", f"principal point ({cx:g}, {cy:g}) is far outside an image of {width} x {height} pixels"

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -247,6 +248,11 @@ def _run(stop: threading.Event) -> int:
     return 0
 
 
+def _of_clock(error: Exception) -> bool:
+    """Whether an exception was raised by rclpy's own callback of /clock, which refuses times before 0."""
+    return any(frame.name == "clock_callback" for frame in traceback.extract_tb(error.__traceback__))
+
+
 def _spin(node: EmbodiedOccupancy, executor: SingleThreadedExecutor, stop: threading.Event) -> None:
     """Run callbacks until `stop` is set; an exception in one is counted, and the others go on."""
     failures = 0
@@ -256,6 +262,9 @@ def _spin(node: EmbodiedOccupancy, executor: SingleThreadedExecutor, stop: threa
             failures = 0
         except Exception as error:
             failures += 1
+            if isinstance(error, ValueError) and _of_clock(error):
+                node.statistics.notice("bad_clock", f"a message on /clock is no time: {error}")
+                continue
             node.statistics.notice("internal_error", described("a callback", error))
             if failures >= MOST_FAILURES:
                 node.get_logger().fatal(f"{failures} callbacks failed in a row; the node saves the map and ends")

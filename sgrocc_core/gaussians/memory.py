@@ -222,6 +222,8 @@ class GaussianMemory:
             keys: (B, 3) int block coordinates, each once.
             increments: (B, 16, 16, 16) float32; missing blocks are added only if one of their increments is not 0.
         """
+        if not len(keys):
+            return
         some = np.abs(increments).reshape(len(keys), -1).max(1, initial=0) > 0
         if not some.any():
             return

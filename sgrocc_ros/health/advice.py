@@ -36,6 +36,7 @@ ADVICE = {
     "tf_loop": "check what publishes that transform: a frame cannot be above itself",
     "tf_second_parent": "check what publishes that transform: each frame has one parent",
     "copy_failed": "check the disk and the permissions of map_path",
+    "bad_clock": "check what publishes /clock, or set use_sim_time: false",
     "autosave_failed": "check the disk and the permissions of map_path",
     "grid_too_large": "set forget_radius, or leave ~/grid unsubscribed",
     "publish_failed": "check the subscribers: one is too slow for a reliable topic",

@@ -120,9 +120,7 @@ class StampGate:
             return "pass"
         ahead = self._ahead.last
         if ahead is not None and 0 <= ahead - stamp <= JUMP_NS:
-            return self._drop(
-                "stamp_back", f"the image's stamp is {(ahead - stamp) / 1e9:.3f} s older than the newest one"
-            )
+            return self._drop("stamp_back", f"the image's stamp is {(ahead - stamp) / 1e9:.3f} s older than one before")
         if self._ahead.believes(stamp):
             self._newest = stamp
             self._ahead.clear()

@@ -100,6 +100,12 @@ def test_a_frame_without_depth_says_nothing():
     assert keys.shape == (0, 3) and increments.shape == (0, 16, 16, 16)
 
 
+def test_no_evidence_at_all_changes_nothing():
+    memory = GaussianMemory(4, 32)
+    memory.add_evidence(np.zeros((0, 3), np.int32), np.zeros((0, 16, 16, 16), np.float32))
+    assert len(memory) == 0
+
+
 def test_evidence_is_the_same_anywhere_in_the_world():
     rng = np.random.default_rng(0)
     depth = rng.uniform(1, 4, (120, 160)).astype(np.float32)
