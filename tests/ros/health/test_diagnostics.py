@@ -13,6 +13,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from sgrocc_ros.health.advice import ADVICE
 from sgrocc_ros.health.diagnostics import Diagnostics
 from sgrocc_ros.health.statistics import Statistics
+from sgrocc_ros.health.threads import Watch
 from tests.ros.harness import NodeProcess, Robot, running_node, wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -47,8 +48,8 @@ def test_no_image_names_the_topic_its_publishers_and_what_to_check(bench):
 
 def test_images_without_a_pose_are_an_error_that_names_the_frames(bench):
     robot = bench[1]
-    words = r"^no image was mapped in \d s, though \d+ came: no transform from 'map' to 'camera'"
-    words += ".*; frames known: none, nothing was"
+    words = r"^no image was mapped in \d+ s, though \d+ came: no transform from 'map' to 'camera'"
+    words += ".*; frames known: none; nothing was received on /tf"
     _until(robot, DiagnosticStatus.ERROR, words, transform=lambda stamp: None)
     assert robot.status.endswith(ADVICE["no_pose"])
     robot.send()
@@ -96,7 +97,8 @@ def test_more_images_lost_than_came_are_a_warning(ros_node):
     now = [0.0]
     statistics = Statistics(lambda text: None, lambda: 1.0)
     inputs = SimpleNamespace(paused=False, followers=[SimpleNamespace(topic="/camera/image_raw")])
-    diagnostics = Diagnostics(ros_node, statistics, dict, "", inputs, clock=lambda: now[0])
+    watch = Watch([], lambda: 10.0, lambda: (0, 0), str)
+    diagnostics = Diagnostics(ros_node, statistics, dict, "", inputs, watch, clock=lambda: now[0])
 
     def after(seconds: float, came: int, lost: int) -> DiagnosticStatus:
         now[0] += seconds

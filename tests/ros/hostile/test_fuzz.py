@@ -129,7 +129,7 @@ class Mutator:
         elif kind == "length":
             first.transform.rotation.w *= choose((0.0, 1.05, 2.0, 1e200))
         elif kind == "far":
-            first.transform.translation.x = choose((30.0, 5e3, 9.9e4, 1e30)) * choose((-1.0, 1.0))
+            first.transform.translation.x = choose((700.0, 5e3, 9.9e4, 1e30)) * choose((-1.0, 1.0))
         elif kind == "stamp":
             first.header.stamp = self._stamp(stamp)
         elif kind == "frame":
