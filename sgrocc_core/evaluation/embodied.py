@@ -16,7 +16,7 @@ import numpy as np
 from sgrocc_core.classes import EMPTY
 from sgrocc_core.data.embodied_scannet import EmbodiedScanNet, EmbodiedScene
 from sgrocc_core.data.occ_scannet import Sample
-from sgrocc_core.engines.engine import Engine
+from sgrocc_core.engines.engine import Engine, ImageOutputs, Sources
 from sgrocc_core.errors import DataError
 from sgrocc_core.evaluation.baselines import Statistics, depth_surface, drawn_by_frequency
 from sgrocc_core.evaluation.metrics import OccupancyCounts, regions
@@ -40,8 +40,12 @@ class _Listener:
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self.spec, self.description = engine, engine.spec, engine.description
-        self.image, self.stereo = engine.image, engine.stereo
+        self.image = engine.image
         self.alone: LocalGaussians
+
+    def stereo(self, seen: ImageOutputs, sources: Sources) -> tuple[np.ndarray, np.ndarray]:
+        """See `Engine.stereo`."""
+        return self._engine.stereo(seen, sources)
 
     def expert(
         self,
