@@ -41,13 +41,16 @@ class RepeatingEngine:
         self.view: tuple[int, int] = (0, 0)
         self._images: dict[tuple[int, int], ImageOutputs] = {}
         self._boxes: dict[tuple[int, int], LocalGaussians] = {}
-        self.stereo = engine.stereo
 
     def image(self, *inputs: Any) -> ImageOutputs:
         """See `Engine`."""
         if self.view not in self._images:
             self._images[self.view] = self._engine.image(*inputs)
         return self._images[self.view]
+
+    def stereo(self, *inputs: Any) -> tuple[np.ndarray, np.ndarray]:
+        """See `Engine`; it depends on the images before, so that it is not repeated."""
+        return self._engine.stereo(*inputs)
 
     def expert(self, *inputs: Any) -> LocalGaussians:
         """See `Engine`."""

@@ -8,6 +8,7 @@ import pytest
 
 from sgrocc_core import __version__
 from sgrocc_core.cli import build_parser, find_commands, main
+from sgrocc_core.engines.model import FORMAT_VERSION
 from tests.samples.bag_samples import Recipe, write_bag
 
 COMMANDS = tuple(find_commands())
@@ -73,7 +74,9 @@ def test_map_says_what_is_wrong_with_a_model(tmp_path, capsys):
     (tmp_path / "old").mkdir()
     (tmp_path / "old/model.yaml").write_text("format_version: 0\nname: old\nfiles: {}\n")
     (tmp_path / "torn").mkdir()
-    (tmp_path / "torn/model.yaml").write_text("format_version: 4\nname: torn\nfiles: {image.onnx: '00'}\n")
+    (tmp_path / "torn/model.yaml").write_text(
+        f"format_version: {FORMAT_VERSION}\nname: torn\nfiles: {{image.onnx: '00'}}\n"
+    )
     for model, message in (
         ("huge", "no model named 'huge'"),
         (tmp_path / "old", "format_version 0"),
