@@ -162,7 +162,7 @@ class Posture:
                     )
                 ]
         found: list[Finding] = []
-        if len(self.poses) >= 3:
+        if self.poses:
             forward_up = float(np.mean([T[2, 2] > 0.9 for T in self.poses]))
             if forward_up > 0.9:
                 return [

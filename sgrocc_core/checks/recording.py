@@ -24,7 +24,7 @@ def look_at_bag(reader: BagReader) -> StreamCheck:
     Args:
         reader: the open bag; its counts are those of this look afterwards.
     """
-    check = StreamCheck(reader.map_frame, reader.camera_frame, reader.options.axes)
+    check = StreamCheck(reader.map_frame, repr(reader.camera_frame), reader.options.axes)
     for finding in reader.findings():
         check.add_finding(finding)
     for size in reader.info_sizes:

@@ -177,6 +177,8 @@ def bag_options(arguments: argparse.Namespace) -> Any:
 
 def run(arguments: argparse.Namespace) -> int:
     """Map the bag; exit code 0, or 130 if it was interrupted and what was mapped until then is saved."""
+    from contextlib import ExitStack
+
     from tqdm import tqdm
 
     from sgrocc_core.checks.findings import Finding
@@ -189,10 +191,12 @@ def run(arguments: argparse.Namespace) -> int:
     from sgrocc_core.mapping.run import map_frames
 
     config = mapper_config(arguments)
-    with BagReader(arguments.bag, bag_options(arguments)) as reader:
+    folder = MapFolder(arguments.out)
+    with ExitStack() as stack:
+        reader = stack.enter_context(BagReader(arguments.bag, bag_options(arguments)))
         engine = open_engine(arguments.model, arguments.engine, arguments.device, arguments.threads)
-        folder = MapFolder(arguments.out)
         folder.claim()
+        stack.callback(folder.release)
         findings = refuse_errors(look_at_bag(reader).findings(), arguments.force)
         describe(reader, engine.description)
         mapper = OccupancyMapper(engine, config)
@@ -208,8 +212,8 @@ def run(arguments: argparse.Namespace) -> int:
         findings.extend(Finding("note", "motion_depth", note) for note in result.notes)
         saved = SavedMap.of(mapper.map, reader.map_frame, result.stamp_ns)
         report = build_report(arguments, reader, engine.description, result, saved)
-    report["findings"] = findings.as_list()
-    files = folder.save(saved, report, ply=arguments.ply)
+        report["findings"] = findings.as_list()
+        files = folder.save(saved, report, ply=arguments.ply)
     print_summary(report, files)
     if result.interrupted:
         print("interrupted: the map holds the frames until then", file=sys.stderr)

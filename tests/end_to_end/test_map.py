@@ -13,7 +13,7 @@ from sgrocc_core.map_files.file import FILES, load_map
 @pytest.fixture(scope="module")
 def mapped(model, walk, tmp_path_factory):
     out = tmp_path_factory.mktemp("maps") / "fused"
-    assert main(["map", "--bag", str(walk), "--model", model, "--out", str(out), "--no-progress"]) == 0
+    assert main(["map", "--bag", str(walk), "--model", model, "--out", str(out), "--ply", "--no-progress"]) == 0
     return out
 
 

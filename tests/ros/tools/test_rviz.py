@@ -100,9 +100,12 @@ def test_every_display_receives_what_the_node_publishes(ros_node, tmp_path):
                 publisher.qos_profile.durability,
             ), name
         (image,) = [topic for _, topic in topics if topic["Value"] == "/front/image"]
-        (subscription,) = wait_until(
-            lambda: ros_node.get_subscriptions_info_by_topic(image["Value"]), 10, image["Value"]
-        )
+
+        def named() -> list:  # discovery tells of a subscription before it tells the name of its node
+            found = ros_node.get_subscriptions_info_by_topic(image["Value"])
+            return [each for each in found if each.node_namespace != "_NODE_NAMESPACE_UNKNOWN_"]
+
+        (subscription,) = wait_until(named, 10, image["Value"])
         assert (subscription.node_namespace, subscription.topic_type) == ("/robot1", KINDS["Image"])
     finally:
         node.stop()
