@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import rclpy
 from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
@@ -25,11 +26,13 @@ from sgrocc_core.classes import NAMES
 from sgrocc_core.engines.open import open_engine
 from sgrocc_core.errors import DataError, SgroccError
 from sgrocc_core.geometry.calibration import is_rectified
+from sgrocc_core.geometry.transforms import TransformLookupError
 from sgrocc_core.mapping.mapper import OccupancyMapper
 from sgrocc_core.mapping.warm_up import warm_up
 from sgrocc_ros import NODE
 from sgrocc_ros.health.advice import advised
 from sgrocc_ros.health.diagnostics import Diagnostics
+from sgrocc_ros.health.first_look import FirstLook
 from sgrocc_ros.health.statistics import Statistics
 from sgrocc_ros.health.threads import PAUSE, Watch, described
 from sgrocc_ros.input.inputs import Inputs, pose_frame
@@ -95,6 +98,7 @@ class EmbodiedOccupancy(Node):
             lambda job: self.worker.submit(job), labels_of(p["classes"]), lambda: self._mapper.map.voxel_map.occupied(),
         )  # fmt: skip
         self.inputs = Inputs(self, p, self.room, self.poses, self.statistics, self._on_time_jump)
+        self.look = FirstLook(p["map_frame"])
         rectified = is_rectified(p["rectified"], self.inputs.image_topic)
         self.worker = Worker(
             self._mapper,
@@ -105,13 +109,21 @@ class EmbodiedOccupancy(Node):
             p["depth_scale"],
             rectified,
             lambda: p["max_rate"],
+            self.look,
+            self._between,
         )
         spec = self._engine.spec
         self.watch = Watch(
             (self.worker, self.outputs, self.keeper), self._stall_timeout, self._progress, self._what_holds_up
         )
         self.diagnostics = Diagnostics(
-            self, self.statistics, self._facts, f"{spec.name}: {self._engine.description}", self.inputs, self.watch
+            self,
+            self.statistics,
+            self._facts,
+            f"{spec.name}: {self._engine.description}",
+            self.inputs,
+            self.watch,
+            lambda: self.look.findings,
         )
         self.keeper.attach(self.worker, self.outputs)
         self.services_of_map = Services(self, self._mapper, self.worker, self.outputs, self.inputs)
@@ -157,6 +169,12 @@ class EmbodiedOccupancy(Node):
         received, processed, _, _ = self.statistics.counts()
         return received, processed
 
+    def _between(self, target: str, source: str, stamp: int) -> np.ndarray | None:
+        try:
+            return self.poses.lookup(target, source, stamp)
+        except TransformLookupError:
+            return None
+
     def _what_holds_up(self) -> str:
         """Return why no image is mapped, for diagnostics."""
         if doing := self.worker.doing or self.keeper.doing:
@@ -178,6 +196,7 @@ class EmbodiedOccupancy(Node):
             "map.sequence": str(published.sequence),
             "waiting": str(self.room.waiting),
         }
+        facts |= {f"finding.{found.code}": str(found) for found in self.look.findings}
         facts["paused"] = str(self.inputs.paused).lower()
         return facts | {"up_time_s": f"{time.monotonic() - self._started:.0f}"}
 

@@ -22,6 +22,7 @@ from sgrocc_core.frame import Frame
 from sgrocc_core.geometry.calibration import Calibration
 from sgrocc_core.geometry.upright import looks_up
 from sgrocc_core.mapping.mapper import OccupancyMapper
+from sgrocc_ros.health.first_look import FirstLook
 from sgrocc_ros.health.statistics import Statistics
 from sgrocc_ros.health.threads import LastingThread, described
 from sgrocc_ros.input.waiting import Complete, WaitingRoom
@@ -48,6 +49,8 @@ class Worker(LastingThread):
         depth_scale: metres per unit of 16UC1 depth.
         rectified: whether the images are rectified.
         max_rate: returns the maximum number of frames per second, 0 for no limit; called for each frame.
+        look: looks at the first frames.
+        between: returns the (4, 4) pose of a frame (second) in another (first) at a stamp (ns); None if unknown.
 
     Attributes:
         newest_stamp: time stamp of the newest frame in the map, nanoseconds; written by this thread.
@@ -64,6 +67,8 @@ class Worker(LastingThread):
         depth_scale: float,
         rectified: bool,
         max_rate: Callable[[], float],
+        look: FirstLook,
+        between: Callable[[str, str, int], np.ndarray | None],
     ) -> None:
         super().__init__("worker", statistics)
         self._mapper, self._room, self._outputs = mapper, room, outputs
@@ -73,6 +78,7 @@ class Worker(LastingThread):
             rectified,
             max_rate,
         )
+        self._look, self._between = look, between
         self._commands: queue.SimpleQueue[tuple[Callable[[], Any], Future]] = queue.SimpleQueue()
         self._calibration: tuple[tuple, Calibration] | None = None
         self._taken_at = -math.inf
@@ -162,6 +168,8 @@ class Worker(LastingThread):
         start = time.monotonic()
         frame = self._frame(complete)
         self.gate.check(frame.T_wc, frame.stamp_ns)
+        if self._look.is_due:
+            self._look_at(complete, frame)
         decoded = time.monotonic()
         update = self._mapper.step(frame)
         for note in update.notes:
@@ -173,6 +181,20 @@ class Worker(LastingThread):
         handed = time.monotonic()
         self._outputs.update(update, complete.image.arrived, stages, complete.image.frame_id, gaussians)
         self._statistics.time("hand_over", 1e3 * (time.monotonic() - handed))
+
+    def _look_at(self, complete: Complete, frame: Frame) -> None:
+        """Look at one of the first frames; what is wrong with the look itself is counted and costs no frame."""
+        try:
+            depth, image = complete.depth, complete.image
+            metres = None if depth is None or frame.depth is None else read_depth(depth, self._depth_scale)
+            self._look.see(frame, image.frame_id, metres)
+            if depth is not None:
+                other = depth.header.frame_id
+                self._look.see_depth_frame(
+                    image.frame_id, other, lambda: self._between(image.frame_id, other, image.stamp)
+                )
+        except Exception as error:
+            self._statistics.notice("internal_error", described("the look at the first frames", error))
 
     def _frame(self, complete: Complete) -> Frame:
         key = camera_info_key(complete.info)

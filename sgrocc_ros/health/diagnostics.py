@@ -11,6 +11,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
+from sgrocc_core.checks.findings import Findings
 from sgrocc_core.report import memory_mb
 from sgrocc_ros.health.advice import advised
 from sgrocc_ros.health.statistics import QUIET, Statistics, shortened
@@ -34,6 +35,7 @@ class Diagnostics:
         hardware_id: model and engine.
         inputs: subscriptions of the node.
         watch: looks after the threads and the progress.
+        findings: returns what the look at the first frames has found.
         clock: the steady clock, seconds.
     """
 
@@ -45,11 +47,13 @@ class Diagnostics:
         hardware_id: str,
         inputs: Inputs,
         watch: Watch,
+        findings: Callable[[], Findings] = Findings,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._node, self._statistics, self._facts, self._hardware_id = node, statistics, facts, hardware_id
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._inputs, self._watch, self._clock = inputs, watch, clock
+        self._findings = findings
         self._newest = (0, clock())
         self._looks = deque([(clock(), np.zeros(4, int))])
         self._timer = node.create_timer(PERIOD, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -60,6 +64,10 @@ class Diagnostics:
         lost = self._statistics.lost
         loud = sum(n for c, n in dropped.items() if c not in QUIET) + noticed.total()
         level, text = self._judge(np.array([received, processed, loud, lost]))
+        if level == DiagnosticStatus.OK and not self._inputs.paused:
+            doubts = [found for found in self._findings() if found.level != "note"]
+            if doubts:
+                level, text = DiagnosticStatus.WARN, f"{text}, but of the first frames: {doubts[0]}"
         if self._inputs.paused:
             self._watch.restart()
         if trouble := self._watch.trouble():
