@@ -1,4 +1,4 @@
-"""The first frames of a live stream are looked at: a wrong unit, lens or depth camera is a finding, a good stream has none."""
+"""The first frames of a live stream: a wrong unit, lens or depth camera is a finding, a good stream has none."""
 
 from __future__ import annotations
 
