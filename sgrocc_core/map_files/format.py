@@ -40,6 +40,8 @@ LAYOUT: ArrayLayout = {
 KEYS = tuple(LAYOUT)
 LONGEST_TEXT = 256
 """Maximum length of a text in map.npz, characters."""
+MOST_VOXELS = 100_000_000
+"""Maximum number of occupied and of free voxels in a file; a building of 100 x 100 m in five storeys has a tenth."""
 MOST_CHANNELS = 4096
 """Maximum number of Gaussians per cell, and of feature channels, accepted in a file; far above any model's."""
 _UNKNOWN, _FREE = -1, -2
@@ -309,6 +311,9 @@ def _read_arrays(file: Path) -> dict[str, np.ndarray]:
                 raise DataError(f"{file} is of format version {version}; this program reads version {FORMAT_VERSION}")
         check_layout(f"{file} is not a map: it" if len(inside) < len(KEYS) else str(file), found, LAYOUT)
         _check_size(file, sum(int(np.prod(shape, dtype=object)) * dtype.itemsize for shape, dtype in found.values()))
+        for key in ("voxels", "free"):
+            if found[key][0][0] > MOST_VOXELS:
+                raise DataError(f"{file}: {key!r} has {found[key][0][0]} rows; at most {MOST_VOXELS} are read")
         return {key: _read_array(archive, key) for key in KEYS}
 
 

@@ -219,17 +219,25 @@ def test_contents_that_no_map_has_are_named(tmp_path, changed, words):
         load_map(tmp_path)
 
 
-def test_arrays_of_absurd_size_are_refused_before_memory_is_taken_for_them(tmp_path):
-    """The header announces 12 TB in a file of a few hundred bytes."""
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (10**12, "holds 12000.0 GB of arrays; this machine reads at most"),
+        (10**8 + 1, "rows; at most 100000000 are read"),
+    ],
+    ids=["12_TB", "1.2_GB"],
+)
+def test_arrays_of_absurd_size_are_refused_before_memory_is_taken_for_them(tmp_path, rows, words):
+    """The header announces so much in a file of a few hundred bytes."""
     rewritten(tmp_path)
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "<i4", "fortran_order": False, "shape": (10**12, 3)})
+    np.lib.format.write_array_header_1_0(header, {"descr": "<i4", "fortran_order": False, "shape": (rows, 3)})
     with zipfile.ZipFile(tmp_path / "map.npz") as good:
         members = {name: good.read(name) for name in good.namelist()}
     with zipfile.ZipFile(tmp_path / "map.npz", "w") as bad:
         for name, content in (members | {"free.npy": header.getvalue()}).items():
             bad.writestr(name, content)
-    with pytest.raises(DataError, match="holds 12000.0 GB of arrays; this machine reads at most"):
+    with pytest.raises(DataError, match=words):
         load_map(tmp_path)
 
 
