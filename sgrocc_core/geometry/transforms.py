@@ -17,8 +17,9 @@ QUATERNION_TOLERANCE = 0.01
 SAME_PLACE_M, SAME_TURN = 1e-3, 1e-6
 """Largest difference of two equal values: metres, and one minus the dot product of the quaternions (0.16 degrees)."""
 PARENT_ALIVE_NS = 2_000_000_000
-"""Age of a parent's newest transform, against a new one, from which another parent takes over, nanoseconds (round
-guess)."""
+"""Time without a transform after which a frame's parent gives way to another one, nanoseconds (round guess)."""
+AGREEING, MANY = 3, 10
+"""Transforms in a row that must name the other parent; MANY against a static one (round guesses)."""
 
 
 NAMED = 12
@@ -61,6 +62,9 @@ class RejectedTransformError(ValueError):
         self.cause = cause
 
 
+_Value = tuple[np.ndarray, np.ndarray]
+
+
 @dataclass
 class _Edge:
     """Transforms of one child frame to its parent, in order of their stamps."""
@@ -69,6 +73,11 @@ class _Edge:
     static: bool
     stamps: list[int] = field(default_factory=list)
     values: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+
+    @property
+    def newest(self) -> int:
+        """Stamp of the newest transform, nanoseconds; 0 for a static one."""
+        return self.stamps[-1]
 
     def insert(self, stamp_ns: int, value: tuple[np.ndarray, np.ndarray], history_ns: int | None) -> None:
         """Insert in order of stamps, replacing an equal stamp; drop what is older than the history, nanoseconds."""
@@ -127,6 +136,7 @@ class TransformTree:
         self._history_ns, self.max_gap_ns = history_ns, max_gap_ns
         self._edges: dict[str, _Edge] = {}
         self._parents: dict[str, int] = {}
+        self._claims: dict[str, tuple[tuple[str, str] | None, list[tuple[int, _Value]]]] = {}
         self._lock = threading.Lock()
 
     def add(
@@ -149,12 +159,13 @@ class TransformTree:
             static: whether the transform holds at any time.
 
         A static transform that is sent again as a moving one with the same value stays static. A second parent is
-        refused while the first one is alive, and so is a transform that would close a loop.
+        refused while the first one is alive, and so is a transform that would close a loop: one message may be wrong,
+        several in a row are believed, and those that were refused before count, too.
 
         Raises:
             RejectedTransformError: numbers are not finite, the quaternion is not of unit length, a frame has no name,
-                both
-                frames are the same, a loop would close, or the child has another parent that is alive.
+                both frames
+                are the same, a loop would close, or the child has another parent that is alive.
         """
         parent, child = parent.removeprefix("/"), child.removeprefix("/")
         t, q = np.array(translation, np.float64), np.array(quaternion_xyzw, np.float64)
@@ -162,39 +173,86 @@ class TransformTree:
         value = (t, q / norm)
         with self._lock:
             edge = self._edges.get(child)
-            if (
-                edge is not None
-                and edge.parent == parent
-                and edge.static
-                and not static
-                and _same(edge.values[-1], value)
-            ):
+            same_parent = edge is not None and edge.parent == parent
+            if edge is not None and same_parent and edge.static and not static and _same(edge.values[-1], value):
                 return  # a static transform that is sent on /tf again stays static
-            if edge is None or edge.parent != parent or edge.static != static:
-                self._check_place(parent, child, edge, stamp_ns, static)
+            kept: list[tuple[int, _Value]] = []
+            if edge is None or not same_parent or edge.static != static:
+                kept = self._make_place(parent, child, edge, stamp_ns, None if static else value)
                 edge = self._edges[child] = _Edge(parent, static)
                 self._parents[parent] = self._parents.get(parent, 0) + 1
+            else:
+                self._claims.pop(child, None)
+            for stamp, earlier in kept:
+                edge.insert(stamp, earlier, self._history_ns)
             edge.insert(0 if static else int(stamp_ns), value, self._history_ns)
 
-    def _check_place(self, parent: str, child: str, edge: _Edge | None, stamp_ns: int, static: bool) -> None:
-        """Whether `child` may hang under `parent`; an old edge of the child that gives way is taken out."""
-        if child in self._ancestors(parent):
-            chain = " under ".join(repr(name) for name in self._ancestors(parent))
-            raise RejectedTransformError(
-                "loop", f"transform {parent!r} to {child!r} would close a loop: the tree already has {chain}"
-            )
-        if edge is None:
-            return
-        if edge.parent != parent:
+    def _make_place(
+        self, parent: str, child: str, edge: _Edge | None, stamp_ns: int, value: _Value | None
+    ) -> list[tuple[int, _Value]]:
+        """Make place for `child` under `parent`, or raise RejectedTransformError.
+
+        Args:
+            parent: name of the new parent.
+            child: name of the child.
+            edge: where the child hangs now.
+            stamp_ns: time of the transform, nanoseconds.
+            value: its value; None for a static one.
+
+        Returns:
+            The transforms that were refused before the new parent was believed, with their stamps.
+        """
+        above = self._ancestors(parent)
+        kept: list[tuple[int, _Value]] = []
+        if child in above:
+            links = above[: above.index(child)]
+            blocker = min(links, key=lambda name: (self._edges[name].static, self._edges[name].newest))
+            chain = " under ".join(repr(name) for name in above)
+            kept = self._overcome(
+                blocker, parent, child, stamp_ns, value, RejectedTransformError(
+                    "loop", f"transform {parent!r} to {child!r} would close a loop: the tree already has {chain}"
+                ),
+            )  # fmt: skip
+            self._release(self._edges.pop(blocker).parent)
+        elif edge is not None and edge.parent != parent and not (value is None and edge.static):
             # A static transform says nothing of its time; it may replace another static one, as after a new launch.
-            alive = not edge.static if static else edge.static or stamp_ns - edge.stamps[-1] < PARENT_ALIVE_NS
-            if alive:
-                raise RejectedTransformError(
+            kept = self._overcome(
+                child, parent, child, stamp_ns, value, RejectedTransformError(
                     "second_parent",
-                    f"transform {parent!r} to {child!r} gives {child!r} a second parent; "
-                    f"it hangs under {edge.parent!r}",
-                )
-        self._release(edge.parent)
+                    f"transform {parent!r} to {child!r} gives {child!r} a second parent; it hangs under {edge.parent!r}",
+                ),
+            )  # fmt: skip
+        if edge is not None:
+            self._release(edge.parent)
+        return kept
+
+    def _overcome(
+        self,
+        blocker: str,
+        parent: str,
+        child: str,
+        stamp_ns: int,
+        value: _Value | None,
+        error: RejectedTransformError,
+    ) -> list[tuple[int, _Value]]:
+        """Count a transform that contradicts that of `blocker`; raise the error until the contradiction is believed.
+
+        Believed are AGREEING moving transforms in a row without any of the blocker's, if the blocker has been silent for
+        PARENT_ALIVE_NS or had only one; against a static blocker that closes a loop, MANY of them.
+        """
+        if value is None:
+            raise error
+        edge, (claimant, kept) = self._edges[blocker], self._claims.get(blocker, (None, []))
+        if claimant != (parent, child):
+            kept = []
+        needed = MANY if edge.static and blocker != child else AGREEING
+        silent = len(edge.stamps) == 1 or stamp_ns - edge.newest >= PARENT_ALIVE_NS
+        may = blocker != child if edge.static else silent
+        if may and len(kept) >= needed - 1:
+            self._claims.pop(blocker, None)
+            return kept
+        self._claims[blocker] = (parent, child), [*kept, (int(stamp_ns), value)][-MANY:]
+        raise error
 
     def _release(self, parent: str) -> None:
         self._parents[parent] -= 1
@@ -253,7 +311,7 @@ class TransformTree:
         """Drop all moving transforms, as needed after a jump of the clock; static transforms are kept."""
         with self._lock:
             self._edges = {child: edge for child, edge in self._edges.items() if edge.static}
-            self._parents = {}
+            self._parents, self._claims = {}, {}
             for edge in self._edges.values():
                 self._parents[edge.parent] = self._parents.get(edge.parent, 0) + 1
 
@@ -268,6 +326,7 @@ class TransformTree:
         with self._lock:
             for child in children:
                 edge = self._edges.pop(child.removeprefix("/"), None)
+                self._claims.pop(child.removeprefix("/"), None)
                 if edge is not None:
                     self._release(edge.parent)
 

@@ -164,6 +164,36 @@ def test_a_second_parent_of_a_frame_is_dropped(told):
     assert poses.lookup("map", "camera", T0 + MS)[0, 3] == pytest.approx(1.0)
 
 
+def test_another_parent_is_believed_after_three_transforms_once_the_first_is_silent(told):
+    poses, noticed = told
+    poses.add(_tf(T0 - 5_000 * MS, x=1.0))
+    poses.add(_tf(T0 - 4_980 * MS, x=1.0))
+    for i in range(3):
+        assert noticed["tf_second_parent"] == i
+        poses.add(_tf(T0 + 20 * i * MS, x=7.0, parent="other_map"))
+    assert noticed == {"tf_second_parent": 2}
+    for i in range(3):  # those that were refused count, too
+        assert poses.lookup("other_map", "camera", T0 + 20 * i * MS)[0, 3] == pytest.approx(7.0)
+
+
+def test_one_wrong_parent_and_a_loop_after_a_silence_do_not_keep_the_poses_away(told):
+    poses, _ = told
+    poses.add(_tf(T0 - 5_000 * MS, x=1.0))
+    poses.add(_tf(T0 - 4_980 * MS, x=1.0))
+    poses.add(_tf(T0, x=7.0, parent="odom"))
+    poses.add(_tf(T0, parent="camera", child="map"))
+    poses.add(_tf(T0 + MS, x=2.0))
+    assert poses.lookup("map", "camera", T0 + MS)[0, 3] == pytest.approx(2.0)
+
+
+def test_a_loop_that_was_there_before_the_poses_gives_way_to_them(told):
+    poses, _ = told
+    poses.add(_tf(0, parent="camera", child="map"), static=True)
+    for i in range(10):
+        poses.add(_tf(T0 + 20 * i * MS, x=2.0))
+    assert poses.lookup("map", "camera", T0)[0, 3] == pytest.approx(2.0)
+
+
 def test_a_static_transform_does_not_give_a_moving_frame_another_parent(told):
     poses, noticed = told
     poses.add(_tf(T0, x=1.0))
