@@ -68,6 +68,7 @@ setup(
         ],
         # Commands of the node, which sgrocc_core finds without importing sgrocc_ros.
         "sgrocc.commands": ["demo = sgrocc_ros.tools.demo_command"],
+        "sgrocc.checks": ["live = sgrocc_ros.tools.check_command"],
         "sgrocc.benchmarks": ["ros = sgrocc_ros.tools.bench_command"],
     },
     zip_safe=False,

@@ -35,6 +35,7 @@ from sgrocc_ros.health.diagnostics import Diagnostics
 from sgrocc_ros.health.first_look import FirstLook
 from sgrocc_ros.health.statistics import Statistics
 from sgrocc_ros.health.threads import PAUSE, Watch, described
+from sgrocc_ros.input.frames import FrameMaker
 from sgrocc_ros.input.inputs import Inputs, pose_frame
 from sgrocc_ros.input.poses import Poses
 from sgrocc_ros.input.stamps import JUMP_NS
@@ -105,9 +106,7 @@ class EmbodiedOccupancy(Node):
             self.room,
             self.outputs,
             self.statistics,
-            p["depth_source"],
-            p["depth_scale"],
-            rectified,
+            FrameMaker(self.statistics, p["depth_source"], p["depth_scale"], rectified),
             lambda: p["max_rate"],
             self.look,
             self._between,

@@ -5,7 +5,6 @@ Only this thread uses the mapper. Other threads use `submit` to run something be
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import queue
 import time
@@ -19,14 +18,12 @@ import numpy as np
 from sgrocc_core.checks.motion import PoseGate
 from sgrocc_core.errors import FrameError, SgroccError
 from sgrocc_core.frame import Frame
-from sgrocc_core.geometry.calibration import Calibration
-from sgrocc_core.geometry.upright import looks_up
 from sgrocc_core.mapping.mapper import OccupancyMapper
 from sgrocc_ros.health.first_look import FirstLook
 from sgrocc_ros.health.statistics import Statistics
 from sgrocc_ros.health.threads import LastingThread, described
+from sgrocc_ros.input.frames import FrameMaker
 from sgrocc_ros.input.waiting import Complete, WaitingRoom
-from sgrocc_ros.messages import camera_info_key, read_camera_info, read_depth, read_image
 from sgrocc_ros.output.outputs import Outputs
 
 LOOK_PERIOD = 0.5
@@ -45,9 +42,7 @@ class Worker(LastingThread):
         room: supplies complete images.
         outputs: publishes the updates.
         statistics: counts frames and failures.
-        depth_source: value of the parameter `depth_source`.
-        depth_scale: metres per unit of 16UC1 depth.
-        rectified: whether the images are rectified.
+        frames: makes the frames.
         max_rate: returns the maximum number of frames per second, 0 for no limit; called for each frame.
         look: looks at the first frames.
         between: returns the (4, 4) pose of a frame (second) in another (first) at a stamp (ns); None if unknown.
@@ -63,24 +58,16 @@ class Worker(LastingThread):
         room: WaitingRoom,
         outputs: Outputs,
         statistics: Statistics,
-        depth_source: str,
-        depth_scale: float,
-        rectified: bool,
+        frames: FrameMaker,
         max_rate: Callable[[], float],
         look: FirstLook,
         between: Callable[[str, str, int], np.ndarray | None],
     ) -> None:
         super().__init__("worker", statistics)
         self._mapper, self._room, self._outputs = mapper, room, outputs
-        self._depth_source, self._depth_scale, self._rectified, self._max_rate = (
-            depth_source,
-            depth_scale,
-            rectified,
-            max_rate,
-        )
+        self._frames, self._max_rate = frames, max_rate
         self._look, self._between = look, between
         self._commands: queue.SimpleQueue[tuple[Callable[[], Any], Future]] = queue.SimpleQueue()
-        self._calibration: tuple[tuple, Calibration] | None = None
         self._taken_at = -math.inf
         self._busy: tuple[str, float] | None = None
         self.gate = PoseGate()
@@ -166,7 +153,7 @@ class Worker(LastingThread):
 
     def _map(self, complete: Complete) -> None:
         start = time.monotonic()
-        frame = self._frame(complete)
+        frame = self._frames.make(complete)
         self.gate.check(frame.T_wc, frame.stamp_ns)
         if self._look.is_due:
             self._look_at(complete, frame)
@@ -186,8 +173,7 @@ class Worker(LastingThread):
         """Look at one of the first frames; what is wrong with the look itself is counted and costs no frame."""
         try:
             depth, image = complete.depth, complete.image
-            metres = None if depth is None or frame.depth is None else read_depth(depth, self._depth_scale)
-            self._look.see(frame, image.frame_id, metres)
+            self._look.see(frame, image.frame_id, self._frames.readings(complete))
             if depth is not None:
                 other = depth.header.frame_id
                 self._look.see_depth_frame(
@@ -195,30 +181,3 @@ class Worker(LastingThread):
                 )
         except Exception as error:
             self._statistics.notice("internal_error", described("the look at the first frames", error))
-
-    def _frame(self, complete: Complete) -> Frame:
-        key = camera_info_key(complete.info)
-        if self._calibration is None or self._calibration[0] != key:
-            self._calibration = key, read_camera_info(complete.info, self._rectified)
-        calibration = self._calibration[1]
-        image = calibration.rectify(read_image(complete.image.message))
-        frame = Frame(image, calibration.K, complete.T_wc, complete.image.stamp)
-        if looks_up(frame.T_wc):
-            self._warn_of_body_frame(complete.image.frame_id, frame.T_wc)
-        if complete.depth is None:
-            return frame
-        try:
-            depth = calibration.rectify(read_depth(complete.depth, self._depth_scale), nearest=True)
-            return dataclasses.replace(frame, depth=depth)
-        except FrameError as error:
-            if self._depth_source == "topic":
-                raise
-            self._statistics.notice(error.cause, f"{error}; the image is mapped without depth")
-            return frame
-
-    def _warn_of_body_frame(self, frame_id: str, T_wc: np.ndarray) -> None:
-        message = (
-            f"the z axis of {frame_id!r} points up in the map; "
-            "poses must be of the optical frame (z forward, x right, y down)"
-        )
-        self._statistics.notice("not_optical_frame", message)

@@ -78,3 +78,18 @@ class Findings:
     def as_list(self) -> list[dict[str, Any]]:
         """All findings for a report, errors first."""
         return [finding.as_dict() for finding in self]
+
+
+def not_mapped(cause: str, count: int, looked: int, example: str, none_mapped: bool) -> Finding:
+    """A finding of images that cannot be mapped: an error if no image can.
+
+    Args:
+        cause: key under which the images are counted.
+        count: number of these images.
+        looked: number of images that were looked at.
+        example: message of one of them.
+        none_mapped: whether no image can be mapped.
+    """
+    level = "error" if none_mapped else "warning"
+    message = f"{count} of {looked} images that were looked at cannot be mapped: {example}"
+    return Finding(level, f"images_{cause}", message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from sgrocc_core.checks.findings import Finding
+from sgrocc_core.checks.findings import Finding, not_mapped
 from sgrocc_core.checks.stream import MOST_FRAMES, StreamCheck
 from sgrocc_core.errors import FrameError
 
@@ -48,13 +48,7 @@ def look_at_bag(reader: BagReader) -> StreamCheck:
         check.add_frame(frame)
         _add_depth(check, reader, stamp_ns, depth)
     for cause, (count, message) in failed.items():
-        check.add_finding(
-            Finding(
-                "error" if count == looked else "warning",
-                f"images_{cause}",
-                f"{count} of {looked} images that were looked at cannot be mapped: {message}",
-            )
-        )
+        check.add_finding(not_mapped(cause, count, looked, message, count == looked))
     for cause, count in reader.depth_unused.items():
         check.add_finding(
             Finding(

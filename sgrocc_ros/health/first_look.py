@@ -77,17 +77,7 @@ class FirstLook:
         T = find()
         if T is None:
             return  # it may still come
-        turn = float(np.arccos(np.clip((np.trace(T[:3, :3]) - 1) / 2, -1, 1)))
-        metres = float(np.linalg.norm(T[:3, 3]))
-        found = None
-        if metres > SAME_PLACE or turn > SAME_TURN:
-            found = Finding(
-                "error",
-                "depth_frame",
-                f"depth is in the frame {depth_frame!r}, {metres:.3f} m and {np.degrees(turn):.1f} degrees from the "
-                f"images' {image_frame!r}, so it is not registered to them",
-                "Subscribe to depth that the driver aligns to the colour images.",
-            )
+        found = depth_frame_finding(image_frame, depth_frame, T)
         self._depth_frames[image_frame, depth_frame] = found
         if found is not None:
             self._publish(self.findings)
@@ -96,3 +86,24 @@ class FirstLook:
         whole = Findings(findings)
         whole.extend(found for found in self._depth_frames.values() if found is not None)
         self.findings = whole
+
+
+def depth_frame_finding(image_frame: str, depth_frame: str, T: np.ndarray) -> Finding | None:
+    """An error if depth is of another camera than the images, so that it is not registered to them.
+
+    Args:
+        image_frame: frame of the images.
+        depth_frame: frame of the depth images.
+        T: (4, 4) pose of the depth's frame in the images', metres.
+    """
+    turn = float(np.arccos(np.clip((np.trace(T[:3, :3]) - 1) / 2, -1, 1)))
+    metres = float(np.linalg.norm(T[:3, 3]))
+    if metres <= SAME_PLACE and turn <= SAME_TURN:
+        return None
+    return Finding(
+        "error",
+        "depth_frame",
+        f"depth is in the frame {depth_frame!r}, {metres:.3f} m and {np.degrees(turn):.1f} degrees from the images' "
+        f"{image_frame!r}, so it is not registered to them",
+        "Subscribe to depth that the driver aligns to the colour images.",
+    )

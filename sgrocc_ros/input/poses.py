@@ -151,6 +151,14 @@ class Poses:
             if max((moving.newest for moving in self._moving.values()), default=stamp) - stamp > JUMP_NS:
                 self._forget()
 
+    def frames(self) -> list[str]:
+        """Names of all frames, sorted."""
+        return self._tree.frames()
+
+    def span(self) -> tuple[int, int] | None:
+        """Stamps of the oldest and the newest moving transform, nanoseconds; None without one."""
+        return self._tree.span()
+
     def _timely(self, parent: str, child: str, stamp: int, now: int) -> bool:
         """Whether the stamp of a moving transform is a time, and not far ahead of the node's clock."""
         if wrong := no_time(stamp, f"the transform {parent!r} to {child!r}: its"):

@@ -22,9 +22,8 @@ from sgrocc_ros.distributions import PROFILE_VARIABLES
 from sgrocc_ros.parameter_table import BY_NAME
 from sgrocc_ros.tools.bag_playing import is_installed, parameters_of, player_command, summary_of, topics_of
 from sgrocc_ros.tools.parameter_file import read_parameters
-from sgrocc_ros.tools.rviz import IMAGE_TOPIC, for_this_launch
+from sgrocc_ros.tools.rviz import DEPTH_TOPIC, IMAGE_TOPIC, for_this_launch
 
-DEPTH_TOPIC = "/camera/aligned_depth_to_color/image_raw"
 PARAMETERS = ("image_transport", "depth_source", "pose_source", "map_frame", "model", "map_path")
 """Parameters of the node that are also arguments of the launch file."""
 ARGUMENTS: dict[str, tuple[str, str]] = {

@@ -12,6 +12,8 @@ from sgrocc_ros import NODE
 
 IMAGE_TOPIC = "/camera/color/image_raw"
 """Default image topic of the launch file, and the image topic in the shipped configuration."""
+DEPTH_TOPIC = "/camera/aligned_depth_to_color/image_raw"
+"""Default depth topic of the launch file."""
 
 
 def for_this_launch(path: Path, node: str, image: str, map_frame: str) -> str:

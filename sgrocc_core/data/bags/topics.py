@@ -109,7 +109,7 @@ def select(
         DataError: no topic fits; the message lists the topics of the bag.
     """
     topics = sorted((t for t in topics if t.count), key=lambda t: t.name)
-    color = _named(topics, image, "image") if image else _best_color(topics)
+    color = _named(topics, image, "image") if image else best_color(topics)
     if not color.is_image or color.is_depth:
         raise DataError(f"topic {color.name} ({color.kind} {color.coding}) is not a colour image; {listing(topics)}")
     camera = _named(topics, info, "camera_info") if info else _nearest_info(topics, color)
@@ -117,7 +117,7 @@ def select(
         raise DataError(f"topic {camera.name} is {camera.kind}, not {INFO}; {listing(topics)}")
     if not want_depth:
         return Selection(color, camera, None)
-    chosen = _named(topics, depth, "depth") if depth else _best_depth(topics, color)
+    chosen = _named(topics, depth, "depth") if depth else best_depth(topics, color)
     if chosen is not None and not chosen.is_depth and not (depth and chosen.coding.lower() == "mono16"):
         raise DataError(
             f"topic {chosen.name} ({chosen.kind} {chosen.coding}) is not a depth image "
@@ -142,7 +142,8 @@ def _named(topics: list[Topic], name: str, role: str) -> Topic:
     return sorted(found, key=lambda t: t.is_depth != (role == "depth"))[0]
 
 
-def _best_color(topics: list[Topic]) -> Topic:
+def best_color(topics: list[Topic]) -> Topic:
+    """The likeliest colour image; DataError without any."""
     candidates = [t for t in topics if t.is_color]
     if not candidates:
         raise DataError(f"no colour image topic in the bag; {listing(topics)}")
@@ -173,7 +174,7 @@ def _nearest_info(topics: list[Topic], color: Topic) -> Topic:
     raise DataError(f"no camera_info at {wanted}; name one of {', '.join(t.name for t in infos)} with --info-topic")
 
 
-def _best_depth(topics: list[Topic], color: Topic) -> Topic | None:
+def best_depth(topics: list[Topic], color: Topic) -> Topic | None:
     """Depth in the frame of the colour image, that is, registered to it; None if there is none."""
     candidates = [t for t in topics if t.is_depth and t.frame_id == color.frame_id]
 
