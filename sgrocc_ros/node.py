@@ -81,7 +81,7 @@ class EmbodiedOccupancy(Node):
             else f"{self.resolve_topic_name(p['pose_source'])} or /tf_static"
         )
         self.poses = Poses(
-            self.statistics.notice, topics, p["max_pose_gap"], lambda: self.get_clock().now().nanoseconds
+            self.statistics, topics, p["max_pose_gap"], lambda: self.get_clock().now().nanoseconds
         )
         self.room = WaitingRoom(
             self.poses,

@@ -159,6 +159,8 @@ class Worker(LastingThread):
             self._look_at(complete, frame)
         decoded = time.monotonic()
         update = self._mapper.step(frame)
+        if not update.has_source:
+            self._statistics.counts_of_input.map_without_source()
         for note in update.notes:
             self._statistics.notice("motion_depth", note)
         gaussians = self._mapper.map.gaussians_in_view() if self._outputs.views.wants_gaussians else None

@@ -93,3 +93,22 @@ def not_mapped(cause: str, count: int, looked: int, example: str, none_mapped: b
     level = "error" if none_mapped else "warning"
     message = f"{count} of {looked} images that were looked at cannot be mapped: {example}"
     return Finding(level, f"images_{cause}", message)
+
+
+FEW = 0.1
+"""Share of the images up to which missing depth is not told: sensor and camera need not run at one rate."""
+
+
+def depth_left_out(cause: str, count: int, looked: int, example: str) -> Finding | None:
+    """A finding of depth that cannot be used: a warning, or a note where none came, unless it is rare.
+
+    Args:
+        cause: key under which it is counted; `no_depth`: none came within the time that is allowed.
+        count: number of images without their depth.
+        looked: number of images that were looked at.
+        example: message of one of them.
+    """
+    if cause == "no_depth" and count <= FEW * looked:
+        return None
+    level = "note" if cause == "no_depth" else "warning"
+    return Finding(level, f"depth_unused_{cause}", f"depth of {count} of {looked} images cannot be used: {example}")

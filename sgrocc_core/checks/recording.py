@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from sgrocc_core.checks.findings import Finding, not_mapped
+from sgrocc_core.checks.findings import depth_left_out, not_mapped
 from sgrocc_core.checks.stream import MOST_FRAMES, StreamCheck
 from sgrocc_core.errors import FrameError
 
@@ -50,13 +50,9 @@ def look_at_bag(reader: BagReader) -> StreamCheck:
     for cause, (count, message) in failed.items():
         check.add_finding(not_mapped(cause, count, looked, message, count == looked))
     for cause, count in reader.depth_unused.items():
-        check.add_finding(
-            Finding(
-                "warning",
-                f"depth_unused_{cause}",
-                f"depth of {count} of {looked} images cannot be used: {reader.examples[cause]}",
-            )
-        )
+        left_out = depth_left_out(cause, count, looked, reader.examples[cause])
+        if left_out is not None:
+            check.add_finding(left_out)
     return check
 
 

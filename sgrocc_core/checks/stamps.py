@@ -15,6 +15,18 @@ EQUAL_SHARE = 0.2
 BACKWARD_SHARE = 0.05
 """Share of images older than the one before from which the order is reported (round guess)."""
 
+LATEST_NS = 2**31 * 1_000_000_000
+"""Stamps of ROS lie before this, nanoseconds."""
+
+
+def no_time(stamp: int, whose: str) -> str:
+    """Return why a stamp (ns) is no time, or an empty text; `whose` begins the sentence."""
+    if stamp == 0:
+        return f"{whose} stamp is 0: the driver does not stamp its messages"
+    if not 0 < stamp < LATEST_NS:
+        return f"{whose} stamp is {stamp / 1e9:.3f} s; it must lie between 0 and {LATEST_NS / 1e9:.0f} s"
+    return ""
+
 
 def check_stamps(image_ns: Sequence[int], pose_ns: Sequence[int] = ()) -> list[Finding]:
     """Whether image stamps are set, advance, and lie within the time of the poses.

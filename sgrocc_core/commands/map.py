@@ -207,7 +207,7 @@ def run(arguments: argparse.Namespace) -> int:
             disable=True if arguments.no_progress else None,
             dynamic_ncols=True,
         )
-        result = map_frames(mapper, bar)
+        result = map_frames(mapper, bar, counts=reader.counts)
         findings.extend(reader.findings())
         findings.extend(Finding("note", "motion_depth", note) for note in result.notes)
         saved = SavedMap.of(mapper.map, reader.map_frame, result.stamp_ns)
@@ -246,8 +246,7 @@ def build_report(
     }  # fmt: skip
     figures = {
         "frames_in": figure(reader.received, "frames"), "frames_mapped": figure(result.frames, "frames"),
-        "frames_with_depth": figure(result.with_depth, "frames"), "dropped": dict(reader.dropped),
-        "depth_unused": dict(reader.depth_unused), "transforms_refused": dict(reader.transforms.rejected),
+        "frames_with_depth": figure(result.with_depth, "frames"), **reader.counts.figures(),
         "voxels": figure(len(saved.voxels), "voxels"), "voxels_free": figure(len(saved.free), "voxels"),
         "voxels_by_class": class_counts(saved.labels),
     }  # fmt: skip
@@ -268,6 +267,8 @@ def print_summary(report: dict[str, Any], files: list[Any]) -> None:
     for name, what in (("depth_unused", "depth images not used"), ("transforms_refused", "transforms refused")):
         if counts := figures.get(name):
             print(f"{what}: {', '.join(f'{count} {cause}' for cause, count in counts.items())}")
+    if alone := figures.get("without_source"):
+        print(f"frames with the depth of one image alone: {alone}")
     for finding in report.get("findings", []):
         print(f"{finding['level']}: {finding['message']}. {finding['advice']}".rstrip())
     print(f"voxels  {figures['voxels']['value']:,}: {class_table(figures['voxels_by_class'])}")

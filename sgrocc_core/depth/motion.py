@@ -53,6 +53,7 @@ class MotionDepth:
 
     def __init__(self) -> None:
         self.tracks, self._log_factor = PointTracks(), 0.0
+        self.points = 0  # that the last image was corrected with
 
     @property
     def factor(self) -> float:
@@ -101,6 +102,7 @@ class MotionDepth:
         """
         guess = upsampled(depth * np.float32(self.factor), mask)
         points = self.tracks.follow(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), mask, K, T_wc, stamp_ns, guess)
+        self.points = len(points.depth)
         return self.apply(depth, spread, points, mask.shape[1] / depth.shape[1])
 
     def apply(

@@ -12,8 +12,8 @@ import numpy as np
 
 from sgrocc_core.geometry.poses import invert_pose, make_pose, rotation_from_quaternion, slerp
 
-QUATERNION_TOLERANCE = 0.01
-"""Maximum deviation of a quaternion's norm from 1, as in tf2."""
+QUATERNION_TOLERANCE, REPAIRABLE = 0.01, 0.1
+"""Deviation of a quaternion's norm from 1 that is accepted, as in tf2, and up to which it is normalised and told."""
 SAME_PLACE_M, SAME_TURN = 1e-3, 1e-6
 """Largest difference of two equal values: metres, and one minus the dot product of the quaternions (0.16 degrees)."""
 PARENT_ALIVE_NS = 2_000_000_000
@@ -54,7 +54,7 @@ class RejectedTransformError(ValueError):
     """A transform that is not stored.
 
     Attributes:
-        cause: key under which it is counted: `frame_names`, `not_finite`, `quaternion`, `loop` or `second_parent`.
+        cause: key under which it is counted: `bad_transform`, `tf_loop` or `tf_second_parent`.
     """
 
     def __init__(self, cause: str, message: str) -> None:
@@ -164,13 +164,11 @@ class TransformTree:
 
         Raises:
             RejectedTransformError: numbers are not finite, the quaternion is not of unit length, a frame has no name,
-                both frames
-                are the same, a loop would close, or the child has another parent that is alive.
+                both frames are the same, a loop would close, or the child has another parent that is alive.
         """
         parent, child = parent.removeprefix("/"), child.removeprefix("/")
         t, q = np.array(translation, np.float64), np.array(quaternion_xyzw, np.float64)
-        norm = _check_transform(parent, child, t, q)
-        value = (t, q / norm)
+        value = (t, checked_quaternion(parent, child, t, q)[0])
         with self._lock:
             edge = self._edges.get(child)
             same_parent = edge is not None and edge.parent == parent
@@ -210,7 +208,7 @@ class TransformTree:
             chain = " under ".join(repr(name) for name in above)
             kept = self._overcome(
                 blocker, parent, child, stamp_ns, value, RejectedTransformError(
-                    "loop", f"transform {parent!r} to {child!r} would close a loop: the tree already has {chain}"
+                    "tf_loop", f"transform {parent!r} to {child!r} would close a loop: the tree already has {chain}"
                 ),
             )  # fmt: skip
             self._release(self._edges.pop(blocker).parent)
@@ -218,8 +216,8 @@ class TransformTree:
             # A static transform says nothing of its time; it may replace another static one, as after a new launch.
             kept = self._overcome(
                 child, parent, child, stamp_ns, value, RejectedTransformError(
-                    "second_parent",
-                    f"transform {parent!r} to {child!r} gives {child!r} a second parent; it hangs under {edge.parent!r}",
+                    "tf_second_parent",
+                    f"transform {parent!r} to {child!r} gives {child!r} a second parent beside {edge.parent!r}",
                 ),
             )  # fmt: skip
         if edge is not None:
@@ -237,8 +235,8 @@ class TransformTree:
     ) -> list[tuple[int, _Value]]:
         """Count a transform that contradicts that of `blocker`; raise the error until the contradiction is believed.
 
-        Believed are AGREEING moving transforms in a row without any of the blocker's, if the blocker has been silent for
-        PARENT_ALIVE_NS or had only one; against a static blocker that closes a loop, MANY of them.
+        Believed are AGREEING moving transforms in a row without any of the blocker's, if the blocker has been silent
+        for PARENT_ALIVE_NS or had only one; against a static blocker that closes a loop, MANY of them.
         """
         if value is None:
             raise error
@@ -355,21 +353,32 @@ class TransformTree:
         return T
 
 
-def _check_transform(parent: str, child: str, t: np.ndarray, q: np.ndarray) -> float:
-    """Length of the quaternion of a transform that may be stored; RejectedTransformError otherwise."""
+def checked_quaternion(parent: str, child: str, t: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, str]:
+    """Check a transform before it is stored.
+
+    Args:
+        parent: name of the parent frame.
+        child: name of the child frame.
+        t: (3,) translation, metres.
+        q: (4,) quaternion.
+
+    Returns:
+        (4,) unit quaternion, and a sentence if it had to be normalised.
+
+    Raises:
+        RejectedTransformError: `bad_transform`.
+    """
     if not parent or not child or parent == child:
         raise RejectedTransformError(
-            "frame_names", f"a transform from {parent!r} to {child!r}: both frames need a name, and not the same"
+            "bad_transform", f"a transform from {parent!r} to {child!r}: both frames need a name, and not the same"
         )
     if t.shape != (3,) or q.shape != (4,) or not (np.isfinite(t).all() and np.isfinite(q).all()):
         raise RejectedTransformError(
-            "not_finite",
+            "bad_transform",
             f"transform {parent!r} to {child!r} is not finite: translation {t.tolist()}, quaternion {q.tolist()}",
         )
     norm = float(np.linalg.norm(q))
-    if abs(norm - 1.0) > QUATERNION_TOLERANCE:
-        raise RejectedTransformError(
-            "quaternion",
-            f"transform {parent!r} to {child!r} has the quaternion {q.tolist()} of length {norm:.4g}; it must be 1",
-        )
-    return norm
+    text = f"transform {parent!r} to {child!r} has the quaternion {q.tolist()} of length {norm:.4g}; it must be 1"
+    if abs(norm - 1.0) > REPAIRABLE:
+        raise RejectedTransformError("bad_transform", text)
+    return q / norm, f"{text}, and is normalised" if abs(norm - 1.0) > QUATERNION_TOLERANCE else ""

@@ -39,10 +39,12 @@ class Motion:
     Attributes:
         tracks: triangulated points and the factor that they gave.
         stereo: keyframes.
+        helped: whether earlier images told anything of the depth of the last image.
     """
 
     tracks: MotionDepth = field(default_factory=MotionDepth)
     stereo: MotionStereo = field(default_factory=MotionStereo)
+    helped: bool = False
 
 
 def available(kind: str, spec: ModelSpec) -> tuple[str, str | None]:
@@ -68,13 +70,16 @@ def depth_from_motion(
         depth and spread, (h, w) float32 metres, and a sentence to be told, None if there is none.
     """
     outputs, camera, said = seen.outputs, seen.camera, None
+    motion.helped = False
     if kind == "tracks" or (kind == "stereo" and combined):
         depth, spread = motion.tracks.correct(
             seen.image, camera.mask, camera.K, seen.T_wc, seen.stamp_ns, outputs.depth, outputs.spread
         )
         outputs = replace(outputs, depth=depth, spread=spread)
+        motion.helped = motion.tracks.points > 0
     if kind == "stereo" and outputs.matching is not None:
         sources, said = motion.stereo.follow(outputs.matching, seen.image, camera, seen.T_wc, seen.stamp_ns)
         if sources is not None:
+            motion.helped = True
             return *engine.stereo(outputs, sources), said
     return outputs.depth, outputs.spread, said

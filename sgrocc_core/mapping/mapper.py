@@ -75,10 +75,11 @@ class OccupancyMapper:
         camera = LetterboxedCamera.of(frame.K, (width, height), self.engine.spec.image_size)
         image = camera.letterbox.image(frame.image)
         seen = self.engine.image(image, camera.mask, camera.K, gravity_aligned_rotation(frame.T_wc[:3, :3]))
-        head, spread = seen.depth, seen.spread
+        head, spread, has_source = seen.depth, seen.spread, True
         if frame.depth is None or self._config.depth_source == "mono":
             looked = SeenImage(image, camera, frame.T_wc, frame.stamp_ns, seen)
             head, spread = self._depth_from_motion(looked)
+            has_source = self.map.motion.helped
         clock.lap("image")
         # 2. The local box in front of the camera, and the visibility of its cells in the depth prior.
         depth = depth_prior(self._config.depth_source, frame, camera, head, spread)
@@ -107,7 +108,7 @@ class OccupancyMapper:
         # 5. Splat the blocks that changed.
         x0, y0, w, h = camera.letterbox.content
         update = self.map.update(frame.stamp_ns, clock, depth.expert[y0 : y0 + h, x0 : x0 + w])
-        return replace(update, notes=tuple(self._notes)) if self._notes else update
+        return replace(update, notes=tuple(self._notes), has_source=has_source)
 
     def _depth_from_motion(self, seen: SeenImage) -> tuple[np.ndarray, np.ndarray]:
         kind, fallback = available(self._config.motion_depth, self.engine.spec)

@@ -91,6 +91,7 @@ class MapUpdate:
         timings: Milliseconds of the stages image, slice, expert, memory, splat, and total.
         depth: (H, W) float32 metres, the depth prior that was used, registered to the image; 0 = none.
         notes: Sentences for the user; each is given once.
+        has_source: Whether the depth had another source than this image: a sensor, or earlier images.
     """
 
     stamp_ns: int
@@ -102,6 +103,7 @@ class MapUpdate:
     timings: dict[str, float]
     depth: np.ndarray
     notes: tuple[str, ...] = ()
+    has_source: bool = True
 
 
 class Stopwatch:

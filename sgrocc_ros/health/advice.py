@@ -6,7 +6,8 @@ ADVICE = {
     "overtaken": "nothing: images come faster than they are mapped, and the newest is taken",
     "paused": "nothing, or call ~/pause with data: false to go on",
     "no_pose": "check that the frames known connect map_frame to the image's frame (map_frame, camera_frame), "
-    "that transforms are stamped by the clock of the images (use_sim_time), and that they arrive within tf_timeout",
+    "that transforms are stamped by the clock of the images (use_sim_time), and that they arrive within tf_timeout and "
+    "as often as the images (max_pose_gap)",
     "bad_pose": "check what publishes that transform: numbers must be finite, quaternions of length 1",
     "bad_transform": "check what publishes that transform: "
     "numbers must be finite, quaternions of length 1, frames named",
@@ -32,7 +33,6 @@ ADVICE = {
     "unnormalised_quaternion": "check what publishes that transform: quaternions must be of length 1",
     "network_not_finite": "fetch or export the model again; with precision fp16 try fp32",
     "pose_jump": "check what publishes the pose; a jump that three images confirm is believed",
-    "pose_gap": "check that the poses come as often as the images, or raise max_pose_gap",
     "tf_loop": "check what publishes that transform: a frame cannot be above itself",
     "tf_second_parent": "check what publishes that transform: each frame has one parent",
     "copy_failed": "check the disk and the permissions of map_path",

@@ -79,6 +79,10 @@ class Diagnostics:
             "dropped": str(dropped.total()),
         }
         values |= {f"dropped.{cause}": str(count) for cause, count in sorted(dropped.items())}
+        figures = self._statistics.counts_of_input.figures()
+        for group in ("depth_unused", "transforms_refused"):
+            values |= {f"{group}.{cause}": str(count) for cause, count in sorted(figures[group].items())}
+        values["without_source"] = str(figures["without_source"])
         values |= {f"noticed.{cause}": str(count) for cause, count in sorted(noticed.items())}
         for stage, (p50, p95) in self._statistics.latencies().items():
             values[f"latency.{stage}.p50_ms"], values[f"latency.{stage}.p95_ms"] = f"{p50:.1f}", f"{p95:.1f}"

@@ -66,8 +66,8 @@ class _Counts(Statistics):
         """Begin to count: before the first complete image transforms and camera_info were still on their way."""
         with self._lock:
             self.received = self.lost = 0
-            self.dropped.clear()
             self.noticed.clear()
+        self.counts_of_input.clear_images()
         self.examples.clear()
 
 
@@ -109,9 +109,7 @@ class LiveLook:
         self._node, self._check = node, check
         p = self._parameters = Parameters(node)
         self.counts = _Counts()
-        self.poses = Poses(
-            self.counts.notice, max_gap=p["max_pose_gap"], now=lambda: node.get_clock().now().nanoseconds
-        )
+        self.poses = Poses(self.counts, max_gap=p["max_pose_gap"], now=lambda: node.get_clock().now().nanoseconds)
         self.room = _Room(
             check,
             self.poses,

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from sgrocc_core.checks.counts import Counts
 from sgrocc_ros.health.advice import advised
 
 LATENCY_FRAMES = 500
@@ -47,7 +48,7 @@ class Statistics:
         self.received = 0
         self.lost = 0
         self.processed = 0
-        self.dropped: Counter[str] = Counter()
+        self.counts_of_input = Counts()
         self.noticed: Counter[str] = Counter()
         self.last_error = self.last_cause = ""
 
@@ -63,10 +64,8 @@ class Statistics:
 
     def drop(self, cause: str, message: str) -> None:
         """Count an image that is not mapped, and warn."""
-        with self._lock:
-            self.dropped[cause] += 1
-            count = self.dropped[cause]
         message = shortened(message, LONGEST_LOG)
+        count = self.counts_of_input.drop(cause, message)
         if cause not in QUIET:
             self._warn_at_most_once_a_period(
                 cause, cause, f"image dropped ({cause}, {count} so far): {message}", message
@@ -79,6 +78,21 @@ class Statistics:
             count = self.noticed[cause]
         message = shortened(message, LONGEST_LOG)
         self._warn_at_most_once_a_period(cause, f"notice {cause}", f"{cause} ({count} so far): {message}", message)
+
+    def leave_out_depth(self, cause: str, message: str) -> None:
+        """Count depth that is not used although its image may be mapped, and warn."""
+        self.counts_of_input.leave_out_depth(cause, shortened(message, LONGEST_LOG))
+        self.notice(cause, message)
+
+    def refuse_transform(self, cause: str, message: str, stamp_ns: int) -> None:
+        """Count a transform, of a stamp in nanoseconds, that is not used, and warn."""
+        self.counts_of_input.refuse_transform(cause, shortened(message, LONGEST_LOG), stamp_ns)
+        self.notice(cause, f"{message}; it is dropped")
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """Images that are not mapped, by cause."""
+        return self.counts_of_input.dropped
 
     def process(self, stages: dict[str, float]) -> None:
         """Count an image that has been mapped. stages: milliseconds by name."""
@@ -95,7 +109,8 @@ class Statistics:
     def counts(self) -> tuple[int, int, Counter[str], Counter[str]]:
         """Return a consistent copy: received, processed, dropped by cause, noticed by cause."""
         with self._lock:
-            return self.received, self.processed, self.dropped.copy(), self.noticed.copy()
+            dropped = Counter(self.counts_of_input.figures()["dropped"])
+            return self.received, self.processed, dropped, self.noticed.copy()
 
     def latencies(self) -> dict[str, tuple[float, float]]:
         """Return the median and the 95th percentile of each stage over the last frames, milliseconds."""
@@ -110,7 +125,8 @@ class Statistics:
         }
         received, processed, dropped, noticed = self.counts()
         frames = {"received": received, "lost": self.lost, "processed": processed, "dropped": dict(dropped)}
-        return {"frames": frames, "noticed": dict(noticed), "latency": latencies}
+        rest = {name: value for name, value in self.counts_of_input.figures().items() if name != "dropped"}
+        return {"frames": frames, **rest, "noticed": dict(noticed), "latency": latencies}
 
     def _warn_at_most_once_a_period(self, cause: str, key: str, text: str, message: str) -> None:
         now = self._clock()

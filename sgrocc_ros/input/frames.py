@@ -52,7 +52,7 @@ class FrameMaker:
         except FrameError as error:
             if self._depth_source == "topic":
                 raise
-            self._statistics.notice(error.cause, f"{error}; the image is mapped without depth")
+            self._statistics.leave_out_depth(error.cause, f"{error}; the image is mapped without depth")
             return frame
 
     def readings(self, complete: Complete) -> np.ndarray | None:

@@ -17,12 +17,13 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
+from sgrocc_core.checks.stamps import no_time
 from sgrocc_core.data.bags.topics import base_name, info_name
 from sgrocc_ros.distributions import create_subscription
 from sgrocc_ros.health.statistics import Statistics
 from sgrocc_ros.input.lost_messages import LostMessages
 from sgrocc_ros.input.poses import Poses
-from sgrocc_ros.input.stamps import StampGate, no_time
+from sgrocc_ros.input.stamps import StampGate
 from sgrocc_ros.input.waiting import WaitingRoom
 from sgrocc_ros.messages import image_size, info_size, stamp_ns
 from sgrocc_ros.parameters import Parameters
@@ -252,7 +253,7 @@ class Inputs:
 
     def _on_depth(self, message: Any) -> None:
         if wrong := no_time(stamp_ns(message.header.stamp), "a depth image's"):
-            self._statistics.notice("depth_stamp", f"{wrong}; the image is not used")
+            self._statistics.leave_out_depth("depth_stamp", f"{wrong}; the depth is not used")
             return
         self._room.add_depth(stamp_ns(message.header.stamp), message)
 

@@ -15,20 +15,18 @@ import numpy as np
 from geometry_msgs.msg import TransformStamped
 from tf2_msgs.msg import TFMessage
 
+from sgrocc_core.checks.stamps import no_time
 from sgrocc_core.geometry.transforms import (
-    GapError,
     RejectedTransformError,
     TransformLookupError,
     TransformTree,
     UnknownFrameError,
+    checked_quaternion,
 )
-from sgrocc_ros.input.stamps import AHEAD_NS, JUMP_NS, OtherTime, no_time
+from sgrocc_ros.health.statistics import Statistics
+from sgrocc_ros.input.stamps import AHEAD_NS, JUMP_NS, OtherTime
 from sgrocc_ros.messages import transform_values
 
-EXACT = 0.01
-"""Deviation of a quaternion's norm from 1 that is accepted silently."""
-REPAIRABLE = 0.1
-"""Deviation up to which the quaternion is normalised, counted and used; beyond it the transform is dropped."""
 HISTORY_NS = 10_000_000_000
 """Time for which moving transforms are kept, nanoseconds; as in tf2."""
 MOST_FRAMES = 5000
@@ -64,8 +62,8 @@ class Poses:
     """Checks and stores transforms and looks up poses; thread-safe.
 
     Args:
-        notice: called with a cause and a message if a transform is repaired (`unnormalised_quaternion`) or dropped
-            (`bad_transform`, `tf_loop`, `tf_second_parent`), and if transforms jump back in time (`tf_time_jump`).
+        statistics: told if a transform is repaired (`unnormalised_quaternion`) or refused (`bad_transform`, `tf_loop`,
+            `tf_second_parent`), and if transforms jump back in time (`tf_time_jump`).
         topics: topics of the poses, named in messages.
         max_gap: longest time between two transforms that is interpolated over, seconds; 0: any.
         now: returns the time of the node's clock, nanoseconds; 0 while it is unknown.
@@ -73,15 +71,14 @@ class Poses:
 
     def __init__(
         self,
-        notice: Callable[[str, str], None],
+        statistics: Statistics,
         topics: str = "/tf or /tf_static",
         max_gap: float = 0.0,
         now: Callable[[], int] = lambda: 0,
     ) -> None:
-        self._notice, self._topics, self._now = notice, topics, now
+        self._statistics, self._topics, self._now = statistics, topics, now
         self._tree = TransformTree(HISTORY_NS, round(max_gap * 1e9) or None)
         self._moving: dict[str, _Moving] = {}
-        self._rejected: deque[tuple[int, str]] = deque(maxlen=100)
         self._lock = threading.Lock()
 
     def add(self, message: Any, static: bool = False) -> None:
@@ -131,18 +128,13 @@ class Poses:
     def why_missing(self, target: str, source: str, stamp: int) -> tuple[str, str]:
         """Return cause and message for a missing pose.
 
-        The cause is `bad_pose` if a transform of that time was dropped, `pose_gap` if the transforms around the stamp
-        lie too far apart, else `no_pose`.
+        The cause is `bad_pose` if a transform of that time was refused, else `no_pose`.
         """
-        with self._lock:
-            rejected = list(self._rejected)
-        for dropped, message in rejected:
-            if abs(dropped - stamp) <= JUMP_NS // 10:
-                return "bad_pose", message
         try:
             self.lookup(target, source, stamp)
         except TransformLookupError as error:
-            return pose_cause(error), str(error)
+            why = self._statistics.counts_of_input.why_no_pose(error, stamp)
+            return why.cause, str(why)
         return "no_pose", f"the transform from {target!r} to {source!r} came too late"
 
     def jump_to(self, stamp: int) -> None:
@@ -162,11 +154,12 @@ class Poses:
     def _timely(self, parent: str, child: str, stamp: int, now: int) -> bool:
         """Whether the stamp of a moving transform is a time, and not far ahead of the node's clock."""
         if wrong := no_time(stamp, f"the transform {parent!r} to {child!r}: its"):
-            self._reject(stamp, "bad_transform", wrong)
+            self._statistics.refuse_transform("bad_transform", wrong, stamp)
             return False
         if now > 0 and stamp - now > AHEAD_NS:
             ahead = f"is stamped {(stamp - now) / 1e9:.1f} s ahead of the node's clock"
-            self._reject(stamp, "bad_transform", f"the transform {parent!r} to {child!r} {ahead}")
+            message = f"the transform {parent!r} to {child!r} {ahead}"
+            self._statistics.refuse_transform("bad_transform", message, stamp)
             return False
         return True
 
@@ -202,8 +195,7 @@ class Poses:
         try:
             self._tree.add(parent, child, stamp, translation, quaternion, static)
         except RejectedTransformError as error:
-            cause = {"loop": "tf_loop", "second_parent": "tf_second_parent"}.get(error.cause, "bad_transform")
-            self._reject(stamp, cause, str(error))
+            self._statistics.refuse_transform(error.cause, str(error), stamp)
 
     def _make_room(self) -> None:
         if len(self._moving) <= MOST_FRAMES:
@@ -216,33 +208,23 @@ class Poses:
     def _forget(self) -> None:
         self._tree.clear()
         self._moving.clear()
-        self._rejected.clear()
+        self._statistics.counts_of_input.forget_refused()
 
     def _checked(
         self, parent: str, child: str, stamp: int, translation: np.ndarray, quaternion: np.ndarray
     ) -> np.ndarray | None:
         """Return the normalised quaternion, or None if the transform cannot be used."""
-        if not (np.isfinite(translation).all() and np.isfinite(quaternion).all()):
-            numbers = f"{translation.tolist()}, {quaternion.tolist()}"
-            self._reject(stamp, "bad_transform", f"transform {parent!r} to {child!r} is not finite: {numbers}")
+        try:
+            unit, repaired = checked_quaternion(parent, child, translation, quaternion)
+        except RejectedTransformError as error:
+            self._statistics.refuse_transform(error.cause, str(error), stamp)
             return None
-        norm = float(np.linalg.norm(quaternion))
-        message = f"transform {parent!r} to {child!r} has a quaternion of length {norm:.3g}; it must be 1"
-        if abs(norm - 1.0) > REPAIRABLE:
-            self._reject(stamp, "bad_transform", message)
-            return None
-        if abs(norm - 1.0) > EXACT:
-            self._notice("unnormalised_quaternion", f"{message}, and is normalised")
-        return quaternion / norm
+        if repaired:
+            self._notice("unnormalised_quaternion", repaired)
+        return unit
 
-    def _reject(self, stamp: int, cause: str, message: str) -> None:
-        self._rejected.append((stamp, message))
-        self._notice(cause, f"{message}; it is dropped")
-
-
-def pose_cause(error: TransformLookupError) -> str:
-    """Return the cause under which an image without a pose is counted."""
-    return "pose_gap" if isinstance(error, GapError) else "no_pose"
+    def _notice(self, cause: str, message: str) -> None:
+        self._statistics.notice(cause, message)
 
 
 def _as_transform(header: Any, child: str, pose: Any) -> TransformStamped:

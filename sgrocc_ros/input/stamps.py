@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from sgrocc_core.checks.counts import check_image_stamp
+from sgrocc_core.errors import FrameError
+
 AHEAD_NS = 10_000_000_000
 """Maximum lead of a stamp over the node's clock, nanoseconds."""
 JUMP_NS = 1_000_000_000
@@ -12,8 +15,6 @@ AGREEING = 3
 """Consecutive messages of the other time before a jump back is believed."""
 APART_NS = 10_000_000_000
 """Messages of one time lie no further apart than this, nanoseconds (round guess)."""
-LATEST_NS = 2**31 * 1_000_000_000
-"""Stamps of ROS lie before this, nanoseconds."""
 
 
 class Report(Protocol):
@@ -21,15 +22,6 @@ class Report(Protocol):
 
     def drop(self, cause: str, message: str) -> None:
         """Count an image that is not mapped."""
-
-
-def no_time(stamp: int, whose: str) -> str:
-    """Return why a stamp (ns) is no time, or an empty text; `whose` begins the sentence."""
-    if stamp == 0:
-        return f"{whose} stamp is 0: the driver does not stamp its messages"
-    if not 0 < stamp < LATEST_NS:
-        return f"{whose} stamp is {stamp / 1e9:.3f} s; it must lie between 0 and {LATEST_NS / 1e9:.0f} s"
-    return ""
 
 
 class OtherTime:
@@ -82,8 +74,10 @@ class StampGate:
         Returns:
             `pass`, `drop` (counted here), or `jump` if the image is accepted but time has jumped back.
         """
-        if wrong := no_time(stamp, "the image's"):
-            return self._drop("stamp_zero" if stamp == 0 else "stamp_invalid", wrong)
+        try:
+            check_image_stamp(stamp)
+        except FrameError as error:
+            return self._drop(error.cause, str(error))
         if now > 0 and stamp - now > AHEAD_NS:
             return self._drop(
                 "stamp_ahead", f"the image's stamp is {(stamp - now) / 1e9:.1f} s ahead of the node's clock"

@@ -45,8 +45,8 @@ class Report(Protocol):
     def drop(self, cause: str, message: str) -> None:
         """Count an image that is not mapped."""
 
-    def notice(self, cause: str, message: str) -> None:
-        """Count a problem that did not cost an image."""
+    def leave_out_depth(self, cause: str, message: str) -> None:
+        """Count an image that is mapped without its depth."""
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ class WaitingRoom:
                     )
                 self._report.drop(cause, message)
         if found is not None and found.depth is None and self._depth_source == "fused":
-            self._report.notice(
+            self._report.leave_out_depth(
                 "no_depth", f"no depth within {self._slop_ns / 1e9:g} s of the image; it is mapped without"
             )
         return found

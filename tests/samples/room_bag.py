@@ -18,7 +18,11 @@ START, STEP = 1_700_000_000 * 10**9, 10**8
 
 @dataclass
 class RoomBag:
-    """What is written; the defaults are a bag without a fault. Ten images a second along `walk`."""
+    """What is written; the defaults are a bag without a fault. Ten images a second along `walk`.
+
+    `faults` names what is wrong with single moments: `zero_stamp`, `no_depth`, `empty_depth`, `nan_transform`,
+    `loop` (a second transform that puts the map below the camera) or `encoding`.
+    """
 
     prefix: str = ""
     tf_topic: str = "/tf"
@@ -40,6 +44,7 @@ class RoomBag:
     far_pose: int | None = None
     second_info: tuple[np.ndarray, tuple[int, int]] | None = None
     extra_tf: list[tuple[str, list[np.ndarray]]] = field(default_factory=list)
+    faults: dict[int, str] = field(default_factory=dict)
 
     def write(self, path: Path) -> Path:
         """Write the bag; its path."""
@@ -57,7 +62,13 @@ class RoomBag:
         if number == self.far_pose:
             told = T_wc.copy()
             told[0, 3] += 5000.0
-        stamp = 0 if self.zero_stamps else at
+        fault = self.faults.get(number, "")
+        if fault == "nan_transform":
+            told = np.full((4, 4), np.nan)
+            told[:3, :3] = T_wc[:3, :3]
+        if fault == "loop":
+            self._put(self.tf_topic, at, self._transform(at, self.frame, "map", np.eye(4)))
+        stamp = 0 if self.zero_stamps or fault == "zero_stamp" else at
         if self.tf_kept is None or number in self.tf_kept:
             self._put(
                 self.tf_topic,
@@ -78,7 +89,12 @@ class RoomBag:
         if self.depth_frame != self.frame and self.depth_info:
             own = K if self.depth_K is None else self.depth_K
             self._put(_beside(self.depth_topic), at, self._info(stamp, self.depth_frame, own, SIZE, (0.0,) * 5))
-        self._put(self.prefix + self.image_topic, at, self._image(stamp, self.frame, "rgb8", image))
+        encoding = "jpeg2000" if fault == "encoding" else "rgb8"
+        self._put(self.prefix + self.image_topic, at, self._image(stamp, self.frame, encoding, image))
+        if fault == "no_depth":
+            return
+        if fault == "empty_depth":
+            depth = np.zeros_like(depth)
         if self.depth_coding == "32FC1":
             coded = (depth * self.depth_factor).astype(np.float32)
         else:

@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from sgrocc_core.checks.counts import Counts, check_image_stamp
 from sgrocc_core.checks.findings import Finding
 from sgrocc_core.checks.motion import PoseGate
 from sgrocc_core.checks.posture import AXES, levelling
+from sgrocc_core.checks.stamps import no_time
 from sgrocc_core.data.bags.file import describe_topics, open_reader
 from sgrocc_core.data.bags.messages import decode_color_message, decode_depth_message, image_size, info_fields, nearest
 from sgrocc_core.data.bags.options import BagOptions, Outlook
@@ -49,8 +51,7 @@ class BagReader:
         map_frame: frame of the map: the same, or a levelled one beside it.
         camera_frame: resolved optical frame of the camera.
         received: number of images used in the last pass.
-        dropped: number of frames dropped in the last pass, by cause.
-        depth_unused: number of depth images not used in the last pass, by cause; their colour images were used.
+        counts: what was not used: transforms, and images and depth of the last pass.
         broken: where and how the bag is damaged; empty if it is whole. What lies before is read.
         turn: (4, 4) rotation applied to the world, the identity unless `level` is set.
 
@@ -60,9 +61,7 @@ class BagReader:
 
     def __init__(self, path: str | Path, options: BagOptions | None = None, needs_pose: bool = True) -> None:
         self.path, self.options = Path(path), options or BagOptions()
-        self.dropped: Counter[str] = Counter()
-        self.depth_unused: Counter[str] = Counter()
-        self.examples: dict[str, str] = {}
+        self.counts = Counts()
         self.received, self.broken, self.turn = 0, "", np.eye(4)
         self._reader = open_reader(self.path)
         try:
@@ -75,7 +74,7 @@ class BagReader:
                 raise DataError(f"no depth topic in the frame of {self.selection.image.name} "
                                 f"({self.selection.image.frame_id!r}), "
                                 f"as depth_source topic needs; {listing(self.topics)}")  # fmt: skip
-            self.transforms = BagTransforms(round(o.max_pose_gap * 1e9))
+            self.transforms = BagTransforms(self.counts, round(o.max_pose_gap * 1e9))
             self._infos: dict[tuple[int, int], list[tuple[int, Calibration]]] = {}
             self._foreign = UnregisteredDepth.of(self.selection, self.topics, o.depth_registered)
             self._read_small_messages()
@@ -94,6 +93,21 @@ class BagReader:
     def tree(self) -> Any:
         """The TransformTree of all transforms that are used."""
         return self.transforms.tree
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """Number of images dropped in the last pass, by cause."""
+        return self.counts.dropped
+
+    @property
+    def depth_unused(self) -> Counter[str]:
+        """Depth not used in the last pass, by cause; the colour images were used."""
+        return self.counts.depth_unused
+
+    @property
+    def examples(self) -> dict[str, str]:
+        """The first message of each cause."""
+        return self.counts.examples
 
     @property
     def image_count(self) -> int:
@@ -139,9 +153,7 @@ class BagReader:
         Raises:
             DataError: at the end, if the bag has images but none of them gave a frame.
         """
-        self.dropped.clear()
-        self.depth_unused.clear()
-        self.examples.clear()
+        self.counts.clear_images()
         self.received = made = 0
         last: FrameError | None = None
         gate = PoseGate()
@@ -151,8 +163,7 @@ class BagReader:
                 frame = self.frame(stamp_ns, image, depth)
                 gate.check(frame.T_wc, stamp_ns)
             except FrameError as error:
-                self.dropped[error.cause] += 1
-                self.examples.setdefault(error.cause, str(error))
+                self.counts.drop(error.cause, str(error))
                 last = error
                 continue
             made += 1
@@ -190,12 +201,11 @@ class BagReader:
 
     def frame(self, stamp_ns: int, image: Any, depth: Any) -> Frame:
         """The frame of an image message and its depth message or None; FrameError with its cause."""
-        if stamp_ns == 0:
-            raise FrameError("no_stamp", "the image has the stamp 0: the driver does not stamp it")
+        check_image_stamp(stamp_ns)
         try:
             T_wc = self.tree.lookup(self.pose_frame, self.camera_frame, stamp_ns)
         except TransformLookupError as error:
-            raise FrameError("no_pose", str(error)) from error
+            raise self.counts.why_no_pose(error, stamp_ns) from error
         T_wc = self.turn @ T_wc
         T_wc[:3, :3] = T_wc[:3, :3] @ AXES[self.options.axes]
         calibration = self._calibration_at(stamp_ns, image_size(image))
@@ -203,6 +213,8 @@ class BagReader:
         if depth is None:
             if self.options.depth_source == "topic":
                 raise FrameError("no_depth", f"no depth image within {self.options.sync_slop} s")
+            if self.selection.depth is not None:
+                self.counts.leave_out_depth("no_depth", f"no depth within {self.options.sync_slop:g} s of the image")
             return Frame(rgb, calibration.K, T_wc, stamp_ns)
         try:
             return Frame(rgb, calibration.K, T_wc, stamp_ns, self.metres(stamp_ns, depth, calibration))
@@ -210,8 +222,7 @@ class BagReader:
             colour = Frame(rgb, calibration.K, T_wc, stamp_ns)  # an error of the colour image or pose itself is raised
             if self.options.depth_source != "fused":
                 raise
-            self.depth_unused[error.cause] += 1
-            self.examples.setdefault(error.cause, str(error))
+            self.counts.leave_out_depth(error.cause, str(error))
             return colour
 
     def metres(self, stamp_ns: int, depth: Any, calibration: Calibration) -> np.ndarray:
@@ -248,6 +259,9 @@ class BagReader:
         for topic, message in self._messages({image_topic, depth_topic or image_topic}, start, stop):
             stamp = stamp_of(message)
             if topic == depth_topic:
+                if wrong := no_time(stamp, "a depth image's"):
+                    self.counts.leave_out_depth("depth_stamp", f"{wrong}; the depth is not used")
+                    continue
                 depths[stamp] = message
                 newest_depth = max(newest_depth, stamp)
                 if len(depths) > MAX_WAITING:
@@ -286,8 +300,7 @@ class BagReader:
             try:
                 message = self._reader.deserialize(raw, connection.msgtype)
             except Exception as error:  # damaged bytes may make the parser raise anything
-                self.dropped["damaged_message"] += 1
-                self.examples.setdefault("damaged_message", f"a message on {connection.topic}: {error}")
+                self.counts.drop("damaged_message", f"a message on {connection.topic}: {error}")
                 continue
             yield connection.topic, message
 

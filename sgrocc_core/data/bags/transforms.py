@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from sgrocc_core.checks.counts import Counts
 from sgrocc_core.checks.findings import Finding
+from sgrocc_core.checks.stamps import no_time
 from sgrocc_core.data.bags.topics import TF_TYPES, Topic
 from sgrocc_core.errors import DataError
-from sgrocc_core.geometry.transforms import RejectedTransformError, TransformTree
+from sgrocc_core.geometry.transforms import RejectedTransformError, TransformTree, checked_quaternion
 
 
 def stamp_of(message: Any) -> int:
@@ -66,46 +67,52 @@ class BagTransforms:
 
     Attributes:
         tree: all transforms that are used.
-        rejected: number of refused transforms by cause.
+        counts: counts those that are refused.
+        repaired: sentences about quaternions that were normalised; the first of each topic.
     """
 
-    def __init__(self, max_gap_ns: int | None = None) -> None:
+    def __init__(self, counts: Counts, max_gap_ns: int | None = None) -> None:
         self.tree = TransformTree(history_ns=None, max_gap_ns=max_gap_ns)
-        self.rejected: Counter[str] = Counter()
-        self._examples: dict[str, str] = {}
+        self.counts = counts
+        self.repaired: dict[str, str] = {}
 
     def add(self, message: Any, topic: str) -> None:
         """Add a TFMessage that was received on a topic."""
         for stamped in message.transforms:
             t, q = stamped.transform.translation, stamped.transform.rotation
+            parent, child, stamp = stamped.header.frame_id, stamped.child_frame_id, stamp_of(stamped)
+            translation, quaternion = np.array([t.x, t.y, t.z]), np.array([q.x, q.y, q.z, q.w])
+            static = topic.endswith("tf_static")
             try:
-                self.tree.add(
-                    stamped.header.frame_id,
-                    stamped.child_frame_id,
-                    stamp_of(stamped),
-                    np.array([t.x, t.y, t.z]),
-                    np.array([q.x, q.y, q.z, q.w]),
-                    topic.endswith("tf_static"),
-                )
+                if not static and (wrong := no_time(stamp, f"the transform {parent!r} to {child!r}: its")):
+                    raise RejectedTransformError("bad_transform", wrong)
+                if told := checked_quaternion(parent, child, translation, quaternion)[1]:
+                    self.repaired.setdefault(topic, f"{told} (on {topic})")
+                self.tree.add(parent, child, stamp, translation, quaternion, static)
             except RejectedTransformError as error:
-                self.rejected[error.cause] += 1
-                self._examples.setdefault(error.cause, f"{error} (on {topic})")
+                self.counts.refuse_transform(error.cause, f"{error} (on {topic})", stamp)
 
     def summary(self) -> str:
         """The refused transforms in one phrase; empty without any."""
-        if not self.rejected:
+        refused = self.counts.transforms_refused
+        if not refused:
             return ""
-        total = sum(self.rejected.values())
-        return f"{total} transform{'s were' if total > 1 else ' was'} refused: {'; '.join(self._examples.values())}"
+        total, examples = sum(refused.values()), [self.counts.examples[cause] for cause in refused]
+        return f"{total} transform{'s were' if total > 1 else ' was'} refused: {'; '.join(examples)}"
 
     def findings(self) -> list[Finding]:
-        """A warning for each cause of a refusal."""
-        return [
+        """A warning for each cause of a refusal, and for quaternions that were normalised."""
+        refused = self.counts.transforms_refused
+        found = [
+            Finding("warning", "unnormalised_quaternion", text, "Have their publisher normalise them.")
+            for text in self.repaired.values()
+        ]
+        return found + [
             Finding(
                 "warning",
-                f"transform_{cause}",
-                f"{count} transform{'s were' if count > 1 else ' was'} refused: {self._examples[cause]}",
+                cause,
+                f"{count} transform{'s were' if count > 1 else ' was'} refused: {self.counts.examples[cause]}",
                 "Correct the node that publishes them; poses that depend on them are missing.",
             )
-            for cause, count in self.rejected.items()
+            for cause, count in refused.items()
         ]

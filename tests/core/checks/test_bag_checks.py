@@ -84,7 +84,7 @@ def test_depth_that_does_not_lie_on_the_image_is_told_by_its_edges(tmp_path):
 
 def test_stamps_of_zero_are_named(tmp_path):
     found = codes(RoomBag(zero_stamps=True).write(tmp_path / "bag"))
-    assert found["stamp_zero"] == "error" and found["images_no_stamp"] == "error"
+    assert found["stamp_zero"] == "error" and found["images_stamp_zero"] == "error"
 
 
 def test_two_distortion_coefficients_are_refused_with_their_values(tmp_path):

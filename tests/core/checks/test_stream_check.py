@@ -12,7 +12,7 @@ from sgrocc_core.checks.findings import Finding, Findings
 from sgrocc_core.checks.posture import AXES, Posture, levelling
 from sgrocc_core.checks.stamps import check_stamps
 from sgrocc_core.checks.stream import StreamCheck
-from tests.samples.box_room import SIZE, K, frames, look, walk
+from tests.samples.box_room import SIZE, K, frames, look, pose, walk
 
 SECOND = 10**9
 
@@ -115,6 +115,37 @@ def test_poses_of_other_camera_axes_are_recognised_from_depth(good, axes):
         turned.append(replace(frame, T_wc=T_wc))
     (finding,) = [f for f in checked(turned) if f.code == "camera_axes"]
     assert finding.level == "error" and f"--axes {axes}" in finding.advice
+
+
+FLAT = np.full(SIZE[::-1], 2.0, np.float32)
+SLANTED = FLAT + np.linspace(0, 1.5, SIZE[0], dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    "depth", [FLAT, SLANTED, SLANTED + np.float32(0.5) * (SLANTED > 2.7)], ids=["flat", "slanted", "step"]
+)
+@pytest.mark.parametrize("along", [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0.5)], ids=["forward", "aside", "up", "all"])
+@pytest.mark.parametrize("step", [0.06, 0.3], ids=["slow", "fast"])
+def test_a_wall_that_stays_as_far_away_as_it_is_says_nothing_of_the_axes(depth, along, step):
+    level, posture = np.eye(4), Posture()
+    level[:3, :3] = [[0, 0, 1], [-1, 0, 0], [0, -1, 0]]
+    for number in range(20):
+        T_wc = level.copy()
+        T_wc[:3, 3] = np.array(along) * step * number
+        posture.add(K, T_wc, depth)
+    assert "camera_axes" not in codes(posture.findings())
+
+
+@pytest.mark.parametrize("axes", ["opengl", "ros"])
+def test_axes_are_told_from_a_walk_along_one_line(axes):
+    posture = Posture()
+    for number in range(14):
+        T_wc = pose(0.6 + 0.15 * number, 2.4, 0.1)
+        depth = look(T_wc)[1]
+        T_wc[:3, :3] = T_wc[:3, :3] @ AXES[axes].T
+        posture.add(K, T_wc, depth)
+    (finding,) = [f for f in posture.findings() if f.code == "camera_axes"]
+    assert f"--axes {axes}" in finding.advice
 
 
 @pytest.mark.parametrize("degrees", [10, 27, -40])

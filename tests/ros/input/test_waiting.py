@@ -25,7 +25,7 @@ class _Report:
     def drop(self, cause: str, message: str) -> None:
         self.dropped[cause] += 1
 
-    def notice(self, cause: str, message: str) -> None:
+    def leave_out_depth(self, cause: str, message: str) -> None:
         self.noticed[cause] += 1
 
 
