@@ -96,8 +96,8 @@ class OccupancyMapper:
         _check_finite(gaussians)
         clock.lap("expert")
         # 4. Verify, update and write back; add the evidence of the depth itself.
-        begin_anew(self.map.memory, depth.layers, T_lc, self._config.max_distance)
         keys, increments = observe(depth.layers, T_lc, self._config.max_distance)
+        begin_anew(self.map.memory, depth.layers, T_lc, self._config.max_distance)
         self.map.memory.update(corner, gaussians, view, frame.stamp_ns)
         self.map.memory.add_evidence(keys, increments)
         self.map.voxel_map.forget(

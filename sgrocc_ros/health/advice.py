@@ -31,6 +31,7 @@ ADVICE = {
     "tf_time_jump": "nothing if a recording was restarted; else check that only one source publishes this transform",
     "not_optical_frame": "set camera_frame to the camera's optical frame (often NAME_optical_frame)",
     "unnormalised_quaternion": "check what publishes that transform: quaternions must be of length 1",
+    "view_too_large": "lower max_distance, or publish a cropped image of the wide camera",
     "network_not_finite": "fetch or export the model again; with precision fp16 try fp32",
     "pose_jump": "check what publishes the pose; a jump that three images confirm is believed",
     "tf_loop": "check what publishes that transform: a frame cannot be above itself",

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sgrocc_core.depth.layer import DepthLayer
+from sgrocc_core.errors import FrameError
 from sgrocc_core.gaussians.evidence import HIT, MISS, observe
 from sgrocc_core.gaussians.memory import GaussianMemory
 from tests.samples.streams import K, camera_at, sensor, wall_depth
@@ -31,6 +32,19 @@ def test_a_voxel_just_in_front_of_the_surface_is_left_alone():
     """The centre of voxel 24 at 1.96 m is 0.05 m in front of 2.01 m; a free voxel needs more than that."""
     assert (24, 0, 0) not in increments_of([sensor(wall_depth(2.009))])
     assert increments_of([sensor(wall_depth(2.03))])[24, 0, 0] == pytest.approx(-MISS)
+
+
+@pytest.mark.parametrize(("focal", "fits"), [(0.289, True), (0.15, False)], ids=["120 degrees", "147 degrees"])
+def test_a_view_that_spans_too_much_is_refused_before_memory_is_taken_for_it(focal, fits):
+    wide = np.array([[focal * 160, 0, 79.5], [0, focal * 160, 59.5], [0, 0, 1]])
+    layer = DepthLayer.sensor(np.full((120, 160), 20.0, np.float32), wide)
+    if fits:
+        assert 14_000 < len(observe([layer], CAMERA, 20.0)[0]) < 15_000
+        return
+    with pytest.raises(FrameError, match=r"53,508 blocks .* at most 20,000") as raised:
+        observe([layer], CAMERA, 20.0)
+    assert raised.value.cause == "view_too_large"
+    assert len(observe([layer], CAMERA, 4.8)[0]) < 1500
 
 
 def test_one_pixel_is_no_hit():
