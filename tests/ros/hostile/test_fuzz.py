@@ -149,7 +149,7 @@ class Mutator:
 
     def send(self) -> int:
         """Send a frame of which one or two messages are mutated; return how many were."""
-        stamp = self._robot.next_stamp()
+        stamp = self._robot.next_stamp(3_000_000)  # never ahead of the clock, however fast they are sent
         which = self._chance.sample(("image", "depth", "info", "transform"), self._chance.choice((1, 2)))
         self._robot.send(stamp, **{part: getattr(self, part)(stamp) for part in which})
         return len(which)
@@ -202,7 +202,9 @@ def test_twenty_thousand_mutated_messages_cost_nothing_but_themselves(ros_contex
             good += 1
             memory.append(memory_mb(node.process.pid))
             assert node.process.poll() is None, node.log
-        robot.wait_until_settled()
+        settled(robot)
+        assert robot.sent * 0.9 < robot.count("received") <= robot.sent  # best effort may lose a few, each counted
+        assert robot.count("received") + robot.count("lost") >= robot.sent
         assert robot.count("received") == robot.count("processed") + robot.count("dropped")
         assert robot.count("dropped.internal_error") == robot.count("noticed.internal_error") == 0
         half = len(memory) // 2
