@@ -263,6 +263,7 @@ def test_runs_on_other_data_are_not_mixed(finished: Path, place: Path) -> None:
         runs_of(place, "whole", TWO, data="elsewhere")
 
 
+@pytest.mark.slow
 def test_an_interrupted_ablation_goes_on_from_its_checkpoint(
     finished: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,6 +293,7 @@ def test_an_interrupted_ablation_goes_on_from_its_checkpoint(
         assert all(torch.equal(whole[key], parts[key]) for key in whole)
 
 
+@pytest.mark.slow
 def test_a_run_that_another_process_is_at_is_left_to_it(place: Path) -> None:
     runs = runs_of(place, "shared", TWO)
     soft, hard = runs.ablation.variants

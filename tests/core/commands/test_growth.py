@@ -102,6 +102,7 @@ def test_the_last_room_is_a_twin_and_the_others_follow_in_turn():
     assert room_order(7, 3, 1) == [0, 1, 2, 0, 1, 2, 1]
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_report_a_table_and_a_picture(tmp_path, capsys):
     out, report_file = tmp_path / "out", tmp_path / "growth.json"
     arguments = [

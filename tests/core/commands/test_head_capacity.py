@@ -21,12 +21,14 @@ def scene() -> np.ndarray:
     return target
 
 
+@pytest.mark.slow
 def test_four_gaussians_a_cell_say_a_thin_slab_and_two_classes_in_one_cell() -> None:
     target = scene()
     found = Head(4, "ray").fit(target, CAMERA)
     assert np.array_equal(found[:, :, :29], target[:, :, :29])  # voxels without truth do not count
 
 
+@pytest.mark.slow
 def test_one_gaussian_a_cell_has_one_class_at_most() -> None:
     cell = Head(1, "ray").fit(scene(), CAMERA)[40:42, 40:42, 10:12]
     assert len(set(cell.ravel().tolist()) - {0}) <= 1

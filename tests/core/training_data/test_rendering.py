@@ -49,6 +49,7 @@ def test_a_room_rendered_on_the_fly_is_the_one_a_set_on_disk_would_give(tmp_path
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
 
 
+@pytest.mark.slow
 def test_new_rooms_replace_old_ones_in_a_bounded_folder_while_views_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr(rendering, "PAUSE", 0.1)
     folder = tmp_path / "rooms"
