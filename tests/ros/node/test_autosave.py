@@ -148,7 +148,7 @@ def _killed(robot: Robot, witness: Witness, folder: Path, delay: float) -> str:
     return node.log
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [1, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_kill_at_any_moment_loses_no_more_than_what_was_not_saved_yet(ros_context, tmp_path, kills):
     """Every start continues from what the previous kill left; the stamp tells what a file contains."""
     folder, chance, stamp, losses = tmp_path / "map", random.Random(6), 0, []

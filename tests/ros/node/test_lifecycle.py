@@ -115,6 +115,7 @@ def _start_and_stop(robot: Robot, folder: Path, rounds: int) -> None:
     assert len([path for path in (folder / "map").iterdir() if path.name.startswith("previous_")]) == 0
 
 
-@pytest.mark.parametrize("rounds", [2, pytest.param(ROUNDS, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("rounds", [2, ROUNDS])
 def test_start_and_shutdown_under_load(robot, tmp_path, rounds):
     _start_and_stop(robot, tmp_path, rounds)

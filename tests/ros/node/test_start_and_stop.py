@@ -32,7 +32,9 @@ def _stopped_after_some_frames(folder, signals) -> NodeProcess:
 
 
 @pytest.mark.parametrize(
-    "signals", [(signal.SIGTERM,), (signal.SIGINT, signal.SIGINT)], ids=["SIGTERM", "SIGINT_twice"]
+    "signals",
+    [(signal.SIGTERM,), pytest.param((signal.SIGINT, signal.SIGINT), marks=pytest.mark.slow)],
+    ids=["SIGTERM", "SIGINT_twice"],
 )
 def test_a_signal_ends_the_frame_in_work_and_saves_the_map(ros_context, tmp_path, signals):
     node = _stopped_after_some_frames(tmp_path, signals)

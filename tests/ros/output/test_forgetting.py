@@ -16,7 +16,11 @@ HALF_DIAGONAL = 0.5 * 1.28 * np.sqrt(3)
 """Distance from the centre of a block to its corners, metres."""
 
 
-@pytest.fixture(scope="module", params=[{"forget_radius": 8.0}, {"max_memory_mb": 64}], ids=["radius", "memory"])
+@pytest.fixture(
+    scope="module",
+    params=[{"forget_radius": 8.0}, pytest.param({"max_memory_mb": 64}, marks=pytest.mark.slow)],
+    ids=["radius", "memory"],
+)
 def carried(request, ros_context, tmp_path_factory):
     """A node with a limit after a walk along a wall: limit, robot with markers, first voxels, folder of the map."""
     folder = tmp_path_factory.mktemp("forgetting")

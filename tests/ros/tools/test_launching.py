@@ -298,7 +298,7 @@ def test_the_executables_are_found_beside_the_interpreter():
         find_executable("nothing_like_it")
 
 
-@pytest.mark.parametrize("namespace", ["", "robot1"])
+@pytest.mark.parametrize("namespace", [pytest.param("", marks=pytest.mark.slow), "robot1"])
 def test_a_bag_alone_becomes_a_map(bag, tmp_path, namespace):
     """Start the same processes as the launch file."""
     values = {

@@ -164,6 +164,7 @@ def _write_ros1(path: Path) -> None:
             writer.write(connection, T0, store.serialize_ros1(message, message.__msgtype__))
 
 
+@pytest.mark.slow
 def test_the_node_receives_every_image_that_is_played_and_sees_the_clock_jump_back(ros_context, bag, tmp_path):
     parameters = {"depth_source": "fused", "image_transport": "compressed", "use_sim_time": True}
     remaps = {"image": "/camera/color/image_raw", "depth": "/camera/aligned_depth_to_color/image_raw"}
