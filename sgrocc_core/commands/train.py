@@ -32,6 +32,11 @@ that it starts from. Videos that appear in the folder during the training are us
 scales the spread of depth, of the image engine and of stereo, by one factor each, fitted on the videos that `train
 stereo` leaves out (`clip.left_out`), and writes OUT/calibrated.weights.safetensors.
 
+  sgrocc train align --data runs/rooms/train --start runs/eyes/image.weights.safetensors --like small --out runs/eyes
+
+takes over the expert of another model: the features of the new image engine are fitted to those of the model's own by
+least squares, and OUT/aligned.weights.safetensors is where the stage `expert` can start from.
+
 A GPU is used if PyTorch finds one. For several GPUs, start one process for each:
 torchrun --nproc-per-node N -m -- sgrocc_core.cli train local ...
 """
@@ -43,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument(
         "what",
-        choices=("local", "stereo", "calibrate", "embodied"),
+        choices=("local", "stereo", "calibrate", "align", "embodied"),
         help="`local`: the spatial expert; `stereo`: depth from motion; `embodied`: the temporal manager",
     )
     parser.add_argument(
@@ -89,6 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="initial weights (default: the model's own, if it has any; `none`: random)",
     )
+    parser.add_argument("--like", metavar="MODEL", help="align: the model whose expert is taken over")
     parser.add_argument("--resume", action="store_true", help="continue from the stage's checkpoint in OUT")
     parser.add_argument(
         "--max-minutes",
@@ -113,6 +119,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.what == "calibrate":
         return _calibrate(args)
+    if args.what == "align":
+        return _align(args)
     stages = {"local": LOCAL_STAGES, "stereo": ("stereo",), "embodied": (*TWO_PHASES, "end_to_end")}[args.what]
     if args.stage not in (*stages, "all"):
         raise ConfigError(f"--stage is {args.stage}; the stages of {args.what} training are {', '.join(stages)}, all")
@@ -153,4 +161,20 @@ def _calibrate(args: argparse.Namespace) -> int:
         shares = ", ".join(f"{key} {value:.3f}" for key, value in values.items() if key != "factor")
         print(f"{name}: spread times {values['factor']:.3f}; before: {shares}")
     print(f"weights in {out}")
+    return 0
+
+
+def _align(args: argparse.Namespace) -> int:
+    """Take over the expert of another model."""
+    from sgrocc_core.errors import ConfigError
+    from sgrocc_core.share import find_shared
+    from sgrocc_core.training.config import load_config
+    from sgrocc_core.training.local.align import align
+
+    if args.start is None or not args.data or not args.like:
+        raise ConfigError("this needs the new image engine, --start FILE, views, --data DIR, and a model, --like MODEL")
+    config = load_config(args.config or find_shared("config/train/eyes_local.yaml"))
+    out = args.out / "aligned.weights.safetensors"
+    explained = align(config, args.start, args.like, args.data, out, args.packed)
+    print(f"the new features explain {explained:.1%} of the variance of those of {args.like}; weights in {out}")
     return 0
