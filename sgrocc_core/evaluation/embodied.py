@@ -19,12 +19,21 @@ from sgrocc_core.data.occ_scannet import Sample
 from sgrocc_core.engines.engine import Engine, ImageOutputs, Sources
 from sgrocc_core.errors import DataError
 from sgrocc_core.evaluation.baselines import Statistics, depth_surface, drawn_by_frequency
+from sgrocc_core.evaluation.excess import ExcessCounts
 from sgrocc_core.evaluation.metrics import OccupancyCounts, regions
 from sgrocc_core.evaluation.models import splat_local
 from sgrocc_core.frame import Frame
 from sgrocc_core.gaussians.gaussians import History, LocalGaussians
 from sgrocc_core.geometry.camera import scale_intrinsics
-from sgrocc_core.geometry.lattice import BOX_CELLS, CELL_SIZE, CELL_VOXELS, box_corner, box_overlap, box_pose
+from sgrocc_core.geometry.lattice import (
+    BOX_CELLS,
+    BOX_VOXELS,
+    CELL_SIZE,
+    CELL_VOXELS,
+    box_corner,
+    box_overlap,
+    box_pose,
+)
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 from sgrocc_core.report import machine, versions
 from sgrocc_core.voxels.splat import labels_from
@@ -33,6 +42,8 @@ SOURCES = {"predicted": "mono", "sensor": "topic"}
 """The mapper's depth_source for each kind of depth."""
 FRAME_NS = 100_000_000
 """Time between frames, nanoseconds; the sets have no timestamps."""
+MARGIN = BOX_VOXELS
+"""Voxels around a scene's grid that are also looked at: no box reaches farther from a camera inside it."""
 
 
 class _Listener:
@@ -72,6 +83,7 @@ class SourceCounts:
         single: each frame's own prediction, over its own mask.
         surface: the surface of all frames' depth.
         curve: the map after frame 1, 2, ..., over the union of the masks so far.
+        excess: of the whole map after a scene's last frame, masks or not.
     """
 
     final: OccupancyCounts = field(default_factory=OccupancyCounts)
@@ -79,6 +91,7 @@ class SourceCounts:
     single: OccupancyCounts = field(default_factory=OccupancyCounts)
     surface: OccupancyCounts = field(default_factory=OccupancyCounts)
     curve: list[OccupancyCounts] = field(default_factory=list)
+    excess: ExcessCounts = field(default_factory=ExcessCounts)
 
     def figures(self) -> dict[str, Any]:
         """Figures of the final map, with the others as nested entries."""
@@ -88,6 +101,7 @@ class SourceCounts:
             "hidden": self.hidden.figures(),
             "single_frame": self.single.figures(),
             "curve": curve,
+            "excess": self.excess.figures(),
             "baselines": {"depth_surface": self.surface.figures()},
         }
 
@@ -170,7 +184,8 @@ class _Walk:
 
     def __init__(self, scene: EmbodiedScene, engine: _Listener, mapper: OccupancyMapper, counts: SourceCounts) -> None:
         self.scene, self.engine, self.mapper, self.counts = scene, engine, mapper, counts
-        self.labels = np.zeros(scene.labels.shape, np.uint8)
+        self.whole = np.zeros([n + 2 * m for n, m in zip(scene.labels.shape, MARGIN)], np.uint8)
+        self.labels = self.whole[tuple(slice(m, m + n) for n, m in zip(scene.labels.shape, MARGIN))]
 
     def step(self, sample: Sample, number: int, mask: np.ndarray, union: np.ndarray) -> np.ndarray:
         """Map and count a frame; returns the depth used, registered to the image, (H, W) metres.
@@ -182,7 +197,7 @@ class _Walk:
         self.mapper.config = replace(self.mapper.config, box_below=below)
         frame = Frame(sample.image, sample.K, sample.T_wc, number * FRAME_NS, sample.depth)
         update = self.mapper.step(frame)
-        paint(self.labels, update.voxels, update.labels)
+        paint(self.whole, update.voxels + np.array(MARGIN), update.labels)
         if len(self.counts.curve) < number:
             self.counts.curve.append(OccupancyCounts())
         self.counts.curve[number - 1].add(self.labels, self.scene.labels, union)
@@ -206,6 +221,7 @@ class _Walk:
         """Count the finished map."""
         self.counts.final.add(self.labels, self.scene.labels, union)
         self.counts.hidden.add(self.labels, self.scene.labels, union & ~observed)
+        self.counts.excess.add(self.whole, MARGIN, self.scene.labels)
 
 
 def paint(labels: np.ndarray, voxels: np.ndarray, values: np.ndarray) -> None:
@@ -277,6 +293,14 @@ def table(report: dict[str, Any]) -> str:
     rows += [(name.replace("_", " "), part) for name, part in report["baselines"].items()]
     lines = [f"{report['frames']} frames of {report['scenes']} scenes; SC-IoU / mIoU / boundary F1"]
     lines += [f"{name:42}{part['sc_iou']:.3f} / {part['miou']:.3f} / {part['boundary_f1']:.3f}" for name, part in rows]
+    for source in SOURCES:
+        part = report[source]["excess"]
+        if part["voxels"]:
+            lines.append(
+                f"{source} depth, excess of {part['voxels']} voxels: "
+                f"{100 * part['structural']:.1f} % structure behind the surface, "
+                f"{100 * part['outside']:.1f} % outside the shell, {100 * part['either']:.1f} % either"
+            )
     for source in SOURCES:
         curve = report[source]["curve"]
         some = sorted({*range(0, len(curve), max(1, len(curve) // 6)), len(curve) - 1})

@@ -125,6 +125,12 @@ def test_an_engine_that_knows_the_truth_maps_it(evaluated) -> None:  # type: ign
     assert (report["scenes"], report["frames"]) == (1, 2)
 
 
+def test_a_perfect_map_s_only_excess_is_the_back_of_its_thick_wall(evaluated) -> None:  # type: ignore[no-untyped-def]
+    excess = evaluated[0]["sensor"]["excess"]  # the wall is three voxels thick, and nothing is known behind it
+    assert 0 < excess["structural"] == excess["true"] < 1 / 3 and excess["outside"] == 0
+    assert excess["either"] == excess["structural"] and excess["voxels"] > 1000
+
+
 def test_trivial_predictors_see_the_same_frames(evaluated) -> None:  # type: ignore[no-untyped-def]
     report, _ = evaluated
     surface = report["sensor"]["baselines"]["depth_surface"]
@@ -148,6 +154,7 @@ def test_the_table_names_what_stands_beside_the_map(evaluated) -> None:  # type:
         "depth surface",
         "all empty",
         "after frame 1:",
+        "% structure behind the surface",
     ):
         assert words in text
 
