@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import array
 import importlib
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 from rosbags.highlevel import AnyReader
 from rosgraph_msgs.msg import Clock
 from tqdm import tqdm
@@ -35,6 +37,8 @@ QUEUE = 200
 """Length of each publisher's queue, messages."""
 CLOCK_PERIOD = 0.01
 """Seconds between two messages on /clock."""
+LONGEST_ACK = 10.0
+"""Seconds that the subscribers of a topic have at the end to acknowledge its messages."""
 
 
 def message_class(kind: str) -> type | None:
@@ -154,8 +158,10 @@ class BagPlayer:
             bar.update()
         bar.close()
         for publisher in self._publishers.values():
-            if publisher.get_subscription_count():
-                publisher.wait_for_all_acked(Duration(seconds=10))
+            end = time.monotonic() + LONGEST_ACK
+            while publisher.get_subscription_count() and time.monotonic() < end:
+                if publisher.wait_for_all_acked(Duration(seconds=0.2)):  # a signal is noticed between two calls
+                    break
         return count
 
     def _wait_until(self, moment: float, stamp: int, rate: float) -> None:
@@ -234,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Play a bag.
 
     Returns:
-        Exit code: 0, 1 after an error, 130 when interrupted.
+        Exit code: 0, 1 after an error, 130 when interrupted, 143 after SIGTERM.
     """
     argv = list(sys.argv[1:] if arguments is None else arguments)
     ros = argv.index("--ros-args") if "--ros-args" in argv else len(argv)
@@ -248,7 +254,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     remaps = [part for rule in options.remap for part in ("-r", rule)]
     try:
         reader = open_reader(options.bag)
-        rclpy.init(args=["bag_player", "--ros-args", *remaps, *argv[ros + 1 :]])
+        # The signal handlers of rclpy would shut its context down under the player, which then fails to publish.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        ros_arguments = ["bag_player", "--ros-args", *remaps, *argv[ros + 1 :]]
+        rclpy.init(args=ros_arguments, signal_handler_options=SignalHandlerOptions.NO)
         node = rclpy.create_node("bag_player")
         player = BagPlayer(node, reader, options.topics, options.clock)
         player.wait_for_subscribers(options.wait_for, options.wait_timeout)

@@ -58,6 +58,12 @@ def wait_until(condition: Callable[[], Any], timeout: float = 10.0, what: str = 
     raise AssertionError(f"not within {timeout} s: {what or condition}")
 
 
+def resident_mb(pid: int, field: str = "VmRSS") -> float:
+    """Resident memory of a process, MB; `VmHWM` is its largest so far."""
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) / 1e3
+
+
 class NodeProcess:
     """The node, started with parameters and remappings. program: Python code that starts it instead."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
 from sgrocc_core.map_files.file import load_map
-from tests.ros.harness import HEIGHT, WIDTH, K, Robot, running_node, set_parameters, wait_until
+from tests.ros.harness import HEIGHT, WIDTH, K, Robot, resident_mb, running_node, set_parameters, wait_until
 
 pytestmark = pytest.mark.slow
 SECOND = 1_000_000_000
@@ -39,12 +38,6 @@ def voxels(robot: Robot) -> int:
     seen = robot.values
     wait_until(lambda: robot.values is not seen, 10)
     return robot.count("map.voxels")
-
-
-def peak_mb(pid: int) -> float:
-    """Largest resident memory of a process so far, MB."""
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1e3
 
 
 def test_one_image_seconds_ahead_keeps_the_map(bench):
@@ -80,13 +73,13 @@ def test_a_transform_with_the_map_below_the_camera_stops_nothing(bench, static):
 def test_a_far_pose_is_dropped_and_saving_takes_no_more_memory(bench):
     node, robot, _ = bench
     assert robot.call(Trigger, "save_map", 60).success
-    before, dropped = peak_mb(node.process.pid), robot.count("dropped.pose_jump")
+    before, dropped = resident_mb(node.process.pid, "VmHWM"), robot.count("dropped.pose_jump")
     stamp = robot.next_stamp()
     robot.send(stamp, transform=robot.transform(stamp, y=50_000.0))
     robot.wait_for("dropped.pose_jump", dropped + 1)
     robot.map_good_frame()
     assert robot.call(Trigger, "save_map", 60).success
-    assert peak_mb(node.process.pid) < before + 150
+    assert resident_mb(node.process.pid, "VmHWM") < before + 150
 
 
 def test_an_image_of_before_1970_can_neither_be_mapped_nor_spoil_the_saved_map(bench):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -185,6 +186,20 @@ def test_the_node_receives_every_image_that_is_played_and_sees_the_clock_jump_ba
     finally:
         robot.close()
         node.stop()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
+def test_a_signal_ends_the_player_at_once_and_without_a_trace(ros_context, bag, number, code):
+    command = [sys.executable, "-m", "sgrocc_ros.tools.player", str(bag), "--loop", "0", "--rate", "0.1"]
+    with _Listener({"/tf": TFMessage}) as listener:
+        player = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            wait_until(lambda: listener.got["/tf"], 30, "the first transform")
+            player.send_signal(number)
+            _, said = player.communicate(timeout=20)
+        finally:
+            player.kill()
+    assert player.returncode == code and said == ""
 
 
 @pytest.mark.parametrize(
