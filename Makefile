@@ -51,10 +51,10 @@ $(STAMPS)/venv:
 	@$(PYTHON) -m venv .venv || { echo "error: $(PYTHON) cannot make a virtual environment; apt install python3-venv"; exit 1; }
 	@mkdir -p $(STAMPS) && touch $@
 
-$(STAMPS)/run: $(STAMPS)/venv requirements/runtime.txt requirements/ros.txt requirements/rooms.txt requirements/charts.txt support/tf2_msgs/setup.py setup.py
+$(STAMPS)/run: $(STAMPS)/venv requirements/runtime.txt requirements/ros.txt requirements/rooms.txt requirements/charts.txt requirements/openvino.txt support/tf2_msgs/setup.py setup.py
 	@command -v cc > /dev/null || { echo "error: no C compiler (cc), which generates tf2_msgs; apt install gcc"; exit 1; }
-	@echo "installing what runs: ONNX Runtime, ROS 2 as wheels, the generator of rooms"
-	@$(PIP) -r requirements/runtime.txt -r requirements/ros.txt -r requirements/rooms.txt
+	@echo "installing what runs: ONNX Runtime, OpenVINO, ROS 2 as wheels, the generator of rooms"
+	@$(PIP) -r requirements/runtime.txt -r requirements/ros.txt -r requirements/rooms.txt -r requirements/openvino.txt
 	@$(PIP) --no-build-isolation --no-deps ./support/tf2_msgs
 	@$(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@

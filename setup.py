@@ -50,6 +50,8 @@ setup(
             "matplotlib>=3.8",
             "scipy>=1.11",
         ],
+        "openvino": ["openvino>=2026.0"],
+        "tensorrt_rtx": ["onnxruntime-ep-nv-tensorrt-rtx-cu13>=0.5"],
         "view": ["rerun-sdk>=0.41,<0.42; python_version >= '3.11'"],
         "rooms": ["trimesh>=4.4", "embreex>=2.17", "matplotlib>=3.8"],
     },

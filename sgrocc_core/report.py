@@ -16,7 +16,7 @@ from sgrocc_core import __version__
 from sgrocc_core.classes import NAMES, UNKNOWN
 
 FORMAT_VERSION = 1
-PACKAGES = ("numpy", "opencv-python-headless", "numba", "onnxruntime", "safetensors", "rosbags", "rclpy")
+PACKAGES = ("numpy", "opencv-python-headless", "numba", "onnxruntime", "openvino", "safetensors", "rosbags", "rclpy")
 
 
 def versions() -> dict[str, str]:

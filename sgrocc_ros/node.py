@@ -71,7 +71,9 @@ class EmbodiedOccupancy(Node):
         self.parameters = Parameters(self, self._on_parameters)
         p = self.parameters
         self.statistics = Statistics(self.get_logger().warning, lambda: p["warn_period"])
-        self._engine = open_engine(p["model"], p["engine"], p["device"], p["threads"], p["precision"])
+        self._engine = open_engine(
+            p["model"], p["engine"], p["device"], p["threads"], p["precision"], self.get_logger().warning
+        )
         self._mapper = OccupancyMapper(self._engine, mapper_config(p))
         warm_up(self._engine, self._mapper.config)
         self.keeper = Keeper(self, p, self._mapper, self.statistics)

@@ -226,10 +226,10 @@ TABLE: tuple[Parameter, ...] = (
         dynamic=True,
     ),
     Parameter("model", "model", "small", "Name of a folder under share/sgrocc_ros/models, or a path."),
-    Parameter("engine", "model", "auto", "Runtime that runs the model.", ENGINES),
-    Parameter("device", "model", "auto", "Device that the runtime uses.", DEVICES),
+    Parameter("engine", "model", "auto", "Runtime; auto: the fastest that agrees with ONNX Runtime.", ENGINES),
+    Parameter("device", "model", "auto", "Device; with cuda nothing runs on the CPU instead.", DEVICES),
     Parameter("threads", "model", 0, "Number of threads of the runtime; 0: its own choice.", minimum=0, maximum=256),
-    Parameter("precision", "model", "fp32", "Arithmetic precision of the runtime.", PRECISIONS),
+    Parameter("precision", "model", "fp32", "Precision; fp16 needs TensorRT, bf16 OpenVINO.", PRECISIONS),
     Parameter(
         "occupancy_threshold",
         "map",

@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", type=Path, metavar="YAML", help="training configuration of the --weights (default: the model's)"
     )
-    parser.add_argument("--engine", default="auto", help="auto, onnxruntime, tensorrt or torch (default: auto)")
+    parser.add_argument("--engine", default="auto", help="runtime, as of sgrocc map (default: auto)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of the engine (default: all)")
     parser.add_argument(

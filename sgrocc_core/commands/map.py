@@ -123,7 +123,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--engine",
-        choices=("auto", "onnxruntime", "tensorrt", "torch"),
+        choices=("auto", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "torch"),
         default="auto",
         help="runtime (default auto)",
     )

@@ -17,7 +17,7 @@ from typing import Any
 
 from sgrocc_core.data.embodied_scannet import EmbodiedScanNet
 from sgrocc_core.engines.model import ModelSpec
-from sgrocc_core.engines.torch_engine import TorchEngine
+from sgrocc_core.engines.runtimes.torch_engine import TorchEngine
 from sgrocc_core.evaluation.embodied import evaluate_embodied
 from sgrocc_core.evaluation.local import spread_evenly
 from sgrocc_core.mapping.mapper import MapperConfig

@@ -258,7 +258,7 @@ def test_broken_yaml_is_refused(model):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"engine": "magic"}, "engine is 'magic'; it must be one of auto, onnxruntime, tensorrt, torch"),
+        ({"engine": "magic"}, "engine is 'magic'; it must be one of auto, onnxruntime, openvino, tensorrt"),
         ({"device": "tpu"}, "device is 'tpu'"),
         ({"precision": "fp16", "engine": "onnxruntime"}, "fp16 needs the tensorrt engine"),
         ({"threads": -1}, "threads is -1"),

@@ -13,6 +13,7 @@ import onnx
 
 from sgrocc_core.depth.stereo import Sources
 from sgrocc_core.depth.sweep import sweep_transform
+from sgrocc_core.engines import trial
 from sgrocc_core.engines.export import example_inputs, export_model
 from sgrocc_core.engines.model import load_spec
 from sgrocc_core.engines.open import open_engine
@@ -79,9 +80,12 @@ def test_the_description_says_that_there_is_stereo(exported) -> None:
     assert spec.has_stereo and spec.planes == 32 and spec.format_version == 5
 
 
-def test_both_engines_give_the_same_depth_from_stereo(exported) -> None:
+@pytest.mark.parametrize("other_kind", ["torch", "openvino"])
+def test_all_engines_give_the_same_depth_from_stereo(exported, tmp_path, monkeypatch, other_kind) -> None:
+    pytest.importorskip(other_kind)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     found = []
-    for kind in ("onnxruntime", "torch"):
+    for kind in ("onnxruntime", other_kind):
         engine = open_engine(exported[0], kind, "cpu", 1)
         target, *others = (look(engine, seed) for seed in range(3))
         assert target.matching.shape == (60, 80, 16) and target.context.shape == (1, 48, 60, 80)
@@ -90,6 +94,16 @@ def test_both_engines_give_the_same_depth_from_stereo(exported) -> None:
     for one, other in zip(*found):
         assert one.shape == (60, 80) and one.dtype == np.float32
         assert np.mean(np.abs(one - other) > 1e-3 * other) < 1e-3
+
+
+def test_the_trial_of_an_engine_looks_at_stereo_too(exported, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    expected = trial.reference(load_spec(exported[0]), 1)
+    found = trial.run_trial(open_engine(exported[0], "torch", "cpu"), expected)
+    assert trial.disagreements(found, expected, "fp32") == {}
+    assert np.abs(found["stereo.onnx:stereo_depth"] - found["image.onnx:depth"]).max() > 0.01
+    found["stereo.onnx:stereo_depth"] *= 1.01
+    assert list(trial.disagreements(found, expected, "fp32")) == ["stereo.onnx:stereo_depth"]
 
 
 def test_a_source_that_sees_nothing_leaves_the_one_image_depth(exported) -> None:

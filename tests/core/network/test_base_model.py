@@ -1,5 +1,6 @@
 """The base model as deployed: exported with fixed shapes, equal in every engine, usable for mapping, small."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -94,20 +95,23 @@ def test_matrices_are_stored_once_also_where_the_graph_turns_them(exported):
     assert len(turned) == 4 * 6  # of each layer: query, key, value, output and the two of its feed-forward part
 
 
-def test_both_engines_give_the_same(exported):
+def test_all_engines_give_the_same(exported, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kinds = ["onnxruntime", "torch", *(["openvino"] if importlib.util.find_spec("openvino") else [])]
     _, feed = example_inputs(load_spec(exported[0]).grid, 8)
     picture = np.random.default_rng(0).integers(0, 256, (56, 70, 3), dtype=np.uint8)
     found = []
-    for name in ("onnxruntime", "torch"):
-        engine = open_engine(exported[0], name, "cpu", 1 if name == "onnxruntime" else 0)
+    for name in kinds:
+        engine = open_engine(exported[0], name, "cpu", 0 if name == "torch" else 1)
         seen = engine.image(picture, np.ones((56, 70), np.float32), K, np.eye(3))
         depth, spread, thickness = (feed[name][0, 0].numpy() for name in ("depth", "spread", "thickness"))
         found.append((seen, engine.expert(seen.features, depth, spread, thickness, K, feed["pose"][0].numpy())))
-    for one, two in zip(*found):
-        for name, value in vars(one).items():
-            if value is None:  # what only a model with stereo gives
-                continue
-            assert np.abs(value - getattr(two, name)).max() <= 1e-3 * np.abs(value).max(), name
+    for pair in ((found[0], other) for other in found[1:]):
+        for one, two in zip(*pair):
+            for name, value in vars(one).items():
+                if value is None:  # what only a model with stereo gives
+                    continue
+                assert np.abs(value - getattr(two, name)).max() <= 1e-3 * np.abs(value).max(), name
 
 
 @pytest.mark.parametrize("source", ["mono", "fused"])

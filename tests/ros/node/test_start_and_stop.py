@@ -89,7 +89,7 @@ def test_the_start_says_what_runs_in_a_line_each(ros_context, tmp_path):
         ({"model": "/not/there"}, "no model in /not/there"),
         (
             {"engine": "tensorflow"},
-            "parameter engine is 'tensorflow'; it must be auto or onnxruntime or tensorrt or torch",
+            "parameter engine is 'tensorflow'; it must be auto or onnxruntime or openvino or tensorrt",
         ),
         ({"tf_timeout": -1.0}, "parameter tf_timeout is -1.0; it must be a number from 0 to 10"),
         ({"threads": 1.5}, "parameter threads is 1.5; it must be a whole number from 0 to 256"),

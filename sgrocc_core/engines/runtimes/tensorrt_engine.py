@@ -6,13 +6,13 @@ the key in its name.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sgrocc_core.depth.stereo import Sources
+from sgrocc_core.engines.cache import cache_folder, key_of, load_or_make
 from sgrocc_core.engines.engine import (
     EXPERT_OUTPUTS,
     STEREO_OUTPUTS,
@@ -30,11 +30,6 @@ from sgrocc_core.errors import ModelError
 from sgrocc_core.gaussians.gaussians import History, LocalGaussians
 
 WORKSPACE_BYTES = 1 << 30
-
-
-def cache_folder() -> Path:
-    """Folder of built engines: in the user's cache, because a model folder may be read-only."""
-    return Path.home() / ".cache" / "sgrocc" / "tensorrt"
 
 
 class _Graph:
@@ -94,15 +89,20 @@ class _Graph:
 
 
 class TensorRTEngine:
-    """TensorRT engine; see `engine.Engine`."""
+    """TensorRT engine; see `engine.Engine`.
 
-    def __init__(self, spec: ModelSpec, device: str = "auto", precision: str = "fp32") -> None:
+    Attributes:
+        from_cache: whether an engine was loaded instead of built.
+    """
+
+    def __init__(self, spec: ModelSpec, device: str = "auto", precision: str = "fp32", afresh: bool = False) -> None:
         """Load the engines from the cache, or build them. The first build takes minutes.
 
         Args:
             spec: description of the model.
             device: `cuda` or `auto`.
             precision: `fp32` or `fp16`.
+            afresh: build even if there is a built engine.
 
         Raises:
             ModelError: TensorRT or cuda-python is not installed, there is no GPU, or TensorRT does not support a graph.
@@ -117,27 +117,37 @@ class TensorRTEngine:
         if int(status) != 0 or count < 1:
             raise ModelError("the tensorrt engine finds no CUDA device; use the onnxruntime engine")
         status, properties = self._cudart.cudaGetDeviceProperties(0)
-        gpu = properties.name.decode().strip() if int(status) == 0 else "GPU 0"
+        self._gpu = properties.name.decode().strip() if int(status) == 0 else "GPU 0"
         self._logger = self._trt.Logger(self._trt.Logger.WARNING)
         self._runtime = self._trt.Runtime(self._logger)
-        self._image = self._load(require_file(spec, "image.onnx"), gpu, precision)
-        self._expert = self._load(require_file(spec, "expert.onnx"), gpu, precision)
-        self._stereo = self._load(require_file(spec, "stereo.onnx"), gpu, precision) if spec.has_stereo else None
-        self.description = f"TensorRT {self._trt.__version__}, {gpu}, {precision}"
+        self._precision, self._afresh, self.from_cache = precision, afresh, False
+        self._graphs: list[_Graph] = []
+        try:
+            self._image = self._load("image.onnx")
+            self._expert = self._load("expert.onnx")
+            self._stereo = self._load("stereo.onnx") if spec.has_stereo else None
+        except BaseException:
+            self.close()
+            raise
+        self.description = f"TensorRT {self._trt.__version__}, {self._gpu}, {precision}"
 
-    def _load(self, path: Path, gpu: str, precision: str) -> _Graph:
-        files = "".join(self.spec.files[name] for name in sorted(self.spec.files))
-        key = hashlib.sha256(f"{files} {self._trt.__version__} {gpu} {precision}".encode()).hexdigest()[:20]
-        cached = cache_folder() / f"{path.stem}-{key}.engine"
-        if cached.is_file():
-            serialised = cached.read_bytes()
-        else:
-            serialised = self._build(path, precision)
-            cached.parent.mkdir(parents=True, exist_ok=True)
-            partial = cached.with_suffix(".partial")
-            partial.write_bytes(serialised)
-            partial.replace(cached)
-        return _Graph(self._runtime, serialised, self._trt, self._cudart, path)
+    def _load(self, name: str) -> _Graph:
+        path = require_file(self.spec, name)
+        files = [f"{file} {self.spec.files[file]}" for file in sorted(self.spec.files)]
+        key = key_of(*files, self._trt.__version__, self._gpu, self._precision)
+
+        def load(serialised: bytes) -> _Graph:
+            return _Graph(self._runtime, serialised, self._trt, self._cudart, path)
+
+        def build() -> tuple[_Graph, bytes]:
+            serialised = self._build(path, self._precision)
+            return load(serialised), serialised
+
+        kept = cache_folder("tensorrt") / f"{path.stem}-{key}.engine"
+        graph, loaded = load_or_make(kept, load, build, self._afresh)
+        self.from_cache = self.from_cache or loaded
+        self._graphs.append(graph)
+        return graph
 
     def _build(self, path: Path, precision: str) -> bytes:
         trt = self._trt
@@ -150,6 +160,8 @@ class TensorRTEngine:
             raise ModelError(f"TensorRT {trt.__version__} does not take {path}: {reasons}")
         config = builder.create_builder_config()
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
+        # Geometry is computed in matrix products, for which TensorFloat-32 has too few digits.
+        config.clear_flag(trt.BuilderFlag.TF32)
         if precision == "fp16":
             config.set_flag(trt.BuilderFlag.FP16)
             self._keep_geometry_single(network, config)
@@ -194,22 +206,21 @@ class TensorRTEngine:
 
     def close(self) -> None:
         """Free the GPU memory."""
-        for graph in (self._image, self._expert, self._stereo):
-            if graph is not None:
-                graph.close()
+        for graph in self._graphs:
+            graph.close()
 
 
 def _import_tensorrt() -> tuple[Any, Any]:
+    hint = "install it, or use engine onnxruntime"
     try:
         import tensorrt
-    except ImportError as error:
-        hint = "install it, or use engine onnxruntime"
+    except Exception as error:  # a library that cannot be loaded raises an OSError or a class of its own
         raise ModelError(f"the tensorrt engine needs the Python package tensorrt ({error}); {hint}") from error
     try:
         try:
             from cuda.bindings import runtime as cudart
         except ImportError:
             from cuda import cudart  # cuda-python before 12.6
-    except ImportError as error:
-        raise ModelError(f"the tensorrt engine needs the Python package cuda-python ({error})") from error
+    except Exception as error:
+        raise ModelError(f"the tensorrt engine needs the Python package cuda-python ({error}); {hint}") from error
     return tensorrt, cudart
