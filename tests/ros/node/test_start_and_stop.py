@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import signal
 import time
 
@@ -72,7 +73,7 @@ def test_the_start_says_what_runs_in_a_line_each(ros_context, tmp_path):
     node = NodeProcess(tmp_path, remaps={"image": "/front/color/image_raw", "camera_info": "/elsewhere/info"})
     node.stop()
     for words in (
-        "engine: ONNX Runtime",
+        "engine: OpenVINO" if importlib.util.find_spec("openvino") else "engine: ONNX Runtime",
         "precision: fp32",
         "model: ",
         "classes: ceiling, floor",
