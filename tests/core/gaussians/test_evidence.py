@@ -93,7 +93,10 @@ def test_voxels_that_rays_graze_are_free():
 
 def test_learned_depth_counts_by_its_spread():
     found = increments_of([DepthLayer.learned(wall_depth(2.01), wall_depth(0.1), K)])
-    assert found[25, 0, 0] == pytest.approx(HIT / 4) and found[10, 0, 0] == pytest.approx(-MISS / 4)
+    assert found[25, 0, 0] == pytest.approx(HIT * (1 - np.exp(-0.7)), rel=1e-5)  # 7 cm at a spread of 10
+    assert found[10, 0, 0] == pytest.approx(-MISS / 2, rel=1e-3)  # more than a metre in front, halved
+    gap = 2.01 - 0.05 - 22.5 * 0.08  # of the centre of voxel 22 from where the wall could be, nearer by MARGIN
+    assert found[22, 0, 0] == pytest.approx(-MISS / 2 * (1 - np.exp(-gap / 0.1)), rel=1e-3)
     certain = increments_of([DepthLayer.learned(wall_depth(2.01), wall_depth(0.01), K)])
     assert certain[25, 0, 0] == pytest.approx(HIT)
 
