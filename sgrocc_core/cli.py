@@ -31,13 +31,13 @@ HINTS = dict.fromkeys(("torch", "onnx", "onnxscript", "tensorboard"), "run `make
 def find_commands() -> dict[str, ModuleType]:
     """The command modules by name, in alphabetical order.
 
-    They are the modules of `sgrocc_core.commands` and the entry points `sgrocc.commands` of other installed packages.
-    The ROS node adds its commands in this way, because the core does not import it.
+    They are the modules of `sgrocc_core.commands` (`warm_up` is `warm-up`) and the entry points `sgrocc.commands` of
+    other installed packages. The ROS node adds its commands in this way, because the core does not import it.
     """
     names = [
         module.name for module in pkgutil.iter_modules(sgrocc_core.commands.__path__) if not module.name.startswith("_")
     ]
-    found = {name: importlib.import_module(f"sgrocc_core.commands.{name}") for name in names}
+    found = {name.replace("_", "-"): importlib.import_module(f"sgrocc_core.commands.{name}") for name in names}
     return dict(sorted({**found, **offered_modules("sgrocc.commands")}.items()))
 
 

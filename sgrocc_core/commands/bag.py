@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from sgrocc_core.commands._recordings import add_recording_actions, from_frames, from_scannet
+from sgrocc_core.commands._parts.recordings import add_recording_actions, from_frames, from_scannet
 from sgrocc_core.commands.map import add_bag_arguments, bag_options
 
 if TYPE_CHECKING:

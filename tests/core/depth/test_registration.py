@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sgrocc_core.commands import _recordings
+from sgrocc_core.commands._parts import recordings
 from sgrocc_core.depth.registration import Registration, plan_registration
 from sgrocc_core.geometry.poses import make_pose
 from sgrocc_core.geometry.upright import WORLDS, guess_world, turn_world
@@ -101,4 +101,4 @@ def _tilted(degrees: float) -> np.ndarray:
 
 
 def test_the_command_offers_every_world():
-    assert set(_recordings._WORLDS) == set(WORLDS)
+    assert set(recordings._WORLDS) == set(WORLDS)
