@@ -12,9 +12,10 @@ An interrupted run is resumed by starting it again.
   sgrocc synth --scenes 400 --frames 40 --size 320x240 --out data/train
   sgrocc synth --config config/synth/heldout.yaml --out data/heldout
   sgrocc synth --dynamic --scenes 10 --size 320x240 --out data/dynamic
+  sgrocc synth --assets /usr/share/sweethome3d/furniture --scenes 400 --size 320x240 --out data/furnished
 """
 
-_KEYS = ("scenes", "frames", "seed", "split", "jobs", "first", "embodied", "dynamic", "video", "size")
+_KEYS = ("scenes", "frames", "seed", "split", "jobs", "first", "embodied", "dynamic", "video", "size", "assets")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "default 160)",
     )
     parser.add_argument(
+        "--assets",
+        metavar="DIR",
+        help="furniture models beside the primitives: Debian's sweethome3d-furniture, or OBJ and GLB files with "
+        "assets.csv; see docs/data.md",
+    )
+    parser.add_argument(
         "--video",
         action="store_true",
         default=None,
@@ -64,6 +71,10 @@ def run(args: argparse.Namespace) -> int:
 
     options = {key: getattr(args, key) for key in _KEYS if getattr(args, key) is not None}
     config = read_config(args.config, args.out, options)
+    if config.assets is None:
+        print("furniture of primitives only; --assets DIR adds models (docs/data.md)")
     frames = write_scenes(config)
     print(f"{frames} frames in {config.out} ({config.split}_final.txt)")
+    if config.assets is not None:
+        print(f"models used, with their licences: {config.out / 'assets.csv'}; left out: assets_left_out.csv beside it")
     return 0

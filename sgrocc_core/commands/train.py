@@ -70,6 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ROOMS",
         help="render new rooms during training and use the newest ROOMS of them (in OUT/rendered)",
     )
+    parser.add_argument(
+        "--assets", type=Path, metavar="DIR", help="with --render: folder of furniture models, as in `sgrocc synth`"
+    )
     parser.add_argument("--mini", action="store_true", help="use the mini lists of --data and --heldout")
     parser.add_argument(
         "--no-leak", action="store_true", help="train on no embodied test scene; validate only on those"
@@ -108,6 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train; exit code 0."""
+    from sgrocc_core.data.assets.config import AssetConfig
     from sgrocc_core.errors import ConfigError
     from sgrocc_core.share import find_shared
     from sgrocc_core.training import distribution
@@ -128,11 +132,14 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             "--render and --no-leak are of `train local`: walks and videos are read from sets that are split by scene"
         )
+    if args.assets is not None and args.render is None:
+        raise ConfigError("--assets is given without --render; sets with furniture models are made by `sgrocc synth`")
     config = load_config(args.config or find_shared(f"config/train/small_{args.what}.yaml"))
     changes = {name: value for name, value in (("seed", args.seed), ("device", args.device)) if value is not None}
     config = dataclasses.replace(config, **changes)
     roots = args.data or ([Path("runs/rooms/train")] if args.render is None else [])
-    rendered = None if args.render is None else RenderConfig(args.out / "rendered", keep=args.render)
+    assets = None if args.assets is None else AssetConfig(args.assets)
+    rendered = None if args.render is None else RenderConfig(args.out / "rendered", keep=args.render, assets=assets)
     data = TrainingData(tuple(roots), args.heldout, args.packed, args.mini, args.no_leak, rendered)
     start = args.start
     plan = {"local": LOCAL_STAGES, "stereo": ("stereo",), "embodied": TWO_PHASES}[args.what]

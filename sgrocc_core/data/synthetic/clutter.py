@@ -11,6 +11,8 @@ from sgrocc_core.data.synthetic.materials import LAMP, PLAIN, Materials
 from sgrocc_core.data.synthetic.primitives import Builder
 from sgrocc_core.data.synthetic.storage import screen_on
 
+Small = Callable[[Builder, Materials, float], bool]
+
 
 def books(b: Builder, m: Materials, width: float, depth: float, height: float) -> None:
     """A row of upright books along x from 0 to width; metres."""
@@ -174,8 +176,16 @@ _SMALL: dict[str, tuple[Callable[[Builder, Materials, float], None], ...]] = {
 }
 
 
-def fill_surface(b: Builder, m: Materials, surface: Surface, density: float) -> None:
-    """Place objects on a surface of an item; density is from 0 (tidy) to 1 (cluttered)."""
+def fill_surface(b: Builder, m: Materials, surface: Surface, density: float, small: Small | None = None) -> None:
+    """Place objects on a surface of an item.
+
+    Args:
+        b: frame of the item.
+        m: materials of the scene.
+        surface: where.
+        density: from 0 (tidy) to 1 (cluttered).
+        small: places a model where it returns True, given the frame, the materials and the free height in metres.
+    """
     r, w, d = m.rng, surface.x1 - surface.x0, surface.y1 - surface.y0
     if surface.use == "shelf":
         _fill_shelf(b, m, surface, density)
@@ -189,9 +199,10 @@ def fill_surface(b: Builder, m: Materials, surface: Surface, density: float) -> 
             surface.y0 + 0.08 + r.random() * max(d - 0.16, 0.01),
         )
         kinds = _SMALL[surface.use]
-        kinds[r.integers(len(kinds))](
-            b.at(x, y, surface.z, r.uniform(0, 2 * np.pi) if r.random() < 0.6 else 0.0), m, surface.room
-        )
+        kind = kinds[r.integers(len(kinds))]
+        at = b.at(x, y, surface.z, r.uniform(0, 2 * np.pi) if r.random() < 0.6 else 0.0)
+        if small is None or not small(at, m, surface.room):
+            kind(at, m, surface.room)
 
 
 def _monitors(b: Builder, m: Materials, surface: Surface) -> None:

@@ -14,9 +14,19 @@ from pathlib import Path
 import numpy as np
 
 from sgrocc_core.classes import EMPTY, UNKNOWN, label_of
+from sgrocc_core.data.assets.library import Library
 from sgrocc_core.data.dynamic_scenes import DOOR_OPENS, FORMAT_VERSION, SEES
 from sgrocc_core.data.synthetic.camera_effects import draw_style
-from sgrocc_core.data.synthetic.generate import ATTEMPTS, NAMESPACES, GeneratedFrame, GeneratedScene, render_frame
+from sgrocc_core.data.synthetic.furnisher import Furnisher
+from sgrocc_core.data.synthetic.generate import (
+    ATTEMPTS,
+    NAMESPACES,
+    GeneratedFrame,
+    GeneratedScene,
+    furnisher_for,
+    render_frame,
+)
+from sgrocc_core.data.synthetic.items import Item
 from sgrocc_core.data.synthetic.materials import Materials
 from sgrocc_core.data.synthetic.movers import Mover, person
 from sgrocc_core.data.synthetic.primitives import Solids
@@ -84,8 +94,10 @@ class DynamicScene:
         return replace(self.made, scene=scene, grid=replace(self.made.grid, labels=labels))
 
 
-def prepare_dynamic(seed: int, index: int, frames: int, size: tuple[int, int]) -> DynamicScene:
-    """Build scene `index` of a seed; the same arguments give the same scene.
+def prepare_dynamic(
+    seed: int, index: int, frames: int, size: tuple[int, int], assets: Library | None = None
+) -> DynamicScene:
+    """Build scene `index` of a seed; the same arguments give the same scene. `assets` are models of furniture.
 
     Raises:
         ValueError: no suitable scene was found.
@@ -93,11 +105,12 @@ def prepare_dynamic(seed: int, index: int, frames: int, size: tuple[int, int]) -
     for attempt in range(20 * ATTEMPTS):
         words = (NAMESPACES["dynamic"], seed, index, attempt)
         rng = np.random.default_rng(words)
-        scene = make_scene(rng)
+        furnisher = furnisher_for("dynamic", assets)
+        scene = make_scene(rng, furnisher=furnisher)
         if not scene.layout.leaves:
             continue
         leaf, m = scene.layout.leaves[0], Materials(rng)
-        chairs = (CHAIRS[rng.integers(len(CHAIRS))](m), CHAIRS[rng.integers(len(CHAIRS))](m))
+        chairs = (_chair(furnisher, m), _chair(furnisher, m))
         items = (*chairs, person(m))
         still = np.delete(np.arange(len(scene.solids.kinds)), np.arange(leaf.first, leaf.stop))
         left = replace(scene, solids=scene.solids.chosen(still))
@@ -108,7 +121,8 @@ def prepare_dynamic(seed: int, index: int, frames: int, size: tuple[int, int]) -
             continue
         movers = [_repainted(mover, len(scene.materials), mover.kind != DOOR_OPENS) for mover in directed[0]]
         poses, K = film(scene, stage, movers, directed[1], rng), _wide_intrinsics(rng, size)
-        left = replace(left, materials=np.r_[scene.materials, m.table()])
+        models = tuple(sorted(furnisher.used)) if furnisher else ()
+        left = replace(left, materials=np.r_[scene.materials, m.table()], models=models)
         made = GeneratedScene(left, voxelise(left, rng.uniform(0, CELL_SIZE, 3)), style, poses, K, words)
         found = _with_truth(made, movers, size)
         if found is not None:
@@ -117,6 +131,12 @@ def prepare_dynamic(seed: int, index: int, frames: int, size: tuple[int, int]) -
         "no scene was found in which a chair is removed, one is added, a door opens and a person passes "
         f"in view of {frames} frames"
     )
+
+
+def _chair(furnisher: Furnisher | None, m: Materials) -> Item:
+    """A chair that is removed or added."""
+    maker = CHAIRS[m.rng.integers(len(CHAIRS))]
+    return maker(m) if furnisher is None else furnisher.chair(maker, m)(m)
 
 
 def _sight(renderer: Renderer) -> Sight:

@@ -14,7 +14,9 @@ from multiprocessing import get_context
 import numpy as np
 
 from sgrocc_core.classes import EMPTY, UNKNOWN
+from sgrocc_core.data.assets.library import Library
 from sgrocc_core.data.synthetic.camera_effects import CameraStyle, draw_style
+from sgrocc_core.data.synthetic.furnisher import Furnisher
 from sgrocc_core.data.synthetic.processes import end_with_parent
 from sgrocc_core.data.synthetic.render import Renderer, View
 from sgrocc_core.data.synthetic.rooms import Scene, make_scene
@@ -87,6 +89,7 @@ def prepare(
     min_classes: int = 6,
     walker: Walker | None = None,
     smooth: float = 6.0,
+    assets: Library | None = None,
 ) -> GeneratedScene:
     """Build scene `index` of a seed; the same arguments give the same scene.
 
@@ -100,6 +103,7 @@ def prepare(
         walker: who carries the camera; None draws one. With a walker, every pose of the walk is kept; otherwise the
             least informative ones are dropped.
         smooth: number of frames over which changes of the viewing direction are smoothed.
+        assets: models of furniture beside the primitives; those of namespace `train` are in no other namespace.
 
     Raises:
         ValueError: no such room in ATTEMPTS attempts.
@@ -107,7 +111,7 @@ def prepare(
     for attempt in range(ATTEMPTS):
         words = (NAMESPACES[namespace], seed, index, attempt)
         rng = np.random.default_rng(words)
-        scene = make_scene(rng)
+        scene = make_scene(rng, furnisher=furnisher_for(namespace, assets))
         grid = voxelise(scene, rng.uniform(0, CELL_SIZE, 3))
         if len(classes_in(grid)) < min_classes:
             continue
@@ -124,6 +128,11 @@ def prepare(
             scene, grid, style, poses if walker else _richest(scene, style, poses, K, size, frames), K, words
         )
     raise ValueError(f"no room of {min_classes} classes in {ATTEMPTS} attempts (seed {seed}, scene {index})")
+
+
+def furnisher_for(namespace: str, assets: Library | None) -> Furnisher | None:
+    """Draws models for one scene of a namespace; None without models."""
+    return None if assets is None else Furnisher(assets, namespace != "train")
 
 
 def _in_free_space(grid: LabelGrid, T_wc: np.ndarray) -> bool:

@@ -1,4 +1,4 @@
-"""Solid primitives of a room: boxes, cylinders and frustums, ellipsoids, rounded boxes; placed in nested frames.
+"""Solids of a room: boxes, cylinders and frustums, ellipsoids, rounded boxes, and models; placed in nested frames.
 
 The same description gives the images (triangles for the ray caster) and the labels (analytic inside tests of the
 voxeliser).
@@ -12,7 +12,10 @@ from functools import partialmethod
 import numpy as np
 import trimesh
 
-BOX, CYLINDER, ELLIPSOID, ROUNDED = 0, 1, 2, 3
+from sgrocc_core.data.assets.model import Model
+from sgrocc_core.data.synthetic.meshes import MeshPart
+
+BOX, CYLINDER, ELLIPSOID, ROUNDED, MESH = 0, 1, 2, 3, 4
 ROUNDNESS = 6.0
 """Exponent n of a rounded box: |x|^n + |y|^n + |z|^n = 1."""
 
@@ -34,13 +37,14 @@ class Solids:
     """All primitives of a scene as arrays.
 
     Attributes:
-        kinds: (N,) int32, BOX, CYLINDER, ELLIPSOID or ROUNDED.
+        kinds: (N,) int32, BOX, CYLINDER, ELLIPSOID, ROUNDED or MESH.
         rotations: (N, 3, 3), local to world.
         centres: (N, 3) metres.
         halves: (N, 3) half extents, metres.
         tapers: (N,) radius at the top over radius at the bottom, for cylinders.
         labels: (N,) uint8 class labels.
         materials: (N,) int32 rows of the material table.
+        meshes: (N,) object, the MeshPart of each MESH, None for the others.
     """
 
     kinds: np.ndarray
@@ -50,6 +54,7 @@ class Solids:
     tapers: np.ndarray
     labels: np.ndarray
     materials: np.ndarray
+    meshes: np.ndarray
 
     def moved(self, R: np.ndarray, t: np.ndarray) -> Solids:
         """The same solids after the rigid motion x -> R x + t."""
@@ -61,6 +66,7 @@ class Solids:
             self.tapers,
             self.labels,
             self.materials,
+            self.meshes,
         )
 
     def chosen(self, which: np.ndarray) -> Solids:
@@ -81,6 +87,7 @@ class _Rows:
     tapers: list[float] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     materials: list[int] = field(default_factory=list)
+    meshes: list[MeshPart | None] = field(default_factory=list)
 
 
 class Builder:
@@ -136,6 +143,20 @@ class Builder:
         rows.tapers.append(taper)
         rows.labels.append(label)
         rows.materials.append(material)
+        rows.meshes.append(None)
+
+    def model(self, model: Model, label: int, materials: list[int]) -> None:
+        """Add a model of furniture whose origin is this frame's, with a material for each of its parts."""
+        rows = self._rows
+        for number, material in enumerate(materials):
+            rows.kinds.append(MESH)
+            rows.rotations.append(self._R)
+            rows.centres.append(self._t + self._R @ model.middle)
+            rows.halves.append(tuple(np.maximum(model.half, 0.002)))
+            rows.tapers.append(1.0)
+            rows.labels.append(label)
+            rows.materials.append(material)
+            rows.meshes.append(MeshPart(model, number))
 
     box = partialmethod(add, BOX)
     cylinder = partialmethod(add, CYLINDER)
@@ -154,6 +175,7 @@ class Builder:
             np.array(r.tapers, np.float64),
             np.array(r.labels, np.uint8),
             np.array(r.materials, np.int32),
+            np.array([None, *r.meshes], object)[1:],
         )
 
 
@@ -185,13 +207,13 @@ _UNIT_MESHES = _unit_meshes()
 
 
 def triangles(solids: Solids) -> tuple[np.ndarray, np.ndarray]:
-    """Triangles of all solids.
+    """Triangles of all primitives; those of models are in `meshes.mesh_triangles`.
 
     Returns:
         corners: (T, 3, 3) float64 metres.
         owner: (T,) int32, index of the solid of each triangle.
     """
-    corners, owners = [], []
+    corners, owners = [np.zeros((0, 3, 3))], [np.zeros(0, np.int64)]
     for kind, (vertices, faces) in enumerate(_UNIT_MESHES):
         index = np.nonzero(solids.kinds == kind)[0]
         if not len(index):

@@ -13,6 +13,7 @@ from embreex.rtcore_scene import EmbreeScene
 
 from sgrocc_core.classes import UNKNOWN
 from sgrocc_core.data.synthetic.camera_effects import CameraStyle, take_picture
+from sgrocc_core.data.synthetic.meshes import mesh_triangles, smooth_normals
 from sgrocc_core.data.synthetic.primitives import triangles
 from sgrocc_core.data.synthetic.rooms import Scene
 from sgrocc_core.data.synthetic.shading import (
@@ -52,6 +53,9 @@ class Renderer:
     def __init__(self, scene: Scene, style: CameraStyle) -> None:
         self.scene, self.style = scene, style
         self.corners, self.owner = triangles(scene.solids)
+        self._first_mesh = len(self.owner)
+        corners, owner, self._normals = mesh_triangles(scene.solids)
+        self.corners, self.owner = np.concatenate([self.corners, corners]), np.concatenate([self.owner, owner])
         edges = self.corners[:, 1:] - self.corners[:, :1]
         normal = np.cross(edges[:, 0], edges[:, 1])
         self.flat = normal / (np.linalg.norm(normal, axis=1, keepdims=True) + 1e-15)
@@ -120,11 +124,11 @@ class Renderer:
     def _cast(self, T_wc: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, ...]:
         origins = np.repeat(T_wc[None, :3, 3].astype(np.float32), len(directions), 0)
         triangle = self._embree.run(origins, directions, query="INTERSECT")
-        s = self.scene.solids
-        return surface_hits(
+        s, origin = self.scene.solids, T_wc[:3, 3].copy()
+        hits = surface_hits(
             triangle,
             directions,
-            T_wc[:3, 3].copy(),
+            origin,
             self.corners,
             self.flat,
             self.owner,
@@ -133,6 +137,10 @@ class Renderer:
             s.centres,
             s.halves,
         )
+        if len(self._normals):
+            depth, normal = hits[0], hits[2]
+            smooth_normals(triangle, self._first_mesh, depth, directions, origin, self.corners, self._normals, normal)
+        return tuple(hits)
 
     def _nearest_lights(self, T_wc: np.ndarray, directions: np.ndarray, depth: np.ndarray) -> np.ndarray:
         """The six lights that contribute most to what is seen, in that order."""

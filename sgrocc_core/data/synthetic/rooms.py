@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sgrocc_core.data.synthetic import clutter, seating, storage
+from sgrocc_core.data.synthetic.furnisher import Furnisher
 from sgrocc_core.data.synthetic.items import OBJECTS, Item
 from sgrocc_core.data.synthetic.layouts import FLOOR, Layout, draw_layout
 from sgrocc_core.data.synthetic.materials import Materials
@@ -37,6 +38,7 @@ class Scene:
         sun: (6,) direction to the sun and its linear colour, 0 = no sun.
         windows: (W, 11) as `sun_rays` expects them.
         programme: name of the furniture programme.
+        models: names of the furniture models in it.
     """
 
     solids: Solids
@@ -50,6 +52,7 @@ class Scene:
     sun: np.ndarray
     windows: np.ndarray
     programme: str
+    models: tuple[str, ...] = ()
 
     @property
     def rotation(self) -> np.ndarray:
@@ -57,8 +60,14 @@ class Scene:
         return rotation_zyx(self.yaw)
 
 
-def make_scene(rng: np.random.Generator, programme: str | None = None) -> Scene:
-    """Build a scene. It depends only on the state of the generator; `programme` may be fixed."""
+def make_scene(rng: np.random.Generator, programme: str | None = None, furnisher: Furnisher | None = None) -> Scene:
+    """Build a scene. It depends only on the state of the generator and on the models, if there are any.
+
+    Args:
+        rng: random generator of the scene.
+        programme: name of the furniture programme; None draws one.
+        furnisher: draws models of furniture; None = primitives only.
+    """
     m, b = Materials(rng), Builder()
     name = programme or str(rng.choice(list(PROGRAMMES), p=[0.2, 0.2, 0.16, 0.1, 0.1, 0.12, 0.12]))
     layout = draw_layout(rng)
@@ -67,7 +76,7 @@ def make_scene(rng: np.random.Generator, programme: str | None = None) -> Scene:
     add_shell(layout, b, m)
     plan = FloorPlan(layout)
     density = float(np.clip(rng.beta(2, 2) * 1.1, 0.05, 1.0))
-    _furnish(name, layout, plan, b, m, density)
+    _furnish(name, layout, plan, b, m, density, furnisher)
     _decorate(layout, plan, b, m, density)
     yaw, offset = float(rng.uniform(0, 2 * np.pi)), np.r_[rng.uniform(-3, 3, 2), rng.uniform(-0.5, 0.5)]
     R = rotation_zyx(yaw)
@@ -94,6 +103,7 @@ def make_scene(rng: np.random.Generator, programme: str | None = None) -> Scene:
         sun,
         np.array(windows).reshape(-1, 11),
         name,
+        tuple(sorted(furnisher.used)) if furnisher else (),
     )
 
 
@@ -107,11 +117,19 @@ def _draw_sun(rng: np.random.Generator, windows: list[np.ndarray]) -> np.ndarray
     return np.r_[direction, rng.uniform(1.0, 6.0) * np.array([1.0, 0.93, 0.8])]
 
 
-def _furnish(name: str, layout: Layout, plan: FloorPlan, b: Builder, m: Materials, density: float) -> None:
+def _furnish(
+    name: str,
+    layout: Layout,
+    plan: FloorPlan,
+    b: Builder,
+    m: Materials,
+    density: float,
+    furnisher: Furnisher | None,
+) -> None:
     rng = m.rng
     area = plan.main.sum() * 0.05**2
     at_work = name in ("office", "meeting")
-    chair = seating.CHAIRS[int(rng.choice(4, p=CHAIRS_AT_WORK if at_work else CHAIRS_AT_HOME))]
+    chair: Maker = seating.CHAIRS[int(rng.choice(4, p=CHAIRS_AT_WORK if at_work else CHAIRS_AT_HOME))]
     rows: list[Row] = list(PROGRAMMES[name])
     extra = PROGRAMMES[str(rng.choice(list(PROGRAMMES)))]
     rows += [Row(row.maker, 0.35 * row.expected, 0, row.where) for row in extra]
@@ -121,6 +139,9 @@ def _furnish(name: str, layout: Layout, plan: FloorPlan, b: Builder, m: Material
         Row(clutter.coat_stand, 0.25),
         Row(clutter.floor_thing, 1.0 + 3 * density, 0, "any"),
     ]
+    if furnisher is not None:
+        rows = [row._replace(maker=furnisher.instead_of(row.maker)) for row in rows]
+        chair = furnisher.chair(chair, m)
     fill = rng.uniform(0.5, 1.3)
     for row in rows:
         count = max(row.least, int(rng.poisson(row.expected * fill * np.clip(area / 20, 0.5, 2.0))))
@@ -136,11 +157,20 @@ def _furnish(name: str, layout: Layout, plan: FloorPlan, b: Builder, m: Material
                 m,
                 density,
                 chair,
+                furnisher,
             )
 
 
 def _place(
-    item: Item, where: str, layout: Layout, plan: FloorPlan, b: Builder, m: Materials, density: float, chair: Maker
+    item: Item,
+    where: str,
+    layout: Layout,
+    plan: FloorPlan,
+    b: Builder,
+    m: Materials,
+    density: float,
+    chair: Maker,
+    furnisher: Furnisher | None,
 ) -> None:
     rng = m.rng
     spot: tuple[float, float, float] | None
@@ -152,19 +182,26 @@ def _place(
     if spot is None:
         return
     x, y, yaw = spot
+    before = plan.taken.copy()
     plan.take(x, y, yaw, item)
+    under = plan.taken & ~before
     frame = b.at(x, y, 0, yaw)
     item.build(frame)
     for surface in item.surfaces:
         if rng.random() < 0.9:
-            clutter.fill_surface(frame, m, surface, density)
+            clutter.fill_surface(frame, m, surface, density, None if furnisher is None else furnisher.small)
+    tucked = 0.0 if furnisher is None else furnisher.tucked(item.seats, m)
+    if tucked:
+        plan.taken = before  # the floor without the table
     for sx, sy, turn in item.seats:
         seat = chair(m)
+        sx, sy = sx + tucked * np.sin(turn), sy - tucked * np.cos(turn)
         at = frame.to_room(sx, sy, 0)
         loose = Item(seat.width * 0.8, seat.depth * 0.4, seat.build, front=0.0)
         if plan.fits(float(at[0]), float(at[1]), yaw + turn, loose):
             plan.take(float(at[0]), float(at[1]), yaw + turn, seat)
             seat.build(frame.at(sx, sy, 0, turn))
+    plan.taken |= under
 
 
 def _decorate(layout: Layout, plan: FloorPlan, b: Builder, m: Materials, density: float) -> None:

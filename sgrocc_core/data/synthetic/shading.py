@@ -19,7 +19,7 @@ from sgrocc_core.data.synthetic.materials import (
     SCREEN,
     WOOD,
 )
-from sgrocc_core.data.synthetic.primitives import BOX, CYLINDER, ROUNDED, ROUNDNESS
+from sgrocc_core.data.synthetic.primitives import BOX, CYLINDER, MESH, ROUNDED, ROUNDNESS
 from sgrocc_core.data.synthetic.textures import noise, outside_at, pattern_at
 
 MAX_DEPTH = 60.0
@@ -95,7 +95,7 @@ def surface_hits(triangle, directions, origin, corners, flat, owner, kinds, rota
             local[i, a] = R[0, a] * p[0] + R[1, a] * p[1] + R[2, a] * p[2]
             ln[a] = R[0, a] * flat[t, 0] + R[1, a] * flat[t, 1] + R[2, a] * flat[t, 2]
             face[i, a] = ln[a]
-        if kinds[s] != BOX:
+        if kinds[s] != BOX and kinds[s] != MESH:
             _smooth_normal(kinds[s], local[i], halves[s], ln)
         for a in range(3):
             n[a] = R[a, 0] * ln[0] + R[a, 1] * ln[1] + R[a, 2] * ln[2]

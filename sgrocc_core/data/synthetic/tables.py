@@ -10,7 +10,7 @@ from sgrocc_core.data.synthetic.primitives import Builder
 from sgrocc_core.data.synthetic.seating import legs
 
 
-def _seats_around(w: float, d: float, r: np.random.Generator) -> tuple[tuple[float, float, float], ...]:
+def seats_around(w: float, d: float, r: np.random.Generator) -> tuple[tuple[float, float, float], ...]:
     """Poses of chairs along the sides and at the ends of a w x d metre table; yaw 0 faces -y."""
     seats: list[tuple[float, float, float]] = []
     count = max(1, int(w / 0.65))
@@ -57,7 +57,7 @@ def dining_table(m: Materials) -> Item:
         0.8,
         "dining",
     )
-    return Item(w, d, _build, (surface,), _seats_around(w, d, r), 0.7, h)
+    return Item(w, d, _build, (surface,), seats_around(w, d, r), 0.7, h)
 
 
 def coffee_table(m: Materials) -> Item:

@@ -11,7 +11,8 @@ import numpy as np
 from numba import njit
 
 from sgrocc_core.classes import EMPTY, NAMES, STRUCTURAL, UNKNOWN, label_of
-from sgrocc_core.data.synthetic.primitives import BOX, CYLINDER, ELLIPSOID, ROUNDNESS, Solids
+from sgrocc_core.data.synthetic.meshes import count_model
+from sgrocc_core.data.synthetic.primitives import BOX, CYLINDER, ELLIPSOID, MESH, ROUNDNESS, Solids
 from sgrocc_core.data.synthetic.rooms import Scene
 from sgrocc_core.geometry.lattice import BOX_VOXELS, VOXEL_SIZE
 
@@ -128,8 +129,13 @@ def class_counts(solids: Solids, corner: np.ndarray, shape: tuple[int, int, int]
     solid_walls = set(STRUCTURAL) - {label_of("window")}
     weights = np.array([0] + [1 if c in solid_walls else 3 for c in range(1, len(NAMES))], np.int64)
     counts = np.zeros((*shape, len(NAMES)), np.uint16)
-    s = solids
+    s = solids.chosen(solids.kinds != MESH)
     _count(counts, corner, s.kinds, s.rotations, s.centres, s.halves, s.tapers, s.labels, weights, VOXEL_SIZE)
+    for i in np.flatnonzero(solids.kinds == MESH):
+        part, label = solids.meshes[i], int(solids.labels[i])
+        if part.number == 0:
+            pose = solids.rotations[i], solids.centres[i]
+            count_model(counts, corner, VOXEL_SIZE, SUB, part, pose, label, int(weights[label]))
     return counts
 
 

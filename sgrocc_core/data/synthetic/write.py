@@ -17,6 +17,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from sgrocc_core.data.assets.config import AssetConfig
+from sgrocc_core.data.assets.library import Library, left_out_table, open_library, prepare_all, used_table
 from sgrocc_core.data.synthetic.dynamic import LEAST_FRAMES, prepare_dynamic, render_dynamic, write_changes
 from sgrocc_core.data.synthetic.generate import GeneratedFrame, GeneratedScene, known_bounds, prepare, render_frames
 from sgrocc_core.data.synthetic.processes import end_with_parent
@@ -50,6 +52,7 @@ class SynthConfig:
         first: index of the first scene.
         dynamic: make changing scenes; they have their own namespace, `dynamic`.
         video: frames as close together as a video's (2 to 10 cm), none dropped; sources for stereo from motion.
+        assets: models of furniture beside the primitives; None = primitives only.
 
     Raises:
         ConfigError: a value is not allowed, or two values exclude each other.
@@ -68,6 +71,7 @@ class SynthConfig:
     first: int = 0
     dynamic: bool = False
     video: bool = False
+    assets: AssetConfig | None = None
 
     def __post_init__(self) -> None:
         for key, low, high in (
@@ -145,15 +149,15 @@ def write_scene(config: SynthConfig, index: int) -> str:
     final = root / "gathered_data" / scene
     if final.exists():
         return scene
+    library = None if config.assets is None else open_library(config.assets)
     if config.dynamic:
-        changing = prepare_dynamic(config.seed, index, config.frames, config.size)
+        changing = prepare_dynamic(config.seed, index, config.frames, config.size, library)
         made, frames = changing.made, render_dynamic(changing, config.size)
     else:
         walker = draw_video_walker(np.random.default_rng((config.seed, index))) if config.video else None
         smooth = VIDEO_SMOOTH if config.video else 6.0
-        made = prepare(
-            config.namespace, config.seed, index, config.frames, config.size, config.min_classes, walker, smooth
-        )
+        size, least = config.size, config.min_classes
+        made = prepare(config.namespace, config.seed, index, config.frames, size, least, walker, smooth, library)
         frames = render_frames(made, config.size)
     part = root / "gathered_data" / f".{scene}.part"
     shutil.rmtree(part, ignore_errors=True)
@@ -168,6 +172,8 @@ def write_scene(config: SynthConfig, index: int) -> str:
         _write_embodied(config, scene, made, written)
     if config.dynamic:
         write_changes(config.out / "changes" / f"{scene}.npz", changing)
+    if library is not None:
+        _replace(config.out / "assets" / f"{scene}.txt", list(made.scene.models))
     os.rename(part, final)
     return scene
 
@@ -231,7 +237,36 @@ def write_lists(config: SynthConfig) -> int:
     return sum(map(len, frames.values()))
 
 
+def prepare_assets(config: SynthConfig) -> Library | None:
+    """Prepare the furniture models with a progress bar; None without any. Writes which were left out, and why.
+
+    Raises:
+        DataError: the folder, its table or all of its models cannot be used.
+    """
+    if config.assets is None:
+        return None
+    with progress(unit="model", desc=f"furniture {config.assets.folder}") as bar:
+
+        def tick(total: int) -> None:
+            bar.total = total
+            bar.update(1)
+
+        library = prepare_all(config.assets, config.jobs, tick)
+    _replace(config.out / "assets_left_out.csv", left_out_table(library).splitlines())
+    return library
+
+
+def _write_used(config: SynthConfig, library: Library) -> None:
+    """Write `assets.csv`: the models used in the rooms that are complete, with their licences."""
+    rooms: dict[str, int] = {}
+    for path in sorted((config.out / "assets").glob("*.txt")):
+        for name in path.read_text().splitlines():
+            rooms[name] = rooms.get(name, 0) + 1
+    _replace(config.out / "assets.csv", used_table(library, rooms).splitlines())
+
+
 def _replace(path: Path, lines: list[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     part.write_text("".join(f"{line}\n" for line in lines))
     os.replace(part, path)
@@ -254,10 +289,13 @@ def _in_turn(config: SynthConfig) -> Iterator[str]:
 def write_scenes(config: SynthConfig) -> int:
     """Generate all scenes with a progress bar of frames; returns the number of frames in the lists."""
     (config.out / "occscannet" / "gathered_data").mkdir(parents=True, exist_ok=True)
+    library = prepare_assets(config)
     frames = 0
     with progress(total=config.scenes * config.frames, unit="frame", desc=f"{config.split} {config.out}") as bar:
         for count, _ in enumerate(_in_turn(config), 1):
             bar.update(config.frames)
             if count % 10 == 0 or count == config.scenes:
                 frames = write_lists(config)
+                if library is not None:
+                    _write_used(config, library)
     return frames

@@ -19,6 +19,7 @@ from types import TracebackType
 
 import cv2
 
+from sgrocc_core.data.assets.config import AssetConfig
 from sgrocc_core.data.images import decode_compressed, encode_jpeg
 from sgrocc_core.data.occ_scannet import Sample
 from sgrocc_core.errors import ConfigError, DataError
@@ -43,6 +44,7 @@ class RenderConfig:
         seed: of the rooms, in the namespace `train`; other seeds give other rooms than `sgrocc synth --seed`.
         jobs: number of processes.
         niceness: added to that of the processes, so that training has priority.
+        assets: models of furniture beside the primitives; None = primitives only.
 
     Raises:
         ConfigError: a value is not allowed.
@@ -56,6 +58,7 @@ class RenderConfig:
     seed: int = 9000
     jobs: int = 1
     niceness: int = 10
+    assets: AssetConfig | None = None
 
     def __post_init__(self) -> None:
         bounds = {
@@ -90,9 +93,11 @@ def rendered_samples(config: RenderConfig, number: int) -> Iterator[Sample]:
     Raises:
         ValueError: the generator finds no such room.
     """
+    from sgrocc_core.data.assets.library import open_library
     from sgrocc_core.data.synthetic.generate import prepare, render_frames
 
-    made = prepare("train", config.seed, number, config.frames, config.size, config.min_classes)
+    assets = None if config.assets is None else open_library(config.assets)
+    made = prepare("train", config.seed, number, config.frames, config.size, config.min_classes, assets=assets)
     for k, frame in enumerate(render_frames(made, config.size)):
         image = decode_compressed(encode_jpeg(frame.view.image, made.style.quality))
         yield Sample(
@@ -148,7 +153,8 @@ class RoomRenderer:
         """Start rendering.
 
         Raises:
-            DataError: another process renders into the folder, or the generator's packages are not installed.
+            DataError: another process renders into the folder, the generator's packages are not installed, or the
+                furniture models cannot be used.
         """
         folder = self.config.folder
         if self._processes or not self.leader:
@@ -156,6 +162,10 @@ class RoomRenderer:
         for module in ("trimesh", "embreex"):
             if importlib.util.find_spec(module) is None:
                 raise DataError(f"rendering rooms needs {module}: pip install -r requirements/rooms.txt")
+        if self.config.assets is not None:
+            from sgrocc_core.data.assets.library import prepare_all
+
+            prepare_all(self.config.assets, self.config.jobs)
         make_rolling(folder, self.config.keep)
         self._claim = os.open(folder / ".renderer", os.O_CREAT | os.O_RDWR, 0o666)
         try:
