@@ -7,6 +7,7 @@ internal and may change. A name is imported when it is first used, so that `impo
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -72,6 +73,9 @@ _NAMES_BY_MODULE = {
     "voxels.query": ("BoxQuery", "PointQuery", "VoxelState"),
 }
 _MODULES = {name: f"{__name__}.{module}" for module, names in _NAMES_BY_MODULE.items() for name in names}
+
+# ONNX Runtime's wheels for Linux send usage data to their maker unless this is set before they are loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str) -> Any:

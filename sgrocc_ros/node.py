@@ -82,9 +82,7 @@ class EmbodiedOccupancy(Node):
             if p["pose_source"] == "tf"
             else f"{self.resolve_topic_name(p['pose_source'])} or /tf_static"
         )
-        self.poses = Poses(
-            self.statistics, topics, p["max_pose_gap"], lambda: self.get_clock().now().nanoseconds
-        )
+        self.poses = Poses(self.statistics, topics, p["max_pose_gap"], lambda: self.get_clock().now().nanoseconds)
         self.room = WaitingRoom(
             self.poses,
             self.statistics,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -238,6 +239,16 @@ def test_the_command_line_offers_every_engine() -> None:
     for name in ENGINES:
         arguments = build_parser(find_commands()).parse_args(["map", "--bag", "x", "--out", "y", "--engine", name])
         assert arguments.engine == name
+
+
+def test_no_runtime_gives_the_machine_an_identifier(tmp_path: Path) -> None:
+    program = "from sgrocc_core.engines.open import open_engine\nopen_engine('small', 'onnxruntime', 'cpu', 1)"
+    environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", program], env=environment, timeout=120, check=True)
+    assert [
+        path for path in tmp_path.rglob("*") if "onnxruntime" in path.name.lower() or "Microsoft" in path.name
+    ] == []
 
 
 STARTER = "from sgrocc_core.engines.open import open_engine\nprint(open_engine('small', threads=1).description)"
