@@ -16,7 +16,7 @@ from sgrocc_core.classes import NAMES
 from sgrocc_core.data.assets.config import AssetConfig
 from sgrocc_core.data.assets.entry import Entry
 from sgrocc_core.data.assets.model import Model, read_prepared
-from sgrocc_core.data.assets.preparing import prepare
+from sgrocc_core.data.assets.preparing import is_prepared, prepare
 from sgrocc_core.data.assets.table import read_folder
 from sgrocc_core.data.synthetic.processes import end_with_parent
 from sgrocc_core.errors import DataError
@@ -79,7 +79,7 @@ def prepare_all(config: AssetConfig, jobs: int = 1, tick: Callable[[int], None] 
         raise DataError(
             f"cannot write prepared furniture to {cache} ({error}); give another folder as cache"
         ) from error
-    if jobs == 1:
+    if jobs == 1 or all(is_prepared(e, cache) for e in entries):
         prepared = _collected((prepare(e, cache) for e in entries), entries, tick)
     else:
         with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=end_with_parent) as pool:

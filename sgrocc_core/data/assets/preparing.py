@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -57,10 +58,27 @@ def prepare(entry: Entry, cache: Path) -> tuple[Path | None, str]:
         path = prepared_file(entry, cache)
     except DataError as error:
         return None, str(error)
-    if not path.exists():
+    if not path.exists() or (reason := _reason(path)) is None:
         _store(entry, path)
-    with np.load(path) as stored:
-        return (None, str(stored["reason"])) if "reason" in stored else (path, "")
+        reason = _reason(path)
+    return (None, reason) if reason else (path, "")
+
+
+def is_prepared(entry: Entry, cache: Path) -> bool:
+    """Whether a model needs no preparation any more."""
+    try:
+        return prepared_file(entry, cache).exists()
+    except DataError:
+        return True
+
+
+def _reason(path: Path) -> str | None:
+    """Why a cached model is left out, an empty text if it is not; None if the file is damaged."""
+    try:
+        with np.load(path) as stored:
+            return str(stored["reason"]) if "reason" in stored else ""
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return None
 
 
 def _store(entry: Entry, path: Path) -> None:

@@ -151,6 +151,16 @@ def test_what_cannot_be_used_is_left_out_by_name(tmp_path):
     assert prepare_all(AssetConfig(folder, cache=tmp_path / "cache")).left_out == library.left_out  # from the cache
 
 
+def test_a_damaged_file_of_the_cache_is_made_anew(tmp_path):
+    config = AssetConfig(write_folder(tmp_path / "models"), cache=tmp_path / "cache")
+    first = prepare_all(config)
+    sofa = next(e for e in first.entries if e.name == "sofa")
+    whole = first.files["sofa"].read_bytes()
+    first.files["sofa"].write_bytes(whole[: len(whole) // 2])
+    again = prepare_all(config)
+    assert again.files == first.files and len(again.model(sofa).corners) > 10
+
+
 def test_folders_of_which_nothing_can_be_used_are_an_error(tmp_path):
     (tmp_path / "c.obj").write_text("v nothing\n")
     (tmp_path / "assets.csv").write_text(HEADER + "c.obj,chair,z,0.5,0.5,1,CC0,\n")

@@ -24,6 +24,7 @@ from sgrocc_core.data.synthetic.voxelise import voxelise
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.geometry.camera import back_project
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
+from sgrocc_core.training.data.rendering import RenderConfig, rendered_samples
 from tests.samples.furniture import HEADER, write_folder, write_obj
 from tests.samples.solid_scene import SIZE, intrinsics, scene_of
 
@@ -103,6 +104,20 @@ def test_the_same_seed_and_models_give_the_same_labels_and_depth(library, folder
     for a, b in zip(frames, render_frames(again, SIZE), strict=True):
         np.testing.assert_array_equal(a.view.depth, b.view.depth)
         np.testing.assert_array_equal(a.view.labels, b.view.labels)
+
+
+def test_rooms_rendered_during_training_have_the_same_models(folder, library, tmp_path):
+    config = RenderConfig(tmp_path, 1, 2, SIZE, 4, seed=3, assets=AssetConfig(folder, 1.0, folder.parent / "cache"))
+    made = prepare("train", 3, 0, 2, SIZE, 4, assets=library)
+    assert made.scene.models
+    for sample, frame in zip(rendered_samples(config, 0), render_frames(made, SIZE), strict=True):
+        np.testing.assert_array_equal(sample.target, frame.target)
+        np.testing.assert_array_equal(sample.depth, frame.view.depth)
+
+
+def test_training_takes_models_only_for_the_rooms_that_it_renders(folder, tmp_path, capsys):
+    assert main(["train", "local", "--assets", str(folder), "--out", str(tmp_path)]) == 1
+    assert "--assets is given without --render" in capsys.readouterr().err
 
 
 def test_a_share_of_the_furniture_stays_primitive(library):
