@@ -298,7 +298,8 @@ def table(report: dict[str, Any]) -> str:
         if part["voxels"]:
             lines.append(
                 f"{source} depth, excess of {part['voxels']} voxels: "
-                f"{100 * part['structural']:.1f} % structure behind the surface, "
+                f"{100 * part['structural']:.1f} % structure behind the surface "
+                f"({100 * part['invented']:.1f} % where there is none), "
                 f"{100 * part['outside']:.1f} % outside the shell, {100 * part['either']:.1f} % either"
             )
     for source in SOURCES:

@@ -26,7 +26,7 @@ class ExcessCounts:
     Attributes:
         voxels: occupied voxels of the maps.
         structural: those of a structural class whose centre is more than BEHIND behind the true surface.
-        true: those of `structural` that are structure in the ground truth too, such as the middle of a thick wall.
+        true: those of `structural` that are structure in the ground truth too, such as the back of a thick wall.
         outside: those of any class where the ground truth knows neither free space nor a solid.
         either: those in `structural` or `outside`.
     """
@@ -64,6 +64,11 @@ class ExcessCounts:
         self.either += int((far | outside).sum())
 
     def figures(self) -> dict[str, Any]:
-        """Shares of the maps' occupied voxels, None for empty maps, and the number of these voxels."""
-        names = ("structural", "true", "outside", "either")
-        return {**{n: getattr(self, n) / self.voxels if self.voxels else None for n in names}, "voxels": self.voxels}
+        """Shares of the maps' occupied voxels, None for empty maps, and the number of these voxels.
+
+        `invented` is `structural` without `true`.
+        """
+        counts = {"structural": self.structural, "true": self.true, "invented": self.structural - self.true}
+        counts |= {"outside": self.outside, "either": self.either}
+        shares = {name: count / self.voxels if self.voxels else None for name, count in counts.items()}
+        return {**shares, "voxels": self.voxels}

@@ -44,6 +44,7 @@ def test_every_layer_after_the_second_is_excess():
     figures = counted(published)
     assert figures["structural"] == pytest.approx(3 / 5) and figures["outside"] == pytest.approx(4 / 5)
     assert figures["either"] == pytest.approx(4 / 5) and figures["true"] == 0
+    assert figures["invented"] == figures["structural"]
 
 
 def test_structure_before_the_surface_is_no_excess():
@@ -74,6 +75,7 @@ def test_the_middle_of_a_thick_wall_is_excess_that_the_truth_has_too():
     published = np.pad(truth, 6)
     figures = counted(published, truth)  # layers 5, 6, 8 and 9 are within two voxels of free space, layer 7 is not
     assert figures["structural"] == figures["true"] == pytest.approx(1 / 5) and figures["outside"] == 0
+    assert figures["invented"] == 0
 
 
 def test_two_maps_are_pooled_and_an_empty_one_has_no_shares():
