@@ -13,7 +13,7 @@ from sgrocc_core.engines.open import open_engine
 from sgrocc_core.errors import SgroccError
 
 SMALL = Path(__file__).resolve().parents[3] / "models" / "small"
-FILES = ("image.onnx", "expert.onnx", "weights.safetensors")
+FILES = ("image.onnx", "expert.onnx", "stereo.onnx", "weights.safetensors")
 
 pytestmark = pytest.mark.skipif(not (SMALL / "image.onnx").exists(), reason="models/small is not complete")
 

@@ -1,4 +1,7 @@
-"""A loaded map equals the saved one bit for bit, and mapping continues from it as if it had not stopped."""
+"""A loaded map equals the saved one bit for bit, and mapping continues from it as if it had not stopped.
+
+Stereo begins anew after loading, see test_stereo_mapping.py.
+"""
 
 from dataclasses import replace
 
@@ -25,7 +28,7 @@ def stopped(request, engine, tmp_path_factory):
     frames = scene.walk(COUNT)
     if request.param == "mono":
         frames = [replace(frame, depth=None) for frame in frames]
-    config = MapperConfig(depth_source=request.param)
+    config = MapperConfig(depth_source=request.param, motion_depth="tracks")  # the images of stereo are not saved
     straight, first, second = (OccupancyMapper(engine, config) for _ in range(3))
     updates = [straight.step(frame) for frame in frames]
     for frame in frames[:STOP]:
