@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+from sgrocc_core.errors import ConfigError
+
 
 def share_roots() -> list[Path]:
     """Folders that may hold `models/`, `config/` and `launch/`.
@@ -22,3 +24,15 @@ def find_shared(relative: str) -> Path:
     """The first existing file with this relative path; the checkout's path if there is none, for the error message."""
     roots = share_roots()
     return next((root / relative for root in roots if (root / relative).exists()), roots[0] / relative)
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with `~` and `~user` replaced by the home directory.
+
+    Raises:
+        ConfigError: there is no such user, or no home directory.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{path} names a home directory that cannot be found; give the whole path") from error

@@ -8,7 +8,6 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -25,6 +24,7 @@ from sgrocc_core.map_files.file import MapFolder, SavedMap
 from sgrocc_core.map_files.format import MapCopy
 from sgrocc_core.mapping.mapper import OccupancyMapper
 from sgrocc_core.report import memory_mb
+from sgrocc_core.share import expanded
 from sgrocc_ros.health.statistics import Statistics
 from sgrocc_ros.health.threads import LastingThread
 from sgrocc_ros.output.outputs import Outputs
@@ -59,7 +59,7 @@ class Keeper(LastingThread):
     def __init__(self, node: Node, parameters: Parameters, mapper: OccupancyMapper, statistics: Statistics) -> None:
         super().__init__("keeper", statistics)
         self._node, self._parameters, self._mapper = node, parameters, mapper
-        self._folder = MapFolder(Path(parameters["map_path"]).expanduser()) if parameters["map_path"] else None
+        self._folder = MapFolder(expanded(parameters["map_path"])) if parameters["map_path"] else None
         if self._folder is not None:
             self._folder.claim()
         self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()

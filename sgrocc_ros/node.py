@@ -18,6 +18,7 @@ import numpy as np
 import rclpy
 from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
+from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -238,7 +239,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    rclpy.init(args=None if arguments is None else list(arguments), signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        rclpy.init(args=None if arguments is None else list(arguments), signal_handler_options=SignalHandlerOptions.NO)
+    except Exception as error:  # of types that rclpy does not name: arguments and parameter files that rcl cannot read
+        print(f"error: cannot start: {' '.join(str(error).split())[:500]}", file=sys.stderr)
+        return 1
     try:
         return _run(stop)
     finally:
@@ -249,7 +254,7 @@ def _run(stop: threading.Event) -> int:
     logger = rclpy.logging.get_logger(NODE)
     try:
         node = EmbodiedOccupancy()
-    except SgroccError as error:
+    except (SgroccError, ParameterException) as error:
         logger.fatal(f"cannot start: {error}")
         return 1
     executor = SingleThreadedExecutor()

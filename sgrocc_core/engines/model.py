@@ -16,7 +16,7 @@ from sgrocc_core.classes import NAMES
 from sgrocc_core.depth.sweep import PLANES
 from sgrocc_core.errors import ModelError
 from sgrocc_core.geometry.image_grid import ImageGrid
-from sgrocc_core.share import find_shared, share_roots
+from sgrocc_core.share import expanded, find_shared, share_roots
 from sgrocc_core.yaml_file import read_yaml
 
 FORMAT_VERSION = 5
@@ -99,7 +99,7 @@ def find_model(model: str | Path) -> Path:
     Raises:
         ModelError: no model was found; the message lists the folders searched.
     """
-    path = Path(model).expanduser()
+    path = expanded(model)
     if path.name == "model.yaml" and path.is_file():
         return path.parent
     if (path / "model.yaml").is_file():

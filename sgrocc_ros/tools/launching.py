@@ -16,7 +16,7 @@ from pathlib import Path
 from sgrocc_core.data.bags.topics import base_name
 from sgrocc_core.engines.model import load_spec
 from sgrocc_core.errors import ConfigError
-from sgrocc_core.share import find_shared, share_roots
+from sgrocc_core.share import expanded, find_shared, share_roots
 from sgrocc_ros import NODE
 from sgrocc_ros.distributions import PROFILE_VARIABLES
 from sgrocc_ros.parameter_table import BY_NAME
@@ -117,7 +117,7 @@ def make_plan(values: Mapping[str, str], outer_namespace: str = "") -> Plan:
     lines: list[str] = []
     rate = _rate(given["bag_rate"])
     if given["bag"]:
-        bag = Path(given["bag"]).expanduser()
+        bag = expanded(given["bag"])
         found = topics_of(bag, topics, stated)
         parameters = parameters_of(found, stated) | parameters
         stated |= parameters
@@ -246,7 +246,7 @@ def _rate(text: str) -> float:
 
 
 def _file(name: str, text: str) -> Path:
-    path = Path(text).expanduser()
+    path = expanded(text)
     if not path.is_file():
         raise ConfigError(f"{name} is {text!r}; there is no such file")
     return path

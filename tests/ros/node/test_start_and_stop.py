@@ -94,11 +94,32 @@ def test_the_start_says_what_runs_in_a_line_each(ros_context, tmp_path):
         ),
         ({"tf_timeout": -1.0}, "parameter tf_timeout is -1.0; it must be a number from 0 to 10"),
         ({"threads": 1.5}, "parameter threads is 1.5; it must be a whole number from 0 to 256"),
+        ({"map_path": "~nobody-here/map"}, "~nobody-here/map names a home directory that cannot be found"),
+        ({"use_sim_time": "maybe"}, "Trying to set parameter 'use_sim_time' to 'maybe'"),
+        ({"qos_overrides./image.subscription.reliability": 5}, "cannot start: Trying to set parameter 'qos_overrides"),
     ],
-    ids=["no_model", "no_path", "choice", "range", "type"],
+    ids=["no_model", "no_path", "choice", "range", "type", "no_home", "sim_time", "qos"],
 )
 def test_what_cannot_start_says_why_and_exits_with_1(ros_context, tmp_path, parameters, words):
     node = NodeProcess(tmp_path, parameters, ready=False)
     assert node.process.wait(30) == 1
     assert words in node.log
     assert "Traceback" not in node.log
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--params-file", "/no/such.yaml"], ["-p", "9x:=1"], ["-r", "image:=a b"], ["--log-level", "loud"], ["--what"]],
+    ids=["no_file", "parameter", "remap", "level", "unknown"],
+)
+def test_arguments_that_ros_cannot_read_are_one_line(arguments, capfd):
+    from sgrocc_ros.node import main
+
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        assert main(["--ros-args", *arguments]) == 1
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before):
+            signal.signal(number, handler)
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: cannot start: ")]
+    assert len(lines) == 1 and len(lines[0]) > 40
