@@ -281,6 +281,8 @@ def _size_of(path: Path) -> tuple[int, int]:
 
 def _read_file(path: Path) -> bytes:
     try:
+        if path.exists() and not path.is_file():  # a pipe never ends, nor does /dev/zero
+            raise FrameError("bad_image", f"{path} is not a regular file")
         if path.stat().st_size > MAX_FILE:
             raise FrameError("bad_image", f"{path} has {path.stat().st_size} bytes; at most {MAX_FILE} are allowed")
         return path.read_bytes()

@@ -1,5 +1,6 @@
 """Folders of people's own captures: other cameras in public layouts, other axes, files that are missing or turned."""
 
+import os
 import struct
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 from sgrocc_core.cli import main
 from sgrocc_core.data.bags import BagReader
 from sgrocc_core.data.recordings.folder import FolderOptions, FolderRecording
-from sgrocc_core.errors import DataError
+from sgrocc_core.data.recordings.folder import _read_file as read_file
+from sgrocc_core.errors import DataError, FrameError
 from sgrocc_core.geometry.poses import quaternion_from_rotation
 from tests.samples import box_room
 
@@ -151,6 +153,19 @@ def test_listed_files_that_are_missing_are_left_out_and_counted_with_skip_bad(tm
         path.unlink(missing_ok=True)
     assert from_frames(folder, "--skip-bad") != 0
     assert "rgb.txt (6 of its files are missing) has no frames" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["pipe", "endless"])
+def test_files_that_never_end_are_refused_at_once(tmp_path, capsys, kind):
+    folder = write_tum_room(tmp_path / "room", (160, 120), 130.0, 3)
+    np.savetxt(folder / "intrinsics.txt", camera((160, 120), 130.0))
+    image = sorted((folder / "rgb").iterdir())[0]
+    image.unlink()
+    os.mkfifo(image) if kind == "pipe" else image.symlink_to("/dev/zero")
+    with pytest.raises(FrameError, match="is not a regular file"):
+        read_file(image)
+    assert from_frames(folder) != 0
+    assert image.name in capsys.readouterr().err
 
 
 def test_the_orientation_of_a_jpeg_is_ignored_in_the_bag_and_in_the_check(tmp_path):
