@@ -14,7 +14,13 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-GROUPS = (("tests/core",), ("tests/ros", "tests/end_to_end"))
+LEARNING = ("tests/core/ablations", "tests/core/training", "tests/core/training_data")
+"""Tests that start worker processes of PyTorch; they have a process without the runtimes that the others load."""
+LANES = (
+    (("tests/core", *(f"--ignore={folder}" for folder in LEARNING)), LEARNING),
+    (("tests/ros", "tests/end_to_end"),),
+)
+"""Runs of pytest: the lanes go beside each other, the runs of a lane one after the other."""
 FAST = tuple(
     f"tests/core/{room}" for room in ("checks", "depth", "gaussians", "geometry", "house", "mapping", "voxels")
 )
@@ -36,26 +42,25 @@ def run_fast() -> tuple[int, int, int]:
 
 
 def run_pytest(arguments: list[str]) -> tuple[int, int, int]:
-    """Run pytest over both groups at once and print the output of the second after that of the first.
+    """Run pytest over both lanes at once and print the output of the second after that of the first.
 
     Returns:
         tests passed, failed and skipped.
     """
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        reports = [folder / f"{number}.xml" for number in range(len(GROUPS))]
-        with (folder / "later.txt").open("w+") as later:
+        first, second = ([Path(name) / f"{lane}{run}.xml" for run in range(len(LANES[lane]))] for lane in (0, 1))
+        with (Path(name) / "later.txt").open("w+") as later:
             beside = subprocess.Popen(
-                _command(GROUPS[1], reports[1], arguments), cwd=ROOT, stdout=later, stderr=subprocess.STDOUT
+                _command(LANES[1][0], second[0], arguments), cwd=ROOT, stdout=later, stderr=subprocess.STDOUT
             )
-            print(f"== pytest {' '.join(GROUPS[0])}, and beside it {' '.join(GROUPS[1])}", flush=True)
-            codes = [
-                subprocess.run(_command(GROUPS[0], reports[0], arguments), cwd=ROOT, check=False).returncode,
-                beside.wait(),
-            ]
+            codes = []
+            for group, report in zip(LANES[0], first):
+                print(f"== pytest {' '.join(group)}", flush=True)
+                codes.append(subprocess.run(_command(group, report, arguments), cwd=ROOT, check=False).returncode)
+            codes.append(beside.wait())
             later.seek(0)
-            print(f"== pytest {' '.join(GROUPS[1])}\n{later.read()}", flush=True)
-        counts = [_counts(report, code) for report, code in zip(reports, codes)]
+            print(f"== pytest {' '.join(LANES[1][0])}\n{later.read()}", flush=True)
+        counts = [_counts(report, code) for report, code in zip([*first, *second], codes)]
     passed, failed, skipped = (sum(numbers) for numbers in zip(*counts))
     return passed, failed, skipped
 
