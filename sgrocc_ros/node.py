@@ -242,7 +242,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         rclpy.init(args=None if arguments is None else list(arguments), signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:  # of types that rclpy does not name: arguments and parameter files that rcl cannot read
-        print(f"error: cannot start: {' '.join(str(error).split())[:500]}", file=sys.stderr)
+        said = " ".join(str(error).split())[:500]
+        print(f"error: cannot start: ROS does not take these arguments: {said}", file=sys.stderr)
         return 1
     try:
         return _run(stop)

@@ -7,7 +7,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 FLOORS = (
-    ("classes", "errors", "progress", "share", "entry_points"),
+    ("classes", "errors", "progress", "entry_points"),
+    ("share",),
     ("frame", "report", "yaml_file", "array_layout"),
     ("geometry",),
     ("depth",),
