@@ -71,6 +71,11 @@ class ModelSpec:
         return "stereo.onnx" in self.files
 
     @property
+    def graphs(self) -> tuple[str, ...]:
+        """Names of the model's graphs."""
+        return ("image.onnx", "expert.onnx", *(("stereo.onnx",) if self.has_stereo else ()))
+
+    @property
     def planes(self) -> int:
         """Planes of the sweep that the stereo network was trained for."""
         return int(self.networks.get("stereo", {}).get("planes", PLANES))

@@ -8,23 +8,12 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from sgrocc_core.depth.stereo import Sources
 from sgrocc_core.engines.engine import (
-    EXPERT_OUTPUTS,
-    STEREO_OUTPUTS,
-    ImageOutputs,
     check_shapes,
-    expert_feed,
-    expert_outputs,
-    image_feed,
-    image_names,
-    image_outputs,
-    stereo_feed,
-    stereo_outputs,
 )
 from sgrocc_core.engines.model import ModelSpec, require_file
+from sgrocc_core.engines.runtimes.graphs import GraphEngine
 from sgrocc_core.errors import ModelError
-from sgrocc_core.gaussians.gaussians import History, LocalGaussians
 
 CUDA = "CUDAExecutionProvider"
 
@@ -43,7 +32,7 @@ def session_options(threads: int = 0) -> onnxruntime.SessionOptions:
     return options
 
 
-class OnnxRuntimeEngine:
+class OnnxRuntimeEngine(GraphEngine):
     """ONNX Runtime engine; see `engine.Engine`."""
 
     def __init__(self, spec: ModelSpec, device: str = "auto", threads: int = 0) -> None:
@@ -68,7 +57,7 @@ class OnnxRuntimeEngine:
         providers = [(CUDA, {"use_tf32": "0"}), "CPUExecutionProvider"] if use_cuda else ["CPUExecutionProvider"]
         self._open_all(spec, session_options(threads), providers)
         # ONNX Runtime goes on with the CPU when CUDA's libraries cannot be loaded.
-        on_cuda = all(CUDA in session.get_providers() for session in self._sessions())
+        on_cuda = all(CUDA in session.get_providers() for session in self._sessions.values())
         if device == "cuda" and not on_cuda:
             raise ModelError(
                 "device cuda: ONNX Runtime has the CUDA provider and cannot load it (a GPU, its driver, CUDA or cuDNN "
@@ -79,9 +68,7 @@ class OnnxRuntimeEngine:
 
     def _open_all(self, spec: ModelSpec, options: onnxruntime.SessionOptions, providers: list[Any] | None) -> None:
         self.spec = spec
-        self._image = self._open(require_file(spec, "image.onnx"), options, providers)
-        self._expert = self._open(require_file(spec, "expert.onnx"), options, providers)
-        self._stereo = self._open(require_file(spec, "stereo.onnx"), options, providers) if spec.has_stereo else None
+        self._sessions = {name: self._open(require_file(spec, name), options, providers) for name in spec.graphs}
 
     def _open(
         self, path: Path, options: onnxruntime.SessionOptions, providers: list[Any] | None
@@ -94,29 +81,6 @@ class OnnxRuntimeEngine:
         check_shapes(self.spec, path.name, {value.name: value.shape for value in session.get_outputs()}, False)
         return session
 
-    def _sessions(self) -> list[onnxruntime.InferenceSession]:
-        return [session for session in (self._image, self._expert, self._stereo) if session is not None]
-
-    def image(self, image_u8: np.ndarray, mask: np.ndarray, K: np.ndarray, R_gc: np.ndarray) -> ImageOutputs:
-        """See `engine.Engine.image`."""
-        return image_outputs(self._image.run(list(image_names(self.spec)), image_feed(image_u8, mask, K, R_gc)))
-
-    def expert(
-        self,
-        features: np.ndarray,
-        depth: np.ndarray,
-        spread: np.ndarray,
-        thickness: np.ndarray,
-        K: np.ndarray,
-        T_bc: np.ndarray,
-        history: History | None = None,
-    ) -> LocalGaussians:
-        """See `engine.Engine.expert`."""
-        feed = expert_feed(features, depth, spread, thickness, K, T_bc, history, self.spec.feature_channels)
-        return expert_outputs(self._expert.run(list(EXPERT_OUTPUTS), feed))
-
-    def stereo(self, seen: ImageOutputs, sources: Sources) -> tuple[np.ndarray, np.ndarray]:
-        """See `engine.Engine.stereo`."""
-        feed = stereo_feed(seen, sources, self.spec.planes)
-        assert self._stereo is not None
-        return stereo_outputs(self._stereo.run(list(STEREO_OUTPUTS), feed))
+    def _run(self, graph: str, outputs: tuple[str, ...], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        found: list[np.ndarray] = self._sessions[graph].run(list(outputs), feed)
+        return found

@@ -9,24 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from sgrocc_core.depth.stereo import Sources
 from sgrocc_core.engines.cache import cache_folder, key_of, load_or_make
 from sgrocc_core.engines.engine import (
-    EXPERT_OUTPUTS,
-    STEREO_OUTPUTS,
-    ImageOutputs,
     check_shapes,
-    expert_feed,
-    expert_outputs,
-    image_feed,
-    image_names,
-    image_outputs,
-    stereo_feed,
-    stereo_outputs,
 )
 from sgrocc_core.engines.model import ModelSpec, require_file
+from sgrocc_core.engines.runtimes.graphs import GraphEngine
 from sgrocc_core.errors import ModelError
-from sgrocc_core.gaussians.gaussians import History, LocalGaussians
 
 HINTS = {"fp32": "f32", "bf16": "bf16"}
 """OpenVINO's names of the precisions. Without the hint it would choose bf16 by itself where the CPU has it."""
@@ -50,7 +39,7 @@ class _Graph:
             raise ModelError(f"OpenVINO failed to run {self._path.name}: {error}") from error
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(GraphEngine):
     """OpenVINO engine; see `engine.Engine`.
 
     Attributes:
@@ -91,9 +80,7 @@ class OpenVinoEngine:
         self._cpu = (self._core.get_property("CPU", "FULL_DEVICE_NAME"), *capabilities, _cpu_flags())
         self._threads, self._afresh, self.from_cache = threads, afresh, False
         precisions = {name: "fp32" if name in single else precision for name in spec.files}
-        self._image = self._open("image.onnx", precisions)
-        self._expert = self._open("expert.onnx", precisions)
-        self._stereo = self._open("stereo.onnx", precisions) if spec.has_stereo else None
+        self._graphs = {name: self._open(name, precisions) for name in spec.graphs}
         kept = f" ({', '.join(sorted(single))} in fp32)" if single else ""
         self.description = f"OpenVINO {self._version}, CPU, {threads or 'all'} threads, {precision}{kept}"
 
@@ -132,29 +119,8 @@ class OpenVinoEngine:
             check_shapes(self.spec, path.name, shapes, inputs)
         return _Graph(compiled, path)
 
-    def image(self, image_u8: np.ndarray, mask: np.ndarray, K: np.ndarray, R_gc: np.ndarray) -> ImageOutputs:
-        """See `engine.Engine.image`."""
-        return image_outputs(self._image.run(image_names(self.spec), image_feed(image_u8, mask, K, R_gc)))
-
-    def expert(
-        self,
-        features: np.ndarray,
-        depth: np.ndarray,
-        spread: np.ndarray,
-        thickness: np.ndarray,
-        K: np.ndarray,
-        T_bc: np.ndarray,
-        history: History | None = None,
-    ) -> LocalGaussians:
-        """See `engine.Engine.expert`."""
-        feed = expert_feed(features, depth, spread, thickness, K, T_bc, history, self.spec.feature_channels)
-        return expert_outputs(self._expert.run(EXPERT_OUTPUTS, feed))
-
-    def stereo(self, seen: ImageOutputs, sources: Sources) -> tuple[np.ndarray, np.ndarray]:
-        """See `engine.Engine.stereo`."""
-        feed = stereo_feed(seen, sources, self.spec.planes)
-        assert self._stereo is not None
-        return stereo_outputs(self._stereo.run(STEREO_OUTPUTS, feed))
+    def _run(self, graph: str, outputs: tuple[str, ...], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        return self._graphs[graph].run(outputs, feed)
 
 
 def _numbers(ports: Any) -> dict[str, int]:

@@ -11,23 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from sgrocc_core.depth.stereo import Sources
 from sgrocc_core.engines.cache import cache_folder, key_of, load_or_make
-from sgrocc_core.engines.engine import (
-    EXPERT_OUTPUTS,
-    STEREO_OUTPUTS,
-    ImageOutputs,
-    expert_feed,
-    expert_outputs,
-    image_feed,
-    image_names,
-    image_outputs,
-    stereo_feed,
-    stereo_outputs,
-)
 from sgrocc_core.engines.model import ModelSpec, require_file
+from sgrocc_core.engines.runtimes.graphs import GraphEngine
 from sgrocc_core.errors import ModelError
-from sgrocc_core.gaussians.gaussians import History, LocalGaussians
 
 WORKSPACE_BYTES = 1 << 30
 
@@ -88,7 +75,7 @@ class _Graph:
         self._buffers.clear()
 
 
-class TensorRTEngine:
+class TensorRTEngine(GraphEngine):
     """TensorRT engine; see `engine.Engine`.
 
     Attributes:
@@ -121,11 +108,10 @@ class TensorRTEngine:
         self._logger = self._trt.Logger(self._trt.Logger.WARNING)
         self._runtime = self._trt.Runtime(self._logger)
         self._precision, self._afresh, self.from_cache = precision, afresh, False
-        self._graphs: list[_Graph] = []
+        self._graphs: dict[str, _Graph] = {}
         try:
-            self._image = self._load("image.onnx")
-            self._expert = self._load("expert.onnx")
-            self._stereo = self._load("stereo.onnx") if spec.has_stereo else None
+            for name in spec.graphs:
+                self._graphs[name] = self._load(name)
         except BaseException:
             self.close()
             raise
@@ -146,7 +132,6 @@ class TensorRTEngine:
         kept = cache_folder("tensorrt") / f"{path.stem}-{key}.engine"
         graph, loaded = load_or_make(kept, load, build, self._afresh)
         self.from_cache = self.from_cache or loaded
-        self._graphs.append(graph)
         return graph
 
     def _build(self, path: Path, precision: str) -> bytes:
@@ -180,33 +165,12 @@ class TensorRTEngine:
             if single and layer.type not in (trt.LayerType.CONVOLUTION, trt.LayerType.CONSTANT):
                 layer.precision = trt.float32
 
-    def image(self, image_u8: np.ndarray, mask: np.ndarray, K: np.ndarray, R_gc: np.ndarray) -> ImageOutputs:
-        """See `engine.Engine.image`."""
-        return image_outputs(self._image.run(image_names(self.spec), image_feed(image_u8, mask, K, R_gc)))
-
-    def expert(
-        self,
-        features: np.ndarray,
-        depth: np.ndarray,
-        spread: np.ndarray,
-        thickness: np.ndarray,
-        K: np.ndarray,
-        T_bc: np.ndarray,
-        history: History | None = None,
-    ) -> LocalGaussians:
-        """See `engine.Engine.expert`."""
-        feed = expert_feed(features, depth, spread, thickness, K, T_bc, history, self.spec.feature_channels)
-        return expert_outputs(self._expert.run(EXPERT_OUTPUTS, feed))
-
-    def stereo(self, seen: ImageOutputs, sources: Sources) -> tuple[np.ndarray, np.ndarray]:
-        """See `engine.Engine.stereo`; the sweep runs on the CPU, the network on the GPU."""
-        feed = stereo_feed(seen, sources, self.spec.planes)
-        assert self._stereo is not None
-        return stereo_outputs(self._stereo.run(STEREO_OUTPUTS, feed))
+    def _run(self, graph: str, outputs: tuple[str, ...], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        return self._graphs[graph].run(outputs, feed)
 
     def close(self) -> None:
         """Free the GPU memory."""
-        for graph in self._graphs:
+        for graph in self._graphs.values():
             graph.close()
 
 

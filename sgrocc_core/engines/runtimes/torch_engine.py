@@ -10,24 +10,19 @@ from sgrocc_core.engines.engine import (
     EXPERT_INPUTS,
     IMAGE_INPUTS,
     ImageOutputs,
-    expert_feed,
-    expert_outputs,
-    image_feed,
-    image_names,
-    image_outputs,
     matched,
     stereo_outputs,
 )
 from sgrocc_core.engines.model import ModelSpec, require_file
+from sgrocc_core.engines.runtimes.graphs import GraphEngine
 from sgrocc_core.engines.weights import build_networks, load_weights
 from sgrocc_core.errors import ModelError
-from sgrocc_core.gaussians.gaussians import History, LocalGaussians
 from sgrocc_core.network.expert.spatial_expert import OUTPUTS
 from sgrocc_core.network.stereo.network import ImageWithMatching, build_stereo
 from sgrocc_core.network.stereo.sweep_torch import sweep
 
 
-class TorchEngine:
+class TorchEngine(GraphEngine):
     """PyTorch engine; see `engine.Engine`."""
 
     def __init__(
@@ -54,37 +49,22 @@ class TorchEngine:
         stereo = build_stereo(spec.networks["stereo"], image) if spec.has_stereo else None
         load_weights(require_file(spec, weights), image, expert, stereo)
         seeing = image if stereo is None else ImageWithMatching(image, stereo.matching)
-        self._image, self._expert = seeing.eval().to(self._device), expert.eval().to(self._device)
+        self._networks = {
+            "image.onnx": (seeing.eval().to(self._device), IMAGE_INPUTS),
+            "expert.onnx": (expert.eval().to(self._device), EXPERT_INPUTS),
+        }
         self._stereo = None if stereo is None else stereo.eval().to(self._device)
         self.description = (
             f"PyTorch {torch.__version__}, {self._device.upper()}, {torch.get_num_threads()} threads, fp32"
         )
 
-    def _run(
-        self, network: torch.nn.Module, names: tuple[str, ...], feed: dict[str, np.ndarray], outputs: tuple[str, ...]
-    ) -> list[np.ndarray]:
+    def _run(self, graph: str, outputs: tuple[str, ...], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        network, names = self._networks[graph]
         with torch.inference_mode():
             values = network(*(torch.from_numpy(feed[name]).to(self._device) for name in names))
-        return [values[name].float().cpu().numpy() for name in outputs]
-
-    def image(self, image_u8: np.ndarray, mask: np.ndarray, K: np.ndarray, R_gc: np.ndarray) -> ImageOutputs:
-        """See `engine.Engine.image`."""
-        names = image_names(self.spec)
-        return image_outputs(self._run(self._image, IMAGE_INPUTS, image_feed(image_u8, mask, K, R_gc), names))
-
-    def expert(
-        self,
-        features: np.ndarray,
-        depth: np.ndarray,
-        spread: np.ndarray,
-        thickness: np.ndarray,
-        K: np.ndarray,
-        T_bc: np.ndarray,
-        history: History | None = None,
-    ) -> LocalGaussians:
-        """See `engine.Engine.expert`."""
-        feed = expert_feed(features, depth, spread, thickness, K, T_bc, history, self.spec.feature_channels)
-        return expert_outputs(self._run(self._expert, EXPERT_INPUTS, feed, OUTPUTS))
+        # The graph may not reuse an input's name, the network may.
+        keys = OUTPUTS if graph == "expert.onnx" else outputs
+        return [values[key].float().cpu().numpy() for key in keys]
 
     def stereo(self, seen: ImageOutputs, sources: Sources) -> tuple[np.ndarray, np.ndarray]:
         """See `engine.Engine.stereo`; the sweep runs on the same device as the networks."""
