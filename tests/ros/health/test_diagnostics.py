@@ -72,8 +72,8 @@ def test_a_few_bad_frames_among_good_ones_are_a_warning_that_passes(bench):
 
 
 def test_a_topic_that_nobody_publishes_is_told(ros_context, tmp_path):
-    robot = Robot()
-    node = NodeProcess(tmp_path, {}, {"image": "/front/image_raw"})
+    robot = Robot(listens_to="front_occupancy")
+    node = NodeProcess(tmp_path, {}, {"image": "/front/image_raw", "__node": "front_occupancy"})
     try:
         wait_until(lambda: robot.values, 10)
         _until(

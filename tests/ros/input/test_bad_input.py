@@ -31,8 +31,7 @@ def _dropped(bench, cause: str, send, times: int = 2) -> None:
     key = f"dropped.{cause}"
     before, processed = robot.count(key), robot.count("processed")
     for i in range(times):
-        send(robot)
-        robot.wait_for(key, before + i + 1)
+        robot.send_until(send, key, before + i + 1)
     assert robot.count("processed") == processed
     assert node.warnings(f"({cause}, ") == 1
     robot.map_good_frame()
@@ -44,8 +43,7 @@ def _noticed(bench, cause: str, send, times: int = 2) -> None:
     key = f"noticed.{cause}"
     before, processed = robot.count(key), robot.count("processed")
     for i in range(times):
-        send(robot)
-        robot.wait_for("processed", processed + i + 1)
+        robot.send_until(send, "processed", processed + i + 1)
     robot.wait_for(key, before + times)
     assert node.warnings(f"{cause} (") == 1
     robot.map_good_frame()
