@@ -10,6 +10,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -53,11 +54,13 @@ def run_pytest(arguments: list[str]) -> tuple[int, int, int]:
             beside = subprocess.Popen(
                 _command(LANES[1][0], second[0], arguments), cwd=ROOT, stdout=later, stderr=subprocess.STDOUT
             )
-            codes = []
+            codes, began = [], time.monotonic()
             for group, report in zip(LANES[0], first):
                 print(f"== pytest {' '.join(group)}", flush=True)
                 codes.append(subprocess.run(_command(group, report, arguments), cwd=ROOT, check=False).returncode)
+                print(f"after {time.monotonic() - began:.0f} s", flush=True)
             codes.append(beside.wait())
+            print(f"both lanes after {time.monotonic() - began:.0f} s", flush=True)
             later.seek(0)
             print(f"== pytest {' '.join(LANES[1][0])}\n{later.read()}", flush=True)
         counts = [_counts(report, code) for report, code in zip([*first, *second], codes)]

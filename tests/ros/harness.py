@@ -65,7 +65,10 @@ def resident_mb(pid: int, field: str = "VmRSS") -> float:
 
 
 class NodeProcess:
-    """The node, started with parameters and remappings. program: Python code that starts it instead."""
+    """The node, started with parameters and remappings. program: Python code that starts it instead.
+
+    Unless told otherwise it takes ONNX Runtime: `auto` tries a second runtime first, which takes seconds.
+    """
 
     def __init__(
         self,
@@ -77,7 +80,7 @@ class NodeProcess:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.log_file = folder / "node.log"
-        values = {"model": model_folder(), "warn_period": 3600.0} | (parameters or {})
+        values = {"model": model_folder(), "engine": "onnxruntime", "warn_period": 3600.0} | (parameters or {})
         arguments = [part for name, value in values.items() for part in ("-p", f"{name}:={value}")]
         arguments += [part for name, target in (remaps or {}).items() for part in ("-r", f"{name}:={target}")]
         start = ["-c", program] if program else ["-m", "sgrocc_ros.node"]

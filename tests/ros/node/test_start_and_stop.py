@@ -72,7 +72,8 @@ def test_a_node_that_mapped_nothing_leaves_the_map_on_disk_alone(ros_context, tm
 
 
 def test_the_start_says_what_runs_in_a_line_each(ros_context, tmp_path):
-    node = NodeProcess(tmp_path, remaps={"image": "/front/color/image_raw", "camera_info": "/elsewhere/info"})
+    remaps = {"image": "/front/color/image_raw", "camera_info": "/elsewhere/info"}
+    node = NodeProcess(tmp_path, {"engine": "auto"}, remaps)
     node.stop()
     for words in (
         "engine: OpenVINO" if importlib.util.find_spec("openvino") else "engine: ONNX Runtime",
