@@ -1,94 +1,310 @@
 """Splat of 16^3 blocks of the sparse map from the Gaussians of each block and its 26 neighbours; see `splat.py`.
 
-Every block is one task with its own small grid. Blocks are independent, and only log P(empty) and the most probable
-class are stored. This is the only parallel kernel of the map: the others take a millisecond or two, and waiting for a
-second thread costs more than that on a busy machine.
+Only voxels that are asked for are splatted, since those that depth saw free stay free whatever the Gaussians say. First
+every Gaussian is prepared once, in units of voxels; then every block is one task, whose sums are kept for the wanted
+voxels alone, so that they stay in the processor's cache. A voxel is summed by one thread, in the order of the blocks and
+cells, so the result does not depend on the number of threads. The exponential is read from a table; `splat_torch` is
+the exact reference.
 """
 
 from __future__ import annotations
 
 import math
 
+import numba
 import numpy as np
 from numba import njit, prange
 
-from sgrocc_core.gaussians.gaussians import MIN_RAW_OPACITY, constrain_scales, covariance, sigmoid, softmax
+from sgrocc_core.classes import NUM_CLASSES
+from sgrocc_core.gaussians.gaussians import MAX_SCALE, MIN_RAW_OPACITY, MIN_SCALE, VOXEL_VARIANCE
 from sgrocc_core.gaussians.memory import BLOCK_ROWS, NEIGHBOURS, GaussianMemory
-from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_VOXELS, CELL_SIZE, VOXEL_SIZE
-from sgrocc_core.voxels.splat_numba import add_gaussian, supports
+from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_VOXELS, CELL_VOXELS, VOXEL_SIZE
+from sgrocc_core.voxels.splat import MAX_MAHALANOBIS2, MAX_SPLAT_WEIGHT, SUPPORT
+
+PRIOR_BOUND = 6.0
+"""Largest |logit P_splat| that is stored (round guess)."""
+LANES = 12
+"""NUM_CLASSES rounded up to whole vector registers."""
+_FINE = 64
+"""Entries of the table of exponentials per unit of the squared Mahalanobis distance; errs by less than 1e-5."""
+_KERNEL = np.exp(-0.5 * np.arange(int(MAX_MAHALANOBIS2) * _FINE + 2) / _FINE).astype(np.float32)
+_LEAST_EMPTY = np.float32(1e-30)
+"""Smallest P(empty) that is told apart from 0."""
+_VALUES = 11
+"""Numbers of a prepared Gaussian: centre, inverse covariance xx xy xz yy yz zz, 1 / zz, opacity."""
+_PLANES = BLOCK_CELLS
+"""Planes of cells along x, by which a block's Gaussians are found."""
 
 
-def splat_blocks(memory: GaussianMemory, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Splat the memory onto blocks.
+def splat_blocks(
+    memory: GaussianMemory, slots: np.ndarray, wanted: np.ndarray, prior: np.ndarray, classes: np.ndarray
+) -> None:
+    """Splat the memory onto voxels of blocks.
 
     Args:
         memory: memory with the Gaussians; cells of tag 0 are not splatted.
-        slots: (S,) int64, slots of the blocks.
-
-    Returns:
-        log_empty: (S, 16, 16, 16) float32, log P(empty).
-        labels: (S, 16, 16, 16) uint8, the most probable class, 0 outside the support of all Gaussians.
+        slots: (S,) int64, slots of the blocks, each once.
+        wanted: (S, 16, 16) uint16, voxels to splat: bit z of entry x, y.
+        prior: (slots, 16, 16, 16) float32, written where wanted: logit P_splat, within +-PRIOR_BOUND.
+        classes: (slots, 16, 16, 16) uint8, written where wanted: the most probable class, 0 outside the support of all
+            Gaussians.
     """
+    if not len(slots):
+        return
+    fields, count = memory.fields, len(memory)
     near = memory.neighbours[slots]
-    needed = np.unique(near[near >= 0])
-    block, cell, g = _active(memory, needed)
-    first = np.searchsorted(block, np.arange(len(needed) + 1))
-    position = np.searchsorted(needed, near)  # valid if near >= 0
-    inside = near >= 0
-    ranges = np.stack(
-        [np.where(inside, first[position * inside], 0), np.where(inside, first[position * inside + inside], 0)], -1
+    place = np.full(count, -1, np.int64)
+    place[near[near >= 0]] = 0
+    needed = np.flatnonzero(place == 0)
+    place[needed] = np.arange(len(needed))
+    starts = np.zeros((len(needed), _PLANES + 1), np.int64)
+    _count(needed, fields.opacities, fields.tag, starts)
+    ends = np.cumsum(starts[:, -1])
+    starts += np.concatenate([[0], ends[:-1]])[:, None]
+    total = int(ends[-1])
+    values, bounds = np.empty((total, _VALUES), np.float32), np.empty((total, 6), np.int8)
+    shares = np.empty((total, LANES), np.float32)
+    _prepare(needed, starts, *fields[:5], fields.tag, values, bounds, shares)
+    _splat(_in_turn(wanted), slots, wanted, memory.neighbours, place, starts, values, bounds, shares, prior, classes)
+
+
+def _in_turn(wanted: np.ndarray) -> np.ndarray:
+    """Order (S,) of the blocks in which contiguous parts, one for each thread, hold about the same work."""
+    threads = numba.get_num_threads()
+    order = np.argsort(-np.count_nonzero(wanted, axis=(1, 2)), kind="stable")
+    return np.concatenate([order[start::threads] for start in range(threads)])
+
+
+@njit(cache=True)
+def _is_splatted(row, g, opacities, tag):
+    return tag[row] == 1 and opacities[row, g] > MIN_RAW_OPACITY
+
+
+@njit(parallel=True, cache=True)
+def _count(needed, opacities, tag, starts):
+    """Number of splatted Gaussians of each block before each of its planes of cells along x, and at the end."""
+    for n in prange(len(needed)):
+        found = 0
+        for cell in range(BLOCK_ROWS):
+            if cell % (BLOCK_ROWS // _PLANES) == 0:
+                starts[n, cell // (BLOCK_ROWS // _PLANES)] = found
+            row = needed[n] * BLOCK_ROWS + cell
+            for g in range(opacities.shape[1]):
+                found += _is_splatted(row, g, opacities, tag)
+        starts[n, _PLANES] = found
+
+
+@njit(parallel=True, cache=True, error_model="numpy", fastmath={"contract"})
+def _prepare(needed, starts, means, scales, rotations, opacities, logits, tag, values, bounds, shares):
+    """Centre, inverse covariance, opacity, support and class probabilities of every splatted Gaussian.
+
+    Centres are relative to the corner of the Gaussian's own block; all lengths are in voxels.
+    """
+    for n in prange(len(needed)):
+        at = starts[n, 0]
+        for cell in range(BLOCK_ROWS):
+            row = needed[n] * BLOCK_ROWS + cell
+            for g in range(opacities.shape[1]):
+                if not _is_splatted(row, g, opacities, tag):
+                    continue
+                corner = (cell // BLOCK_CELLS**2, cell // BLOCK_CELLS % BLOCK_CELLS, cell % BLOCK_CELLS)
+                _place(corner, means[row, g], scales[row, g], rotations[row, g], values[at], bounds[at])
+                values[at, 10] = 1.0 / (1.0 + exp32(-opacities[row, g]))
+                _softmax(logits[row, g], shares[at])
+                at += 1
+
+
+@njit(cache=True, error_model="numpy", fastmath={"contract"})
+def _place(corner, mean, scale, q, values, bounds):
+    """Centre, inverse covariance and support of one Gaussian of the cell at `corner` of its block."""
+    variances = (_variance(scale[0]), _variance(scale[1]), _variance(scale[2]))
+    w, x, y, z = q[0], q[1], q[2], q[3]
+    one, two = np.float32(1.0), np.float32(2.0)
+    R = (
+        (one - two * (y * y + z * z), two * (x * y - z * w), two * (x * z + y * w)),
+        (two * (x * y + z * w), one - two * (x * x + z * z), two * (y * z - x * w)),
+        (two * (x * z - y * w), two * (y * z + x * w), one - two * (x * x + y * y)),
     )
-
-    base = memory.keys[needed].min(0).astype(np.int64) - 1 if len(needed) else np.zeros(3, np.int64)
-    rows, fields = needed[block] * BLOCK_ROWS + cell, memory.fields
-    local = np.stack(np.unravel_index(cell, (BLOCK_CELLS,) * 3), 1) + (memory.keys[needed[block]] - base) * BLOCK_CELLS
-    means = (local + 0.5) * CELL_SIZE + fields.means[rows, g]
-    covariances = covariance(constrain_scales(fields.scales[rows, g]), fields.rotations[rows, g])
-    extent = (memory.keys[needed].max(0) - base + 2) * BLOCK_VOXELS if len(needed) else np.zeros(3, np.int64)
-    centres, precisions, bounds = supports(means, covariances, np.zeros(3), extent, VOXEL_SIZE, np.arange(len(rows)))
-    opacities, shares = sigmoid(fields.opacities[rows, g]), softmax(fields.logits[rows, g])
-    corners = (memory.keys[slots] - base) * BLOCK_VOXELS
-    log_empty = np.zeros((len(slots), *[BLOCK_VOXELS] * 3), np.float32)
-    labels = np.zeros(log_empty.shape, np.uint8)
-    if len(rows):
-        _splat_blocks(centres, precisions, bounds, opacities, shares, ranges, corners, VOXEL_SIZE, log_empty, labels)
-    return log_empty, labels
-
-
-def _active(memory: GaussianMemory, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Splatted Gaussians of blocks, (M,) each: index into slots, ascending, cell of the block, Gaussian of the cell."""
-    opacities = memory.fields.opacities.reshape(-1, BLOCK_ROWS, memory.gaussians_per_cell)[slots]
-    tags = memory.fields.tag.reshape(-1, BLOCK_ROWS)[slots]
-    block, cell, g = np.nonzero((opacities > MIN_RAW_OPACITY) & (tags == 1)[..., None])
-    return block, cell, g
+    own = np.float32(VOXEL_VARIANCE / VOXEL_SIZE**2)
+    a, b, c = _between(R[0], R[0], variances) + own, _between(R[0], R[1], variances), _between(R[0], R[2], variances)
+    d, e, f = _between(R[1], R[1], variances) + own, _between(R[1], R[2], variances), (
+        _between(R[2], R[2], variances) + own
+    )
+    A, B, C = d * f - e * e, c * e - b * f, b * e - c * d
+    scaled = one / (a * A + b * B + c * C)
+    values[3], values[4], values[5] = A * scaled, B * scaled, C * scaled
+    values[6], values[7], values[8] = (a * f - c * c) * scaled, (b * c - a * e) * scaled, (a * d - b * b) * scaled
+    values[9] = one / values[8]
+    extents = (a, d, f)
+    for k in range(3):
+        centre = (corner[k] + 0.5) * CELL_VOXELS + mean[k] / VOXEL_SIZE
+        home, reach = math.floor(centre), math.sqrt(MAX_MAHALANOBIS2 * extents[k])
+        values[k] = centre
+        bounds[2 * k] = max(math.ceil(centre - reach - 0.5), home - SUPPORT)
+        bounds[2 * k + 1] = min(math.floor(centre + reach - 0.5) + 1, home + SUPPORT + 1)
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
-def _splat_blocks(centres, precisions, bounds, opacities, shares, ranges, corners, voxel_size, log_empty, labels):
-    edge, classes = log_empty.shape[1], shares.shape[1]
-    for s in prange(len(corners)):
-        start = (corners[s, 0], corners[s, 1], corners[s, 2])
-        stop = (start[0] + edge, start[1] + edge, start[2] + edge)
-        product, folded = np.ones((edge, edge, edge), np.float64), np.zeros((edge, edge, edge), np.float64)
-        weights = np.zeros((edge, edge, edge, classes), np.float32)
-        for n in range(len(NEIGHBOURS)):
-            for i in range(ranges[s, n, 0], ranges[s, n, 1]):
-                add_gaussian(
-                    centres[i],
-                    precisions[i],
-                    bounds[i],
-                    opacities[i],
-                    shares[i],
-                    start,
-                    stop,
-                    voxel_size,
-                    product,
-                    folded,
-                    weights,
-                )
-        for x in range(edge):
-            for y in range(edge):
-                for z in range(edge):
-                    if product[x, y, z] < 1.0 or folded[x, y, z] < 0.0:
-                        log_empty[s, x, y, z] = folded[x, y, z] + math.log(product[x, y, z])
-                        labels[s, x, y, z] = weights[x, y, z].argmax() + 1
+@njit(cache=True)
+def _variance(raw):
+    """Variance along an axis of a Gaussian, square voxels, from its raw scale."""
+    s = np.float32(MIN_SCALE / VOXEL_SIZE) + np.float32((MAX_SCALE - MIN_SCALE) / VOXEL_SIZE) / (
+        np.float32(1.0) + exp32(-raw)
+    )
+    return s * s
+
+
+@njit(cache=True, fastmath={"contract"})
+def _between(a, b, variances):
+    return a[0] * b[0] * variances[0] + a[1] * b[1] * variances[1] + a[2] * b[2] * variances[2]
+
+
+@njit(cache=True, fastmath={"contract"})
+def exp32(x):
+    """Exponential of a float32, to seven digits, in steps that are vectorised."""
+    x = min(max(x, np.float32(-87.0)), np.float32(87.0))
+    t = x * np.float32(1.4426950408889634)
+    whole = np.floor(t + np.float32(0.5))
+    f = (t - whole) * np.float32(0.6931471805599453)
+    series = np.float32(1.0) + f * (
+        np.float32(1.0)
+        + f
+        * (
+            np.float32(1 / 2)
+            + f * (np.float32(1 / 6) + f * (np.float32(1 / 24) + f * (np.float32(1 / 120) + f * np.float32(1 / 720))))
+        )
+    )
+    power = np.int32((np.int32(whole) + np.int32(127)) << np.int32(23))
+    return series * power.view(np.float32)
+
+
+@njit(cache=True)
+def _softmax(logits, out):
+    """Write the softmax of NUM_CLASSES logits to out (LANES,), with zeros at its end."""
+    top = logits[0]
+    for c in range(1, NUM_CLASSES):
+        top = max(top, logits[c])
+    total = np.float32(0.0)
+    for c in range(NUM_CLASSES):
+        out[c] = exp32(logits[c] - top)
+    for c in range(NUM_CLASSES):
+        total += out[c]
+    for c in range(NUM_CLASSES):
+        out[c] /= total
+    for c in range(NUM_CLASSES, LANES):
+        out[c] = 0.0
+
+
+@njit(parallel=True, cache=True, error_model="numpy", fastmath={"contract"})
+def _splat(order, slots, wanted, neighbours, place, starts, values, bounds, shares, prior, classes):
+    for turn in prange(len(order)):
+        s = order[turn]
+        slot, rows = slots[s], wanted[s]
+        first, total = _numbered(rows)
+        if total == 0:
+            continue
+        empty, weights = np.ones(total, np.float32), np.zeros((total, LANES), np.float32)
+        for side in range(len(NEIGHBOURS)):
+            other = neighbours[slot, side]
+            if other < 0:
+                continue
+            n = place[other]
+            shift = (side // 9 * 16 - 16, side // 3 % 3 * 16 - 16, side % 3 * 16 - 16)
+            low, high = _reaching(shift[0])
+            for i in range(starts[n, low], starts[n, high]):
+                _add(values[i], bounds[i], shares[i], shift, rows, first, empty, weights)
+        _finish(rows, empty, weights, prior[slot], classes[slot])
+
+
+@njit(cache=True)
+def _numbered(rows):
+    """Number of wanted voxels before each row (16, 16) of a block, and their total."""
+    first, total = np.empty((BLOCK_VOXELS, BLOCK_VOXELS), np.int32), 0
+    for x in range(BLOCK_VOXELS):
+        for y in range(BLOCK_VOXELS):
+            first[x, y] = total
+            bits = np.int64(rows[x, y])
+            while bits:
+                bits &= bits - 1
+                total += 1
+    return first, total
+
+
+@njit(cache=True)
+def _reaching(shift):
+    """Planes of cells, first and end, of a block that lies `shift` voxels away along x and may reach a block."""
+    reach = SUPPORT + CELL_VOXELS  # a mean lies at most a voxel outside its cell, its face included
+    low = max(-reach - shift - CELL_VOXELS + 1, 0) // CELL_VOXELS
+    high = min((BLOCK_VOXELS + reach - shift + CELL_VOXELS - 1) // CELL_VOXELS, _PLANES)
+    return low, high
+
+
+@njit(cache=True, error_model="numpy", fastmath={"contract"})
+def _add(value, bound, share, shift, rows, first, empty, weights):
+    """Add one Gaussian to the sums of the wanted voxels of a block; the Gaussian's block lies `shift` voxels away."""
+    x0, x1 = max(bound[0] + shift[0], 0), min(bound[1] + shift[0], BLOCK_VOXELS)
+    y0, y1 = max(bound[2] + shift[1], 0), min(bound[3] + shift[1], BLOCK_VOXELS)
+    z0, z1 = max(bound[4] + shift[2], 0), min(bound[5] + shift[2], BLOCK_VOXELS)
+    if x0 >= x1 or y0 >= y1 or z0 >= z1:
+        return
+    column = (1 << z1) - (1 << z0)
+    cx, cy, cz = value[0] + shift[0] - 0.5, value[1] + shift[1] - 0.5, value[2] + shift[2] - 0.5
+    xx, xy, xz, yy, yz, zz, inverse, opacity = (
+        value[3], value[4], value[5], value[6], value[7], value[8], value[9], value[10],
+    )  # fmt: skip
+    s = (
+        share[0], share[1], share[2], share[3], share[4], share[5], share[6], share[7], share[8], share[9], share[10],
+        share[11],
+    )  # fmt: skip
+    for x in range(x0, x1):
+        dx = np.float32(x - cx)
+        for y in range(y0, y1):
+            bits = np.int64(rows[x, y])
+            if bits & column == 0:
+                continue
+            dy = np.float32(y - cy)
+            constant = xx * dx * dx + np.float32(2.0) * xy * dx * dy + yy * dy * dy
+            linear = xz * dx + yz * dy
+            if constant - linear * linear * inverse > np.float32(MAX_MAHALANOBIS2):
+                continue
+            at = first[x, y]
+            below = bits & ((1 << z0) - 1)
+            while below:
+                below &= below - 1
+                at += 1
+            for z in range(z0, z1):
+                if (bits >> z) & 1 == 0:
+                    continue
+                dz = np.float32(z - cz)
+                q = constant + dz * (linear + linear + zz * dz)
+                if q <= np.float32(MAX_MAHALANOBIS2):
+                    t = max(q, np.float32(0.0)) * np.float32(_FINE)
+                    i = np.int64(t)
+                    w = opacity * (_KERNEL[i] + (t - np.float32(i)) * (_KERNEL[i + 1] - _KERNEL[i]))
+                    empty[at] = max(
+                        empty[at] * (np.float32(1.0) - min(w, np.float32(MAX_SPLAT_WEIGHT))), _LEAST_EMPTY
+                    )
+                    into = weights[at]
+                    for c in range(LANES):
+                        into[c] += w * s[c]
+                at += 1
+
+
+@njit(cache=True, error_model="numpy")
+def _finish(rows, empty, weights, prior, classes):
+    """Write logit P_splat and the most probable class of the wanted voxels of a block."""
+    at = 0
+    for x in range(BLOCK_VOXELS):
+        for y in range(BLOCK_VOXELS):
+            bits = np.int64(rows[x, y])
+            if bits == 0:
+                continue
+            for z in range(BLOCK_VOXELS):
+                if (bits >> z) & 1 == 0:
+                    continue
+                e = float(empty[at])
+                if e == 1.0:
+                    prior[x, y, z], classes[x, y, z] = -PRIOR_BOUND, 0
+                else:
+                    prior[x, y, z] = min(max(math.log((1.0 - e) / e), -PRIOR_BOUND), PRIOR_BOUND)
+                    classes[x, y, z] = weights[at].argmax() + 1
+                at += 1

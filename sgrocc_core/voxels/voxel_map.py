@@ -1,47 +1,21 @@
-"""The published, sparse voxel map, computed from the memory's Gaussians and the depth evidence (method, section 4).
-
-logit P(v) = clamp(logit P_splat(v)) + e(v). The clamp is needed because the network's probabilities are not calibrated
-and e is bounded to [-2, 3.5]. Without evidence, the network's logit is clamped to +-PRIOR_BOUND. If the evidence
-contradicts it, the bound decreases with |e| down to OUTVOTED, so that one hit (0.85) makes a voxel occupied and two
-misses (-0.82) make it free, whatever the network predicts.
-"""
+"""The published, sparse voxel map, computed from the memory's Gaussians and the depth evidence by `judgement`."""
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-from numba import njit
 
 from sgrocc_core.classes import UNKNOWN
-from sgrocc_core.gaussians.memory import BLOCK_ROWS, REACH_CELLS, GaussianMemory
-from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_VOXELS
+from sgrocc_core.gaussians.memory import BLOCK_ROWS, GaussianMemory
+from sgrocc_core.geometry.lattice import BLOCK_VOXELS
 from sgrocc_core.voxels.columns import Columns
+from sgrocc_core.voxels.judgement import PROBABILITY_STEPS, ask, judge, least_evidence, logit, publish
 from sgrocc_core.voxels.query import by_block, inside
 from sgrocc_core.voxels.splat_blocks import splat_blocks
 
-PROBABILITY_STEPS = 16
-"""Number of steps of published probabilities, which are multiples of 1/16 (round guess)."""
-PRIOR_BOUND = 6.0
-"""Largest |logit P_splat| of a voxel without evidence (round guess)."""
-OUTVOTED = 0.8
-"""Largest |logit P_splat| against contradicting evidence |e| >= OUTVOTED; just below one hit or two misses.
-
-For smaller |e| the bound is interpolated linearly from PRIOR_BOUND."""
 FREE_BELOW = -0.4
 """Log-odds e(v) below which a voxel that is not occupied was observed free: one miss of a sensor (-0.41)."""
 AT_ONCE = 128
 """Number of blocks whose columns are summarised together, which bounds copies to about 4 MB (round guess)."""
-
-
-def _search_order() -> np.ndarray:
-    """Offsets (n, 3) of the cells within a distance of REACH_CELLS, the nearest first."""
-    offsets = np.stack(np.meshgrid(*[np.arange(-REACH_CELLS, REACH_CELLS + 1)] * 3, indexing="ij"), -1).reshape(-1, 3)
-    distance = (offsets**2).sum(1)
-    return offsets[np.argsort(distance, kind="stable")][: int((distance <= REACH_CELLS**2).sum())]
-
-
-_ORDER = _search_order()
 
 
 class VoxelMap:
@@ -57,7 +31,7 @@ class VoxelMap:
     def __init__(self, memory: GaussianMemory, occupancy_threshold: float = 0.5) -> None:
         self.memory, self.occupancy_threshold = memory, occupancy_threshold
         shape = memory.evidence.shape
-        self._log_empty, self._classes = np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
+        self._prior, self._classes = np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
         self._labels, self._sixteenths = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
         self._forgotten: list[np.ndarray] = []
         self._gone_blocks: list[np.ndarray] = []
@@ -95,19 +69,17 @@ class VoxelMap:
         memory, count = self.memory, len(self.memory)
         if len(memory.evidence) > len(self._labels):
             self._grow(len(memory.evidence))
-        splatted = np.flatnonzero(memory.gaussians_changed[:count])
-        changed = np.flatnonzero(memory.gaussians_changed[:count] | memory.evidence_changed[:count])
-        log_empty, classes = splat_blocks(memory, splatted)
-        self._log_empty[splatted], self._classes[splatted] = log_empty, classes
-        labels, sixteenths = self._judge(changed)
-        block, x, y, z = np.nonzero((labels != self._labels[changed]) | (sixteenths != self._sixteenths[changed]))
-        touched = np.unique(block)
-        self._labels[changed], self._sixteenths[changed] = labels, sixteenths
+        slots = np.flatnonzero(memory.gaussians_changed[:count] | memory.evidence_changed[:count])
+        self._splat(slots)
+        new, changed = self._judge(slots)
+        ends = np.cumsum(changed)
+        total = int(ends[-1]) if len(slots) else 0
+        voxels, labels, sixteenths = np.empty((total, 3), np.int32), np.empty(total, np.uint8), np.empty(total, np.uint8)
+        publish(slots, memory.keys, ends - changed, new, self._labels, self._sixteenths, voxels, labels, sixteenths)
         memory.gaussians_changed[:count] = memory.evidence_changed[:count] = False
-        self.judged, self._gone_blocks = np.concatenate([memory.keys[changed], *self._gone_blocks]), []
-        voxels = memory.keys[changed[block]] * BLOCK_VOXELS + np.stack([x, y, z], 1).astype(np.int32)
-        probability = sixteenths[block, x, y, z].astype(np.float32) / PROBABILITY_STEPS
-        return self._with_forgotten(voxels, labels[block, x, y, z], probability, memory.keys[changed[touched]].copy())
+        self.judged, self._gone_blocks = np.concatenate([memory.keys[slots], *self._gone_blocks]), []
+        probability = sixteenths.astype(np.float32) / PROBABILITY_STEPS
+        return self._with_forgotten(voxels, labels, probability, memory.keys[slots[changed > 0]].copy())
 
     def _with_forgotten(
         self, voxels: np.ndarray, labels: np.ndarray, probability: np.ndarray, blocks: np.ndarray
@@ -210,35 +182,44 @@ class VoxelMap:
         return int((self._labels[: len(self.memory)] == UNKNOWN).sum())
 
     def _by_slot(self) -> tuple[np.ndarray, ...]:
-        return self._log_empty, self._classes, self._labels, self._sixteenths
+        return self._prior, self._classes, self._labels, self._sixteenths
 
     def _grow(self, slots: int) -> None:
-        for name in ("_log_empty", "_classes", "_labels", "_sixteenths"):
+        for name in ("_prior", "_classes", "_labels", "_sixteenths"):
             old = getattr(self, name)
             new = np.zeros((slots, *old.shape[1:]), old.dtype)
             new[: len(old)] = old
             setattr(self, name, new)
 
+    def _splat(self, slots: np.ndarray) -> None:
+        """Bring the splat of blocks (S,) up to date where it may matter."""
+        memory, least = self.memory, least_evidence(self.occupancy_threshold)
+        wanted = np.empty((len(slots), BLOCK_VOXELS, BLOCK_VOXELS), np.uint16)
+        tags = memory.fields.tag.reshape(-1, BLOCK_ROWS)
+        ask(slots, memory.gaussians_changed, least, memory.evidence, tags, self._classes, wanted)
+        some = wanted.any((1, 2))
+        splat_blocks(memory, slots[some], wanted[some], self._prior, self._classes)
+
     def _judge(self, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Labels and sixteenths (S, 16, 16, 16) from the stored splat, evidence, tags and the classes of cells."""
-        labels = np.zeros((len(slots), *[BLOCK_VOXELS] * 3), np.uint8)
-        sixteenths = np.zeros_like(labels)
-        memory = self.memory
-        if len(slots):
-            _judge(
-                slots,
-                self._log_empty,
-                self._classes,
-                memory.evidence,
-                memory.fields.tag.reshape(-1, BLOCK_ROWS),
-                memory.fields.label.reshape(-1, BLOCK_ROWS),
-                memory.neighbours,
-                _ORDER,
-                self.occupancy_threshold,
-                labels,
-                sixteenths,
-            )
-        return labels, sixteenths
+        """Labels and sixteenths (2, S, 16, 16, 16) of blocks (S,), and how many voxels of each changed."""
+        memory, threshold = self.memory, self.occupancy_threshold
+        new, changed = np.empty((2, len(slots), *[BLOCK_VOXELS] * 3), np.uint8), np.zeros(len(slots), np.int64)
+        judge(
+            slots,
+            logit(threshold),
+            least_evidence(threshold),
+            self._prior,
+            self._classes,
+            memory.evidence,
+            memory.fields.tag.reshape(-1, BLOCK_ROWS),
+            memory.fields.label.reshape(-1, BLOCK_ROWS),
+            memory.neighbours,
+            self._labels,
+            self._sixteenths,
+            new,
+            changed,
+        )
+        return new, changed
 
 
 def occupied_voxels(
@@ -279,50 +260,3 @@ def observed_free(labels: np.ndarray, evidence: np.ndarray) -> np.ndarray:
 
 def _indices(keys: np.ndarray, at: tuple[np.ndarray, ...]) -> np.ndarray:
     return keys[at[0]] * BLOCK_VOXELS + np.stack(at[1:], 1).astype(np.int32)
-
-
-@njit(cache=True)
-def _judge(slots, log_empty, classes, evidence, tags, cell_labels, neighbours, order, threshold, labels, sixteenths):
-    for s in range(len(slots)):
-        slot = slots[s]
-        for x in range(BLOCK_VOXELS):
-            for y in range(BLOCK_VOXELS):
-                for z in range(BLOCK_VOXELS):
-                    cell = ((x >> 1) * BLOCK_CELLS + (y >> 1)) * BLOCK_CELLS + (z >> 1)
-                    e = evidence[slot, x, y, z]
-                    if tags[slot, cell] == 0 and e <= 0:
-                        continue
-                    p = probability(log_empty[slot, x, y, z] if tags[slot, cell] == 1 else 0.0, e)
-                    if p < threshold:
-                        continue
-                    label = classes[slot, x, y, z] if tags[slot, cell] == 1 else 0
-                    if label == 0:
-                        label = nearest_class(slot, x >> 1, y >> 1, z >> 1, cell_labels, neighbours, order)
-                    labels[s, x, y, z] = label if label > 0 else UNKNOWN
-                    sixteenths[s, x, y, z] = max(int(p * PROBABILITY_STEPS + 0.5), 1)
-
-
-@njit(cache=True)
-def probability(log_empty, evidence):
-    """Probability P(v) of a voxel from log P(empty) of the splat and the log-odds of the evidence."""
-    bound = max(OUTVOTED, PRIOR_BOUND - (PRIOR_BOUND - OUTVOTED) * abs(evidence) / OUTVOTED)
-    low, high = (-bound if evidence > 0 else -PRIOR_BOUND), (bound if evidence < 0 else PRIOR_BOUND)
-    odds = math.expm1(-max(log_empty, -20.0))
-    prior = math.log(odds) if odds > 0 else low
-    return 1.0 / (1.0 + math.exp(-(min(max(prior, low), high) + evidence)))
-
-
-@njit(cache=True)
-def nearest_class(slot, i, j, k, cell_labels, neighbours, order):
-    """Class of the nearest cell with a class to cell (i, j, k) of a block, starting with itself; 0 if none is near."""
-    for n in range(len(order)):
-        a, b, c = i + order[n, 0], j + order[n, 1], k + order[n, 2]
-        side = ((a // BLOCK_CELLS + 1) * 3 + b // BLOCK_CELLS + 1) * 3 + c // BLOCK_CELLS + 1
-        other = neighbours[slot, side]
-        if other >= 0:
-            label = cell_labels[
-                other, ((a % BLOCK_CELLS) * BLOCK_CELLS + b % BLOCK_CELLS) * BLOCK_CELLS + c % BLOCK_CELLS
-            ]
-            if label > 0:
-                return label
-    return 0
