@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import njit, prange
 
 MINIMA_LEVELS = 7
 """Levels of the table of minima: windows of up to 64 pixels, squares of up to 127."""
@@ -60,20 +60,41 @@ class DepthLayer:
 
 
 def _minima(depth: np.ndarray, stride: int) -> np.ndarray:
-    level = np.where(depth > 0, depth, np.inf).astype(np.float32)
-    if stride > 1:
-        rows, columns = -(-level.shape[0] // stride), -(-level.shape[1] // stride)
-        padded = np.full((rows * stride, columns * stride), np.inf, np.float32)
-        padded[: level.shape[0], : level.shape[1]] = level
-        level = padded.reshape(rows, stride, columns, stride).min((1, 3))
-    table = np.empty((MINIMA_LEVELS, *level.shape), np.float32)
-    table[0] = level
+    rows, columns = -(-depth.shape[0] // stride), -(-depth.shape[1] // stride)
+    table = np.empty((MINIMA_LEVELS, rows, columns), np.float32)
+    _nearest(np.ascontiguousarray(depth, np.float32), stride, table[0])
     for k in range(1, MINIMA_LEVELS):
-        step, out = 1 << (k - 1), table[k]
-        out[:] = table[k - 1]
-        np.minimum(out[:, :-step], table[k - 1][:, step:], out=out[:, :-step])
-        np.minimum(out[:-step], out[step:].copy(), out=out[:-step])
+        _least_of_four(table[k - 1], 1 << (k - 1), table[k])
     return table
+
+
+@njit(parallel=True, cache=True)
+def _nearest(depth, stride, out):
+    """Write to out the smallest valid depth of each square of `stride` pixels; inf where there is none."""
+    for row in prange(out.shape[0]):
+        for column in range(out.shape[1]):
+            least = np.float32(np.inf)
+            for v in range(row * stride, min((row + 1) * stride, depth.shape[0])):
+                for u in range(column * stride, min((column + 1) * stride, depth.shape[1])):
+                    d = depth[v, u]
+                    if d > 0 and d < least:
+                        least = d
+            out[row, column] = least
+
+
+@njit(parallel=True, cache=True)
+def _least_of_four(level, step, out):
+    """Write to out the smallest of the pixel and those `step` to its right, below it, and both; inside the image."""
+    for row in prange(out.shape[0]):
+        here, below = level[row], level[row + step if row + step < out.shape[0] else row]
+        inner = max(out.shape[1] - step, 0)
+        for column in range(inner):
+            a, b, c, d = here[column], here[column + step], below[column], below[column + step]
+            left, right = (c if c < a else a), (d if d < b else b)
+            out[row, column] = right if right < left else left
+        for column in range(inner, out.shape[1]):
+            a, c = here[column], below[column]
+            out[row, column] = c if c < a else a
 
 
 @njit(cache=True)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+from numba import njit, prange
 
 from sgrocc_core.depth.layer import DepthLayer, footprint_minimum, trust
 from sgrocc_core.errors import FrameError
@@ -75,9 +75,11 @@ def observe(layers: list[DepthLayer], T_lc: np.ndarray, max_distance: float) -> 
     R, t = np.ascontiguousarray(T_lc[:3, :3], np.float64), np.ascontiguousarray(T_lc[:3, 3], np.float64)
     for layer in layers:
         K = pinhole(layer.K)
+        voxels = np.empty(layer.depth.shape, np.int32)
+        _find(layer.depth, K, R, t, max_distance, low, table, voxels)
         hits = np.zeros(increments.shape, np.uint16)
         kappas = np.zeros(increments.shape if not layer.is_sensor else (0, 0, 0, 0), np.float32)
-        _hit(layer.depth, layer.spread, K, R, t, max_distance, low, table, hits, kappas)
+        _hit(voxels.ravel(), layer.spread.ravel(), hits.ravel(), kappas.ravel())
         share = MIN_SHARE * np.count_nonzero(layer.depth) / layer.depth.size
         _judge(
             layer.depth,
@@ -161,29 +163,38 @@ def miss_weight(gap, sigma):
     return max(trust(sigma), CORRELATED * (1.0 - math.exp(-gap / sigma)))
 
 
-@njit(cache=True)
-def _hit(depth, spread, K, R, t, max_distance, low, table, hits, kappas):
-    """Count the back-projected pixels in every voxel; sum their kappas if the depth is learned."""
-    for row in range(depth.shape[0]):
+@njit(parallel=True, cache=True)
+def _find(depth, K, R, t, max_distance, low, table, voxels):
+    """Write to voxels (H, W) the index, in the blocks of the table, of the voxel of each pixel; -1 = none."""
+    for row in prange(depth.shape[0]):
         y = (row - K[3]) / K[1]
         for column in range(depth.shape[1]):
             d = float(depth[row, column])
-            if d < NEAREST or d > max_distance:
-                continue
-            x = (column - K[2]) / K[0]
-            b, i, j, k = find_voxel(d, x, y, R, t, low, table)
-            if b >= 0 and hits[b, i, j, k] < 65535:
-                hits[b, i, j, k] += 1
-                if kappas.size:
-                    kappas[b, i, j, k] += hit_weight(float(spread[row, column]))
+            found = -1
+            if NEAREST <= d <= max_distance:
+                b, i, j, k = find_voxel(d, (column - K[2]) / K[0], y, R, t, low, table)
+                if b >= 0:
+                    found = ((b * BLOCK_VOXELS + i) * BLOCK_VOXELS + j) * BLOCK_VOXELS + k
+            voxels[row, column] = found
 
 
 @njit(cache=True)
+def _hit(voxels, spread, hits, kappas):
+    """Count the back-projected pixels in every voxel; sum their kappas if the depth is learned. All are flat."""
+    for pixel in range(len(voxels)):
+        v = voxels[pixel]
+        if v >= 0 and hits[v] < 65535:
+            hits[v] += 1
+            if kappas.size:
+                kappas[v] += hit_weight(float(spread[pixel]))
+
+
+@njit(parallel=True, cache=True, error_model="numpy")
 def _judge(depth, spread, minima, stride, share, K, R, t, max_distance, keys, hits, kappas, judged, increments):
     """Hit, miss or nothing for every voxel that is not judged yet; share: MIN_SHARE times the share of valid pixels."""
     height, width = depth.shape
     sensor = spread.size == 0
-    for b in range(len(keys)):
+    for b in prange(len(keys)):
         for i in range(BLOCK_VOXELS):
             px = (keys[b, 0] * BLOCK_VOXELS + i + 0.5) * VOXEL_SIZE - t[0]
             for j in range(BLOCK_VOXELS):
