@@ -224,3 +224,41 @@ def _judge(depth, spread, minima, stride, share, K, R, t, max_distance, keys, hi
                     if gap > 0:
                         weight = 1.0 if sensor else miss_weight(gap, float(spread[row, column]))
                         increments[b, i, j, k] = -MISS * weight
+
+
+@njit(parallel=True, cache=True)
+def has_evidence(increments):
+    """Whether any increment of a block is not 0: (B,) bool, of increments (B, 16, 16, 16)."""
+    some = np.zeros(len(increments), np.bool_)
+    for b in prange(len(increments)):
+        for value in increments[b].flat:
+            if value != 0.0:
+                some[b] = True
+                break
+    return some
+
+
+@njit(parallel=True, cache=True)
+def add_log_odds(slots, increments, low, high, evidence, changed):
+    """Add increments to the evidence, within bounds, and mark the blocks where that changed something.
+
+    Args:
+        slots: (B,) int64, -1 for increments that are left out.
+        increments: (B, 16, 16, 16) float32.
+        low: lower bound.
+        high: upper bound.
+        evidence: (slots, 16, 16, 16) float32, changed in place.
+        changed: (slots,) bool, changed in place.
+    """
+    lower, upper = np.float32(low), np.float32(high)
+    for b in prange(len(slots)):
+        if slots[b] < 0:
+            continue
+        here, more = evidence[slots[b]].ravel(), increments[b].ravel()
+        differs = False
+        for v in range(len(here)):
+            new = min(max(here[v] + more[v], lower), upper)
+            differs |= new != here[v]
+            here[v] = new
+        if differs:
+            changed[slots[b]] = True

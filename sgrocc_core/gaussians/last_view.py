@@ -9,7 +9,7 @@ import numpy as np
 from sgrocc_core.gaussians.confidence import FREE, SURFACE, UNSEEN, CellView
 from sgrocc_core.gaussians.gaussians import constrain_scales, sigmoid
 from sgrocc_core.gaussians.memory import GaussianMemory
-from sgrocc_core.geometry.lattice import BOX_CELLS, CELL_SIZE
+from sgrocc_core.geometry.lattice import CELL_SIZE
 
 VISIBLE = 0.25
 """Minimum opacity of a displayed Gaussian (round guess)."""
@@ -87,9 +87,7 @@ def forget_view(memory: GaussianMemory, last: LastView) -> None:
     """
     anchors = np.flatnonzero((last.view.state == FREE) | (last.view.state == SURFACE))
     rows = memory.box(last.corner)[anchors]
-    anchors, rows = anchors[rows >= 0], rows[rows >= 0]
-    cells = np.stack(np.unravel_index(anchors, BOX_CELLS), 1) + last.corner
-    memory.forget_cells(rows, cells)
+    memory.forget_cells(rows[rows >= 0])
     slots = memory.slots(last.keys)
     known = slots >= 0
     memory.forget_evidence(slots[known], last.judged[known])

@@ -11,10 +11,10 @@ import numpy as np
 from sgrocc_core.classes import NUM_CLASSES
 from sgrocc_core.gaussians.address_space import reserved_blocks
 from sgrocc_core.gaussians.confidence import CONFIDENCES, UNSEEN, CellView
-from sgrocc_core.gaussians.evidence import EVIDENCE_BOUNDS
+from sgrocc_core.gaussians.evidence import EVIDENCE_BOUNDS, add_log_odds, has_evidence
 from sgrocc_core.gaussians.gaussians import SILENT_OPACITY, History, LocalGaussians
 from sgrocc_core.gaussians.saved_memory import check_memory
-from sgrocc_core.gaussians.update import CellFields, NewFields, read_history, update_cells
+from sgrocc_core.gaussians.update import CellFields, NewFields, mark_reached, read_history, update_cells
 from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_SIZE, BLOCK_VOXELS, BOX_CELLS, CELL_SIZE, CELL_VOXELS
 
 BLOCK_ROWS = BLOCK_CELLS**3
@@ -213,7 +213,7 @@ class GaussianMemory:
         centres = _cell_centres()[anchors]
         seen = (view.state, view.residual, view.sigma, view.weight)
         changed = update_cells(self.fields, rows, new, anchors, centres, *seen, stamp_ns, self._factors)
-        self._mark(cells[changed] + corner)
+        mark_reached(rows[changed], REACH_CELLS, self.neighbours, self.gaussians_changed)
 
     def add_evidence(self, keys: np.ndarray, increments: np.ndarray) -> None:
         """Add log-odds to voxels.
@@ -224,21 +224,18 @@ class GaussianMemory:
         """
         if not len(keys):
             return
-        some = np.abs(increments).reshape(len(keys), -1).max(1, initial=0) > 0
+        some = has_evidence(increments)
         if not some.any():
             return
-        slots = self.allocate(keys[some])
-        old = self.evidence[slots]
-        new = np.clip(old + increments[some], *EVIDENCE_BOUNDS)
-        self.evidence[slots] = new
-        self.evidence_changed[slots] |= (new != old).reshape(len(slots), -1).any(1)
+        slots = np.full(len(keys), -1, np.int64)
+        slots[some] = self.allocate(keys[some])
+        add_log_odds(slots, increments, *EVIDENCE_BOUNDS, self.evidence, self.evidence_changed)
 
-    def forget_cells(self, rows: np.ndarray, cells: np.ndarray) -> None:
+    def forget_cells(self, rows: np.ndarray) -> None:
         """Reset cells to the state of cells that were never observed: Gaussians, features and evidence.
 
         Args:
             rows: (n,) int64, rows of `fields`, each once.
-            cells: (n, 3) int, coordinates of these cells in the lattice.
         """
         for field in self.fields:
             field[rows] = 0
@@ -249,7 +246,7 @@ class GaussianMemory:
         x, y, z = np.unravel_index(local, (BLOCK_CELLS,) * 3)
         by_cell[slots, x, :, y, :, z] = 0.0
         self.evidence_changed[slots] = True
-        self._mark(cells)
+        mark_reached(rows, REACH_CELLS, self.neighbours, self.gaussians_changed)
 
     def forget_evidence(self, slots: np.ndarray, voxels: np.ndarray) -> None:
         """Reset the evidence of voxels to 0.
@@ -308,17 +305,6 @@ class GaussianMemory:
                 getattr(self, name)[: len(self)] = old[name][: len(self)]
         for new, kept in zip(self.fields, old.get("fields", ())):
             new[: len(self) * BLOCK_ROWS] = kept[: len(self) * BLOCK_ROWS]
-
-    def _mark(self, cells: np.ndarray) -> None:
-        """Mark the blocks within reach of changed cells (n, 3); the reach is below a block, so its corners suffice."""
-        if not len(cells):
-            return
-        low = (cells.min(0) - REACH_CELLS) // BLOCK_CELLS
-        touched = np.zeros((cells.max(0) + REACH_CELLS) // BLOCK_CELLS - low + 1, np.bool_)
-        for corner in np.stack(np.meshgrid(*[[-REACH_CELLS, REACH_CELLS]] * 3), -1).reshape(-1, 3):
-            touched[tuple(((cells + corner) // BLOCK_CELLS - low).T)] = True
-        slots = self.slots(np.argwhere(touched) + low)
-        self.gaussians_changed[slots[slots >= 0]] = True
 
 
 def empty_fields(rows: int, gaussians_per_cell: int, feature_channels: int) -> CellFields:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import njit, prange
 
 from sgrocc_core.gaussians.confidence import (
     FREE,
@@ -23,7 +23,7 @@ from sgrocc_core.gaussians.confidence import (
     semantic_confidence,
 )
 from sgrocc_core.gaussians.gaussians import MIN_RAW_OPACITY
-from sgrocc_core.geometry.lattice import CELL_SIZE
+from sgrocc_core.geometry.lattice import BLOCK_CELLS, CELL_SIZE
 
 MAX_CELL_WEIGHT = 8.0
 """Maximum weight W_max of a cell's history (ours; method, section 4)."""
@@ -33,6 +33,8 @@ SEEN_THROUGH_FRAMES = 3
 """Number of frames in which an occupied cell is observed free before it is removed (method, section 4)."""
 REMOVED_OPACITY = -8.0
 """Raw opacity of a removed Gaussian (round guess); its sigmoid is 3e-4."""
+PARTS = 32
+"""Parts that the cells are divided into for the processor's cores (round guess)."""
 
 
 class CellFields(NamedTuple):
@@ -66,13 +68,13 @@ class NewFields(NamedTuple):
     features: np.ndarray
 
 
-@njit(cache=True)
+@njit(parallel=True, cache=True)
 def update_cells(stored, index, new, anchors, centres, state, residual, sigma, weight, stamp, factors):
     """Blend the Gaussians of one view into the stored cells.
 
     Args:
         stored: CellFields, changed in place.
-        index: (n,) int64, rows of `stored` to update.
+        index: (n,) int64, rows of `stored` to update, each once.
         new: NewFields.
         anchors: (n,) int64, the corresponding rows of `new`.
         centres: (n, 3) float32, centres of the cells in the box frame, metres.
@@ -87,23 +89,31 @@ def update_cells(stored, index, new, anchors, centres, state, residual, sigma, w
         (n,) bool, the cells with a splatted Gaussian before or after the update.
     """
     changed = np.zeros(len(index), np.bool_)
-    distribution = np.empty(stored.logits.shape[2], np.float64)
-    for i in range(len(index)):
-        n, a = index[i], anchors[i]
-        before = stored.opacities[n].max() > MIN_RAW_OPACITY
-        confidence = stored_confidence(stored, n, state[a], residual[a], sigma[a], factors, distribution)
-        kept = confidence * stored.weight[n]
-        _blend(stored, n, new, a, centres[i], np.float32(1.0 - kept / (stored.weight[n] + weight[a])))
-        stored.weight[n] = min(kept + weight[a], MAX_CELL_WEIGHT)
-        stored.tag[n], stored.stamp[n] = 1, stamp
-        _count_seen_through(stored, n, state[a])
-        after = stored.opacities[n].max() > MIN_RAW_OPACITY
-        stored.label[n] = 0
-        if after:
-            class_distribution(stored.logits[n], stored.opacities[n], 1.0, distribution)
-            stored.label[n] = distribution.argmax() + 1
-        changed[i] = before or after
+    for part in prange(PARTS):
+        distribution = np.empty(stored.logits.shape[2], np.float64)
+        for i in range(part * len(index) // PARTS, (part + 1) * len(index) // PARTS):
+            n, a = index[i], anchors[i]
+            look = (state[a], residual[a], sigma[a], weight[a])
+            changed[i] = _update_cell(stored, n, new, a, centres[i], look, stamp, factors, distribution)
     return changed
+
+
+@njit(cache=True)
+def _update_cell(stored, n, new, a, centre, look, stamp, factors, distribution):
+    state, residual, sigma, weight = look
+    before = stored.opacities[n].max() > MIN_RAW_OPACITY
+    confidence = stored_confidence(stored, n, state, residual, sigma, factors, distribution)
+    kept = confidence * stored.weight[n]
+    _blend(stored, n, new, a, centre, np.float32(1.0 - kept / (stored.weight[n] + weight)))
+    stored.weight[n] = min(kept + weight, MAX_CELL_WEIGHT)
+    stored.tag[n], stored.stamp[n] = 1, stamp
+    _count_seen_through(stored, n, state)
+    after = stored.opacities[n].max() > MIN_RAW_OPACITY
+    stored.label[n] = 0
+    if after:
+        class_distribution(stored.logits[n], stored.opacities[n], 1.0, distribution)
+        stored.label[n] = distribution.argmax() + 1
+    return before or after
 
 
 @njit(cache=True)
@@ -129,7 +139,7 @@ def stored_confidence(stored, n, state, residual, sigma, factors, distribution):
     return confidence
 
 
-@njit(cache=True)
+@njit(parallel=True, cache=True)
 def read_history(stored, rows, state, residual, sigma, stamp, factors, features, past):
     """Read the history of the cells of the local box before an update.
 
@@ -144,18 +154,19 @@ def read_history(stored, rows, state, residual, sigma, stamp, factors, features,
         features: (A, C) float32, zero; filled, see `History`.
         past: (A, 3) float32, zero; filled, see `History`. Tagged cells that are unseen in this view have confidence 1.
     """
-    distribution = np.empty(stored.logits.shape[2], np.float64)
-    for a in range(len(rows)):
-        n = rows[a]
-        if n < 0 or stored.tag[n] == 0:
-            continue
-        features[a] = stored.features[n]
-        past[a, 0] = 1.0
-        if state[a] == UNSEEN:
-            past[a, 1] = 1.0
-        else:
-            past[a, 1] = stored_confidence(stored, n, state[a], residual[a], sigma[a], factors, distribution)
-        past[a, 2] = max(stamp - stored.stamp[n], 0) * 1e-9
+    for part in prange(PARTS):
+        distribution = np.empty(stored.logits.shape[2], np.float64)
+        for a in range(part * len(rows) // PARTS, (part + 1) * len(rows) // PARTS):
+            n = rows[a]
+            if n < 0 or stored.tag[n] == 0:
+                continue
+            features[a] = stored.features[n]
+            past[a, 0] = 1.0
+            if state[a] == UNSEEN:
+                past[a, 1] = 1.0
+            else:
+                past[a, 1] = stored_confidence(stored, n, state[a], residual[a], sigma[a], factors, distribution)
+            past[a, 2] = max(stamp - stored.stamp[n], 0) * 1e-9
 
 
 @njit(cache=True)
@@ -205,3 +216,34 @@ def _count_seen_through(stored, n, state):
         if stored.seen_through[n] >= SEEN_THROUGH_FRAMES:
             for g in range(stored.opacities.shape[1]):
                 stored.opacities[n, g] = min(stored.opacities[n, g], np.float32(REMOVED_OPACITY))
+
+
+@njit(cache=True)
+def mark_reached(rows, reach, neighbours, marked):
+    """Mark the blocks within reach of cells.
+
+    Args:
+        rows: (n,) int64, rows of the cells.
+        reach: distance, cells, below the edge of a block.
+        neighbours: (slots, 27) int32, see `GaussianMemory`.
+        marked: (slots,) bool, changed in place.
+    """
+    for row in rows:
+        slot, cell = row // BLOCK_CELLS**3, row % BLOCK_CELLS**3
+        (x0, x1), (y0, y1), (z0, z1) = (
+            _sides(cell // BLOCK_CELLS**2, reach),
+            _sides(cell // BLOCK_CELLS % BLOCK_CELLS, reach),
+            _sides(cell % BLOCK_CELLS, reach),
+        )
+        for x in range(x0, x1):
+            for y in range(y0, y1):
+                for z in range(z0, z1):
+                    other = neighbours[slot, (x * 3 + y) * 3 + z]
+                    if other >= 0:
+                        marked[other] = True
+
+
+@njit(cache=True)
+def _sides(place, reach):
+    """First and end of the blocks 0 (lower), 1 (own) and 2 (upper) that a cell reaches along an axis."""
+    return (0 if place < reach else 1), (3 if place >= BLOCK_CELLS - reach else 2)

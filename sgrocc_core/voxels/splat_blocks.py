@@ -1,10 +1,10 @@
 """Splat of 16^3 blocks of the sparse map from the Gaussians of each block and its 26 neighbours; see `splat.py`.
 
 Only voxels that are asked for are splatted, since those that depth saw free stay free whatever the Gaussians say. First
-every Gaussian is prepared once, in units of voxels; then every block is one task, whose sums are kept for the wanted
-voxels alone, so that they stay in the processor's cache. A voxel is summed by one thread, in the order of the blocks and
-cells, so the result does not depend on the number of threads. The exponential is read from a table; `splat_torch` is
-the exact reference.
+every Gaussian is prepared once, in units of voxels. Then every block is one task, whose sums are kept for the wanted
+voxels alone, so that they stay in the processor's cache. A voxel is summed by one thread, in the order of the blocks
+and cells, so the result does not depend on the number of threads. The exponential is read from a table; `splat_torch`
+is the exact reference.
 """
 
 from __future__ import annotations
@@ -232,10 +232,10 @@ def _numbered(rows):
 @njit(cache=True)
 def _reaching(shift):
     """Planes of cells, first and end, of a block that lies `shift` voxels away along x and may reach a block."""
-    reach = SUPPORT + CELL_VOXELS  # a mean lies at most a voxel outside its cell, its face included
-    low = max(-reach - shift - CELL_VOXELS + 1, 0) // CELL_VOXELS
-    high = min((BLOCK_VOXELS + reach - shift + CELL_VOXELS - 1) // CELL_VOXELS, _PLANES)
-    return low, high
+    reach = 2 + SUPPORT  # voxels; a mean lies at most in the second voxel outside its cell
+    low = (-shift - reach) // CELL_VOXELS
+    high = (BLOCK_VOXELS - shift + reach) // CELL_VOXELS + 1
+    return max(low, 0), min(high, _PLANES)
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})

@@ -74,7 +74,8 @@ class VoxelMap:
         new, changed = self._judge(slots)
         ends = np.cumsum(changed)
         total = int(ends[-1]) if len(slots) else 0
-        voxels, labels, sixteenths = np.empty((total, 3), np.int32), np.empty(total, np.uint8), np.empty(total, np.uint8)
+        voxels, labels = np.empty((total, 3), np.int32), np.empty(total, np.uint8)
+        sixteenths = np.empty_like(labels)
         publish(slots, memory.keys, ends - changed, new, self._labels, self._sixteenths, voxels, labels, sixteenths)
         memory.gaussians_changed[:count] = memory.evidence_changed[:count] = False
         self.judged, self._gone_blocks = np.concatenate([memory.keys[slots], *self._gone_blocks]), []
