@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 MINIMA_LEVELS = 7
 """Levels of the table of minima: windows of up to 64 pixels, squares of up to 127."""
@@ -62,39 +62,39 @@ class DepthLayer:
 def _minima(depth: np.ndarray, stride: int) -> np.ndarray:
     rows, columns = -(-depth.shape[0] // stride), -(-depth.shape[1] // stride)
     table = np.empty((MINIMA_LEVELS, rows, columns), np.float32)
-    _nearest(np.ascontiguousarray(depth, np.float32), stride, table[0])
-    for k in range(1, MINIMA_LEVELS):
-        _least_of_four(table[k - 1], 1 << (k - 1), table[k])
+    _fill(np.ascontiguousarray(depth, np.float32), stride, table)
     return table
 
 
-@njit(parallel=True, cache=True)
-def _nearest(depth, stride, out):
-    """Write to out the smallest valid depth of each square of `stride` pixels; inf where there is none."""
-    for row in prange(out.shape[0]):
-        for column in range(out.shape[1]):
-            least = np.float32(np.inf)
-            for v in range(row * stride, min((row + 1) * stride, depth.shape[0])):
-                for u in range(column * stride, min((column + 1) * stride, depth.shape[1])):
-                    d = depth[v, u]
-                    if d > 0 and d < least:
-                        least = d
-            out[row, column] = least
+@njit(cache=True)
+def _fill(depth, stride, table):
+    """Fill the table of minima of a `DepthLayer`."""
+    levels, height, width = table.shape
+    nothing = np.float32(np.inf)
+    for row in range(height):
+        out = table[0, row]
+        out[:] = nothing
+        for v in range(row * stride, min((row + 1) * stride, depth.shape[0])):
+            for first in range(stride):
+                line = depth[v, first::stride]
+                for column in range(len(line)):
+                    d = line[column] if line[column] > 0 else nothing
+                    out[column] = d if d < out[column] else out[column]
+    for k in range(1, levels):
+        step = 1 << (k - 1)
+        for row in range(height):
+            upper, lower = table[k - 1, row], table[k - 1, row + step if row + step < height else row]
+            _least(upper, lower, upper[step:], lower[step:], table[k, row])
 
 
-@njit(parallel=True, cache=True)
-def _least_of_four(level, step, out):
-    """Write to out the smallest of the pixel and those `step` to its right, below it, and both; inside the image."""
-    for row in prange(out.shape[0]):
-        here, below = level[row], level[row + step if row + step < out.shape[0] else row]
-        inner = max(out.shape[1] - step, 0)
-        for column in range(inner):
-            a, b, c, d = here[column], here[column + step], below[column], below[column + step]
-            left, right = (c if c < a else a), (d if d < b else b)
-            out[row, column] = right if right < left else left
-        for column in range(inner, out.shape[1]):
-            a, c = here[column], below[column]
-            out[row, column] = c if c < a else a
+@njit(cache=True)
+def _least(a, b, c, d, out):
+    """Write the smallest of a, b, c and d to out; c and d are as long as a and b or shorter."""
+    for n in range(len(c)):
+        left, right = (b[n] if b[n] < a[n] else a[n]), (d[n] if d[n] < c[n] else c[n])
+        out[n] = right if right < left else left
+    for n in range(len(c), len(a)):
+        out[n] = b[n] if b[n] < a[n] else a[n]
 
 
 @njit(cache=True)

@@ -68,6 +68,13 @@ class NewFields(NamedTuple):
     features: np.ndarray
 
 
+@njit(cache=True)
+def part_of(part, count):
+    """First and end of a part of `count` things."""
+    part = np.int64(part)
+    return part * count // PARTS, (part + 1) * count // PARTS
+
+
 @njit(parallel=True, cache=True)
 def update_cells(stored, index, new, anchors, centres, state, residual, sigma, weight, stamp, factors):
     """Blend the Gaussians of one view into the stored cells.
@@ -91,7 +98,8 @@ def update_cells(stored, index, new, anchors, centres, state, residual, sigma, w
     changed = np.zeros(len(index), np.bool_)
     for part in prange(PARTS):
         distribution = np.empty(stored.logits.shape[2], np.float64)
-        for i in range(part * len(index) // PARTS, (part + 1) * len(index) // PARTS):
+        first, end = part_of(part, len(index))
+        for i in range(first, end):
             n, a = index[i], anchors[i]
             look = (state[a], residual[a], sigma[a], weight[a])
             changed[i] = _update_cell(stored, n, new, a, centres[i], look, stamp, factors, distribution)
@@ -156,7 +164,8 @@ def read_history(stored, rows, state, residual, sigma, stamp, factors, features,
     """
     for part in prange(PARTS):
         distribution = np.empty(stored.logits.shape[2], np.float64)
-        for a in range(part * len(rows) // PARTS, (part + 1) * len(rows) // PARTS):
+        first, end = part_of(part, len(rows))
+        for a in range(first, end):
             n = rows[a]
             if n < 0 or stored.tag[n] == 0:
                 continue
