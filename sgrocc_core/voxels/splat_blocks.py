@@ -1,10 +1,9 @@
 """Splat of 16^3 blocks of the sparse map from the Gaussians of each block and its 26 neighbours; see `splat.py`.
 
 Only voxels that are asked for are splatted, since those that depth saw free stay free whatever the Gaussians say. First
-every Gaussian is prepared once, in units of voxels. Then every block is one task, whose sums are kept for the wanted
-voxels alone, so that they stay in the processor's cache. A voxel is summed by one thread, in the order of the blocks
-and cells, so the result does not depend on the number of threads. The exponential is read from a table; `splat_torch`
-is the exact reference.
+every Gaussian is prepared once, in units of voxels. Then every block is one task, whose sums stay in the processor's
+cache. A voxel is summed by one thread, in the order of the blocks and cells, so the result does not depend on the
+number of threads. `splat_torch` is the exact reference.
 """
 
 from __future__ import annotations
@@ -19,17 +18,11 @@ from sgrocc_core.classes import NUM_CLASSES
 from sgrocc_core.gaussians.gaussians import MAX_SCALE, MIN_RAW_OPACITY, MIN_SCALE, VOXEL_VARIANCE
 from sgrocc_core.gaussians.memory import BLOCK_ROWS, NEIGHBOURS, GaussianMemory
 from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_VOXELS, CELL_VOXELS, VOXEL_SIZE
-from sgrocc_core.voxels.splat import MAX_MAHALANOBIS2, MAX_SPLAT_WEIGHT, SUPPORT
+from sgrocc_core.voxels.splat import MAX_MAHALANOBIS2, SUPPORT
+from sgrocc_core.voxels.splat_row import WIDTH, add_row
 
 PRIOR_BOUND = 6.0
 """Largest |logit P_splat| that is stored (round guess)."""
-LANES = 12
-"""NUM_CLASSES rounded up to whole vector registers."""
-_FINE = 64
-"""Entries of the table of exponentials per unit of the squared Mahalanobis distance; errs by less than 1e-5."""
-_KERNEL = np.exp(-0.5 * np.arange(int(MAX_MAHALANOBIS2) * _FINE + 2) / _FINE).astype(np.float32)
-_LEAST_EMPTY = np.float32(1e-30)
-"""Smallest P(empty) that is told apart from 0."""
 _VALUES = 11
 """Numbers of a prepared Gaussian: centre, inverse covariance xx xy xz yy yz zz, 1 / zz, opacity."""
 _PLANES = BLOCK_CELLS
@@ -63,7 +56,7 @@ def splat_blocks(
     starts += np.concatenate([[0], ends[:-1]])[:, None]
     total = int(ends[-1])
     values, bounds = np.empty((total, _VALUES), np.float32), np.empty((total, 6), np.int8)
-    shares = np.empty((total, LANES), np.float32)
+    shares = np.empty((total, NUM_CLASSES), np.float32)
     _prepare(needed, starts, *fields[:5], fields.tag, values, bounds, shares)
     _splat(_in_turn(wanted), slots, wanted, memory.neighbours, place, starts, values, bounds, shares, prior, classes)
 
@@ -127,8 +120,10 @@ def _place(corner, mean, scale, q, values, bounds):
     )
     own = np.float32(VOXEL_VARIANCE / VOXEL_SIZE**2)
     a, b, c = _between(R[0], R[0], variances) + own, _between(R[0], R[1], variances), _between(R[0], R[2], variances)
-    d, e, f = _between(R[1], R[1], variances) + own, _between(R[1], R[2], variances), (
-        _between(R[2], R[2], variances) + own
+    d, e, f = (
+        _between(R[1], R[1], variances) + own,
+        _between(R[1], R[2], variances),
+        (_between(R[2], R[2], variances) + own),
     )
     A, B, C = d * f - e * e, c * e - b * f, b * e - c * d
     scaled = one / (a * A + b * B + c * C)
@@ -179,7 +174,7 @@ def exp32(x):
 
 @njit(cache=True)
 def _softmax(logits, out):
-    """Write the softmax of NUM_CLASSES logits to out (LANES,), with zeros at its end."""
+    """Write the softmax of NUM_CLASSES logits to out."""
     top = logits[0]
     for c in range(1, NUM_CLASSES):
         top = max(top, logits[c])
@@ -190,43 +185,22 @@ def _softmax(logits, out):
         total += out[c]
     for c in range(NUM_CLASSES):
         out[c] /= total
-    for c in range(NUM_CLASSES, LANES):
-        out[c] = 0.0
 
 
-@njit(parallel=True, cache=True, error_model="numpy", fastmath={"contract"})
+@njit(parallel=True, cache=True)
 def _splat(order, slots, wanted, neighbours, place, starts, values, bounds, shares, prior, classes):
     for turn in prange(len(order)):
         s = order[turn]
-        slot, rows = slots[s], wanted[s]
-        first, total = _numbered(rows)
-        if total == 0:
-            continue
-        empty, weights = np.ones(total, np.float32), np.zeros((total, LANES), np.float32)
+        empty = np.ones((BLOCK_VOXELS, BLOCK_VOXELS, BLOCK_VOXELS), np.float32)
+        weights = np.zeros((BLOCK_VOXELS, BLOCK_VOXELS, NUM_CLASSES, BLOCK_VOXELS), np.float32)
         for side in range(len(NEIGHBOURS)):
-            other = neighbours[slot, side]
-            if other < 0:
-                continue
-            n = place[other]
-            shift = (side // 9 * 16 - 16, side // 3 % 3 * 16 - 16, side % 3 * 16 - 16)
-            low, high = _reaching(shift[0])
-            for i in range(starts[n, low], starts[n, high]):
-                _add(values[i], bounds[i], shares[i], shift, rows, first, empty, weights)
-        _finish(rows, empty, weights, prior[slot], classes[slot])
-
-
-@njit(cache=True)
-def _numbered(rows):
-    """Number of wanted voxels before each row (16, 16) of a block, and their total."""
-    first, total = np.empty((BLOCK_VOXELS, BLOCK_VOXELS), np.int32), 0
-    for x in range(BLOCK_VOXELS):
-        for y in range(BLOCK_VOXELS):
-            first[x, y] = total
-            bits = np.int64(rows[x, y])
-            while bits:
-                bits &= bits - 1
-                total += 1
-    return first, total
+            other = neighbours[slots[s], side]
+            if other >= 0:
+                shift = (side // 9 * 16 - 16, side // 3 % 3 * 16 - 16, side % 3 * 16 - 16)
+                low, high = _reaching(shift[0])
+                first, end = starts[place[other], low], starts[place[other], high]
+                _add(first, end, values, bounds, shares, shift, wanted[s], empty, weights)
+        _finish(wanted[s], empty, weights, prior[slots[s]], classes[slots[s]])
 
 
 @njit(cache=True)
@@ -239,72 +213,52 @@ def _reaching(shift):
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
-def _add(value, bound, share, shift, rows, first, empty, weights):
-    """Add one Gaussian to the sums of the wanted voxels of a block; the Gaussian's block lies `shift` voxels away."""
-    x0, x1 = max(bound[0] + shift[0], 0), min(bound[1] + shift[0], BLOCK_VOXELS)
-    y0, y1 = max(bound[2] + shift[1], 0), min(bound[3] + shift[1], BLOCK_VOXELS)
-    z0, z1 = max(bound[4] + shift[2], 0), min(bound[5] + shift[2], BLOCK_VOXELS)
-    if x0 >= x1 or y0 >= y1 or z0 >= z1:
-        return
-    column = (1 << z1) - (1 << z0)
-    cx, cy, cz = value[0] + shift[0] - 0.5, value[1] + shift[1] - 0.5, value[2] + shift[2] - 0.5
-    xx, xy, xz, yy, yz, zz, inverse, opacity = (
-        value[3], value[4], value[5], value[6], value[7], value[8], value[9], value[10],
-    )  # fmt: skip
-    s = (
-        share[0], share[1], share[2], share[3], share[4], share[5], share[6], share[7], share[8], share[9], share[10],
-        share[11],
-    )  # fmt: skip
-    for x in range(x0, x1):
-        dx = np.float32(x - cx)
-        for y in range(y0, y1):
-            bits = np.int64(rows[x, y])
-            if bits & column == 0:
-                continue
-            dy = np.float32(y - cy)
-            constant = xx * dx * dx + np.float32(2.0) * xy * dx * dy + yy * dy * dy
-            linear = xz * dx + yz * dy
-            if constant - linear * linear * inverse > np.float32(MAX_MAHALANOBIS2):
-                continue
-            at = first[x, y]
-            below = bits & ((1 << z0) - 1)
-            while below:
-                below &= below - 1
-                at += 1
-            for z in range(z0, z1):
-                if (bits >> z) & 1 == 0:
+def _add(first, end, values, bounds, shares, shift, rows, empty, weights):
+    """Add the Gaussians from first to end to rows of a block with wanted voxels; theirs lies `shift` voxels away."""
+    half, two, most = np.float32(0.5), np.float32(2.0), np.float32(MAX_MAHALANOBIS2)
+    for i in range(first, end):
+        x0, x1 = max(bounds[i, 0] + shift[0], 0), min(bounds[i, 1] + shift[0], BLOCK_VOXELS)
+        y0, y1 = max(bounds[i, 2] + shift[1], 0), min(bounds[i, 3] + shift[1], BLOCK_VOXELS)
+        z0, z1 = max(bounds[i, 4] + shift[2], 0), min(bounds[i, 5] + shift[2], BLOCK_VOXELS)
+        if x0 >= x1 or y0 >= y1 or z0 >= z1:
+            continue
+        column = (1 << z1) - (1 << z0)
+        z = min(z0, BLOCK_VOXELS - WIDTH)
+        cx, cy = values[i, 0] + np.float32(shift[0]) - half, values[i, 1] + np.float32(shift[1]) - half
+        start = np.float32(z) - (values[i, 2] + np.float32(shift[2]) - half)
+        low, high = start + np.float32(z0 - z) - half, start + np.float32(z1 - z) - half
+        xx, xy, xz, yy, yz, zz = values[i, 3], values[i, 4], values[i, 5], values[i, 6], values[i, 7], values[i, 8]
+        inverse, opacity = values[i, 9], values[i, 10]
+        for x in range(x0, x1):
+            dx = np.float32(x) - cx
+            for y in range(y0, y1):
+                if np.int64(rows[x, y]) & column == 0:
                     continue
-                dz = np.float32(z - cz)
-                q = constant + dz * (linear + linear + zz * dz)
-                if q <= np.float32(MAX_MAHALANOBIS2):
-                    t = max(q, np.float32(0.0)) * np.float32(_FINE)
-                    i = np.int64(t)
-                    w = opacity * (_KERNEL[i] + (t - np.float32(i)) * (_KERNEL[i + 1] - _KERNEL[i]))
-                    empty[at] = max(
-                        empty[at] * (np.float32(1.0) - min(w, np.float32(MAX_SPLAT_WEIGHT))), _LEAST_EMPTY
-                    )
-                    into = weights[at]
-                    for c in range(LANES):
-                        into[c] += w * s[c]
-                at += 1
+                dy = np.float32(y) - cy
+                constant = xx * dx * dx + two * xy * dx * dy + yy * dy * dy
+                linear = xz * dx + yz * dy
+                if constant - linear * linear * inverse > most:
+                    continue
+                at = (x * BLOCK_VOXELS + y) * BLOCK_VOXELS + z
+                add_row(empty, weights, at, shares, i, constant, two * linear, zz, start, low, high, opacity)
 
 
 @njit(cache=True, error_model="numpy")
 def _finish(rows, empty, weights, prior, classes):
     """Write logit P_splat and the most probable class of the wanted voxels of a block."""
-    at = 0
     for x in range(BLOCK_VOXELS):
         for y in range(BLOCK_VOXELS):
             bits = np.int64(rows[x, y])
-            if bits == 0:
-                continue
             for z in range(BLOCK_VOXELS):
                 if (bits >> z) & 1 == 0:
                     continue
-                e = float(empty[at])
+                e = float(empty[x, y, z])
                 if e == 1.0:
                     prior[x, y, z], classes[x, y, z] = -PRIOR_BOUND, 0
-                else:
-                    prior[x, y, z] = min(max(math.log((1.0 - e) / e), -PRIOR_BOUND), PRIOR_BOUND)
-                    classes[x, y, z] = weights[at].argmax() + 1
-                at += 1
+                    continue
+                prior[x, y, z] = min(max(math.log((1.0 - e) / e), -PRIOR_BOUND), PRIOR_BOUND)
+                best = 0
+                for c in range(1, NUM_CLASSES):
+                    if weights[x, y, c, z] > weights[x, y, best, z]:
+                        best = c
+                classes[x, y, z] = best + 1
