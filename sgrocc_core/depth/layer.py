@@ -97,7 +97,7 @@ def _least(a, b, c, d, out):
         out[n] = b[n] if b[n] < a[n] else a[n]
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def footprint_minimum(minima, stride, u, v, half):
     """Smallest valid depth, metres, of the square of +-half image pixels around (u, v); inf if there is none.
 

@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 
 from sgrocc_core.depth.layer import DepthLayer, footprint_minimum, sensor_sigma
+from sgrocc_core.gaussians.exponential import exp32
 from sgrocc_core.geometry.camera import NEAREST, pinhole
 from sgrocc_core.geometry.lattice import BOX_CELLS, CELL_SIZE
 
@@ -119,7 +120,7 @@ def _view_cells(depth, spread, minima, stride, K, R, t, cells, max_distance, sta
         )
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def view_state(z, depth, nearest, sigma):
     """View state of a cell.
 
@@ -139,23 +140,23 @@ def view_state(z, depth, nearest, sigma):
     return HIDDEN
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def view_weight(distance, u, v, width, height):
     """Weight of a view, 0..1, decreasing with the distance (metres) and towards the border of the image (pixels)."""
     border = min((u + 0.5) / width, (width - 0.5 - u) / width, (v + 0.5) / height, (height - 0.5 - v) / height) / BORDER
     return max(min(border, 1.0), MIN_BORDER_WEIGHT) / (1.0 + (distance / DISTANCE_HALF) ** 2)
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def cell_occupancy(opacities):
     """Occupancy of a cell from the raw opacities (G,) of its Gaussians: 1 - prod(1 - sigmoid)."""
-    empty = 1.0
+    empty = np.float32(1.0)
     for g in range(len(opacities)):
-        empty *= 1.0 / (1.0 + math.exp(opacities[g]))
-    return 1.0 - empty
+        empty /= np.float32(1.0) + exp32(opacities[g])
+    return np.float32(1.0) - empty
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def geometric_confidence(state, occupancy, residual, sigma):
     """Geometric confidence C_geo with g of Eq. 6, occupancy o: g or 1 - g at a surface, 1 - o if free, 1 if hidden."""
     if state == FREE:
@@ -166,25 +167,31 @@ def geometric_confidence(state, occupancy, residual, sigma):
     return g if occupancy >= MIN_OCCUPANCY else 1.0 - g
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def class_distribution(logits, opacities, temperature, out):
-    """Write to out (C,) the opacity-weighted mean of softmax(l / T); logits l (G, C), raw opacities (G,)."""
-    out[:] = 0.0
-    total = 0.0
+    """Write to out[0] the opacity-weighted mean of softmax(l / T); out is (2, C), its second row is overwritten.
+
+    The logits l are (G, C) float32, the raw opacities (G,) float32.
+    """
+    mean, here = out[0], out[1]
+    classes, scale, total = len(mean), np.float32(1.0 / temperature), np.float32(0.0)
+    mean[:] = 0.0
     for g in range(len(opacities)):
-        o = 1.0 / (1.0 + math.exp(-opacities[g]))
-        top = logits[g].max()
-        norm = 0.0
-        for c in range(len(out)):
-            norm += math.exp((logits[g, c] - top) / temperature)
-        for c in range(len(out)):
-            out[c] += o * math.exp((logits[g, c] - top) / temperature) / norm
+        o, top, norm = np.float32(1.0) / (np.float32(1.0) + exp32(-opacities[g])), logits[g, 0], np.float32(0.0)
+        for c in range(1, classes):
+            top = max(top, logits[g, c])
+        for c in range(classes):
+            here[c] = exp32((logits[g, c] - top) * scale)
+        for c in range(classes):
+            norm += here[c]
+        for c in range(classes):
+            mean[c] += here[c] * (o / norm)
         total += o
-    for c in range(len(out)):
-        out[c] /= max(total, 1e-12)
+    for c in range(classes):
+        mean[c] /= max(total, np.float32(1e-12))
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def semantic_confidence(distribution, occupancy):
     """Semantic confidence C_sem (Eq. 7) of a class distribution (C,) at temperature T; 1 if not occupied."""
     if occupancy < MIN_OCCUPANCY:

@@ -115,10 +115,9 @@ def blocks_in_view(layer: DepthLayer, T_lc: np.ndarray, max_distance: float) -> 
     axes = [np.arange(low[a], high[a] + 1) for a in range(3)]
     keys = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
     centres = ((keys + 0.5) * BLOCK_SIZE - T_lc[:3, 3]) @ T_lc[:3, :3]
-    sides = np.array([(1, 0, -left), (-1, 0, right), (0, 1, -top), (0, -1, bottom)])  # normals pointing inwards
-    sides /= np.linalg.norm(sides, axis=1, keepdims=True)
-    radius = BLOCK_SIZE * np.sqrt(3) / 2
-    inside = (centres @ sides.T >= -radius).all(1) & (centres[:, 2] > -radius) & (centres[:, 2] < far + radius)
+    sides = np.array([(1, 0, -left), (-1, 0, right), (0, 1, -top), (0, -1, bottom), (0, 0, 1)])  # normals inwards
+    reach = 0.5 * BLOCK_SIZE * np.abs(sides @ T_lc[:3, :3].T).sum(1)  # of a block along each normal
+    inside = (centres @ sides.T >= -reach).all(1) & (centres[:, 2] <= far + reach[4])
     return keys[inside].astype(np.int32)
 
 
@@ -138,7 +137,7 @@ def block_table(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return low, table
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def find_voxel(d, x, y, R, t, low, table):
     """Voxel on the camera ray (x, y, 1) at depth d, metres: row of its block, -1 = none, and its index there."""
     i = int(np.floor((d * (R[0, 0] * x + R[0, 1] * y + R[0, 2]) + t[0]) / VOXEL_SIZE))

@@ -6,6 +6,8 @@ local box is read by a table of rows, without resampling. For each slot, flags r
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from sgrocc_core.classes import NUM_CLASSES
@@ -14,7 +16,7 @@ from sgrocc_core.gaussians.confidence import CONFIDENCES, UNSEEN, CellView
 from sgrocc_core.gaussians.evidence import EVIDENCE_BOUNDS, add_log_odds, has_evidence
 from sgrocc_core.gaussians.gaussians import SILENT_OPACITY, History, LocalGaussians
 from sgrocc_core.gaussians.saved_memory import check_memory
-from sgrocc_core.gaussians.update import CellFields, NewFields, mark_reached, read_history, update_cells
+from sgrocc_core.gaussians.update import CellFields, NewFields, mark_reached, number_rows, read_history, update_cells
 from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_SIZE, BLOCK_VOXELS, BOX_CELLS, CELL_SIZE, CELL_VOXELS
 
 BLOCK_ROWS = BLOCK_CELLS**3
@@ -350,13 +352,13 @@ def _box_blocks(corner: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def _rows(table: np.ndarray, corner: np.ndarray) -> np.ndarray:
     """Rows (16200,) of `fields` for a box whose blocks have the slots in `table`; -1 for cells without a block."""
-    cells = [int(corner[a]) % BLOCK_CELLS + np.arange(BOX_CELLS[a]) for a in range(3)]
-    slot = table[np.ix_(*(c // BLOCK_CELLS for c in cells))]
-    x, y, z = np.ix_(*(c % BLOCK_CELLS for c in cells))
-    return np.where(slot >= 0, slot * BLOCK_ROWS + (x * BLOCK_CELLS + y) * BLOCK_CELLS + z, -1).ravel()
+    rows = np.empty(BOX_CELLS, np.int64)
+    number_rows(np.ascontiguousarray(table, np.int64), *(int(c) % BLOCK_CELLS for c in corner), rows)
+    return rows.ravel()
 
 
+@lru_cache(maxsize=1)
 def _cell_centres() -> np.ndarray:
-    """Centres (16200, 3) float32 of the cells of the box, metres, box frame."""
+    """Centres (16200, 3) float32 of the cells of the box, metres, box frame; not to be changed."""
     axes = [(np.arange(n) + 0.5) * CELL_SIZE for n in BOX_CELLS]
     return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3).astype(np.float32)

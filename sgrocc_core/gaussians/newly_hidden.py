@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+from numba import njit, prange
 
 from sgrocc_core.depth.layer import DepthLayer
 from sgrocc_core.gaussians.confidence import MIN_OCCUPANCY, cell_occupancy
@@ -62,30 +62,35 @@ def begin_anew(memory: GaussianMemory, layers: list[DepthLayer], T_lc: np.ndarra
     return faded
 
 
-@njit(cache=True)
+@njit(parallel=True, cache=True)
 def _behind(depth, step, K, R, t, max_distance, low, table, slots, evidence, hidden):
     """Mark in hidden (B, 16, 16, 16) the free voxels behind new surfaces; slots: (B,) of the blocks in the table."""
-    height, width = depth.shape
-    for row in range(step, height - step, step):
-        y = (row - K[3]) / K[1]
-        for column in range(step, width - step, step):
-            d = float(depth[row, column])
-            if d < NEAREST or d > max_distance:
-                continue
-            x = (column - K[2]) / K[0]
-            b, i, j, k = find_voxel(d, x, y, R, t, low, table)
-            if b < 0 or evidence[slots[b], i, j, k] > WELL_FREE:
-                continue
-            beside = min(abs(depth[row, column - step] - d), abs(depth[row, column + step] - d))
-            if max(beside, min(abs(depth[row - step, column] - d), abs(depth[row + step, column] - d))) > VOXEL_SIZE:
-                continue  # between two surfaces, or noise
-            length = math.sqrt(x * x + y * y + 1.0)
-            for n in range(1, int(2 * FADE_DISTANCE / VOXEL_SIZE) + 1):
-                b, i, j, k = find_voxel(d + 0.5 * n * VOXEL_SIZE / length, x, y, R, t, low, table)
-                if b < 0 or (evidence[slots[b], i, j, k] > 0.0 and n > 2):
-                    break
-                if evidence[slots[b], i, j, k] < 0.0:
-                    hidden[b, i, j, k] = True
+    rows = np.arange(step, depth.shape[0] - step, step)
+    for n in prange(len(rows)):
+        _behind_row(rows[n], depth, step, K, R, t, max_distance, low, table, slots, evidence, hidden)
+
+
+@njit(cache=True)
+def _behind_row(row, depth, step, K, R, t, max_distance, low, table, slots, evidence, hidden):
+    y = (row - K[3]) / K[1]
+    for column in range(step, depth.shape[1] - step, step):
+        d = float(depth[row, column])
+        if d < NEAREST or d > max_distance:
+            continue
+        x = (column - K[2]) / K[0]
+        b, i, j, k = find_voxel(d, x, y, R, t, low, table)
+        if b < 0 or evidence[slots[b], i, j, k] > WELL_FREE:
+            continue
+        beside = min(abs(depth[row, column - step] - d), abs(depth[row, column + step] - d))
+        if max(beside, min(abs(depth[row - step, column] - d), abs(depth[row + step, column] - d))) > VOXEL_SIZE:
+            continue  # between two surfaces, or noise
+        length = math.sqrt(x * x + y * y + 1.0)
+        for n in range(1, int(2 * FADE_DISTANCE / VOXEL_SIZE) + 1):
+            b, i, j, k = find_voxel(d + 0.5 * n * VOXEL_SIZE / length, x, y, R, t, low, table)
+            if b < 0 or (evidence[slots[b], i, j, k] > 0.0 and n > 2):
+                break
+            if evidence[slots[b], i, j, k] < 0.0:
+                hidden[b, i, j, k] = True
 
 
 @njit(cache=True)

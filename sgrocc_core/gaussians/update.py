@@ -96,35 +96,34 @@ def update_cells(stored, index, new, anchors, centres, state, residual, sigma, w
         (n,) bool, the cells with a splatted Gaussian before or after the update.
     """
     changed = np.zeros(len(index), np.bool_)
+    look = (state, residual, sigma, weight)
     for part in prange(PARTS):
-        distribution = np.empty(stored.logits.shape[2], np.float64)
-        first, end = part_of(part, len(index))
-        for i in range(first, end):
-            n, a = index[i], anchors[i]
-            look = (state[a], residual[a], sigma[a], weight[a])
-            changed[i] = _update_cell(stored, n, new, a, centres[i], look, stamp, factors, distribution)
+        _update_part(part_of(part, len(index)), stored, index, new, anchors, centres, look, stamp, factors, changed)
     return changed
 
 
 @njit(cache=True)
-def _update_cell(stored, n, new, a, centre, look, stamp, factors, distribution):
+def _update_part(part, stored, index, new, anchors, centres, look, stamp, factors, changed):
     state, residual, sigma, weight = look
-    before = stored.opacities[n].max() > MIN_RAW_OPACITY
-    confidence = stored_confidence(stored, n, state, residual, sigma, factors, distribution)
-    kept = confidence * stored.weight[n]
-    _blend(stored, n, new, a, centre, np.float32(1.0 - kept / (stored.weight[n] + weight)))
-    stored.weight[n] = min(kept + weight, MAX_CELL_WEIGHT)
-    stored.tag[n], stored.stamp[n] = 1, stamp
-    _count_seen_through(stored, n, state)
-    after = stored.opacities[n].max() > MIN_RAW_OPACITY
-    stored.label[n] = 0
-    if after:
-        class_distribution(stored.logits[n], stored.opacities[n], 1.0, distribution)
-        stored.label[n] = distribution.argmax() + 1
-    return before or after
+    distribution = np.empty((2, stored.logits.shape[2]), np.float32)
+    for i in range(part[0], part[1]):
+        n, a = index[i], anchors[i]
+        before = stored.opacities[n].max() > MIN_RAW_OPACITY
+        confidence = stored_confidence(stored, n, state[a], residual[a], sigma[a], factors, distribution)
+        kept = confidence * stored.weight[n]
+        _blend(stored, n, new, a, centres[i], np.float32(1.0 - kept / (stored.weight[n] + weight[a])))
+        stored.weight[n] = min(kept + weight[a], MAX_CELL_WEIGHT)
+        stored.tag[n], stored.stamp[n] = 1, stamp
+        _count_seen_through(stored, n, state[a])
+        after = stored.opacities[n].max() > MIN_RAW_OPACITY
+        stored.label[n] = 0
+        if after:
+            class_distribution(stored.logits[n], stored.opacities[n], 1.0, distribution)
+            stored.label[n] = distribution[0].argmax() + 1
+        changed[i] = before or after
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def stored_confidence(stored, n, state, residual, sigma, factors, distribution):
     """Confidence C = m C_geo C_sem (Eq. 8) of a stored cell in a view.
 
@@ -135,7 +134,7 @@ def stored_confidence(stored, n, state, residual, sigma, factors, distribution):
         residual: z - D, metres.
         sigma: sigma_g, metres.
         factors: whether C_geo and C_sem are used.
-        distribution: (C,) float64, work array.
+        distribution: (2, C) float32, work array.
     """
     if stored.tag[n] != 1:
         return 0.0
@@ -143,7 +142,7 @@ def stored_confidence(stored, n, state, residual, sigma, factors, distribution):
     confidence = geometric_confidence(state, occupancy, residual, sigma) if factors[0] else 1.0
     if factors[1] and occupancy >= MIN_OCCUPANCY:
         class_distribution(stored.logits[n], stored.opacities[n], TEMPERATURE, distribution)
-        confidence *= semantic_confidence(distribution, occupancy)
+        confidence *= semantic_confidence(distribution[0], occupancy)
     return confidence
 
 
@@ -162,23 +161,29 @@ def read_history(stored, rows, state, residual, sigma, stamp, factors, features,
         features: (A, C) float32, zero; filled, see `History`.
         past: (A, 3) float32, zero; filled, see `History`. Tagged cells that are unseen in this view have confidence 1.
     """
+    look = (state, residual, sigma)
     for part in prange(PARTS):
-        distribution = np.empty(stored.logits.shape[2], np.float64)
-        first, end = part_of(part, len(rows))
-        for a in range(first, end):
-            n = rows[a]
-            if n < 0 or stored.tag[n] == 0:
-                continue
-            features[a] = stored.features[n]
-            past[a, 0] = 1.0
-            if state[a] == UNSEEN:
-                past[a, 1] = 1.0
-            else:
-                past[a, 1] = stored_confidence(stored, n, state[a], residual[a], sigma[a], factors, distribution)
-            past[a, 2] = max(stamp - stored.stamp[n], 0) * 1e-9
+        _read_part(part_of(part, len(rows)), stored, rows, look, stamp, factors, features, past)
 
 
 @njit(cache=True)
+def _read_part(part, stored, rows, look, stamp, factors, features, past):
+    state, residual, sigma = look
+    distribution = np.empty((2, stored.logits.shape[2]), np.float32)
+    for a in range(part[0], part[1]):
+        n = rows[a]
+        if n < 0 or stored.tag[n] == 0:
+            continue
+        features[a] = stored.features[n]
+        past[a, 0] = 1.0
+        if state[a] == UNSEEN:
+            past[a, 1] = 1.0
+        else:
+            past[a, 1] = stored_confidence(stored, n, state[a], residual[a], sigma[a], factors, distribution)
+        past[a, 2] = max(stamp - stored.stamp[n], 0) * 1e-9
+
+
+@njit(cache=True, forceinline=True)
 def _blend(stored, n, new, a, centre, rate):
     """Apply x <- x + rate (x_new - x) to every field of cell n; a rate of 1 replaces."""
     reach = np.float32(MEAN_REACH)
@@ -196,7 +201,7 @@ def _blend(stored, n, new, a, centre, rate):
         stored.features[n, c] += rate * (new.features[a, c] - stored.features[n, c])
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def _nlerp(q, target, rate):
     """Move the unit quaternion q towards target (or its negative, the same rotation) and normalise, in place."""
     dot = np.float32(0.0)
@@ -215,7 +220,7 @@ def _nlerp(q, target, rate):
         q[0], q[1], q[2], q[3] = 1.0, 0.0, 0.0, 0.0
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def _count_seen_through(stored, n, state):
     """Count the frames in which an occupied cell is observed free and remove it at the third; a surface resets."""
     if state == SURFACE:
@@ -256,3 +261,23 @@ def mark_reached(rows, reach, neighbours, marked):
 def _sides(place, reach):
     """First and end of the blocks 0 (lower), 1 (own) and 2 (upper) that a cell reaches along an axis."""
     return (0 if place < reach else 1), (3 if place >= BLOCK_CELLS - reach else 2)
+
+
+@njit(cache=True)
+def number_rows(table, i0, j0, k0, rows):
+    """Write the rows of the cells of a box.
+
+    Args:
+        table: (X, Y, Z) int64, slots of the blocks that the box intersects, -1 = none.
+        i0: place of the box's first cell in its block, along x.
+        j0: along y.
+        k0: along z.
+        rows: (30, 30, 18) int64, written; -1 for cells without a block.
+    """
+    edge = BLOCK_CELLS
+    for i in range(i0, i0 + rows.shape[0]):
+        for j in range(j0, j0 + rows.shape[1]):
+            for k in range(k0, k0 + rows.shape[2]):
+                slot = table[i // edge, j // edge, k // edge]
+                local = (i % edge * edge + j % edge) * edge + k % edge
+                rows[i - i0, j - j0, k - k0] = slot * edge**3 + local if slot >= 0 else -1

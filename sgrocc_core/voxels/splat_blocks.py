@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit, prange
 
 from sgrocc_core.classes import NUM_CLASSES
+from sgrocc_core.gaussians.exponential import exp32
 from sgrocc_core.gaussians.gaussians import MAX_SCALE, MIN_RAW_OPACITY, MIN_SCALE, VOXEL_VARIANCE
 from sgrocc_core.gaussians.memory import BLOCK_ROWS, NEIGHBOURS, GaussianMemory
 from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_VOXELS, CELL_VOXELS, VOXEL_SIZE
@@ -151,25 +152,6 @@ def _variance(raw):
 @njit(cache=True, fastmath={"contract"})
 def _between(a, b, variances):
     return a[0] * b[0] * variances[0] + a[1] * b[1] * variances[1] + a[2] * b[2] * variances[2]
-
-
-@njit(cache=True, fastmath={"contract"})
-def exp32(x):
-    """Exponential of a float32, to seven digits, in steps that are vectorised."""
-    x = min(max(x, np.float32(-87.0)), np.float32(87.0))
-    t = x * np.float32(1.4426950408889634)
-    whole = np.floor(t + np.float32(0.5))
-    f = (t - whole) * np.float32(0.6931471805599453)
-    series = np.float32(1.0) + f * (
-        np.float32(1.0)
-        + f
-        * (
-            np.float32(1 / 2)
-            + f * (np.float32(1 / 6) + f * (np.float32(1 / 24) + f * (np.float32(1 / 120) + f * np.float32(1 / 720))))
-        )
-    )
-    power = np.int32((np.int32(whole) + np.int32(127)) << np.int32(23))
-    return series * power.view(np.float32)
 
 
 @njit(cache=True)

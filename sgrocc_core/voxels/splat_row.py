@@ -87,8 +87,7 @@ class _Vectors:
         return self.builder.and_(above, self.builder.fcmp_ordered("<=", value, high))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def add_row(typing_context, empty, weights, at, shares, i, constant, linear, quadratic, start, low, high, opacity):  # type: ignore[no-untyped-def]
+def _add_row(typing_context, empty, weights, at, shares, i, constant, linear, quadratic, start, low, high, opacity):  # type: ignore[no-untyped-def]
     """Add a Gaussian to WIDTH voxels of a row of a block.
 
     Its squared Mahalanobis distance at voxel n is constant + d (linear + quadratic d), d = start + n.
@@ -138,3 +137,7 @@ def add_row(typing_context, empty, weights, at, shares, i, constant, linear, qua
         return context.get_dummy_value()
 
     return signature, generate
+
+
+add_row: Any = intrinsic(_add_row)
+"""Compiled `_add_row`, which Numba calls without its first argument."""

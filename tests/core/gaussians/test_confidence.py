@@ -122,10 +122,10 @@ def test_class_distributions_are_weighted_by_opacity_and_sharpened_by_the_temper
     logits = np.zeros((2, 11), np.float32)
     logits[0, 0], logits[1, 1] = np.log(10), np.log(10)  # softmax at T = 1: 10 / 20, at T = 0.5: 100 / 110
     opacities = np.array([np.log(3), np.log(1 / 3)], np.float32)  # 0.75, 0.25
-    out = np.empty(11)
+    out = np.empty((2, 11), np.float32)
     for temperature, (own, other) in ((1.0, (10 / 20, 1 / 20)), (0.5, (100 / 110, 1 / 110))):
         c.class_distribution(logits, opacities, temperature, out)
-        assert out[0] == pytest.approx(0.75 * own + 0.25 * other) and out.sum() == pytest.approx(1)
+        assert out[0, 0] == pytest.approx(0.75 * own + 0.25 * other) and out[0].sum() == pytest.approx(1)
 
 
 def test_occupancy_of_a_cell_is_that_any_of_its_gaussians_is_there():

@@ -41,7 +41,7 @@ def test_a_view_that_spans_too_much_is_refused_before_memory_is_taken_for_it(foc
     if fits:
         assert 14_000 < len(observe([layer], CAMERA, 20.0)[0]) < 15_000
         return
-    with pytest.raises(FrameError, match=r"53,508 blocks .* at most 20,000") as raised:
+    with pytest.raises(FrameError, match=r"51,220 blocks .* at most 20,000") as raised:
         observe([layer], CAMERA, 20.0)
     assert raised.value.cause == "view_too_large"
     assert len(observe([layer], CAMERA, 4.8)[0]) < 1500

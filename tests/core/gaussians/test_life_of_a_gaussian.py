@@ -132,12 +132,12 @@ def test_semantic_confidence_by_hand():
     At logit 0.5 its probability is e / (e + 10) = 0.213736, below t_lo. At logit 1.5 it is
     e^3 / (e^3 + 10) = 0.667617, so C_sem = (0.667617 - 0.3) / 0.5 = 0.735234.
     """
-    out = np.empty(11)
+    out = np.empty((2, 11), np.float32)
     for logit, expected in ((0.5, 0.0), (1.5, 0.735234), (3.0, 1.0)):
         logits = np.zeros((1, 11), np.float32)
         logits[0, 4] = logit
         c.class_distribution(logits, np.array([3.0], np.float32), c.TEMPERATURE, out)
-        assert c.semantic_confidence(out, 0.95) == pytest.approx(expected, abs=1e-5)
+        assert c.semantic_confidence(out[0], 0.95) == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_confidence_of_a_stored_cell_is_the_product_of_tag_geometry_and_class():
