@@ -69,7 +69,7 @@ def _minima(depth: np.ndarray, stride: int) -> np.ndarray:
 @njit(cache=True)
 def _fill(depth, stride, table):
     """Fill the table of minima of a `DepthLayer`."""
-    levels, height, width = table.shape
+    levels, height = table.shape[:2]
     nothing = np.float32(np.inf)
     for row in range(height):
         out = table[0, row]

@@ -225,11 +225,11 @@ def _judge(depth, spread, minima, stride, share, K, R, t, max_distance, keys, hi
                         increments[b, i, j, k] = -MISS * weight
 
 
-@njit(parallel=True, cache=True)
+@njit(cache=True)
 def has_evidence(increments):
     """Whether any increment of a block is not 0: (B,) bool, of increments (B, 16, 16, 16)."""
     some = np.zeros(len(increments), np.bool_)
-    for b in prange(len(increments)):
+    for b in range(len(increments)):
         for value in increments[b].flat:
             if value != 0.0:
                 some[b] = True
@@ -237,7 +237,7 @@ def has_evidence(increments):
     return some
 
 
-@njit(parallel=True, cache=True)
+@njit(cache=True)
 def add_log_odds(slots, increments, low, high, evidence, changed):
     """Add increments to the evidence, within bounds, and mark the blocks where that changed something.
 
@@ -250,7 +250,7 @@ def add_log_odds(slots, increments, low, high, evidence, changed):
         changed: (slots,) bool, changed in place.
     """
     lower, upper = np.float32(low), np.float32(high)
-    for b in prange(len(slots)):
+    for b in range(len(slots)):
         if slots[b] < 0:
             continue
         here, more = evidence[slots[b]].ravel(), increments[b].ravel()

@@ -72,7 +72,7 @@ def least_evidence(threshold: float) -> float:
     return low
 
 
-@njit(parallel=True, cache=True)
+@njit(cache=True)
 def ask(slots, renewed, least, evidence, tags, classes, wanted):
     """Find the voxels whose splat is out of date and may matter; where Gaussians changed, all become out of date.
 
@@ -85,7 +85,7 @@ def ask(slots, renewed, least, evidence, tags, classes, wanted):
         classes: (slots, 16, 16, 16) uint8, STALE where the splat is out of date; changed in place.
         wanted: (S, 16, 16) uint16, written, see `splat_blocks`.
     """
-    for s in prange(len(slots)):
+    for s in range(len(slots)):
         slot = slots[s]
         for x in range(BLOCK_VOXELS):
             for y in range(BLOCK_VOXELS):
@@ -142,7 +142,7 @@ def judge(
         changed[s] = count
 
 
-@njit(parallel=True, cache=True)
+@njit(cache=True)
 def publish(slots, keys, first, new, labels, sixteenths, voxels, voxel_labels, voxel_sixteenths):
     """Publish judged blocks and list the voxels that changed.
 
@@ -157,7 +157,7 @@ def publish(slots, keys, first, new, labels, sixteenths, voxels, voxel_labels, v
         voxel_labels: (N,) uint8, written.
         voxel_sixteenths: (N,) uint8, written.
     """
-    for s in prange(len(slots)):
+    for s in range(len(slots)):
         slot, at = slots[s], first[s]
         for x in range(BLOCK_VOXELS):
             for y in range(BLOCK_VOXELS):

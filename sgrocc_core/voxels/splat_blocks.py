@@ -4,6 +4,9 @@ Only voxels that are asked for are splatted, since those that depth saw free sta
 every Gaussian is prepared once, in units of voxels. Then every block is one task, whose sums stay in the processor's
 cache. A voxel is summed by one thread, in the order of the blocks and cells, so the result does not depend on the
 number of threads. `splat_torch` is the exact reference.
+
+Here as in the rest of the map, only kernels that take a millisecond or more use several threads: on a busy machine,
+waiting for a second thread costs more than the others take.
 """
 
 from __future__ import annotations
@@ -74,10 +77,10 @@ def _is_splatted(row, g, opacities, tag):
     return tag[row] == 1 and opacities[row, g] > MIN_RAW_OPACITY
 
 
-@njit(parallel=True, cache=True)
+@njit(cache=True)
 def _count(needed, opacities, tag, starts):
     """Number of splatted Gaussians of each block before each of its planes of cells along x, and at the end."""
-    for n in prange(len(needed)):
+    for n in range(len(needed)):
         found = 0
         for cell in range(BLOCK_ROWS):
             if cell % (BLOCK_ROWS // _PLANES) == 0:
