@@ -353,7 +353,8 @@ def _box_blocks(corner: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 def _rows(table: np.ndarray, corner: np.ndarray) -> np.ndarray:
     """Rows (16200,) of `fields` for a box whose blocks have the slots in `table`; -1 for cells without a block."""
     rows = np.empty(BOX_CELLS, np.int64)
-    number_rows(np.ascontiguousarray(table, np.int64), *(int(c) % BLOCK_CELLS for c in corner), rows)
+    i, j, k = (int(c) % BLOCK_CELLS for c in corner)
+    number_rows(np.ascontiguousarray(table, np.int64), i, j, k, rows)
     return rows.ravel()
 
 
