@@ -29,6 +29,7 @@ class Frame:
         T_wc: (4, 4) float64, transform from the camera's optical frame to the map frame, metres.
         stamp_ns: Stamp of the image, nanoseconds.
         depth: (H, W) float32, metres along the optical axis, registered to the image, 0 = no reading; or None.
+        camera: Name of the camera where several map into one map; depth from motion compares images of one camera only.
 
     Raises:
         FrameError: A value is not allowed; names the cause, the value and the allowed values.
@@ -39,6 +40,7 @@ class Frame:
     T_wc: np.ndarray
     stamp_ns: int
     depth: np.ndarray | None = None
+    camera: str = ""
 
     def __post_init__(self) -> None:
         image = np.asarray(self.image)

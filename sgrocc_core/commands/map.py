@@ -10,6 +10,7 @@ from sgrocc_core.frame import MOTION_DEPTHS
 
 if TYPE_CHECKING:
     from sgrocc_core.data.bags import BagReader
+    from sgrocc_core.data.bags.cameras import CamerasReader
     from sgrocc_core.mapping.mapper import MapperConfig
 
 HELP = """Make a semantic map of a bag, without ROS.
@@ -20,6 +21,10 @@ name them if there are several. Every frame is used, in order, so the same bag a
 
   sgrocc map --bag walk.mcap --out runs/mine
   sgrocc map --bag tum.bag --depth-source mono --every 5 --out runs/tum
+  sgrocc map --bag robot.mcap --image-topic /front/image_raw,/left/image_raw --out runs/both
+
+Several cameras make one map: name their image topics, separated by commas, and likewise (in the same order) other
+topics and frames that are not to be found automatically.
 """
 
 
@@ -51,7 +56,12 @@ def add_bag_arguments(parser: argparse.ArgumentParser) -> None:
         help="mono: colour only; topic: only images with depth; fused: sensor depth where available (default)",
     )
     group = parser.add_argument_group("topics and frames (found automatically unless given)")
-    group.add_argument("--image-topic", default="", metavar="TOPIC", help="colour images, raw or compressed")
+    group.add_argument(
+        "--image-topic",
+        default="",
+        metavar="TOPIC",
+        help="colour images, raw or compressed; sgrocc map takes those of several cameras, separated by commas",
+    )
     group.add_argument("--info-topic", default="", metavar="TOPIC", help="camera_info of the images")
     group.add_argument(
         "--depth-topic", default="", metavar="TOPIC", help="depth registered to the images, raw or compressedDepth"
@@ -181,10 +191,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from sgrocc_core.checks.findings import Finding
+    from sgrocc_core.checks.findings import Finding, Findings
     from sgrocc_core.checks.recording import look_at_bag
     from sgrocc_core.checks.refusal import refuse_errors
-    from sgrocc_core.data.bags import BagReader
+    from sgrocc_core.data.bags.cameras import CamerasReader, options_of_cameras
     from sgrocc_core.engines.open import open_engine
     from sgrocc_core.map_files.file import MapFolder, SavedMap
     from sgrocc_core.mapping.mapper import OccupancyMapper
@@ -193,25 +203,29 @@ def run(arguments: argparse.Namespace) -> int:
     config = mapper_config(arguments)
     folder = MapFolder(arguments.out)
     with ExitStack() as stack:
-        reader = stack.enter_context(BagReader(arguments.bag, bag_options(arguments)))
+        bag = stack.enter_context(CamerasReader(arguments.bag, options_of_cameras(bag_options(arguments))))
         engine = open_engine(arguments.model, arguments.engine, arguments.device, arguments.threads)
         folder.claim()
         stack.callback(folder.release)
-        findings = refuse_errors(look_at_bag(reader).findings(), arguments.force)
-        describe(reader, engine.description)
+        looks = {name: look_at_bag(reader).findings() for name, reader in bag.readers.items()}
+        named = Findings(bag.named(finding, name) for name, found in looks.items() for finding in found)
+        findings = refuse_errors(named, arguments.force)
+        for reader in bag.readers.values():
+            describe(reader)
+        print(f"engine  {engine.description}", flush=True)
         mapper = OccupancyMapper(engine, config)
         bar = tqdm(
-            reader,
-            total=reader.image_count,
+            bag,
+            total=bag.image_count,
             unit="frame",
             disable=True if arguments.no_progress else None,
             dynamic_ncols=True,
         )
-        result = map_frames(mapper, bar, counts=reader.counts)
-        findings.extend(reader.findings())
+        result = map_frames(mapper, bar, lambda frame, update: bag.count_mapped(frame, update.has_source))
+        findings.extend(bag.findings())
         findings.extend(Finding("note", "motion_depth", note) for note in result.notes)
-        saved = SavedMap.of(mapper.map, reader.map_frame, result.stamp_ns)
-        report = build_report(arguments, reader, engine.description, result, saved)
+        saved = SavedMap.of(mapper.map, bag.map_frame, result.stamp_ns)
+        report = build_report(arguments, bag, engine.description, result, saved)
         report["findings"] = findings.as_list()
         files = folder.save(saved, report, ply=arguments.ply)
     print_summary(report, files)
@@ -221,36 +235,45 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def describe(reader: BagReader, engine: str) -> None:
-    """Print what is read and which engine runs the model."""
+def describe(reader: BagReader) -> None:
+    """Print what is read of a camera."""
     chosen = reader.selection
     depth = "none" if chosen.depth is None else f"{chosen.depth.name} ({chosen.depth.count})"
     print(f"image   {chosen.image.name} ({chosen.image.count})")
     print(f"info    {chosen.info.name}")
     print(f"depth   {depth}")
     print(f"pose    {reader.camera_frame} in {reader.map_frame}")
-    print(f"engine  {engine}", flush=True)
 
 
 def build_report(
-    arguments: argparse.Namespace, reader: BagReader, engine: str, result: Any, saved: Any
+    arguments: argparse.Namespace, bag: CamerasReader, engine: str, result: Any, saved: Any
 ) -> dict[str, Any]:
     """Contents of report.json of a map."""
     from sgrocc_core.report import class_counts, figure, make_report
 
     configuration = {k: v for k, v in sorted(vars(arguments).items()) if k not in ("command", "no_progress")}
-    chosen = reader.selection
-    configuration["read"] = {
-        "image": chosen.image.name, "info": chosen.info.name, "depth": chosen.depth.name if chosen.depth else None,
-        "map_frame": reader.map_frame, "camera_frame": reader.camera_frame, "engine": engine,
-    }  # fmt: skip
+    read = [_read(reader, engine) for reader in bag.readers.values()]
+    configuration["read"] = read[0] if len(read) == 1 else read
     figures = {
-        "frames_in": figure(reader.received, "frames"), "frames_mapped": figure(result.frames, "frames"),
-        "frames_with_depth": figure(result.with_depth, "frames"), **reader.counts.figures(),
+        "frames_in": figure(bag.received, "frames"), "frames_mapped": figure(result.frames, "frames"),
+        "frames_with_depth": figure(result.with_depth, "frames"), **bag.figures(),
         "voxels": figure(len(saved.voxels), "voxels"), "voxels_free": figure(len(saved.free), "voxels"),
         "voxels_by_class": class_counts(saved.labels),
     }  # fmt: skip
+    if len(bag.readers) > 1:
+        figures["cameras"] = {
+            name: {"frames_in": reader.received, "frames_mapped": bag.mapped[name], **reader.counts.figures()}
+            for name, reader in bag.readers.items()
+        }
     return make_report("map", configuration, figures, result.timings)
+
+
+def _read(reader: BagReader, engine: str) -> dict[str, Any]:
+    chosen = reader.selection
+    return {
+        "image": chosen.image.name, "info": chosen.info.name, "depth": chosen.depth.name if chosen.depth else None,
+        "map_frame": reader.map_frame, "camera_frame": reader.camera_frame, "engine": engine,
+    }  # fmt: skip
 
 
 def print_summary(report: dict[str, Any], files: list[Any]) -> None:
@@ -264,6 +287,9 @@ def print_summary(report: dict[str, Any], files: list[Any]) -> None:
         f"\nframes  {figures['frames_in']['value']} in, "
         f"{figures['frames_mapped']['value']} mapped{with_depth}, dropped: {dropped}"
     )
+    for name, of_camera in figures.get("cameras", {}).items():
+        lost = ", ".join(f"{count} {cause}" for cause, count in of_camera["dropped"].items()) or "none"
+        print(f"  {name}: {of_camera['frames_in']} in, {of_camera['frames_mapped']} mapped, dropped: {lost}")
     for name, what in (("depth_unused", "depth images not used"), ("transforms_refused", "transforms refused")):
         if counts := figures.get(name):
             print(f"{what}: {', '.join(f'{count} {cause}' for cause, count in counts.items())}")

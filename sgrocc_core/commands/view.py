@@ -131,7 +131,8 @@ def _show_bag(arguments: argparse.Namespace, path: Path) -> None:
         for finding in look_at_bag(reader).findings():
             print(finding, file=sys.stderr)
         engine = open_engine(arguments.model, arguments.engine, arguments.device, arguments.threads)
-        describe(reader, engine.description)
+        describe(reader)
+        print(f"engine  {engine.description}", flush=True)
         mapper = OccupancyMapper(engine, config)
         total = min(reader.image_count, arguments.max_frames or reader.image_count)
         bar = tqdm(

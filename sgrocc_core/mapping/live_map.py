@@ -18,6 +18,8 @@ from sgrocc_core.voxels.voxel_map import VoxelMap
 
 MOTION = "motion."
 """Prefix of the names of the depth correction's arrays."""
+OF_CAMERA = "@"
+"""Between such a name and the name of the camera."""
 
 
 class LiveMap:
@@ -36,8 +38,8 @@ class LiveMap:
         sequence: Number of the last update, 0 before the first.
         memory: The GaussianMemory.
         voxel_map: The VoxelMap.
-        motion: State of the depth from motion. Tracked points are saved, keyframes are not: after loading a map, stereo
-            begins anew.
+        motions: State of the depth from motion, by the name of the camera. Tracked points are saved, keyframes are
+            not: after loading a map, stereo begins anew.
         last_view: What the last frame saw; None before the first frame.
     """
 
@@ -63,18 +65,27 @@ class LiveMap:
         """Forget the map; the sequence number continues."""
         self.memory = self._new_memory()
         self.voxel_map = VoxelMap(self.memory, self._occupancy_threshold)
-        self.motion = Motion()
+        self.motions: dict[str, Motion] = {}
         self.last_view: LastView | None = None
+
+    def motion_of(self, camera: str) -> Motion:
+        """State of the depth from motion of a camera: images of different cameras are not compared."""
+        return self.motions.setdefault(camera, Motion())
 
     def arrays(self, room: dict[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
         """A copy of the state that mapping continues from.
 
-        It holds the memory's arrays, and those of the depth correction as `motion.NAME`.
+        It holds the memory's arrays, and those of the depth correction as `motion.NAME`, or as `motion.NAME@CAMERA` of
+        a camera that has a name.
 
         Args:
             room: Result of `memory.room()` to copy into; None allocates new arrays.
         """
-        return self.memory.arrays(room) | {MOTION + name: array for name, array in self.motion.tracks.arrays().items()}
+        arrays = self.memory.arrays(room)
+        for camera, motion in self.motions.items():
+            end = f"{OF_CAMERA}{camera}" if camera else ""
+            arrays |= {f"{MOTION}{name}{end}": array for name, array in motion.tracks.arrays().items()}
+        return arrays
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Continue from the result of `arrays`; the voxel map is computed from it.
@@ -85,13 +96,19 @@ class LiveMap:
         Raises:
             DataError: The arrays do not fit the model or hold invalid values; the map is unchanged.
         """
-        memory, motion = self._new_memory(), Motion()
+        memory = self._new_memory()
         memory.restore(arrays)
-        if saved := {name.removeprefix(MOTION): array for name, array in arrays.items() if name.startswith(MOTION)}:
-            motion.tracks.restore(saved)
+        saved: dict[str, dict[str, np.ndarray]] = {}
+        for name, array in arrays.items():
+            if name.startswith(MOTION):
+                key, _, camera = name.removeprefix(MOTION).partition(OF_CAMERA)
+                saved.setdefault(camera, {})[key] = array
+        motions = {camera: Motion() for camera in saved}
+        for camera, motion in motions.items():
+            motion.tracks.restore(saved[camera])
         voxel_map = VoxelMap(memory, self._occupancy_threshold)
         voxel_map.update()
-        self.memory, self.voxel_map, self.motion, self.last_view = memory, voxel_map, motion, None
+        self.memory, self.voxel_map, self.motions, self.last_view = memory, voxel_map, motions, None
 
     def _new_memory(self) -> GaussianMemory:
         return GaussianMemory(self.spec.gaussians_per_cell, self.spec.feature_channels, self.confidence)

@@ -19,7 +19,7 @@ from sgrocc_core.gaussians.newly_hidden import begin_anew
 from sgrocc_core.geometry.camera import LetterboxedCamera
 from sgrocc_core.geometry.lattice import CELL_SIZE, box_corner, box_pose
 from sgrocc_core.geometry.poses import gravity_aligned_rotation, make_pose
-from sgrocc_core.mapping.from_motion import SeenImage, available, depth_from_motion
+from sgrocc_core.mapping.from_motion import Motion, SeenImage, available, depth_from_motion
 from sgrocc_core.mapping.live_map import LiveMap
 from sgrocc_core.mapping.types import MapperConfig, MapUpdate, Stopwatch
 
@@ -76,13 +76,14 @@ class OccupancyMapper:
         image = camera.letterbox.image(frame.image)
         seen = self.engine.image(image, camera.mask, camera.K, gravity_aligned_rotation(frame.T_wc[:3, :3]))
         head, spread, has_source = seen.depth, seen.spread, True
-        if frame.depth is None or self._config.depth_source == "mono":
+        source, motion = self._config.depth_source_of(frame.camera), self.map.motion_of(frame.camera)
+        if frame.depth is None or source == "mono":
             looked = SeenImage(image, camera, frame.T_wc, frame.stamp_ns, seen)
-            head, spread = self._depth_from_motion(looked)
-            has_source = self.map.motion.helped
+            head, spread = self._depth_from_motion(motion, looked)
+            has_source = motion.helped
         clock.lap("image")
         # 2. The local box in front of the camera, and the visibility of its cells in the depth prior.
-        depth = depth_prior(self._config.depth_source, frame, camera, head, spread)
+        depth = depth_prior(source, frame, camera, head, spread)
         T_lc = make_pose(frame.T_wc[:3, :3], frame.T_wc[:3, 3] - self.map.origin)
         corner = box_corner(T_lc, box_below=self._config.box_below)
         T_bc = box_pose(T_lc, corner * CELL_SIZE)
@@ -110,9 +111,9 @@ class OccupancyMapper:
         update = self.map.update(frame.stamp_ns, clock, depth.expert[y0 : y0 + h, x0 : x0 + w])
         return replace(update, notes=tuple(self._notes), has_source=has_source)
 
-    def _depth_from_motion(self, seen: SeenImage) -> tuple[np.ndarray, np.ndarray]:
+    def _depth_from_motion(self, motion: Motion, seen: SeenImage) -> tuple[np.ndarray, np.ndarray]:
         kind, fallback = available(self._config.motion_depth, self.engine.spec)
-        depth, spread, said = depth_from_motion(kind, self.engine, self.map.motion, seen)
+        depth, spread, said = depth_from_motion(kind, self.engine, motion, seen)
         if fallback and not self._told:
             self._notes.append(fallback)
         self._told = self._told or fallback is not None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from time import perf_counter
 
 import numpy as np
@@ -36,6 +37,7 @@ class MapperConfig:
             model without a stereo network uses `tracks`.
         confidence: Factors of Eq. 8 that weigh the memory, one of CONFIDENCES; all but `hybrid` are for comparison. A
             new value takes effect at the next reset.
+        camera_depth_sources: Depth source of single cameras, by the name of the camera, where it is not `depth_source`.
 
     Raises:
         ConfigError: A value is not allowed; names the key, the value and the allowed values.
@@ -49,10 +51,12 @@ class MapperConfig:
     forget_radius: float = 0.0
     motion_depth: str = "stereo"
     confidence: str = "hybrid"
+    camera_depth_sources: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.depth_source not in DEPTH_SOURCES:
-            raise ConfigError(f"depth_source is {self.depth_source!r}; it must be one of {', '.join(DEPTH_SOURCES)}")
+        for source in (self.depth_source, *self.camera_depth_sources.values()):
+            if source not in DEPTH_SOURCES:
+                raise ConfigError(f"depth_source is {source!r}; it must be one of {', '.join(DEPTH_SOURCES)}")
         if self.confidence not in CONFIDENCES:
             raise ConfigError(f"confidence is {self.confidence!r}; it must be one of {', '.join(CONFIDENCES)}")
         if self.motion_depth not in MOTION_DEPTHS:
@@ -75,6 +79,10 @@ class MapperConfig:
         if 0 < self.max_memory_mb < MIN_MEMORY_MB:
             allowed = f"0 (no bound) or at least {MIN_MEMORY_MB:g}, what one view may take"
             raise ConfigError(f"max_memory_mb is {self.max_memory_mb!r}; it must be {allowed}")
+
+    def depth_source_of(self, camera: str) -> str:
+        """Depth source of a camera."""
+        return self.camera_depth_sources.get(camera, self.depth_source)
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def test_sensor_depth_is_left_alone_and_no_keyframe_is_kept() -> None:
     mapper = OccupancyMapper(engine, MapperConfig(depth_source="fused"))
     sensor = np.full((240, 320), 1.5, np.float32)
     assert depths(mapper, [frame(k, depth=sensor) for k in range(3)]) == pytest.approx([1.5] * 3)
-    assert engine.asked == [] and len(mapper.map.motion.stereo.ring.views) == 0
+    assert engine.asked == [] and len(mapper.map.motion_of("").stereo.ring.views) == 0
 
 
 @pytest.mark.parametrize("kind", ["none", "tracks"])
@@ -82,7 +82,7 @@ def test_a_model_without_stereo_uses_tracks_and_says_so_once() -> None:
     notes = [mapper.step(frame(k)).notes for k in range(3)]
     assert notes[1:] == [(), ()]
     assert "has no network for it: tracks are used" in notes[0][0]
-    assert mapper.map.motion.tracks.tracks.arrays()["grey"].size > 0
+    assert mapper.map.motion_of("").tracks.tracks.arrays()["grey"].size > 0
 
 
 def test_images_of_two_cameras_on_one_topic_are_never_compared_and_told_once() -> None:
