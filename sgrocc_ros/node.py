@@ -26,21 +26,18 @@ from rclpy.signals import SignalHandlerOptions
 from sgrocc_core.classes import NAMES
 from sgrocc_core.engines.open import open_engine
 from sgrocc_core.errors import DataError, SgroccError
-from sgrocc_core.geometry.calibration import is_rectified
 from sgrocc_core.geometry.transforms import TransformLookupError
 from sgrocc_core.mapping.mapper import OccupancyMapper
 from sgrocc_core.mapping.warm_up import warm_up
 from sgrocc_ros import NODE
+from sgrocc_ros.cameras import Cameras
 from sgrocc_ros.health.advice import advised
 from sgrocc_ros.health.diagnostics import Diagnostics
-from sgrocc_ros.health.first_look import FirstLook
 from sgrocc_ros.health.statistics import Statistics
 from sgrocc_ros.health.threads import PAUSE, Watch, described
-from sgrocc_ros.input.frames import FrameMaker
-from sgrocc_ros.input.inputs import Inputs, pose_frame
+from sgrocc_ros.input.inputs import Inputs
 from sgrocc_ros.input.poses import Poses
 from sgrocc_ros.input.stamps import JUMP_NS
-from sgrocc_ros.input.waiting import WaitingRoom
 from sgrocc_ros.keeper import Keeper, told
 from sgrocc_ros.output.grid import GridOutput
 from sgrocc_ros.output.outputs import Outputs
@@ -84,32 +81,22 @@ class EmbodiedOccupancy(Node):
             else f"{self.resolve_topic_name(p['pose_source'])} or /tf_static"
         )
         self.poses = Poses(self.statistics, topics, p["max_pose_gap"], lambda: self.get_clock().now().nanoseconds)
-        self.room = WaitingRoom(
-            self.poses,
-            self.statistics,
-            p["map_frame"],
-            pose_frame(p),
-            p["depth_source"],
-            p["tf_timeout"],
-            p["sync_slop"],
-        )
+        self.cameras = Cameras(p, self.poses, self.statistics)
+        self.room = self.cameras.turns
         grid = GridOutput(self, p, self.statistics, lambda: self._mapper.map.voxel_map)
         views = Views(self, lambda: p["publish_gaussians"])
         self.outputs = Outputs(
             self, p["map_frame"], self.statistics, lambda: p["full_map_period"], grid, views,
             lambda job: self.worker.submit(job), labels_of(p["classes"]), lambda: self._mapper.map.voxel_map.occupied(),
         )  # fmt: skip
-        self.inputs = Inputs(self, p, self.room, self.poses, self.statistics, self._on_time_jump)
-        self.look = FirstLook(p["map_frame"])
-        rectified = is_rectified(p["rectified"], self.inputs.image_topic)
+        self.inputs = Inputs(self, p, self.cameras.ports, self.poses, self.statistics, self._on_time_jump)
         self.worker = Worker(
             self._mapper,
             self.room,
             self.outputs,
             self.statistics,
-            FrameMaker(self.statistics, p["depth_source"], p["depth_scale"], rectified),
+            self.cameras.work(self.inputs),
             lambda: p["max_rate"],
-            self.look,
             self._between,
         )
         spec = self._engine.spec
@@ -123,7 +110,8 @@ class EmbodiedOccupancy(Node):
             f"{spec.name}: {self._engine.description}",
             self.inputs,
             self.watch,
-            lambda: self.look.findings,
+            lambda: self.cameras.findings,
+            self.cameras.counts,
         )
         self.keeper.attach(self.worker, self.outputs)
         self.services_of_map = Services(self, self._mapper, self.worker, self.outputs, self.inputs)
@@ -156,7 +144,9 @@ class EmbodiedOccupancy(Node):
         log.info(f"device: {p['device']}, threads: {p['threads'] or 'all'}, precision: {p['precision']}")
         log.info(f"model: {spec.name} in {spec.folder}, images of {spec.image_size[0]} x {spec.image_size[1]} pixels")
         log.info(f"classes: {', '.join(NAMES[1:])}")
-        log.info(f"depth: {p['depth_source']}; map frame: {p['map_frame']}")
+        for name, port in self.cameras.ports.items():
+            log.info(f"{f'camera {name}, ' if name else ''}depth: {port.parameters['depth_source']}")
+        log.info(f"map frame: {p['map_frame']}")
         log.info(f"subscribed to {', '.join(str(follower) for follower in self.inputs.followers)}")
         log.info(f"publishing {self.outputs.topics}, /diagnostics")
         log.info(f"map: {p['map_path'] or 'not saved (map_path is empty)'}")
@@ -196,7 +186,8 @@ class EmbodiedOccupancy(Node):
             "map.sequence": str(published.sequence),
             "waiting": str(self.room.waiting),
         }
-        facts |= {f"finding.{found.code}": str(found) for found in self.look.findings}
+        facts |= {f"finding.{found.code}": str(found) for found in self.cameras.findings}
+        facts |= self.cameras.values()
         facts["paused"] = str(self.inputs.paused).lower()
         return facts | {"up_time_s": f"{time.monotonic() - self._started:.0f}"}
 
@@ -221,7 +212,7 @@ class EmbodiedOccupancy(Node):
         if self.parameters["reset_on_time_jump"]:
             self.worker.submit(self._begin_another_time)
         else:
-            self.worker.submit(self.worker.gate.restart)
+            self.worker.submit(self.worker.restart_gates)
 
     def _begin_another_time(self) -> None:
         """Runs on the worker's thread."""

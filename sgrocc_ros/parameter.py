@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,8 @@ class Parameter:
         dynamic: whether it may change while the node runs.
         word: keyword accepted instead of a number, e.g. `auto`; it is then the default.
         some_of: names that a comma-separated text or a list may contain; `all` stands for all of them.
+        lists_names: whether it is a comma-separated text or a list of names, each once; empty: none.
+        per_camera: whether each of several cameras may have its own value, as the parameter CAMERA.NAME.
     """
 
     name: str
@@ -36,12 +39,16 @@ class Parameter:
     dynamic: bool = False
     word: str = ""
     some_of: tuple[str, ...] = ()
+    lists_names: bool = False
+    per_camera: bool = False
 
     @property
     def allowed(self) -> str:
         """Description of the allowed values."""
         if self.some_of:
             return f"all, or some of {', '.join(self.some_of)}"
+        if self.lists_names:
+            return "names of letters, digits and _, each once, separated by commas"
         if self.choices:
             return " or ".join(self.choices)
         if isinstance(self.default, bool):
@@ -63,6 +70,8 @@ class Parameter:
         """
         if self.some_of:
             return self._check_names(value)
+        if self.lists_names:
+            return self._check_list(value)
         if self.word and value == self.word:
             return self.word
         wanted = float if self.word else type(self.default)
@@ -81,15 +90,26 @@ class Parameter:
 
     def _check_names(self, value: Any) -> str:
         """Return the chosen names in the order of `some_of`, separated by commas, or `all` for all of them."""
-        given = value.split(",") if isinstance(value, str) else value
-        names = (
-            [name.strip() if isinstance(name, str) else name for name in given]
-            if isinstance(given, (list, tuple))
-            else []
-        )
+        names = _listed(value)
         if names == ["all"]:
             return "all"
         if not names or any(name not in self.some_of for name in names):
             raise ConfigError(f"parameter {self.name} is {value!r}; it must be {self.allowed}")
         chosen = [name for name in self.some_of if name in names]
         return "all" if len(chosen) == len(self.some_of) else ", ".join(chosen)
+
+    def _check_list(self, value: Any) -> str:
+        """Return the names in their order, separated by commas."""
+        names = [] if value == "" else _listed(value)
+        whole = all(isinstance(name, str) and re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name) for name in names)
+        if not whole or len(set(names)) < len(names) or (not names and value not in ("", [], ())):
+            raise ConfigError(f"parameter {self.name} is {value!r}; it must be {self.allowed}")
+        return ", ".join(names)
+
+
+def _listed(value: Any) -> list[Any]:
+    """Return the parts of a comma-separated text or of a list, without spaces around them."""
+    given = value.split(",") if isinstance(value, str) else value
+    if not isinstance(given, list | tuple):
+        return []
+    return [name.strip() if isinstance(name, str) else name for name in given]

@@ -27,7 +27,9 @@ TABLE: tuple[Parameter, ...] = (
         "map",
         "Frame of the map. With a SLAM system that corrects map -> odom, use its odom frame.",
     ),
-    Parameter("camera_frame", "frames", "", "Optical frame of the camera; empty: the frame_id of the images."),
+    Parameter(
+        "camera_frame", "frames", "", "Optical frame of the camera; empty: the frame_id of the images.", per_camera=True
+    ),
     Parameter(
         "base_frame",
         "frames",
@@ -60,11 +62,20 @@ TABLE: tuple[Parameter, ...] = (
         maximum=60.0,
     ),
     Parameter(
+        "cameras",
+        "input",
+        "",
+        "Names of several cameras that map into one map; each has its topics and its parameters under its name. Empty: "
+        "one camera without a name.",
+        lists_names=True,
+    ),
+    Parameter(
         "image_transport",
         "input",
         "raw",
         "Whether `image` or `<image>/compressed` is subscribed to.",
         ("raw", "compressed"),
+        per_camera=True,
     ),
     Parameter(
         "depth_source",
@@ -72,6 +83,7 @@ TABLE: tuple[Parameter, ...] = (
         "mono",
         "Source of depth: the network (mono), the depth topic (topic), or both (fused).",
         DEPTH_SOURCES,
+        per_camera=True,
     ),
     Parameter(
         "depth_transport",
@@ -79,6 +91,7 @@ TABLE: tuple[Parameter, ...] = (
         "auto",
         "Whether `depth` or `<depth>/compressedDepth` is subscribed to; auto: whichever is published.",
         ("auto", "raw", "compressedDepth"),
+        per_camera=True,
     ),
     Parameter(
         "motion_depth",
@@ -89,7 +102,9 @@ TABLE: tuple[Parameter, ...] = (
         MOTION_DEPTHS,
         dynamic=True,
     ),
-    Parameter("depth_scale", "input", 0.001, "Metres per unit of 16UC1 depth.", minimum=1e-6, maximum=1.0),
+    Parameter(
+        "depth_scale", "input", 0.001, "Metres per unit of 16UC1 depth.", minimum=1e-6, maximum=1.0, per_camera=True
+    ),
     Parameter(
         "sync_slop",
         "input",
@@ -97,6 +112,7 @@ TABLE: tuple[Parameter, ...] = (
         "Maximum difference between the time stamps of an image and its depth, seconds.",
         minimum=0.0,
         maximum=1.0,
+        per_camera=True,
     ),
     Parameter(
         "rectified",
@@ -104,6 +120,7 @@ TABLE: tuple[Parameter, ...] = (
         "auto",
         "Whether images are rectified: yes uses P of camera_info, no uses K and D; auto: yes if the topic has `rect`.",
         ("auto", "yes", "no"),
+        per_camera=True,
     ),
     Parameter(
         "reliability",
@@ -277,7 +294,7 @@ def documentation() -> str:
     lines = [BEGIN, "| group | parameter | default | allowed | meaning |", "|---|---|---|---|---|"]
     for row in TABLE:
         default = str(row.default).lower() if isinstance(row.default, bool) else str(row.default) or "(empty)"
-        mark = " *" if row.dynamic else ""
+        mark = " *" * row.dynamic + " †" * row.per_camera
         lines.append(f"| {row.group} | `{row.name}`{mark} | {default} | {row.allowed} | {row.description} |")
     return "\n".join([*lines, END])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sgrocc_core.classes import UNKNOWN, UNLABELLED, label_of
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from rclpy.node import Node
 
     from sgrocc_core.mapping.mapper import MapperConfig
+    from sgrocc_ros.parameter import Parameter
 
 SHORTEST_AUTOSAVE = 0.1
 """Shortest `autosave_period` that is accepted, seconds."""
@@ -33,20 +35,17 @@ class Parameters:
     """
 
     def __init__(self, node: Node, on_change: Callable[[set[str]], None] = lambda names: None) -> None:
-        from rcl_interfaces.msg import ParameterDescriptor
-
         self._values: dict[str, Any] = {}
         self._on_change = on_change
-        for row in TABLE:
-            # Dynamic type and no range: rclpy would refuse an int for a double, and would word its refusals itself.
-            descriptor = ParameterDescriptor(
-                name=row.name,
-                description=row.description,
-                additional_constraints=row.allowed,
-                read_only=not row.dynamic,
-                dynamic_typing=True,
-            )
-            self._values[row.name] = row.check(node.declare_parameter(row.name, row.default, descriptor).value)
+        self._rows = {row.name: row for row in TABLE}
+        self._declare(node, TABLE)
+        cameras = self.cameras
+        own = [
+            replace(row, name=f"{camera}.{row.name}") for camera in cameras if camera for row in TABLE if row.per_camera
+        ]
+        self._rows |= {row.name: row for row in own}
+        self._declare(node, own)
+        _check_cameras(self._values, cameras)
         _check_keeping(self._values)
         _check_rate(self._values)
         _check_slab(self._values)
@@ -55,9 +54,33 @@ class Parameters:
     def __getitem__(self, name: str) -> Any:
         return self._values[name]
 
+    @property
+    def cameras(self) -> list[str]:
+        """Names of the cameras; one that is empty where the only camera has no name."""
+        return str(self._values["cameras"]).split(", ")
+
+    def of_camera(self, camera: str) -> CameraParameters:
+        """The values that count for a camera."""
+        return CameraParameters(self, camera)
+
     def as_dict(self) -> dict[str, Any]:
         """Return a copy of all values."""
         return dict(self._values)
+
+    def _declare(self, node: Node, rows: Iterable[Parameter]) -> None:
+        from rcl_interfaces.msg import ParameterDescriptor
+
+        for row in rows:
+            # Dynamic type and no range: rclpy would refuse an int for a double, and would word its refusals itself.
+            descriptor = ParameterDescriptor(
+                name=row.name,
+                description=row.description,
+                additional_constraints=row.allowed,
+                read_only=not row.dynamic,
+                dynamic_typing=True,
+            )
+            default = self._values.get(row.name.rpartition(".")[2], row.default)  # of a camera: that of all cameras
+            self._values[row.name] = row.check(node.declare_parameter(row.name, default, descriptor).value)
 
     def _set(self, changes: Iterable[Any]) -> Any:
         from rcl_interfaces.msg import SetParametersResult
@@ -65,8 +88,8 @@ class Parameters:
         checked = {}
         try:
             for change in changes:
-                if change.name in BY_NAME:
-                    checked[change.name] = BY_NAME[change.name].check(change.value)
+                if change.name in self._rows:
+                    checked[change.name] = self._rows[change.name].check(change.value)
             _check_rate(self._values | checked)
             mapper_config(self._values | checked)  # values that are allowed separately may not fit each other
             _check_slab(self._values | checked)
@@ -90,7 +113,25 @@ def mapper_config(values: Parameters | dict[str, Any]) -> MapperConfig:
         "max_memory_mb",
         "forget_radius",
     )
-    return MapperConfig(**{name: values[name] for name in names})
+    cameras = [camera for camera in str(values["cameras"]).split(", ") if camera]
+    sources = {camera: values[f"{camera}.depth_source"] for camera in cameras}
+    return MapperConfig(**{name: values[name] for name in names}, camera_depth_sources=sources)
+
+
+class CameraParameters:
+    """The values of parameters that count for one camera: its own where it has them, else those of all cameras.
+
+    Args:
+        parameters: parameters of the node.
+        camera: name of the camera; empty: the only one.
+    """
+
+    def __init__(self, parameters: Parameters, camera: str) -> None:
+        self._parameters, self.camera = parameters, camera
+
+    def __getitem__(self, name: str) -> Any:
+        own = self.camera and BY_NAME[name].per_camera
+        return self._parameters[f"{self.camera}.{name}" if own else name]
 
 
 def labels_of(classes: str) -> list[int]:
@@ -112,6 +153,22 @@ def _check_keeping(values: dict[str, Any]) -> None:
                 raise ConfigError(
                     f"parameter {name} is {values[name]}, but map_path is empty; it must name the map's folder"
                 )
+
+
+def _check_cameras(values: dict[str, Any], cameras: list[str]) -> None:
+    """Check that several cameras have a pose each; raise ConfigError if not."""
+    if len(cameras) < 2:
+        return
+    if values["camera_frame"]:
+        raise ConfigError(
+            f"parameter camera_frame is {values['camera_frame']!r}, but there are {len(cameras)} cameras, each in "
+            f"a frame of its own; set {cameras[0]}.camera_frame and so on, or leave it empty"
+        )
+    if values["pose_source"] == "pose" and not values["base_frame"]:
+        raise ConfigError(
+            f"parameter pose_source is pose, which is the pose of one frame, but there are {len(cameras)} cameras; "
+            "base_frame must name that frame"
+        )
 
 
 def _check_rate(values: dict[str, Any]) -> None:

@@ -40,7 +40,7 @@ class Services:
         """Empty the map; called on the worker's thread."""
         self._worker.changes += bool(len(self._mapper.map.memory))
         self._mapper.map.reset()
-        self._worker.gate.restart()
+        self._worker.restart_gates()
         self._outputs.reset(self._worker.newest_stamp)
 
     async def _reset(self, request: Empty.Request, response: Empty.Response) -> Empty.Response:

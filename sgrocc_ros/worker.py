@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,13 @@ from sgrocc_core.checks.motion import PoseGate
 from sgrocc_core.errors import FrameError, SgroccError
 from sgrocc_core.frame import Frame
 from sgrocc_core.mapping.mapper import OccupancyMapper
+from sgrocc_ros.health.camera_statistics import CameraCounts
 from sgrocc_ros.health.first_look import FirstLook
 from sgrocc_ros.health.statistics import Statistics
 from sgrocc_ros.health.threads import LastingThread, described
 from sgrocc_ros.input.frames import FrameMaker
-from sgrocc_ros.input.waiting import Complete, WaitingRoom
+from sgrocc_ros.input.turns import Turns
+from sgrocc_ros.input.waiting import Complete
 from sgrocc_ros.output.outputs import Outputs
 
 LOOK_PERIOD = 0.5
@@ -34,6 +37,23 @@ class WorkerEndedError(SgroccError):
     """The worker's thread has ended, so nothing can be run on it."""
 
 
+@dataclass(frozen=True)
+class CameraWork:
+    """What the worker needs of one camera.
+
+    Attributes:
+        frames: makes the frames.
+        look: looks at the first frames.
+        counts: counts its images.
+        gate: drops frames whose pose is further from the last one than the camera can have moved.
+    """
+
+    frames: FrameMaker
+    look: FirstLook
+    counts: CameraCounts
+    gate: PoseGate = field(default_factory=PoseGate)
+
+
 class Worker(LastingThread):
     """Maps images until it is stopped.
 
@@ -41,10 +61,9 @@ class Worker(LastingThread):
         mapper: the mapper.
         room: supplies complete images.
         outputs: publishes the updates.
-        statistics: counts frames and failures.
-        frames: makes the frames.
+        statistics: counts failures.
+        cameras: what belongs to each camera, by its name.
         max_rate: returns the maximum number of frames per second, 0 for no limit; called for each frame.
-        look: looks at the first frames.
         between: returns the (4, 4) pose of a frame (second) in another (first) at a stamp (ns); None if unknown.
 
     Attributes:
@@ -55,22 +74,19 @@ class Worker(LastingThread):
     def __init__(
         self,
         mapper: OccupancyMapper,
-        room: WaitingRoom,
+        room: Turns,
         outputs: Outputs,
         statistics: Statistics,
-        frames: FrameMaker,
+        cameras: Mapping[str, CameraWork],
         max_rate: Callable[[], float],
-        look: FirstLook,
         between: Callable[[str, str, int], np.ndarray | None],
     ) -> None:
         super().__init__("worker", statistics)
         self._mapper, self._room, self._outputs = mapper, room, outputs
-        self._frames, self._max_rate = frames, max_rate
-        self._look, self._between = look, between
+        self._cameras, self._max_rate, self._between = cameras, max_rate, between
         self._commands: queue.SimpleQueue[tuple[Callable[[], Any], Future]] = queue.SimpleQueue()
         self._taken_at = -math.inf
         self._busy: tuple[str, float] | None = None
-        self.gate = PoseGate()
         self.newest_stamp = self.changes = 0
 
     def submit(self, command: Callable[[], Any]) -> Future:
@@ -102,6 +118,11 @@ class Worker(LastingThread):
         self._stopping = True
         self._room.wake()
 
+    def restart_gates(self) -> None:
+        """Forget the last pose of every camera: after a jump of time, or where another map begins."""
+        for camera in self._cameras.values():
+            camera.gate.restart()
+
     def wake(self) -> None:
         """Look at the parameters again."""
         self._room.wake()
@@ -131,9 +152,9 @@ class Worker(LastingThread):
         try:
             self._map(complete)
         except FrameError as error:
-            self._statistics.drop(error.cause, str(error))
+            self._cameras[complete.camera].counts.drop(error.cause, str(error))
         except Exception as error:
-            self._statistics.drop("internal_error", described("worker", error))
+            self._cameras[complete.camera].counts.drop("internal_error", described("worker", error))
             self.failures += 1
             return False
         finally:
@@ -152,34 +173,37 @@ class Worker(LastingThread):
                 self._busy = None
 
     def _map(self, complete: Complete) -> None:
-        start = time.monotonic()
-        frame = self._frames.make(complete)
-        self.gate.check(frame.T_wc, frame.stamp_ns)
-        if self._look.is_due:
-            self._look_at(complete, frame)
+        start, camera = time.monotonic(), self._cameras[complete.camera]
+        frame = camera.frames.make(complete)
+        camera.gate.check(frame.T_wc, frame.stamp_ns)
+        if camera.look.is_due:
+            self._look_at(complete, frame, camera)
         decoded = time.monotonic()
         update = self._mapper.step(frame)
         if not update.has_source:
-            self._statistics.counts_of_input.map_without_source()
+            camera.counts.map_without_source()
         for note in update.notes:
-            self._statistics.notice("motion_depth", note)
+            camera.counts.notice("motion_depth", note)
         gaussians = self._mapper.map.gaussians_in_view() if self._outputs.views.wants_gaussians else None
-        self.newest_stamp = frame.stamp_ns
+        # The images of several cameras do not come in the order of their stamps.
+        self.newest_stamp = max(frame.stamp_ns, self.newest_stamp) if complete.camera else frame.stamp_ns
         self.changes += 1
         stages = {"wait": 1e3 * (start - complete.image.arrived), "decode": 1e3 * (decoded - start), **update.timings}
         handed = time.monotonic()
-        self._outputs.update(update, complete.image.arrived, stages, complete.image.frame_id, gaussians)
+        self._outputs.update(
+            update, complete.image.arrived, stages, complete.image.frame_id, gaussians, camera.counts.process
+        )
         self._statistics.time("hand_over", 1e3 * (time.monotonic() - handed))
 
-    def _look_at(self, complete: Complete, frame: Frame) -> None:
+    def _look_at(self, complete: Complete, frame: Frame, camera: CameraWork) -> None:
         """Look at one of the first frames; what is wrong with the look itself is counted and costs no frame."""
         try:
             depth, image = complete.depth, complete.image
-            self._look.see(frame, image.frame_id, self._frames.readings(complete))
+            camera.look.see(frame, image.frame_id, camera.frames.readings(complete))
             if depth is not None:
                 other = depth.header.frame_id
-                self._look.see_depth_frame(
+                camera.look.see_depth_frame(
                     image.frame_id, other, lambda: self._between(image.frame_id, other, image.stamp)
                 )
         except Exception as error:
-            self._statistics.notice("internal_error", described("the look at the first frames", error))
+            camera.counts.notice("internal_error", described("the look at the first frames", error))

@@ -36,6 +36,7 @@ ADVICE = {
     "pose_jump": "check what publishes the pose; a jump that three images confirm is believed",
     "tf_loop": "check what publishes that transform: a frame cannot be above itself",
     "tf_second_parent": "check what publishes that transform: each frame has one parent",
+    "camera_silent": "nothing for the other cameras, which are mapped; check that camera's driver and cable",
     "copy_failed": "check the disk and the permissions of map_path",
     "bad_clock": "check what publishes /clock, or set use_sim_time: false",
     "autosave_failed": "check the disk and the permissions of map_path",

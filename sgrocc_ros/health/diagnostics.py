@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -14,6 +14,8 @@ from rclpy.node import Node
 from sgrocc_core.checks.findings import Findings
 from sgrocc_core.report import memory_mb
 from sgrocc_ros.health.advice import advised
+from sgrocc_ros.health.camera_statistics import CameraStatistics
+from sgrocc_ros.health.silence import Silence
 from sgrocc_ros.health.statistics import QUIET, Statistics, shortened
 from sgrocc_ros.health.threads import Watch, described
 from sgrocc_ros.input.inputs import Inputs
@@ -36,6 +38,7 @@ class Diagnostics:
         inputs: subscriptions of the node.
         watch: looks after the threads and the progress.
         findings: returns what the look at the first frames has found.
+        cameras: counters of each of several cameras, by its name.
         clock: the steady clock, seconds.
     """
 
@@ -48,22 +51,27 @@ class Diagnostics:
         inputs: Inputs,
         watch: Watch,
         findings: Callable[[], Findings] = Findings,
+        cameras: Mapping[str, CameraStatistics] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._node, self._statistics, self._facts, self._hardware_id = node, statistics, facts, hardware_id
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._inputs, self._watch, self._clock = inputs, watch, clock
         self._findings = findings
+        self._silence = Silence(cameras or {}, self._no_image_of, JUDGED_SECONDS, clock)
         self._newest = (0, clock())
         self._looks = deque([(clock(), np.zeros(4, int))])
         self._timer = node.create_timer(PERIOD, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def status(self) -> DiagnosticStatus:
         """Return the current status; its level depends on the last JUDGED_SECONDS."""
+        silent = "" if self._inputs.paused else self._silence.look()
         received, processed, dropped, noticed = self._statistics.counts()
         lost = self._statistics.lost
         loud = sum(n for c, n in dropped.items() if c not in QUIET) + noticed.total()
         level, text = self._judge(np.array([received, processed, loud, lost]))
+        if level == DiagnosticStatus.OK and silent:
+            level, text = DiagnosticStatus.WARN, f"{text}, but {silent}"
         if level == DiagnosticStatus.OK and not self._inputs.paused:
             doubts = [found for found in self._findings() if found.level != "note"]
             if doubts:
@@ -120,8 +128,11 @@ class Diagnostics:
             return DiagnosticStatus.WARN, self._many_lost(lost, lost + came)
         return DiagnosticStatus.OK, "mapping" if mapped else "waiting for images"
 
-    def _no_image(self, seconds: float) -> str:
-        topic = self._inputs.followers[0].topic
+    def _no_image_of(self, camera: str, seconds: float) -> str:
+        return self._no_image(seconds, self._inputs.cameras[camera].image.topic)
+
+    def _no_image(self, seconds: float, topic: str = "") -> str:
+        topic = topic or self._inputs.followers[0].topic
         count = self._node.count_publishers(topic)
         advice = (
             "check the camera's driver"

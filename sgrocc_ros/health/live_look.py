@@ -33,7 +33,7 @@ from sgrocc_ros.health.first_look import depth_frame_finding
 from sgrocc_ros.health.statistics import QUIET, Statistics
 from sgrocc_ros.health.threads import described
 from sgrocc_ros.input.frames import FrameMaker
-from sgrocc_ros.input.inputs import Inputs, pose_frame
+from sgrocc_ros.input.inputs import CameraPort, Inputs, pose_frame
 from sgrocc_ros.input.poses import Poses
 from sgrocc_ros.input.waiting import Complete, WaitingRoom
 from sgrocc_ros.messages import info_size, read_camera_info
@@ -54,13 +54,13 @@ class _Counts(Statistics):
         super().__init__(lambda text: None, lambda: math.inf)
         self.examples: dict[str, str] = {}
 
-    def drop(self, cause: str, message: str) -> None:
+    def drop(self, cause: str, message: str, camera: str = "") -> None:
         self.examples.setdefault(cause, message)
-        super().drop(cause, message)
+        super().drop(cause, message, camera)
 
-    def notice(self, cause: str, message: str) -> None:
+    def notice(self, cause: str, message: str, camera: str = "") -> None:
         self.examples.setdefault(cause, message)
-        super().notice(cause, message)
+        super().notice(cause, message, camera)
 
     def forget(self) -> None:
         """Begin to count: before the first complete image transforms and camera_info were still on their way."""
@@ -115,13 +115,14 @@ class LiveLook:
             self.poses,
             self.counts,
             p["map_frame"],
-            pose_frame(p),
+            pose_frame(p.of_camera("")),
             p["depth_source"],
             p["tf_timeout"],
             p["sync_slop"],
         )
-        self.inputs = Inputs(node, p, self.room, self.poses, self.counts, lambda: None)
-        self._rectified = is_rectified(p["rectified"], self.inputs.image_topic)
+        port = CameraPort(p.of_camera(""), self.room, self.counts)
+        self.inputs = Inputs(node, p, {"": port}, self.poses, self.counts, lambda: None)
+        self._rectified = is_rectified(p["rectified"], self.inputs.cameras[""].image_topic)
         self._frames = FrameMaker(self.counts, p["depth_source"], p["depth_scale"], self._rectified)
         self._gate = PoseGate()
         self.looked = self.complete = 0
@@ -178,14 +179,15 @@ class LiveLook:
             self._check.add_finding(finding)
 
     def _missing(self) -> Iterator[Finding]:
-        image, info, poses, static, *depth = self.inputs.followers
+        camera, poses, static = self.inputs.cameras[""], self.inputs.moving, self.inputs.static
+        image, info, depth = camera.image, camera.info, camera.depth
         if not self.counts.received and not self.room.images:
             yield self._nothing("no_image", "image", image.topic, "--image-topic", str(image))
         if not self.room.infos:
             yield self._nothing("no_camera_info", "camera_info", info.topic, "--info-topic", str(info))
         if depth and not self.room.depths:
             needed = self._parameters["depth_source"] == "topic"
-            missing = self._nothing("no_depth", "depth image", depth[0].topic, "--depth-topic", str(depth[0]))
+            missing = self._nothing("no_depth", "depth image", depth.topic, "--depth-topic", str(depth))
             yield missing if needed else Finding("warning", missing.code, missing.message, missing.advice)
         if not self.poses.frames():
             published = [topic for topic in (poses.topic, static.topic) if self._node.count_publishers(topic)]

@@ -29,6 +29,11 @@ def shortened(text: str, longest: int = LONGEST_TEXT) -> str:
     return text if len(text) <= longest else f"{text[: longest // 2]} ... {text[-longest // 2 :]}"
 
 
+def of_camera(camera: str, message: str) -> str:
+    """Return a message that names the camera, if it has a name."""
+    return f"camera {camera}: {message}" if camera else message
+
+
 class Statistics:
     """Thread-safe counters.
 
@@ -62,27 +67,33 @@ class Statistics:
         with self._lock:
             self.lost += count
 
-    def drop(self, cause: str, message: str) -> None:
-        """Count an image that is not mapped, and warn."""
-        message = shortened(message, LONGEST_LOG)
+    def drop(self, cause: str, message: str, camera: str = "") -> None:
+        """Count an image, of a camera with a name, that is not mapped, and warn."""
+        message = shortened(of_camera(camera, message), LONGEST_LOG)
         count = self.counts_of_input.drop(cause, message)
         if cause not in QUIET:
             self._warn_at_most_once_a_period(
-                cause, cause, f"image dropped ({cause}, {count} so far): {message}", message
+                cause, f"{cause} {camera}", f"image dropped ({cause}, {count} so far): {message}", message
             )
 
-    def notice(self, cause: str, message: str) -> None:
-        """Count a problem that did not cost an image, and warn."""
+    def notice(self, cause: str, message: str, camera: str = "") -> None:
+        """Count a problem, of a camera with a name, that did not cost an image, and warn."""
         with self._lock:
             self.noticed[cause] += 1
             count = self.noticed[cause]
-        message = shortened(message, LONGEST_LOG)
-        self._warn_at_most_once_a_period(cause, f"notice {cause}", f"{cause} ({count} so far): {message}", message)
+        message = shortened(of_camera(camera, message), LONGEST_LOG)
+        self._warn_at_most_once_a_period(
+            cause, f"notice {cause} {camera}", f"{cause} ({count} so far): {message}", message
+        )
 
-    def leave_out_depth(self, cause: str, message: str) -> None:
-        """Count depth that is not used although its image may be mapped, and warn."""
-        self.counts_of_input.leave_out_depth(cause, shortened(message, LONGEST_LOG))
-        self.notice(cause, message)
+    def leave_out_depth(self, cause: str, message: str, camera: str = "") -> None:
+        """Count depth, of a camera with a name, that is not used although its image may be mapped, and warn."""
+        self.counts_of_input.leave_out_depth(cause, shortened(of_camera(camera, message), LONGEST_LOG))
+        self.notice(cause, message, camera)
+
+    def map_without_source(self) -> None:
+        """Count an image that was mapped with the depth of that image alone."""
+        self.counts_of_input.map_without_source()
 
     def refuse_transform(self, cause: str, message: str, stamp_ns: int) -> None:
         """Count a transform, of a stamp in nanoseconds, that is not used, and warn."""

@@ -10,7 +10,7 @@ from sgrocc_core.errors import FrameError
 from sgrocc_core.frame import Frame
 from sgrocc_core.geometry.calibration import Calibration
 from sgrocc_core.geometry.upright import looks_up
-from sgrocc_ros.health.statistics import Statistics
+from sgrocc_ros.health.camera_statistics import CameraCounts
 from sgrocc_ros.input.waiting import Complete
 from sgrocc_ros.messages import camera_info_key, read_camera_info, read_depth, read_image
 
@@ -20,13 +20,16 @@ class FrameMaker:
 
     Args:
         statistics: counts what does not cost the image.
+        camera: name of the camera, of several; else empty.
         depth_source: value of the parameter `depth_source`.
         depth_scale: metres per unit of 16UC1 depth.
         rectified: whether the images are rectified.
     """
 
-    def __init__(self, statistics: Statistics, depth_source: str, depth_scale: float, rectified: bool) -> None:
-        self._statistics, self._depth_source = statistics, depth_source
+    def __init__(
+        self, statistics: CameraCounts, depth_source: str, depth_scale: float, rectified: bool, camera: str = ""
+    ) -> None:
+        self._statistics, self._depth_source, self._camera = statistics, depth_source, camera
         self._depth_scale, self._rectified = depth_scale, rectified
         self._calibration: tuple[tuple, Calibration] | None = None
 
@@ -41,7 +44,7 @@ class FrameMaker:
             self._calibration = key, read_camera_info(complete.info, self._rectified)
         calibration = self._calibration[1]
         image = calibration.rectify(read_image(complete.image.message))
-        frame = Frame(image, calibration.K, complete.T_wc, complete.image.stamp)
+        frame = Frame(image, calibration.K, complete.T_wc, complete.image.stamp, camera=self._camera)
         if looks_up(frame.T_wc):
             self._warn_of_body_frame(complete.image.frame_id)
         if complete.depth is None:

@@ -6,131 +6,37 @@ publisher, and best effort loses big images that would arrive reliably.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
 from sgrocc_core.checks.stamps import no_time
 from sgrocc_core.data.bags.topics import base_name, info_name
-from sgrocc_ros.distributions import create_subscription
+from sgrocc_core.errors import ConfigError
+from sgrocc_ros.health.camera_statistics import CameraCounts
 from sgrocc_ros.health.statistics import Statistics
-from sgrocc_ros.input.lost_messages import LostMessages
+from sgrocc_ros.input.follower import Follower
 from sgrocc_ros.input.poses import Poses
 from sgrocc_ros.input.stamps import StampGate
 from sgrocc_ros.input.waiting import WaitingRoom
 from sgrocc_ros.messages import image_size, info_size, stamp_ns
-from sgrocc_ros.parameters import Parameters
+from sgrocc_ros.parameters import CameraParameters, Parameters
 
 LOOK_PERIOD = 0.25
 """Seconds between two checks of the ROS graph."""
 PAUSED = "the node is paused; call ~/pause with data: false to go on"
 CAMERA = "the camera"
 """Frame name used for the camera if the topic `pose` carries the camera's own poses, which name no frame."""
-_BY_NAME = {"reliable": ReliabilityPolicy.RELIABLE, "best_effort": ReliabilityPolicy.BEST_EFFORT}
 
 
-class Follower:
-    """A subscription that is recreated when its publishers change what they offer or another candidate is published.
-
-    Args:
-        node: owns the subscription.
-        candidates: (topic, type) in order of preference; the first that is published is used.
-        callback: receives the messages.
-        depth: length of the queue.
-        reliability: `auto`, `reliable` or `best_effort`; the parameter `qos_overrides.TOPIC.subscription.reliability`
-            takes precedence.
-        latched: whether messages from before the subscription are wanted.
-        on_lost: called with the number of lost messages, before the callback of the message that follows them.
-    """
-
-    def __init__(
-        self,
-        node: Node,
-        candidates: Sequence[tuple[str, type]],
-        callback: Callable,
-        depth: int,
-        reliability: str,
-        latched: bool = False,
-        on_lost: Callable[[int], Any] | None = None,
-    ) -> None:
-        self._node, self._candidates, self._callback = node, candidates, callback
-        self._on_lost, self._lost = on_lost, LostMessages()
-        self._depth, self._wants_latched, self._latched = depth, latched, latched
-        self._forced = {topic: self._override(topic, reliability) for topic, _ in candidates}
-        self.topic, self._kind = candidates[0]
-        self._policy = self._wanted(self.topic)
-        self._subscription = self._subscribe()
-
-    def look(self) -> None:
-        """Check the ROS graph and recreate the subscription if necessary."""
-        published = [
-            (topic, kind) for topic, kind in self._candidates if self._node.get_publishers_info_by_topic(topic)
-        ]
-        topic, kind = published[0] if published else (self.topic, self._kind)
-        policy, latched = self._wanted(topic), self._offers_latched(topic)
-        if (topic, policy, latched) == (self.topic, self._policy, self._latched):
-            return
-        self._node.destroy_subscription(self._subscription)
-        self.topic, self._kind, self._policy, self._latched = topic, kind, policy, latched
-        self._subscription = self._subscribe()
-        self._node.get_logger().info(f"subscribed to {self}")
-
-    def __str__(self) -> str:
-        reliability = self._policy.name.lower().replace("_", " ")
-        return f"{self.topic} ({reliability}{', transient local' if self._latched else ''})"
-
-    def _receive(self, message: Any, info: Any) -> None:
-        """Pass on a message and all messages queued behind it.
-
-        The executor takes one message per topic each time it wakes. Under load a deep queue (transforms) would fall
-        behind a shallow one (images), and no image would find its pose.
-        """
-        self._hand_on(message, info)
-        with self._subscription.handle:
-            for _ in range(self._depth):
-                taken = self._subscription.handle.take_message(self._kind, False)
-                if taken is None:
-                    return
-                self._hand_on(*taken)
-
-    def _hand_on(self, message: Any, info: Any) -> None:
-        if self._on_lost and (lost := self._lost.see(info)):
-            self._on_lost(lost)
-        self._callback(message)
-
-    def _override(self, topic: str, reliability: str) -> str:
-        name = f"qos_overrides.{topic}.subscription.reliability"
-        value = str(self._node.declare_parameter(name, reliability).value)
-        return value if value in _BY_NAME else "auto"
-
-    def _wanted(self, topic: str) -> ReliabilityPolicy:
-        if self._forced[topic] in _BY_NAME:
-            return _BY_NAME[self._forced[topic]]
-        offered = {info.qos_profile.reliability for info in self._node.get_publishers_info_by_topic(topic)}
-        return ReliabilityPolicy.BEST_EFFORT if ReliabilityPolicy.BEST_EFFORT in offered else ReliabilityPolicy.RELIABLE
-
-    def _offers_latched(self, topic: str) -> bool:
-        """Whether messages from before the subscription are wanted and every publisher of the topic keeps them.
-
-        A transient local subscription receives nothing from a volatile publisher, such as a script that plays a bag.
-        """
-        infos = self._node.get_publishers_info_by_topic(topic) if self._wants_latched else ()
-        return self._wants_latched and all(info.qos_profile.durability != DurabilityPolicy.VOLATILE for info in infos)
-
-    def _subscribe(self) -> Any:
-        durability = DurabilityPolicy.TRANSIENT_LOCAL if self._latched else DurabilityPolicy.VOLATILE
-        qos = QoSProfile(depth=self._depth, reliability=self._policy, durability=durability)
-        return create_subscription(self._node, self._kind, self.topic, self._receive, qos)
-
-
-def pose_frame(parameters: Parameters) -> str:
+def pose_frame(parameters: CameraParameters) -> str:
     """Return the frame whose pose is looked up for an image; empty means the image's own frame_id.
 
     Poses on the topic `pose` without a `base_frame` are poses of the camera, whatever its frame is called.
@@ -139,128 +45,228 @@ def pose_frame(parameters: Parameters) -> str:
     return str(parameters["camera_frame"] or (CAMERA if nameless else ""))
 
 
+def camera_topic(node: Node, camera: str, name: str) -> str:
+    """Return the absolute name of a camera's topic, after remapping: CAMERA/NAME, or NAME of the only camera."""
+    return str(node.resolve_topic_name(f"{camera}/{name}" if camera else name))
+
+
+def image_topics(node: Node, cameras: Sequence[str]) -> dict[str, str]:
+    """Return the image topic of each camera, without the suffix of its transport.
+
+    Raises:
+        ConfigError: two cameras have the same.
+    """
+    found: dict[str, str] = {}
+    for camera in cameras:
+        topic = base_name(camera_topic(node, camera, "image"))
+        if other := next((name for name, taken in found.items() if taken == topic), None):
+            raise ConfigError(
+                f"the cameras {other} and {camera} have the same image topic {topic}; remap {camera}/image to its own"
+            )
+        found[camera] = topic
+    return found
+
+
+@dataclass(frozen=True)
+class CameraPort:
+    """Where the messages of one camera go.
+
+    Attributes:
+        parameters: values of the parameters that count for it; they know its name.
+        room: receives images, camera_info and depth.
+        counts: counts its images.
+    """
+
+    parameters: CameraParameters
+    room: WaitingRoom
+    counts: CameraCounts
+
+
+class CameraInputs:
+    """The subscriptions of one camera.
+
+    Args:
+        node: owns the subscriptions.
+        port: where the messages go.
+        image_topic: resolved topic of the images, without the suffix of the transport.
+        on_jump: called with a stamp (ns) and a sentence when the images' stamps have jumped back.
+        is_paused: returns whether images are dropped.
+
+    Attributes:
+        image: the subscription of the images.
+        info: that of camera_info.
+        depth: that of depth; None if none is read.
+        gate: judges the images' stamps.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        port: CameraPort,
+        image_topic: str,
+        on_jump: Callable[[int, str], None],
+        is_paused: Callable[[], bool],
+    ) -> None:
+        self._node, self.port, self.image_topic = node, port, image_topic
+        self._on_jump, self._is_paused = on_jump, is_paused
+        self.gate = StampGate(port.counts)
+        p, reliability = port.parameters, port.parameters["reliability"]
+        compressed = p["image_transport"] == "compressed"
+        image = (f"{image_topic}/compressed", CompressedImage) if compressed else (image_topic, Image)
+        self.image = Follower(node, [image], self._on_image, 10, reliability, on_lost=port.counts.lose)
+        self.info = Follower(node, [(self._info_topic(), CameraInfo)], self._on_info, 10, reliability)
+        self.depth: Follower | None = None
+        if p["depth_source"] != "mono":
+            candidates = self._depth_candidates(p["depth_transport"])
+            self.depth = Follower(node, candidates, self._on_depth, 10, reliability)
+
+    @property
+    def followers(self) -> list[Follower]:
+        """All subscriptions, that of the images first."""
+        return [follower for follower in (self.image, self.info, self.depth) if follower is not None]
+
+    def _topic(self, name: str) -> str:
+        return camera_topic(self._node, self.port.parameters.camera, name)
+
+    def _info_topic(self) -> str:
+        """Topic of the camera_info: beside the image, unless `camera_info` itself is remapped."""
+        camera = self.port.parameters.camera
+        name = f"{camera}/camera_info" if camera else "camera_info"
+        plain, resolved = self._node.resolve_topic_name(name, only_expand=True), self._topic("camera_info")
+        return resolved if resolved != plain else info_name(self.image_topic)
+
+    def _depth_candidates(self, transport: str) -> list[tuple[str, type]]:
+        base = base_name(self._topic("depth"))
+        raw, compressed = (base, Image), (f"{base}/compressedDepth", CompressedImage)
+        return {"raw": [raw], "compressedDepth": [compressed], "auto": [raw, compressed]}[transport]
+
+    def _on_image(self, message: Any) -> None:
+        counts = self.port.counts
+        counts.receive()
+        if self._is_paused():
+            counts.drop("paused", PAUSED)
+            return
+        stamp = stamp_ns(message.header.stamp)
+        judgement = self.gate.admit(stamp, self._node.get_clock().now().nanoseconds)
+        if judgement == "jump":
+            self._on_jump(stamp, "an image's stamp jumped back")
+        if judgement != "drop":
+            self.port.room.add_image(stamp, message.header.frame_id, message, image_size(message))
+
+    def _on_info(self, message: CameraInfo) -> None:
+        self.port.room.add_info(stamp_ns(message.header.stamp), message, info_size(message))
+
+    def _on_depth(self, message: Any) -> None:
+        if wrong := no_time(stamp_ns(message.header.stamp), "a depth image's"):
+            self.port.counts.leave_out_depth("depth_stamp", f"{wrong}; the depth is not used")
+            return
+        self.port.room.add_depth(stamp_ns(message.header.stamp), message)
+
+
 class Inputs:
     """All subscriptions of the node.
 
     Args:
         node: owns the subscriptions.
         parameters: parameters of the node.
-        room: receives images, camera_info and depth.
+        ports: where the messages of each camera go, by the name of the camera.
         poses: receives transforms and poses.
-        statistics: counts received, lost and dropped images.
+        statistics: told of jumps of time.
         on_time_jump: called after time has jumped back and old poses and waiting images have been cleared.
+
+    Attributes:
+        cameras: the subscriptions of each camera, by its name.
+        moving: the subscription of the moving poses.
+        static: that of /tf_static.
+        paused: whether images are dropped.
+
+    Raises:
+        ConfigError: two cameras have the same image topic.
     """
 
     def __init__(
         self,
         node: Node,
         parameters: Parameters,
-        room: WaitingRoom,
+        ports: Mapping[str, CameraPort],
         poses: Poses,
         statistics: Statistics,
         on_time_jump: Callable[[], None],
     ) -> None:
-        self._node, self._room, self._poses, self._statistics = node, room, poses, statistics
+        self._node, self._poses, self._statistics = node, poses, statistics
         self._on_time_jump = on_time_jump
-        self._gate = StampGate(statistics)
-        self.image_topic = base_name(node.resolve_topic_name("image"))
-        reliability = parameters["reliability"]
-
-        def follow(
-            candidates: Sequence[tuple[str, type]], callback: Callable, depth: int, latched: bool = False, **more: Any
-        ) -> Follower:
-            return Follower(node, candidates, callback, depth, reliability, latched, **more)
-
-        compressed = parameters["image_transport"] == "compressed"
-        image = (f"{self.image_topic}/compressed", CompressedImage) if compressed else (self.image_topic, Image)
-        self.followers = [
-            follow([image], self._on_image, 10, on_lost=statistics.lose),
-            follow([(self._info_topic(), CameraInfo)], self._on_info, 10),
-            self._follow_poses(parameters, follow),
-            follow([("/tf_static", TFMessage)], self._on_static_transforms, 100, True),
-        ]
-        if parameters["depth_source"] != "mono":
-            self.followers.append(follow(self._depth_candidates(parameters["depth_transport"]), self._on_depth, 10))
         self.paused = False
+        self.cameras = {
+            name: CameraInputs(node, ports[name], topic, self._jump, lambda: self.paused)
+            for name, topic in image_topics(node, list(ports)).items()
+        }
+        self.moving = self._follow_poses(parameters)
+        self.static = Follower(
+            node, [("/tf_static", TFMessage)], self._on_static_transforms, 100, parameters["reliability"], True
+        )
         self._timer = node.create_timer(LOOK_PERIOD, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    @property
+    def followers(self) -> list[Follower]:
+        """All subscriptions, those of the cameras first."""
+        of_cameras = [follower for camera in self.cameras.values() for follower in camera.followers]
+        return [*of_cameras, self.moving, self.static]
 
     def clock_jumped_back(self) -> None:
         """React to a backward jump of the node's clock (/clock)."""
-        self._gate.restart()
         self._jump(self._node.get_clock().now().nanoseconds, "the clock jumped back")
 
     def pause(self, paused: bool) -> None:
         """Drop all images, waiting ones included, from now on, or accept images again."""
         self.paused = paused
         if paused:
-            self._room.drop_all("paused", PAUSED)
+            for camera in self.cameras.values():
+                camera.port.room.drop_all("paused", PAUSED)
 
-    def _info_topic(self) -> str:
-        """Topic of the camera_info: beside the image, unless `camera_info` itself is remapped."""
-        plain = self._node.resolve_topic_name("camera_info", only_expand=True)
-        resolved = self._node.resolve_topic_name("camera_info")
-        return resolved if resolved != plain else info_name(self.image_topic)
-
-    def _follow_poses(self, parameters: Parameters, follow: Callable[..., Follower]) -> Follower:
+    def _follow_poses(self, parameters: Parameters) -> Follower:
         """Subscribe to the moving poses: /tf or a pose topic, never both, since they could contradict each other."""
-        source, base = parameters["pose_source"], parameters["base_frame"]
+        source, base, reliability = (parameters[name] for name in ("pose_source", "base_frame", "reliability"))
+        only = next(iter(self.cameras.values())).port.parameters  # several cameras have a base_frame
 
         def on_pose(message: PoseStamped) -> None:
-            self._poses.add_pose(message, base or pose_frame(parameters))
-            self._room.poses_changed()
+            self._poses.add_pose(message, base or pose_frame(only))
+            self._poses_changed()
 
         def on_odometry(message: Odometry) -> None:
             self._poses.add_odometry(message, base)
-            self._room.poses_changed()
+            self._poses_changed()
 
-        if source == "pose":
-            return follow([(self._node.resolve_topic_name("pose"), PoseStamped)], on_pose, 100)
-        if source == "odometry":
-            return follow([(self._node.resolve_topic_name("odometry"), Odometry)], on_odometry, 100)
-        return follow([("/tf", TFMessage)], self._on_transforms, 100)
-
-    def _depth_candidates(self, transport: str) -> list[tuple[str, type]]:
-        base = base_name(self._node.resolve_topic_name("depth"))
-        raw, compressed = (base, Image), (f"{base}/compressedDepth", CompressedImage)
-        return {"raw": [raw], "compressedDepth": [compressed], "auto": [raw, compressed]}[transport]
+        kinds = {"pose": (PoseStamped, on_pose), "odometry": (Odometry, on_odometry)}
+        if source in kinds:
+            kind, callback = kinds[source]
+            return Follower(self._node, [(self._node.resolve_topic_name(source), kind)], callback, 100, reliability)
+        return Follower(self._node, [("/tf", TFMessage)], self._on_transforms, 100, reliability)
 
     def _look(self) -> None:
         for follower in self.followers:
             follower.look()
 
-    def _on_image(self, message: Any) -> None:
-        self._statistics.receive()
-        if self.paused:
-            self._statistics.drop("paused", PAUSED)
-            return
-        stamp = stamp_ns(message.header.stamp)
-        judgement = self._gate.admit(stamp, self._node.get_clock().now().nanoseconds)
-        if judgement == "jump":
-            self._jump(stamp, "an image's stamp jumped back")
-        if judgement != "drop":
-            self._room.add_image(stamp, message.header.frame_id, message, image_size(message))
-
     def _jump(self, stamp: int, what: str) -> None:
+        """Forget the other time; one camera's jump is that of all, whose images of the new time come in now."""
         self._statistics.notice(
             "time_jump", f"{what}, to {stamp / 1e9:.3f} s; transforms of the other time are forgotten"
         )
+        for camera in self.cameras.values():
+            if camera.gate.newest != stamp:
+                camera.gate.restart()
         self._poses.jump_to(stamp)
-        self._room.jump_to(stamp)
+        for camera in self.cameras.values():
+            camera.port.room.jump_to(stamp)
         self._on_time_jump()
 
-    def _on_info(self, message: CameraInfo) -> None:
-        self._room.add_info(stamp_ns(message.header.stamp), message, info_size(message))
-
-    def _on_depth(self, message: Any) -> None:
-        if wrong := no_time(stamp_ns(message.header.stamp), "a depth image's"):
-            self._statistics.leave_out_depth("depth_stamp", f"{wrong}; the depth is not used")
-            return
-        self._room.add_depth(stamp_ns(message.header.stamp), message)
+    def _poses_changed(self) -> None:
+        for camera in self.cameras.values():
+            camera.port.room.poses_changed()
 
     def _on_transforms(self, message: TFMessage) -> None:
         self._poses.add(message)
-        self._room.poses_changed()
+        self._poses_changed()
 
     def _on_static_transforms(self, message: TFMessage) -> None:
         self._poses.add(message, static=True)
-        self._room.poses_changed()
+        self._poses_changed()

@@ -57,11 +57,14 @@ class StampGate:
 
     Args:
         report: counts dropped images.
+
+    Attributes:
+        newest: the newest stamp that is believed, nanoseconds; None before the first.
     """
 
     def __init__(self, report: Report) -> None:
         self._report = report
-        self._newest: int | None = None
+        self.newest: int | None = None
         self._ahead, self._back = OtherTime(), OtherTime()
 
     def admit(self, stamp: int, now: int) -> str:
@@ -82,14 +85,14 @@ class StampGate:
             return self._drop(
                 "stamp_ahead", f"the image's stamp is {(stamp - now) / 1e9:.1f} s ahead of the node's clock"
             )
-        if self._newest is None or stamp > self._newest:
+        if self.newest is None or stamp > self.newest:
             return self._advance(stamp)
-        back = self._newest - stamp
+        back = self.newest - stamp
         if back <= JUMP_NS:
             self._back.clear()
             return self._drop("stamp_back", f"the image's stamp is {back / 1e9:.3f} s older than the newest one")
         if self._back.believes(stamp):
-            self._newest = stamp
+            self.newest = stamp
             self._ahead.clear()
             self._back.clear()
             return "jump"
@@ -101,22 +104,22 @@ class StampGate:
 
     def restart(self) -> None:
         """Forget the newest stamp, after a jump of the clock."""
-        self._newest = None
+        self.newest = None
         self._ahead.clear()
         self._back.clear()
 
     def _advance(self, stamp: int) -> str:
         """Judge a stamp after the newest one."""
         self._back.clear()
-        if self._newest is None or stamp - self._newest <= JUMP_NS:
-            self._newest = stamp
+        if self.newest is None or stamp - self.newest <= JUMP_NS:
+            self.newest = stamp
             self._ahead.clear()
             return "pass"
         ahead = self._ahead.last
         if ahead is not None and 0 <= ahead - stamp <= JUMP_NS:
             return self._drop("stamp_back", f"the image's stamp is {(ahead - stamp) / 1e9:.3f} s older than one before")
         if self._ahead.believes(stamp):
-            self._newest = stamp
+            self.newest = stamp
             self._ahead.clear()
         return "pass"
 

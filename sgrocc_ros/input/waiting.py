@@ -6,6 +6,7 @@ starve the mapper. This module needs only the messages' stamps, and measures tim
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from bisect import insort
@@ -77,12 +78,14 @@ class Complete:
         info: its camera_info message.
         depth: its depth message; None with `mono`, or if a `fused` image is used without depth.
         T_wc: (4, 4) pose of the camera in the map, metres.
+        camera: name of the camera, of several; else empty.
     """
 
     image: Waiting
     info: Any
     depth: Any
     T_wc: np.ndarray
+    camera: str = ""
 
 
 class WaitingRoom:
@@ -97,6 +100,8 @@ class WaitingRoom:
         timeout: maximum time that an image waits, seconds.
         slop: maximum difference between the stamps of an image and its depth, seconds.
         clock: the steady clock, seconds.
+        camera: name of the camera, of several; else empty.
+        changed: notified when a message has arrived; several rooms share one.
     """
 
     def __init__(
@@ -109,14 +114,17 @@ class WaitingRoom:
         timeout: float = 0.2,
         slop: float = 0.03,
         clock: Callable[[], float] = time.monotonic,
+        camera: str = "",
+        changed: threading.Condition | None = None,
     ) -> None:
+        self.camera = camera
         self._poses, self._report, self._clock = poses, report, clock
         self._map_frame, self._camera_frame = map_frame, camera_frame
         self._depth_source, self._timeout, self._slop_ns = depth_source, timeout, int(slop * 1e9)
         self._images: list[Waiting] = []
         self._depths: OrderedDict[int, Any] = OrderedDict()
         self._infos: OrderedDict[tuple[int, tuple[int, int] | None], Any] = OrderedDict()
-        self._changed = threading.Condition()
+        self._changed = changed or threading.Condition()
         self._woken = False
         self._cadence = Cadence()
         self._taken_at: float | None = None  # when the image in work was taken, until its work has been measured
@@ -179,6 +187,11 @@ class WaitingRoom:
         """Number of waiting images."""
         return len(self._images)
 
+    @property
+    def oldest(self) -> float:
+        """Arrival of the image that has waited longest, on the steady clock; infinite if none waits."""
+        return min((image.arrived for image in self._images), default=math.inf)
+
     def take(self, not_before: float = 0.0) -> Complete | None:
         """Wait for a complete image and return the newest one; return None after `wake`.
 
@@ -194,12 +207,12 @@ class WaitingRoom:
                 now = self._clock()
                 patience = self._patience(now) if now >= not_before else 0.0
                 if now >= not_before and not patience:
-                    found = self._pick(now)
+                    found = self.pick(now)
                     if found is not None:
                         self._cadence.take(now - found.image.arrived)
                         self._taken_at = now
                         return found
-                self._changed.wait(patience or min(self._next_deadline(now, not_before), LONGEST_WAIT))
+                self._changed.wait(patience or min(self.next_deadline(now, not_before), LONGEST_WAIT))
             self._woken = False
             return None
 
@@ -210,13 +223,17 @@ class WaitingRoom:
                 return self._cadence.patience(now - image.arrived, self._work)
         return 0.0
 
-    def _next_deadline(self, now: float, not_before: float) -> float:
+    def next_deadline(self, now: float, not_before: float) -> float:
+        """Return the seconds until an image has waited too long, if nothing arrives before."""
         if not self._images:
             return LONGEST_WAIT
-        return max(min(image.arrived for image in self._images) + self._timeout, not_before) - now + 0.001
+        return max(self.oldest + self._timeout, not_before) - now + 0.001
 
-    def _pick(self, now: float) -> Complete | None:
-        """Remove and return the newest complete image; drop those older than it and those that have waited too long."""
+    def pick(self, now: float) -> Complete | None:
+        """Remove and return the newest complete image; drop those older than it and those that have waited too long.
+
+        The caller holds the condition `changed`.
+        """
         found = None
         for i in range(len(self._images) - 1, -1, -1):
             image = self._images[i]
@@ -263,7 +280,7 @@ class WaitingRoom:
             return None, "no_pose", str(error)
         except Exception as error:  # must not hold up the images behind this one
             return None, "internal_error", described("the look-up of a pose", error)
-        return Complete(image, info, depth, T_wc), "", ""
+        return Complete(image, info, depth, T_wc, self.camera), "", ""
 
     def _info_of(self, image: Waiting) -> Any:
         """Return the camera_info of the image's size: that of its stamp, else the newest; None before the first.

@@ -108,6 +108,7 @@ class Outputs(LastingThread):
         stages: dict[str, float],
         camera: str,
         gaussians: GaussiansInView | None = None,
+        processed: Callable[[dict[str, float]], None] | None = None,
     ) -> None:
         """Publish the changes of a frame; called on the worker's thread.
 
@@ -117,7 +118,9 @@ class Outputs(LastingThread):
             stages: time spent on the image so far, milliseconds by name.
             camera: frame of the image.
             gaussians: the Gaussians in view; None if they are not published.
+            processed: counts the image, with the milliseconds of its stages; None: the node's statistics.
         """
+        count = processed or self._statistics.process
         self._updates_given += 1
         number = self._updates_given
 
@@ -127,15 +130,13 @@ class Outputs(LastingThread):
                 self._apply(update.stamp_ns, update.voxels, update.labels, update.probability)
             finally:
                 end = time.monotonic()
-                self._statistics.process(
-                    stages | {"publish": 1e3 * (end - start), "arrival_to_update": 1e3 * (end - arrived)}
-                )
+                count(stages | {"publish": 1e3 * (end - start), "arrival_to_update": 1e3 * (end - arrived)})
             if number < self._updates_given:
                 return  # a newer view waits
             for publisher, message in self.views.messages(update, camera, self._frame_id, gaussians):
                 self._publish(publisher, message)
 
-        self._give(publish, update.stamp_ns, lambda: self._statistics.process(stages))
+        self._give(publish, update.stamp_ns, lambda: count(stages))
 
     def change(self, update: MapUpdate) -> None:
         """Publish changes that do not belong to a frame; called on the worker's thread."""

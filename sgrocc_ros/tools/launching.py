@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sgrocc_core.data.bags.topics import base_name
 from sgrocc_core.engines.model import load_spec
@@ -24,12 +25,20 @@ from sgrocc_ros.tools.bag_playing import is_installed, parameters_of, player_com
 from sgrocc_ros.tools.parameter_file import read_parameters
 from sgrocc_ros.tools.rviz import DEPTH_TOPIC, IMAGE_TOPIC, for_this_launch
 
-PARAMETERS = ("image_transport", "depth_source", "pose_source", "map_frame", "model", "map_path")
+PARAMETERS = ("cameras", "image_transport", "depth_source", "pose_source", "map_frame", "model", "map_path")
 """Parameters of the node that are also arguments of the launch file."""
 ARGUMENTS: dict[str, tuple[str, str]] = {
-    "image": ("", f"Image topic; not given: the bag's, without a bag {IMAGE_TOPIC}."),
-    "camera_info": ("", "Topic of the camera_info; not given: the one beside the image."),
-    "depth_topic": ("", f"Depth topic, registered to the image; not given: the bag's, without a bag {DEPTH_TOPIC}."),
+    "image": (
+        "",
+        f"Image topic, or one for each of several cameras; not given: the bag's, without a bag {IMAGE_TOPIC}, "
+        "of several cameras /CAMERA/color/image_raw.",
+    ),
+    "camera_info": ("", "Topic of the camera_info, or one for each camera; not given: the one beside the image."),
+    "depth_topic": (
+        "",
+        f"Depth topic, registered to the image, or one for each camera; not given: the bag's, without a bag "
+        f"{DEPTH_TOPIC}.",
+    ),
     "pose_topic": ("", "Topic of the camera's poses with pose_source pose or odometry; not given: pose or odometry."),
     **{
         name: ("", f"{BY_NAME[name].description} ({BY_NAME[name].allowed}; not given: as in params_file)")
@@ -61,6 +70,10 @@ ARGUMENTS: dict[str, tuple[str, str]] = {
     ),
 }
 """Arguments of the launch file: default and description. An empty default means that the argument was not given."""
+
+
+DEFAULTS = {"image": IMAGE_TOPIC, "depth": DEPTH_TOPIC}
+"""Topics of a camera without a bag; of several cameras with the name of each in place of /camera."""
 
 
 @dataclass(frozen=True)
@@ -110,26 +123,33 @@ def make_plan(values: Mapping[str, str], outer_namespace: str = "") -> Plan:
     params_file = _file("params_file", given["params_file"])
     parameters = _given_parameters(given)
     stated = read_parameters(params_file, node) | parameters
-    topics = _given_topics(given, namespace)
-    if topics.get("image", "").endswith("/compressed") and "image_transport" not in stated:
-        parameters["image_transport"] = stated["image_transport"] = "compressed"
     player: list[str] = []
     lines: list[str] = []
+    remappings = _pose_topics(given, namespace)
     rate = _rate(given["bag_rate"])
-    if given["bag"]:
-        bag = expanded(given["bag"])
-        found = topics_of(bag, topics, stated)
-        parameters = parameters_of(found, stated) | parameters
-        stated |= parameters
-        topics |= {"image": found.image, "camera_info": found.info} | ({"depth": found.depth} if found.depth else {})
-        player = player_command(bag, rate, found)
-        lines = summary_of(bag, found, stated, player)
-    topics = {"image": IMAGE_TOPIC, "depth": DEPTH_TOPIC} | topics
+    first: dict[str, str] = {}
+    for camera, topics in _given_topics(given, BY_NAME["cameras"].check(stated.get("cameras", "")), namespace).items():
+        own = _OwnParameters(camera, stated)
+        if topics.get("image", "").endswith("/compressed") and "image_transport" not in own:
+            parameters |= own.take({"image_transport": "compressed"})
+        if given["bag"]:
+            bag = expanded(given["bag"])
+            found = topics_of(bag, topics, own)
+            parameters = own.take(parameters_of(found, own)) | parameters
+            topics |= {"image": found.image, "camera_info": found.info}
+            topics |= {"depth": found.depth} if found.depth else {}
+            player = player_command(bag, rate, found)
+            lines += summary_of(bag, found, own, player)
+        prefix = f"/{camera}" if camera else "/camera"
+        topics = {name: prefix + topic.removeprefix("/camera") for name, topic in DEFAULTS.items()} | topics
+        remappings |= {f"{camera}/{name}" if camera else name: topic for name, topic in topics.items()}
+        first = first or {**topics, "transport": str(own.get("image_transport", ""))}
+    stated |= parameters
     rviz = ""
     if _boolean("rviz", given["rviz"]):
         if not is_installed("rviz2"):
             raise ConfigError("rviz is true, but RViz (package rviz2) is not installed here")
-        image = base_name(topics["image"]) + ("/compressed" if stated.get("image_transport") == "compressed" else "")
+        image = base_name(first["image"]) + ("/compressed" if first["transport"] == "compressed" else "")
         rviz = for_this_launch(
             _file("rviz_config", given["rviz_config"]), node, image, str(stated.get("map_frame", "map"))
         )
@@ -138,7 +158,7 @@ def make_plan(values: Mapping[str, str], outer_namespace: str = "") -> Plan:
         namespace=namespace,
         params_file=params_file,
         parameters=parameters,
-        remappings=list(topics.items()),
+        remappings=list(remappings.items()),
         use_sim_time=bool(stated.get("use_sim_time", False)),
         environment=profile_environment(given["fastdds_profile"]),
         player=player,
@@ -162,17 +182,49 @@ def _given_parameters(given: Mapping[str, str]) -> dict[str, str | bool]:
     return parameters
 
 
-def _given_topics(given: Mapping[str, str], namespace: str) -> dict[str, str]:
-    """Return the absolute names of the topics among the arguments, by the names that the node uses."""
-    pose = given["pose_topic"]
-    topics = {
-        "image": given["image"],
-        "camera_info": given["camera_info"],
-        "depth": given["depth_topic"],
-        "pose": pose,
-        "odometry": pose,
-    }
-    return {name: _checked_name(name, joined(namespace, topic)) for name, topic in topics.items() if topic}
+def _given_topics(given: Mapping[str, str], cameras: str, namespace: str) -> dict[str, dict[str, str]]:
+    """Return the absolute names of the topics among the arguments, by camera and by the names that the node uses.
+
+    Of several cameras (`cameras`, separated by commas) an argument lists the topic of each, in their order.
+    """
+    names = cameras.split(", ")
+    found: dict[str, dict[str, str]] = {camera: {} for camera in names}
+    for argument, name in (("image", "image"), ("camera_info", "camera_info"), ("depth_topic", "depth")):
+        topics = [topic.strip() for topic in given[argument].split(",")]
+        if topics == [""]:
+            continue
+        if len(topics) != len(names):
+            told = f"one topic for each of the cameras {cameras}, separated by commas" if cameras else "one topic"
+            raise ConfigError(f"{argument} is {given[argument]!r}; it must be {told}")
+        for camera, topic in zip(names, topics):
+            found[camera][name] = _checked_name(argument, joined(namespace, topic))
+    return found
+
+
+def _pose_topics(given: Mapping[str, str], namespace: str) -> dict[str, str]:
+    """Return the absolute name of the poses' topic, if it is given, for both names that the node uses."""
+    topic = given["pose_topic"]
+    return dict.fromkeys(("pose", "odometry"), _checked_name("pose", joined(namespace, topic))) if topic else {}
+
+
+class _OwnParameters(dict[str, Any]):
+    """The stated parameters that count for one camera; what it takes goes into the stated ones, too."""
+
+    def __init__(self, camera: str, stated: dict[str, Any]) -> None:
+        prefix = f"{camera}."
+        own = {key.removeprefix(prefix): value for key, value in stated.items() if camera and key.startswith(prefix)}
+        super().__init__(stated | own)
+        self._camera, self._stated = camera, stated
+
+    def take(self, parameters: Mapping[str, str | bool]) -> dict[str, str | bool]:
+        """Add parameters; return them as the node names them."""
+        self.update(parameters)
+        named = {
+            f"{self._camera}.{name}" if self._camera and name in BY_NAME and BY_NAME[name].per_camera else name: value
+            for name, value in parameters.items()
+        }
+        self._stated |= named
+        return named
 
 
 def find_executable(name: str) -> Path:

@@ -42,8 +42,16 @@ def read_parameters(path: Path, node: str) -> dict[str, Any]:
             continue
         if not isinstance(parameters, dict):
             raise DataError(f"{path}: {KEY} of {pattern} must be names with values, and is {parameters!r}")
-        values |= parameters
+        values |= _flat(parameters)
     return values
+
+
+def _flat(parameters: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The parameters by their full names: those in a nested section are called SECTION.NAME."""
+    found: dict[str, Any] = {}
+    for name, value in parameters.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found
 
 
 def _sections(part: dict, name: str) -> Iterator[tuple[str, Any]]:

@@ -8,6 +8,7 @@ import pytest
 
 from sgrocc_core.cli import main
 from sgrocc_core.map_files.file import FILES, load_map
+from tests.samples.two_cameras import FRONT, REAR, write_two_cameras
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +127,19 @@ def test_a_map_from_before_is_kept_beside_the_new_one(model, walk, tmp_path):
         )
     assert json.loads((tmp_path / "previous_1/report.json").read_text())["configuration"]["every"] == 6
     assert json.loads((tmp_path / "report.json").read_text())["configuration"]["every"] == 4
+
+
+def test_two_cameras_of_a_bag_make_one_map(model, tmp_path, capsys):
+    bag = write_two_cameras(tmp_path / "bag")
+    common = ["map", "--bag", str(bag), "--model", model, "--no-progress", "--force"]
+    for name, topics in (("both", f"{FRONT},{REAR}"), ("front", FRONT), ("rear", REAR)):
+        assert main([*common, "--image-topic", topics, "--out", str(tmp_path / name)]) == 0
+    report = json.loads((tmp_path / "both/report.json").read_text())
+    assert report["figures"]["frames_mapped"]["value"] == 24
+    assert {name: found["frames_mapped"] for name, found in report["figures"]["cameras"].items()} == {
+        FRONT: 12,
+        REAR: 12,
+    }
+    assert f"{REAR}: 12 in, 12 mapped, dropped: none" in capsys.readouterr().out
+    both, front, rear = (len(load_map(tmp_path / name).free) for name in ("both", "front", "rear"))
+    assert both > 1.2 * max(front, rear)

@@ -11,6 +11,7 @@ import pytest
 from sgrocc_core.depth.stereo import Sources
 from sgrocc_core.engines.engine import ImageOutputs
 from sgrocc_core.engines.open import open_engine
+from sgrocc_core.errors import ConfigError, FrameError
 from sgrocc_core.frame import Frame
 from sgrocc_core.geometry.poses import make_pose
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
@@ -103,3 +104,40 @@ def test_a_reset_and_a_restored_map_begin_stereo_anew() -> None:
     assert depths(mapper, [frame(4), frame(5)]) == pytest.approx([3.0, 2.01])
     mapper.map.reset()
     assert depths(mapper, [frame(6)]) == pytest.approx([3.0])
+
+
+def test_each_camera_is_compared_with_its_own_images_only() -> None:
+    engine = WithStereo()
+    mapper = OccupancyMapper(engine, MapperConfig(depth_source="mono"))
+    shapes = {"front": (240, 320), "left": (120, 160)}
+    frames = [replace(frame(k, shape=shapes[camera]), camera=camera) for k in range(4) for camera in shapes]
+    updates = [mapper.step(each) for each in frames]
+    assert [float(update.depth.max()) for update in updates[:2]] == pytest.approx([3.0, 3.0])
+    assert all(float(update.depth.max()) < 2.1 and update.notes == () for update in updates[2:])
+    assert [len(mapper.map.motion_of(camera).stereo.ring.views) for camera in shapes] == [4, 4]
+
+
+def test_the_tracks_of_each_camera_are_saved_under_its_name() -> None:
+    mapper = OccupancyMapper(WithStereo(), MapperConfig(depth_source="mono", motion_depth="tracks"))
+    for k in range(3):
+        mapper.step(replace(frame(k), camera="front"))
+    mapper.step(frame(3))
+    saved = mapper.map.arrays()
+    assert {"motion.log_factor", "motion.log_factor@front"} <= set(saved)
+    other = OccupancyMapper(WithStereo(), MapperConfig(depth_source="mono", motion_depth="tracks"))
+    other.map.restore(saved)
+    for camera in ("", "front"):
+        np.testing.assert_array_equal(
+            other.map.motion_of(camera).tracks.tracks.arrays()["grey"],
+            mapper.map.motion_of(camera).tracks.tracks.arrays()["grey"],
+        )
+
+
+def test_a_camera_may_have_a_depth_source_of_its_own() -> None:
+    config = MapperConfig(depth_source="topic", camera_depth_sources={"left": "mono"})
+    mapper = OccupancyMapper(WithStereo(), config)
+    assert float(mapper.step(replace(frame(0), camera="left")).depth.max()) == pytest.approx(3.0)
+    with pytest.raises(FrameError, match="depth_source is topic and the frame has no depth image"):
+        mapper.step(replace(frame(1), camera="front"))
+    with pytest.raises(ConfigError, match="depth_source is 'lidar'; it must be one of"):
+        MapperConfig(camera_depth_sources={"left": "lidar"})

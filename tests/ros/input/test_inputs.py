@@ -7,7 +7,7 @@ import time
 from rclpy.executors import SingleThreadedExecutor
 from std_msgs.msg import Int32
 
-from sgrocc_ros.input.inputs import Follower
+from sgrocc_ros.input.follower import Follower
 
 
 def test_one_turn_of_the_executor_empties_the_queue(ros_node):

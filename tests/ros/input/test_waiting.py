@@ -52,7 +52,7 @@ class _Setup:
     def take(self):
         """Take an image without waiting; None if there is none."""
         self.room.wake()
-        found = self.room._pick(self.now)
+        found = self.room.pick(self.now)
         self.room.take()
         return found
 

@@ -81,3 +81,15 @@ def test_a_document_without_markers_is_an_error():
     with pytest.raises(ConfigError, match="no section between"):
         rewritten("# nothing")
     assert rewritten(f"a\n{BEGIN}\nold\n{END}\nb").endswith("b")
+
+
+def test_names_of_cameras_may_be_a_text_or_a_list():
+    row = BY_NAME["cameras"]
+    assert row.check("front,left") == row.check(["front", "left"]) == "front, left"
+    assert row.check("") == row.check([]) == ""
+
+
+@pytest.mark.parametrize("value", ["front, front", "front,", "front.left", "1st", 3, ["front", 3]])
+def test_names_that_cannot_be_cameras_are_refused(value):
+    with pytest.raises(ConfigError, match="it must be names of letters, digits and _, each once"):
+        BY_NAME["cameras"].check(value)

@@ -28,6 +28,9 @@ from sgrocc_ros.tools.launching import (
 from sgrocc_ros.tools.parameter_file import read_parameters
 from tests.ros.harness import ROOT, model_folder, wait_until
 from tests.samples.bag_samples import Recipe, write_bag
+from tests.samples.two_cameras import FRONT as FRONT_IMAGE
+from tests.samples.two_cameras import REAR as REAR_IMAGE
+from tests.samples.two_cameras import write_two_cameras
 
 FRONT = Recipe(image_topic="/front/rgb/image_raw", depth_topic="/front/registered/depth")
 
@@ -339,3 +342,39 @@ def _node_command(plan: Plan) -> list[str]:
     for name, topic in plan.remappings:
         command += ["-r", f"{name}:={topic}"]
     return command
+
+
+def test_several_cameras_have_a_topic_each_under_their_names():
+    plan = make_plan({"cameras": "front, left", "image": "/a/image,/b/image/compressed"})
+    assert plan.parameters == {"cameras": "front, left", "left.image_transport": "compressed"}
+    assert dict(plan.remappings) == {
+        "front/image": "/a/image",
+        "front/depth": "/front/aligned_depth_to_color/image_raw",
+        "left/image": "/b/image/compressed",
+        "left/depth": "/left/aligned_depth_to_color/image_raw",
+    }
+    assert dict(make_plan({"cameras": "front,left"}).remappings)["left/image"] == "/left/color/image_raw"
+
+
+def test_the_topics_of_several_cameras_are_found_in_a_bag(tmp_path):
+    bag = write_two_cameras(tmp_path / "bag")
+    plan = make_plan({"cameras": "front,rear", "image": f"{FRONT_IMAGE},{REAR_IMAGE}", "bag": str(bag)})
+    assert plan.parameters["rear.depth_source"] == plan.parameters["front.depth_source"] == "fused"
+    assert plan.parameters["map_frame"] == "map" and plan.parameters["use_sim_time"]
+    assert dict(plan.remappings)["rear/depth"] == "/rear/depth"
+    assert "12 images on /front/image_raw" in plan.lines[0] and "12 images on /rear/image_raw" in plan.lines[2]
+    with pytest.raises(DataError, match="the bag has no topic /front/color/image_raw for the image"):
+        make_plan({"cameras": "front,rear", "bag": str(bag)})
+
+
+def test_one_topic_for_two_cameras_is_refused():
+    with pytest.raises(ConfigError, match="it must be one topic for each of the cameras front, left, separated by"):
+        make_plan({"cameras": "front,left", "image": "/a/image"})
+    with pytest.raises(ConfigError, match="image is '/a/image,/b/image'; it must be one topic"):
+        make_plan({"image": "/a/image,/b/image"})
+
+
+def test_a_cameras_own_parameters_may_be_nested_in_the_file(tmp_path):
+    text = "/**:\n  ros__parameters: {cameras: [front, left], left: {image_transport: compressed}}\n"
+    plan = make_plan({"params_file": _parameter_file(tmp_path / "mine.yaml", text), "image": "/a,/b/compressed"})
+    assert plan.parameters == {} and "left/image" in dict(plan.remappings)

@@ -1,0 +1,74 @@
+"""Takes the images of several cameras in turn: the camera whose images have waited longest comes first.
+
+The images of a camera that was just taken from are new, so that its turn comes after all others; a camera of which
+nothing is complete is passed over. No image is waited for, as `WaitingRoom.take` does for a single camera, because
+another camera's can be mapped meanwhile.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from sgrocc_ros.input.waiting import LONGEST_WAIT, Complete, WaitingRoom
+
+
+class Turns:
+    """The waiting rooms of all cameras.
+
+    Args:
+        rooms: one a camera; all are notified through `changed`.
+        changed: their condition.
+        clock: the steady clock, seconds.
+    """
+
+    def __init__(
+        self,
+        rooms: Sequence[WaitingRoom],
+        changed: threading.Condition,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.rooms, self._changed, self._clock = rooms, changed, clock
+        self._woken = False
+
+    @property
+    def waiting(self) -> int:
+        """Number of waiting images."""
+        return sum(room.waiting for room in self.rooms)
+
+    def wake(self) -> None:
+        """Make `take` return None at once."""
+        if len(self.rooms) == 1:
+            return self.rooms[0].wake()
+        with self._changed:
+            self._woken = True
+            self._changed.notify()
+
+    def take(self, not_before: float = 0.0) -> Complete | None:
+        """Wait for a complete image of any camera and return it; return None after `wake`.
+
+        Args:
+            not_before: time on the steady clock before which no image is returned, seconds; limits the rate.
+        """
+        if len(self.rooms) == 1:
+            return self.rooms[0].take(not_before)
+        with self._changed:
+            while not self._woken:
+                now = self._clock()
+                if now >= not_before and (found := self.pick(now)) is not None:
+                    return found
+                deadline = min(room.next_deadline(now, not_before) for room in self.rooms)
+                self._changed.wait(min(deadline, LONGEST_WAIT))
+            self._woken = False
+            return None
+
+    def pick(self, now: float) -> Complete | None:
+        """Return the newest complete image of the camera whose turn it is; None if no image is complete.
+
+        The caller holds the condition `changed`.
+        """
+        for room in sorted(self.rooms, key=lambda room: room.oldest):
+            if (found := room.pick(now)) is not None:
+                return found
+        return None

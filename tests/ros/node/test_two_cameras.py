@@ -1,0 +1,159 @@
+"""Two cameras map into one map: over real DDS, one of them compressed and without depth; one dies, the other goes on."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_srvs.srv import Trigger
+from tf2_msgs.msg import TFMessage
+
+from sgrocc_core.data.images import decode_image, encode_jpeg
+from sgrocc_core.geometry.poses import quaternion_from_rotation
+from tests.ros.harness import FORWARD, NodeProcess, Robot, saved_voxels, wait_until
+
+BACKWARD = np.array([[0.0, 0, -1], [1, 0, 0], [0, -1, 0]])
+"""Rotation of a level camera that looks against the map's x axis."""
+MOUNTS = {"front": FORWARD, "rear": BACKWARD}
+
+
+class _TwoCameras(Robot):
+    """A robot whose `front` camera has depth and whose `rear` camera sends compressed images alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for publisher in (self.images, self.infos, self.depths):
+            self.node.destroy_publisher(publisher)
+        qos = QoSProfile(depth=20)
+        self.of_camera = {
+            "front": {
+                "image": self.node.create_publisher(Image, "/cam0/image_raw", qos),
+                "info": self.node.create_publisher(CameraInfo, "/cam0/camera_info", qos),
+                "depth": self.node.create_publisher(Image, "/cam0/depth", qos),
+            },
+            "rear": {
+                "image": self.node.create_publisher(CompressedImage, "/rear/image/compressed", qos),
+                "info": self.node.create_publisher(CameraInfo, "/rear/camera_info", qos),
+            },
+        }
+        self.images, self.infos, self.depths = self.of_camera["front"].values()
+
+    def send_of(self, camera: str, stamp: int | None = None) -> None:
+        """Publish one frame of a camera."""
+        stamp = self.next_stamp() if stamp is None else stamp
+        message = self.transform(stamp, frame=camera)
+        rotation = message.transforms[0].transform.rotation
+        rotation.x, rotation.y, rotation.z, rotation.w = map(float, quaternion_from_rotation(MOUNTS[camera]))
+        self.transforms.publish(TFMessage(transforms=message.transforms))
+        publishers = self.of_camera[camera]
+        publishers["info"].publish(self.info(stamp))
+        if "depth" in publishers:
+            publishers["depth"].publish(self.depth(stamp))
+        image = self.image(stamp, frame=camera)
+        if camera == "rear":
+            pixels = decode_image(image.encoding, image.width, image.height, image.step, image.data)
+            image = CompressedImage(header=image.header, format="jpeg", data=encode_jpeg(pixels))
+        publishers["image"].publish(image)
+
+    def send_both_until(self, key: str, value: int) -> None:
+        """Publish frames of both cameras, five a second each, until a number of the diagnostics is reached."""
+        for _ in range(100):
+            if self.count(key) >= value:
+                return
+            for camera in self.of_camera:
+                self.send_of(camera)
+            time.sleep(0.2)
+        raise AssertionError(f"{key} is not {value}: {self.values}")
+
+
+@pytest.fixture(scope="module")
+def bench(ros_context, tmp_path_factory):
+    """The node with two cameras, and the robot."""
+    folder = tmp_path_factory.mktemp("cameras")
+    parameters = {
+        "cameras": "front, rear",
+        "depth_source": "topic",
+        "rear.depth_source": "mono",
+        "rear.image_transport": "compressed",
+        "map_path": folder / "map",
+        "tf_timeout": 1.0,
+    }
+    remaps = {"front/image": "/cam0/image_raw", "front/depth": "/cam0/depth"}
+    robot = _TwoCameras()
+    node = NodeProcess(folder, parameters, remaps)
+    try:
+        publishers = [p for camera in robot.of_camera.values() for p in camera.values()]
+        wait_until(lambda: all(p.get_subscription_count() for p in publishers), 20, "the node's subscriptions")
+        wait_until(lambda: robot.values, 10)
+        yield node, robot, folder
+    finally:
+        robot.close()
+        node.stop()
+
+
+def test_both_cameras_are_mapped_into_one_map_and_counted_apart(bench):
+    node, robot, folder = bench
+    robot.send_both_until("camera.front.processed", 6)
+    robot.send_both_until("camera.rear.processed", 6)
+    for key in ("received", "processed", "dropped", "waiting"):
+        assert {f"camera.{camera}.{key}" for camera in robot.of_camera} <= set(robot.values), key
+    assert robot.count("camera.front.depth_unused") == 0
+    answer = robot.call(Trigger, "save_map")
+    assert answer.success, answer.message
+    ahead = [np.array(voxel) for voxel in saved_voxels(folder / "map" / "map.npz")]
+    x = np.array(ahead)[:, 0] * 0.08
+    assert (x > 1.0).sum() > 100 and (x < -0.3).sum() > 20  # the wall ahead, and what the image alone says of behind
+    assert "camera front, depth: topic" in node.log and "camera rear, depth: mono" in node.log
+
+
+def test_neither_camera_is_starved(bench):
+    _, robot, _ = bench
+    before = {camera: robot.count(f"camera.{camera}.processed") for camera in robot.of_camera}
+    robot.send_both_until("processed", robot.count("processed") + 30)
+    time.sleep(1.5)
+    done = {camera: robot.count(f"camera.{camera}.processed") - n for camera, n in before.items()}
+    assert abs(done["front"] - done["rear"]) <= 0.1 * sum(done.values()) + 1, done
+
+
+def test_a_camera_that_dies_is_told_and_the_other_goes_on(bench):
+    node, robot, _ = bench
+    before = robot.count("camera.rear.processed")
+    for _ in range(60):
+        robot.send_of("front")
+        time.sleep(0.2)
+        if "camera rear" in robot.status:
+            break
+    assert robot.level == DiagnosticStatus.WARN
+    assert "camera rear: no image on /rear/image/compressed in" in robot.status, robot.status
+    assert robot.count("noticed.camera_silent") == 1 and node.warnings("camera_silent") == 1
+    front = robot.count("camera.front.processed")
+    robot.send_of("front")
+    robot.wait_for("camera.front.processed", front + 1)
+    assert robot.count("camera.rear.processed") - before <= 1
+    robot.send_both_until("camera.rear.processed", before + 3)
+    wait_until(lambda: robot.level == DiagnosticStatus.OK, 20, f"OK again: {robot.status}")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "remaps", "words"),
+    [
+        ({"cameras": "front, front"}, {}, "parameter cameras is 'front, front'; it must be names of letters"),
+        ({"cameras": "front,left", "camera_frame": "cam"}, {}, "but there are 2 cameras, each in a frame of its own"),
+        ({"cameras": "front,left", "pose_source": "pose"}, {}, "base_frame must name that frame"),
+        (
+            {"cameras": "front,left"},
+            {"left/image": "/front/image"},
+            "the cameras front and left have the same image topic /front/image; remap left/image to its own",
+        ),
+    ],
+)
+@pytest.mark.slow
+def test_cameras_that_cannot_be_are_refused_in_a_sentence(ros_context, tmp_path, parameters, remaps, words):
+    node = NodeProcess(tmp_path, parameters, remaps, ready=False)
+    assert node.process.wait(120) == 1
+    fatal = [line for line in node.log.splitlines() if "[FATAL]" in line]
+    assert len(fatal) == 1 and words in fatal[0]
