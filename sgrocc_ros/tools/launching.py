@@ -130,6 +130,10 @@ def make_plan(values: Mapping[str, str], outer_namespace: str = "") -> Plan:
     first: dict[str, str] = {}
     for camera, topics in _given_topics(given, BY_NAME["cameras"].check(stated.get("cameras", "")), namespace).items():
         own = _OwnParameters(camera, stated)
+        prefix = f"/{camera}" if camera else "/camera"
+        usual = {name: prefix + topic.removeprefix("/camera") for name, topic in DEFAULTS.items()}
+        if camera and "image" not in topics:  # what is found by type would be the same image for every camera
+            topics["image"] = usual["image"]
         if topics.get("image", "").endswith("/compressed") and "image_transport" not in own:
             parameters |= own.take({"image_transport": "compressed"})
         if given["bag"]:
@@ -140,8 +144,7 @@ def make_plan(values: Mapping[str, str], outer_namespace: str = "") -> Plan:
             topics |= {"depth": found.depth} if found.depth else {}
             player = player_command(bag, rate, found)
             lines += summary_of(bag, found, own, player)
-        prefix = f"/{camera}" if camera else "/camera"
-        topics = {name: prefix + topic.removeprefix("/camera") for name, topic in DEFAULTS.items()} | topics
+        topics = usual | topics
         remappings |= {f"{camera}/{name}" if camera else name: topic for name, topic in topics.items()}
         first = first or {**topics, "transport": str(own.get("image_transport", ""))}
     stated |= parameters

@@ -1,4 +1,4 @@
-"""Two cameras map into one map: over real DDS, one of them compressed and without depth; one dies, the other goes on."""
+"""Two cameras map into one map over real DDS; one is compressed, without depth, and dies while the other goes on."""
 
 from __future__ import annotations
 
