@@ -10,8 +10,15 @@ from sgrocc_core.errors import FrameError
 
 DEPTH_SOURCES = ("mono", "topic", "fused")
 """Where a frame's depth comes from: the network alone, the depth sensor alone, or both."""
+INPUT_DEPTH_SOURCES = (*DEPTH_SOURCES, "cloud")
+"""What depth of an input is read: none, a depth sensor's, alone or filled, or the points of another sensor, filled."""
 MOTION_DEPTHS = ("none", "tracks", "stereo")
 """What the camera's motion tells of depth: nothing, triangulated points, or earlier images compared with each."""
+
+
+def depth_source_of_input(source: str) -> str:
+    """How the mapper uses the depth of an input, one of DEPTH_SOURCES: projected points as those of a depth sensor."""
+    return "fused" if source == "cloud" else source
 
 
 SHORTEST = 0.15

@@ -34,14 +34,15 @@ class Cameras:
     """
 
     def __init__(self, parameters: Parameters, poses: Poses, statistics: Statistics) -> None:
-        self._map_frame = parameters["map_frame"]
+        self._map_frame, self._poses = parameters["map_frame"], poses
         self.counts = {name: CameraStatistics(name, statistics) for name in parameters.cameras if name}
         self.ports: dict[str, CameraPort] = {}
         changed = threading.Condition()
         for name in parameters.cameras:
             p, counts = parameters.of_camera(name), self.counts.get(name, statistics)
             room = WaitingRoom(
-                poses, counts, self._map_frame, pose_frame(p), p["depth_source"], p["tf_timeout"], p["sync_slop"],
+                poses, counts, self._map_frame, pose_frame(p), p["depth_source"], p["tf_timeout"],
+                p["cloud_slop" if p["depth_source"] == "cloud" else "sync_slop"],
                 camera=name, changed=changed,
             )  # fmt: skip
             self.ports[name] = CameraPort(p, room, counts)
@@ -53,7 +54,10 @@ class Cameras:
         for name, port in self.ports.items():
             p = port.parameters
             rectified = is_rectified(p["rectified"], inputs.cameras[name].image_topic)
-            frames = FrameMaker(port.counts, p["depth_source"], p["depth_scale"], rectified, name)
+            frames = FrameMaker(
+                port.counts, p["depth_source"], p["depth_scale"], rectified, name,
+                lambda frame, stamp: self._poses.lookup(self._map_frame, frame, stamp),
+            )  # fmt: skip
             self._work[name] = CameraWork(frames, FirstLook(self._map_frame), port.counts)
         return self._work
 

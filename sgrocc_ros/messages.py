@@ -20,6 +20,7 @@ from std_msgs.msg import Header
 from sgrocc_core.classes import color_table
 from sgrocc_core.data.coded_image import coded_size
 from sgrocc_core.data.images import decode_compressed, decode_compressed_depth, decode_depth, decode_image
+from sgrocc_core.data.point_cloud import PointLayout
 from sgrocc_core.errors import FrameError
 from sgrocc_core.geometry.calibration import Calibration, read_calibration
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
@@ -126,6 +127,14 @@ def read_depth(message: Image | CompressedImage, depth_scale: float) -> np.ndarr
         message.data,
         bool(message.is_bigendian),
         depth_scale,
+    )
+
+
+def point_layout(message: PointCloud2) -> PointLayout:
+    """Return how the points lie in a cloud."""
+    fields = [(field.name, field.offset, field.datatype) for field in message.fields]
+    return PointLayout(
+        fields, message.point_step, message.row_step, message.width, message.height, bool(message.is_bigendian)
     )
 
 

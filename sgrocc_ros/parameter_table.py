@@ -11,7 +11,7 @@ from pathlib import Path
 from sgrocc_core.classes import NAMES, UNLABELLED
 from sgrocc_core.engines.open import DEVICES, ENGINES, PRECISIONS
 from sgrocc_core.errors import ConfigError
-from sgrocc_core.frame import DEPTH_SOURCES, MOTION_DEPTHS
+from sgrocc_core.frame import INPUT_DEPTH_SOURCES, MOTION_DEPTHS
 from sgrocc_ros.parameter import Parameter
 
 CLASS_NAMES = (*NAMES[1:], UNLABELLED)
@@ -81,8 +81,9 @@ TABLE: tuple[Parameter, ...] = (
         "depth_source",
         "input",
         "mono",
-        "Source of depth: the network (mono), the depth topic (topic), or both (fused).",
-        DEPTH_SOURCES,
+        "Source of depth: the network (mono), the depth topic (topic), both (fused), or the network and projected "
+        "points of a LiDAR or another camera (cloud).",
+        INPUT_DEPTH_SOURCES,
         per_camera=True,
     ),
     Parameter(
@@ -110,6 +111,16 @@ TABLE: tuple[Parameter, ...] = (
         "input",
         0.03,
         "Maximum difference between the time stamps of an image and its depth, seconds.",
+        minimum=0.0,
+        maximum=1.0,
+        per_camera=True,
+    ),
+    Parameter(
+        "cloud_slop",
+        "input",
+        0.1,
+        "Maximum difference between the time stamps of an image and its cloud of points, seconds; motion in between is "
+        "taken out.",
         minimum=0.0,
         maximum=1.0,
         per_camera=True,

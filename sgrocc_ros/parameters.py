@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sgrocc_core.classes import UNKNOWN, UNLABELLED, label_of
 from sgrocc_core.errors import ConfigError
+from sgrocc_core.frame import depth_source_of_input
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
 from sgrocc_ros.parameter_table import BY_NAME, CLASS_NAMES, TABLE
 
@@ -105,7 +106,6 @@ def mapper_config(values: Parameters | dict[str, Any]) -> MapperConfig:
     from sgrocc_core.mapping.mapper import MapperConfig
 
     names = (
-        "depth_source",
         "motion_depth",
         "occupancy_threshold",
         "box_below",
@@ -114,8 +114,9 @@ def mapper_config(values: Parameters | dict[str, Any]) -> MapperConfig:
         "forget_radius",
     )
     cameras = [camera for camera in str(values["cameras"]).split(", ") if camera]
-    sources = {camera: values[f"{camera}.depth_source"] for camera in cameras}
-    return MapperConfig(**{name: values[name] for name in names}, camera_depth_sources=sources)
+    sources = {camera: depth_source_of_input(values[f"{camera}.depth_source"]) for camera in cameras}
+    rest = {name: values[name] for name in names}
+    return MapperConfig(depth_source_of_input(values["depth_source"]), camera_depth_sources=sources, **rest)
 
 
 class CameraParameters:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -199,8 +199,10 @@ class Worker(LastingThread):
         """Look at one of the first frames; what is wrong with the look itself is counted and costs no frame."""
         try:
             depth, image = complete.depth, complete.image
-            camera.look.see(frame, image.frame_id, camera.frames.readings(complete))
-            if depth is not None:
+            readings = camera.frames.readings(complete)
+            looked = frame if readings is not None else replace(frame, depth=None)  # projected points are sparse
+            camera.look.see(looked, image.frame_id, readings)
+            if depth is not None and readings is not None:
                 other = depth.header.frame_id
                 camera.look.see_depth_frame(
                     image.frame_id, other, lambda: self._between(image.frame_id, other, image.stamp)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sgrocc_core.checks.findings import depth_left_out, not_mapped
@@ -44,6 +45,9 @@ def look_at_bag(reader: BagReader) -> StreamCheck:
             frame = reader.frame(stamp_ns, image, depth)
         except FrameError as error:
             failed.setdefault(error.cause, [0, str(error)])[0] += 1
+            continue
+        if reader.options.depth_source == "cloud":  # sparse: its unit and registration are not judged
+            check.add_frame(replace(frame, depth=None))
             continue
         check.add_frame(frame)
         _add_depth(check, reader, stamp_ns, depth)

@@ -9,6 +9,7 @@ from typing import Any
 from sgrocc_core.bench.growth_command import add_growth, growth_table, measure_growth
 from sgrocc_core.commands.map import add_bag_arguments, add_model_arguments, bag_options
 from sgrocc_core.entry_points import offered_modules
+from sgrocc_core.frame import depth_source_of_input
 
 HELP = """Measure run time and memory on this machine.
 
@@ -105,7 +106,7 @@ def _step(arguments: argparse.Namespace) -> dict[str, Any]:
 
     frames = _frames(arguments)
     engine = open_engine(arguments.model, arguments.engine, arguments.device, arguments.threads)
-    mapper = OccupancyMapper(engine, MapperConfig(depth_source=arguments.depth_source))
+    mapper = OccupancyMapper(engine, MapperConfig(depth_source=depth_source_of_input(arguments.depth_source)))
     warm_up(engine, mapper.config)
     timings = back_to_back(mapper, frames)
     live = arriving(mapper, frames, arguments.arrival_rate)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from sgrocc_core.frame import MOTION_DEPTHS
+from sgrocc_core.frame import INPUT_DEPTH_SOURCES, MOTION_DEPTHS, depth_source_of_input
 
 if TYPE_CHECKING:
     from sgrocc_core.data.bags import BagReader
@@ -51,9 +51,10 @@ def add_bag_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options for reading a bag, which several commands share."""
     parser.add_argument(
         "--depth-source",
-        choices=("mono", "topic", "fused"),
+        choices=INPUT_DEPTH_SOURCES,
         default="fused",
-        help="mono: colour only; topic: only images with depth; fused: sensor depth where available (default)",
+        help="mono: colour only; topic: only images with depth; fused: sensor depth where available (default); cloud: "
+        "points of a LiDAR or another camera, projected into the images, where available",
     )
     group = parser.add_argument_group("topics and frames (found automatically unless given)")
     group.add_argument(
@@ -65,6 +66,16 @@ def add_bag_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--info-topic", default="", metavar="TOPIC", help="camera_info of the images")
     group.add_argument(
         "--depth-topic", default="", metavar="TOPIC", help="depth registered to the images, raw or compressedDepth"
+    )
+    group.add_argument(
+        "--points-topic", default="", metavar="TOPIC", help="points (PointCloud2) of --depth-source cloud"
+    )
+    group.add_argument(
+        "--cloud-slop",
+        type=float,
+        default=0.1,
+        metavar="S",
+        help="maximum time between an image and its points, seconds (default 0.1)",
     )
     group.add_argument(
         "--map-frame",
@@ -169,7 +180,7 @@ def mapper_config(arguments: argparse.Namespace) -> MapperConfig:
     from sgrocc_core.mapping.mapper import MapperConfig
 
     return MapperConfig(
-        depth_source=arguments.depth_source,
+        depth_source=depth_source_of_input(arguments.depth_source),
         occupancy_threshold=arguments.occupancy_threshold,
         max_distance=arguments.max_distance,
         motion_depth=arguments.motion_depth,

@@ -22,6 +22,14 @@ ADVICE = {
     "bad_depth": "check that depth is registered to the image (aligned_depth_to_color), and depth_transport",
     "depth_without_readings": "check the depth camera: all readings are 0 or NaN; "
     "it may be covered, too near, or looking at glass",
+    "no_cloud": "check that points are published (remap points), and that their stamps are those of the images' clock "
+    "(cloud_slop)",
+    "bad_cloud": "check what publishes the points: x, y and z must be float32 or float64",
+    "cloud_without_points": "check the sensor: all its points are NaN, 0 or absurdly far",
+    "cloud_not_in_view": "check the transform between the sensors' frames, unless they look in different directions",
+    "cloud_pose": "check that transforms connect map_frame to the frame of the points, and reach to the last point "
+    "in time (tf_timeout)",
+    "cloud_times": "check the driver: times of points must be seconds or nanoseconds after the stamp or since 1970",
     "stamp_back": "check what stamps the images: two publishers on one topic, or a clock that is being set",
     "stamp_zero": "have the driver set header.stamp to the time of exposure; an image without a time has no pose",
     "stamp_invalid": "check the clock of what stamps the images",

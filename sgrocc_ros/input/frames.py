@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
+from sensor_msgs.msg import PointCloud2
 
+from sgrocc_core.data.point_cloud import decode_points
+from sgrocc_core.depth.points import depth_of_points, points_in_map
 from sgrocc_core.errors import FrameError
 from sgrocc_core.frame import Frame
 from sgrocc_core.geometry.calibration import Calibration
+from sgrocc_core.geometry.transforms import TransformLookupError
 from sgrocc_core.geometry.upright import looks_up
 from sgrocc_ros.health.camera_statistics import CameraCounts
 from sgrocc_ros.input.waiting import Complete
-from sgrocc_ros.messages import camera_info_key, read_camera_info, read_depth, read_image
+from sgrocc_ros.messages import camera_info_key, point_layout, read_camera_info, read_depth, read_image, stamp_ns
 
 
 class FrameMaker:
@@ -20,16 +25,25 @@ class FrameMaker:
 
     Args:
         statistics: counts what does not cost the image.
-        camera: name of the camera, of several; else empty.
         depth_source: value of the parameter `depth_source`.
         depth_scale: metres per unit of 16UC1 depth.
         rectified: whether the images are rectified.
+        camera: name of the camera, of several; else empty.
+        pose_of: returns the (4, 4) pose of a frame in the map at a stamp (ns), for clouds of points; raises
+            TransformLookupError.
     """
 
     def __init__(
-        self, statistics: CameraCounts, depth_source: str, depth_scale: float, rectified: bool, camera: str = ""
+        self,
+        statistics: CameraCounts,
+        depth_source: str,
+        depth_scale: float,
+        rectified: bool,
+        camera: str = "",
+        pose_of: Callable[[str, int], np.ndarray] | None = None,
     ) -> None:
         self._statistics, self._depth_source, self._camera = statistics, depth_source, camera
+        self._pose_of = pose_of
         self._depth_scale, self._rectified = depth_scale, rectified
         self._calibration: tuple[tuple, Calibration] | None = None
 
@@ -50,7 +64,10 @@ class FrameMaker:
         if complete.depth is None:
             return frame
         try:
-            depth = calibration.rectify(read_depth(complete.depth, self._depth_scale), nearest=True)
+            if self._pose_of is not None and self._depth_source == "cloud":
+                depth = self._depth_of_points(complete.depth, frame, self._pose_of)
+            else:
+                depth = calibration.rectify(read_depth(complete.depth, self._depth_scale), nearest=True)
             return dataclasses.replace(frame, depth=depth)
         except FrameError as error:
             if self._depth_source == "topic":
@@ -58,9 +75,22 @@ class FrameMaker:
             self._statistics.leave_out_depth(error.cause, f"{error}; the image is mapped without depth")
             return frame
 
+    def _depth_of_points(
+        self, message: PointCloud2, frame: Frame, pose_of: Callable[[str, int], np.ndarray]
+    ) -> np.ndarray:
+        stamp, source = stamp_ns(message.header.stamp), message.header.frame_id
+        cloud = decode_points(point_layout(message), message.data, stamp)
+        if cloud.problem:
+            self._statistics.notice("cloud_times", cloud.problem)
+        try:
+            points = points_in_map(cloud.points, cloud.offsets_ns, stamp, lambda at: pose_of(source, at))
+        except TransformLookupError as error:
+            raise FrameError("cloud_pose", f"the pose of the cloud's points is not known: {error}") from error
+        return depth_of_points(points, frame.T_wc, frame.K, (frame.image.shape[1], frame.image.shape[0]))
+
     def readings(self, complete: Complete) -> np.ndarray | None:
-        """The depth of an image as decoded, (H, W) metres, before readings are left out; None if there is none."""
-        if complete.depth is None:
+        """The depth image as decoded, (H, W) metres, before readings are left out; None if there is none."""
+        if complete.depth is None or self._depth_source == "cloud":
             return None
         try:
             return read_depth(complete.depth, self._depth_scale)

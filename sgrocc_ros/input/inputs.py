@@ -14,11 +14,12 @@ from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from tf2_msgs.msg import TFMessage
 
 from sgrocc_core.checks.stamps import no_time
 from sgrocc_core.data.bags.topics import base_name, info_name
+from sgrocc_core.data.point_cloud import last_offset_ns
 from sgrocc_core.errors import ConfigError
 from sgrocc_ros.health.camera_statistics import CameraCounts
 from sgrocc_ros.health.statistics import Statistics
@@ -26,7 +27,7 @@ from sgrocc_ros.input.follower import Follower
 from sgrocc_ros.input.poses import Poses
 from sgrocc_ros.input.stamps import StampGate
 from sgrocc_ros.input.waiting import WaitingRoom
-from sgrocc_ros.messages import image_size, info_size, stamp_ns
+from sgrocc_ros.messages import image_size, info_size, point_layout, stamp_ns
 from sgrocc_ros.parameters import CameraParameters, Parameters
 
 LOOK_PERIOD = 0.25
@@ -95,7 +96,7 @@ class CameraInputs:
     Attributes:
         image: the subscription of the images.
         info: that of camera_info.
-        depth: that of depth; None if none is read.
+        depth: that of depth or of points; None if neither is read.
         gate: judges the images' stamps.
     """
 
@@ -116,7 +117,10 @@ class CameraInputs:
         self.image = Follower(node, [image], self._on_image, 10, reliability, on_lost=port.counts.lose)
         self.info = Follower(node, [(self._info_topic(), CameraInfo)], self._on_info, 10, reliability)
         self.depth: Follower | None = None
-        if p["depth_source"] != "mono":
+        if p["depth_source"] == "cloud":
+            points = [(self._topic("points"), PointCloud2)]
+            self.depth = Follower(node, points, self._on_points, 10, reliability)
+        elif p["depth_source"] != "mono":
             candidates = self._depth_candidates(p["depth_transport"])
             self.depth = Follower(node, candidates, self._on_depth, 10, reliability)
 
@@ -157,10 +161,20 @@ class CameraInputs:
         self.port.room.add_info(stamp_ns(message.header.stamp), message, info_size(message))
 
     def _on_depth(self, message: Any) -> None:
-        if wrong := no_time(stamp_ns(message.header.stamp), "a depth image's"):
+        if self._is_timely(message, "a depth image's"):
+            self.port.room.add_depth(stamp_ns(message.header.stamp), message)
+
+    def _on_points(self, message: PointCloud2) -> None:
+        if self._is_timely(message, "a cloud's"):
+            stamp = stamp_ns(message.header.stamp)
+            last = stamp + last_offset_ns(point_layout(message), message.data, stamp)
+            self.port.room.add_depth(stamp, message, (message.header.frame_id, last))
+
+    def _is_timely(self, message: Any, whose: str) -> bool:
+        wrong = no_time(stamp_ns(message.header.stamp), whose)
+        if wrong:
             self.port.counts.leave_out_depth("depth_stamp", f"{wrong}; the depth is not used")
-            return
-        self.port.room.add_depth(stamp_ns(message.header.stamp), message)
+        return not wrong
 
 
 class Inputs:

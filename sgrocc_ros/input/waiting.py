@@ -96,7 +96,8 @@ class WaitingRoom:
         report: counts dropped images.
         map_frame: frame of the map.
         camera_frame: optical frame of the camera; empty means the frame_id of each image.
-        depth_source: `mono`, `topic` (images without depth are dropped) or `fused` (they are used without it).
+        depth_source: `mono`, `topic` (images without depth are dropped), `fused` (they are used without it), or `cloud`
+            (likewise, and depth is a cloud of points, whose poses must be known, too).
         timeout: maximum time that an image waits, seconds.
         slop: maximum difference between the stamps of an image and its depth, seconds.
         clock: the steady clock, seconds.
@@ -123,6 +124,7 @@ class WaitingRoom:
         self._depth_source, self._timeout, self._slop_ns = depth_source, timeout, int(slop * 1e9)
         self._images: list[Waiting] = []
         self._depths: OrderedDict[int, Any] = OrderedDict()
+        self._needed: dict[int, tuple[str, int]] = {}
         self._infos: OrderedDict[tuple[int, tuple[int, int] | None], Any] = OrderedDict()
         self._changed = changed or threading.Condition()
         self._woken = False
@@ -141,10 +143,13 @@ class WaitingRoom:
                 self._report.drop("overtaken", "more images wait than are kept")
             self._changed.notify()
 
-    def add_depth(self, stamp: int, message: Any) -> None:
-        """Store a depth image."""
+    def add_depth(self, stamp: int, message: Any, needed: tuple[str, int] | None = None) -> None:
+        """Store a depth image, or a cloud of points together with the frame and the last stamp (ns) of its points."""
         with self._changed:
             _keep(self._depths, stamp, message)
+            if needed is not None:
+                self._needed[stamp] = needed
+                self._needed = {at: self._needed[at] for at in self._depths if at in self._needed}
             self._changed.notify()
 
     def add_info(self, stamp: int, message: Any, size: tuple[int, int] | None = None) -> None:
@@ -251,9 +256,10 @@ class WaitingRoom:
                         self._map_frame, self._camera_frame or image.frame_id, image.stamp
                     )
                 self._report.drop(cause, message)
-        if found is not None and found.depth is None and self._depth_source == "fused":
+        if found is not None and found.depth is None and self._depth_source in ("fused", "cloud"):
             self._report.leave_out_depth(
-                "no_depth", f"no depth within {self._slop_ns / 1e9:g} s of the image; it is mapped without"
+                "no_cloud" if self._depth_source == "cloud" else "no_depth",
+                f"no depth within {self._slop_ns / 1e9:g} s of the image; it is mapped without",
             )
         return found
 
@@ -268,7 +274,8 @@ class WaitingRoom:
             # Depth arrives in order: once a later one is here, the image's own will not come.
             passed = newest is not None and newest > image.stamp + self._slop_ns
             final = passed or now - image.arrived >= self._timeout
-            depth = self._depth_of(image, final)
+            stamp = self._depth_of(image, final)
+            depth = None if stamp is None or not (final or self._is_placed(stamp)) else self._depths[stamp]
             if depth is None:
                 if not final:
                     return None, "overtaken", "a newer image was complete while it waited for its depth"
@@ -294,14 +301,26 @@ class WaitingRoom:
         same_time = [key for key in fitting if key[0] == image.stamp]
         return self._infos[(same_time or fitting)[-1]]
 
-    def _depth_of(self, image: Waiting, final: bool) -> Any:
-        """Return the nearest depth once no nearer one can arrive or waiting is over (`final`); None before."""
+    def _is_placed(self, stamp: int) -> bool:
+        """Whether the poses of a cloud's points are known up to its last; true of a depth image."""
+        if stamp not in self._needed:
+            return True
+        frame, last = self._needed[stamp]
+        try:
+            self._poses.lookup(self._map_frame, frame, stamp)
+            self._poses.lookup(self._map_frame, frame, last)
+        except TransformLookupError:
+            return False
+        return True
+
+    def _depth_of(self, image: Waiting, final: bool) -> int | None:
+        """Return the stamp of the nearest depth once no nearer one can arrive or waiting is over; None before."""
         if image.stamp in self._depths:
-            return self._depths[image.stamp]
+            return image.stamp
         near = [stamp for stamp in self._depths if abs(stamp - image.stamp) <= self._slop_ns]
         if not near or (not final and next(reversed(self._depths)) < image.stamp):
             return None
-        return self._depths[min(near, key=lambda stamp: abs(stamp - image.stamp))]
+        return min(near, key=lambda stamp: abs(stamp - image.stamp))
 
 
 def _keep(kept: OrderedDict[Any, Any], key: Any, message: Any) -> None:

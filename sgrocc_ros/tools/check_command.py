@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
 SHORTEST, LONGEST = 1.0, 600.0
 """Seconds of a look."""
-OF_RECORDINGS = {"axes": "", "level": False, "depth_registered": False, "every": 1}
+OF_RECORDINGS = {
+    "axes": "",
+    "level": False,
+    "depth_registered": False,
+    "every": 1,
+    "points_topic": "",
+    "cloud_slop": 0.1,
+}
 """Options that the node does not have, and their value when they are not given."""
 
 
@@ -41,6 +48,8 @@ def look(arguments: argparse.Namespace) -> StreamCheck:
         raise ConfigError(f"--live checks a running camera, and {arguments.input} is a recording; give one of them")
     if not SHORTEST <= arguments.seconds <= LONGEST:
         raise ConfigError(f"--seconds is {arguments.seconds:g}; it must be {SHORTEST:g} to {LONGEST:g}")
+    if arguments.depth_source == "cloud":
+        raise ConfigError("--depth-source cloud cannot be looked at live; look at the images alone with mono")
     for name, none in OF_RECORDINGS.items():
         if getattr(arguments, name) != none:
             raise ConfigError(f"--{name.replace('_', '-')} is for recordings; the node has no such option")

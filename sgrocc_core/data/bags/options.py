@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sgrocc_core.checks.posture import AXES
 from sgrocc_core.errors import ConfigError
-from sgrocc_core.frame import DEPTH_SOURCES
+from sgrocc_core.frame import INPUT_DEPTH_SOURCES
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class BagOptions:
         image_topic: colour images.
         info_topic: camera_info of the colour images.
         depth_topic: depth registered to the colour images.
-        depth_source: one of DEPTH_SOURCES: `mono` ignores depth, `topic` drops images without depth, `fused` keeps
-            them.
+        depth_source: one of INPUT_DEPTH_SOURCES: `mono` ignores depth, `topic` drops images without depth, `fused`
+            keeps them, `cloud` takes depth from points and keeps images without.
         map_frame: frame in which poses are expressed.
         camera_frame: optical frame of the camera; the images' frame_id if empty.
         sync_slop: maximum time between an image and its depth, seconds.
@@ -29,6 +29,8 @@ class BagOptions:
         max_pose_gap: maximum time between two transforms that poses are interpolated over, seconds.
         axes: axes of the camera's frame in the poses: `opencv` (optical frame), `opengl` or `ros`.
         depth_registered: depth in another frame than the images' is registered to them all the same.
+        points_topic: points, with `depth_source: cloud`.
+        cloud_slop: maximum time between an image and its cloud of points, seconds.
         level: turn the world so that the measured up direction becomes the z axis of the map.
 
     Raises:
@@ -50,10 +52,12 @@ class BagOptions:
     axes: str = "opencv"
     level: bool = False
     depth_registered: bool = False
+    points_topic: str = ""
+    cloud_slop: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.depth_source not in DEPTH_SOURCES:
-            raise ConfigError(f"depth_source is {self.depth_source!r}; allowed: {', '.join(DEPTH_SOURCES)}")
+        if self.depth_source not in INPUT_DEPTH_SOURCES:
+            raise ConfigError(f"depth_source is {self.depth_source!r}; allowed: {', '.join(INPUT_DEPTH_SOURCES)}")
         if self.rectified not in ("auto", "yes", "no"):
             raise ConfigError(f"rectified is {self.rectified!r}; allowed: auto, yes, no")
         if self.axes not in AXES:
@@ -62,6 +66,8 @@ class BagOptions:
             raise ConfigError(f"max_pose_gap is {self.max_pose_gap}; it must lie in (0, 3600] seconds")
         if self.every < 1:
             raise ConfigError(f"every is {self.every}; it must be 1 or more")
+        if not 0 <= self.cloud_slop <= 10:
+            raise ConfigError(f"cloud_slop is {self.cloud_slop}; it must lie in [0, 10] seconds")
         if not 0 < self.depth_scale < 10 or not 0 <= self.sync_slop <= 10:
             raise ConfigError(
                 f"depth_scale {self.depth_scale} must lie in (0, 10), sync_slop {self.sync_slop} in [0, 10]"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sgrocc_core.checks.findings import Finding
 from sgrocc_core.checks.motion import PoseGate
 from sgrocc_core.checks.posture import AXES, levelling
 from sgrocc_core.checks.stamps import no_time
+from sgrocc_core.data.bags.clouds import depth_of_cloud, points_topic
 from sgrocc_core.data.bags.file import describe_topics, open_reader
 from sgrocc_core.data.bags.messages import decode_color_message, decode_depth_message, image_size, info_fields, nearest
 from sgrocc_core.data.bags.options import BagOptions, Outlook
@@ -68,15 +70,19 @@ class BagReader:
             self.topics = describe_topics(self._reader)
             o = self.options
             self.selection: Selection = select(
-                self.topics, o.image_topic, o.info_topic, o.depth_topic, o.depth_source != "mono"
+                self.topics, o.image_topic, o.info_topic, o.depth_topic, o.depth_source in ("topic", "fused")
             )
+            if o.depth_source == "cloud":
+                self.selection = replace(self.selection, depth=points_topic(self.topics, o.points_topic))
             if o.depth_source == "topic" and self.selection.depth is None:
                 raise DataError(f"no depth topic in the frame of {self.selection.image.name} "
                                 f"({self.selection.image.frame_id!r}), "
                                 f"as depth_source topic needs; {listing(self.topics)}")  # fmt: skip
             self.transforms = BagTransforms(self.counts, round(o.max_pose_gap * 1e9))
             self._infos: dict[tuple[int, int], list[tuple[int, Calibration]]] = {}
-            self._foreign = UnregisteredDepth.of(self.selection, self.topics, o.depth_registered)
+            self._foreign = UnregisteredDepth.of(
+                self.selection, self.topics, o.depth_registered or o.depth_source == "cloud"
+            )
             self._read_small_messages()
             self.camera_frame = (o.camera_frame or self.selection.image.frame_id).removeprefix("/")
             chain = self.tree.ancestors(self.camera_frame)
@@ -212,25 +218,35 @@ class BagReader:
         rgb = calibration.rectify(decode_color_message(image))
         if depth is None:
             if self.options.depth_source == "topic":
-                raise FrameError("no_depth", f"no depth image within {self.options.sync_slop} s")
+                raise FrameError("no_depth", f"no depth image within {self._slop:g} s")
             if self.selection.depth is not None:
-                self.counts.leave_out_depth("no_depth", f"no depth within {self.options.sync_slop:g} s of the image")
+                cause = "no_cloud" if self.options.depth_source == "cloud" else "no_depth"
+                self.counts.leave_out_depth(cause, f"no depth within {self._slop:g} s of the image")
             return Frame(rgb, calibration.K, T_wc, stamp_ns)
         try:
             return Frame(rgb, calibration.K, T_wc, stamp_ns, self.metres(stamp_ns, depth, calibration))
         except FrameError as error:
             colour = Frame(rgb, calibration.K, T_wc, stamp_ns)  # an error of the colour image or pose itself is raised
-            if self.options.depth_source != "fused":
+            if self.options.depth_source == "topic":
                 raise
             self.counts.leave_out_depth(error.cause, str(error))
             return colour
 
     def metres(self, stamp_ns: int, depth: Any, calibration: Calibration) -> np.ndarray:
-        """(H, W) metres of a depth message, registered to the calibration's image if it is of another camera."""
+        """(H, W) metres of a depth message, registered to the calibration's image if it is of another sensor."""
+        if self.options.depth_source == "cloud":
+            T_wc = self.tree.lookup(self.pose_frame, self.camera_frame, stamp_ns)
+            T_wc[:3, :3] = T_wc[:3, :3] @ AXES[self.options.axes]
+            return depth_of_cloud(depth, self.tree, self.pose_frame, T_wc, calibration)
         decoded = decode_depth_message(depth, self.options.depth_scale)
         if not self._foreign:
             return calibration.rectify(decoded, nearest=True)
         return self._foreign.register(decoded, calibration, self.tree, self.camera_frame, stamp_ns)
+
+    @property
+    def _slop(self) -> float:
+        """Maximum time between an image and its depth, seconds."""
+        return self.options.cloud_slop if self.options.depth_source == "cloud" else self.options.sync_slop
 
     def _calibration_at(self, stamp_ns: int, size: tuple[int, int] | None) -> Calibration:
         """The newest calibration of the image's size up to a stamp; of any size if none has it."""
@@ -252,7 +268,7 @@ class BagReader:
             self.selection.image.name,
             self.selection.depth.name if self.selection.depth else None,
         )
-        slop = round(self.options.sync_slop * 1e9)
+        slop = round(self._slop * 1e9)
         waiting: OrderedDict[int, Any] = OrderedDict()
         depths: OrderedDict[int, Any] = OrderedDict()
         taken = newest_depth = -1
