@@ -74,7 +74,7 @@ def decode_points(layout: PointLayout, data: bytes | memoryview | np.ndarray, st
     """
     rows = _rows(layout, np.frombuffer(data, np.uint8))
     points = np.stack([rows[axis].astype(np.float32) for axis in "xyz"], 1)
-    usable = (np.abs(points) < FARTHEST).all(1) & points.any(1)  # NaN compares as false
+    usable: np.ndarray = (np.abs(points) < FARTHEST).all(1) & points.any(1)  # NaN compares as false
     if not usable.any():
         raise FrameError("cloud_without_points", f"none of the cloud's {len(points)} points is a reading")
     offsets, problem = _offsets(rows, stamp_ns, usable)

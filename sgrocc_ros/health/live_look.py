@@ -92,9 +92,9 @@ class _Room(WaitingRoom):
         self.infos[size or info_size(message)] = message
         super().add_info(stamp, message, size)
 
-    def add_depth(self, stamp: int, message: Any) -> None:
+    def add_depth(self, stamp: int, message: Any, needed: tuple[str, int] | None = None) -> None:
         self.depths += 1
-        super().add_depth(stamp, message)
+        super().add_depth(stamp, message, needed)
 
 
 class LiveLook:

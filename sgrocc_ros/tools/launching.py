@@ -128,7 +128,8 @@ def make_plan(values: Mapping[str, str], outer_namespace: str = "") -> Plan:
     remappings = _pose_topics(given, namespace)
     rate = _rate(given["bag_rate"])
     first: dict[str, str] = {}
-    for camera, topics in _given_topics(given, BY_NAME["cameras"].check(stated.get("cameras", "")), namespace).items():
+    cameras = str(BY_NAME["cameras"].check(stated.get("cameras", "")))
+    for camera, topics in _given_topics(given, cameras, namespace).items():
         own = _OwnParameters(camera, stated)
         prefix = f"/{camera}" if camera else "/camera"
         usual = {name: prefix + topic.removeprefix("/camera") for name, topic in DEFAULTS.items()}
