@@ -51,6 +51,9 @@ class Keeper(LastingThread):
         mapper: holds the map.
         statistics: counts failed autosaves.
 
+    Attributes:
+        on_loaded: called with the stamp (ns) of a map that `~/load_map` has put in use; on the worker's thread.
+
     Raises:
         SgroccError: `map_path` cannot be used, another node uses it, or with `load_on_start` the map there exists but
             cannot be loaded.
@@ -69,6 +72,7 @@ class Keeper(LastingThread):
         self._on_disk = 0  # `changes` of the worker when the map was last saved or loaded
         self._has_picture = True
         self._autosaving = False
+        self.on_loaded: Callable[[int], None] = lambda stamp: None
         self._first = self._load_first() if parameters["load_on_start"] else None
 
     def attach(self, worker: Worker, outputs: Outputs) -> None:
@@ -143,6 +147,24 @@ class Keeper(LastingThread):
         if self._folder is not None:
             self._folder.release()
 
+    @property
+    def loaded_stamp(self) -> int | None:
+        """Stamp of the map that was loaded at start-up, nanoseconds; None if none was."""
+        return None if self._first is None else self._first.stamp_ns
+
+    def save_then(self, then: Callable[[], None]) -> None:
+        """Have the map saved without its picture, and something done once it is; called on any thread."""
+
+        def save() -> None:
+            try:
+                self._save(picture=False)
+                then()
+            except Exception as error:
+                path = self._parameters["map_path"]
+                self._statistics.notice("autosave_failed", f"the map is not saved in {path}: {told(error)}")
+
+        self._jobs.put(save)
+
     def keep_copy(self) -> None:
         """Have the current map written as a numbered copy; called on the worker's thread, before the map is cleared."""
         if self._folder is None or not self._worker.changes:
@@ -212,6 +234,7 @@ class Keeper(LastingThread):
         def restore(saved: SavedMap) -> int:
             self._mapper.map.restore(saved.gaussians)
             self._publish_loaded(saved)
+            self.on_loaded(saved.stamp_ns)
             return self._worker.changes
 
         def take(saved: SavedMap) -> None:

@@ -29,8 +29,11 @@ from sgrocc_core.errors import DataError, SgroccError
 from sgrocc_core.geometry.transforms import TransformLookupError
 from sgrocc_core.mapping.mapper import OccupancyMapper
 from sgrocc_core.mapping.warm_up import warm_up
+from sgrocc_core.share import expanded
 from sgrocc_ros import NODE
 from sgrocc_ros.cameras import Cameras
+from sgrocc_ros.correction.keeping import KeyframeKeeper
+from sgrocc_ros.correction.rebuilding import Rebuilder
 from sgrocc_ros.health.advice import advised
 from sgrocc_ros.health.diagnostics import Diagnostics
 from sgrocc_ros.health.statistics import Statistics
@@ -115,6 +118,7 @@ class EmbodiedOccupancy(Node):
         )
         self.keeper.attach(self.worker, self.outputs)
         self.services_of_map = Services(self, self._mapper, self.worker, self.outputs, self.inputs)
+        self.rebuilder = self._keep_keyframes() if p["keep_keyframes"] else None
         back = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-JUMP_NS), on_clock_change=False)
         self._jump_handle = self.get_clock().create_jump_callback(
             back, post_callback=lambda jump: self.inputs.clock_jumped_back()
@@ -122,14 +126,36 @@ class EmbodiedOccupancy(Node):
         self._say_what_runs()
         self.worker.start()
 
+    def _keep_keyframes(self) -> Rebuilder:
+        """Keep keyframes, and build the map again from them when its past is corrected."""
+        p = self.parameters
+        keeping = KeyframeKeeper(
+            expanded(p["map_path"]), p["keep_keyframes"], self.statistics, self.keeper.loaded_stamp
+        )
+        rebuilder = Rebuilder(
+            self, p, self._mapper, keeping, self.poses, self.statistics, self.worker, self.outputs, self.keeper
+        )
+        self.worker.keep = keeping.offer
+        self.services_of_map.on_cleared = lambda: rebuilder.forget(None)
+        self.keeper.on_loaded = rebuilder.forget
+        self.watch.add(keeping, rebuilder)
+        keeping.start()
+        rebuilder.start()
+        self._keeping = keeping
+        return rebuilder
+
     def close(self) -> None:
         """Finish the current frame, save the map if `map_path` is set, and end the threads.
 
         Raises:
             SgroccError, OSError: the map cannot be written.
         """
+        if self.rebuilder is not None:
+            self.rebuilder.stop()
         self.worker.stop()
         self.worker.join(FRAME_TIMEOUT)
+        if self.rebuilder is not None:
+            self._keeping.stop()
         self.outputs.close()
         if self.worker.is_alive():
             raise DataError(f"{self.worker.doing}; without its end the map cannot be copied")
@@ -188,6 +214,8 @@ class EmbodiedOccupancy(Node):
         }
         facts |= {f"finding.{found.code}": str(found) for found in self.cameras.findings}
         facts |= self.cameras.values()
+        if self.rebuilder is not None:
+            facts |= self.rebuilder.facts()
         facts["paused"] = str(self.inputs.paused).lower()
         return facts | {"up_time_s": f"{time.monotonic() - self._started:.0f}"}
 

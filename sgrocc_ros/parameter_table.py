@@ -228,6 +228,24 @@ TABLE: tuple[Parameter, ...] = (
         maximum=86400.0,
     ),
     Parameter(
+        "keep_keyframes",
+        "map",
+        0.0,
+        "Size of the keyframes that are kept in `map_path`, MB, so that the map can be built again when its past is "
+        "corrected; 0: none.",
+        minimum=0.0,
+        maximum=1e6,
+    ),
+    Parameter(
+        "rebuild_share",
+        "map",
+        0.1,
+        "Share of the keyframes that must move by 2 cm or 0.5 degrees in `~/poses` for the map to be built again.",
+        minimum=0.0,
+        maximum=1.0,
+        dynamic=True,
+    ),
+    Parameter(
         "full_map_period",
         "output",
         5.0,

@@ -149,7 +149,7 @@ def _check_keeping(values: dict[str, Any]) -> None:
             f"parameter autosave_period is {period}; it must be 0 (no autosave) or at least {SHORTEST_AUTOSAVE}"
         )
     if not values["map_path"]:
-        for name in ("autosave_period", "load_on_start"):
+        for name in ("autosave_period", "load_on_start", "keep_keyframes"):
             if values[name]:
                 raise ConfigError(
                     f"parameter {name} is {values[name]}, but map_path is empty; it must name the map's folder"

@@ -27,10 +27,14 @@ class Services:
         worker: the mapping thread.
         outputs: publishes the changes.
         inputs: lets images in or drops them.
+
+    Attributes:
+        on_cleared: called when the map has been emptied; on the worker's thread.
     """
 
     def __init__(self, node: Node, mapper: OccupancyMapper, worker: Worker, outputs: Outputs, inputs: Inputs) -> None:
         self._node, self._mapper, self._worker, self._outputs, self._inputs = node, mapper, worker, outputs, inputs
+        self.on_cleared: Callable[[], None] = lambda: None
         group = ReentrantCallbackGroup()  # a service that awaits its answer must not hold up the inputs
         node.create_service(Empty, "~/reset", self._reset, callback_group=group)
         node.create_service(SetBool, "~/pause", self._pause, callback_group=group)
@@ -42,6 +46,7 @@ class Services:
         self._mapper.map.reset()
         self._worker.restart_gates()
         self._outputs.reset(self._worker.newest_stamp)
+        self.on_cleared()
 
     async def _reset(self, request: Empty.Request, response: Empty.Response) -> Empty.Response:
         try:

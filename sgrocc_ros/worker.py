@@ -67,6 +67,7 @@ class Worker(LastingThread):
         between: returns the (4, 4) pose of a frame (second) in another (first) at a stamp (ns); None if unknown.
 
     Attributes:
+        keep: called with each mapped frame and the frame of its image on /tf, if keyframes are kept; else None.
         newest_stamp: time stamp of the newest frame in the map, nanoseconds; written by this thread.
         changes: number of changes of the map so far; written by this thread.
     """
@@ -87,6 +88,7 @@ class Worker(LastingThread):
         self._commands: queue.SimpleQueue[tuple[Callable[[], Any], Future]] = queue.SimpleQueue()
         self._taken_at = -math.inf
         self._busy: tuple[str, float] | None = None
+        self.keep: Callable[[Frame, str], None] | None = None
         self.newest_stamp = self.changes = 0
 
     def submit(self, command: Callable[[], Any]) -> Future:
@@ -188,6 +190,8 @@ class Worker(LastingThread):
         # The images of several cameras do not come in the order of their stamps.
         self.newest_stamp = max(frame.stamp_ns, self.newest_stamp) if complete.camera else frame.stamp_ns
         self.changes += 1
+        if self.keep is not None:
+            self.keep(frame, complete.image.frame_id)
         stages = {"wait": 1e3 * (start - complete.image.arrived), "decode": 1e3 * (decoded - start), **update.timings}
         handed = time.monotonic()
         self._outputs.update(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sgrocc_core.frame import INPUT_DEPTH_SOURCES, MOTION_DEPTHS, depth_source_of_input
@@ -38,6 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for map.npz, map.png, report.json and the Gaussians",
     )
     parser.add_argument("--ply", action="store_true", help="write the surface as map.ply, too, for other programs")
+    parser.add_argument(
+        "--poses",
+        default="",
+        metavar="FILE",
+        help="corrected poses in the map frame, lines `time tx ty tz qx qy qz qw` (s, m), by which the frames move",
+    )
+    parser.add_argument(
+        "--poses-frame", default="", metavar="FRAME", help="frame whose poses these are (default: the camera's)"
+    )
     add_bag_arguments(parser)
     add_model_arguments(parser)
     add_mapper_arguments(parser)
@@ -206,6 +216,7 @@ def run(arguments: argparse.Namespace) -> int:
     from sgrocc_core.checks.recording import look_at_bag
     from sgrocc_core.checks.refusal import refuse_errors
     from sgrocc_core.data.bags.cameras import CamerasReader, options_of_cameras
+    from sgrocc_core.data.bags.corrected import CorrectedFrames
     from sgrocc_core.engines.open import open_engine
     from sgrocc_core.map_files.file import MapFolder, SavedMap
     from sgrocc_core.mapping.mapper import OccupancyMapper
@@ -225,8 +236,9 @@ def run(arguments: argparse.Namespace) -> int:
             describe(reader)
         print(f"engine  {engine.description}", flush=True)
         mapper = OccupancyMapper(engine, config)
+        corrected = CorrectedFrames(bag, Path(arguments.poses), arguments.poses_frame) if arguments.poses else None
         bar = tqdm(
-            bag,
+            corrected or bag,
             total=bag.image_count,
             unit="frame",
             disable=True if arguments.no_progress else None,
@@ -235,6 +247,9 @@ def run(arguments: argparse.Namespace) -> int:
         result = map_frames(mapper, bar, lambda frame, update: bag.count_mapped(frame, update.has_source))
         findings.extend(bag.findings())
         findings.extend(Finding("note", "motion_depth", note) for note in result.notes)
+        if corrected is not None:
+            told = f"{corrected.moved} of {result.frames} frames moved, by {corrected.anchors} corrected poses"
+            findings.add(Finding("note", "corrected_poses", told))
         saved = SavedMap.of(mapper.map, bag.map_frame, result.stamp_ns)
         report = build_report(arguments, bag, engine.description, result, saved)
         report["findings"] = findings.as_list()

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from sgrocc_core.engines.model import ModelSpec
@@ -20,6 +22,21 @@ MOTION = "motion."
 """Prefix of the names of the depth correction's arrays."""
 OF_CAMERA = "@"
 """Between such a name and the name of the camera."""
+
+
+@dataclass(frozen=True)
+class PreparedMap:
+    """A state that a map can continue from, with everything computed that depends on it.
+
+    Attributes:
+        memory: The GaussianMemory.
+        voxel_map: The VoxelMap computed from it.
+        motions: State of the depth from motion, by camera.
+    """
+
+    memory: GaussianMemory
+    voxel_map: VoxelMap
+    motions: dict[str, Motion]
 
 
 class LiveMap:
@@ -96,6 +113,17 @@ class LiveMap:
         Raises:
             DataError: The arrays do not fit the model or hold invalid values; the map is unchanged.
         """
+        self.take(self.prepared(arrays))
+
+    def prepared(self, arrays: dict[str, np.ndarray]) -> PreparedMap:
+        """Do the work of `restore` without changing this map; any thread may do it while another one maps.
+
+        Args:
+            arrays: As for `restore`.
+
+        Raises:
+            DataError: As `restore`.
+        """
         memory = self._new_memory()
         memory.restore(arrays)
         saved: dict[str, dict[str, np.ndarray]] = {}
@@ -108,7 +136,15 @@ class LiveMap:
             motion.tracks.restore(saved[camera])
         voxel_map = VoxelMap(memory, self._occupancy_threshold)
         voxel_map.update()
-        self.memory, self.voxel_map, self.motions, self.last_view = memory, voxel_map, motions, None
+        return PreparedMap(memory, voxel_map, motions)
+
+    def take(self, prepared: PreparedMap) -> None:
+        """Continue from a prepared state, which is this map's from then on. Call it between two steps."""
+        self.memory, self.voxel_map, self.motions = prepared.memory, prepared.voxel_map, prepared.motions
+        self.last_view = None
+        if self.voxel_map.occupancy_threshold != self._occupancy_threshold:  # changed since the state was prepared
+            self.voxel_map.occupancy_threshold = self._occupancy_threshold
+            self.voxel_map.refresh()
 
     def _new_memory(self) -> GaussianMemory:
         return GaussianMemory(self.spec.gaussians_per_cell, self.spec.feature_channels, self.confidence)

@@ -83,8 +83,13 @@ class Watch:
         why: Callable[[], str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._threads, self._stall, self._counts, self._why, self._clock = threads, stall_timeout, counts, why, clock
+        self._threads, self._stall, self._counts = list(threads), stall_timeout, counts
+        self._why, self._clock = why, clock
         self.restart()
+
+    def add(self, *threads: LastingThread) -> None:
+        """Look after more threads."""
+        self._threads += threads
 
     def restart(self) -> None:
         """Begin a new period, as where mapping is paused."""

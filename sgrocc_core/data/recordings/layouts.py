@@ -137,7 +137,7 @@ def read_tum(folder: Path, tolerance: float, skip_missing: bool = False) -> Fold
     if (folder / "depth.txt").is_file():
         depths, gone_depths = _tum_list(folder, "depth.txt", skip_missing)
         notes += _missing_note("depth.txt", gone_depths)
-    tree, stamps = _trajectory(folder / "groundtruth.txt")
+    tree, stamps = read_trajectory(folder / "groundtruth.txt")
     depth_stamps, shots, paired = [stamp for stamp, _ in depths], [], 0
     for stamp, color in colors:
         near = _nearest(depth_stamps, stamp, slop)
@@ -258,8 +258,15 @@ def _missing_note(name: str, gone: list[str]) -> list[str]:
     return [f"{len(gone)} files that {name} lists are missing and left out, the first is {gone[0]}"] if gone else []
 
 
-def _trajectory(path: Path) -> tuple[TransformTree, list[int]]:
-    """Poses from lines `time tx ty tz qx qy qz qw`, and their sorted time stamps in nanoseconds."""
+def read_trajectory(path: Path) -> tuple[TransformTree, list[int]]:
+    """Read poses from lines `time tx ty tz qx qy qz qw`, as TUM RGB-D has them.
+
+    Returns:
+        The poses of the frame `camera` in `world`, and their sorted time stamps in nanoseconds.
+
+    Raises:
+        DataError: a line is something else, or there is none.
+    """
     tree, stamps = TransformTree(history_ns=None), set()
     for number, words in read_lines(path):
         where = f"{path}, line {number}"

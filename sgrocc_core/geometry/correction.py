@@ -1,0 +1,108 @@
+"""Corrected poses of a body's past, as a SLAM system gives them after a loop closure, for everything seen on the way.
+
+A SLAM system corrects its own keyframes, whose stamps are not those of our frames. At each of its corrected poses (an
+anchor) the pose before is known too, so that the correction is a displacement and a rotation at that time. A frame
+between two anchors moves by theirs, interpolated over time; before the first and after the last anchor it moves rigidly
+with that one.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+
+import numpy as np
+
+from sgrocc_core.geometry.poses import (
+    invert_pose,
+    make_pose,
+    quaternion_from_rotation,
+    rotation_from_quaternion,
+    slerp,
+)
+
+MOVED, TURNED = 0.02, math.radians(0.5)
+"""Metres and radians beyond which a frame counts as moved: a quarter of a voxel, and as much at 2 m."""
+FAR_STEP, FAR_TURN = 0.5, math.radians(30)
+"""Metres and radians between two poses beyond which none is interpolated between them (round guesses)."""
+
+
+class CorrectionField:
+    """The correction of poses over time.
+
+    Args:
+        stamps: A stamps of anchors, nanoseconds, in any order; of two equal ones the last counts.
+        before: (A, 4, 4) the body's poses before, body to map, metres.
+        after: (A, 4, 4) the corrected ones.
+    """
+
+    def __init__(self, stamps: Sequence[int], before: np.ndarray, after: np.ndarray) -> None:
+        rows = {int(stamp): k for k, stamp in enumerate(stamps)}
+        self._stamps = sorted(rows)
+        order = [rows[stamp] for stamp in self._stamps]
+        self._before = np.array(before, np.float64).reshape(-1, 4, 4)[order]
+        self._after = np.array(after, np.float64).reshape(-1, 4, 4)[order]
+
+    def __len__(self) -> int:
+        return len(self._stamps)
+
+    def apply(self, stamp: int, pose: np.ndarray) -> np.ndarray:
+        """Correct the body's pose, (4, 4) metres, at a stamp, nanoseconds; unchanged without anchors."""
+        if not self._stamps:
+            return np.array(pose, np.float64)
+        later = bisect_left(self._stamps, stamp)
+        exact = later < len(self._stamps) and self._stamps[later] == stamp
+        if exact or later in (0, len(self._stamps)):
+            k = later if exact or later == 0 else later - 1
+            return self._after[k] @ invert_pose(self._before[k]) @ pose  # type: ignore[no-any-return]
+        span = self._stamps[later] - self._stamps[later - 1]
+        share = (stamp - self._stamps[later - 1]) / span
+        shift, turn = [], []
+        for k in (later - 1, later):
+            shift.append(self._after[k][:3, 3] - self._before[k][:3, 3])
+            turn.append(quaternion_from_rotation(self._after[k][:3, :3] @ self._before[k][:3, :3].T))
+        R = rotation_from_quaternion(slerp(turn[0], turn[1], share))
+        return make_pose(R @ pose[:3, :3], pose[:3, 3] + (1 - share) * shift[0] + share * shift[1])
+
+
+class PosesOverTime:
+    """Poses at stamps, interpolated between those that lie near each other.
+
+    Args:
+        stamps: N stamps, nanoseconds, in any order.
+        poses: (N, 4, 4) metres.
+    """
+
+    def __init__(self, stamps: Sequence[int], poses: np.ndarray) -> None:
+        rows = {int(stamp): k for k, stamp in enumerate(stamps)}
+        self._stamps = sorted(rows)
+        self._poses = np.array(poses, np.float64).reshape(-1, 4, 4)[[rows[stamp] for stamp in self._stamps]]
+
+    def at(self, stamp: int) -> np.ndarray | None:
+        """The pose at a stamp, (4, 4); None before the first, after the last, and between two that lie far apart."""
+        later = bisect_left(self._stamps, stamp)
+        if later < len(self._stamps) and self._stamps[later] == stamp:
+            return self._poses[later]  # type: ignore[no-any-return]
+        if later in (0, len(self._stamps)):
+            return None
+        a, b = self._poses[later - 1], self._poses[later]
+        step, turn = difference(a[None], b[None])
+        if step[0] > FAR_STEP or turn[0] > FAR_TURN:
+            return None
+        share = (stamp - self._stamps[later - 1]) / (self._stamps[later] - self._stamps[later - 1])
+        q = slerp(quaternion_from_rotation(a[:3, :3]), quaternion_from_rotation(b[:3, :3]), share)
+        return make_pose(rotation_from_quaternion(q), (1 - share) * a[:3, 3] + share * b[:3, 3])
+
+
+def difference(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distance (N,), metres, and angle (N,), radians, between poses (N, 4, 4)."""
+    distance = np.linalg.norm(b[:, :3, 3] - a[:, :3, 3], axis=1)
+    trace = np.einsum("nij,nij->n", a[:, :3, :3], b[:, :3, :3])
+    return distance, np.arccos(np.clip((trace - 1) / 2, -1, 1))
+
+
+def moved(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Whether poses (N, 4, 4) differ by more than MOVED or TURNED, (N,) bool."""
+    distance, angle = difference(before, after)
+    return (distance > MOVED) | (angle > TURNED)  # type: ignore[no-any-return]
