@@ -32,7 +32,7 @@ def test_a_keyframe_comes_back_with_its_image_depth_and_pose(tmp_path, walk):
     keyframe = again.keyframes[3]
     assert (keyframe.number, keyframe.frame_id, keyframe.camera) == (4, "optical", "")
     frame = again.load(keyframe)
-    np.testing.assert_array_equal(frame.T_wc, walk[3].T_wc)
+    np.testing.assert_allclose(frame.T_wc, walk[3].T_wc, atol=1e-12)
     np.testing.assert_array_equal(frame.K, K)
     assert frame.stamp_ns == walk[3].stamp_ns
     assert np.abs(frame.depth - walk[3].depth).max() <= 0.0006
