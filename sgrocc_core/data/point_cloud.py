@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
 from sgrocc_core.errors import FrameError
 
@@ -73,12 +74,13 @@ def decode_points(layout: PointLayout, data: bytes | memoryview | np.ndarray, st
         FrameError: `bad_cloud`, the fields or the size are wrong; `cloud_without_points`, no point is left.
     """
     rows = _rows(layout, np.frombuffer(data, np.uint8))
-    points = np.stack([rows[axis].astype(np.float32) for axis in "xyz"], 1)
-    usable: np.ndarray = (np.abs(points) < FARTHEST).all(1) & points.any(1)  # NaN compares as false
-    if not usable.any():
-        raise FrameError("cloud_without_points", f"none of the cloud's {len(points)} points is a reading")
+    points, usable = np.empty((len(rows), 3), np.float32), np.empty(len(rows), np.int64)
+    count = _pick(*(rows[axis].astype(rows[axis].dtype.newbyteorder("=")) for axis in "xyz"), points, usable)
+    if not count:
+        raise FrameError("cloud_without_points", f"none of the cloud's {len(rows)} points is a reading")
+    points, usable = points[:count], usable[:count]
     offsets, problem = _offsets(rows, stamp_ns, usable)
-    return PointCloud(points[usable], None if offsets is None else offsets[usable], problem)
+    return PointCloud(points, None if offsets is None else offsets[usable], problem)
 
 
 def last_offset_ns(layout: PointLayout, data: bytes | memoryview | np.ndarray, stamp_ns: int) -> int:
@@ -87,7 +89,7 @@ def last_offset_ns(layout: PointLayout, data: bytes | memoryview | np.ndarray, s
         rows = _rows(layout, np.frombuffer(data, np.uint8))
     except FrameError:
         return 0  # is told where the cloud is decoded
-    offsets, _ = _offsets(rows, stamp_ns, np.ones(len(rows), np.bool_))
+    offsets, _ = _offsets(rows, stamp_ns, np.arange(len(rows)))
     return 0 if offsets is None or not len(offsets) else max(int(offsets.max()), 0)
 
 
@@ -112,6 +114,19 @@ def _rows(layout: PointLayout, data: np.ndarray) -> np.ndarray:
         )
     rows = data[: layout.height * step].reshape(layout.height, step)[:, : layout.width * layout.point_step]
     return np.ascontiguousarray(rows).reshape(-1).view(dtype)
+
+
+@njit(cache=True)
+def _pick(x, y, z, points, usable):
+    """Collect the points that are readings, and their indices; return their number."""
+    count = 0
+    for n in range(len(x)):
+        inside = abs(x[n]) < FARTHEST and abs(y[n]) < FARTHEST and abs(z[n]) < FARTHEST  # NaN compares as false
+        if inside and (x[n] != 0.0 or y[n] != 0.0 or z[n] != 0.0):
+            points[count, 0], points[count, 1], points[count, 2] = x[n], y[n], z[n]
+            usable[count] = n
+            count += 1
+    return count
 
 
 def _fields(layout: PointLayout) -> list[tuple[str, int, int]]:
@@ -141,7 +156,10 @@ def _fields(layout: PointLayout) -> list[tuple[str, int, int]]:
 
 
 def _offsets(rows: np.ndarray, stamp_ns: int, usable: np.ndarray) -> tuple[np.ndarray | None, str]:
-    """Times of the points after the stamp, (N,) int64 nanoseconds, or None; and why a field of them is not used."""
+    """Times of the points after the stamp, (N,) int64 nanoseconds, or None; and why a field of them is not used.
+
+    Only the times of the `usable` points (indices) must be right.
+    """
     name = _first(TIMES, rows.dtype.names or ())
     if name is None or not len(rows):
         return None, ""

@@ -41,17 +41,17 @@ def points_in_map(
     Returns:
         (N, 3) float64, metres.
     """
-    points = points.astype(np.float64)
-    if offsets_ns is None:
-        T = pose_at(stamp_ns)
-        return points @ T[:3, :3].T + T[:3, 3]
-    bins = np.floor_divide(offsets_ns, BIN_NS)
-    for number in np.unique(bins):
-        inside = bins == number
-        middle = int(offsets_ns[inside].mean())
-        T = pose_at(stamp_ns + middle)
-        points[inside] = points[inside] @ T[:3, :3].T + T[:3, 3]
-    return points
+    bins = np.zeros(len(points), np.int64) if offsets_ns is None else np.floor_divide(offsets_ns, BIN_NS)
+    first = int(bins.min(initial=0))
+    bins -= first
+    counts = np.bincount(bins)
+    sums = counts * 0.0 if offsets_ns is None else np.bincount(bins, offsets_ns)
+    poses = np.zeros((len(counts), 4, 4))
+    for number in np.flatnonzero(counts):
+        poses[number] = pose_at(stamp_ns + round(sums[number] / counts[number]))
+    out = np.empty((len(points), 3))
+    _move(points, bins, poses, out)
+    return out
 
 
 def depth_of_points(points: np.ndarray, T_wc: np.ndarray, K: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -70,19 +70,15 @@ def depth_of_points(points: np.ndarray, T_wc: np.ndarray, K: np.ndarray, size: t
     Raises:
         FrameError: `cloud_not_in_view`, no point lies in the image.
     """
-    T_cw = invert_pose(T_wc)
-    seen = points @ T_cw[:3, :3].T + T_cw[:3, 3]
-    seen = seen[seen[:, 2] >= NEAREST]
-    u, v = (seen[:, axis] / seen[:, 2] * K[axis, axis] + K[axis, 2] for axis in (0, 1))
-    inside = (u >= -0.5) & (u < size[0] - 0.5) & (v >= -0.5) & (v < size[1] - 0.5)
-    count = int(inside.sum())
+    seen = np.empty((len(points), 3))
+    count = _in_view(points, invert_pose(T_wc), pinhole(K), size[0], size[1], seen)
     if not count:
         raise FrameError("cloud_not_in_view", f"none of the cloud's {len(points)} points lies in the image")
     width, height = depth_size(size, count)
     scaled = pinhole(scale_intrinsics(K, width / size[0], height / size[1]))
     radius = min(int(np.sqrt(width * height / count) / 2), LARGEST_RADIUS) if width * height > MOST_PIXELS else 0
     depth = np.zeros((height, width), np.float32)
-    _splat(np.ascontiguousarray(seen[inside]), scaled, radius, depth)
+    _splat(seen[:count], scaled, radius, depth)
     return depth
 
 
@@ -93,6 +89,34 @@ def depth_size(size: tuple[int, int], points: int) -> tuple[int, int]:
     wanted = min(max(PIXELS_A_POINT * points, LEAST_PIXELS), MOST_PIXELS, size[0] * size[1])
     step = min(max(round(np.sqrt(wanted / unit)), 1), steps)
     return size[0] // steps * step, size[1] // steps * step
+
+
+@njit(cache=True)
+def _move(points, bins, poses, out):
+    """Move each point by the pose of its bin."""
+    for n in range(len(points)):
+        x, y, z = points[n, 0], points[n, 1], points[n, 2]
+        T = poses[bins[n]]
+        for axis in range(3):
+            out[n, axis] = T[axis, 0] * x + T[axis, 1] * y + T[axis, 2] * z + T[axis, 3]
+
+
+@njit(cache=True)
+def _in_view(points, T, K, width, height, seen):
+    """Collect the points that lie in the image, in the camera's frame; return their number."""
+    count = 0
+    for n in range(len(points)):
+        x, y, z = points[n, 0], points[n, 1], points[n, 2]
+        ahead = T[2, 0] * x + T[2, 1] * y + T[2, 2] * z + T[2, 3]
+        if ahead < NEAREST:
+            continue
+        right = T[0, 0] * x + T[0, 1] * y + T[0, 2] * z + T[0, 3]
+        down = T[1, 0] * x + T[1, 1] * y + T[1, 2] * z + T[1, 3]
+        u, v = K[0] * right / ahead + K[2], K[1] * down / ahead + K[3]
+        if -0.5 <= u < width - 0.5 and -0.5 <= v < height - 0.5:
+            seen[count, 0], seen[count, 1], seen[count, 2] = right, down, ahead
+            count += 1
+    return count
 
 
 @njit(cache=True)
