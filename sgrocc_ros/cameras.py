@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from sgrocc_core.checks.findings import Finding, Findings
 from sgrocc_core.geometry.calibration import is_rectified
+from sgrocc_core.mapping.warm_up import warm_up_points
 from sgrocc_ros.health.camera_statistics import CameraStatistics
 from sgrocc_ros.health.first_look import FirstLook
 from sgrocc_ros.health.statistics import Statistics, of_camera
@@ -46,6 +47,8 @@ class Cameras:
                 camera=name, changed=changed,
             )  # fmt: skip
             self.ports[name] = CameraPort(p, room, counts)
+        if any(port.parameters["depth_source"] == "cloud" for port in self.ports.values()):
+            warm_up_points()
         self.turns = Turns([port.room for port in self.ports.values()], changed)
         self._work: dict[str, CameraWork] = {}
 

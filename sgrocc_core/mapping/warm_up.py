@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 from numba.core.dispatcher import Dispatcher
 
+from sgrocc_core.data.point_cloud import PointLayout, decode_points
 from sgrocc_core.data.rvl import decode_rvl, encode_rvl
 from sgrocc_core.depth.layer import DepthLayer
 from sgrocc_core.depth.motion import MotionDepth
+from sgrocc_core.depth.points import depth_of_points, points_in_map
 from sgrocc_core.depth.registration import plan_registration
 from sgrocc_core.depth.sweep import inverse_plane_depths, plane_sweep
 from sgrocc_core.depth.tracks import NO_POINTS
@@ -78,7 +80,16 @@ def compile_kernels(engine: Engine, config: MapperConfig) -> Kernels:
     features = np.zeros((1, 4, 4, 16), np.float32)
     bounds = np.array([[0, 0, 3, 3]], np.float32)
     plane_sweep(features[0], features, np.eye(3, 4, dtype=np.float32)[None], bounds, inverse_plane_depths(8))
+    warm_up_points()
     return kernels()
+
+
+def warm_up_points() -> None:
+    """Project one point, so that the first cloud of points does not wait for its kernels."""
+    layout = PointLayout([("x", 0, 7), ("y", 4, 7), ("z", 8, 7)], 12, 12, 1, 1)
+    cloud = decode_points(layout, np.ones(3, "<f4").tobytes(), 0)
+    points = points_in_map(cloud.points, cloud.offsets_ns, 0, lambda stamp: np.eye(4))
+    depth_of_points(points, np.eye(4), np.array([[8.0, 0, 3.5], [0, 8.0, 3.5], [0, 0, 1]]), (16, 16))
 
 
 def kernels() -> Kernels:
