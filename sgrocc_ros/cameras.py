@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
+from rclpy.node import Node
+
 from sgrocc_core.checks.findings import Finding, Findings
 from sgrocc_core.geometry.calibration import is_rectified
 from sgrocc_core.mapping.warm_up import warm_up_points
 from sgrocc_ros.health.camera_statistics import CameraStatistics
 from sgrocc_ros.health.first_look import FirstLook
 from sgrocc_ros.health.statistics import Statistics, of_camera
+from sgrocc_ros.input.clouds import CloudRoom
 from sgrocc_ros.input.frames import FrameMaker
 from sgrocc_ros.input.inputs import CameraPort, Inputs, pose_frame
 from sgrocc_ros.input.poses import Poses
@@ -24,6 +27,7 @@ class Cameras:
     """The cameras of the node: one without a name, or several with a name each.
 
     Args:
+        node: owns the subscription of the clouds.
         parameters: parameters of the node.
         poses: looks up poses.
         statistics: counters of the node.
@@ -32,9 +36,10 @@ class Cameras:
         ports: where the messages of each camera go, by its name.
         turns: supplies complete images.
         counts: counters of each camera that has a name.
+        clouds: clouds that are mapped by themselves; None without `map_points`.
     """
 
-    def __init__(self, parameters: Parameters, poses: Poses, statistics: Statistics) -> None:
+    def __init__(self, node: Node, parameters: Parameters, poses: Poses, statistics: Statistics) -> None:
         self._map_frame, self._poses = parameters["map_frame"], poses
         self.counts = {name: CameraStatistics(name, statistics) for name in parameters.cameras if name}
         self.ports: dict[str, CameraPort] = {}
@@ -47,13 +52,17 @@ class Cameras:
                 camera=name, changed=changed,
             )  # fmt: skip
             self.ports[name] = CameraPort(p, room, counts)
-        if any(port.parameters["depth_source"] == "cloud" for port in self.ports.values()):
+        alone = parameters["map_points"]
+        self.clouds = CloudRoom(node, parameters, poses, statistics, changed) if alone else None
+        if alone or any(port.parameters["depth_source"] == "cloud" for port in self.ports.values()):
             warm_up_points()
         self.turns = Turns([port.room for port in self.ports.values()], changed)
+        self.turns.clouds = self.clouds
         self._work: dict[str, CameraWork] = {}
 
     def work(self, inputs: Inputs) -> Mapping[str, CameraWork]:
         """Return what the worker needs of each camera, once its topics are known."""
+        inputs.clouds = self.clouds
         for name, port in self.ports.items():
             p = port.parameters
             rectified = is_rectified(p["rectified"], inputs.cameras[name].image_topic)
@@ -74,8 +83,8 @@ class Cameras:
         )
 
     def values(self) -> dict[str, str]:
-        """Return the counters of the cameras that have a name, for /diagnostics."""
+        """Return the counters of the cameras that have a name, and of the clouds, for /diagnostics."""
         found: dict[str, str] = {}
         for name, counts in self.counts.items():
             found |= counts.values() | {f"camera.{name}.waiting": str(self.ports[name].room.waiting)}
-        return found
+        return found | (self.clouds.values() if self.clouds is not None else {})

@@ -84,7 +84,7 @@ class EmbodiedOccupancy(Node):
             else f"{self.resolve_topic_name(p['pose_source'])} or /tf_static"
         )
         self.poses = Poses(self.statistics, topics, p["max_pose_gap"], lambda: self.get_clock().now().nanoseconds)
-        self.cameras = Cameras(p, self.poses, self.statistics)
+        self.cameras = Cameras(self, p, self.poses, self.statistics)
         self.room = self.cameras.turns
         grid = GridOutput(self, p, self.statistics, lambda: self._mapper.map.voxel_map)
         views = Views(self, lambda: p["publish_gaussians"])

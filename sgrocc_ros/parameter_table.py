@@ -126,6 +126,13 @@ TABLE: tuple[Parameter, ...] = (
         per_camera=True,
     ),
     Parameter(
+        "map_points",
+        "input",
+        False,
+        "Whether the clouds on `points` are also mapped by themselves, as evidence all around, without class where no "
+        "camera looks.",
+    ),
+    Parameter(
         "rectified",
         "input",
         "auto",

@@ -24,6 +24,7 @@ from sgrocc_ros.health.camera_statistics import CameraCounts
 from sgrocc_ros.health.first_look import FirstLook
 from sgrocc_ros.health.statistics import Statistics
 from sgrocc_ros.health.threads import LastingThread, described
+from sgrocc_ros.input.clouds import WaitingCloud
 from sgrocc_ros.input.frames import FrameMaker
 from sgrocc_ros.input.turns import Turns
 from sgrocc_ros.input.waiting import Complete
@@ -124,6 +125,8 @@ class Worker(LastingThread):
         """Forget the last pose of every camera: after a jump of time, or where another map begins."""
         for camera in self._cameras.values():
             camera.gate.restart()
+        if self._room.clouds is not None:
+            self._room.clouds.restart()
 
     def wake(self) -> None:
         """Look at the parameters again."""
@@ -150,6 +153,8 @@ class Worker(LastingThread):
         if complete is None:
             return False
         self._taken_at = time.monotonic()
+        if isinstance(complete, WaitingCloud):
+            return self._map_cloud(complete)
         self._busy = f"the image of {complete.image.stamp / 1e9:.3f} s", self._taken_at
         try:
             self._map(complete)
@@ -173,6 +178,25 @@ class Worker(LastingThread):
                 future.set_exception(error)
             finally:
                 self._busy = None
+
+    def _map_cloud(self, cloud: WaitingCloud) -> bool:
+        """Map a cloud by itself; what is wrong with it is counted where the clouds are."""
+        room = self._room.clouds
+        assert room is not None
+        self._busy = f"the cloud of {cloud.stamp / 1e9:.3f} s", self._taken_at
+        try:
+            update = self._mapper.observe_points(*room.read(cloud), cloud.stamp)
+        except FrameError as error:
+            room.drop(error)
+            return True
+        finally:
+            self._busy = None
+        room.count_mapped()
+        self.newest_stamp = max(cloud.stamp, self.newest_stamp)
+        self.changes += 1
+        self._outputs.change(update)
+        self._statistics.time("cloud", update.timings["total"])
+        return True
 
     def _map(self, complete: Complete) -> None:
         start, camera = time.monotonic(), self._cameras[complete.camera]

@@ -21,6 +21,7 @@ from sgrocc_core.geometry.lattice import CELL_SIZE, box_corner, box_pose
 from sgrocc_core.geometry.poses import gravity_aligned_rotation, make_pose
 from sgrocc_core.mapping.from_motion import Motion, SeenImage, available, depth_from_motion
 from sgrocc_core.mapping.live_map import LiveMap
+from sgrocc_core.mapping.points_alone import observe_points
 from sgrocc_core.mapping.types import MapperConfig, MapUpdate, Stopwatch
 
 __all__ = ["MapUpdate", "MapperConfig", "OccupancyMapper"]
@@ -110,6 +111,16 @@ class OccupancyMapper:
         x0, y0, w, h = camera.letterbox.content
         update = self.map.update(frame.stamp_ns, clock, depth.expert[y0 : y0 + h, x0 : x0 + w])
         return replace(update, notes=tuple(self._notes), has_source=has_source)
+
+    def observe_points(self, points: np.ndarray, origin: np.ndarray, stamp_ns: int) -> MapUpdate:
+        """Add points without an image as evidence of geometry; see `points_alone.observe_points`.
+
+        Args:
+            points: (N, 3) metres, map frame.
+            origin: (3,) metres, place of their sensor in the map.
+            stamp_ns: Stamp of the points, nanoseconds.
+        """
+        return observe_points(self.map, self._config, points, origin, stamp_ns)
 
     def _depth_from_motion(self, motion: Motion, seen: SeenImage) -> tuple[np.ndarray, np.ndarray]:
         kind, fallback = available(self._config.motion_depth, self.engine.spec)

@@ -29,6 +29,7 @@ ADVICE = {
     "cloud_not_in_view": "check the transform between the sensors' frames, unless they look in different directions",
     "cloud_pose": "check that transforms connect map_frame to the frame of the points, and reach to the last point "
     "in time (tf_timeout)",
+    "cloud_stamp": "have the driver set header.stamp of the points",
     "cloud_times": "check the driver: times of points must be seconds or nanoseconds after the stamp or since 1970",
     "stamp_back": "check what stamps the images: two publishers on one topic, or a clock that is being set",
     "stamp_zero": "have the driver set header.stamp to the time of exposure; an image without a time has no pose",

@@ -23,6 +23,7 @@ from sgrocc_core.data.point_cloud import last_offset_ns
 from sgrocc_core.errors import ConfigError
 from sgrocc_ros.health.camera_statistics import CameraCounts
 from sgrocc_ros.health.statistics import Statistics
+from sgrocc_ros.input.clouds import CloudRoom
 from sgrocc_ros.input.follower import Follower
 from sgrocc_ros.input.poses import Poses
 from sgrocc_ros.input.stamps import StampGate
@@ -193,6 +194,7 @@ class Inputs:
         moving: the subscription of the moving poses.
         static: that of /tf_static.
         paused: whether images are dropped.
+        clouds: clouds that are mapped by themselves; None without.
 
     Raises:
         ConfigError: two cameras have the same image topic.
@@ -210,6 +212,7 @@ class Inputs:
         self._node, self._poses, self._statistics = node, poses, statistics
         self._on_time_jump = on_time_jump
         self.paused = False
+        self.clouds: CloudRoom | None = None
         self.cameras = {
             name: CameraInputs(node, ports[name], topic, self._jump, lambda: self.paused)
             for name, topic in image_topics(node, list(ports)).items()
@@ -224,7 +227,8 @@ class Inputs:
     def followers(self) -> list[Follower]:
         """All subscriptions, those of the cameras first."""
         of_cameras = [follower for camera in self.cameras.values() for follower in camera.followers]
-        return [*of_cameras, self.moving, self.static]
+        of_clouds = [self.clouds.follower] if self.clouds is not None else []
+        return [*of_cameras, *of_clouds, self.moving, self.static]
 
     def clock_jumped_back(self) -> None:
         """React to a backward jump of the node's clock (/clock)."""
@@ -233,6 +237,8 @@ class Inputs:
     def pause(self, paused: bool) -> None:
         """Drop all images, waiting ones included, from now on, or accept images again."""
         self.paused = paused
+        if self.clouds is not None:
+            self.clouds.paused = paused
         if paused:
             for camera in self.cameras.values():
                 camera.port.room.drop_all("paused", PAUSED)
@@ -271,11 +277,15 @@ class Inputs:
         self._poses.jump_to(stamp)
         for camera in self.cameras.values():
             camera.port.room.jump_to(stamp)
+        if self.clouds is not None:
+            self.clouds.restart()
         self._on_time_jump()
 
     def _poses_changed(self) -> None:
         for camera in self.cameras.values():
             camera.port.room.poses_changed()
+        if self.clouds is not None:
+            self.clouds.poses_changed()
 
     def _on_transforms(self, message: TFMessage) -> None:
         self._poses.add(message)

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from sgrocc_ros.input.clouds import CloudRoom, WaitingCloud
 from sgrocc_ros.input.waiting import LONGEST_WAIT, Complete, WaitingRoom
 
 
@@ -21,6 +22,9 @@ class Turns:
         rooms: one a camera; all are notified through `changed`.
         changed: their condition.
         clock: the steady clock, seconds.
+
+    Attributes:
+        clouds: clouds that are mapped by themselves, which take turns with the cameras; None without.
     """
 
     def __init__(
@@ -30,6 +34,7 @@ class Turns:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.rooms, self._changed, self._clock = rooms, changed, clock
+        self.clouds: CloudRoom | None = None
         self._woken = False
 
     @property
@@ -39,36 +44,45 @@ class Turns:
 
     def wake(self) -> None:
         """Make `take` return None at once."""
-        if len(self.rooms) == 1:
+        if self._has_one_room:
             return self.rooms[0].wake()
         with self._changed:
             self._woken = True
             self._changed.notify()
 
-    def take(self, not_before: float = 0.0) -> Complete | None:
-        """Wait for a complete image of any camera and return it; return None after `wake`.
+    @property
+    def _has_one_room(self) -> bool:
+        return len(self.rooms) == 1 and self.clouds is None
+
+    def take(self, not_before: float = 0.0) -> Complete | WaitingCloud | None:
+        """Wait for a complete image of any camera, or a cloud, and return it; return None after `wake`.
 
         Args:
             not_before: time on the steady clock before which no image is returned, seconds; limits the rate.
         """
-        if len(self.rooms) == 1:
+        if self._has_one_room:
             return self.rooms[0].take(not_before)
         with self._changed:
             while not self._woken:
                 now = self._clock()
                 if now >= not_before and (found := self.pick(now)) is not None:
                     return found
-                deadline = min(room.next_deadline(now, not_before) for room in self.rooms)
+                deadline = min(room.next_deadline(now, not_before) for room in self._all)
                 self._changed.wait(min(deadline, LONGEST_WAIT))
             self._woken = False
             return None
 
-    def pick(self, now: float) -> Complete | None:
-        """Return the newest complete image of the camera whose turn it is; None if no image is complete.
+    @property
+    def _all(self) -> list[WaitingRoom | CloudRoom]:
+        return [*self.rooms, *([self.clouds] if self.clouds is not None else [])]
+
+    def pick(self, now: float) -> Complete | WaitingCloud | None:
+        """Return the newest complete image of the camera whose turn it is, or a cloud; None if none is complete.
 
         The caller holds the condition `changed`.
         """
-        for room in sorted(self.rooms, key=lambda room: room.oldest):
-            if (found := room.pick(now)) is not None:
+        for room in sorted(self._all, key=lambda room: room.oldest):
+            found: Complete | WaitingCloud | None = room.pick(now)
+            if found is not None:
                 return found
         return None

@@ -45,7 +45,9 @@ class _Lidar(Robot):
 @pytest.fixture(scope="module")
 def bench(ros_context, tmp_path_factory):
     """The node and the robot with the LiDAR."""
-    with running_node(tmp_path_factory.mktemp("points"), {"depth_source": "cloud"}, robot=_Lidar) as bench:
+    with running_node(
+        tmp_path_factory.mktemp("points"), {"depth_source": "cloud", "map_points": True}, robot=_Lidar
+    ) as bench:
         yield bench
 
 
@@ -81,6 +83,24 @@ def test_a_cloud_that_cannot_be_used_costs_no_image(bench, cause, make):
     robot.wait_for(f"depth_unused.{cause}", unused + 1)
     robot.wait_for("processed", before + 1)
     assert node.warnings(cause) == 1
+
+
+def test_what_lies_behind_every_camera_is_mapped_from_the_points_alone(bench):
+    _, robot = bench
+    before, images = robot.count("clouds.processed"), robot.count("processed")
+    for _ in range(3):
+        stamp = robot.next_stamp(300_000_000)
+        robot.transforms.publish(robot.transform(stamp))
+        robot.depths.publish(robot.cloud(stamp, -WALL))
+        robot.wait_for("clouds.processed", before + 1)
+        before += 1
+    assert robot.count("processed") == images
+    behind = [
+        (voxel[0], label) for voxel, (label, p) in robot.map.voxels.items() if -2.2 < voxel[0] * 0.08 < -1.9 and p > 0.6
+    ]
+    assert len(behind) > 100 and {label for _, label in behind} == {255}
+    assert robot.count("clouds.received") > robot.count("clouds.processed") > 3
+    assert {"clouds.dropped.bad_cloud", "clouds.dropped.cloud_pose", "latency.cloud.p50_ms"} <= set(robot.values)
 
 
 def test_points_that_come_before_the_poses_of_their_time_are_waited_for(bench):
