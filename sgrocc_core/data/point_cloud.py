@@ -75,7 +75,8 @@ def decode_points(layout: PointLayout, data: bytes | memoryview | np.ndarray, st
     """
     rows = _rows(layout, np.frombuffer(data, np.uint8))
     points, usable = np.empty((len(rows), 3), np.float32), np.empty(len(rows), np.int64)
-    count = _pick(*(rows[axis].astype(rows[axis].dtype.newbyteorder("=")) for axis in "xyz"), points, usable)
+    x, y, z = (rows[axis].astype(rows[axis].dtype.newbyteorder("=")) for axis in "xyz")
+    count = _pick(x, y, z, points, usable)
     if not count:
         raise FrameError("cloud_without_points", f"none of the cloud's {len(rows)} points is a reading")
     points, usable = points[:count], usable[:count]
