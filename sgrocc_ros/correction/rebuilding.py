@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -270,7 +271,7 @@ class Rebuilder(LastingThread):
         self._keeping.flush()
         late = [keyframe for keyframe in store.keyframes if keyframe.number > last and keyframe.stamp_ns <= stamp]
         for keyframe in late:
-            self._worker.result(lambda keyframe=keyframe: self._add(keyframe, epoch))
+            self._worker.result(partial(self._add, keyframe, epoch))
         return len(late)
 
     def _add(self, keyframe: Keyframe, epoch: int) -> None:
