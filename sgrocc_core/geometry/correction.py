@@ -1,9 +1,8 @@
 """Corrected poses of a body's past, as a SLAM system gives them after a loop closure, for everything seen on the way.
 
 A SLAM system corrects its own keyframes, whose stamps are not those of our frames. At each of its corrected poses (an
-anchor) the pose before is known too, so that the correction is a displacement and a rotation at that time. A frame
-between two anchors moves by theirs, interpolated over time; before the first and after the last anchor it moves rigidly
-with that one.
+anchor) the pose before is known too. A frame before the first anchor and after the last one moves rigidly with that
+one; between two anchors it is where it would be if it moved with either, weighted by the time to each.
 """
 
 from __future__ import annotations
@@ -52,18 +51,16 @@ class CorrectionField:
         if not self._stamps:
             return np.array(pose, np.float64)
         later = bisect_left(self._stamps, stamp)
-        exact = later < len(self._stamps) and self._stamps[later] == stamp
-        if exact or later in (0, len(self._stamps)):
-            k = later if exact or later == 0 else later - 1
-            return self._after[k] @ invert_pose(self._before[k]) @ pose  # type: ignore[no-any-return]
-        span = self._stamps[later] - self._stamps[later - 1]
-        share = (stamp - self._stamps[later - 1]) / span
-        shift, turn = [], []
-        for k in (later - 1, later):
-            shift.append(self._after[k][:3, 3] - self._before[k][:3, 3])
-            turn.append(quaternion_from_rotation(self._after[k][:3, :3] @ self._before[k][:3, :3].T))
-        R = rotation_from_quaternion(slerp(turn[0], turn[1], share))
-        return make_pose(R @ pose[:3, :3], pose[:3, 3] + (1 - share) * shift[0] + share * shift[1])
+        if later < len(self._stamps) and self._stamps[later] == stamp:
+            return self._moved_with(later, pose)
+        if later in (0, len(self._stamps)):
+            return self._moved_with(max(later - 1, 0), pose)
+        share = (stamp - self._stamps[later - 1]) / (self._stamps[later] - self._stamps[later - 1])
+        return between(self._moved_with(later - 1, pose), self._moved_with(later, pose), share)
+
+    def _moved_with(self, anchor: int, pose: np.ndarray) -> np.ndarray:
+        """The pose, (4, 4), moved rigidly with an anchor."""
+        return self._after[anchor] @ invert_pose(self._before[anchor]) @ pose  # type: ignore[no-any-return]
 
 
 class PosesOverTime:
@@ -91,8 +88,13 @@ class PosesOverTime:
         if step[0] > FAR_STEP or turn[0] > FAR_TURN:
             return None
         share = (stamp - self._stamps[later - 1]) / (self._stamps[later] - self._stamps[later - 1])
-        q = slerp(quaternion_from_rotation(a[:3, :3]), quaternion_from_rotation(b[:3, :3]), share)
-        return make_pose(rotation_from_quaternion(q), (1 - share) * a[:3, 3] + share * b[:3, 3])
+        return between(a, b, share)
+
+
+def between(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
+    """The pose, (4, 4), at a share of the way from a pose to another one."""
+    q = slerp(quaternion_from_rotation(a[:3, :3]), quaternion_from_rotation(b[:3, :3]), share)
+    return make_pose(rotation_from_quaternion(q), (1 - share) * a[:3, 3] + share * b[:3, 3])
 
 
 def difference(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

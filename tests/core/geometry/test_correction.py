@@ -1,4 +1,4 @@
-"""Corrections of the past: between two anchors a pose moves by both, outside rigidly with the nearest one."""
+"""Corrections of the past: between two anchors a pose moves with both, outside rigidly with the nearest one."""
 
 from __future__ import annotations
 
