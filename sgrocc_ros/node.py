@@ -135,6 +135,7 @@ class EmbodiedOccupancy(Node):
         rebuilder = Rebuilder(
             self, p, self._mapper, keeping, self.poses, self.statistics, self.worker, self.outputs, self.keeper
         )
+        self.inputs.others.append(rebuilder.follower)
         self.worker.keep = keeping.offer
         self.services_of_map.on_cleared = lambda: rebuilder.forget(None)
         self.keeper.on_loaded = rebuilder.forget

@@ -195,6 +195,7 @@ class Inputs:
         static: that of /tf_static.
         paused: whether images are dropped.
         clouds: clouds that are mapped by themselves; None without.
+        others: further subscriptions that follow their publishers.
 
     Raises:
         ConfigError: two cameras have the same image topic.
@@ -213,6 +214,7 @@ class Inputs:
         self._on_time_jump = on_time_jump
         self.paused = False
         self.clouds: CloudRoom | None = None
+        self.others: list[Follower] = []
         self.cameras = {
             name: CameraInputs(node, ports[name], topic, self._jump, lambda: self.paused)
             for name, topic in image_topics(node, list(ports)).items()
@@ -228,7 +230,7 @@ class Inputs:
         """All subscriptions, those of the cameras first."""
         of_cameras = [follower for camera in self.cameras.values() for follower in camera.followers]
         of_clouds = [self.clouds.follower] if self.clouds is not None else []
-        return [*of_cameras, *of_clouds, self.moving, self.static]
+        return [*of_cameras, *of_clouds, self.moving, self.static, *self.others]
 
     def clock_jumped_back(self) -> None:
         """React to a backward jump of the node's clock (/clock)."""
