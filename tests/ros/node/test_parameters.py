@@ -35,7 +35,7 @@ def test_a_number_may_stand_for_a_word():
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("depth_source", "stereo", "parameter depth_source is 'stereo'; it must be mono or topic or fused"),
+        ("depth_source", "stereo", "parameter depth_source is 'stereo'; it must be mono or topic or fused or cloud"),
         ("max_distance", 50.0, "parameter max_distance is 50.0; it must be a number from 0.5 to 20"),
         ("max_distance", float("nan"), "parameter max_distance is nan; it must be a number from 0.5 to 20"),
         ("threads", 2.0, "parameter threads is 2.0; it must be a whole number from 0 to 256"),
