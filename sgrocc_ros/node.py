@@ -126,12 +126,17 @@ class EmbodiedOccupancy(Node):
         self._say_what_runs()
         self.worker.start()
 
+    def _body_at(self, stamp: int) -> np.ndarray | None:
+        """The pose of `base_frame` in the map at a stamp, nanoseconds; None if it is not known."""
+        return self._between(self.parameters["map_frame"], self.parameters["base_frame"], stamp)
+
     def _keep_keyframes(self) -> Rebuilder:
         """Keep keyframes, and build the map again from them when its past is corrected."""
         p = self.parameters
         keeping = KeyframeKeeper(
-            expanded(p["map_path"]), p["keep_keyframes"], self.statistics, self.keeper.loaded_stamp
-        )
+            expanded(p["map_path"]), p["keep_keyframes"], self.statistics, self._body_at if p["base_frame"] else None,
+            self.keeper.loaded_stamp,
+        )  # fmt: skip
         rebuilder = Rebuilder(
             self, p, self._mapper, keeping, self.poses, self.statistics, self.worker, self.outputs, self.keeper
         )

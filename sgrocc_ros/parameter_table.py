@@ -248,7 +248,7 @@ TABLE: tuple[Parameter, ...] = (
         "map",
         0.1,
         "Share of the keyframes that must move by 2 cm or 0.5 degrees in `~/poses` for the map to be built again.",
-        minimum=0.0,
+        minimum=0.001,
         maximum=1.0,
         dynamic=True,
     ),

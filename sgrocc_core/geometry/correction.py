@@ -25,6 +25,9 @@ MOVED, TURNED = 0.02, math.radians(0.5)
 """Metres and radians beyond which a frame counts as moved: a quarter of a voxel, and as much at 2 m."""
 FAR_STEP, FAR_TURN = 0.5, math.radians(30)
 """Metres and radians between two poses beyond which none is interpolated between them (round guesses)."""
+LONG_NS, STOOD, STOOD_TURN = 1_000_000_000, 0.01, math.radians(0.3)
+"""Time between two poses beyond which none is interpolated either, nanoseconds, unless the body stood (m, radians):
+it may have begun to move at any moment (round guesses)."""
 
 
 class CorrectionField:
@@ -77,7 +80,7 @@ class PosesOverTime:
         self._poses = np.array(poses, np.float64).reshape(-1, 4, 4)[[rows[stamp] for stamp in self._stamps]]
 
     def at(self, stamp: int) -> np.ndarray | None:
-        """The pose at a stamp, (4, 4); None before the first, after the last, and between two that lie far apart."""
+        """The pose at a stamp, (4, 4); None before the first, after the last, and between two too far apart."""
         later = bisect_left(self._stamps, stamp)
         if later < len(self._stamps) and self._stamps[later] == stamp:
             return self._poses[later]  # type: ignore[no-any-return]
@@ -85,9 +88,11 @@ class PosesOverTime:
             return None
         a, b = self._poses[later - 1], self._poses[later]
         step, turn = difference(a[None], b[None])
-        if step[0] > FAR_STEP or turn[0] > FAR_TURN:
+        span = self._stamps[later] - self._stamps[later - 1]
+        stood = step[0] <= STOOD and turn[0] <= STOOD_TURN
+        if step[0] > FAR_STEP or turn[0] > FAR_TURN or (span > LONG_NS and not stood):
             return None
-        share = (stamp - self._stamps[later - 1]) / (self._stamps[later] - self._stamps[later - 1])
+        share = (stamp - self._stamps[later - 1]) / span
         return between(a, b, share)
 
 

@@ -42,11 +42,13 @@ class Judgement:
         poses: corrected poses, (4, 4) camera to map, by the number of the keyframe.
         anchors: number of corrected poses whose pose before is known, because keyframes lie around their stamps.
         share: share of the keyframes that moved.
+        field: the correction of the body's poses.
     """
 
     poses: dict[int, np.ndarray]
     anchors: int
     share: float
+    field: CorrectionField
 
 
 def read_path(message: Any, map_frame: str) -> CorrectedPoses:
@@ -75,12 +77,18 @@ def read_path(message: Any, map_frame: str) -> CorrectedPoses:
 
 
 def judge(
-    keyframes: Sequence[Keyframe], corrected: CorrectedPoses, body: str, lookup: Lookup, by_tf: str = ""
+    keyframes: Sequence[Keyframe],
+    trail: Sequence[tuple[int, np.ndarray]],
+    corrected: CorrectedPoses,
+    body: str,
+    lookup: Lookup,
+    by_tf: str = "",
 ) -> Judgement:
     """Say how the keyframes move.
 
     Args:
         keyframes: the keyframes with the poses that they were mapped with.
+        trail: stamps (ns) and poses before, (4, 4) in the map, of the body at all frames that are remembered.
         corrected: corrected poses of the body.
         body: frame whose poses they are; empty: the camera's own.
         lookup: looks up the camera on the body.
@@ -90,7 +98,8 @@ def judge(
     placed = [(keyframe, T_bc) for keyframe, T_bc in zip(keyframes, on_body) if T_bc is not None]
     stamps = [keyframe.stamp_ns for keyframe, _ in placed]
     before = np.array([keyframe.pose @ invert_pose(T_bc) for keyframe, T_bc in placed]).reshape(-1, 4, 4)
-    path = PosesOverTime(stamps, before)
+    known = [*zip(stamps, before), *trail]
+    path = PosesOverTime([stamp for stamp, _ in known], np.array([pose for _, pose in known]))
     anchors: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     for stamp, pose in zip(corrected.stamps, corrected.poses):
         if (earlier := path.at(stamp)) is not None:
@@ -107,7 +116,7 @@ def judge(
     after = np.array([field.apply(stamp, pose) for stamp, pose in zip(stamps, before)]).reshape(-1, 4, 4)
     poses = {keyframe.number: pose @ T_bc for (keyframe, T_bc), pose in zip(placed, after)}
     share = float(moved(before, after).mean()) if len(before) else 0.0
-    return Judgement(poses, len(anchors), share)
+    return Judgement(poses, len(anchors), share, field)
 
 
 def _pose_on(body: str, keyframe: Keyframe, lookup: Lookup) -> np.ndarray | None:

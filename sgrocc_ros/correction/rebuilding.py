@@ -126,7 +126,7 @@ class Rebuilder(LastingThread):
             )
             return None
         by_tf = str(self._parameters["map_frame"]) if asked else ""
-        judged = judge(keyframes, corrected, body, self._poses.lookup, by_tf)
+        judged = judge(keyframes, self._keeping.trail(), corrected, body, self._poses.lookup, by_tf)
         if not judged.anchors and not asked:
             self._statistics.notice(
                 "poses_unused",
@@ -266,6 +266,7 @@ class Rebuilder(LastingThread):
             return 0
         self.rebuilt += 1
         store = self._keeping.store
+        self._keeping.correct(judged.field, stamp)
         store.set_poses(judged.poses, write=False)
         self._keeper.save_then(store.write_index)  # poses on disk are those of the map on disk
         self._keeping.flush()

@@ -38,11 +38,13 @@ def test_without_anchors_nothing_moves_and_of_two_at_one_time_the_last_counts():
 
 
 def test_a_pose_is_interpolated_between_near_ones_only():
-    path = PosesOverTime([2 * S, S, 9 * S], np.array([at(0.4), at(0.2), at(3)]))
+    path = PosesOverTime([2 * S, S, 3 * S, 9 * S, 20 * S], np.array([at(0.4), at(0.2), at(3), at(3.005), at(3.1)]))
     np.testing.assert_allclose(path.at(S + S // 2), at(0.3), atol=1e-12)
-    np.testing.assert_array_equal(path.at(9 * S), at(3))
-    assert path.at(5 * S) is None  # 2.6 m apart
-    assert path.at(S - 1) is None and path.at(9 * S + 1) is None
+    np.testing.assert_array_equal(path.at(9 * S), at(3.005))
+    assert path.at(2 * S + 1) is None  # 2.6 m apart
+    np.testing.assert_allclose(path.at(6 * S), at(3.0025), atol=1e-12)  # it stood
+    assert path.at(15 * S) is None  # when it began to move is not known
+    assert path.at(S - 1) is None and path.at(20 * S + 1) is None
 
 
 @pytest.mark.parametrize(
