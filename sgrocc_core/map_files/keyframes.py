@@ -43,7 +43,8 @@ class Keyframe:
         stamp_ns: stamp of the image, nanoseconds.
         camera: name of the camera, of several; else empty.
         frame_id: frame of the image on /tf.
-        T_wc: 16 numbers, (4, 4) row by row: camera to map, metres, as it was mapped.
+        T_wc: 16 numbers, (4, 4) row by row: camera to map, metres, as the map has it.
+        told: 16 numbers likewise: the pose that it first came with.
         K: 9 numbers, (3, 3) row by row: intrinsics, pixels.
         has_depth: whether it has depth.
         size: of its files, bytes.
@@ -54,6 +55,7 @@ class Keyframe:
     camera: str
     frame_id: str
     T_wc: tuple[float, ...]
+    told: tuple[float, ...]
     K: tuple[float, ...]
     has_depth: bool
     size: int
@@ -69,10 +71,11 @@ class Keyframe:
         values = json.loads(line)
         found = cls(
             int(values["number"]), int(values["stamp_ns"]), str(values["camera"]), str(values["frame_id"]),
-            tuple(map(float, values["T_wc"])), tuple(map(float, values["K"])), bool(values["has_depth"]),
-            int(values["size"]),
+            tuple(map(float, values["T_wc"])), tuple(map(float, values["told"])), tuple(map(float, values["K"])),
+            bool(values["has_depth"]), int(values["size"]),
         )  # fmt: skip
-        if len(found.T_wc) != 16 or len(found.K) != 9 or not np.isfinite(found.T_wc + found.K).all():
+        lengths = len(found.T_wc), len(found.told), len(found.K)
+        if lengths != (16, 16, 9) or not np.isfinite(found.T_wc + found.told + found.K).all():
             raise ValueError("a pose has 16 finite numbers, intrinsics have 9")
         return found
 
@@ -155,8 +158,9 @@ class KeyframeStore:
         with self._lock:
             self.folder.mkdir(parents=True, exist_ok=True)
             number = 1 + (self._kept[-1].number if self._kept else 0)
+            pose = tuple(map(float, frame.T_wc.ravel()))
             keyframe = Keyframe(
-                number, frame.stamp_ns, frame.camera, frame_id, tuple(map(float, frame.T_wc.ravel())),
+                number, frame.stamp_ns, frame.camera, frame_id, pose, pose,
                 tuple(map(float, frame.K.ravel())), frame.depth is not None, len(image) + len(depth),
             )  # fmt: skip
             for file, data in zip(self._files(keyframe), (image, depth)):

@@ -92,7 +92,8 @@ def judge(
         corrected: corrected poses of the body.
         body: frame whose poses they are; empty: the camera's own.
         lookup: looks up the camera on the body.
-        by_tf: map frame in which poses at the keyframes' stamps are asked of tf again; empty: they are not.
+        by_tf: map frame in which poses at the keyframes' stamps are asked of tf again; empty: they are not. A pose that
+            tf tells as it did when the keyframe came says nothing.
     """
     on_body = [_pose_on(body, keyframe, lookup) for keyframe in keyframes]
     placed = [(keyframe, T_bc) for keyframe, T_bc in zip(keyframes, on_body) if T_bc is not None]
@@ -110,7 +111,8 @@ def judge(
                 again = lookup(by_tf, keyframe.frame_id, keyframe.stamp_ns)
             except TransformLookupError:
                 continue
-            anchors[keyframe.stamp_ns] = earlier, again @ invert_pose(T_bc)
+            if moved(np.array(keyframe.told).reshape(1, 4, 4), again[None])[0]:
+                anchors[keyframe.stamp_ns] = earlier, again @ invert_pose(T_bc)
     pairs = list(anchors.values())
     field = CorrectionField(list(anchors), np.array([old for old, _ in pairs]), np.array([new for _, new in pairs]))
     after = np.array([field.apply(stamp, pose) for stamp, pose in zip(stamps, before)]).reshape(-1, 4, 4)

@@ -80,6 +80,7 @@ class Rebuilder(LastingThread):
         self._lock, self._changed = threading.Lock(), threading.Event()
         self._path: PathMessage | None = None
         self._asked = False
+        self._newest = CorrectedPoses([], np.zeros((0, 4, 4)))
         self._epoch = 0  # counts maps that were emptied or loaded, of which no rebuild is wanted any more
         self._process: subprocess.Popen[str] | None = None
         self._state, self._progress, self._share = "idle", (0, 0), 0.0
@@ -99,14 +100,14 @@ class Rebuilder(LastingThread):
             asked, self._asked = self._asked, False
             epoch = self._epoch
         keyframes = self._keeping.store.keyframes
-        corrected = CorrectedPoses([], np.zeros((0, 4, 4)))
         if message is not None:
             try:
-                corrected = read_path(message, self._parameters["map_frame"])
+                self._newest = read_path(message, self._parameters["map_frame"])
             except ValueError as error:
                 self._statistics.notice("poses_unused", f"the corrected poses are not used: {error}")
-            if corrected.refused:
-                self._statistics.notice("poses_unused", f"a corrected pose is not used: {corrected.refused}")
+            if self._newest.refused:
+                self._statistics.notice("poses_unused", f"a corrected pose is not used: {self._newest.refused}")
+        corrected = self._newest
         if len(keyframes) < LEAST or not (asked or corrected.stamps):
             return True
         judged = self._judge(keyframes, corrected, asked)
@@ -156,6 +157,7 @@ class Rebuilder(LastingThread):
         with self._lock:
             self._epoch += 1
             self._path, self._asked = None, False
+            self._newest = CorrectedPoses([], np.zeros((0, 4, 4)))
         self._end_process()
         self._keeping.forget(until_ns)
 

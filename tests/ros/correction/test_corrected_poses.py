@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
@@ -26,7 +28,10 @@ def at(x: float, y: float = 0.0) -> np.ndarray:
 def keyframes(bodies: list[np.ndarray]) -> list[Keyframe]:
     """Keyframes, one a second, of a robot whose base is at these poses."""
     poses = [body @ MOUNT for body in bodies]
-    return [Keyframe(k + 1, k * S, "", "camera", tuple(T.ravel()), (1.0,) * 9, False, 0) for k, T in enumerate(poses)]
+    return [
+        Keyframe(k + 1, k * S, "", "camera", tuple(T.ravel()), tuple(T.ravel()), (1.0,) * 9, False, 0)
+        for k, T in enumerate(poses)
+    ]
 
 
 def lookup(target: str, source: str, stamp: int) -> np.ndarray:
@@ -51,8 +56,10 @@ def test_poses_of_the_base_move_the_camera_on_it():
 
 def test_where_the_robot_stood_before_it_moved_its_trail_is_what_counts():
     """It stands for nine seconds, then moves by 5 cm: a corrected pose of the time between is no correction."""
-    ahead = [Keyframe(1, 0, "", "c", tuple(np.eye(4).ravel()), (1.0,) * 9, False, 0)]
-    ahead.append(Keyframe(2, 10 * S, "", "c", tuple(at(0.05).ravel()), (1.0,) * 9, False, 0))
+    ahead = [
+        Keyframe(number, stamp, "", "c", tuple(T.ravel()), tuple(T.ravel()), (1.0,) * 9, False, 0)
+        for number, stamp, T in ((1, 0, at(0)), (2, 10 * S, at(0.05)))
+    ]
     halfway = given([5 * S], [at(0)])
     assert judge(ahead, [], halfway, "", lookup).anchors == 0
     trail = [(k * S, at(0)) for k in range(10)]
@@ -64,6 +71,13 @@ def test_tf_asked_again_says_what_it_still_holds():
     judged = judge(keyframes([at(0)] * 5), [], given([], []), "base", lookup, by_tf="map")
     assert judged.anchors == 2 and judged.share == 1.0
     np.testing.assert_allclose(judged.poses[1], at(0, 7.0) @ MOUNT, atol=1e-12)
+
+
+def test_what_tf_tells_as_before_says_nothing():
+    """The keyframes were corrected since they came; tf still has the poses of then."""
+    old = [replace(keyframe, told=tuple((at(0, 7.0) @ MOUNT).ravel())) for keyframe in keyframes([at(0)] * 5)]
+    judged = judge(old, [], given([], []), "base", lookup, by_tf="map")
+    assert judged.anchors == 0 and judged.share == 0.0
 
 
 def _path(frame: str = "map", x: float = 1.0, w: float = 1.0, sec: int = 5) -> Path:
