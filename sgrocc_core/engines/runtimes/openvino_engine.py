@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import io
 import platform
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 
 from sgrocc_core.engines.cache import cache_folder, key_of, load_or_make
-from sgrocc_core.engines.engine import (
-    check_shapes,
-)
+from sgrocc_core.engines.engine import check_shapes
 from sgrocc_core.engines.model import ModelSpec, require_file
 from sgrocc_core.engines.runtimes.graphs import GraphEngine
+from sgrocc_core.engines.split.pieces import Arrays, Cut, SplitExpert, can_be_cut, cuts, gates, piece
 from sgrocc_core.errors import ModelError
 
 HINTS = {"fp32": "f32", "bf16": "bf16"}
@@ -22,21 +23,29 @@ HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
 class _Graph:
-    """A compiled graph and its one request."""
+    """A compiled graph and its one request.
 
-    def __init__(self, compiled: Any, path: Path) -> None:
-        self._path, self._request = path, compiled.create_infer_request()
-        self._inputs = _numbers(compiled.inputs)
+    Args:
+        compiled: by OpenVINO.
+        file: name of the graph's file, for errors.
+        outputs: names of its outputs in their order; None: those of the tensors.
+    """
+
+    def __init__(self, compiled: Any, file: str, outputs: Sequence[str] | None = None) -> None:
+        self._file, self._request = file, compiled.create_infer_request()
+        self._inputs = {port.get_any_name(): number for number, port in enumerate(compiled.inputs)}
         self._outputs = _numbers(compiled.outputs)
+        if outputs is not None:
+            self._outputs = {name: number for number, name in enumerate(outputs)}
 
-    def run(self, outputs: tuple[str, ...], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
-        """Run; the outputs are new arrays in the order of their names."""
-        inputs = {self._inputs[name]: value for name, value in feed.items()}
+    def infer(self, feed: Arrays) -> Arrays:
+        """Run, with those of the arrays that the graph takes; the outputs are overwritten by the next run."""
+        inputs = {number: feed[name] for name, number in self._inputs.items()}
         try:
             self._request.infer(inputs, share_inputs=True, share_outputs=True)
-            return [self._request.get_output_tensor(self._outputs[name]).data.copy() for name in outputs]
+            return {name: self._request.get_output_tensor(number).data for name, number in self._outputs.items()}
         except RuntimeError as error:
-            raise ModelError(f"OpenVINO failed to run {self._path.name}: {error}") from error
+            raise ModelError(f"OpenVINO failed to run {self._file}: {error}") from error
 
 
 class OpenVinoEngine(GraphEngine):
@@ -79,48 +88,94 @@ class OpenVinoEngine(GraphEngine):
             raise ModelError(f"precision bf16: OpenVINO has {', '.join(capabilities)} on this CPU; use precision fp32")
         self._cpu = (self._core.get_property("CPU", "FULL_DEVICE_NAME"), *capabilities, _cpu_flags())
         self._threads, self._afresh, self.from_cache = threads, afresh, False
-        precisions = {name: "fp32" if name in single else precision for name in spec.files}
-        self._graphs = {name: self._open(name, precisions) for name in spec.graphs}
+        self._precisions = {name: "fp32" if name in single else precision for name in spec.files}
+        self._networks: dict[str, _Graph | SplitExpert] = {name: self._open(name) for name in spec.graphs}
         kept = f" ({', '.join(sorted(single))} in fp32)" if single else ""
-        self.description = f"OpenVINO {self._version}, CPU, {threads or 'all'} threads, {precision}{kept}"
+        apart = ", geometry in kernels" if isinstance(self._networks["expert.onnx"], SplitExpert) else ""
+        self.description = f"OpenVINO {self._version}, CPU, {threads or 'all'} threads, {precision}{kept}{apart}"
 
-    def _open(self, name: str, precisions: dict[str, str]) -> _Graph:
+    def _open(self, name: str) -> _Graph | SplitExpert:
         path = require_file(self.spec, name)
+        if name == "expert.onnx" and can_be_cut(self.spec) and (expert := self._split(path)) is not None:
+            return expert
+        compiled = self._compiled(name, path.stem, lambda: self._read(path))
+        self._check(compiled, name)
+        return _Graph(compiled, name)
+
+    def _split(self, path: Path) -> SplitExpert | None:
+        """The expert in pieces; None if modules or weights have other names: this program did not export it."""
+        model = self._read(path)
+        self._check(model, path.name)
+        blocks = sum(op.get_friendly_name().endswith("/query/Add") for op in model.get_ordered_ops())
+        try:
+            found = cuts(model, blocks)
+            sharpness = gates(require_file(self.spec, "weights.safetensors"), blocks)
+        except (KeyError, SafetensorError):
+            return None
+        pieces = []
+        for number, cut in enumerate(found):
+            compiled = self._compiled(path.name, f"{path.stem}.{number}", self._maker(path, cut), repr(cut))
+            pieces.append(_Graph(compiled, path.name, list(cut.outputs.values())).infer)
+        return SplitExpert(pieces, sharpness, self._threads)
+
+    def _check(self, model: Any, name: str) -> None:
+        for ports, inputs in ((model.inputs, True), (model.outputs, False)):
+            shapes = {name: list(port.get_shape()) for port in ports for name in port.get_names()}
+            check_shapes(self.spec, name, shapes, inputs)
+
+    def _maker(self, path: Path, cut: Cut) -> Callable[[], Any]:
+        return lambda: piece(self._ov, self._read(path), cut)
+
+    def _read(self, path: Path) -> Any:
+        try:
+            return self._core.read_model(str(path))
+        except RuntimeError as error:
+            raise ModelError(f"OpenVINO {self._version} does not take {path}: {_cause(error)}") from error
+
+    def _compiled(self, name: str, stem: str, make: Callable[[], Any], part: str = "") -> Any:
+        """A compiled graph, from the cache if it is there.
+
+        Args:
+            name: of the graph's file.
+            stem: of the kept file's name.
+            make: makes the graph.
+            part: which part of the file's graph it is.
+        """
         # Threads must not be bound to cores: two processes would be bound to the same ones.
         properties: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": HINTS[precisions[name]],
+            "INFERENCE_PRECISION_HINT": HINTS[self._precisions[name]],
             "ENABLE_CPU_PINNING": False,
         }
         if self._threads:
             properties["INFERENCE_NUM_THREADS"] = self._threads
         # A graph refers into weights.safetensors: both files must be part of the key.
         files = [f"{file} {self.spec.files[file]}" for file in sorted(self.spec.files)]
-        key = key_of(name, *files, self._ov.__version__, *self._cpu, sorted(properties.items()))
+        key = key_of(stem, part, *files, self._ov.__version__, *self._cpu, sorted(properties.items()))
 
         def compile_it() -> tuple[Any, bytes]:
             try:
-                compiled = self._core.compile_model(str(path), "CPU", properties)
+                compiled = self._core.compile_model(make(), "CPU", properties)
                 exported = io.BytesIO()
                 compiled.export_model(exported)
             except RuntimeError as error:
-                raise ModelError(f"OpenVINO {self._version} does not take {path}: {_cause(error)}") from error
+                raise ModelError(
+                    f"OpenVINO {self._version} does not take {self.spec.folder / name}: {_cause(error)}"
+                ) from error
             return compiled, exported.getvalue()
 
         def load(content: bytes) -> Any:
             tensor = self._ov.Tensor(np.frombuffer(content, np.uint8).copy())
             return self._core.import_model(tensor, "CPU", properties)
 
-        kept = cache_folder("openvino") / f"{path.stem}-{key}.blob"
-        compiled, loaded = load_or_make(kept, load, compile_it, self._afresh)
+        compiled, loaded = load_or_make(cache_folder("openvino") / f"{stem}-{key}.blob", load, compile_it, self._afresh)
         self.from_cache = self.from_cache or loaded
-        for ports, inputs in ((compiled.inputs, True), (compiled.outputs, False)):
-            shapes = {name: list(port.get_shape()) for port in ports for name in port.get_names()}
-            check_shapes(self.spec, path.name, shapes, inputs)
-        return _Graph(compiled, path)
+        return compiled
 
-    def _run(self, graph: str, outputs: tuple[str, ...], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
-        return self._graphs[graph].run(outputs, feed)
+    def _run(self, graph: str, outputs: tuple[str, ...], feed: Arrays) -> list[np.ndarray]:
+        network = self._networks[graph]
+        found = network.run(feed) if isinstance(network, SplitExpert) else network.infer(feed)
+        return [found[name].copy() for name in outputs]
 
 
 def _numbers(ports: Any) -> dict[str, int]:
