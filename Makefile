@@ -1,5 +1,5 @@
-# make demo | check | test | test-long | bench | format | api | setup | setup-train | setup-view. Everything is installed into .venv and nowhere else.
-.PHONY: setup setup-train setup-view demo check test test-long bench format api clean
+# make demo | check | test | test-long | bench | bench-gpu | wheels | format | api | setup | setup-train | setup-view. Everything is installed into .venv and nowhere else.
+.PHONY: setup setup-train setup-view demo check test test-long bench bench-gpu wheels format api clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -7,6 +7,7 @@ BAG ?=
 DEPTH_SOURCE ?= fused
 MODEL ?= small
 OUT ?= runs/demo
+WHEELS ?= wheels
 PIP = .venv/bin/python -m pip install -qq --disable-pip-version-check
 STAMPS = .venv/stamps
 
@@ -35,6 +36,20 @@ bench: $(STAMPS)/run
 	@.venv/bin/sgrocc bench step --model "$(MODEL)" $(if $(BAG),--bag "$(BAG)")
 	@.venv/bin/sgrocc bench startup --model "$(MODEL)"
 
+# On a machine with a network, for one without: the wheels that make bench-gpu installs.
+wheels:
+	@$(PYTHON) -m pip download -q --disable-pip-version-check --only-binary :all: -r requirements/gpu.txt -d "$(WHEELS)"
+
+# On a machine with a GPU, from a bare checkout: PyPI is asked only where there is no folder of wheels.
+bench-gpu: .venv_gpu/ready
+	@.venv_gpu/bin/sgrocc bench gpu --model "$(MODEL)"
+
+.venv_gpu/ready: requirements/gpu.txt
+	@$(PYTHON) -m venv .venv_gpu || { echo "error: $(PYTHON) cannot make a virtual environment; apt install python3-venv"; exit 1; }
+	@.venv_gpu/bin/python -m pip install -qq --disable-pip-version-check $(if $(wildcard $(WHEELS)),--no-index --find-links "$(WHEELS)") -r requirements/gpu.txt
+	@.venv_gpu/bin/python -m pip install -qq --disable-pip-version-check --no-index --no-build-isolation --no-deps --editable .
+	@touch $@
+
 format: $(STAMPS)/dev
 	@.venv/bin/ruff check --fix sgrocc_core sgrocc_ros tests
 	@.venv/bin/ruff format sgrocc_core sgrocc_ros tests
@@ -43,7 +58,7 @@ api: $(STAMPS)/run
 	@.venv/bin/python -m sgrocc_core.commands._api
 
 clean:
-	rm -rf .venv build install log .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv_gpu build install log .mypy_cache .ruff_cache .pytest_cache
 
 $(STAMPS)/venv:
 	@command -v $(PYTHON) > /dev/null || { echo "error: no $(PYTHON); install Python 3.11 (apt install python3 python3-venv gcc)"; exit 1; }
@@ -59,7 +74,7 @@ $(STAMPS)/run: $(STAMPS)/venv requirements/runtime.txt requirements/ros.txt requ
 	@$(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
 
-$(STAMPS)/dev: $(STAMPS)/run requirements/dev.txt requirements/test.txt
+$(STAMPS)/dev: $(STAMPS)/run requirements/dev.txt requirements/test.txt requirements/peers.txt
 	@echo "installing the checks"
 	@$(PIP) -r requirements/dev.txt
 	@touch $@

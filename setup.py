@@ -52,6 +52,7 @@ setup(
         ],
         "openvino": ["openvino>=2026.0"],
         "tensorrt_rtx": ["onnxruntime-ep-nv-tensorrt-rtx-cu13>=0.5"],
+        "peers": ["pyoctomap>=1.2"],
         "view": ["rerun-sdk>=0.41,<0.42; python_version >= '3.11'"],
         "rooms": ["trimesh>=4.6", "fast-simplification>=0.1.9", "embreex>=2.17", "matplotlib>=3.8"],
     },

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sgrocc_core.bench.gpu.command import add_gpu, gpu_table, measure_gpu
 from sgrocc_core.bench.growth_command import add_growth, growth_table, measure_growth
+from sgrocc_core.bench.networks.command import add_engines, add_roofline, add_samples
+from sgrocc_core.bench.peers.command import add_peers, measure_peers, peers_table
 from sgrocc_core.commands.map import add_bag_arguments, add_model_arguments, bag_options
 from sgrocc_core.entry_points import offered_modules
 from sgrocc_core.frame import depth_source_of_input
@@ -40,8 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         description="Time the start of a new process, up to the first update.",
     )
     startup.add_argument("--runs", type=int, default=3, metavar="N", help="number of runs (default 3)")
-    for subparser in (step, startup, add_growth(actions)):
+    peers, roofline = add_peers(actions), add_roofline(actions)
+    for subparser in (peers, roofline):
+        add_bag_arguments(subparser)
+    mapping = (step, startup, add_growth(actions), peers, roofline)
+    for subparser in mapping:
         add_model_arguments(subparser)
+    for subparser in (*mapping, add_engines(actions), add_samples(actions), add_gpu(actions)):
         subparser.add_argument("--json", default="", metavar="FILE", help="also write a report")
     for name, module in offered_modules("sgrocc.benchmarks").items():
         module.add_arguments(
@@ -62,7 +71,11 @@ def run(arguments: argparse.Namespace) -> int:
         if not getattr(arguments, name, 1) > 0:
             raise ConfigError(f"--{name.replace('_', '-')} is {getattr(arguments, name)}; it must be above 0")
     offered = {name: module.run for name, module in offered_modules("sgrocc.benchmarks").items()}
-    report = (offered | {"step": _step, "startup": _startup, "growth": _growth})[arguments.action](arguments)
+    own = {
+        "step": _step, "startup": _startup, "growth": _growth, "engines": _engines, "samples": _samples,
+        "peers": _peers, "roofline": _roofline, "gpu": _gpu,
+    }  # fmt: skip
+    report = (offered | own)[arguments.action](arguments)
     if arguments.json:
         import json
 
@@ -74,10 +87,14 @@ def print_head(report: dict[str, Any]) -> None:
     """Print the machine, the versions and the table of stages of a benchmark's report."""
     from sgrocc_core.report import stage_table
 
+    _print_machine(report)
+    print(stage_table(report["stages"]))
+
+
+def _print_machine(report: dict[str, Any]) -> None:
     machine = report["machine"]
     print(f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}")
     print(", ".join(f"{name} {version}" for name, version in report["versions"].items()))
-    print(stage_table(report["stages"]))
 
 
 def _frames(arguments: argparse.Namespace) -> list[Any]:
@@ -154,4 +171,40 @@ def _startup(arguments: argparse.Namespace) -> dict[str, Any]:
     configuration = {k: v for k, v in sorted(vars(arguments).items()) if k not in ("command", "json")}
     report = make_report("bench startup", configuration, {}, timings)
     print_head(report)
+    return report
+
+
+def _engines(arguments: argparse.Namespace) -> dict[str, Any]:
+    from sgrocc_core.bench.networks.engines import engines_table, measure_engines
+
+    return _printed(measure_engines(arguments), engines_table)
+
+
+def _samples(arguments: argparse.Namespace) -> dict[str, Any]:
+    from sgrocc_core.bench.networks.samples import measure_samples, samples_table
+
+    return _printed(measure_samples(arguments), samples_table)
+
+
+def _peers(arguments: argparse.Namespace) -> dict[str, Any]:
+    report = _printed(measure_peers(arguments, _frames(arguments) if arguments.bag else None), peers_table)
+    print(f"files\n  {arguments.out}/report.json\n  {arguments.out}/peers.png")
+    return report
+
+
+def _roofline(arguments: argparse.Namespace) -> dict[str, Any]:
+    from sgrocc_core.bench.networks.roofline import measure_roofline, roofline_table
+
+    return _printed(measure_roofline(arguments, _frames(arguments)), roofline_table)
+
+
+def _gpu(arguments: argparse.Namespace) -> dict[str, Any]:
+    report = _printed(measure_gpu(arguments), gpu_table)
+    print(f"files\n  {arguments.out}/report.json")
+    return report
+
+
+def _printed(report: dict[str, Any], table: Callable[[dict[str, Any]], str]) -> dict[str, Any]:
+    _print_machine(report)
+    print(table(report))
     return report

@@ -52,7 +52,7 @@ def run_trial(engine: Engine, given: Results | None = None) -> Results:
         matching = given["matching"] if given is not None else _look(engine, second).matching
         assert matching is not None
         found["matching"] = matching
-        depth, spread = engine.stereo(seen, _sources(matching, first, second, engine.spec))
+        depth, spread = engine.stereo(seen, example_sources(matching, first, second, engine.spec))
         found |= {"stereo.onnx:stereo_depth": depth, "stereo.onnx:stereo_spread": spread}
     return found
 
@@ -116,7 +116,7 @@ def _look(engine: Engine, view: ExampleView) -> ImageOutputs:
     return engine.image(view.image, view.mask, view.K, gravity_aligned_rotation(view.T_bc[:3, :3]))
 
 
-def _sources(matching: np.ndarray, first: ExampleView, second: ExampleView, spec: ModelSpec) -> Sources:
+def example_sources(matching: np.ndarray, first: ExampleView, second: ExampleView, spec: ModelSpec) -> Sources:
     """The second view as the one source of the first."""
     stride = spec.grid.head_stride
     K = scale_intrinsics(first.K, 1 / stride, 1 / stride)

@@ -53,6 +53,8 @@ class OnnxRuntimeEngine(GraphEngine):
                 "install onnxruntime-gpu or use device cpu"
             )
         use_cuda = device != "cpu" and CUDA in available
+        if use_cuda and hasattr(onnxruntime, "preload_dlls"):
+            onnxruntime.preload_dlls()  # CUDA and cuDNN that came as wheels are on no path of the linker
         # Geometry is computed in matrix products, for which TensorFloat-32 has too few digits.
         providers = [(CUDA, {"use_tf32": "0"}), "CPUExecutionProvider"] if use_cuda else ["CPUExecutionProvider"]
         self._open_all(spec, session_options(threads), providers)
