@@ -36,7 +36,8 @@ class BagTopics:
     Attributes:
         image: image topic, without the suffix of its transport.
         info: camera_info topic.
-        depth: depth topic, without the suffix of its transport; empty if there is none.
+        depth: depth topic, without the suffix of its transport, or that of the points with `depth_source: cloud`; empty
+            if there is none.
         images: number of images.
         transport: transport of the images, `raw` or `compressed`.
         depth_transport: transport of depth, `raw` or `compressedDepth`; empty without depth.
@@ -59,7 +60,7 @@ def topics_of(bag: Path, topics: Mapping[str, str], stated: Mapping[str, Any]) -
 
     Args:
         bag: path of the bag.
-        topics: absolute names of the given topics, by `image`, `camera_info` and `depth`.
+        topics: absolute names of the given topics, by `image`, `camera_info`, `depth` and `points`.
         stated: parameters of the node that were given as arguments or in the parameter file.
 
     Raises:
@@ -78,7 +79,8 @@ def topics_of(bag: Path, topics: Mapping[str, str], stated: Mapping[str, Any]) -
 
 def _look_into(bag: Path, image: str, topics: Mapping[str, str], stated: Mapping[str, Any]) -> BagTopics:
     source = str(stated.get("depth_source", "fused"))
-    options = BagOptions(image, topics.get("camera_info", ""), topics.get("depth", ""), source)
+    depth, points = topics.get("depth", ""), topics.get("points", "")
+    options = BagOptions(image, topics.get("camera_info", ""), depth, source, points_topic=points)
     try:
         with BagReader(bag, options, needs_pose=False) as reader:
             image_topic, depth = reader.selection.image, reader.selection.depth
@@ -101,7 +103,7 @@ def parameters_of(found: BagTopics, stated: Mapping[str, Any]) -> dict[str, str 
     parameters: dict[str, str | bool] = {"image_transport": found.transport}
     if stated.get("pose_source", "tf") == "tf":
         parameters["map_frame"] = found.map_frame
-    if found.depth:
+    if found.depth and stated.get("depth_source") != "cloud":
         parameters |= {"depth_source": "fused", "depth_transport": found.depth_transport}
     decided: dict[str, str | bool] = {name: value for name, value in parameters.items() if value and name not in stated}
     return decided | {"use_sim_time": True}

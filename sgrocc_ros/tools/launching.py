@@ -39,6 +39,12 @@ ARGUMENTS: dict[str, tuple[str, str]] = {
         f"Depth topic, registered to the image, or one for each camera; not given: the bag's, without a bag "
         f"{DEPTH_TOPIC}.",
     ),
+    "points_topic": (
+        "",
+        "Topic of the points (PointCloud2) with depth_source cloud or map_points, or one for each camera; not given: "
+        "the bag's with depth_source cloud, else points.",
+    ),
+    "corrected_poses_topic": ("", "Topic of corrected poses (nav_msgs/Path) with keep_keyframes; not given: ~/poses."),
     "pose_topic": ("", "Topic of the camera's poses with pose_source pose or odometry; not given: pose or odometry."),
     **{
         name: ("", f"{BY_NAME[name].description} ({BY_NAME[name].allowed}; not given: as in params_file)")
@@ -72,6 +78,8 @@ ARGUMENTS: dict[str, tuple[str, str]] = {
 """Arguments of the launch file: default and description. An empty default means that the argument was not given."""
 
 
+OF_CAMERA = {"image": "image", "camera_info": "camera_info", "depth_topic": "depth", "points_topic": "points"}
+"""Arguments with topics of cameras, and the names that the node uses."""
 DEFAULTS = {"image": IMAGE_TOPIC, "depth": DEPTH_TOPIC}
 """Topics of a camera without a bag; of several cameras with the name of each in place of /camera."""
 
@@ -142,11 +150,13 @@ def make_plan(values: Mapping[str, str], outer_namespace: str = "") -> Plan:
             found = topics_of(bag, topics, own)
             parameters = own.take(parameters_of(found, own)) | parameters
             topics |= {"image": found.image, "camera_info": found.info}
-            topics |= {"depth": found.depth} if found.depth else {}
+            topics |= {"points" if own.get("depth_source") == "cloud" else "depth": found.depth} if found.depth else {}
             player = player_command(bag, rate, found)
             lines += summary_of(bag, found, own, player)
         topics = usual | topics
         remappings |= {f"{camera}/{name}" if camera else name: topic for name, topic in topics.items()}
+        if "points" in topics:
+            remappings.setdefault("points", topics["points"])  # of map_points
         first = first or {**topics, "transport": str(own.get("image_transport", ""))}
     stated |= parameters
     rviz = ""
@@ -193,7 +203,7 @@ def _given_topics(given: Mapping[str, str], cameras: str, namespace: str) -> dic
     """
     names = cameras.split(", ")
     found: dict[str, dict[str, str]] = {camera: {} for camera in names}
-    for argument, name in (("image", "image"), ("camera_info", "camera_info"), ("depth_topic", "depth")):
+    for argument, name in OF_CAMERA.items():
         topics = [topic.strip() for topic in given[argument].split(",")]
         if topics == [""]:
             continue
@@ -206,9 +216,9 @@ def _given_topics(given: Mapping[str, str], cameras: str, namespace: str) -> dic
 
 
 def _pose_topics(given: Mapping[str, str], namespace: str) -> dict[str, str]:
-    """Return the absolute name of the poses' topic, if it is given, for both names that the node uses."""
-    topic = given["pose_topic"]
-    return dict.fromkeys(("pose", "odometry"), _checked_name("pose", joined(namespace, topic))) if topic else {}
+    """Return the absolute names of the poses' topics, if they are given, by the names that the node uses."""
+    topics = dict.fromkeys(("pose", "odometry"), given["pose_topic"]) | {"~/poses": given["corrected_poses_topic"]}
+    return {name: _checked_name(name, joined(namespace, topic)) for name, topic in topics.items() if topic}
 
 
 class _OwnParameters(dict[str, Any]):

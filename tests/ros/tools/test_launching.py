@@ -28,6 +28,7 @@ from sgrocc_ros.tools.launching import (
 from sgrocc_ros.tools.parameter_file import read_parameters
 from tests.ros.harness import ROOT, model_folder, wait_until
 from tests.samples.bag_samples import Recipe, write_bag
+from tests.samples.point_clouds import LidarBag
 from tests.samples.two_cameras import FRONT as FRONT_IMAGE
 from tests.samples.two_cameras import REAR as REAR_IMAGE
 from tests.samples.two_cameras import write_two_cameras
@@ -378,3 +379,18 @@ def test_a_cameras_own_parameters_may_be_nested_in_the_file(tmp_path):
     text = "/**:\n  ros__parameters: {cameras: [front, left], left: {image_transport: compressed}}\n"
     plan = make_plan({"params_file": _parameter_file(tmp_path / "mine.yaml", text), "image": "/a,/b/compressed"})
     assert plan.parameters == {} and "left/image" in dict(plan.remappings)
+
+
+def test_points_are_found_in_a_bag_or_named(tmp_path):
+    bag = LidarBag().write(tmp_path / "bag")
+    plan = make_plan({"bag": str(bag), "depth_source": "cloud"})
+    assert dict(plan.remappings)["points"] == "/points" and plan.parameters["depth_source"] == "cloud"
+    assert "depth_transport" not in plan.parameters and "depth on /points" in plan.lines[0]
+    plan = make_plan({"cameras": "front,left", "points_topic": "/lidar,/lidar", "corrected_poses_topic": "/slam/path"})
+    named = dict(plan.remappings)
+    assert (
+        named["front/points"] == named["left/points"] == named["points"] == "/lidar"
+        and named["~/poses"] == "/slam/path"
+    )
+    with pytest.raises(DataError, match=r"the bag has no points on /lidar \(PointCloud2\)"):
+        make_plan({"bag": str(bag), "depth_source": "cloud", "points_topic": "/lidar"})
