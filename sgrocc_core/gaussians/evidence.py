@@ -78,7 +78,7 @@ def observe(layers: list[DepthLayer], T_lc: np.ndarray, max_distance: float) -> 
         voxels = np.empty(layer.depth.shape, np.int32)
         _find(layer.depth, K, R, t, max_distance, low, table, voxels)
         hits = np.zeros(increments.shape, np.uint16)
-        kappas = np.zeros(increments.shape if not layer.is_sensor else (0, 0, 0, 0), np.float32)
+        kappas = np.zeros(increments.shape if not layer.is_sensor else (len(keys), 0, 0, 0), np.float32)
         _hit(voxels.ravel(), layer.spread.ravel(), hits.ravel(), kappas.ravel())
         share = MIN_SHARE * np.count_nonzero(layer.depth) / layer.depth.size
         _judge(
@@ -184,45 +184,67 @@ def _hit(voxels, spread, hits, kappas):
         v = voxels[pixel]
         if v >= 0 and hits[v] < 65535:
             hits[v] += 1
-            if kappas.size:
+            if spread.size:
                 kappas[v] += hit_weight(float(spread[pixel]))
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
+@njit(parallel=True, cache=True)
 def _judge(depth, spread, minima, stride, share, K, R, t, max_distance, keys, hits, kappas, judged, increments):
     """Hit, miss or nothing for every voxel that is not judged yet; share: MIN_SHARE times the share of valid pixels."""
+    for b in prange(len(keys)):
+        _judge_block(
+            keys[b], depth, spread, minima, stride, share, K, R, t, max_distance, hits[b], kappas[b], judged[b],
+            increments[b],
+        )  # fmt: skip
+
+
+@njit(cache=True, error_model="numpy")
+def _judge_block(key, depth, spread, minima, stride, share, K, R, t, max_distance, hits, kappas, judged, increments):
     height, width = depth.shape
     sensor = spread.size == 0
-    for b in prange(len(keys)):
-        for i in range(BLOCK_VOXELS):
-            px = (keys[b, 0] * BLOCK_VOXELS + i + 0.5) * VOXEL_SIZE - t[0]
-            for j in range(BLOCK_VOXELS):
-                py = (keys[b, 1] * BLOCK_VOXELS + j + 0.5) * VOXEL_SIZE - t[1]
-                for k in range(BLOCK_VOXELS):
-                    if judged[b, i, j, k]:
+    fx, fy, cx, cy = K[0], K[1], K[2], K[3]
+    first = np.zeros(3)  # centre of the first voxel in the camera's frame, metres
+    for axis in range(3):
+        first += ((key[axis] * BLOCK_VOXELS + 0.5) * VOXEL_SIZE - t[axis]) * R[axis]
+    steps = R * VOXEL_SIZE
+    x_k, y_k, z_k = steps[2, 0], steps[2, 1], steps[2, 2]
+    for i in range(BLOCK_VOXELS):
+        for j in range(BLOCK_VOXELS):
+            x_ij = first[0] + i * steps[0, 0] + j * steps[1, 0]
+            y_ij = first[1] + i * steps[0, 1] + j * steps[1, 1]
+            z_ij = first[2] + i * steps[0, 2] + j * steps[1, 2]
+            for k in range(BLOCK_VOXELS):
+                if judged[i, j, k]:
+                    continue
+                z = z_ij + k * z_k
+                count = hits[i, j, k]
+                if count >= MIN_HITS:
+                    across = VOXEL_SIZE / max(z, NEAREST)
+                    if count >= share * fx * fy * across * across:
+                        increments[i, j, k] = HIT if sensor else HIT * kappas[i, j, k] / count
+                        judged[i, j, k] = True
                         continue
-                    count = hits[b, i, j, k]
-                    pz = (keys[b, 2] * BLOCK_VOXELS + k + 0.5) * VOXEL_SIZE - t[2]
-                    z = R[0, 2] * px + R[1, 2] * py + R[2, 2] * pz
-                    if count >= MIN_HITS and count >= share * K[0] * K[1] * (VOXEL_SIZE / max(z, NEAREST)) ** 2:
-                        increments[b, i, j, k] = HIT if sensor else HIT * kappas[b, i, j, k] / count
-                        judged[b, i, j, k] = True
-                        continue
-                    if z < NEAREST or z > max_distance:
-                        continue
-                    u = K[0] * (R[0, 0] * px + R[1, 0] * py + R[2, 0] * pz) / z + K[2]
-                    v = K[1] * (R[0, 1] * px + R[1, 1] * py + R[2, 1] * pz) / z + K[3]
-                    if not (-0.5 <= u < width - 0.5 and -0.5 <= v < height - 0.5):
-                        continue
-                    nearest = footprint_minimum(minima, stride, u, v, 0.5 * VOXEL_SIZE * K[0] / z)
-                    if nearest == np.inf:
-                        continue
-                    judged[b, i, j, k] = True
-                    row, column = min(max(int(v + 0.5), 0), height - 1), min(max(int(u + 0.5), 0), width - 1)
-                    gap = max(nearest - MARGIN, float(depth[row, column]) - PASSED) - z
-                    if gap > 0:
-                        weight = 1.0 if sensor else miss_weight(gap, float(spread[row, column]))
-                        increments[b, i, j, k] = -MISS * weight
+                if z < NEAREST or z > max_distance:
+                    continue
+                u, v = fx * (x_ij + k * x_k) / z + cx, fy * (y_ij + k * y_k) / z + cy
+                if not (-0.5 <= u < width - 0.5 and -0.5 <= v < height - 0.5):
+                    continue
+                row, column = min(max(int(v + 0.5), 0), height - 1), min(max(int(u + 0.5), 0), width - 1)
+                here = float(depth[row, column])
+                if here > 0.0 and here - MARGIN <= z:
+                    judged[i, j, k] = True  # the smallest depth of the footprint is at most that here
+                    continue
+                if sensor and here - PASSED > z:
+                    increments[i, j, k], judged[i, j, k] = -MISS, True
+                    continue
+                nearest = footprint_minimum(minima, stride, u, v, 0.5 * VOXEL_SIZE * fx / z)
+                if nearest == np.inf:
+                    continue
+                judged[i, j, k] = True
+                gap = max(nearest - MARGIN, here - PASSED) - z
+                if gap > 0:
+                    weight = 1.0 if sensor else miss_weight(gap, float(spread[row, column]))
+                    increments[i, j, k] = -MISS * weight
 
 
 @njit(cache=True)
