@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
+from numba import njit, prange
 
 from sgrocc_core.depth.layer import DepthLayer, footprint_minimum, sensor_sigma
 from sgrocc_core.gaussians.exponential import exp32
@@ -86,15 +86,24 @@ def view_cells(layers: list[DepthLayer], T_bc: np.ndarray, max_distance: float) 
     return view
 
 
-@njit(cache=True)
+@njit(parallel=True, cache=True)
 def _view_cells(depth, spread, minima, stride, K, R, t, cells, max_distance, state, residual, sigma, weight):
+    for i in prange(cells[0]):
+        _view_slice(
+            np.int64(i), depth, spread, minima, stride, K, R, t, cells, max_distance, state, residual, sigma, weight
+        )
+
+
+@njit(cache=True)
+def _view_slice(i, depth, spread, minima, stride, K, R, t, cells, max_distance, state, residual, sigma, weight):
+    """View the cells of one plane of the box."""
     height, width = depth.shape
-    for a in range(len(state)):
+    plane = cells[1] * cells[2]
+    for a in range(i * plane, (i + 1) * plane):
         if state[a] != UNSEEN:
             continue
         k = a % cells[2]
         j = (a // cells[2]) % cells[1]
-        i = a // (cells[2] * cells[1])
         px, py, pz = (i + 0.5) * CELL_SIZE - t[0], (j + 0.5) * CELL_SIZE - t[1], (k + 0.5) * CELL_SIZE - t[2]
         x = R[0, 0] * px + R[1, 0] * py + R[2, 0] * pz
         y = R[0, 1] * px + R[1, 1] * py + R[2, 1] * pz
