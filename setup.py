@@ -65,7 +65,7 @@ setup(
     ],
     entry_points={
         "console_scripts": [
-            "embodied_occupancy = sgrocc_ros.node:main",
+            "embodied_occupancy = sgrocc_ros.start:main",
             "bag_player = sgrocc_ros.tools.player:main",
             "sgrocc = sgrocc_core.cli:main",
         ],

@@ -6,6 +6,7 @@ Files are read and written by a thread of the keeper; the worker's thread only c
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -29,6 +30,7 @@ from sgrocc_ros.health.statistics import Statistics
 from sgrocc_ros.health.threads import LastingThread
 from sgrocc_ros.output.outputs import Outputs
 from sgrocc_ros.parameters import Parameters
+from sgrocc_ros.services import SERVICE_QOS
 from sgrocc_ros.worker import Worker
 
 Answer = Callable[[Trigger.Request, Trigger.Response], Awaitable[Trigger.Response]]
@@ -87,7 +89,8 @@ class Keeper(LastingThread):
             ("save_map", self._save_map, "nothing was written"),
             ("load_map", self._load_map, "nothing was loaded"),
         ):
-            self._node.create_service(Trigger, f"~/{name}", self._serve(job, failed), callback_group=group)
+            answer = self._serve(job, failed)
+            self._node.create_service(Trigger, f"~/{name}", answer, callback_group=group, qos_profile=SERVICE_QOS)
         self.start()
         if period := self._parameters["autosave_period"]:
             self._timer = self._node.create_timer(period, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -293,24 +296,37 @@ class Keeper(LastingThread):
             self._autosaving = False
 
     def _serve(self, job: Callable[[], str], failed: str) -> Answer:
-        """Make a service callback that runs a job on the keeper's thread and answers with its message or its error."""
+        """Make a service callback that runs a job on the keeper's thread and answers with its message or its error.
+
+        All calls that came before the job begins are answered by it.
+        """
+        waiting: list[Future] = []
+        lock = threading.Lock()
+
+        def run() -> None:
+            with lock:
+                answered = waiting[:]
+                waiting.clear()
+            try:
+                outcome = True, job()
+            except Exception as error:  # the callers must get an answer
+                outcome = False, f"{failed}: {told(error)}"
+            self._node.get_logger().info(outcome[1])
+            for future in answered:
+                future.set_result(outcome)
 
         async def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
             if self._folder is None:
                 response.success = False
                 response.message = f"{failed}: the parameter map_path is empty; start the node with a folder there"
                 return response
-            outcome: Future = Future(executor=self._node.executor)
-
-            def run() -> None:
-                try:
-                    outcome.set_result((True, job()))
-                except Exception as error:  # the caller must get an answer
-                    outcome.set_result((False, f"{failed}: {told(error)}"))
-
-            self._jobs.put(run)
-            response.success, response.message = await outcome  # type: ignore[misc]
-            self._node.get_logger().info(response.message)
+            future: Future = Future(executor=self._node.executor)
+            with lock:
+                waiting.append(future)
+                first = len(waiting) == 1
+            if first:
+                self._jobs.put(run)
+            response.success, response.message = await future  # type: ignore[misc]
             return response
 
         return answer

@@ -255,15 +255,24 @@ class EmbodiedOccupancy(Node):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM.
+    """Run the node until SIGINT or SIGTERM, in a process that has imported it already; `start.py` is for all others.
+
+    Returns:
+        Exit code, see `run`.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return run(stop, arguments)
+
+
+def run(stop: threading.Event, arguments: Sequence[str] | None = None) -> int:
+    """Run the node until `stop` is set.
 
     Returns:
         Exit code: 0 after a clean stop, 1 when the node cannot start or the map cannot be saved.
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     try:
         rclpy.init(args=None if arguments is None else list(arguments), signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:  # of types that rclpy does not name: arguments and parameter files that rcl cannot read
@@ -319,7 +328,3 @@ def _spin(node: EmbodiedOccupancy, executor: SingleThreadedExecutor, stop: threa
                 node.get_logger().fatal(f"{failures} callbacks failed in a row; the node saves the map and ends")
                 return
             time.sleep(PAUSE)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

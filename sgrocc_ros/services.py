@@ -8,6 +8,7 @@ from typing import Any
 
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
 from rclpy.task import Future
 from std_srvs.srv import Empty, SetBool, Trigger
 
@@ -16,6 +17,9 @@ from sgrocc_core.mapping.mapper import OccupancyMapper
 from sgrocc_ros.input.inputs import Inputs
 from sgrocc_ros.output.outputs import Outputs
 from sgrocc_ros.worker import Worker, WorkerEndedError
+
+SERVICE_QOS = QoSProfile(depth=1000)
+"""Calls that wait to be taken. ROS keeps ten by default and forgets the oldest without an answer."""
 
 
 class Services:
@@ -35,10 +39,11 @@ class Services:
     def __init__(self, node: Node, mapper: OccupancyMapper, worker: Worker, outputs: Outputs, inputs: Inputs) -> None:
         self._node, self._mapper, self._worker, self._outputs, self._inputs = node, mapper, worker, outputs, inputs
         self.on_cleared: Callable[[], None] = lambda: None
-        group = ReentrantCallbackGroup()  # a service that awaits its answer must not hold up the inputs
-        node.create_service(Empty, "~/reset", self._reset, callback_group=group)
-        node.create_service(SetBool, "~/pause", self._pause, callback_group=group)
-        node.create_service(Trigger, "~/clear_view", self._clear_view, callback_group=group)
+        # A service that awaits its answer must not hold up the inputs.
+        how: dict[str, Any] = {"callback_group": ReentrantCallbackGroup(), "qos_profile": SERVICE_QOS}
+        node.create_service(Empty, "~/reset", self._reset, **how)
+        node.create_service(SetBool, "~/pause", self._pause, **how)
+        node.create_service(Trigger, "~/clear_view", self._clear_view, **how)
 
     def clear(self) -> None:
         """Empty the map; called on the worker's thread."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +16,8 @@ APART = 0.5
 """Seconds between two frames that are looked at: the camera must have moved, and mapping must not wait."""
 JUDGED_AFTER = (5, 10, 20, 40)
 """Numbers of frames after which the findings are made."""
+UNCONNECTED_AFTER = 5
+"""Looks at depth in another frame until it is told that no transform connects the frames; it may come late."""
 SAME_PLACE, SAME_TURN = 2e-3, 2e-3
 """Metres and radians by which the frames of depth and image may differ if depth is registered to the image."""
 
@@ -34,7 +37,9 @@ class FirstLook:
         self.findings = Findings()
         self._map_frame, self._clock = map_frame, clock
         self._check: StreamCheck | None = None
+        self._of_stream = self.findings
         self._depth_frames: dict[tuple[str, str], Finding | None] = {}
+        self._unconnected: Counter[tuple[str, str]] = Counter()
         self._last, self._over = -np.inf, False
 
     @property
@@ -58,7 +63,8 @@ class FirstLook:
         if depth is not None:
             check.add_depth(depth)
         if check.frames in JUDGED_AFTER:
-            self._publish(check.findings())
+            self._of_stream = check.findings()
+            self._publish()
         if check.full:
             self._check, self._over = None, True
 
@@ -72,18 +78,22 @@ class FirstLook:
         """
         if image_frame == depth_frame or not depth_frame or len(self._depth_frames) > 8:
             return
-        if (image_frame, depth_frame) in self._depth_frames:
+        pair = image_frame, depth_frame
+        if pair in self._depth_frames and not self._unconnected[pair]:
             return
         T = find()
-        if T is None:
-            return  # it may still come
-        found = depth_frame_finding(image_frame, depth_frame, T)
-        self._depth_frames[image_frame, depth_frame] = found
-        if found is not None:
-            self._publish(self.findings)
+        if T is not None:
+            del self._unconnected[pair]
+            self._depth_frames[pair] = depth_frame_finding(image_frame, depth_frame, T)
+            self._publish()
+            return
+        self._unconnected[pair] += 1
+        if self._unconnected[pair] == UNCONNECTED_AFTER:
+            self._depth_frames[pair] = unconnected_depth_finding(image_frame, depth_frame)
+            self._publish()
 
-    def _publish(self, findings: Findings) -> None:
-        whole = Findings(findings)
+    def _publish(self) -> None:
+        whole = Findings(self._of_stream)
         whole.extend(found for found in self._depth_frames.values() if found is not None)
         self.findings = whole
 
@@ -105,5 +115,16 @@ def depth_frame_finding(image_frame: str, depth_frame: str, T: np.ndarray) -> Fi
         "depth_frame",
         f"depth is in the frame {depth_frame!r}, {metres:.3f} m and {np.degrees(turn):.1f} degrees from the images' "
         f"{image_frame!r}, so it is not registered to them",
+        "Subscribe to depth that the driver aligns to the colour images.",
+    )
+
+
+def unconnected_depth_finding(image_frame: str, depth_frame: str) -> Finding:
+    """A warning of depth in another frame than the images', between which no transform says where they stand."""
+    return Finding(
+        "warning",
+        "depth_frame",
+        f"depth is in the frame {depth_frame!r}, the images in {image_frame!r}, and no transform connects them, so "
+        "nothing shows that it is registered to the images",
         "Subscribe to depth that the driver aligns to the colour images.",
     )

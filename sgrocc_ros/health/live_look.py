@@ -29,7 +29,7 @@ from sgrocc_core.errors import FrameError
 from sgrocc_core.geometry.calibration import is_rectified
 from sgrocc_core.geometry.transforms import TransformLookupError
 from sgrocc_ros.health.advice import ADVICE
-from sgrocc_ros.health.first_look import depth_frame_finding
+from sgrocc_ros.health.first_look import depth_frame_finding, unconnected_depth_finding
 from sgrocc_ros.health.statistics import QUIET, Statistics
 from sgrocc_ros.health.threads import described
 from sgrocc_ros.input.frames import FrameMaker
@@ -41,6 +41,8 @@ from sgrocc_ros.parameters import Parameters
 
 WAKE_PERIOD = 0.2
 """Seconds after which the look at least asks whether it is over."""
+DISCOVERY = 6.0
+"""Seconds until the topics are chosen although no image is published; on a busy machine publishers show up late."""
 FEW = 0.05
 """Share of the images up to which a loss is a note: one transform late under load is no fault of the stream."""
 PARAMETERS = ("map_frame", "camera_frame", "depth_source", "depth_scale", "sync_slop", "rectified", "max_pose_gap")
@@ -126,6 +128,7 @@ class LiveLook:
         self._frames = FrameMaker(self.counts, p["depth_source"], p["depth_scale"], self._rectified)
         self._gate = PoseGate()
         self.looked = self.complete = 0
+        self._unconnected: set[tuple[str, str]] = set()
 
     def watch(self, seconds: float) -> None:
         """Look at frames for some seconds; the node must be spinning in another thread, which calls `room.wake`."""
@@ -160,7 +163,9 @@ class LiveLook:
             try:
                 T = self.poses.lookup(image, other, complete.image.stamp)
             except TransformLookupError:
+                self._unconnected.add((image, other))  # the transform may still come
                 return
+            self._unconnected.discard((image, other))
             if found := depth_frame_finding(image, other, T):
                 self._check.add_finding(found)
 
@@ -175,7 +180,8 @@ class LiveLook:
             self._check.add_calibration(calibration.K, info_size(message))
         if (span := self.poses.span()) is not None:
             self._check.add_pose_stamps(*span)
-        for finding in (*self._missing(), *self._counted()):
+        unconnected = (unconnected_depth_finding(*pair) for pair in sorted(self._unconnected))
+        for finding in (*self._missing(), *self._counted(), *unconnected):
             self._check.add_finding(finding)
 
     def _missing(self) -> Iterator[Finding]:
@@ -283,7 +289,7 @@ def look_live(
     context = Context()
     rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
     try:
-        image, info, depth, compressed = _discovered(context, topics, seconds)
+        image, info, depth, compressed = _discovered(context, topics)
         remaps = {"image": base_name(image), "depth": base_name(depth)} | ({"camera_info": info} if info else {})
         if tf_topic:
             remaps |= {"/tf": tf_topic, "/tf_static": f"{tf_topic}_static"}
@@ -307,12 +313,12 @@ def look_live(
 
 
 def _discovered(
-    context: Context, topics: Callable[[list[tuple[str, str]]], tuple[str, str, str, bool]], seconds: float
+    context: Context, topics: Callable[[list[tuple[str, str]]], tuple[str, str, str, bool]]
 ) -> tuple[str, str, str, bool]:
-    """The chosen topics, once the graph has an image and has stayed the same for a moment, or half the time is over."""
+    """The chosen topics, once the graph has an image and has stayed the same for a moment, or DISCOVERY is over."""
     node = rclpy.create_node("sgrocc_check_graph", context=context)
     try:
-        end, before = time.monotonic() + min(seconds / 2, 5.0), None
+        end, before = time.monotonic() + DISCOVERY, None
         while True:
             graph = [(topic, kind) for topic, kinds in node.get_topic_names_and_types() for kind in kinds]
             published = [(topic, kind) for topic, kind in graph if node.count_publishers(topic)]

@@ -62,7 +62,7 @@ class BagPlan:
         remaps = {"image": base_name(self.image), "camera_info": chosen.info.name}
         if self.depth:
             remaps["depth"] = base_name(self.depth)
-        self.node_command = [sys.executable, "-m", "sgrocc_ros.node", "--ros-args"]
+        self.node_command = [sys.executable, "-m", "sgrocc_ros.start", "--ros-args"]
         for name, value in parameters.items():
             # An empty text must be quoted, or YAML reads it as null.
             self.node_command += ["-p", f"{name}:={value!r}" if isinstance(value, str) else f"{name}:={value}"]

@@ -91,7 +91,7 @@ def test_a_node_that_dies_is_reported_with_the_end_of_its_log(model, walk, ros_e
     environment = ros_environment | {"PYTHONPATH": f"{tmp_path}{os.pathsep}" + ros_environment.get("PYTHONPATH", "")}
     # A broken installation: importing the worker fails in the node but not in the demo.
     (tmp_path / "sitecustomize.py").write_text(
-        "import sys\nif 'sgrocc_ros.node' in sys.orig_argv:\n    raise SystemExit('the node is broken on purpose')\n"
+        "import sys\nif 'sgrocc_ros.start' in sys.orig_argv:\n    raise SystemExit('the node is broken on purpose')\n"
     )
     done = demo(environment, "--bag", str(walk), "--model", model, "--out", str(tmp_path / "demo"))
     assert done.returncode == 1

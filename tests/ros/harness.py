@@ -83,7 +83,7 @@ class NodeProcess:
         values = {"model": model_folder(), "engine": "onnxruntime", "warn_period": 3600.0} | (parameters or {})
         arguments = [part for name, value in values.items() for part in ("-p", f"{name}:={value}")]
         arguments += [part for name, target in (remaps or {}).items() for part in ("-r", f"{name}:={target}")]
-        start = ["-c", program] if program else ["-m", "sgrocc_ros.node"]
+        start = ["-c", program] if program else ["-m", "sgrocc_ros.start"]
         command = [sys.executable, *start, "--ros-args", *arguments]
         with self.log_file.open("w") as log:
             self.process = subprocess.Popen(

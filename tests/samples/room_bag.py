@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ import numpy as np
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
+from sgrocc_core.data.rvl import encode_rvl
 from sgrocc_core.geometry.poses import quaternion_from_rotation
 from tests.samples.box_room import SIZE, K, look, walk
 
+MOUNT = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+"""Pose of the optical frame in the body of the camera, which looks along the body's x axis."""
 START, STEP = 1_700_000_000 * 10**9, 10**8
 
 
@@ -21,7 +25,9 @@ class RoomBag:
     """What is written; the defaults are a bag without a fault. Ten images a second along `walk`.
 
     `faults` names what is wrong with single moments: `zero_stamp`, `no_depth`, `empty_depth`, `nan_transform`,
-    `loop` (a second transform that puts the map below the camera) or `encoding`.
+    `loop` (a second transform that puts the map below the camera) or `encoding`. With `mount`, a quaternion, /tf holds
+    the camera's body and /tf_static the optical frame in it; `rounded` leaves quaternions one decimal. `depth_coding`
+    is an encoding, or `rvl` for compressed depth.
     """
 
     prefix: str = ""
@@ -35,8 +41,11 @@ class RoomBag:
     depth_info: bool = True
     depth_coding: str = "16UC1"
     depth_factor: float = 1.0
+    told_K: np.ndarray | None = None
     distortion: tuple[float, ...] = (0.0,) * 5
     quaternion: tuple[float, ...] | None = None
+    mount: tuple[float, ...] | None = None
+    rounded: bool = False
     world: np.ndarray = field(default_factory=lambda: np.eye(4))
     axes: np.ndarray = field(default_factory=lambda: np.eye(4))
     tf_kept: list[int] | None = None
@@ -69,12 +78,10 @@ class RoomBag:
         if fault == "loop":
             self._put(self.tf_topic, at, self._transform(at, self.frame, "map", np.eye(4)))
         stamp = 0 if self.zero_stamps or fault == "zero_stamp" else at
+        if self.mount is not None and number == 0:
+            self._put("/tf_static", at, self._transform(at, "camera_link", self.frame, np.eye(4), self.mount))
         if self.tf_kept is None or number in self.tf_kept:
-            self._put(
-                self.tf_topic,
-                at,
-                self._transform(at, "map", self.frame, self.world @ told @ self.axes, self.quaternion),
-            )
+            self._put(self.tf_topic, at, self._pose(at, self.world @ told @ self.axes))
             if self.depth_frame != self.frame and self.depth_pose is not None:
                 self._put(self.tf_topic, at, self._transform(at, self.frame, self.depth_frame, self.depth_pose))
         for topic, poses in self.extra_tf:
@@ -83,7 +90,9 @@ class RoomBag:
         if self.depth_K is not None or self.depth_pose is not None:
             seen_from = T_wc if self.depth_pose is None else T_wc @ self.depth_pose
             depth = look(seen_from, K if self.depth_K is None else self.depth_K)[1]
-        self._put(_beside(self.prefix + self.image_topic), at, self._info(stamp, self.frame, K, SIZE, self.distortion))
+        told_K = K if self.told_K is None else self.told_K
+        info = self._info(stamp, self.frame, told_K, SIZE, self.distortion)
+        self._put(_beside(self.prefix + self.image_topic), at, info)
         if self.second_info is not None:
             self._put(_beside(self.image_topic), at, self._info(stamp, self.frame, *self.second_info, self.distortion))
         if self.depth_frame != self.frame and self.depth_info:
@@ -99,7 +108,19 @@ class RoomBag:
             coded = (depth * self.depth_factor).astype(np.float32)
         else:
             coded = np.rint(depth * 1000).astype(np.uint16)
+        if self.depth_coding == "rvl":
+            data = struct.pack("<iffii", 0, 0.0, 0.0, *SIZE) + encode_rvl(coded).tobytes()
+            self._put(self.prefix + self.depth_topic + "/compressedDepth", at, self._compressed(stamp, data))
+            return
         self._put(self.prefix + self.depth_topic, at, self._image(stamp, self.depth_frame, self.depth_coding, coded))
+
+    def _pose(self, at: int, T: np.ndarray) -> Any:
+        if self.mount is not None:
+            return self._transform(at, "map", "camera_link", T @ np.linalg.inv(MOUNT))
+        quaternion = self.quaternion
+        if self.rounded:
+            quaternion = tuple(np.round(quaternion_from_rotation(T[:3, :3]), 1))
+        return self._transform(at, "map", self.frame, T, quaternion)
 
     def _put(self, topic: str, at: int, message: Any) -> None:
         if topic not in self._connections:
@@ -143,6 +164,14 @@ class RoomBag:
             binning_x=0,
             binning_y=0,
             roi=roi,
+        )
+
+    def _compressed(self, stamp: int, data: bytes) -> Any:
+        return self._new(
+            "sensor_msgs/msg/CompressedImage",
+            header=self._header(stamp, self.depth_frame),
+            format="16UC1; compressedDepth rvl",
+            data=np.frombuffer(data, np.uint8),
         )
 
     def _image(self, stamp: int, frame: str, encoding: str, pixels: np.ndarray) -> Any:

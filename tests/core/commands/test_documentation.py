@@ -94,3 +94,13 @@ def test_help_texts_show_command_lines_that_work():
     for line in shown:
         if "..." not in line:
             parser.parse_args(shlex.split(re.split(r"\s{2,}", line)[0])[1:])
+
+
+def test_the_page_of_the_own_camera_names_everything_that_is_read():
+    from sgrocc_core.data.images import COLOR_ENCODINGS, DEPTH_ENCODINGS
+    from sgrocc_core.geometry.calibration import KNOWN_MODELS, PINHOLE_COEFFICIENTS
+
+    page = (ROOT / "docs/own_camera.md").read_text()
+    named = {word.lower() for word in re.findall(r"`([^`\n]+)`", page)}
+    assert {*COLOR_ENCODINGS, *map(str.lower, DEPTH_ENCODINGS), *filter(None, KNOWN_MODELS)} <= named
+    assert f"{', '.join(map(str, PINHOLE_COEFFICIENTS[:-1]))} or {PINHOLE_COEFFICIENTS[-1]} numbers" in page

@@ -44,10 +44,30 @@ def test_grey_images_have_three_equal_channels_and_16_bits_keep_the_upper_8():
     assert decode_image("mono16", 1, 1, 2, struct.pack(">H", 0x7B00), is_bigendian=True).tolist() == [[[123, 123, 123]]]
 
 
-def test_a_bayer_red_pixel_is_red():
+@pytest.mark.parametrize("encoding", ["rgb16", "bgr16", "rgba16", "bgra16"])
+@pytest.mark.parametrize("is_bigendian", [False, True])
+def test_of_16_bit_colours_the_upper_8_are_kept(encoding, is_bigendian):
+    order = [encoding.index(channel) for channel in "rgb"]
+    pixels = np.zeros((1, 2, len(encoding) - 2), ">u2" if is_bigendian else "<u2")
+    pixels[..., order] = RED_GREEN.astype(np.uint16) * 256 + 77
+    row = pixels.nbytes
+    np.testing.assert_array_equal(decode_image(encoding, 2, 1, row, pixels.tobytes(), is_bigendian), RED_GREEN)
+
+
+@pytest.mark.parametrize("encoding", ["yuv422", "uyvy", "yuv422_yuy2", "yuyv"])
+def test_two_pixels_of_yuv_share_their_colour(encoding):
+    y, u, v = (81, 81), 90, 240  # pure red of 8 bit video levels (BT.601)
+    order = (u, y[0], v, y[1]) if encoding in ("yuv422", "uyvy") else (y[0], u, y[1], v)
+    pixels = decode_image(encoding, 2, 2, 4, bytes(order * 2))
+    assert np.abs(pixels.astype(int) - [254, 0, 0]).max() <= 2
+
+
+@pytest.mark.parametrize(("encoding", "red"), [("rggb", (0, 0)), ("bggr", (1, 1)), ("gbrg", (1, 0)), ("grbg", (0, 1))])
+def test_a_bayer_mosaic_of_red_is_red(encoding, red):
     mosaic = np.zeros((8, 8), np.uint8)
-    mosaic[0::2, 0::2] = 200
-    assert decode_image("bayer_rggb8", 8, 8, 8, mosaic.tobytes())[4, 4].tolist() == [200, 0, 0]
+    mosaic[red[0] :: 2, red[1] :: 2] = 200
+    pixels = decode_image(f"bayer_{encoding}8", 8, 8, 8, mosaic.tobytes())
+    np.testing.assert_array_equal(pixels[2:6, 2:6], np.full((4, 4, 3), [200, 0, 0]))
 
 
 @pytest.mark.parametrize(

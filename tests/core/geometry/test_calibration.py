@@ -54,6 +54,28 @@ def test_undistortion_puts_a_point_where_the_pinhole_model_has_it():
     )
 
 
+@pytest.mark.parametrize("count", [8, 12, 14])
+def test_the_coefficients_of_a_rational_model_follow_their_formula(count):
+    k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4 = D = [
+        *(0.3, -0.1, 0.004, -0.003, 0.02, 0.25, -0.08, 0.01),
+        *((0.01, -0.004, 0.006, 0.002) if count > 8 else (0.0,) * 4),
+    ]
+    matrix = [400.0, 0, 319.5, 0, 400.0, 239.5, 0, 0, 1]
+    coefficients = (D + [0.0, 0.0])[:count]
+    calibration = read_calibration((640, 480), matrix, coefficients, P, model="rational_polynomial")
+    x, y = 0.4, -0.3
+    r2 = x * x + y * y
+    radial = (1 + k1 * r2 + k2 * r2**2 + k3 * r2**3) / (1 + k4 * r2 + k5 * r2**2 + k6 * r2**3)
+    seen_x = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x) + s1 * r2 + s2 * r2**2
+    seen_y = y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y + s3 * r2 + s4 * r2**2
+    image = np.zeros((480, 640), np.uint8)
+    u, v = round(400 * seen_x + 319.5), round(400 * seen_y + 239.5)
+    image[v - 1 : v + 2, u - 1 : u + 2] = 255
+    rows, columns = np.nonzero(calibration.rectify(image) > 100)
+    assert columns.mean() == pytest.approx(400 * x + 319.5, abs=1.0)
+    assert rows.mean() == pytest.approx(400 * y + 239.5, abs=1.0)
+
+
 def test_an_image_of_another_size_than_camera_info_says_is_refused():
     with pytest.raises(FrameError, match="320 x 240 pixels, but camera_info describes 640 x 480") as caught:
         read_calibration((640, 480), K, [], P).rectify(np.zeros((240, 320, 3), np.uint8))

@@ -161,6 +161,11 @@ def memory_mb(pid: int) -> float:
     return int(line.split()[1]) / 1e3
 
 
+def threads(pid: int) -> int:
+    """Number of threads of a process."""
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
 def settled(robot: Robot) -> dict[str, str]:
     """The diagnostics' counters once no image has been counted, and none waits, for a whole period."""
     counters = ("received", "processed", "dropped")
@@ -185,6 +190,7 @@ def test_twenty_thousand_mutated_messages_cost_nothing_but_themselves(ros_contex
         robot.node.create_subscription(Image, "/embodied_occupancy/depth", on_depth, BEST_EFFORT)
         mutator, sent, memory, good = Mutator(robot, 14), 0, [], 0
         robot.map_good_frame()
+        threads_before = threads(node.process.pid)
         while sent < MESSAGES:
             for _ in range(BURST):
                 sent += mutator.send()
@@ -207,8 +213,10 @@ def test_twenty_thousand_mutated_messages_cost_nothing_but_themselves(ros_contex
         assert robot.count("received") + robot.count("lost") >= robot.sent
         assert robot.count("received") == robot.count("processed") + robot.count("dropped")
         assert robot.count("dropped.internal_error") == robot.count("noticed.internal_error") == 0
-        half = len(memory) // 2
+        half, threads_after = len(memory) // 2, threads(node.process.pid)
         print(f"\n{sent} messages, {good} good frames; memory {memory[0]:.0f}, {memory[half]:.0f}, {memory[-1]:.0f} MB")
+        print(f"threads {threads_before}, {threads_after}; {dict(sorted(robot.values.items()))}")
+        assert threads_after <= threads_before + 2
         assert np.median(memory[-10:]) < np.median(memory[half : half + 10]) + 60
         assert node.stop() == 0
         assert "Traceback" not in node.log

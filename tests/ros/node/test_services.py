@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from rclpy.qos import QoSProfile
 from std_srvs.srv import Empty, SetBool, Trigger
 
 from tests.ros.clients import GridClient, MarkerClient
@@ -82,3 +83,24 @@ def test_clear_view_and_reset_of_a_map_without_a_frame(bench):
     wait_until(lambda: robot.map.voxels == {} and robot.markers.voxels == set(), 5, "nothing is left")
     _walk(robot, 2)
     assert np.array(list(save_voxels(robot, folder))).shape[0] > 100
+
+
+@pytest.mark.slow
+def test_three_hundred_calls_at_once_are_all_answered_and_the_saves_by_a_few(bench):
+    node, robot, folder = bench
+    _walk(robot, 2)
+    saves = node.log.count("saved ")
+    kinds = {"save_map": Trigger, "clear_view": Trigger, "pause": SetBool}
+    clients = {
+        name: robot.node.create_client(kind, f"/embodied_occupancy/{name}", qos_profile=QoSProfile(depth=300))
+        for name, kind in kinds.items()
+    }
+    assert all(client.wait_for_service(timeout_sec=10) for client in clients.values())
+    calls = [(name, clients[name].call_async(kinds[name].Request())) for _ in range(100) for name in kinds]
+    wait_until(lambda: all(call.done() for _, call in calls), 60, "300 answers")
+    assert all(call.result().success for name, call in calls if name in ("save_map", "pause"))
+    assert 1 <= node.log.count("saved ") - saves < 20
+    for client in clients.values():
+        robot.node.destroy_client(client)
+    _walk(robot, 2)
+    assert len(save_voxels(robot, folder)) > 100

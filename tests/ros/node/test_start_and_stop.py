@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from std_srvs.srv import Trigger
 
 from sgrocc_core.map_files.file import MapFolder
-from tests.ros.harness import NodeProcess, Robot, saved_voxels
+from tests.ros.harness import NodeProcess, Robot, saved_voxels, wait_until
 
 
 def _stopped_after_some_frames(folder, signals) -> NodeProcess:
@@ -44,6 +45,22 @@ def test_a_signal_ends_the_frame_in_work_and_saves_the_map(ros_context, tmp_path
     assert len(saved_voxels(tmp_path / "map" / "map.npz")) > 100
     assert "saved" in node.log and "stopped:" in node.log
     assert "Traceback" not in node.log
+
+
+def _catches(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler of its own for a signal."""
+    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return bool(int(lines["SigCgt"], 16) >> (number - 1) & 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_node_is_still_imported_ends_it_with_a_word(tmp_path, number):
+    node = NodeProcess(tmp_path, ready=False)
+    # Python itself catches SIGINT; SIGTERM is caught last, so the node heeds both from then on.
+    wait_until(lambda: _catches(node.process.pid, signal.SIGTERM), 20, "the node's first line")
+    node.process.send_signal(number)
+    assert node.process.wait(60) == 0
+    assert node.log == "stopped by a signal before the start was complete\n"
 
 
 def test_without_a_map_path_save_map_says_why_nothing_was_written(ros_context, tmp_path):
@@ -116,7 +133,7 @@ def test_what_cannot_start_says_why_and_exits_with_1(ros_context, tmp_path, para
     ids=["no_file", "parameter", "remap", "level", "unknown"],
 )
 def test_arguments_that_ros_cannot_read_are_one_line(arguments):
-    command = [sys.executable, "-m", "sgrocc_ros.node", "--ros-args", *arguments]
+    command = [sys.executable, "-m", "sgrocc_ros.start", "--ros-args", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: cannot start: ")]
     assert done.returncode == 1 and len(lines) == 1 and len(lines[0]) > 40

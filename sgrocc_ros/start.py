@@ -1,0 +1,33 @@
+"""Starts the ROS 2 node `embodied_occupancy`; SIGINT and SIGTERM are heeded before its packages are imported.
+
+Importing NumPy, ROS and an inference runtime takes a second or more, in which a signal would end the process as a
+failure: launch and systemd send one when the start is cancelled. The node itself is in `node.py`.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM.
+
+    Returns:
+        Exit code: 0 after a clean stop, 1 when the node cannot start or the map cannot be saved.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    from sgrocc_ros.node import run
+
+    if stop.is_set():
+        print("stopped by a signal before the start was complete", file=sys.stderr)
+        return 0
+    return run(stop, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
