@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from sgrocc_core.data.bags import BagOptions, BagReader
-from sgrocc_core.data.bags.topics import COMPRESSED, base_name
+from sgrocc_core.data.bags.topics import COMPRESSED, Topic, base_name
 from sgrocc_core.errors import DataError, SgroccError
 from sgrocc_ros.tools.processes import START_TIMEOUT
 
@@ -83,19 +83,25 @@ def _look_into(bag: Path, image: str, topics: Mapping[str, str], stated: Mapping
     options = BagOptions(image, topics.get("camera_info", ""), depth, source, points_topic=points)
     try:
         with BagReader(bag, options, needs_pose=False) as reader:
-            image_topic, depth = reader.selection.image, reader.selection.depth
+            image_topic, depth_topic = reader.selection.image, reader.selection.depth
             return BagTopics(
                 image=base_name(image_topic.name),
                 info=reader.selection.info.name,
-                depth=base_name(depth.name) if depth else "",
+                depth=base_name(depth_topic.name) if depth_topic else "",
                 images=image_topic.count,
                 transport="compressed" if image_topic.kind == COMPRESSED else "raw",
-                depth_transport="" if depth is None else "compressedDepth" if depth.kind == COMPRESSED else "raw",
+                depth_transport=_depth_transport(depth_topic),
                 map_frame=reader.map_frame,
                 topics=[topic.name for topic in reader.topics],
             )
     except DataError as error:
         raise DataError(str(error).replace("with --info-topic", "as camera_info")) from error
+
+
+def _depth_transport(topic: Topic | None) -> str:
+    if topic is None:
+        return ""
+    return "compressedDepth" if topic.kind == COMPRESSED else "raw"
 
 
 def parameters_of(found: BagTopics, stated: Mapping[str, Any]) -> dict[str, str | bool]:
