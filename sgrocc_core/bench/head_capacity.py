@@ -24,8 +24,8 @@ from sgrocc_core.network.expert.refinement import MAX_STEP, bound_to_cell, move_
 from sgrocc_core.network.expert.spatial_expert import cells_of
 from sgrocc_core.training.data.packed import open_scene, packed_scenes
 from sgrocc_core.training.losses import voxels as losses
-from sgrocc_core.voxels.splat import labels_from
-from sgrocc_core.voxels.splat_autograd import splat
+from sgrocc_core.voxels.splatting.equations import labels_from
+from sgrocc_core.voxels.splatting.splat_autograd import splat
 
 HEADS = ((1, "none"), (1, "free"), (1, "ray"), (2, "ray"), (4, "none"), (4, "free"), (4, "ray"), (8, "ray"))
 """G and refinement of the printed heads."""

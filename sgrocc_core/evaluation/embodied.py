@@ -36,7 +36,7 @@ from sgrocc_core.geometry.lattice import (
 )
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 from sgrocc_core.report import machine, versions
-from sgrocc_core.voxels.splat import labels_from
+from sgrocc_core.voxels.splatting.equations import labels_from
 
 SOURCES = {"predicted": "mono", "sensor": "topic"}
 """The mapper's depth_source for each kind of depth."""

@@ -19,7 +19,7 @@ from sgrocc_core.geometry.camera import Letterbox
 from sgrocc_core.geometry.lattice import box_pose
 from sgrocc_core.geometry.poses import gravity_aligned_rotation
 from sgrocc_core.report import machine, versions
-from sgrocc_core.voxels.splat import labels_from, probability_from
+from sgrocc_core.voxels.splatting.equations import labels_from, probability_from
 
 SOURCES = ("predicted", "sensor")
 PoseDisturbance = Callable[[int, np.ndarray], np.ndarray]

@@ -11,7 +11,7 @@ from sgrocc_core.engines.engine import Engine, ImageOutputs, expert_feed, image_
 from sgrocc_core.errors import ModelError
 from sgrocc_core.gaussians.gaussians import LocalGaussians, constrain_scales, covariance, sigmoid, softmax
 from sgrocc_core.geometry.lattice import BOX_VOXELS
-from sgrocc_core.voxels.splat_numba import splat
+from sgrocc_core.voxels.splatting.splat_numba import splat
 
 if TYPE_CHECKING:
     from torch import nn

@@ -17,7 +17,7 @@ from sgrocc_core.classes import UNKNOWN
 from sgrocc_core.gaussians.evidence import EVIDENCE_BOUNDS
 from sgrocc_core.gaussians.memory import REACH_CELLS
 from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_VOXELS
-from sgrocc_core.voxels.splat_blocks import PRIOR_BOUND
+from sgrocc_core.voxels.splatting.splat_blocks import PRIOR_BOUND
 
 PROBABILITY_STEPS = 16
 """Number of steps of published probabilities, which are multiples of 1/16 (round guess)."""

@@ -10,7 +10,7 @@ from sgrocc_core.geometry.lattice import BLOCK_VOXELS
 from sgrocc_core.voxels.columns import Columns
 from sgrocc_core.voxels.judgement import PROBABILITY_STEPS, ask, judge, least_evidence, logit, publish
 from sgrocc_core.voxels.query import by_block, inside
-from sgrocc_core.voxels.splat_blocks import splat_blocks
+from sgrocc_core.voxels.splatting.splat_blocks import splat_blocks
 
 FREE_BELOW = -0.4
 """Log-odds e(v) below which a voxel that is not occupied was observed free: one miss of a sensor (-0.41)."""

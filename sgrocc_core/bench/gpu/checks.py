@@ -108,8 +108,8 @@ def splat(model: str, device: str = "cuda", count: int = 4 * NUM_ANCHORS, runs: 
     """
     import torch
 
-    from sgrocc_core.voxels.splat_autograd import splat_recomputed
-    from sgrocc_core.voxels.splat_numba import splat as splat_on_cpu
+    from sgrocc_core.voxels.splatting.splat_autograd import splat_recomputed
+    from sgrocc_core.voxels.splatting.splat_numba import splat as splat_on_cpu
 
     rng = np.random.default_rng(0)
     means = rng.uniform(0, np.array(BOX_VOXELS) * 0.08, (count, 3)).astype(np.float32)

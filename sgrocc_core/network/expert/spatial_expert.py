@@ -247,7 +247,7 @@ def local_head(outputs: dict[str, Tensor], b: int) -> tuple[Tensor, Tensor]:
 
     from sgrocc_core.gaussians.gaussians import constrain_scales, covariance
     from sgrocc_core.geometry.lattice import BOX_VOXELS
-    from sgrocc_core.voxels import splat_autograd
+    from sgrocc_core.voxels.splatting import splat_autograd
 
     covariances = covariance(
         constrain_scales(outputs["scales"][b].float().reshape(-1, 3)), outputs["rotations"][b].float().reshape(-1, 4)

@@ -23,7 +23,7 @@ from sgrocc_core.training.embodied.scene_memory import SceneMemory
 from sgrocc_core.training.embodied.step import FRAME_SECONDS, looks_of
 from sgrocc_core.training.local.step import run_image
 from sgrocc_core.training.validation import collate, confusion, mean_iou, occupancy_iou
-from sgrocc_core.voxels.splat import labels_from
+from sgrocc_core.voxels.splatting.equations import labels_from
 
 
 @dataclass

@@ -23,7 +23,7 @@ from sgrocc_core.training.data.dataset import IN_VIEW, Batch
 from sgrocc_core.training.distribution import summed
 from sgrocc_core.training.local.step import run_image
 from sgrocc_core.training.validation import collate, confusion, mean_iou, occupancy_iou
-from sgrocc_core.voxels.splat import labels_from
+from sgrocc_core.voxels.splatting.equations import labels_from
 
 Views = list[dict[str, np.ndarray]]
 IMAGE_FIGURES = ("abs_rel", "delta1", "abs_rel_scaled", "thickness")

@@ -19,7 +19,7 @@ from sgrocc_core.training.compute import Compute, choose, use_threads
 from sgrocc_core.training.data.dataset import DatasetOptions, PackedViews, loader
 from sgrocc_core.training.local.step import StepObjective
 from sgrocc_core.training.losses.objectives import LocalWeights
-from sgrocc_core.voxels import splat_autograd, splat_torch
+from sgrocc_core.voxels.splatting import splat_autograd, splat_torch
 from tests.samples.little_room import write_scene
 from tests.samples.random_gaussians import CORNER, SHAPE, random_gaussians
 

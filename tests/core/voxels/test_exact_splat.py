@@ -6,7 +6,7 @@ import pytest
 from sgrocc_core.gaussians.confidence import FREE, HIDDEN, SURFACE
 from sgrocc_core.gaussians.gaussians import constrain_scales, covariance, sigmoid, softmax
 from sgrocc_core.gaussians.memory import GaussianMemory
-from sgrocc_core.voxels import splat_numba
+from sgrocc_core.voxels.splatting import splat_numba
 from sgrocc_core.voxels.voxel_map import VoxelMap
 from tests.samples.streams import box_of, looks
 

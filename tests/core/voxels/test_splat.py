@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from sgrocc_core.gaussians.gaussians import covariance
-from sgrocc_core.voxels import splat_numba
-from sgrocc_core.voxels.splat import class_probabilities_from, labels_from, probability_from
+from sgrocc_core.voxels.splatting import splat_numba
+from sgrocc_core.voxels.splatting.equations import class_probabilities_from, labels_from, probability_from
 from tests.samples.random_gaussians import CORNER, SHAPE, random_gaussians
 
 
@@ -84,7 +84,7 @@ def test_the_result_does_not_depend_on_the_number_of_threads():
 @pytest.mark.parametrize("dtype,tolerance", [(np.float64, 1e-11), (np.float32, 2e-5)])
 def test_numba_agrees_with_the_reference(dtype, tolerance):
     torch = pytest.importorskip("torch")
-    from sgrocc_core.voxels import splat_torch
+    from sgrocc_core.voxels.splatting import splat_torch
 
     gaussians = random_gaussians(600)
     expected = splat_torch.splat(*(torch.from_numpy(a) for a in gaussians), torch.from_numpy(CORNER), SHAPE)
@@ -97,7 +97,7 @@ def test_numba_agrees_with_the_reference(dtype, tolerance):
 
 def test_gradients_agree_with_the_reference():
     torch = pytest.importorskip("torch")
-    from sgrocc_core.voxels import splat_autograd, splat_torch
+    from sgrocc_core.voxels.splatting import splat_autograd, splat_torch
 
     gaussians = random_gaussians(300, seed=5)
     rng = np.random.default_rng(6)
@@ -116,7 +116,7 @@ def test_gradients_agree_with_the_reference():
 def test_the_gradient_is_the_slope():
     """Finite differences are independent of the derivatives of both implementations."""
     torch = pytest.importorskip("torch")
-    from sgrocc_core.voxels import splat_autograd
+    from sgrocc_core.voxels.splatting import splat_autograd
 
     inputs = [torch.from_numpy(a).requires_grad_() for a in one((0.37, 0.33, 0.35), scale=0.04)]
     log_empty, weights = splat_autograd.splat(*inputs, (0.0, 0.0, 0.0), (9, 9, 9))

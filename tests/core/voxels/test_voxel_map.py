@@ -7,9 +7,9 @@ from sgrocc_core.gaussians.confidence import FREE, HIDDEN, SURFACE
 from sgrocc_core.gaussians.evidence import HIT, MISS
 from sgrocc_core.gaussians.gaussians import constrain_scales, covariance, sigmoid, softmax
 from sgrocc_core.gaussians.memory import GaussianMemory
-from sgrocc_core.voxels import splat_numba
 from sgrocc_core.voxels.judgement import probability
-from sgrocc_core.voxels.splat import labels_from, probability_from
+from sgrocc_core.voxels.splatting import splat_numba
+from sgrocc_core.voxels.splatting.equations import labels_from, probability_from
 from sgrocc_core.voxels.voxel_map import VoxelMap
 from tests.samples.streams import anchor, box_of, looks
 

@@ -6,7 +6,7 @@ import torch
 
 from sgrocc_core.gaussians.gaussians import MIN_OPACITY
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
-from sgrocc_core.voxels.splat import MAX_MAHALANOBIS2, MAX_SPLAT_WEIGHT, SUPPORT
+from sgrocc_core.voxels.splatting.equations import MAX_MAHALANOBIS2, MAX_SPLAT_WEIGHT, SUPPORT
 
 
 def splat(

@@ -9,7 +9,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
-from sgrocc_core.voxels import splat_numba, splat_torch
+from sgrocc_core.voxels.splatting import splat_numba, splat_torch
 
 
 class _Splat(torch.autograd.Function):

@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 
 from sgrocc_core.classes import NUM_CLASSES
 from sgrocc_core.geometry.lattice import BLOCK_VOXELS
-from sgrocc_core.voxels.splat import MAX_MAHALANOBIS2, MAX_SPLAT_WEIGHT
+from sgrocc_core.voxels.splatting.equations import MAX_MAHALANOBIS2, MAX_SPLAT_WEIGHT
 
 WIDTH = 8
 """Voxels along z that are added to at once: more than a Gaussian reaches."""

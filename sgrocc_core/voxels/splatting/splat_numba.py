@@ -15,7 +15,7 @@ from numba import njit, prange
 
 from sgrocc_core.gaussians.gaussians import MIN_OPACITY
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
-from sgrocc_core.voxels.splat import MAX_MAHALANOBIS2, MAX_SPLAT_WEIGHT, SUPPORT
+from sgrocc_core.voxels.splatting.equations import MAX_MAHALANOBIS2, MAX_SPLAT_WEIGHT, SUPPORT
 
 SLAB = 4
 """Planes of voxels along x per task (round guess)."""

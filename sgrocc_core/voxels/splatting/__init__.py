@@ -1,0 +1,1 @@
+"""Splatting Gaussians to voxels: the equations, a reference, kernels for CPUs and the gradients."""
