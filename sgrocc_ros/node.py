@@ -328,3 +328,7 @@ def _spin(node: EmbodiedOccupancy, executor: SingleThreadedExecutor, stop: threa
                 node.get_logger().fatal(f"{failures} callbacks failed in a row; the node saves the map and ends")
                 return
             time.sleep(PAUSE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

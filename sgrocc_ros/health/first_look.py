@@ -16,7 +16,7 @@ APART = 0.5
 """Seconds between two frames that are looked at: the camera must have moved, and mapping must not wait."""
 JUDGED_AFTER = (5, 10, 20, 40)
 """Numbers of frames after which the findings are made."""
-UNCONNECTED_AFTER = 5
+UNCONNECTED_AFTER = 3
 """Looks at depth in another frame until it is told that no transform connects the frames; it may come late."""
 SAME_PLACE, SAME_TURN = 2e-3, 2e-3
 """Metres and radians by which the frames of depth and image may differ if depth is registered to the image."""
