@@ -62,7 +62,7 @@ def training_step(model: str, steps: int, device: str = "cuda") -> dict[str, Any
         scaler.scale(loss).backward()
         scaler.step(optimiser)
         scaler.update()
-        losses.append(float(loss))  # waits for the GPU
+        losses.append(float(loss.detach()))  # waits for the GPU
         seconds.append(perf_counter() - started)
     if not np.isfinite(losses).all() or not losses[-1] < losses[0]:
         raise ModelError(f"the loss went from {losses[0]:.4g} to {losses[-1]:.4g} in {steps} steps on one batch")

@@ -58,16 +58,15 @@ def measure_samples(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.precision != "fp32" and arguments.device != "cuda":
         raise ConfigError(f"--precision {arguments.precision} is for --device cuda; on a CPU samples run in fp32")
     networks = networks_of(arguments.model)
-    figures: dict[str, Any] = {}
-    timings: dict[str, list[float]] = {}
-    runs_on = ""
-    for count in counts:
-        sized = networks | {"expert": networks.get("expert", {}) | {"offsets": count}}
-        found = operations(sized)
-        frame, runs_on = _frame(sized, arguments)
-        times = _timed(frame, arguments.frames)
-        timings[f"K_{count}"] = times
-        figures[f"K_{count}"] = _figures(found, float(np.median(times)), count)
+    sized = {count: networks | {"expert": networks.get("expert", {}) | {"offsets": count}} for count in counts}
+    opened = {count: _frame(given, arguments) for count, given in sized.items()}
+    times = _in_turn({count: frame for count, (frame, _) in opened.items()}, arguments.frames)
+    figures = {
+        f"K_{count}": _figures(operations(given), times[count], times[counts[0]], count)
+        for count, given in sized.items()
+    }
+    timings = {f"K_{count}": list(values) for count, values in times.items()}
+    runs_on = opened[counts[0]][1]
     configuration = {k: v for k, v in sorted(vars(arguments).items()) if k not in ("command", "json")}
     return make_report("bench samples", configuration | {"runs_on": runs_on}, figures, timings)
 
@@ -80,7 +79,7 @@ def samples_table(report: dict[str, Any]) -> str:
     for name, found in report["figures"].items():
         paper = found.get("paper")
         row = [name.removeprefix("K_"), f"{found['frames_per_second']['value']:.1f}"]
-        row.append(f"{found['frames_per_second']['value'] / first['frames_per_second']['value']:.2f}")
+        row.append(f"{found['ratio']['value']:.2f}")
         row += [f"{found[key]['value']:.2f}" for key in ("operations", "image", "expert", "sampling")]
         if paper:
             share = paper["frames_per_second"]["value"] / first.get("paper", paper)["frames_per_second"]["value"]
@@ -114,9 +113,10 @@ def operations(networks: dict[str, dict[str, Any]]) -> Operations:
     return Operations(totals[0], totals[1], 2.0 * 4 * samples * c.channels)
 
 
-def _figures(found: Operations, milliseconds: float, count: int) -> dict[str, Any]:
+def _figures(found: Operations, times: np.ndarray, first: np.ndarray, count: int) -> dict[str, Any]:
     figures: dict[str, Any] = {
-        "frames_per_second": figure(round(1000 / milliseconds, 2), "Hz"),
+        "frames_per_second": figure(round(1000 / float(np.median(times)), 2), "Hz"),
+        "ratio": figure(round(float(np.median(first / times)), 3), "of the first's frames per second"),
         "operations": figure(round(found.total / 1e9, 3), "GFLOP"),
         "image": figure(round(found.image / 1e9, 3), "GFLOP"),
         "expert": figure(round(found.expert / 1e9, 3), "GFLOP"),
@@ -152,13 +152,15 @@ def networks_of(model: str) -> dict[str, dict[str, Any]]:
     return {key: dict(section or {}) for key, section in sections.items() if key != "stereo"}
 
 
-def _timed(frame: Callable[[], object], frames: int) -> list[float]:
-    times = []
+def _in_turn(calls: dict[int, Callable[[], object]], frames: int) -> dict[int, np.ndarray]:
+    """Milliseconds of each; in every frame all run once, since a busy machine slows all of them."""
+    times = {count: np.zeros(frames) for count in calls}
     for k in range(-WARM_RUNS, frames):
-        started = perf_counter()
-        frame()
-        if k >= 0:
-            times.append(1000 * (perf_counter() - started))
+        for count, call in calls.items():
+            started = perf_counter()
+            call()
+            if k >= 0:
+                times[count][k] = 1000 * (perf_counter() - started)
     return times
 
 
