@@ -15,7 +15,20 @@ An interrupted run is resumed by starting it again.
   sgrocc synth --assets /usr/share/sweethome3d/furniture --scenes 400 --size 320x240 --out data/furnished
 """
 
-_KEYS = ("scenes", "frames", "seed", "split", "jobs", "first", "embodied", "dynamic", "video", "size", "assets")
+_KEYS = (
+    "scenes",
+    "frames",
+    "seed",
+    "split",
+    "jobs",
+    "first",
+    "embodied",
+    "dynamic",
+    "video",
+    "size",
+    "assets",
+    "world",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +68,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="furniture models beside the primitives: Debian's sweethome3d-furniture, or OBJ and GLB files with "
         "assets.csv; see docs/data.md",
+    )
+    parser.add_argument(
+        "--world",
+        type=int,
+        metavar="V",
+        help="version of the rooms: 1, like the committed held-out rooms, or 2, closer to photographs of real rooms "
+        "(default 1)",
     )
     parser.add_argument(
         "--video",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -24,6 +24,7 @@ class CameraStyle:
         quality: JPEG quality.
         motion: maximum length of motion blur, pixels of an image 240 pixels high.
         sharpen: strength of the camera's sharpening.
+        glare: share of the light of overexposed places that spreads around them.
     """
 
     target: float
@@ -37,6 +38,17 @@ class CameraStyle:
     quality: int
     motion: float
     sharpen: float
+    glare: float = 0.0
+
+
+def draw_real_style(rng: np.random.Generator) -> CameraStyle:
+    """Draw a random camera of the second version of the rooms: less noise, more glare, as in a phone's images."""
+    style, quiet = draw_style(rng), float(rng.uniform(0.15, 0.7))
+    return replace(
+        style,
+        noise=(style.noise[0] * quiet, style.noise[1] * quiet),
+        glare=float(rng.uniform(0.05, 0.5) * (rng.random() < 0.6)),
+    )
 
 
 def draw_style(rng: np.random.Generator) -> CameraStyle:
@@ -69,6 +81,8 @@ def take_picture(light: np.ndarray, style: CameraStyle, rng: np.random.Generator
         * np.exp(rng.normal(0, 0.12))
     )
     image = light * (exposed * style.balance.astype(np.float32))
+    if style.glare > 0:
+        image = _with_glare(image, style.glare)
     image = cv2.GaussianBlur(np.minimum(image, 4.0), (0, 0), style.blur * scale * rng.uniform(0.9, 1.2))
     if style.motion > 0.3 and rng.random() < 0.5:
         image = _motion_blur(image, style.motion * scale * rng.random(), rng.uniform(0, np.pi))
@@ -86,6 +100,14 @@ def take_picture(light: np.ndarray, style: CameraStyle, rng: np.random.Generator
     image = grey + style.saturation * (image - grey)
     image = style.lift + (1 - style.lift) * (0.45 + style.contrast * (image - 0.45))
     return np.clip(image * 255 + 0.5, 0, 255).astype(np.uint8)
+
+
+def _with_glare(image: np.ndarray, share: float) -> np.ndarray:
+    """Spread a share of the light above 1.2 of the exposed image (H, W, 3) over a tenth of its height."""
+    h, w = image.shape[:2]
+    bright = np.clip(image - 1.2, 0.0, 6.0).astype(np.float32)
+    small = cv2.resize(bright, (max(w // 8, 1), max(h // 8, 1)), interpolation=cv2.INTER_AREA)
+    return image + share * cv2.resize(cv2.GaussianBlur(small, (0, 0), h / 80), (w, h))
 
 
 def _motion_blur(image: np.ndarray, length: float, angle: float) -> np.ndarray:

@@ -15,12 +15,12 @@ import numpy as np
 
 from sgrocc_core.classes import EMPTY, UNKNOWN
 from sgrocc_core.data.assets.library import Library
-from sgrocc_core.data.synthetic.camera_effects import CameraStyle, draw_style
+from sgrocc_core.data.synthetic.camera_effects import CameraStyle, draw_real_style, draw_style
 from sgrocc_core.data.synthetic.furnisher import Furnisher
 from sgrocc_core.data.synthetic.processes import end_with_parent
 from sgrocc_core.data.synthetic.render import Renderer, View
 from sgrocc_core.data.synthetic.rooms import Scene, make_scene
-from sgrocc_core.data.synthetic.trajectories import Walker, draw_intrinsics, walk
+from sgrocc_core.data.synthetic.trajectories import Walker, draw_intrinsics, draw_real_walker, draw_walker, walk
 from sgrocc_core.data.synthetic.voxelise import LabelGrid, voxelise
 from sgrocc_core.geometry.lattice import CELL_SIZE, CELL_VOXELS, VOXEL_SIZE, box_corner
 
@@ -90,6 +90,7 @@ def prepare(
     walker: Walker | None = None,
     smooth: float = 6.0,
     assets: Library | None = None,
+    world: int = 1,
 ) -> GeneratedScene:
     """Build scene `index` of a seed; the same arguments give the same scene.
 
@@ -104,6 +105,7 @@ def prepare(
             least informative ones are dropped.
         smooth: number of frames over which changes of the viewing direction are smoothed.
         assets: models of furniture beside the primitives; those of namespace `train` are in no other namespace.
+        world: version of the rooms, one of `rooms.WORLDS`.
 
     Raises:
         ValueError: no such room in ATTEMPTS attempts.
@@ -111,13 +113,14 @@ def prepare(
     for attempt in range(ATTEMPTS):
         words = (NAMESPACES[namespace], seed, index, attempt)
         rng = np.random.default_rng(words)
-        scene = make_scene(rng, furnisher=furnisher_for(namespace, assets))
+        scene = make_scene(rng, furnisher=furnisher_for(namespace, assets), world=world)
         grid = voxelise(scene, rng.uniform(0, CELL_SIZE, 3))
         if len(classes_in(grid)) < min_classes:
             continue
-        style, K = draw_style(rng), draw_intrinsics(rng, size)
+        style, K = (draw_real_style if world == 2 else draw_style)(rng), draw_intrinsics(rng, size)
+        count, draw = frames if walker else int(np.ceil(frames * CANDIDATES)), draw_real_walker
         try:
-            poses = walk(scene, frames if walker else int(np.ceil(frames * CANDIDATES)), rng, walker, smooth)
+            poses = walk(scene, count, rng, walker, smooth, draw if world == 2 else draw_walker)
         except ValueError:  # no free floor
             continue
         free = np.array([_in_free_space(grid, T_wc) for T_wc in poses])

@@ -52,7 +52,10 @@ class Materials:
 
     Attributes:
         rng: random generator of the scene.
+        real: whether these are the palettes of the second version of the rooms.
     """
+
+    real = False
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sgrocc_core.data.synthetic import clutter, seating, storage
+from sgrocc_core.data.synthetic import clutter, real_items, seating, storage
+from sgrocc_core.data.synthetic.fittings import add_fittings, add_openings
 from sgrocc_core.data.synthetic.furnisher import Furnisher
 from sgrocc_core.data.synthetic.items import OBJECTS, Item
 from sgrocc_core.data.synthetic.layouts import FLOOR, Layout, draw_layout
@@ -15,6 +16,7 @@ from sgrocc_core.data.synthetic.openings import add_doors, add_windows
 from sgrocc_core.data.synthetic.placement import FloorPlan
 from sgrocc_core.data.synthetic.primitives import Builder, Solids, rotation_zyx
 from sgrocc_core.data.synthetic.programmes import PROGRAMMES, Maker, Row
+from sgrocc_core.data.synthetic.real_materials import RealMaterials
 from sgrocc_core.data.synthetic.shell import add_shell
 
 CHAIRS_AT_WORK = [0.6, 0.15, 0.2, 0.05]
@@ -60,20 +62,31 @@ class Scene:
         return rotation_zyx(self.yaw)
 
 
-def make_scene(rng: np.random.Generator, programme: str | None = None, furnisher: Furnisher | None = None) -> Scene:
-    """Build a scene. It depends only on the state of the generator and on the models, if there are any.
+WORLDS = (1, 2)
+"""Versions of the rooms: 1, those of the committed held-out rooms; 2, closer to photographs of real rooms."""
+
+
+def make_scene(
+    rng: np.random.Generator, programme: str | None = None, furnisher: Furnisher | None = None, world: int = 1
+) -> Scene:
+    """Build a scene. It depends only on the state of the generator, the version and the models, if there are any.
 
     Args:
         rng: random generator of the scene.
         programme: name of the furniture programme; None draws one.
         furnisher: draws models of furniture; None = primitives only.
+        world: one of WORLDS.
     """
-    m, b = Materials(rng), Builder()
+    m, b = RealMaterials(rng) if world == 2 else Materials(rng), Builder()
     name = programme or str(rng.choice(list(PROGRAMMES), p=[0.2, 0.2, 0.16, 0.1, 0.1, 0.12, 0.12]))
     layout = draw_layout(rng)
     add_doors(layout, b, m)
+    if isinstance(m, RealMaterials):
+        add_openings(layout, b, m)
     add_windows(layout, b, m)
     add_shell(layout, b, m)
+    if isinstance(m, RealMaterials):
+        add_fittings(layout, b, m)
     plan = FloorPlan(layout)
     density = float(np.clip(rng.beta(2, 2) * 1.1, 0.05, 1.0))
     _furnish(name, layout, plan, b, m, density, furnisher)
@@ -130,7 +143,7 @@ def _furnish(
     area = plan.main.sum() * 0.05**2
     at_work = name in ("office", "meeting")
     chair: Maker = seating.CHAIRS[int(rng.choice(4, p=CHAIRS_AT_WORK if at_work else CHAIRS_AT_HOME))]
-    rows: list[Row] = list(PROGRAMMES[name])
+    rows: list[Row] = [*PROGRAMMES[name], *(real_items.REAL_ROWS[name] if m.real else ())]
     extra = PROGRAMMES[str(rng.choice(list(PROGRAMMES)))]
     rows += [Row(row.maker, 0.35 * row.expected, 0, row.where) for row in extra]
     rows += [
@@ -190,7 +203,7 @@ def _place(
     for surface in item.surfaces:
         if rng.random() < 0.9:
             clutter.fill_surface(frame, m, surface, density, None if furnisher is None else furnisher.small)
-    tucked = 0.0 if furnisher is None else furnisher.tucked(item.seats, m)
+    tucked = real_items.tucked(item.seats, m) if m.real else furnisher.tucked(item.seats, m) if furnisher else 0.0
     if tucked:
         plan.taken = before  # the floor without the table
     for sx, sy, turn in item.seats:

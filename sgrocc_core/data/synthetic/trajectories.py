@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import cv2
@@ -50,6 +51,13 @@ def draw_walker(rng: np.random.Generator) -> Walker:
     if kind == "handheld":
         return Walker(kind, float(rng.uniform(1.1, 1.6)), float(rng.uniform(0.25, 0.65)), 0.22, 0.1, 2.2, step, turn)
     return Walker(kind, float(rng.uniform(0.3, 1.2)), float(rng.uniform(-0.15, 0.2)), 0.06, 0.015, 0.3, step, turn)
+
+
+def draw_real_walker(rng: np.random.Generator) -> Walker:
+    """Draw a walker of the second version of the rooms: as `draw_walker`, but down to 0.15 m and up to 2 m high."""
+    who = draw_walker(rng)
+    low, high = {"head": (1.4, 2.0), "handheld": (0.9, 1.7), "robot": (0.15, 1.2)}[who.kind]
+    return replace(who, height=float(rng.uniform(low, high)))
 
 
 def draw_video_walker(rng: np.random.Generator) -> Walker:
@@ -186,10 +194,15 @@ def camera_pose(position: np.ndarray, yaw: float, down: float, roll: float) -> n
 
 
 def walk(
-    scene: Scene, frames: int, rng: np.random.Generator, walker: Walker | None = None, smooth: float = 6.0
+    scene: Scene,
+    frames: int,
+    rng: np.random.Generator,
+    walker: Walker | None = None,
+    smooth: float = 6.0,
+    draw: Callable[[np.random.Generator], Walker] = draw_walker,
 ) -> np.ndarray:
-    """(frames, 4, 4) float64 T_wc of a walk in world coordinates."""
-    who = walker or draw_walker(rng)
+    """(frames, 4, 4) float64 T_wc of a walk in world coordinates; `draw` chooses who walks if there is no walker."""
+    who = walker or draw(rng)
     way = _walk(scene.plan, who, frames, rng)
     yaw = _headings(way, scene.plan, who, rng, smooth) + scene.yaw
     down = np.clip(who.pitch + who.spread * wander(rng, frames, smooth), -0.7, 1.35)

@@ -45,6 +45,7 @@ class RenderConfig:
         jobs: number of processes.
         niceness: added to that of the processes, so that training has priority.
         assets: models of furniture beside the primitives; None = primitives only.
+        world: version of the rooms, 1 or 2.
 
     Raises:
         ConfigError: a value is not allowed.
@@ -59,6 +60,7 @@ class RenderConfig:
     jobs: int = 1
     niceness: int = 10
     assets: AssetConfig | None = None
+    world: int = 1
 
     def __post_init__(self) -> None:
         bounds = {
@@ -68,6 +70,7 @@ class RenderConfig:
             "seed": (0, 2**31),
             "jobs": (1, 256),
             "niceness": (0, 19),
+            "world": (1, 2),
         }
         for key, (low, high) in bounds.items():
             if not low <= getattr(self, key) <= high:
@@ -97,7 +100,9 @@ def rendered_samples(config: RenderConfig, number: int) -> Iterator[Sample]:
     from sgrocc_core.data.synthetic.generate import prepare, render_frames
 
     assets = None if config.assets is None else open_library(config.assets)
-    made = prepare("train", config.seed, number, config.frames, config.size, config.min_classes, assets=assets)
+    made = prepare(
+        "train", config.seed, number, config.frames, config.size, config.min_classes, assets=assets, world=config.world
+    )
     for k, frame in enumerate(render_frames(made, config.size)):
         image = decode_compressed(encode_jpeg(frame.view.image, made.style.quality))
         yield Sample(
