@@ -12,6 +12,7 @@ from sgrocc_core.errors import FrameError
 from sgrocc_core.frame import Frame
 from sgrocc_core.gaussians.confidence import view_cells
 from sgrocc_core.gaussians.evidence import observe
+from sgrocc_core.gaussians.footprint import within_footprint
 from sgrocc_core.gaussians.gaussians import LocalGaussians
 from sgrocc_core.gaussians.last_view import LastView
 from sgrocc_core.gaussians.memory import blocks_to_forget
@@ -100,8 +101,9 @@ class OccupancyMapper:
         # 4. Verify, update and write back; add the evidence of the depth itself.
         keys, increments = observe(depth.layers, T_lc, self._config.max_distance)
         begin_anew(self.map.memory, depth.layers, T_lc, self._config.max_distance)
-        self.map.memory.update(corner, gaussians, view, frame.stamp_ns)
         self.map.memory.add_evidence(keys, increments)
+        view = within_footprint(self.map.memory, corner, view, gaussians)
+        self.map.memory.update(corner, gaussians, view, frame.stamp_ns)
         self.map.voxel_map.forget(
             blocks_to_forget(self.map.memory, T_lc[:3, 3], self._config.forget_radius, self._config.max_memory_mb)
         )
