@@ -27,7 +27,7 @@ _KEYS = (
     "video",
     "size",
     "assets",
-    "world",
+    "edition",
 )
 
 
@@ -70,10 +70,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "assets.csv; see docs/data.md",
     )
     parser.add_argument(
-        "--world",
+        "--edition",
         type=int,
         metavar="V",
-        help="version of the rooms: 1, like the committed held-out rooms, or 2, closer to photographs of real rooms "
+        help="edition of the rooms: 1, like the committed held-out rooms, or 2, closer to photographs of real rooms "
         "(default 1)",
     )
     parser.add_argument(

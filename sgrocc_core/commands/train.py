@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--assets", type=Path, metavar="DIR", help="with --render: folder of furniture models, as in `sgrocc synth`"
     )
     parser.add_argument(
-        "--world", type=int, metavar="V", help="with --render: version of the rooms, as in `sgrocc synth` (default 1)"
+        "--edition", type=int, metavar="V", help="with --render: edition of the rooms, as in `sgrocc synth` (default 1)"
     )
     parser.add_argument("--mini", action="store_true", help="use the mini lists of --data and --heldout")
     parser.add_argument(
@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             "--render and --no-leak are of `train local`: walks and videos are read from sets that are split by scene"
         )
-    for option in ("assets", "world"):
+    for option in ("assets", "edition"):
         if getattr(args, option) is not None and args.render is None:
             raise ConfigError(f"--{option} is given without --render; the rooms of sets are made by `sgrocc synth`")
     config = load_config(args.config or find_shared(f"config/train/small_{args.what}.yaml"))
@@ -145,7 +145,7 @@ def run(args: argparse.Namespace) -> int:
     assets = None if args.assets is None else AssetConfig(args.assets)
     rendered = None
     if args.render is not None:
-        rendered = RenderConfig(args.out / "rendered", keep=args.render, assets=assets, world=args.world or 1)
+        rendered = RenderConfig(args.out / "rendered", keep=args.render, assets=assets, edition=args.edition or 1)
     data = TrainingData(tuple(roots), args.heldout, args.packed, args.mini, args.no_leak, rendered)
     start = args.start
     plan = {"local": LOCAL_STAGES, "stereo": ("stereo",), "embodied": TWO_PHASES}[args.what]

@@ -42,7 +42,7 @@ class CameraStyle:
 
 
 def draw_real_style(rng: np.random.Generator) -> CameraStyle:
-    """Draw a random camera of the second version of the rooms: less noise, more glare, as in a phone's images."""
+    """Draw a random camera of the second edition of the rooms: less noise, more glare, as in a phone's images."""
     style, quiet = draw_style(rng), float(rng.uniform(0.15, 0.7))
     return replace(
         style,

@@ -1,4 +1,4 @@
-"""What belongs to the building in the second version of the rooms.
+"""What belongs to the building in the second edition of the rooms.
 
 Rows of closed doors, glass walls, painted and panelled walls, posters, ceiling tracks, two floors in a room, sockets.
 """

@@ -90,7 +90,7 @@ def prepare(
     walker: Walker | None = None,
     smooth: float = 6.0,
     assets: Library | None = None,
-    world: int = 1,
+    edition: int = 1,
 ) -> GeneratedScene:
     """Build scene `index` of a seed; the same arguments give the same scene.
 
@@ -105,7 +105,7 @@ def prepare(
             least informative ones are dropped.
         smooth: number of frames over which changes of the viewing direction are smoothed.
         assets: models of furniture beside the primitives; those of namespace `train` are in no other namespace.
-        world: version of the rooms, one of `rooms.WORLDS`.
+        edition: edition of the rooms, one of `rooms.EDITIONS`.
 
     Raises:
         ValueError: no such room in ATTEMPTS attempts.
@@ -113,14 +113,14 @@ def prepare(
     for attempt in range(ATTEMPTS):
         words = (NAMESPACES[namespace], seed, index, attempt)
         rng = np.random.default_rng(words)
-        scene = make_scene(rng, furnisher=furnisher_for(namespace, assets), world=world)
+        scene = make_scene(rng, furnisher=furnisher_for(namespace, assets), edition=edition)
         grid = voxelise(scene, rng.uniform(0, CELL_SIZE, 3))
         if len(classes_in(grid)) < min_classes:
             continue
-        style, K = (draw_real_style if world == 2 else draw_style)(rng), draw_intrinsics(rng, size)
+        style, K = (draw_real_style if edition == 2 else draw_style)(rng), draw_intrinsics(rng, size)
         count, draw = frames if walker else int(np.ceil(frames * CANDIDATES)), draw_real_walker
         try:
-            poses = walk(scene, count, rng, walker, smooth, draw if world == 2 else draw_walker)
+            poses = walk(scene, count, rng, walker, smooth, draw if edition == 2 else draw_walker)
         except ValueError:  # no free floor
             continue
         free = np.array([_in_free_space(grid, T_wc) for T_wc in poses])

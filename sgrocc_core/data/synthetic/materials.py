@@ -52,7 +52,7 @@ class Materials:
 
     Attributes:
         rng: random generator of the scene.
-        real: whether these are the palettes of the second version of the rooms.
+        real: whether these are the palettes of the second edition of the rooms.
     """
 
     real = False

@@ -1,4 +1,4 @@
-"""Furniture that real rooms have and the first version of the rooms lacks.
+"""Furniture that real rooms have and the first edition of the rooms lacks.
 
 Long tables with rows of equal chairs, dark kitchens, fitted cupboards in the walls' tone, plants as tall as a person.
 """
@@ -142,7 +142,7 @@ REAL_ROWS: dict[str, tuple[Row, ...]] = {
     ),
     "studio": (Row(kitchen_line, 0.6), Row(fitted_cupboard, 0.6), Row(tall_plant, 0.3)),
 }
-"""What the second version adds to the programmes of the same name."""
+"""What the second edition adds to the programmes of the same name."""
 TUCKED = 0.6
 """Probability that the chairs of a table stand partly under it."""
 

@@ -19,7 +19,7 @@ from sgrocc_core.data.synthetic.materials import (
 
 
 class RealMaterials(Materials):
-    """The palettes of the second version of the rooms.
+    """The palettes of the second edition of the rooms.
 
     Most walls of a room share one tone, and so do its fitted cupboards and doors; both may be the same white.
     """

@@ -62,22 +62,22 @@ class Scene:
         return rotation_zyx(self.yaw)
 
 
-WORLDS = (1, 2)
-"""Versions of the rooms: 1, those of the committed held-out rooms; 2, closer to photographs of real rooms."""
+EDITIONS = (1, 2)
+"""Editions of the rooms: 1, those of the committed held-out rooms; 2, closer to photographs of real rooms."""
 
 
 def make_scene(
-    rng: np.random.Generator, programme: str | None = None, furnisher: Furnisher | None = None, world: int = 1
+    rng: np.random.Generator, programme: str | None = None, furnisher: Furnisher | None = None, edition: int = 1
 ) -> Scene:
-    """Build a scene. It depends only on the state of the generator, the version and the models, if there are any.
+    """Build a scene. It depends only on the state of the generator, the edition and the models, if there are any.
 
     Args:
         rng: random generator of the scene.
         programme: name of the furniture programme; None draws one.
         furnisher: draws models of furniture; None = primitives only.
-        world: one of WORLDS.
+        edition: one of EDITIONS.
     """
-    m, b = RealMaterials(rng) if world == 2 else Materials(rng), Builder()
+    m, b = RealMaterials(rng) if edition == 2 else Materials(rng), Builder()
     name = programme or str(rng.choice(list(PROGRAMMES), p=[0.2, 0.2, 0.16, 0.1, 0.1, 0.12, 0.12]))
     layout = draw_layout(rng)
     add_doors(layout, b, m)

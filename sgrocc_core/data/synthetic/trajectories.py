@@ -54,7 +54,7 @@ def draw_walker(rng: np.random.Generator) -> Walker:
 
 
 def draw_real_walker(rng: np.random.Generator) -> Walker:
-    """Draw a walker of the second version of the rooms: as `draw_walker`, but down to 0.15 m and up to 2 m high."""
+    """Draw a walker of the second edition of the rooms: as `draw_walker`, but down to 0.15 m and up to 2 m high."""
     who = draw_walker(rng)
     low, high = {"head": (1.4, 2.0), "handheld": (0.9, 1.7), "robot": (0.15, 1.2)}[who.kind]
     return replace(who, height=float(rng.uniform(low, high)))

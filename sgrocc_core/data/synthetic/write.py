@@ -22,7 +22,7 @@ from sgrocc_core.data.assets.library import Library, left_out_table, open_librar
 from sgrocc_core.data.synthetic.dynamic import LEAST_FRAMES, prepare_dynamic, render_dynamic, write_changes
 from sgrocc_core.data.synthetic.generate import GeneratedFrame, GeneratedScene, known_bounds, prepare, render_frames
 from sgrocc_core.data.synthetic.processes import end_with_parent
-from sgrocc_core.data.synthetic.rooms import WORLDS
+from sgrocc_core.data.synthetic.rooms import EDITIONS
 from sgrocc_core.data.synthetic.trajectories import draw_video_walker
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.geometry.camera import project
@@ -54,7 +54,7 @@ class SynthConfig:
         dynamic: make changing scenes; they have their own namespace, `dynamic`.
         video: frames as close together as a video's (2 to 10 cm), none dropped; sources for stereo from motion.
         assets: models of furniture beside the primitives; None = primitives only.
-        world: version of the rooms, one of `rooms.WORLDS`.
+        edition: edition of the rooms, one of `rooms.EDITIONS`.
 
     Raises:
         ConfigError: a value is not allowed, or two values exclude each other.
@@ -74,7 +74,7 @@ class SynthConfig:
     dynamic: bool = False
     video: bool = False
     assets: AssetConfig | None = None
-    world: int = 1
+    edition: int = 1
 
     def __post_init__(self) -> None:
         for key, low, high in (
@@ -84,7 +84,7 @@ class SynthConfig:
             ("min_classes", 1, 11),
             ("jobs", 1, 256),
             ("first", 0, 10**6),
-            ("world", min(WORLDS), max(WORLDS)),
+            ("edition", min(EDITIONS), max(EDITIONS)),
         ):
             if not low <= getattr(self, key) <= high:
                 raise ConfigError(f"{key} is {getattr(self, key)}; it must be from {low} to {high}")
@@ -101,8 +101,8 @@ class SynthConfig:
                 f"namespace is {self.namespace!r} and dynamic is {self.dynamic}; "
                 "scenes that change have their own, dynamic"
             )
-        if self.dynamic and self.world != 1:
-            raise ConfigError(f"dynamic is true and world is {self.world}; scenes that change are of world 1")
+        if self.dynamic and self.edition != 1:
+            raise ConfigError(f"dynamic is true and edition is {self.edition}; scenes that change are of edition 1")
         if self.dynamic and self.video:
             raise ConfigError(
                 "dynamic and video are both true; the frames of a scene that changes follow each other closely anyway"
@@ -164,7 +164,7 @@ def write_scene(config: SynthConfig, index: int) -> str:
         smooth = VIDEO_SMOOTH if config.video else 6.0
         size, least = config.size, config.min_classes
         made = prepare(
-            config.namespace, config.seed, index, config.frames, size, least, walker, smooth, library, config.world
+            config.namespace, config.seed, index, config.frames, size, least, walker, smooth, library, config.edition
         )
         frames = render_frames(made, config.size)
     part = root / "gathered_data" / f".{scene}.part"

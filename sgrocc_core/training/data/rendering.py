@@ -45,7 +45,7 @@ class RenderConfig:
         jobs: number of processes.
         niceness: added to that of the processes, so that training has priority.
         assets: models of furniture beside the primitives; None = primitives only.
-        world: version of the rooms, 1 or 2.
+        edition: edition of the rooms, 1 or 2.
 
     Raises:
         ConfigError: a value is not allowed.
@@ -60,7 +60,7 @@ class RenderConfig:
     jobs: int = 1
     niceness: int = 10
     assets: AssetConfig | None = None
-    world: int = 1
+    edition: int = 1
 
     def __post_init__(self) -> None:
         bounds = {
@@ -70,7 +70,7 @@ class RenderConfig:
             "seed": (0, 2**31),
             "jobs": (1, 256),
             "niceness": (0, 19),
-            "world": (1, 2),
+            "edition": (1, 2),
         }
         for key, (low, high) in bounds.items():
             if not low <= getattr(self, key) <= high:
@@ -101,7 +101,14 @@ def rendered_samples(config: RenderConfig, number: int) -> Iterator[Sample]:
 
     assets = None if config.assets is None else open_library(config.assets)
     made = prepare(
-        "train", config.seed, number, config.frames, config.size, config.min_classes, assets=assets, world=config.world
+        "train",
+        config.seed,
+        number,
+        config.frames,
+        config.size,
+        config.min_classes,
+        assets=assets,
+        edition=config.edition,
     )
     for k, frame in enumerate(render_frames(made, config.size)):
         image = decode_compressed(encode_jpeg(frame.view.image, made.style.quality))

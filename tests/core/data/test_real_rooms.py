@@ -1,4 +1,4 @@
-"""The second version of the rooms: truth against geometry, seeds, what is in them, and the options that ask for it."""
+"""The second edition of the rooms: truth against geometry, seeds, what is in them, and the options that ask for it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.samples.solid_scene import SIZE
 
 @pytest.fixture(scope="module", params=[4, 9])
 def made(request) -> tuple[GeneratedScene, list[GeneratedFrame]]:
-    scene = prepare("train", request.param, 0, 3, SIZE, world=2)
+    scene = prepare("train", request.param, 0, 3, SIZE, edition=2)
     return scene, list(render_frames(scene, SIZE))
 
 
@@ -50,14 +50,14 @@ def test_a_room_is_closed(made):
 
 def test_the_same_seed_gives_the_same_labels_and_depth(made):
     first, frames = made
-    again = prepare("train", first.words[1], 0, 3, SIZE, world=2)
+    again = prepare("train", first.words[1], 0, 3, SIZE, edition=2)
     np.testing.assert_array_equal(again.grid.labels, first.grid.labels)
     for a, b in zip(frames, render_frames(again, SIZE), strict=True):
         np.testing.assert_array_equal(a.view.depth, b.view.depth)
         np.testing.assert_array_equal(a.view.image, b.view.image)
 
 
-def test_the_two_versions_of_a_seed_are_different_rooms(made):
+def test_the_two_editions_of_a_seed_are_different_rooms(made):
     other = prepare("train", made[0].words[1], 0, 3, SIZE)
     assert other.grid.labels.shape != made[0].grid.labels.shape or (other.grid.labels != made[0].grid.labels).any()
 
@@ -120,28 +120,28 @@ def test_glare_spreads_only_light_that_is_overexposed():
 
 
 def test_rooms_rendered_during_training_are_of_the_same_version(tmp_path):
-    made = prepare("train", 5, 0, 2, SIZE, 4, world=2)
-    samples = rendered_samples(RenderConfig(tmp_path, 1, 2, SIZE, 4, seed=5, world=2), 0)
+    made = prepare("train", 5, 0, 2, SIZE, 4, edition=2)
+    samples = rendered_samples(RenderConfig(tmp_path, 1, 2, SIZE, 4, seed=5, edition=2), 0)
     for sample, frame in zip(samples, render_frames(made, SIZE), strict=True):
         np.testing.assert_array_equal(sample.target, frame.target)
 
 
 def test_the_command_makes_the_version_it_is_asked_for(tmp_path):
     arguments = ["synth", "--scenes", "1", "--frames", "1", "--size", "96x72", "--jobs", "1", "--seed", "6"]
-    assert main([*arguments, "--world", "2", "--out", str(tmp_path / "set")]) == 0
-    made = prepare("train", 6, 0, 1, SIZE, world=2)
+    assert main([*arguments, "--edition", "2", "--out", str(tmp_path / "set")]) == 0
+    made = prepare("train", 6, 0, 1, SIZE, edition=2)
     assert len(list((tmp_path / "set").rglob("00000.pkl"))) == 1
     written = np.load(next((tmp_path / "set").rglob("00000.pkl")), allow_pickle=True)
     np.testing.assert_allclose(written["cam_pose"], made.poses[0])
 
 
-@pytest.mark.parametrize("text", ["world: 3", "world: 0", "world: two", "dynamic: true\nworld: 2"])
+@pytest.mark.parametrize("text", ["edition: 3", "edition: 0", "edition: two", "dynamic: true\nedition: 2"])
 def test_another_version_is_refused_by_name(tmp_path, text):
     (tmp_path / "c.yaml").write_text(text)
-    with pytest.raises(ConfigError, match="world"):
+    with pytest.raises(ConfigError, match="edition"):
         read_config(tmp_path / "c.yaml", tmp_path, {})
 
 
 def test_training_takes_a_version_only_for_the_rooms_that_it_renders(tmp_path, capsys):
-    assert main(["train", "local", "--world", "2", "--out", str(tmp_path)]) == 1
-    assert "--world is given without --render" in capsys.readouterr().err
+    assert main(["train", "local", "--edition", "2", "--out", str(tmp_path)]) == 1
+    assert "--edition is given without --render" in capsys.readouterr().err
