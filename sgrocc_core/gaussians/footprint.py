@@ -29,7 +29,7 @@ REACH = 2.5
 LAYERS = 2
 """Voxels below the lowest and above the highest observed one: the thickness of floors and ceilings."""
 BEHIND = 3
-"""Cells of hidden space behind furniture, counted from an observed column (of 0, 3 and 6 on generated walks)."""
+"""Cells of hidden space behind furniture, counted from an observed column (of 0 and 3, on generated walks)."""
 WALLED = 0.35
 """Share of a column's cells that are structure, from which it is a wall and ends hidden space."""
 ENOUGH = 4
