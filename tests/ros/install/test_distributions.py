@@ -102,11 +102,11 @@ def test_every_newcomer_is_noticed_and_nobody_else(spun, ros_node, monkeypatch, 
         return ros_node.create_subscription(MarkerArray, publisher.topic_name, lambda message: None, 1)
 
     first = subscribe()
-    wait_until(lambda: joined, 5, "the first")
+    wait_until(lambda: joined, 20, "the first")
     _settle(joined)
     subscribe()
     before = len(joined)
-    wait_until(lambda: len(joined) > before, 5, "the second")
+    wait_until(lambda: len(joined) > before, 20, "the second")
     _settle(joined)
     before = len(joined)
     ros_node.destroy_subscription(first)
