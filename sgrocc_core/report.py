@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import os
 import platform
@@ -28,6 +29,11 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def configuration_of(arguments: argparse.Namespace, *without: str) -> dict[str, Any]:
+    """The options of a command by name, sorted, but for `command` and those left out."""
+    return {name: value for name, value in sorted(vars(arguments).items()) if name not in ("command", *without)}
 
 
 def machine() -> dict[str, Any]:

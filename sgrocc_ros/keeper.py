@@ -157,16 +157,7 @@ class Keeper(LastingThread):
 
     def save_then(self, then: Callable[[], None]) -> None:
         """Have the map saved without its picture, and something done once it is; called on any thread."""
-
-        def save() -> None:
-            try:
-                self._save(picture=False)
-                then()
-            except Exception as error:
-                path = self._parameters["map_path"]
-                self._statistics.notice("autosave_failed", f"the map is not saved in {path}: {told(error)}")
-
-        self._jobs.put(save)
+        self._jobs.put(lambda: self._try_to_save(then))
 
     def keep_copy(self) -> None:
         """Have the current map written as a numbered copy; called on the worker's thread, before the map is cleared."""
@@ -287,13 +278,18 @@ class Keeper(LastingThread):
 
     def _autosave(self) -> None:
         try:
+            self._try_to_save(lambda: None)
+        finally:
+            self._autosaving = False
+
+    def _try_to_save(self, then: Callable[[], None]) -> None:
+        try:
             self._save(picture=False)
-        except Exception as error:  # the node keeps running and tries again at the next tick
+            then()
+        except Exception as error:  # the node keeps running; an autosave tries again at the next tick
             self._statistics.notice(
                 "autosave_failed", f"the map is not saved in {self._parameters['map_path']}: {told(error)}"
             )
-        finally:
-            self._autosaving = False
 
     def _serve(self, job: Callable[[], str], failed: str) -> Answer:
         """Make a service callback that runs a job on the keeper's thread and answers with its message or its error.

@@ -20,7 +20,7 @@ from std_msgs.msg import Header
 from sgrocc_core.classes import color_table
 from sgrocc_core.data.coded_image import coded_size
 from sgrocc_core.data.images import decode_compressed, decode_compressed_depth, decode_depth, decode_image
-from sgrocc_core.data.point_cloud import PointLayout
+from sgrocc_core.data.point_cloud import PointCloud, decode_points, last_offset_ns, layout_of
 from sgrocc_core.errors import FrameError
 from sgrocc_core.geometry.calibration import Calibration, read_calibration
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
@@ -130,12 +130,19 @@ def read_depth(message: Image | CompressedImage, depth_scale: float) -> np.ndarr
     )
 
 
-def point_layout(message: PointCloud2) -> PointLayout:
-    """Return how the points lie in a cloud."""
-    fields = [(field.name, field.offset, field.datatype) for field in message.fields]
-    return PointLayout(
-        fields, message.point_step, message.row_step, message.width, message.height, bool(message.is_bigendian)
-    )
+def read_points(message: PointCloud2) -> PointCloud:
+    """Decode the points of a cloud.
+
+    Raises:
+        FrameError: `bad_cloud` or `cloud_without_points`.
+    """
+    return decode_points(layout_of(message), message.data, stamp_ns(message.header.stamp))
+
+
+def last_point_ns(message: PointCloud2) -> int:
+    """Return the time of a cloud's last point, nanoseconds."""
+    stamp = stamp_ns(message.header.stamp)
+    return stamp + last_offset_ns(layout_of(message), message.data, stamp)
 
 
 def read_camera_info(message: CameraInfo, rectified: bool) -> Calibration:

@@ -54,7 +54,7 @@ def measure_growth(arguments: argparse.Namespace) -> dict[str, Any]:
     from sgrocc_core.engines.open import open_engine
     from sgrocc_core.errors import ConfigError
     from sgrocc_core.mapping.mapper import MapperConfig
-    from sgrocc_core.report import make_report
+    from sgrocc_core.report import configuration_of, make_report
 
     if arguments.rooms < 2 or arguments.frames < arguments.rooms:
         given = f"--frames is {arguments.frames} and --rooms {arguments.rooms}"
@@ -70,9 +70,7 @@ def measure_growth(arguments: argparse.Namespace) -> dict[str, Any]:
         learn(engine, building, config, bar.update)
     with tqdm(total=frames * arguments.rooms, desc="walking", unit="frame", disable=None) as bar:
         growth, _ = walk(engine, building, frames, config, bar.update)
-    configuration = {k: v for k, v in sorted(vars(arguments).items()) if k not in ("command", "json")} | {
-        "runs_on": engine.description
-    }
+    configuration = configuration_of(arguments, "json") | {"runs_on": engine.description}
     report = make_report("bench growth", configuration, figures(growth), growth.times) | {"rooms": _series(growth)}
     out = Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,11 @@ HELP = """Measure run time and memory on this machine.
   sgrocc bench step --bag walk.mcap  the same on your own bag
   sgrocc bench startup               from program start to the first update
   sgrocc bench growth                time and memory while the map grows room by room
+  sgrocc bench engines               the graphs in every runtime and precision
+  sgrocc bench samples               frames a second and operations by samples per anchor
+  sgrocc bench roofline              each stage against the machine's ceilings
+  sgrocc bench peers                 other mappers on the same depth images
+  sgrocc bench gpu                   all checks of a machine with a GPU
 """
 
 
@@ -119,7 +124,7 @@ def _step(arguments: argparse.Namespace) -> dict[str, Any]:
     from sgrocc_core.engines.open import open_engine
     from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
     from sgrocc_core.mapping.warm_up import warm_up
-    from sgrocc_core.report import figure, make_report
+    from sgrocc_core.report import configuration_of, figure, make_report
 
     frames = _frames(arguments)
     engine = open_engine(arguments.model, arguments.engine, arguments.device, arguments.threads)
@@ -133,9 +138,7 @@ def _step(arguments: argparse.Namespace) -> dict[str, Any]:
         "mapped": figure(live.mapped, "frames"),
         "mapped_per_second": figure(round(live.mapped / live.seconds, 2), "Hz"),
     }  # fmt: skip
-    configuration = {k: v for k, v in sorted(vars(arguments).items()) if k not in ("command", "json")} | {
-        "runs_on": engine.description
-    }
+    configuration = configuration_of(arguments, "json") | {"runs_on": engine.description}
     report = make_report("bench step", configuration, figures, timings)
     print_head(report)
     print(f"{engine.description}, model {engine.spec.name}, depth {arguments.depth_source}, {len(frames)} frames")
@@ -159,7 +162,7 @@ def _startup(arguments: argparse.Namespace) -> dict[str, Any]:
 
     from sgrocc_core.bench.startup import startup
     from sgrocc_core.engines.model import load_spec
-    from sgrocc_core.report import make_report
+    from sgrocc_core.report import configuration_of, make_report
 
     load_spec(arguments.model)
     timings: dict[str, list[float]] = defaultdict(list)
@@ -168,7 +171,7 @@ def _startup(arguments: argparse.Namespace) -> dict[str, Any]:
             arguments.model, arguments.engine, arguments.device, arguments.threads
         ).items():
             timings[name].append(milliseconds)
-    configuration = {k: v for k, v in sorted(vars(arguments).items()) if k not in ("command", "json")}
+    configuration = configuration_of(arguments, "json")
     report = make_report("bench startup", configuration, {}, timings)
     print_head(report)
     return report

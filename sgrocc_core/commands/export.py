@@ -41,19 +41,12 @@ def run(args: argparse.Namespace) -> int:
 
     from sgrocc_core.engines.export import export_model
     from sgrocc_core.engines.model import find_weights
-    from sgrocc_core.engines.weights import build_networks, load_weights
+    from sgrocc_core.engines.weights import build_networks, load_weights, read_networks
     from sgrocc_core.errors import ConfigError, ModelError
     from sgrocc_core.network.image.engine import PriorEngine
     from sgrocc_core.network.stereo.network import build_stereo
-    from sgrocc_core.share import find_shared
-    from sgrocc_core.yaml_file import read_mapping
 
-    path = (
-        Path(args.model) if args.model.endswith((".yaml", ".yml")) else find_shared(f"config/models/{args.model}.yaml")
-    )
-    sections = read_mapping(path, "model configuration", ("image", "expert", "stereo"))
-    networks = {key: dict(section or {}) for key, section in sections.items()}
-    name = path.stem
+    name, networks = read_networks(args.model)
     if args.untrained and args.weights:
         raise ConfigError("--untrained and --weights exclude each other")
     if args.untrained and not args.out:

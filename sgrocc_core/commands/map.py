@@ -275,9 +275,9 @@ def build_report(
     arguments: argparse.Namespace, bag: CamerasReader, engine: str, result: Any, saved: Any
 ) -> dict[str, Any]:
     """Contents of report.json of a map."""
-    from sgrocc_core.report import class_counts, figure, make_report
+    from sgrocc_core.report import class_counts, configuration_of, figure, make_report
 
-    configuration = {k: v for k, v in sorted(vars(arguments).items()) if k not in ("command", "no_progress")}
+    configuration = configuration_of(arguments, "no_progress")
     read = [_read(reader, engine) for reader in bag.readers.values()]
     configuration["read"] = read[0] if len(read) == 1 else read
     figures = {

@@ -145,7 +145,8 @@ def run(args: argparse.Namespace) -> int:
     assets = None if args.assets is None else AssetConfig(args.assets)
     rendered = None
     if args.render is not None:
-        rendered = RenderConfig(args.out / "rendered", keep=args.render, assets=assets, edition=args.edition or 1)
+        edition = 1 if args.edition is None else args.edition
+        rendered = RenderConfig(args.out / "rendered", keep=args.render, assets=assets, edition=edition)
     data = TrainingData(tuple(roots), args.heldout, args.packed, args.mini, args.no_leak, rendered)
     start = args.start
     plan = {"local": LOCAL_STAGES, "stereo": ("stereo",), "embodied": TWO_PHASES}[args.what]

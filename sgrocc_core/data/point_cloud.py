@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -45,6 +46,15 @@ class PointLayout:
     width: int
     height: int
     is_bigendian: bool = False
+
+
+def layout_of(message: Any) -> PointLayout:
+    """How the points lie in a PointCloud2 message, of ROS 1 or ROS 2."""
+    fields = [(field.name, int(field.offset), int(field.datatype)) for field in message.fields]
+    return PointLayout(
+        fields, int(message.point_step), int(message.row_step), int(message.width), int(message.height),
+        bool(message.is_bigendian),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from numba import njit
 from sgrocc_core.errors import FrameError
 from sgrocc_core.geometry.camera import NEAREST, pinhole, scale_intrinsics
 from sgrocc_core.geometry.poses import invert_pose
+from sgrocc_core.geometry.transforms import TransformLookupError
 
 BIN_NS = 5_000_000
 """Points whose times differ by less than this share a pose, nanoseconds: 5 mm at 1 m/s (round guess)."""
@@ -25,6 +26,14 @@ LEAST_PIXELS, MOST_PIXELS = 80 * 60, 320 * 240
 """Size of the depth image, pixels: from the network's depth to its input."""
 LARGEST_RADIUS = 3
 """Most pixels to each side that a point covers, where an image's size leaves no coarser one of its aspect."""
+
+
+def cloud_pose(pose_at: Callable[[int], np.ndarray], stamp_ns: int) -> np.ndarray:
+    """The sensor's pose at a time; FrameError `cloud_pose` where it is not known."""
+    try:
+        return pose_at(stamp_ns)
+    except TransformLookupError as error:
+        raise FrameError("cloud_pose", f"the pose of the cloud's points is not known: {error}") from error
 
 
 def points_in_map(
@@ -40,6 +49,9 @@ def points_in_map(
 
     Returns:
         (N, 3) float64, metres.
+
+    Raises:
+        FrameError: `cloud_pose`, a pose is not known.
     """
     bins = np.zeros(len(points), np.int64) if offsets_ns is None else np.floor_divide(offsets_ns, BIN_NS)
     first = int(bins.min(initial=0))
@@ -48,7 +60,7 @@ def points_in_map(
     sums = counts * 0.0 if offsets_ns is None else np.bincount(bins, offsets_ns)
     poses = np.zeros((len(counts), 4, 4))
     for number in np.flatnonzero(counts):
-        poses[number] = pose_at(stamp_ns + round(sums[number] / counts[number]))
+        poses[number] = cloud_pose(pose_at, stamp_ns + round(sums[number] / counts[number]))
     out = np.empty((len(points), 3))
     _move(points, bins, poses, out)
     return out

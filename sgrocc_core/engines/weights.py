@@ -16,6 +16,23 @@ from sgrocc_core.network import weights_file
 from sgrocc_core.network.expert.spatial_expert import ExpertConfig, SpatialExpert
 from sgrocc_core.network.image.engine import AnyImageEngine, build_image_engine
 from sgrocc_core.network.stereo.network import StereoNetwork
+from sgrocc_core.share import find_shared
+from sgrocc_core.yaml_file import read_mapping
+
+
+def read_networks(model: str) -> tuple[str, dict[str, dict[str, Any]]]:
+    """Read the configuration of a model.
+
+    Args:
+        model: name of a file in config/models, or the path of a YAML file.
+
+    Returns:
+        name: of the model.
+        networks: keyword arguments of its networks, by `image`, `expert` and, with stereo, `stereo`.
+    """
+    path = Path(model) if model.endswith((".yaml", ".yml")) else find_shared(f"config/models/{model}.yaml")
+    sections = read_mapping(path, "model configuration", ("image", "expert", "stereo"))
+    return path.stem, {key: dict(section or {}) for key, section in sections.items()}
 
 
 def build_networks(networks: dict[str, dict[str, Any]]) -> tuple[AnyImageEngine, SpatialExpert]:

@@ -40,11 +40,8 @@ class CorrectionField:
     """
 
     def __init__(self, stamps: Sequence[int], before: np.ndarray, after: np.ndarray) -> None:
-        rows = {int(stamp): k for k, stamp in enumerate(stamps)}
-        self._stamps = sorted(rows)
-        order = [rows[stamp] for stamp in self._stamps]
-        self._before = np.array(before, np.float64).reshape(-1, 4, 4)[order]
-        self._after = np.array(after, np.float64).reshape(-1, 4, 4)[order]
+        self._stamps, (old, new) = _in_order(stamps, before, after)
+        self._moves = [b @ invert_pose(a) for a, b in zip(old, new)]
 
     def __len__(self) -> int:
         return len(self._stamps)
@@ -63,7 +60,7 @@ class CorrectionField:
 
     def _moved_with(self, anchor: int, pose: np.ndarray) -> np.ndarray:
         """The pose, (4, 4), moved rigidly with an anchor."""
-        return self._after[anchor] @ invert_pose(self._before[anchor]) @ pose  # type: ignore[no-any-return]
+        return self._moves[anchor] @ pose
 
 
 class PosesOverTime:
@@ -75,9 +72,7 @@ class PosesOverTime:
     """
 
     def __init__(self, stamps: Sequence[int], poses: np.ndarray) -> None:
-        rows = {int(stamp): k for k, stamp in enumerate(stamps)}
-        self._stamps = sorted(rows)
-        self._poses = np.array(poses, np.float64).reshape(-1, 4, 4)[[rows[stamp] for stamp in self._stamps]]
+        self._stamps, (self._poses,) = _in_order(stamps, poses)
 
     def at(self, stamp: int) -> np.ndarray | None:
         """The pose at a stamp, (4, 4); None before the first, after the last, and between two too far apart."""
@@ -94,6 +89,14 @@ class PosesOverTime:
             return None
         share = (stamp - self._stamps[later - 1]) / span
         return between(a, b, share)
+
+
+def _in_order(stamps: Sequence[int], *poses: np.ndarray) -> tuple[list[int], list[np.ndarray]]:
+    """Sorted stamps, each once (the last one counts), and poses (N, 4, 4) in their order."""
+    rows = {int(stamp): k for k, stamp in enumerate(stamps)}
+    ordered = sorted(rows)
+    at = [rows[stamp] for stamp in ordered]
+    return ordered, [np.array(each, np.float64).reshape(-1, 4, 4)[at] for each in poses]
 
 
 def between(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:

@@ -24,6 +24,7 @@ import numpy as np
 from sgrocc_core.data.images import depth_in_millimetres, encode_jpeg
 from sgrocc_core.errors import DataError, FrameError
 from sgrocc_core.frame import Frame
+from sgrocc_core.geometry.correction import difference
 
 INDEX = "index.jsonl"
 STEP, TURN = 0.05, math.radians(3)
@@ -93,7 +94,7 @@ class KeyframeStore:
 
     def __init__(self, folder: str | Path, limit_mb: float = 0.0) -> None:
         self.folder, self._limit = Path(folder), limit_mb * 1e6
-        self._lock = threading.RLock()
+        self._lock, self._last_lock = threading.RLock(), threading.Lock()  # `wants` does not wait for files
         self._last: dict[str, np.ndarray] = {}
         self.damaged = 0
         self._kept: list[Keyframe] = []
@@ -115,7 +116,7 @@ class KeyframeStore:
                 else:
                     self.damaged += 1
             self._kept = [found[number] for number in sorted(found)]
-            self._last = {keyframe.camera: keyframe.pose for keyframe in self._kept}
+            self._begin_from_kept()
 
     @property
     def keyframes(self) -> list[Keyframe]:
@@ -131,11 +132,11 @@ class KeyframeStore:
 
     def wants(self, T_wc: np.ndarray, camera: str = "") -> bool:
         """Whether a frame with this pose, (4, 4) camera to map, is a keyframe; if so, it becomes the last one."""
-        with self._lock:
+        with self._last_lock:
             last = self._last.get(camera)
             if last is not None:
-                turn = float(np.arccos(np.clip((np.sum(last[:3, :3] * T_wc[:3, :3]) - 1) / 2, -1, 1)))
-                if np.linalg.norm(last[:3, 3] - T_wc[:3, 3]) < STEP and turn < TURN:
+                step, turn = difference(last[None], T_wc[None])
+                if step[0] < STEP and turn[0] < TURN:
                     return False
             self._last[camera] = np.array(T_wc)
             return True
@@ -213,29 +214,42 @@ class KeyframeStore:
                 replace(k, T_wc=tuple(map(float, np.asarray(poses[k.number]).ravel()))) if k.number in poses else k
                 for k in self._kept
             ]
-            self._last = {keyframe.camera: keyframe.pose for keyframe in self._kept}
+            self._begin_from_kept()
         if write:
             self.write_index()
 
     def keep(self, until_ns: int | None) -> None:
         """Remove the keyframes after a stamp, nanoseconds; None: all."""
         with self._lock:
-            for keyframe in [k for k in self._kept if until_ns is None or k.stamp_ns > until_ns]:
-                self._remove(keyframe)
-            self._last = {keyframe.camera: keyframe.pose for keyframe in self._kept}
+            before = self._kept
+            self._kept = [k for k in before if until_ns is not None and k.stamp_ns <= until_ns]
+            for keyframe in before:
+                if until_ns is None or keyframe.stamp_ns > until_ns:
+                    self._unlink(keyframe)
+            self._begin_from_kept()
             if self.folder.is_dir():
                 self.write_index()
 
     def _thin_out(self) -> None:
         """Remove keyframes until the files fit; the newest and the oldest of each camera stay."""
-        if self.bytes <= self._limit:
+        size = self.bytes
+        if size <= self._limit:
             return
-        while self.bytes > 0.95 * self._limit and len(self._kept) > 2:
-            self._remove(self._kept[least_needed(self._kept)])
+        places = np.array([keyframe.T_wc for keyframe in self._kept]).reshape(-1, 4, 4)
+        cameras = np.unique([keyframe.camera for keyframe in self._kept], return_inverse=True)[1]
+        while size > 0.95 * self._limit and len(self._kept) > 2:
+            n = least_needed(places, cameras)
+            size -= self._kept[n].size
+            self._unlink(self._kept.pop(n))
+            places, cameras = np.delete(places, n, 0), np.delete(cameras, n)
         self.write_index()
 
-    def _remove(self, keyframe: Keyframe) -> None:
-        self._kept.remove(keyframe)
+    def _begin_from_kept(self) -> None:
+        """Take the newest kept pose of each camera as its last keyframe's."""
+        with self._last_lock:
+            self._last = {keyframe.camera: keyframe.pose for keyframe in self._kept}
+
+    def _unlink(self, keyframe: Keyframe) -> None:
         for file in self._files(keyframe):
             file.unlink(missing_ok=True)
 
@@ -255,18 +269,20 @@ class KeyframeStore:
             os.replace(fresh, self.folder / INDEX)
 
 
-def least_needed(keyframes: list[Keyframe]) -> int:
-    """Index of the keyframe whose neighbours, of the same camera and in the order of their numbers, are nearest."""
-    best, index = math.inf, len(keyframes) // 2
-    places = np.array([keyframe.T_wc for keyframe in keyframes]).reshape(-1, 4, 4)
-    for camera in {keyframe.camera for keyframe in keyframes}:
-        own = np.array([k for k, keyframe in enumerate(keyframes) if keyframe.camera == camera])
+def least_needed(places: np.ndarray, cameras: np.ndarray) -> int:
+    """Index of the keyframe whose neighbours, of the same camera and in the order of their numbers, are nearest.
+
+    Args:
+        places: (N, 4, 4) poses, metres.
+        cameras: (N,) int, number of the camera of each.
+    """
+    best, index = math.inf, len(places) // 2
+    for camera in range(int(cameras.max()) + 1):
+        own = np.flatnonzero(cameras == camera)
         if len(own) < 3:
             continue
-        before, after = places[own[:-2]], places[own[2:]]
-        turn = np.einsum("nij,nij->n", before[:, :3, :3], after[:, :3, :3])
-        gap = np.linalg.norm(before[:, :3, 3] - after[:, :3, 3], axis=1)
-        gap += METRES_A_RADIAN * np.arccos(np.clip((turn - 1) / 2, -1, 1))
+        step, turn = difference(places[own[:-2]], places[own[2:]])
+        gap = step + METRES_A_RADIAN * turn
         if gap.min() < best:
             best, index = float(gap.min()), int(own[1 + gap.argmin()])
     return index

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from sgrocc_core.frame import Frame
 
 if TYPE_CHECKING:
-    from sgrocc_core.checks.counts import Counts
     from sgrocc_core.mapping.mapper import MapUpdate, OccupancyMapper
 
 
@@ -39,7 +38,6 @@ def map_frames(
     mapper: OccupancyMapper,
     frames: Iterable[Frame],
     watch: Callable[[Frame, MapUpdate], None] | None = None,
-    counts: Counts | None = None,
 ) -> MappingResult:
     """Map every frame in order; the same frames give the same map.
 
@@ -47,14 +45,11 @@ def map_frames(
         mapper: the mapper.
         frames: the frames. Ctrl-C ends the run, and what was mapped until then stays.
         watch: called after each frame with the frame and its update.
-        counts: counts the frames without a source of depth.
     """
     result = MappingResult()
     try:
         for frame in frames:
-            update = _map_frame(mapper, frame, watch, result)
-            if counts is not None and not update.has_source:
-                counts.map_without_source()
+            _map_frame(mapper, frame, watch, result)
     except KeyboardInterrupt:
         if not result.frames:
             raise
@@ -64,7 +59,7 @@ def map_frames(
 
 def _map_frame(
     mapper: OccupancyMapper, frame: Frame, watch: Callable[[Frame, MapUpdate], None] | None, result: MappingResult
-) -> MapUpdate:
+) -> None:
     update = mapper.step(frame)
     if watch is not None:
         watch(frame, update)
@@ -74,4 +69,3 @@ def _map_frame(
     result.notes += update.notes
     for stage, milliseconds in update.timings.items():
         result.timings[stage].append(milliseconds)
-    return update

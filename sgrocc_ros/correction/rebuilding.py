@@ -36,6 +36,7 @@ from sgrocc_ros.input.poses import Poses
 from sgrocc_ros.keeper import Keeper
 from sgrocc_ros.output.outputs import Outputs
 from sgrocc_ros.parameters import Parameters
+from sgrocc_ros.services import SERVICE_QOS
 from sgrocc_ros.worker import Worker
 
 FOLDER = ".rebuild"
@@ -88,7 +89,7 @@ class Rebuilder(LastingThread):
         shutil.rmtree(self._folder, ignore_errors=True)
         topic = [(node.resolve_topic_name("~/poses"), PathMessage)]
         self.follower = Follower(node, topic, self._on_path, 1, parameters["reliability"], True)
-        node.create_service(Trigger, "~/rebuild", self._on_rebuild)
+        node.create_service(Trigger, "~/rebuild", self._on_rebuild, qos_profile=SERVICE_QOS)
 
     def step(self) -> bool:
         """Judge the newest corrected poses; rebuild the map if enough moved, or if it was asked for."""

@@ -38,8 +38,9 @@ class Silence:
         sentences = []
         for name in silent:
             counts = self._cameras[name]
-            sentences.append(f"camera {name}: {self._reason(name, now - counts.heard)}")
+            said = self._reason(name, now - counts.heard)
+            sentences.append(f"camera {name}: {said}")
             if name not in self._told:
                 self._told.add(name)
-                counts.notice("camera_silent", self._reason(name, now - counts.heard))
+                counts.notice("camera_silent", said)
         return "; ".join(sentences)

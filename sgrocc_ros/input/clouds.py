@@ -16,15 +16,13 @@ from sensor_msgs.msg import PointCloud2
 
 from sgrocc_core.checks.motion import PoseGate
 from sgrocc_core.checks.stamps import no_time
-from sgrocc_core.data.point_cloud import decode_points, last_offset_ns
-from sgrocc_core.depth.points import points_in_map
+from sgrocc_core.depth.points import cloud_pose, points_in_map
 from sgrocc_core.errors import FrameError
-from sgrocc_core.geometry.transforms import TransformLookupError
 from sgrocc_ros.health.statistics import QUIET, Statistics
 from sgrocc_ros.input.follower import Follower
 from sgrocc_ros.input.poses import Poses
-from sgrocc_ros.input.waiting import LONGEST_WAIT
-from sgrocc_ros.messages import point_layout, stamp_ns
+from sgrocc_ros.input.waiting import LONGEST_WAIT, why_not_placed
+from sgrocc_ros.messages import last_point_ns, read_points, stamp_ns
 from sgrocc_ros.parameters import Parameters
 
 CAPACITY = 10
@@ -101,7 +99,8 @@ class CloudRoom:
         found: WaitingCloud | None = None
         kept: list[WaitingCloud] = []
         for cloud in reversed(self._waiting):
-            missing = "" if found is not None else self._why_not_placed(cloud)
+            times, source = (cloud.stamp, cloud.last), cloud.message.header.frame_id
+            missing = "" if found is not None else why_not_placed(self._poses, self._map_frame, source, times)
             if found is not None:
                 self._drop("overtaken", "a newer cloud was complete")
             elif not missing:
@@ -134,18 +133,15 @@ class CloudRoom:
             FrameError: the cloud cannot be mapped; names the cause.
         """
         frame = cloud.message.header.frame_id
-        decoded = decode_points(point_layout(cloud.message), cloud.message.data, cloud.stamp)
+        decoded = read_points(cloud.message)
         if decoded.problem:
             self._statistics.notice("cloud_times", decoded.problem)
 
         def pose_at(stamp: int) -> np.ndarray:
             return self._poses.lookup(self._map_frame, frame, stamp)
 
-        try:
-            points = points_in_map(decoded.points, decoded.offsets_ns, cloud.stamp, pose_at)
-            T_ws = pose_at(cloud.stamp)
-        except TransformLookupError as error:
-            raise FrameError("cloud_pose", f"the pose of the cloud's points is not known: {error}") from error
+        points = points_in_map(decoded.points, decoded.offsets_ns, cloud.stamp, pose_at)
+        T_ws = cloud_pose(pose_at, cloud.stamp)
         self._gate.check(T_ws, cloud.stamp)
         return points, T_ws[:3, 3]
 
@@ -178,22 +174,13 @@ class CloudRoom:
         if wrong := no_time(stamp, "a cloud's"):
             self._drop("cloud_stamp", wrong)
             return
-        last = stamp + last_offset_ns(point_layout(message), message.data, stamp)
+        last = last_point_ns(message)
         with self._changed:
             if len(self._waiting) >= CAPACITY:
                 self._waiting.pop(0)
                 self._drop("overtaken", "more clouds wait than are kept")
             self._waiting.append(WaitingCloud(message, stamp, last, self._clock()))
             self._changed.notify()
-
-    def _why_not_placed(self, cloud: WaitingCloud) -> str:
-        """Return why the points have no poses yet, or an empty text."""
-        try:
-            for stamp in (cloud.stamp, cloud.last):
-                self._poses.lookup(self._map_frame, cloud.message.header.frame_id, stamp)
-        except TransformLookupError as error:
-            return str(error)
-        return ""
 
     def _drop(self, cause: str, message: str) -> None:
         self._dropped[cause] += 1

@@ -8,16 +8,14 @@ from collections.abc import Callable
 import numpy as np
 from sensor_msgs.msg import PointCloud2
 
-from sgrocc_core.data.point_cloud import decode_points
 from sgrocc_core.depth.points import depth_of_points, points_in_map
 from sgrocc_core.errors import FrameError
 from sgrocc_core.frame import Frame
 from sgrocc_core.geometry.calibration import Calibration
-from sgrocc_core.geometry.transforms import TransformLookupError
 from sgrocc_core.geometry.upright import looks_up
 from sgrocc_ros.health.camera_statistics import CameraCounts
 from sgrocc_ros.input.waiting import Complete
-from sgrocc_ros.messages import camera_info_key, point_layout, read_camera_info, read_depth, read_image, stamp_ns
+from sgrocc_ros.messages import camera_info_key, read_camera_info, read_depth, read_image, read_points, stamp_ns
 
 
 class FrameMaker:
@@ -79,13 +77,10 @@ class FrameMaker:
         self, message: PointCloud2, frame: Frame, pose_of: Callable[[str, int], np.ndarray]
     ) -> np.ndarray:
         stamp, source = stamp_ns(message.header.stamp), message.header.frame_id
-        cloud = decode_points(point_layout(message), message.data, stamp)
+        cloud = read_points(message)
         if cloud.problem:
             self._statistics.notice("cloud_times", cloud.problem)
-        try:
-            points = points_in_map(cloud.points, cloud.offsets_ns, stamp, lambda at: pose_of(source, at))
-        except TransformLookupError as error:
-            raise FrameError("cloud_pose", f"the pose of the cloud's points is not known: {error}") from error
+        points = points_in_map(cloud.points, cloud.offsets_ns, stamp, lambda at: pose_of(source, at))
         return depth_of_points(points, frame.T_wc, frame.K, (frame.image.shape[1], frame.image.shape[0]))
 
     def readings(self, complete: Complete) -> np.ndarray | None:

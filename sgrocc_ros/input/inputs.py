@@ -19,7 +19,6 @@ from tf2_msgs.msg import TFMessage
 
 from sgrocc_core.checks.stamps import no_time
 from sgrocc_core.data.bags.topics import base_name, info_name
-from sgrocc_core.data.point_cloud import last_offset_ns
 from sgrocc_core.errors import ConfigError
 from sgrocc_ros.health.camera_statistics import CameraCounts
 from sgrocc_ros.health.statistics import Statistics
@@ -28,7 +27,7 @@ from sgrocc_ros.input.follower import Follower
 from sgrocc_ros.input.poses import Poses
 from sgrocc_ros.input.stamps import StampGate
 from sgrocc_ros.input.waiting import WaitingRoom
-from sgrocc_ros.messages import image_size, info_size, point_layout, stamp_ns
+from sgrocc_ros.messages import image_size, info_size, last_point_ns, stamp_ns
 from sgrocc_ros.parameters import CameraParameters, Parameters
 
 LOOK_PERIOD = 0.25
@@ -168,8 +167,7 @@ class CameraInputs:
     def _on_points(self, message: PointCloud2) -> None:
         if self._is_timely(message, "a cloud's"):
             stamp = stamp_ns(message.header.stamp)
-            last = stamp + last_offset_ns(point_layout(message), message.data, stamp)
-            self.port.room.add_depth(stamp, message, (message.header.frame_id, last))
+            self.port.room.add_depth(stamp, message, (message.header.frame_id, last_point_ns(message)))
 
     def _is_timely(self, message: Any, whose: str) -> bool:
         wrong = no_time(stamp_ns(message.header.stamp), whose)

@@ -11,7 +11,7 @@ import threading
 import time
 from bisect import insort
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -123,8 +123,7 @@ class WaitingRoom:
         self._map_frame, self._camera_frame = map_frame, camera_frame
         self._depth_source, self._timeout, self._slop_ns = depth_source, timeout, int(slop * 1e9)
         self._images: list[Waiting] = []
-        self._depths: OrderedDict[int, Any] = OrderedDict()
-        self._needed: dict[int, tuple[str, int]] = {}
+        self._depths: OrderedDict[int, tuple[Any, tuple[str, int] | None]] = OrderedDict()
         self._infos: OrderedDict[tuple[int, tuple[int, int] | None], Any] = OrderedDict()
         self._changed = changed or threading.Condition()
         self._woken = False
@@ -146,10 +145,7 @@ class WaitingRoom:
     def add_depth(self, stamp: int, message: Any, needed: tuple[str, int] | None = None) -> None:
         """Store a depth image, or a cloud of points together with the frame and the last stamp (ns) of its points."""
         with self._changed:
-            _keep(self._depths, stamp, message)
-            if needed is not None:
-                self._needed[stamp] = needed
-                self._needed = {at: self._needed[at] for at in self._depths if at in self._needed}
+            _keep(self._depths, stamp, (message, needed))
             self._changed.notify()
 
     def add_info(self, stamp: int, message: Any, size: tuple[int, int] | None = None) -> None:
@@ -275,7 +271,7 @@ class WaitingRoom:
             passed = newest is not None and newest > image.stamp + self._slop_ns
             final = passed or now - image.arrived >= self._timeout
             stamp = self._depth_of(image, final)
-            depth = None if stamp is None or not (final or self._is_placed(stamp)) else self._depths[stamp]
+            depth = None if stamp is None or not (final or self._is_placed(stamp)) else self._depths[stamp][0]
             if depth is None:
                 if not final:
                     return None, "overtaken", "a newer image was complete while it waited for its depth"
@@ -303,15 +299,8 @@ class WaitingRoom:
 
     def _is_placed(self, stamp: int) -> bool:
         """Whether the poses of a cloud's points are known up to its last; true of a depth image."""
-        if stamp not in self._needed:
-            return True
-        frame, last = self._needed[stamp]
-        try:
-            self._poses.lookup(self._map_frame, frame, stamp)
-            self._poses.lookup(self._map_frame, frame, last)
-        except TransformLookupError:
-            return False
-        return True
+        needed = self._depths[stamp][1]
+        return needed is None or not why_not_placed(self._poses, self._map_frame, needed[0], (stamp, needed[1]))
 
     def _depth_of(self, image: Waiting, final: bool) -> int | None:
         """Return the stamp of the nearest depth once no nearer one can arrive or waiting is over; None before."""
@@ -321,6 +310,16 @@ class WaitingRoom:
         if not near or (not final and next(reversed(self._depths)) < image.stamp):
             return None
         return min(near, key=lambda stamp: abs(stamp - image.stamp))
+
+
+def why_not_placed(poses: PoseSource, map_frame: str, frame: str, stamps: Iterable[int]) -> str:
+    """Return why a frame has no poses in the map at some stamps (ns) yet, or an empty text."""
+    try:
+        for stamp in stamps:
+            poses.lookup(map_frame, frame, stamp)
+    except TransformLookupError as error:
+        return str(error)
+    return ""
 
 
 def _keep(kept: OrderedDict[Any, Any], key: Any, message: Any) -> None:

@@ -25,7 +25,7 @@ from visualization_msgs.msg import MarkerArray
 
 from sgrocc_core.commands.map import bag_options
 from sgrocc_core.data.bags import BagReader
-from sgrocc_core.report import figure, make_report
+from sgrocc_core.report import configuration_of, figure, make_report
 from sgrocc_ros import NODE
 from sgrocc_ros.messages import read_cloud, stamp_ns
 from sgrocc_ros.tools.processes import BagPlan, latency_stages, prepare_environment, running_process
@@ -195,9 +195,7 @@ def _report(
     }  # fmt: skip
     latencies = listener.data.latencies
     stages: dict[str, list[float]] = {"publish_to_update_received": latencies} if latencies else {}
-    configuration = {k: v for k, v in sorted(vars(arguments).items()) if k not in ("command", "json")} | {
-        "runs_on": values.get("engine")
-    }
+    configuration = configuration_of(arguments, "json") | {"runs_on": values.get("engine")}
     report = make_report("bench ros", configuration, figures, stages)
     report["stages"] |= {f"node.{name}": stage for name, stage in latency_stages(values).items()}
     report["samples"] = [vars(s) for s in samples[:: max(1, len(samples) // 200)]]

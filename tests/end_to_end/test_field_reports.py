@@ -1,7 +1,7 @@
 """Faults of other people's recordings, each through the commands: the map is right, or the command says what is wrong.
 
 Each kind, from reports of drivers, SLAM systems and data sets; those of a running node are in
-`tests/ros/hostile/test_field_reports.py`.
+`tests/ros/hostile/test_field_reports_live.py` and `test_field_reports_alone.py`.
 
 | kind | what must come |
 |---|---|

@@ -46,7 +46,7 @@ def measure_gpu(arguments: argparse.Namespace) -> dict[str, Any]:
         ConfigError: an unknown check, or there is no CUDA device.
     """
     from sgrocc_core.errors import ConfigError
-    from sgrocc_core.report import make_report
+    from sgrocc_core.report import configuration_of, make_report
 
     names = arguments.checks.split(",")
     if strange := [name for name in names if name not in SHARES]:
@@ -56,7 +56,7 @@ def measure_gpu(arguments: argparse.Namespace) -> dict[str, Any]:
     require_cuda()
     out = Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
-    configuration = {k: v for k, v in sorted(vars(arguments).items()) if k not in ("command", "json")}
+    configuration = configuration_of(arguments, "json")
     figures: dict[str, Any] = {}
     report: dict[str, Any] = {}
     started = perf_counter()

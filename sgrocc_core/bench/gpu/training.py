@@ -11,6 +11,7 @@ import numpy as np
 from sgrocc_core.classes import EMPTY, NAMES, UNKNOWN
 from sgrocc_core.engines.example import ROOM
 from sgrocc_core.errors import ModelError
+from sgrocc_core.geometry.camera import back_project
 from sgrocc_core.geometry.lattice import BOX_VOXELS, VOXEL_SIZE
 from sgrocc_core.report import figure
 
@@ -36,15 +37,14 @@ def training_step(model: str, steps: int, device: str = "cuda") -> dict[str, Any
     """
     import torch
 
-    from sgrocc_core.bench.networks.samples import networks_of
     from sgrocc_core.engines.model import find_weights
-    from sgrocc_core.engines.weights import build_networks, load_weights
+    from sgrocc_core.engines.weights import build_networks, load_weights, read_networks
     from sgrocc_core.training.compute import choose
     from sgrocc_core.training.local.step import StepObjective
     from sgrocc_core.training.losses.objectives import LocalWeights
 
     torch.manual_seed(0)
-    image, expert = build_networks(networks_of(model))
+    image, expert = build_networks(read_networks(model)[1])
     if find_weights(model).is_file():
         load_weights(find_weights(model), image, expert)
     compute = choose(device, True)
@@ -93,11 +93,9 @@ def made_up_batch(grid: Any, count: int) -> dict[str, Any]:
 
     seen, _ = example_views(ModelSpec("made up", Path(), image_size=grid.image_size))
     target = shell()
-    rows, columns = np.indices(seen.depth.shape)
-    rays = [(columns - seen.K[0, 2]) / seen.K[0, 0], (rows - seen.K[1, 2]) / seen.K[1, 1], np.ones(rows.shape)]
-    points = seen.T_bc[:3, 3] + seen.depth[..., None] * (np.stack(rays, -1) @ seen.T_bc[:3, :3].T)
+    points = back_project(seen.depth, seen.K, seen.T_bc)
     voxels = np.clip(np.floor(points / VOXEL_SIZE).astype(np.int64), 0, np.array(target.shape) - 1)
-    labels = target[tuple(np.moveaxis(voxels, -1, 0))]
+    labels = target[tuple(voxels.T)].reshape(seen.depth.shape)
     view = View(seen.image, seen.mask.astype(np.uint8), seen.depth, labels, seen.K, seen.T_bc, target)
     options = DatasetOptions(augment=False, sensor_share=1.0, grid=True, head_stride=grid.head_stride)
     arrays = item(view, options, np.random.default_rng(0))

@@ -21,7 +21,7 @@ from sgrocc_core.engines.model import load_spec
 from sgrocc_core.engines.open import ENGINES, open_engine
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.geometry.poses import gravity_aligned_rotation
-from sgrocc_core.report import figure, make_report
+from sgrocc_core.report import configuration_of, figure, make_report
 
 WARM_RUNS = 2
 """Runs of each graph that are not timed."""
@@ -67,7 +67,7 @@ def measure_engines(arguments: argparse.Namespace) -> dict[str, Any]:
                 "ratio": figure(round(float(np.median(by_engine[name] / by_engine[measure])), 3), "times"),
             }
     timings = {f"{graph} {name}": values for graph, row in times.items() for name, values in row.items()}
-    configuration = {k: v for k, v in sorted(vars(arguments).items()) if k not in ("command", "json")}
+    configuration = configuration_of(arguments, "json")
     return make_report("bench engines", configuration, figures, timings)
 
 

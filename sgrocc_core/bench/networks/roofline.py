@@ -19,7 +19,7 @@ from numba import get_num_threads, njit, prange, set_num_threads
 
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.geometry.lattice import BLOCK_CELLS, BOX_CELLS, BOX_VOXELS, NUM_ANCHORS
-from sgrocc_core.report import figure, make_report
+from sgrocc_core.report import configuration_of, figure, make_report
 
 EDGE = 1536
 """Edge of the matrices of the ceiling, elements."""
@@ -78,12 +78,13 @@ def measure_roofline(arguments: argparse.Namespace, frames: list[Any]) -> dict[s
     """
     from sgrocc_core.bench.step import back_to_back
     from sgrocc_core.engines.open import open_engine
+    from sgrocc_core.frame import depth_source_of_input
     from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
     from sgrocc_core.mapping.warm_up import warm_up
 
     engine = open_engine(arguments.model, arguments.engine, "cpu", arguments.threads)
     graphs = {name: graph_work(engine.spec.folder / name) for name in engine.spec.graphs}
-    mapper = OccupancyMapper(engine, MapperConfig(depth_source=arguments.depth_source))
+    mapper = OccupancyMapper(engine, MapperConfig(depth_source=depth_source_of_input(arguments.depth_source)))
     warm_up(engine, mapper.config)
     blocks: list[int] = []
     timings = back_to_back(_Counted(mapper, blocks), frames)  # type: ignore[arg-type]
@@ -102,7 +103,7 @@ def measure_roofline(arguments: argparse.Namespace, frames: list[Any]) -> dict[s
         },
         "stages": stages,
     }
-    configuration = {k: v for k, v in sorted(vars(arguments).items()) if k not in ("command", "json")}
+    configuration = configuration_of(arguments, "json")
     return make_report("bench roofline", configuration | {"runs_on": engine.description}, figures, timings)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from sgrocc_core.errors import ConfigError
-from sgrocc_core.report import figure, make_report
+from sgrocc_core.report import configuration_of, figure, make_report
 
 PAPER = {4: (18.5, 12.5), 8: (21.0, 10.2), 16: (25.2, 8.5), 24: (33.0, 6.8), 32: (41.5, 3.5)}
 """GFLOP of a frame and frames a second by K in the paper's table, on an A6000."""
@@ -54,10 +54,13 @@ def measure_samples(arguments: argparse.Namespace) -> dict[str, Any]:
     Raises:
         ConfigError: a number is not allowed, or a precision that the device does not have.
     """
+    from sgrocc_core.engines.weights import read_networks
+
     counts = _counts(arguments.counts)
     if arguments.precision != "fp32" and arguments.device != "cuda":
         raise ConfigError(f"--precision {arguments.precision} is for --device cuda; on a CPU samples run in fp32")
-    networks = networks_of(arguments.model)
+    _, networks = read_networks(arguments.model)
+    networks.pop("stereo", None)
     sized = {count: networks | {"expert": networks.get("expert", {}) | {"offsets": count}} for count in counts}
     opened = {count: _frame(given, arguments) for count, given in sized.items()}
     times = _in_turn({count: frame for count, (frame, _) in opened.items()}, arguments.frames)
@@ -67,7 +70,7 @@ def measure_samples(arguments: argparse.Namespace) -> dict[str, Any]:
     }
     timings = {f"K_{count}": list(values) for count, values in times.items()}
     runs_on = opened[counts[0]][1]
-    configuration = {k: v for k, v in sorted(vars(arguments).items()) if k not in ("command", "json")}
+    configuration = configuration_of(arguments, "json")
     return make_report("bench samples", configuration | {"runs_on": runs_on}, figures, timings)
 
 
@@ -136,20 +139,6 @@ def _counts(text: str) -> list[int]:
     if not counts or not all(1 <= count <= 64 for count in counts):
         raise ConfigError(f"--counts is {text!r}; it must be whole numbers from 1 to 64, separated by commas")
     return counts
-
-
-def networks_of(model: str) -> dict[str, dict[str, Any]]:
-    """Arguments of the image network and the expert of a model's configuration.
-
-    Args:
-        model: name of a file in config/models, or the path of a YAML file.
-    """
-    from sgrocc_core.share import find_shared
-    from sgrocc_core.yaml_file import read_mapping
-
-    path = Path(model) if model.endswith((".yaml", ".yml")) else find_shared(f"config/models/{model}.yaml")
-    sections = read_mapping(path, "model configuration", ("image", "expert", "stereo"))
-    return {key: dict(section or {}) for key, section in sections.items() if key != "stereo"}
 
 
 def _in_turn(calls: dict[int, Callable[[], object]], frames: int) -> dict[int, np.ndarray]:

@@ -49,11 +49,12 @@ def measure_peers(arguments: argparse.Namespace, bag_frames: list[Any] | None) -
     from sgrocc_core.bench.peers.mappers import open_peers
     from sgrocc_core.engines.open import open_engine
     from sgrocc_core.errors import ConfigError
+    from sgrocc_core.frame import depth_source_of_input
     from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
     from sgrocc_core.mapping.warm_up import warm_up
-    from sgrocc_core.report import machine, make_report
+    from sgrocc_core.report import configuration_of, machine, make_report
 
-    config = MapperConfig(depth_source=arguments.depth_source)
+    config = MapperConfig(depth_source=depth_source_of_input(arguments.depth_source))
     peers, missing = open_peers(config.max_distance)
     if reason := next((reason for name, reason in missing.items() if name.startswith("OctoMap")), None):
         raise ConfigError(f"bench peers needs OctoMap ({reason}); {HINT}")
@@ -66,7 +67,7 @@ def measure_peers(arguments: argparse.Namespace, bag_frames: list[Any] | None) -
     mapper = OccupancyMapper(engine, config, origin)  # type: ignore[arg-type]
     with tqdm(total=len(frames), desc="mapping", unit="frame", disable=None) as bar:
         found = run_together(mapper, peers, frames, truth, min(3, len(frames) // 2), bar.update)
-    configuration = {k: v for k, v in sorted(vars(arguments).items()) if k not in ("command", "json")}
+    configuration = configuration_of(arguments, "json")
     configuration |= {"runs_on": engine.description, "missing": missing, "max_distance": config.max_distance}
     configuration["peers"] = _versions()
     report = make_report("bench peers", configuration, _figures(found), found.times)

@@ -118,14 +118,14 @@ class _Seen:
 
     def __init__(self, truth: Truth, reach: float) -> None:
         self._truth, self._reach = truth, reach
+        self._centres = voxel_centres(np.zeros(3), truth.labels.shape)  # type: ignore[arg-type]
         self.masks = {name: np.zeros(truth.labels.shape, np.bool_) for name in ("seen", "in_view")}
 
     def add(self, view: DepthView) -> None:
         """Add what one image sees within reach."""
         T_gc = make_pose(view.T_wc[:3, :3], view.T_wc[:3, 3] - self._truth.low * VOXEL_SIZE)
         found = regions(self._truth.labels, view.depth, view.K, T_gc)
-        centres = voxel_centres(np.zeros(3), self._truth.labels.shape)  # type: ignore[arg-type]
-        near = (centres - T_gc[:3, 3]) @ T_gc[:3, 2] <= self._reach
+        near = (self._centres - T_gc[:3, 3]) @ T_gc[:3, 2] <= self._reach
         self.masks["in_view"] |= found["in_view"] & near
         self.masks["seen"] |= found["in_view"] & near & ~found["hidden"]
 

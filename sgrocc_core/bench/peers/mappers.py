@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from sgrocc_core.geometry.camera import back_project
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
 
 TRUNCATION = 4 * VOXEL_SIZE
@@ -37,10 +38,7 @@ class DepthView:
 
 def depth_view(depth: np.ndarray, K: np.ndarray, T_wc: np.ndarray) -> DepthView:
     """Back-project every pixel that has depth; arguments as in `DepthView`."""
-    rows, columns = np.nonzero(depth > 0)
-    z = depth[rows, columns].astype(np.float64)
-    rays = np.stack([(columns - K[0, 2]) / K[0, 0], (rows - K[1, 2]) / K[1, 1], np.ones(len(z))], 1)
-    return DepthView(depth, K, T_wc, np.ascontiguousarray(rays * z[:, None] @ T_wc[:3, :3].T + T_wc[:3, 3]))
+    return DepthView(depth, K, T_wc, back_project(depth, K, T_wc))
 
 
 class Peer(Protocol):

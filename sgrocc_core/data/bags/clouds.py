@@ -9,11 +9,11 @@ import numpy as np
 
 from sgrocc_core.data.bags.topics import Topic, listing
 from sgrocc_core.data.bags.transforms import stamp_of
-from sgrocc_core.data.point_cloud import PointLayout, decode_points
+from sgrocc_core.data.point_cloud import decode_points, layout_of
 from sgrocc_core.depth.points import depth_of_points, points_in_map
-from sgrocc_core.errors import DataError, FrameError
+from sgrocc_core.errors import DataError
 from sgrocc_core.geometry.calibration import Calibration
-from sgrocc_core.geometry.transforms import TransformLookupError, TransformTree
+from sgrocc_core.geometry.transforms import TransformTree
 
 CLOUD = "sensor_msgs/msg/PointCloud2"
 
@@ -35,15 +35,6 @@ def points_topic(topics: Iterable[Topic], wanted: str = "") -> Topic:
     raise DataError(f"the bag has no points{where} (PointCloud2), as depth_source cloud needs; {listing(topics)}")
 
 
-def layout_of(message: Any) -> PointLayout:
-    """How the points lie in a PointCloud2 message, of ROS 1 or ROS 2."""
-    fields = [(field.name, int(field.offset), int(field.datatype)) for field in message.fields]
-    return PointLayout(
-        fields, int(message.point_step), int(message.row_step), int(message.width), int(message.height),
-        bool(message.is_bigendian),
-    )  # fmt: skip
-
-
 def depth_of_cloud(
     message: Any, tree: TransformTree, frame: str, T_wc: np.ndarray, calibration: Calibration
 ) -> np.ndarray:
@@ -57,12 +48,9 @@ def depth_of_cloud(
         calibration: of the image.
 
     Raises:
-        FrameError: `cloud_pose`, the pose of the points is not known; or as `decode_points` and `depth_of_points`.
+        FrameError: as `decode_points`, `points_in_map` and `depth_of_points`.
     """
     stamp, source = stamp_of(message), message.header.frame_id.removeprefix("/")
     cloud = decode_points(layout_of(message), np.asarray(message.data), stamp)
-    try:
-        points = points_in_map(cloud.points, cloud.offsets_ns, stamp, lambda at: tree.lookup(frame, source, at))
-    except TransformLookupError as error:
-        raise FrameError("cloud_pose", f"the pose of the cloud's points is not known: {error}") from error
+    points = points_in_map(cloud.points, cloud.offsets_ns, stamp, lambda at: tree.lookup(frame, source, at))
     return depth_of_points(points, T_wc, calibration.K, calibration.size)

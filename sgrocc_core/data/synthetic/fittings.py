@@ -19,6 +19,7 @@ from sgrocc_core.data.synthetic.layouts import (
     outline,
 )
 from sgrocc_core.data.synthetic.materials import LAMP, WOOD, Materials
+from sgrocc_core.data.synthetic.openings import edge_frame
 from sgrocc_core.data.synthetic.primitives import Builder
 from sgrocc_core.data.synthetic.real_materials import RealMaterials
 
@@ -46,11 +47,6 @@ def add_fittings(layout: Layout, b: Builder, m: RealMaterials) -> None:
         _socket(layout, b, m)
 
 
-def _at(b: Builder, edge: Edge, along: float, inside: float = 0.0) -> Builder:
-    x, y = edge.point(along, inside)
-    return b.at(x, y, 0, edge.yaw)
-
-
 def _door_row(layout: Layout, b: Builder, m: RealMaterials) -> None:
     r = m.rng
     edges = [e for e in outline(layout.rects) if e.length > 1.6]
@@ -68,7 +64,7 @@ def _door_row(layout: Layout, b: Builder, m: RealMaterials) -> None:
             near, far = edge.point(along, 0.8), edge.point(along + width, 0.0)
             low, high = np.minimum(near, far), np.maximum(near, far)
             layout.keep_clear.append((float(low[0]), float(low[1]), float(high[0]), float(high[1])))
-            _door(_at(b, edge, along + width / 2), m, width, top, (leaf, frame, handle))
+            _door(edge_frame(b, edge, along + width / 2), m, width, top, (leaf, frame, handle))
         along += pitch
 
 
@@ -100,7 +96,7 @@ def _glass_wall(layout: Layout, b: Builder, m: RealMaterials) -> None:
     top = layout.height - 0.02 if r.random() < 0.3 else min(r.uniform(2.1, 2.8), layout.height - 0.06)
     layout.openings.append(Opening(edge, along, along + width, (sill, top)))
     frame = m.wood() if r.random() < 0.5 else m.dark() if r.random() < 0.6 else m.white()
-    f, bar, glass = _at(b, edge, along + width / 2), r.uniform(0.04, 0.09), m.glass()
+    f, bar, glass = edge_frame(b, edge, along + width / 2), r.uniform(0.04, 0.09), m.glass()
     f.box((0, 0.04, (sill + top) / 2), (width, 0.025, top - sill), WINDOW, glass)
     for x in np.linspace(-0.5, 0.5, 2 + int(width / r.uniform(0.7, 1.4))):
         f.box((x * (width - bar), 0.02, (sill + top) / 2), (bar, 0.08, top - sill), WINDOW, frame)
@@ -136,7 +132,7 @@ def _lower_walls(layout: Layout, b: Builder, m: RealMaterials, kind: str) -> Non
         edges = [max(edges, key=lambda e: e.length * r.uniform(0.5, 1.0))] if edges else []
     for edge in edges:
         for start, stop in _spans(layout, edge, high):
-            _at(b, edge, (start + stop) / 2, thick / 2).box(
+            edge_frame(b, edge, (start + stop) / 2, thick / 2).box(
                 (0, 0, high / 2), (stop - start, thick, high), WALL, material
             )
 
@@ -153,7 +149,7 @@ def _poster(layout: Layout, b: Builder, m: RealMaterials) -> None:
     if any(o.overlaps(edge, along - w / 2, along + w / 2, 0.02) for o in layout.openings):
         return
     z = min(max(r.uniform(1.1, 1.6), h / 2 + 0.05), layout.height - h / 2 - 0.05)
-    f = _at(b, edge, along)
+    f = edge_frame(b, edge, along)
     f.box((0, -0.01, z), (w, 0.02, h), OBJECTS, m.picture())
     if r.random() < 0.4:  # a second print on the first
         f.box((0, -0.015, z + 0.2 * h), (0.8 * w, 0.02, 0.35 * h), OBJECTS, m.picture())
@@ -214,7 +210,7 @@ def _socket(layout: Layout, b: Builder, m: RealMaterials) -> None:
     along = r.uniform(0.2, edge.length - 0.2)
     if any(o.overlaps(edge, along, along, 0.1) for o in layout.openings):
         return
-    f, white = _at(b, edge, along), m.white()
+    f, white = edge_frame(b, edge, along), m.white()
     f.box((0, -0.005, 0.3), (0.085, 0.02, 0.085), WALL, white)
     if r.random() < 0.6:
         cable, heading, at = (m.dark() if r.random() < 0.6 else white), -np.pi / 2, f.at(0.0, -0.03)

@@ -118,9 +118,9 @@ def prepare(
         if len(classes_in(grid)) < min_classes:
             continue
         style, K = (draw_real_style if edition == 2 else draw_style)(rng), draw_intrinsics(rng, size)
-        count, draw = frames if walker else int(np.ceil(frames * CANDIDATES)), draw_real_walker
+        count = frames if walker else int(np.ceil(frames * CANDIDATES))
         try:
-            poses = walk(scene, count, rng, walker, smooth, draw if edition == 2 else draw_walker)
+            poses = walk(scene, count, rng, walker, smooth, draw_real_walker if edition == 2 else draw_walker)
         except ValueError:  # no free floor
             continue
         free = np.array([_in_free_space(grid, T_wc) for T_wc in poses])

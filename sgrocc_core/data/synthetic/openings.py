@@ -71,7 +71,8 @@ def _open_space(layout: Layout, b: Builder, m: Materials, edge: Edge, along: flo
     return True
 
 
-def _edge_frame(b: Builder, edge: Edge, along: float, inside: float) -> Builder:
+def edge_frame(b: Builder, edge: Edge, along: float, inside: float = 0.0) -> Builder:
+    """The builder at a point of an edge, `inside` metres into the room."""
     x, y = edge.point(along, inside)
     return b.at(x, y, 0, edge.yaw)
 
@@ -81,7 +82,7 @@ def _open_leaf(b: Builder, m: Materials, edge: Edge, along: float, width: float,
     hinge_right = m.rng.random() < 0.5
     x = along + (width if hinge_right else 0.0)
     swing = m.rng.uniform(0.9, 2.6)
-    frame = _edge_frame(b, edge, x, 0.02)
+    frame = edge_frame(b, edge, x, 0.02)
     mirrored = (edge.axis == 0) == (edge.outward > 0)  # direction of `along` in the edge's frame
     side = (-1 if hinge_right else 1) * (1 if not mirrored else -1)
     leaf = frame.at(0, 0, 0, -swing if side > 0 else np.pi + swing)
@@ -93,7 +94,7 @@ def _open_leaf(b: Builder, m: Materials, edge: Edge, along: float, width: float,
 def _closed_leaf(
     b: Builder, m: Materials, edge: Edge, along: float, width: float, top: float, material: int, frame_material: int
 ) -> None:
-    f = _edge_frame(b, edge, along + width / 2, 0.0)
+    f = edge_frame(b, edge, along + width / 2, 0.0)
     f.box((0, 0.0, top / 2), (width, 0.06, top), FURNITURE, material)
     for side in (-1, 1):
         f.box((side * (width / 2 + 0.03), 0.0, top / 2 + 0.03), (0.08, 0.09, top + 0.06), FURNITURE, frame_material)
@@ -144,7 +145,7 @@ def _window(
 ) -> None:
     rng = m.rng
     width, sill, top = extent
-    f = _edge_frame(b, edge, along + width / 2, 0.0)
+    f = edge_frame(b, edge, along + width / 2, 0.0)
     inset, z, tall = rng.uniform(0.04, layout.thickness - 0.04), (sill + top) / 2, top - sill
     f.box((0, inset, z), (width, 0.03, tall), WINDOW, outside)
     bar = rng.uniform(0.04, 0.09)

@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from sgrocc_core.engines.engine import (
-    check_shapes,
-)
+from sgrocc_core.engines.engine import check_shapes
 from sgrocc_core.engines.model import ModelSpec, require_file
 from sgrocc_core.engines.runtimes.graphs import GraphEngine
 from sgrocc_core.errors import ModelError

@@ -34,9 +34,13 @@ class _Graph:
     def __init__(self, compiled: Any, file: str, outputs: Sequence[str] | None = None) -> None:
         self._file, self._request = file, compiled.create_infer_request()
         self._inputs = {port.get_any_name(): number for number, port in enumerate(compiled.inputs)}
-        self._outputs = _numbers(compiled.outputs)
-        if outputs is not None:
-            self._outputs = {name: number for number, name in enumerate(outputs)}
+        named = None if outputs is None else {name: number for number, name in enumerate(outputs)}
+        self._outputs = _numbers(compiled.outputs) if named is None else named
+
+    def run(self, outputs: tuple[str, ...], feed: Arrays) -> list[np.ndarray]:
+        """Run; new arrays in the order of the outputs' names."""
+        found = self.infer(feed)
+        return [found[name].copy() for name in outputs]
 
     def infer(self, feed: Arrays) -> Arrays:
         """Run, with those of the arrays that the graph takes; the outputs are overwritten by the next run."""
@@ -173,9 +177,7 @@ class OpenVinoEngine(GraphEngine):
         return compiled
 
     def _run(self, graph: str, outputs: tuple[str, ...], feed: Arrays) -> list[np.ndarray]:
-        network = self._networks[graph]
-        found = network.run(feed) if isinstance(network, SplitExpert) else network.infer(feed)
-        return [found[name].copy() for name in outputs]
+        return self._networks[graph].run(outputs, feed)
 
 
 def _numbers(ports: Any) -> dict[str, int]:

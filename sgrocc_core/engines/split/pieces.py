@@ -164,12 +164,13 @@ class SplitExpert:
         self._pieces, self._gates = pieces, gates
         self._threads = min(threads, int(config.NUMBA_NUM_THREADS)) or get_num_threads()  # type: ignore[attr-defined]
 
-    def run(self, feed: Arrays) -> Arrays:
-        """Outputs of expert.onnx from its inputs, both by name; they may be overwritten by the next run."""
+    def run(self, outputs: tuple[str, ...], feed: Arrays) -> list[np.ndarray]:
+        """Compute outputs of expert.onnx from its inputs by name; new arrays in the order of the outputs' names."""
         before = get_num_threads()
         set_num_threads(self._threads)
         try:
-            return self._run(feed)
+            found = self._run(feed)
+            return [found[name] for name in outputs]
         finally:
             set_num_threads(before)
 
@@ -185,4 +186,4 @@ class SplitExpert:
             )
             known |= self._pieces[b + 1](known | {f"lifted{b}": lifted[None]})
         each, shared = (tuple(known[f"{name}{b}"][0] for b in range(len(self._gates))) for name in ("each", "shared"))
-        return dict(zip(EXPERT_OUTPUTS, (*refine(each, shared, T_bc), known["anchors"])))
+        return dict(zip(EXPERT_OUTPUTS, (*refine(each, shared, T_bc), known["anchors"].copy())))

@@ -1,4 +1,4 @@
-"""Splat of 16^3 blocks of the sparse map from the Gaussians of each block and its 26 neighbours; see `splat.py`.
+"""Splat of 16^3 blocks of the sparse map from the Gaussians of each block and its 26 neighbours; see `equations.py`.
 
 Only voxels that are asked for are splatted, since those that depth saw free stay free whatever the Gaussians say. First
 every Gaussian is prepared once, in units of voxels. Then every block is one task, whose sums stay in the processor's

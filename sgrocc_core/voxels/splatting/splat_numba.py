@@ -34,7 +34,7 @@ def splat(
     shape: tuple[int, int, int],
     voxel_size: float = VOXEL_SIZE,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Splat N Gaussians onto a regular grid; see `splat.py` for the equations.
+    """Splat N Gaussians onto a regular grid; see `equations.py` for the equations.
 
     Args:
         means: (N, 3) metres, in the frame of `corner`; float32 or float64, which is the type of the result.

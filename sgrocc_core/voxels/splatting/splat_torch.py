@@ -1,4 +1,4 @@
-"""Splatting in plain PyTorch: the slow, readable, differentiable reference of the equations in `splat.py`."""
+"""Splatting in plain PyTorch: the slow, readable, differentiable reference of the equations in `equations.py`."""
 
 from __future__ import annotations
 

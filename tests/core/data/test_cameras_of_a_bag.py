@@ -39,7 +39,7 @@ def test_one_camera_alone_has_no_name_and_the_frames_of_its_reader(bag):
             np.testing.assert_array_equal(a.image, b.image)
 
 
-def test_a_camera_without_poses_is_told_and_the_other_is_read(tmp_path):
+def test_a_camera_with_one_pose_gives_one_frame_and_the_other_is_read(tmp_path):
     bag = write_two_cameras(tmp_path / "bag", rear_has_poses=False)
     with CamerasReader(bag, options_of_cameras(BagOptions(image_topic=BOTH))) as reader:
         frames = list(reader)

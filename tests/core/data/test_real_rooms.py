@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sgrocc_core.classes import UNKNOWN, label_of
+from sgrocc_core.classes import label_of
 from sgrocc_core.cli import main
 from sgrocc_core.data.synthetic.camera_effects import draw_real_style, draw_style, take_picture
 from sgrocc_core.data.synthetic.config import read_config
@@ -17,10 +17,8 @@ from sgrocc_core.data.synthetic.real_items import fitted_cupboard, kitchen_line,
 from sgrocc_core.data.synthetic.real_materials import RealMaterials
 from sgrocc_core.data.synthetic.trajectories import draw_real_walker
 from sgrocc_core.errors import ConfigError
-from sgrocc_core.geometry.camera import back_project
-from sgrocc_core.geometry.lattice import VOXEL_SIZE
 from sgrocc_core.training.data.rendering import RenderConfig, rendered_samples
-from tests.samples.solid_scene import SIZE
+from tests.samples.solid_scene import SIZE, hits
 
 
 @pytest.fixture(scope="module", params=[4, 9])
@@ -31,16 +29,9 @@ def made(request) -> tuple[GeneratedScene, list[GeneratedFrame]]:
 
 def test_depth_hits_fall_into_voxels_of_their_label_or_beside_one(made):
     scene, frames = made
-    grid = scene.grid
     for frame in frames:
-        labels = frame.view.labels[frame.view.depth > 0]
-        points = back_project(frame.view.depth, frame.K, frame.T_wc)
-        index = np.floor((points - grid.origin) / VOXEL_SIZE).astype(int) - grid.low
-        hit = grid.labels[tuple(index.T)]
-        assert ((hit > 0) & (hit != UNKNOWN)).mean() > 0.995
-        around = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), -1).reshape(-1, 3)
-        near = np.clip(index[:, None] + around[None], 0, np.array(grid.labels.shape) - 1)
-        assert (grid.labels[near[..., 0], near[..., 1], near[..., 2]] == labels[:, None]).any(1).mean() > 0.97
+        occupied, labelled = hits(scene, frame)
+        assert occupied > 0.995 and labelled > 0.97
 
 
 def test_a_room_is_closed(made):

@@ -25,7 +25,7 @@ from sgrocc_core.data.synthetic.trajectories import camera_pose
 from sgrocc_core.data.synthetic.voxelise import voxelise
 from sgrocc_core.geometry.camera import back_project
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
-from tests.samples.solid_scene import SIZE, intrinsics, scene_of
+from tests.samples.solid_scene import SIZE, hits, intrinsics, scene_of
 
 
 @pytest.fixture(scope="module", params=[3, 11])
@@ -89,17 +89,9 @@ def test_every_point_inside_a_turned_solid_lies_in_an_occupied_voxel(kind):
 
 def test_depth_hits_fall_in_voxels_of_their_label_or_beside_one(made):
     scene, frames = made
-    grid = scene.grid
     for frame in frames:
-        labels = frame.view.labels[frame.view.depth > 0]
-        points = back_project(frame.view.depth, frame.K, frame.T_wc)
-        index = np.floor((points - grid.origin) / VOXEL_SIZE).astype(int) - grid.low
-        hit = grid.labels[tuple(index.T)]
-        assert ((hit > 0) & (hit != UNKNOWN)).mean() > 0.995
-        around = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), -1).reshape(-1, 3)
-        near = index[:, None] + around[None]
-        near = np.clip(near, 0, np.array(grid.labels.shape) - 1)
-        assert (grid.labels[near[..., 0], near[..., 1], near[..., 2]] == labels[:, None]).any(1).mean() > 0.98
+        occupied, labelled = hits(scene, frame)
+        assert occupied > 0.995 and labelled > 0.98
 
 
 def test_what_lies_well_before_the_first_surface_is_free(made):

@@ -13,7 +13,7 @@ from tf2_msgs.msg import TFMessage
 
 from sgrocc_core.geometry.poses import quaternion_from_rotation
 from sgrocc_core.map_files.keyframes import KeyframeStore
-from tests.ros.harness import FORWARD, NodeProcess, Robot, running_node, saved_voxels, set_parameters, wait_until
+from tests.ros.harness import FORWARD, NodeProcess, Robot, running_node, save_voxels, set_parameters, wait_until
 
 DRIFT = 0.05
 """Metres by which the odometry is off, along x, with each frame."""
@@ -84,14 +84,12 @@ def test_the_map_is_built_again_without_the_drift(bench):
     _, robot, folder = bench
     robot.drive(8)
     robot.wait_for("keyframes", 12)
-    assert robot.call(Trigger, "save_map").success
-    before = _wall(saved_voxels(folder / "map.npz"))
+    before = _wall(save_voxels(robot, folder))
     assert np.ptp(before) > 0.4  # twelve frames that drift by 5 cm each
     robot.path.publish(robot.corrected())
     robot.wait_for("rebuild.count", 1, 120)
     assert robot.count("rebuild.failed") == 0 and float(robot.values["rebuild.moved_share"]) > 0.8, robot.values
-    assert robot.call(Trigger, "save_map").success
-    after = saved_voxels(folder / "map.npz")
+    after = save_voxels(robot, folder)
     assert np.ptp(_wall(after)) < 0.25 and 1.9 < np.median(_wall(after)) < 2.2
     wait_until(lambda: set(robot.map.voxels) == set(after), 10, "the published map to be the saved one")
     kept = KeyframeStore(folder / "keyframes").keyframes

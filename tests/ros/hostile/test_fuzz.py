@@ -15,7 +15,7 @@ from builtin_interfaces.msg import Time
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
-from tests.ros.harness import HEIGHT, WIDTH, K, Robot, running_node, wait_until
+from tests.ros.harness import HEIGHT, WIDTH, K, Robot, resident_mb, running_node, wait_until
 
 MESSAGES = 20_000
 BURST = 100
@@ -155,12 +155,6 @@ class Mutator:
         return len(which)
 
 
-def memory_mb(pid: int) -> float:
-    """Resident memory of a process, MB."""
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) / 1e3
-
-
 def threads(pid: int) -> int:
     """Number of threads of a process."""
     return len(list(Path(f"/proc/{pid}/task").iterdir()))
@@ -206,7 +200,7 @@ def test_twenty_thousand_mutated_messages_cost_nothing_but_themselves(ros_contex
                     f"good frame {good} after {sent} messages was not mapped: {changed}; {robot.values['last_error']}"
                 ) from None
             good += 1
-            memory.append(memory_mb(node.process.pid))
+            memory.append(resident_mb(node.process.pid))
             assert node.process.poll() is None, node.log
         settled(robot)
         assert robot.sent * 0.9 < robot.count("received") <= robot.sent  # best effort may lose a few, each counted

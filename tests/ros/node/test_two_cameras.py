@@ -9,12 +9,10 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from std_srvs.srv import Trigger
-from tf2_msgs.msg import TFMessage
 
 from sgrocc_core.data.images import decode_image, encode_jpeg
 from sgrocc_core.geometry.poses import quaternion_from_rotation
-from tests.ros.harness import FORWARD, NodeProcess, Robot, saved_voxels, wait_until
+from tests.ros.harness import FORWARD, NodeProcess, Robot, running_node, save_voxels, wait_until
 
 BACKWARD = np.array([[0.0, 0, -1], [1, 0, 0], [0, -1, 0]])
 """Rotation of a level camera that looks against the map's x axis."""
@@ -48,7 +46,7 @@ class _TwoCameras(Robot):
         message = self.transform(stamp, frame=camera)
         rotation = message.transforms[0].transform.rotation
         rotation.x, rotation.y, rotation.z, rotation.w = map(float, quaternion_from_rotation(MOUNTS[camera]))
-        self.transforms.publish(TFMessage(transforms=message.transforms))
+        self.transforms.publish(message)
         publishers = self.of_camera[camera]
         publishers["info"].publish(self.info(stamp))
         if "depth" in publishers:
@@ -85,16 +83,10 @@ def bench(ros_context, tmp_path_factory):
         "tf_timeout": 1.0,
     }
     remaps = {"front/image": "/cam0/image_raw", "front/depth": "/cam0/depth"}
-    robot = _TwoCameras()
-    node = NodeProcess(folder, parameters, remaps)
-    try:
-        publishers = [p for camera in robot.of_camera.values() for p in camera.values()]
-        wait_until(lambda: all(p.get_subscription_count() for p in publishers), 20, "the node's subscriptions")
-        wait_until(lambda: robot.values, 10)
+    with running_node(folder, parameters, remaps, robot=_TwoCameras) as (node, robot):
+        rear = robot.of_camera["rear"].values()
+        wait_until(lambda: all(p.get_subscription_count() for p in rear), 20, "the node's subscriptions")
         yield node, robot, folder
-    finally:
-        robot.close()
-        node.stop()
 
 
 def test_both_cameras_are_mapped_into_one_map_and_counted_apart(bench):
@@ -104,10 +96,7 @@ def test_both_cameras_are_mapped_into_one_map_and_counted_apart(bench):
     for key in ("received", "processed", "dropped", "waiting"):
         assert {f"camera.{camera}.{key}" for camera in robot.of_camera} <= set(robot.values), key
     assert robot.count("camera.front.depth_unused") == 0
-    answer = robot.call(Trigger, "save_map")
-    assert answer.success, answer.message
-    ahead = [np.array(voxel) for voxel in saved_voxels(folder / "map" / "map.npz")]
-    x = np.array(ahead)[:, 0] * 0.08
+    x = np.array(list(save_voxels(robot, folder / "map")))[:, 0] * 0.08
     assert (x > 1.0).sum() > 100 and (x < -0.3).sum() > 20  # the wall ahead, and what the image alone says of behind
     assert "camera front, depth: topic" in node.log and "camera rear, depth: mono" in node.log
 
