@@ -76,6 +76,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--edition", type=int, metavar="V", help="with --render: edition of the rooms, as in `sgrocc synth` (default 1)"
     )
+    parser.add_argument("--render-jobs", type=int, metavar="N", help="with --render: processes that render (default 1)")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="overrides the configuration: processes that load data"
+    )
     parser.add_argument("--mini", action="store_true", help="use the mini lists of --data and --heldout")
     parser.add_argument(
         "--no-leak", action="store_true", help="train on no embodied test scene; validate only on those"
@@ -135,18 +139,19 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             "--render and --no-leak are of `train local`: walks and videos are read from sets that are split by scene"
         )
-    for option in ("assets", "edition"):
-        if getattr(args, option) is not None and args.render is None:
+    for option in ("assets", "edition", "render-jobs"):
+        if getattr(args, option.replace("-", "_")) is not None and args.render is None:
             raise ConfigError(f"--{option} is given without --render; the rooms of sets are made by `sgrocc synth`")
     config = load_config(args.config or find_shared(f"config/train/small_{args.what}.yaml"))
-    changes = {name: value for name, value in (("seed", args.seed), ("device", args.device)) if value is not None}
-    config = dataclasses.replace(config, **changes)
+    overrides = {name: getattr(args, name) for name in ("seed", "device", "workers")}
+    config = dataclasses.replace(config, **{name: value for name, value in overrides.items() if value is not None})
     roots = args.data or ([Path("runs/rooms/train")] if args.render is None else [])
     assets = None if args.assets is None else AssetConfig(args.assets)
     rendered = None
     if args.render is not None:
         edition = 1 if args.edition is None else args.edition
-        rendered = RenderConfig(args.out / "rendered", keep=args.render, assets=assets, edition=edition)
+        jobs = 1 if args.render_jobs is None else args.render_jobs
+        rendered = RenderConfig(args.out / "rendered", keep=args.render, jobs=jobs, assets=assets, edition=edition)
     data = TrainingData(tuple(roots), args.heldout, args.packed, args.mini, args.no_leak, rendered)
     start = args.start
     plan = {"local": LOCAL_STAGES, "stereo": ("stereo",), "embodied": TWO_PHASES}[args.what]

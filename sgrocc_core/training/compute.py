@@ -87,6 +87,7 @@ def choose(device: str, amp: bool, local_rank: int = 0) -> Compute:
         )
     found = torch.device("cuda", local_rank)
     torch.cuda.set_device(found)
+    torch.backends.cudnn.benchmark = True  # shapes are the same in every step
     if not amp:
         return Compute(found)
     return Compute(found, torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16)

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from sgrocc_core.bench.gpu.command import SO_FAR
 from sgrocc_core.bench.gpu.training import training_step
-from sgrocc_core.errors import ModelError
+from sgrocc_core.errors import ConfigError, ModelError
 from sgrocc_core.geometry.lattice import BOX_VOXELS, NUM_ANCHORS
 from sgrocc_core.report import figure
 
@@ -108,7 +109,7 @@ def splat(model: str, device: str = "cuda", count: int = 4 * NUM_ANCHORS, runs: 
     """
     import torch
 
-    from sgrocc_core.voxels.splatting.splat_autograd import splat_recomputed
+    from sgrocc_core.voxels.splatting import splat_pairs
     from sgrocc_core.voxels.splatting.splat_numba import splat as splat_on_cpu
 
     rng = np.random.default_rng(0)
@@ -121,7 +122,7 @@ def splat(model: str, device: str = "cuda", count: int = 4 * NUM_ANCHORS, runs: 
     m, c, o, p = (torch.from_numpy(array).to(device).requires_grad_() for array in arrays)
 
     def forward() -> tuple[torch.Tensor, torch.Tensor]:
-        return splat_recomputed(m, c, o, p, np.zeros(3), BOX_VOXELS)
+        return splat_pairs.splat(m, c, o, p, np.zeros(3), BOX_VOXELS)
 
     found = forward()
     worst = max(
@@ -151,19 +152,31 @@ def training(model: str) -> dict[str, Any]:
 
 
 def samples(model: str) -> dict[str, Any]:
-    """Frames a second of the base model's and this model's networks at K 4 to 32, fp16 and fp32, in PyTorch."""
+    """Frames a second of this model's and the base model's networks at K 4 to 32, fp16 and fp32, in PyTorch.
+
+    Raises:
+        ModelError: none of them runs; one that does not is told among the figures.
+    """
     from sgrocc_core.bench.networks.samples import measure_samples, samples_table
 
-    found = {}
-    for name in dict.fromkeys(("base", model)):
+    found: dict[str, Any] = {}
+    for name in dict.fromkeys((model, "base")):
         for precision in ("fp16", "fp32"):
             arguments = argparse.Namespace(
                 model=name, counts="4,8,16,24,32", engine="torch", device="cuda", precision=precision, threads=0,
                 frames=FRAMES,
             )  # fmt: skip
-            report = measure_samples(arguments)
-            print(f"{name}, {precision}\n{samples_table(report)}")
-            found[f"{name} {precision}"] = report["figures"]
+            try:
+                report = measure_samples(arguments)
+            except (ModelError, ConfigError, RuntimeError) as error:  # the base model needs a package of its own
+                found[f"{name} {precision}"] = {"failed": " ".join(str(error).split())[:300]}
+                print(f"{name}, {precision}: failed: {found[f'{name} {precision}']['failed']}", flush=True)
+            else:
+                print(f"{name}, {precision}\n{samples_table(report)}", flush=True)
+                found[f"{name} {precision}"] = report["figures"]
+            print(f"{SO_FAR}{json.dumps(found)}", flush=True)
+    if all("failed" in figures for figures in found.values()):
+        raise ModelError(next(iter(found.values()))["failed"])
     return found
 
 

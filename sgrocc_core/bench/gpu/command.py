@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import subprocess
@@ -11,8 +12,13 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+SO_FAR = "so far: "
+"""Beginning of a line in which a check prints the figures that it has already, as JSON."""
 SECONDS = 450.0
 """Time of the whole command, seconds, unless another is given: below eight minutes with the start of Python."""
+LEAST = 30.0
+"""Seconds that a check may take in any case: where they never ran, PyTorch's start and the compilation of the CPU's
+kernels take about that long."""
 SHARES = {"card": 0.15, "splat": 0.15, "samples": 0.45, "engines": 0.45, "maps": 0.2, "training": 0.25}
 """Most of the whole time that a check may take, so that one that hangs leaves time for the others."""
 
@@ -63,7 +69,7 @@ def measure_gpu(arguments: argparse.Namespace) -> dict[str, Any]:
     for name in names:
         left = arguments.seconds - (perf_counter() - started)
         begun = perf_counter()
-        figures[name] = run_check(name, arguments.model, min(left, SHARES[name] * arguments.seconds))
+        figures[name] = run_check(name, arguments.model, min(left, max(LEAST, SHARES[name] * arguments.seconds)))
         figures[name]["seconds"] = round(perf_counter() - begun, 1)
         said = figures[name].get("failed", "ok")
         print(f"{name:<10}{figures[name]['seconds']:>7.1f} s  {said}", flush=True)
@@ -112,9 +118,9 @@ def run_check(name: str, model: str, seconds: float) -> dict[str, Any]:
     command = [sys.executable, "-m", "sgrocc_core.bench.gpu.checks", name, model]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
-    except subprocess.TimeoutExpired:
-        return {"failed": f"ended after {seconds:.0f} s"}
-    *said, last = done.stdout.splitlines() or [""]
+    except subprocess.TimeoutExpired as error:
+        return _so_far(error.stdout) | {"failed": f"ended after {seconds:.0f} s"}
+    *said, last = [line for line in done.stdout.splitlines() if not line.startswith(SO_FAR)] or [""]
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         return {"failed": reason, "output": [*said, last]}
@@ -122,6 +128,18 @@ def run_check(name: str, model: str, seconds: float) -> dict[str, Any]:
         figures: dict[str, Any] = json.loads(last)
     except ValueError:
         return {"failed": "printed no figures", "output": [*said, last]}
+    return figures | ({"output": said} if said else {})
+
+
+def _so_far(output: bytes | str | None) -> dict[str, Any]:
+    """The figures that a check had printed when it was ended, and its other lines as `output`."""
+    lines = (output.decode(errors="replace") if isinstance(output, bytes) else output or "").splitlines()
+    figures: dict[str, Any] = {}
+    for line in lines:
+        if line.startswith(SO_FAR):
+            with contextlib.suppress(ValueError):  # cut off
+                figures = json.loads(line.removeprefix(SO_FAR))
+    said = [line for line in lines if not line.startswith(SO_FAR)]
     return figures | ({"output": said} if said else {})
 
 

@@ -43,6 +43,8 @@ class TorchEngine(GraphEngine):
         if device == "cuda" and not torch.cuda.is_available():
             raise ModelError("device cuda: PyTorch finds no CUDA device; use device cpu")
         self._device = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+        if self._device == "cuda":  # fp32 as on CPUs: TF32 would be off by a thousandth
+            torch.backends.cudnn.allow_tf32 = False
         if threads:
             torch.set_num_threads(threads)
         image, expert = build_networks(spec.networks)

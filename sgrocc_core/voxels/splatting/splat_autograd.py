@@ -1,4 +1,4 @@
-"""Differentiable splat for training: on CPUs by Numba, on other devices by the reference, recomputed for gradients."""
+"""Differentiable splat for training: on CPUs by Numba, on other devices by `splat_pairs`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.checkpoint import checkpoint
 
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
-from sgrocc_core.voxels.splatting import splat_numba, splat_torch
+from sgrocc_core.voxels.splatting import splat_numba, splat_pairs
 
 
 class _Splat(torch.autograd.Function):
@@ -60,28 +59,9 @@ def splat(
         class_weights: (X, Y, Z, C), sum of w_i p_ic.
     """
     if means.device.type != "cpu":
-        return splat_recomputed(means, covariances, opacities, class_probabilities, corner, shape, voxel_size)
+        return splat_pairs.splat(means, covariances, opacities, class_probabilities, corner, shape, voxel_size)
     place = np.asarray(corner, np.float64)
     log_empty, class_weights = _Splat.apply(
         means, covariances, opacities, class_probabilities, place, tuple(shape), voxel_size
     )
     return log_empty, class_weights
-
-
-def splat_recomputed(
-    means: torch.Tensor,
-    covariances: torch.Tensor,
-    opacities: torch.Tensor,
-    class_probabilities: torch.Tensor,
-    corner: Any,
-    shape: tuple[int, int, int],
-    voxel_size: float = VOXEL_SIZE,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Splat by `splat_torch.splat` on any device, recomputed for gradients.
-
-    The reference stores every pair of Gaussian and voxel, about 1.5 GB for a full box; recomputing keeps the pairs of
-    only one sample of a batch at a time. Arguments and results are those of `splat`.
-    """
-    arguments = (means, covariances, opacities, class_probabilities, corner, shape, voxel_size)
-    outputs: tuple[torch.Tensor, torch.Tensor] = checkpoint(splat_torch.splat, *arguments, use_reentrant=False)
-    return outputs

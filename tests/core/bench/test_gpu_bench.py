@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: make setup-train")
 
 from sgrocc_core.bench.gpu.checks import CHECKS, maps, splat
-from sgrocc_core.bench.gpu.command import SHARES, gpu_table, run_check
+from sgrocc_core.bench.gpu.command import SHARES, _so_far, gpu_table, run_check
 from sgrocc_core.bench.gpu.training import made_up_batch, shell, training_step
 from sgrocc_core.cli import main
 from sgrocc_core.geometry.image_grid import ImageGrid
@@ -43,6 +43,15 @@ def test_a_check_that_fails_gives_its_reason_and_one_that_hangs_is_ended() -> No
     assert "failed" in found and ("CUDA" in found["failed"] or "cuda" in found["failed"])
     assert run_check("card", "small", 1.01)["failed"] == "ended after 1 s"
     assert run_check("card", "small", 0)["failed"] == "not run: no time was left"
+
+
+def test_a_check_that_is_ended_leaves_the_figures_it_had() -> None:
+    whole, cut = 'so far: {"small fp16": {"K_4": 1}}', 'so far: {"small fp16": {"K_4"'
+    assert _so_far(f"a table\n{whole}\nanother\n{cut}".encode()) == {
+        "small fp16": {"K_4": 1},
+        "output": ["a table", "another"],
+    }
+    assert _so_far(None) == {}
 
 
 def test_the_table_names_figures_and_failures() -> None:
