@@ -37,6 +37,11 @@ stereo` leaves out (`clip.left_out`), and writes OUT/calibrated.weights.safetens
 takes over the expert of another model: the features of the new image engine are fitted to those of the model's own by
 least squares, and OUT/aligned.weights.safetensors is where the stage `expert` can start from.
 
+  sgrocc train chain --config config/train/eyes_gpu.yaml --like small --jobs 12 --out runs/eyes
+
+does all of it in one run and needs no data: rooms and videos are rendered while the image engine, the expert of `--like` and
+stereo are trained, and OUT/model.safetensors has them all. Made for a GPU and many cores.
+
 A GPU is used if PyTorch finds one. For several GPUs, start one process for each:
 torchrun --nproc-per-node N -m -- sgrocc_core.cli train local ...
 """
@@ -48,8 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument(
         "what",
-        choices=("local", "stereo", "calibrate", "align", "embodied"),
-        help="`local`: the spatial expert; `stereo`: depth from motion; `embodied`: the temporal manager",
+        choices=("local", "stereo", "calibrate", "align", "chain", "embodied"),
+        help="`local`: the spatial expert; `stereo`: depth from motion; `embodied`: the temporal manager; `chain`: "
+        "image engine, expert and stereo in one run",
     )
     parser.add_argument(
         "--config", type=Path, help="YAML file (default: config/train/small_local.yaml, or small_embodied.yaml)"
@@ -71,12 +77,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="render new rooms during training and use the newest ROOMS of them (in OUT/rendered)",
     )
     parser.add_argument(
+        "--jobs", type=int, metavar="J", help="with --render, or of `chain`: processes that render (default 1; chain: 2)"
+    )
+    parser.add_argument(
         "--assets", type=Path, metavar="DIR", help="with --render: folder of furniture models, as in `sgrocc synth`"
     )
     parser.add_argument(
-        "--edition", type=int, metavar="V", help="with --render: edition of the rooms, as in `sgrocc synth` (default 1)"
+        "--edition", type=int, metavar="V", help="with --render: edition of the rooms, as in `sgrocc synth` (default 1; chain: 2)"
     )
-    parser.add_argument("--render-jobs", type=int, metavar="N", help="with --render: processes that render (default 1)")
     parser.add_argument(
         "--workers", type=int, metavar="N", help="overrides the configuration: processes that load data"
     )
@@ -104,7 +112,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="initial weights (default: the model's own, if it has any; `none`: random)",
     )
-    parser.add_argument("--like", metavar="MODEL", help="align: the model whose expert is taken over")
+    parser.add_argument("--like", metavar="MODEL", help="align, chain: the model whose expert is taken over")
     parser.add_argument("--resume", action="store_true", help="continue from the stage's checkpoint in OUT")
     parser.add_argument(
         "--max-minutes",
@@ -132,6 +140,8 @@ def run(args: argparse.Namespace) -> int:
         return _calibrate(args)
     if args.what == "align":
         return _align(args)
+    if args.what == "chain":
+        return _chain(args)
     stages = {"local": LOCAL_STAGES, "stereo": ("stereo",), "embodied": (*TWO_PHASES, "end_to_end")}[args.what]
     if args.stage not in (*stages, "all"):
         raise ConfigError(f"--stage is {args.stage}; the stages of {args.what} training are {', '.join(stages)}, all")
@@ -139,8 +149,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             "--render and --no-leak are of `train local`: walks and videos are read from sets that are split by scene"
         )
-    for option in ("assets", "edition", "render-jobs"):
-        if getattr(args, option.replace("-", "_")) is not None and args.render is None:
+    for option in ("assets", "edition", "jobs"):
+        if getattr(args, option) is not None and args.render is None:
             raise ConfigError(f"--{option} is given without --render; the rooms of sets are made by `sgrocc synth`")
     config = load_config(args.config or find_shared(f"config/train/small_{args.what}.yaml"))
     overrides = {name: getattr(args, name) for name in ("seed", "device", "workers")}
@@ -150,7 +160,7 @@ def run(args: argparse.Namespace) -> int:
     rendered = None
     if args.render is not None:
         edition = 1 if args.edition is None else args.edition
-        jobs = 1 if args.render_jobs is None else args.render_jobs
+        jobs = 1 if args.jobs is None else args.jobs
         rendered = RenderConfig(args.out / "rendered", keep=args.render, jobs=jobs, assets=assets, edition=edition)
     data = TrainingData(tuple(roots), args.heldout, args.packed, args.mini, args.no_leak, rendered)
     start = args.start
@@ -196,4 +206,28 @@ def _align(args: argparse.Namespace) -> int:
     out = args.out / "aligned.weights.safetensors"
     explained = align(config, args.start, args.like, args.data, out, args.packed)
     print(f"the new features explain {explained:.1%} of the variance of those of {args.like}; weights in {out}")
+    return 0
+
+
+def _chain(args: argparse.Namespace) -> int:
+    """Train a model from rooms alone."""
+    from sgrocc_core.errors import ConfigError
+    from sgrocc_core.share import find_shared
+    from sgrocc_core.training.chain import Chain, train_chain
+
+    given = [name for name in ("data", "heldout", "packed", "render", "max_minutes", "device") if getattr(args, name)]
+    if given or args.stage != "all" or not args.like:
+        raise ConfigError(
+            "`train chain` renders its own data and runs all stages as its configuration says: it needs --like MODEL, and "
+            f"takes --config, --out, --start, --jobs, --assets, --edition and --seed; given are also {', '.join(given)}"
+            if given or args.stage != "all"
+            else "`train chain` needs --like MODEL, the model whose expert is taken over, such as --like small"
+        )
+    defaults = {"jobs": 2, "edition": 2, "seed": 9000}
+    values = {name: getattr(args, name) if getattr(args, name) is not None else d for name, d in defaults.items()}
+    config = args.config or find_shared("config/train/eyes_gpu.yaml")
+    chain = Chain(config, args.out, args.like, start=args.start, assets=args.assets, **values)
+    for part, seconds in train_chain(chain).items():
+        print(f"{part}: {seconds:.0f} s")
+    print(f"all networks in {args.out / 'model.safetensors'}")
     return 0

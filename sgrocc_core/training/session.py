@@ -23,20 +23,23 @@ from sgrocc_core.training.compute import use_threads
 from sgrocc_core.training.config import TrainConfig
 from sgrocc_core.training.data.packed import SMALL_SIZE, pack, packed_scenes, view_size
 from sgrocc_core.training.data.rendering import RenderConfig, RoomRenderer
+from sgrocc_core.training.data.rolling import is_rolling
 from sgrocc_core.training.local.stage import LocalStage
 from sgrocc_core.training.run_log import summary
 from sgrocc_core.training.trainer import Trainer
 
 
 def packed_folder(root: Path, split: str, packed: Path | None, size: tuple[int, int] = SMALL_SIZE) -> Path:
-    """Returns the folder of a data set's decoded copy.
+    """Returns the folder of a data set's decoded copy; a folder of rendered rooms is one itself.
 
     Args:
-        root: of the data set.
+        root: of the data set, or folder of a `RoomRenderer`.
         split: name of the split.
         packed: parent folder of all decoded copies; None: the data set itself.
         size: (width, height) of the decoded views, pixels; each size has its own folder.
     """
+    if is_rolling(root):
+        return root
     if size != SMALL_SIZE:
         split = f"{split}_{size[0]}x{size[1]}"
     if packed is None:
@@ -45,10 +48,10 @@ def packed_folder(root: Path, split: str, packed: Path | None, size: tuple[int, 
 
 
 def pack_split(root: Path, split: str, folder: Path, no_leak: bool = False, size: tuple[int, int] = SMALL_SIZE) -> int:
-    """Decode the scenes of a split that are not in the packed folder yet.
+    """Decode the scenes of a split that are not in the packed folder yet; rendered rooms need no decoding.
 
     Args:
-        root: of the data set.
+        root: of the data set, or folder of a `RoomRenderer`.
         split: one of its lists.
         folder: of packed scenes.
         no_leak: split by scene, see `OccScanNet`.
@@ -57,7 +60,7 @@ def pack_split(root: Path, split: str, folder: Path, no_leak: bool = False, size
     Returns:
         number of scenes added.
     """
-    return pack(OccScanNet(root, split, size, no_leak), folder)
+    return 0 if is_rolling(root) else pack(OccScanNet(root, split, size, no_leak), folder)
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,11 @@ def make_rolling(folder: Path, keep: int) -> None:
     os.replace(part, folder / _MARK)
 
 
+def is_rolling(folder: Path) -> bool:
+    """Returns whether a folder is filled with packed scenes by a renderer, so that nothing in it has to be packed."""
+    return (folder / _MARK).is_file()
+
+
 def newest(folder: Path) -> list[Path]:
     """Returns the complete scenes of a folder, oldest first."""
     return sorted(packed_scenes(folder), key=lambda scene: ((scene / "packed.json").stat().st_mtime_ns, scene.name))
