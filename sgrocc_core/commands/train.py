@@ -39,8 +39,8 @@ least squares, and OUT/aligned.weights.safetensors is where the stage `expert` c
 
   sgrocc train chain --config config/train/eyes_gpu.yaml --like small --jobs 12 --out runs/eyes
 
-does all of it in one run and needs no data: rooms and videos are rendered while the image engine, the expert of `--like` and
-stereo are trained, and OUT/model.safetensors has them all. Made for a GPU and many cores.
+does all of it in one run and needs no data: rooms and videos are rendered while the image engine, the expert of
+`--like` and stereo are trained, and OUT/model.safetensors has them all. Made for a GPU and many cores.
 
 A GPU is used if PyTorch finds one. For several GPUs, start one process for each:
 torchrun --nproc-per-node N -m -- sgrocc_core.cli train local ...
@@ -77,13 +77,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="render new rooms during training and use the newest ROOMS of them (in OUT/rendered)",
     )
     parser.add_argument(
-        "--jobs", type=int, metavar="J", help="with --render, or of `chain`: processes that render (default 1; chain: 2)"
+        "--jobs",
+        type=int,
+        metavar="J",
+        help="with --render, or of `chain`: processes that render (default 1; chain: 2)",
     )
     parser.add_argument(
         "--assets", type=Path, metavar="DIR", help="with --render: folder of furniture models, as in `sgrocc synth`"
     )
     parser.add_argument(
-        "--edition", type=int, metavar="V", help="with --render: edition of the rooms, as in `sgrocc synth` (default 1; chain: 2)"
+        "--edition",
+        type=int,
+        metavar="V",
+        help="with --render: edition of the rooms, as in `sgrocc synth` (default 1; chain: 2)",
     )
     parser.add_argument(
         "--workers", type=int, metavar="N", help="overrides the configuration: processes that load data"
@@ -218,8 +224,8 @@ def _chain(args: argparse.Namespace) -> int:
     given = [name for name in ("data", "heldout", "packed", "render", "max_minutes", "device") if getattr(args, name)]
     if given or args.stage != "all" or not args.like:
         raise ConfigError(
-            "`train chain` renders its own data and runs all stages as its configuration says: it needs --like MODEL, and "
-            f"takes --config, --out, --start, --jobs, --assets, --edition and --seed; given are also {', '.join(given)}"
+            "`train chain` renders its own data and runs all stages as its configuration says: it needs --like MODEL, "
+            f"and takes --config, --out, --start, --jobs, --assets, --edition and --seed; given are also {', '.join(given)}"
             if given or args.stage != "all"
             else "`train chain` needs --like MODEL, the model whose expert is taken over, such as --like small"
         )

@@ -118,7 +118,9 @@ def finish(words: Sequence[str]) -> None:
     """
     code = subprocess.run(words, check=False).returncode
     if code:
-        raise DataError(f"the training ended early: `{' '.join(words[1:])}` exited with code {code}; its error is above")
+        raise DataError(
+            f"the training ended early: `{' '.join(words[1:])}` exited with code {code}; its error is above"
+        )
 
 
 def train_chain(chain: Chain) -> dict[str, float]:
@@ -150,8 +152,9 @@ def train_chain(chain: Chain) -> dict[str, float]:
         assets=assets,
         edition=chain.edition,
     )
-    with RoomRenderer(rooms, least=2 * rooms.jobs) as renderer, running(
-        video_command(chain, videos), chain.out / "videos.log"
+    with (
+        RoomRenderer(rooms, least=2 * rooms.jobs) as renderer,
+        running(video_command(chain, videos), chain.out / "videos.log"),
     ):
         renderer()
         spent = _stages(chain)

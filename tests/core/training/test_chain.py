@@ -1,6 +1,7 @@
 """The chain of stages: rooms alone, one command, one weights file with all networks."""
 
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -53,7 +54,7 @@ def test_a_stage_that_fails_ends_the_chain():
 
 def test_videos_are_made_of_the_same_edition_and_furniture_with_a_seed_of_their_own(tmp_path):
     words = video_command(Chain(tmp_path / "c.yaml", tmp_path, "small", assets=tmp_path / "models", seed=7), 3)
-    options = dict(zip(words[4:], words[5:]))
+    options = dict(pairwise(words[4:]))
     assert (options["--edition"], options["--assets"], options["--seed"]) == ("2", str(tmp_path / "models"), "8")
 
 
