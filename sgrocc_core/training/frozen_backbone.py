@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 import itertools
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from sgrocc_core.engines.graph import OPSET
 from sgrocc_core.network.image.efficientnet_engine import EfficientNetEngine
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 
 class _Tuple(nn.Module):
@@ -51,6 +52,10 @@ class FrozenBackbone:
         ]
 
     def _made(self, x: Tensor) -> onnxruntime.InferenceSession:
+        import onnxruntime  # neither this nor the ONNX packages are needed on GPUs
+
+        from sgrocc_core.engines.graph import OPSET
+
         graph: Any = io.BytesIO()  # accepted by PyTorch, against its type annotation
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # the tracer warns about each constant
