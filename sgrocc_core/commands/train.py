@@ -225,7 +225,7 @@ def _chain(args: argparse.Namespace) -> int:
     if given or args.stage != "all" or not args.like:
         raise ConfigError(
             "`train chain` renders its own data and runs all stages as its configuration says: it needs --like MODEL, "
-            f"and takes --config, --out, --start, --jobs, --assets, --edition and --seed; given are also {', '.join(given)}"
+            f"and takes --config, --out, --start, --jobs, --assets, --edition, --seed; given are {', '.join(given)}"
             if given or args.stage != "all"
             else "`train chain` needs --like MODEL, the model whose expert is taken over, such as --like small"
         )

@@ -62,7 +62,7 @@ def test_videos_are_made_of_the_same_edition_and_furniture_with_a_seed_of_their_
     ("options", "told"),
     [
         ([], "needs --like MODEL"),
-        (["--like", "small", "--data", "somewhere"], "given are also data"),
+        (["--like", "small", "--data", "somewhere"], "given are data"),
         (["--like", "small", "--jobs", "1"], "--jobs is 1; it must be from 2 to 256"),
     ],
 )
