@@ -24,7 +24,7 @@ from sgrocc_core.training.data.packed import view_size
 from sgrocc_core.training.local.stage import dataset_options
 from sgrocc_core.training.local.step import run_image
 from sgrocc_core.training.session import pack_split, packed_folder
-from sgrocc_core.training.stage import make_networks
+from sgrocc_core.training.stage import make_networks, on_device
 from sgrocc_core.training.validation import collate, fixed_views
 
 AT_ONCE = 8
@@ -71,8 +71,8 @@ def align(
     if teacher.grid != grid_of(config.image):
         raise ConfigError(f"the image engine of {like} has another grid than the new one; the images' sizes must agree")
     load_weights(spec.folder / "weights.safetensors", teacher, expert)
-    compute = choose("cpu", config.amp)
-    engine, _ = make_networks(dataclasses.replace(config, device="cpu"), compute)
+    compute = choose(config.device, amp=False)
+    engine, _ = make_networks(config, compute)
     tensors = weights_file.read_weights(weights)
     if not weights_file.load_weights(engine, tensors, "image.", weights):
         raise DataError(f"{weights} has no tensor image.*: it holds no image engine")
@@ -84,7 +84,7 @@ def align(
     chosen = PackedViews(folders, options)
     if not len(chosen):
         raise DataError(f"no views under {', '.join(map(str, data))}; make some with `sgrocc synth`")
-    explained = fit_features(engine.eval(), teacher.eval(), chosen, views, compute)
+    explained = fit_features(engine.eval(), on_device(teacher, compute).eval(), chosen, views, compute)
     weights_file.save_model(out, {"image.": engine, "expert.": expert})
     return explained
 
