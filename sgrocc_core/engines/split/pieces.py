@@ -24,7 +24,7 @@ from sgrocc_core.engines.split.refine import refine
 Arrays = dict[str, np.ndarray]
 Run = Callable[[Arrays], Arrays]
 """Runs a piece: its inputs by name to its outputs by name."""
-SUPPORTED = {"lifter": "soft", "gate": "one_sided", "refinement": "ray", "head": "gaussians"}
+SUPPORTED = {"encoder": "context", "lifter": "soft", "gate": "one_sided", "refinement": "ray", "head": "gaussians"}
 """The variant of the expert that the kernels compute; others run as one graph."""
 
 

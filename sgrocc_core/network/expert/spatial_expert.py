@@ -7,6 +7,7 @@ hidden layer, can replace the Gaussians for comparison.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -14,12 +15,15 @@ from torch import Tensor, nn
 
 from sgrocc_core.classes import NUM_CLASSES
 from sgrocc_core.errors import ConfigError, ModelError
+from sgrocc_core.network.expert.dual_mamba.encoder import STAGES, DualMambaEncoder
+from sgrocc_core.network.expert.dual_mamba.stages import HEADS as SCAN_HEADS
 from sgrocc_core.network.expert.fusion import FUSIONS, HistoryFusion
 from sgrocc_core.network.expert.lattice_encoder import CODE_CHANNELS, ContextBlock, cell_centres, geometric_code
 from sgrocc_core.network.expert.lifter import GATES, LIFTERS, SoftGatedLifter
 from sgrocc_core.network.expert.refinement import MAX_STEP, REFINEMENTS, GaussianState, Refinement, start_state
 
 HEADS = ("gaussians", "dense")
+ENCODERS = ("context", "dual_mamba")
 START_EMPTY = 4.0
 """Initial logit of empty in the dense head: P(occupied) = 0.17, about the share of occupied voxels in the truth."""
 OUTPUTS = ("means", "scales", "rotations", "opacities", "logits", "features")
@@ -49,6 +53,8 @@ class ExpertConfig:
             comparison and has no Gaussians to export.
         fusion: initialisation of the fusion with the anchors' history before the last block: `identity` (initially the
             output of the single image), `random` or `none` (no fusion).
+        encoder: how the cells' features are made: `context`, blocks of lifter and 3D convolutions, or `dual_mamba`, the
+            OccLE network (`dual_mamba.encoder`).
     """
 
     channels: int = 32
@@ -67,6 +73,7 @@ class ExpertConfig:
     dense_head: bool = True
     head: str = "gaussians"
     fusion: str = "identity"
+    encoder: str = "context"
 
     def __post_init__(self) -> None:
         for key, allowed in (
@@ -75,6 +82,7 @@ class ExpertConfig:
             ("refinement", REFINEMENTS),
             ("head", HEADS),
             ("fusion", FUSIONS),
+            ("encoder", ENCODERS),
         ):
             if getattr(self, key) not in allowed:
                 raise ConfigError(f"{key} is {getattr(self, key)!r}; it must be one of {', '.join(allowed)}")
@@ -93,6 +101,11 @@ class ExpertConfig:
             raise ConfigError(
                 f"sigma is {self.sigma} and dropout {self.dropout}; sigma must lie in (0, 10] m, dropout in [0, 1)"
             )
+        if self.encoder == "dual_mamba" and (self.blocks > STAGES or self.wide % SCAN_HEADS):
+            raise ConfigError(
+                f"blocks is {self.blocks} and wide {self.wide}; with encoder: dual_mamba there are at most {STAGES} "
+                f"blocks, and wide must be a multiple of {SCAN_HEADS}"
+            )
 
 
 class SpatialExpert(nn.Module):
@@ -107,11 +120,16 @@ class SpatialExpert(nn.Module):
         self.code = nn.Sequential(
             nn.Linear(CODE_CHANNELS, 2 * c.channels), nn.ReLU(), nn.Linear(2 * c.channels, c.channels)
         )
-        self.lifters = nn.ModuleList(
+        mamba = c.encoder == "dual_mamba"
+        lifters = [
             SoftGatedLifter(c.feature_channels, c.channels, c.channels, c.offsets, c.gate, c.lifter, c.sigma)
-            for _ in range(c.blocks)
+            for _ in range(1 if mamba else c.blocks)
+        ]
+        self.lifters = nn.ModuleList([] if mamba else lifters)
+        self.encoders = nn.ModuleList([] if mamba else [ContextBlock(c.channels, c.wide) for _ in range(c.blocks)])
+        self.dual_mamba = (
+            DualMambaEncoder(c.feature_channels, c.channels, c.wide, c.blocks, lifters[0]) if mamba else None
         )
-        self.encoders = nn.ModuleList(ContextBlock(c.channels, c.wide) for _ in range(c.blocks))
         self.refinements = nn.ModuleList(
             Refinement(c.channels + CODE_CHANNELS, c.hidden, c.gaussians, c.refinement, MAX_STEP * 0.5**i, c.dropout)
             for i in range(c.blocks)
@@ -121,7 +139,7 @@ class SpatialExpert(nn.Module):
             nn.init.constant_(self.dense.bias.data.view(8, -1)[:, 0], START_EMPTY)
         self.fusion = None if c.fusion == "none" else HistoryFusion(c.channels, start=c.fusion)
         if c.gate_sigma_fixed:
-            for lifter in self.lifters:
+            for lifter in lifters:
                 lifter.get_parameter("raw_alpha").requires_grad_(False)
                 lifter.get_parameter("raw_sigma").requires_grad_(False)
         for module in self.modules():
@@ -160,7 +178,9 @@ class SpatialExpert(nn.Module):
             wxyz; opacities (B, 16200, G), raw; logits (B, 16200, G, 11); features (B, 16200, C). The dense head
             replaces the first five by opacities (B, 16200, 8), the logit of occupied of each voxel, and voxel_logits
             (B, 16200, 8, 11), its class logits. In training mode, `dense_head` adds dense (B, 16200, 8, 12): per-voxel
-            class logits, 0 = empty. The voxels of a cell are in C order of (2, 2, 2); see `cells_of`.
+            class logits, 0 = empty. The voxels of a cell are in C order of (2, 2, 2); see `cells_of`. In training mode,
+            the encoder `dual_mamba` adds pixel_logits (B, 11, 30, 40) and cell_logits (B, 16200, 11), class logits of
+            pixels and of cells with points of the depth, for pseudo labels.
 
         Raises:
             ModelError: a network with the dense head is being exported.
@@ -168,23 +188,49 @@ class SpatialExpert(nn.Module):
         prior = (depth.float(), thickness.float(), intrinsics.float(), pose.float())
         with torch.autocast(depth.device.type, enabled=False):  # bf16 is too coarse for pixels and metres
             code = geometric_code(self.centres, prior[0], spread.float(), cells_of(hits.float()), *prior[1:])
-        x = self.code(code)
         state = start_state(self.centres, self.config.gaussians)
-        for block, (lifter, encoder, refinement) in enumerate(
-            zip(self.lifters, self.encoders, self.refinements, strict=True), 1
-        ):
-            if block == self.config.blocks and self.fusion is not None and history is not None and past is not None:
-                x = self.fusion(x, history, past)
-            with torch.autocast(depth.device.type, enabled=False):
-                lifted = lifter(features.float(), x.float(), self.centres, *prior)
-            x = encoder(x + lifted.to(x.dtype))
+        cells = self._cells(features, self.code(code), cells_of(hits.float()), prior, (history, past))
+        for (x, labels), refinement in zip(cells, self.refinements, strict=True):
             state, hidden = refinement(
                 torch.cat([x, code.to(x.dtype)], -1), state, self.centres, pose[:, :3, 3].float()
             )
-        outputs = {"features": x.float()}
+            outputs = {"features": x.float(), **labels}
         if self.config.head == "gaussians":
             outputs |= _gaussian_outputs(state, depth.shape[0])
         return outputs | self._dense_outputs(hidden)
+
+    def _cells(
+        self,
+        features: Tensor,
+        x: Tensor,
+        hits: Tensor,
+        prior: tuple[Tensor, Tensor, Tensor, Tensor],
+        memory: tuple[Tensor | None, Tensor | None],
+    ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        """Yield each block's features of the cells, (B, 16200, C), and logits for pseudo labels, if there are any.
+
+        Args:
+            features: (B, C, h, w).
+            x: (B, 16200, C), the embedded geometric code.
+            hits: (B, 16200, 8).
+            prior: depth, thickness, intrinsics and pose.
+            memory: `history` and `past` of `forward`; they are fused before the last block, or into its cells where
+                the encoder is `dual_mamba`.
+        """
+        history, past = memory
+        fusion = self.fusion if history is not None and past is not None else None
+        if self.dual_mamba is not None:
+            for block, (rows, logits) in enumerate(self.dual_mamba(features, x, self.centres, hits, prior), 1):
+                last = block == self.config.blocks
+                yield (fusion(rows, history, past) if last and fusion is not None else rows), logits
+            return
+        for block, (lifter, encoder) in enumerate(zip(self.lifters, self.encoders, strict=True), 1):
+            if block == self.config.blocks and fusion is not None:
+                x = fusion(x, history, past)
+            with torch.autocast(features.device.type, enabled=False):
+                lifted = lifter(features.float(), x.float(), self.centres, *prior)
+            x = encoder(x + lifted.to(x.dtype))
+            yield x, {}
 
     def _dense_outputs(self, hidden: Tensor) -> dict[str, Tensor]:
         """Outputs of the dense layer: the auxiliary target in training, and the voxels if it is the head."""

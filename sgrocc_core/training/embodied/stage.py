@@ -32,7 +32,7 @@ from sgrocc_core.training.local.stage import dataset_options
 from sgrocc_core.training.losses.objectives import Terms, class_weights, voxel_weights
 from sgrocc_core.training.stage import StepInput, Trained, make_networks, on_device
 
-SPATIAL = ("code", "lifters", "encoders")
+SPATIAL = ("code", "lifters", "encoders", "dual_mamba")
 """Attribute names of the spatial expert's lifter and encoder."""
 HEADS = ("refinements", "dense", "fusion")
 SPATIAL_RATE = 0.1
