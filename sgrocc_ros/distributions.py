@@ -58,12 +58,13 @@ def create_publisher(node: Node, kind: type, topic: str, qos: QoSProfile, on_joi
         kind: message type.
         topic: name of the topic.
         qos: quality of service.
-        on_join: called on the executor's thread for each new subscriber, at once or within POLL_PERIOD.
+        on_join: called on the executor's thread when there are new subscribers, at once or within POLL_PERIOD; once for
+            several that come between two looks of the executor.
     """
     if MATCHED_EVENTS:
 
         def matched(info: Any) -> None:
-            if info.current_count_change > 0:
+            if info.total_count_change > 0:  # the number of matches stays the same where another one left meanwhile
                 on_join()
 
         return node.create_publisher(kind, topic, qos, event_callbacks=PublisherEventCallbacks(matched=matched))
@@ -100,4 +101,4 @@ class _Joined:
         self._count = self._publisher.get_subscription_count()
         infos = self._node.get_subscriptions_info_by_topic(self._publisher.topic_name) if self._count else []
         self._known = {bytes(info.endpoint_gid) for info in infos}
-        return self._count > before or (self._count == before and not self._known <= known)
+        return self._count > before or not self._known <= known

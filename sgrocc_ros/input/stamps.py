@@ -50,10 +50,11 @@ class OtherTime:
 class StampGate:
     """Checks the images' time stamps.
 
-    An image is dropped if its stamp is no time, more than AHEAD_NS ahead of the node's clock, or not after the newest
-    one. Stamps more than JUMP_NS back mean that time has jumped, once AGREEING consecutive images agree; one or two are
-    dropped. Images more than JUMP_NS ahead are let through, but the time that others are compared with moves there only
-    with the third: one alone says nothing about the time.
+    An image is dropped if its stamp is no time, more than AHEAD_NS ahead of the node's clock, or not after the
+    newest one, also where that one came after a pause. Stamps more than JUMP_NS back mean that time has jumped,
+    once AGREEING consecutive images agree; one or two are dropped. Images more than JUMP_NS ahead are let through,
+    but the time that others are compared with moves there only with the third: one alone says nothing about the
+    time.
 
     Args:
         report: counts dropped images.
@@ -111,13 +112,13 @@ class StampGate:
     def _advance(self, stamp: int) -> str:
         """Judge a stamp after the newest one."""
         self._back.clear()
+        ahead = self._ahead.last
+        if ahead is not None and 0 <= ahead - stamp <= JUMP_NS:
+            return self._drop("stamp_back", f"the image's stamp is {(ahead - stamp) / 1e9:.3f} s older than one before")
         if self.newest is None or stamp - self.newest <= JUMP_NS:
             self.newest = stamp
             self._ahead.clear()
             return "pass"
-        ahead = self._ahead.last
-        if ahead is not None and 0 <= ahead - stamp <= JUMP_NS:
-            return self._drop("stamp_back", f"the image's stamp is {(ahead - stamp) / 1e9:.3f} s older than one before")
         if self._ahead.believes(stamp):
             self.newest = stamp
             self._ahead.clear()
