@@ -39,6 +39,17 @@ FORWARD = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
 """Rotation of a level camera that looks along the map's x axis."""
 
 
+def node_with(**seconds: float) -> str:
+    """Python code that starts the node with other periods of its diagnostics: PERIOD, JUDGED_SECONDS."""
+    changes = "; ".join(f"diagnostics.{name} = {value}" for name, value in seconds.items())
+    lines = ["import sys", "from sgrocc_ros.health import diagnostics", changes, "from sgrocc_ros.start import main"]
+    return "\n".join([*lines, "sys.exit(main())"])
+
+
+OFTEN = node_with(PERIOD=0.1)
+"""Diagnostics ten times a second: a test that waits for a number would else wait for most of a second each time."""
+
+
 def model_folder() -> Path:
     """Return the trained model or, without one, a model with random weights exported to runs/."""
     for folder in (ROOT / "models" / "small", ROOT / "runs" / "untrained_small"):
@@ -178,10 +189,10 @@ class Robot:
         return Header(stamp=Time(sec=stamp // 10**9, nanosec=stamp % 10**9), frame_id=frame)
 
     def transform(self, stamp: int, norm: float = 1.0, y: float | None = None, frame: str = "camera") -> TFMessage:
-        """Pose of the camera, which moves sideways a little with each call."""
+        """Pose of the camera, which moves sideways a little with each call, to and fro over 2 m."""
         self._step += 1
         message = TransformStamped(header=self.header(stamp, "map"), child_frame_id=frame)
-        message.transform.translation.y = 0.04 * (self._step % 50) if y is None else y
+        message.transform.translation.y = 0.04 * (50 - abs(50 - self._step % 100)) if y is None else y
         qx, qy, qz, qw = (float(v * norm) for v in quaternion_from_rotation(FORWARD))
         rotation = message.transform.rotation
         rotation.x, rotation.y, rotation.z, rotation.w = qx, qy, qz, qw
@@ -270,9 +281,9 @@ def running_node(
     parameters: dict[str, Any],
     remaps: dict[str, str] | None = None,
     robot: type[Robot] = Robot,
-    program: str = "",
+    program: str = OFTEN,
 ) -> Iterator[tuple[NodeProcess, Any]]:
-    """Run a connected node and robot; both end with the block."""
+    """Run a connected node and robot; both end with the block. program: as of NodeProcess."""
     node, chosen = NodeProcess(folder, parameters, remaps, program=program), robot()
     try:
         chosen.wait_for_node()

@@ -14,15 +14,20 @@ from sgrocc_ros.health.advice import ADVICE
 from sgrocc_ros.health.diagnostics import Diagnostics
 from sgrocc_ros.health.statistics import Statistics
 from sgrocc_ros.health.threads import Watch
-from tests.ros.harness import NodeProcess, Robot, running_node, wait_until
+from tests.ros.harness import NodeProcess, Robot, node_with, running_node, wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
+
+
+HASTY = node_with(PERIOD=0.1, JUDGED_SECONDS=2.0)
+"""The node whose level follows what came in the last two seconds instead of five."""
 
 
 @pytest.fixture(scope="module")
 def bench(ros_context, tmp_path_factory):
     """The node, and a robot that has published nothing yet."""
-    with running_node(tmp_path_factory.mktemp("diagnostics"), {"depth_source": "topic"}) as bench:
+    folder = tmp_path_factory.mktemp("diagnostics")
+    with running_node(folder, {"depth_source": "topic"}, program=HASTY) as bench:
         yield bench
 
 
@@ -73,7 +78,7 @@ def test_a_few_bad_frames_among_good_ones_are_a_warning_that_passes(bench):
 
 def test_a_topic_that_nobody_publishes_is_told(ros_context, tmp_path):
     robot = Robot(listens_to="front_occupancy")
-    node = NodeProcess(tmp_path, {}, {"image": "/front/image_raw", "__node": "front_occupancy"})
+    node = NodeProcess(tmp_path, {}, {"image": "/front/image_raw", "__node": "front_occupancy"}, program=HASTY)
     try:
         wait_until(lambda: robot.values, 10)
         _until(

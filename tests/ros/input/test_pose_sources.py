@@ -83,12 +83,17 @@ def _check_wall(voxels: np.ndarray, height: float) -> None:
     assert abs(z[wall].mean() - height) < 0.2
 
 
-def test_poses_of_the_camera_need_no_tf_at_all(ros_context, tmp_path):
+def test_poses_of_the_camera_need_no_tf_and_those_that_are_none_are_dropped(ros_context, tmp_path):
     parameters = {"pose_source": "pose", "depth_source": "topic", "map_path": tmp_path / "map"}
     with running_node(tmp_path, parameters, robot=_PosedRobot) as (node, robot):
         _check_wall(_map(robot, tmp_path), 0.0)
         assert robot.node.count_subscribers("/tf") == 0
         assert "subscribed to" in node.log and "/pose (reliable)" in node.log
+        stamp = robot.next_stamp()
+        robot.send(stamp, transform=robot.transform(stamp, norm=math.nan))
+        robot.wait_for("dropped.bad_pose", 1)
+        robot.map_good_frame()
+        assert "is not finite" in node.log and "'the camera'" in node.log
 
 
 def test_odometry_of_a_base_and_a_static_mount(ros_context, tmp_path):
@@ -97,6 +102,7 @@ def test_odometry_of_a_base_and_a_static_mount(ros_context, tmp_path):
         _check_wall(_map(robot, tmp_path), MOUNT_Z)
 
 
+@pytest.mark.slow  # what is done with the name is tested with the poses
 def test_base_frame_names_what_odometry_leaves_nameless(ros_context, tmp_path):
     parameters = {"pose_source": "odometry", "depth_source": "topic", "map_frame": "odom", "map_path": tmp_path / "map"}
     with running_node(tmp_path, parameters | {"base_frame": "base_link"}, robot=_NamelessRover) as (_, robot):
@@ -124,12 +130,3 @@ def test_poses_in_another_frame_than_the_maps_are_named(lost):
     robot.send()
     wait_until(lambda: "frames known: base_link, camera, odom" in robot.values["last_error"], 10)
     assert "no transform from 'map' to 'camera'" in robot.values["last_error"]
-
-
-def test_poses_that_are_no_poses_are_dropped_and_mapping_goes_on(ros_context, tmp_path):
-    with running_node(tmp_path, {"pose_source": "pose", "depth_source": "topic"}, robot=_PosedRobot) as (node, robot):
-        stamp = robot.next_stamp()
-        robot.send(stamp, transform=robot.transform(stamp, norm=math.nan))
-        robot.wait_for("dropped.bad_pose", 1)
-        robot.map_good_frame()
-        assert "is not finite" in node.log and "'the camera'" in node.log

@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 from geometry_msgs.msg import TransformStamped
+from nav_msgs.msg import Odometry
 from tf2_msgs.msg import TFMessage
 
 from sgrocc_core.geometry.transforms import TransformLookupError
@@ -54,6 +55,20 @@ def test_static_and_moving_transforms_are_composed(told):
     poses.add(_tf(T0, x=1.0, yaw=math.pi / 2, child="base"))
     poses.add(_tf(0, x=0.5, parent="base", child="camera"), static=True)
     assert poses.lookup("map", "camera", T0)[:3, 3] == pytest.approx([1.0, 0.5, 0.0])
+
+
+def test_odometry_is_the_pose_of_the_frame_that_is_named_or_of_its_own_child_frame(told):
+    poses, noticed = told
+    message = Odometry()
+    message.header.frame_id, message.header.stamp = "odom", time_message(T0)
+    message.pose.pose.position.x = 3.0
+    poses.add_odometry(message)
+    assert noticed == {"bad_transform": 1}  # nobody says what it is the pose of
+    poses.add_odometry(message, "base_link")
+    message.child_frame_id, message.pose.pose.position.x = "body", 4.0
+    poses.add_odometry(message)
+    assert poses.lookup("odom", "base_link", T0)[0, 3] == 3.0
+    assert poses.lookup("odom", "body", T0)[0, 3] == 4.0
 
 
 def test_a_stamp_after_the_newest_transform_has_no_pose_yet(told):

@@ -17,15 +17,9 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from sgrocc_ros import distributions
 from tests.ros.clients import GridClient, MarkerClient
-from tests.ros.harness import ROOT, Robot, running_node, save_voxels, wait_until, wall_with_hole
+from tests.ros.harness import OFTEN, ROOT, Robot, running_node, save_voxels, wait_until, wall_with_hole
 
-POLLING_NODE = """
-import sys
-from sgrocc_ros import distributions
-distributions.MATCHED_EVENTS = False
-from sgrocc_ros.node import main
-sys.exit(main())
-"""
+POLLING_NODE = f"from sgrocc_ros import distributions; distributions.MATCHED_EVENTS = False\n{OFTEN}"
 """The node as Humble runs it: publishers are not told of subscribers."""
 
 

@@ -16,7 +16,7 @@ from sensor_msgs.msg import PointCloud2
 
 from sgrocc_core.map_files.file import MapFolder, SavedMap, load_map
 from sgrocc_core.map_files.format import MapModel
-from tests.ros.harness import HEIGHT, WIDTH, NodeProcess, Robot, wait_until
+from tests.ros.harness import HEIGHT, OFTEN, WIDTH, NodeProcess, Robot, wait_until
 
 PERIOD = 0.2
 """Seconds between autosaves while the node is killed."""
@@ -55,7 +55,8 @@ def test_autosave_keeps_up_with_the_map_and_never_overwrites_one_that_was_not_lo
 
 def test_a_node_that_can_no_longer_save_maps_on_and_says_so(ros_context, tmp_path):
     folder = tmp_path / "map"
-    node = NodeProcess(tmp_path, {"depth_source": "topic", "map_path": folder, "autosave_period": 0.2})
+    parameters = {"depth_source": "topic", "map_path": folder, "autosave_period": 0.2}
+    node = NodeProcess(tmp_path, parameters, program=OFTEN)
     robot = Robot()
     try:
         robot.wait_for_node()

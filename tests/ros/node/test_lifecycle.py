@@ -14,7 +14,7 @@ import pytest
 from std_srvs.srv import Empty, SetBool, Trigger
 
 from sgrocc_ros.tools.bench import memory_and_threads
-from tests.ros.harness import NodeProcess, Robot, wait_until, wall_with_hole
+from tests.ros.harness import OFTEN, NodeProcess, Robot, wait_until, wall_with_hole
 
 ROUNDS = 20
 LEAK = 1.05
@@ -70,7 +70,7 @@ def robot(ros_context) -> Iterator[Robot]:
     "rounds", [4, pytest.param(8, marks=pytest.mark.slow), pytest.param(ROUNDS, marks=pytest.mark.slow)]
 )
 def test_services_under_load_leave_memory_and_threads_as_they_are(robot, tmp_path, rounds):
-    node = NodeProcess(tmp_path, {"depth_source": "topic", "map_path": tmp_path / "map"})
+    node = NodeProcess(tmp_path, {"depth_source": "topic", "map_path": tmp_path / "map"}, program=OFTEN)
     try:
         robot.wait_for_node()
         with _streaming(robot):
