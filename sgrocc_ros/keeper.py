@@ -212,7 +212,7 @@ class Keeper(LastingThread):
 
     def _publish_loaded(self, saved: SavedMap) -> None:
         """Runs on the worker's thread, or before that thread starts."""
-        self._worker.newest_stamp = saved.stamp_ns
+        self._worker.begin(saved.stamp_ns)
         self._worker.changes += 1
         self._outputs.replace(saved.stamp_ns, *self._mapper.map.voxel_map.occupied())
 

@@ -91,6 +91,7 @@ class Worker(LastingThread):
         self._busy: tuple[str, float] | None = None
         self.keep: Callable[[Frame, str], None] | None = None
         self.newest_stamp = self.changes = 0
+        self._begins = True  # the next stamp may be of an earlier time
 
     def submit(self, command: Callable[[], Any]) -> Future:
         """Run a function between two frames; the future receives its return value or its exception."""
@@ -121,12 +122,17 @@ class Worker(LastingThread):
         self._stopping = True
         self._room.wake()
 
+    def begin(self, stamp: int) -> None:
+        """Take the stamp (ns) of a map that was loaded, until the next frame, which may be of an earlier time."""
+        self.newest_stamp, self._begins = stamp, True
+
     def restart_gates(self) -> None:
-        """Forget the last pose of every camera: after a jump of time, or where another map begins."""
+        """Forget the last pose of every camera and the time: after a jump of time, or where another map begins."""
         for camera in self._cameras.values():
             camera.gate.restart()
         if self._room.clouds is not None:
-            self._room.clouds.restart()
+            self._room.clouds.restart_gate()
+        self._begins = True
 
     def wake(self) -> None:
         """Look at the parameters again."""
@@ -192,7 +198,7 @@ class Worker(LastingThread):
         finally:
             self._busy = None
         room.count_mapped()
-        self.newest_stamp = max(cloud.stamp, self.newest_stamp)
+        self._follow(cloud.stamp, in_order=False)
         self.changes += 1
         self._outputs.change(update)
         self._statistics.time("cloud", update.timings["total"])
@@ -211,8 +217,7 @@ class Worker(LastingThread):
         for note in update.notes:
             camera.counts.notice("motion_depth", note)
         gaussians = self._mapper.map.gaussians_in_view() if self._outputs.views.wants_gaussians else None
-        # The images of several cameras do not come in the order of their stamps.
-        self.newest_stamp = max(frame.stamp_ns, self.newest_stamp) if complete.camera else frame.stamp_ns
+        self._follow(frame.stamp_ns, in_order=not complete.camera)
         self.changes += 1
         if self.keep is not None:
             self.keep(frame, complete.image.frame_id)
@@ -222,6 +227,11 @@ class Worker(LastingThread):
             update, complete.image.arrived, stages, complete.image.frame_id, gaussians, camera.counts.process
         )
         self._statistics.time("hand_over", 1e3 * (time.monotonic() - handed))
+
+    def _follow(self, stamp: int, in_order: bool) -> None:
+        """Note the stamp of what is in the map now; several cameras and clouds do not come in the order of theirs."""
+        self.newest_stamp = stamp if in_order or self._begins else max(stamp, self.newest_stamp)
+        self._begins = False
 
     def _look_at(self, complete: Complete, frame: Frame, camera: CameraWork) -> None:
         """Look at one of the first frames; what is wrong with the look itself is counted and costs no frame."""

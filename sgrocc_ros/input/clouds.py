@@ -21,7 +21,8 @@ from sgrocc_core.errors import FrameError
 from sgrocc_ros.health.statistics import QUIET, Statistics
 from sgrocc_ros.input.follower import Follower
 from sgrocc_ros.input.poses import Poses
-from sgrocc_ros.input.waiting import LONGEST_WAIT, why_not_placed
+from sgrocc_ros.input.stamps import JUMP_NS
+from sgrocc_ros.input.waiting import LONGEST_WAIT, PAUSED, why_not_placed
 from sgrocc_ros.messages import last_point_ns, read_points, stamp_ns
 from sgrocc_ros.parameters import Parameters
 
@@ -59,7 +60,7 @@ class CloudRoom:
 
     Attributes:
         follower: the subscription.
-        paused: whether clouds are dropped.
+        paused: whether clouds that arrive are dropped.
     """
 
     def __init__(
@@ -153,11 +154,24 @@ class CloudRoom:
         """Count a cloud that could not be mapped."""
         self._drop(error.cause, str(error))
 
-    def restart(self) -> None:
-        """Forget the last pose and the waiting clouds: after a jump of time, or where another map begins."""
-        self._gate.restart()
+    def drop_all(self, cause: str, message: str) -> None:
+        """Drop all waiting clouds."""
         with self._changed:
+            for _ in self._waiting:
+                self._drop(cause, message)
             self._waiting = []
+
+    def jump_to(self, stamp: int) -> None:
+        """Drop the clouds that were received before time jumped back to `stamp` (ns); the jump itself is told once."""
+        with self._changed:
+            kept = [cloud for cloud in self._waiting if cloud.stamp <= stamp + JUMP_NS]
+            if len(kept) < len(self._waiting):
+                self._dropped["time_jump"] += len(self._waiting) - len(kept)
+            self._waiting = kept
+
+    def restart_gate(self) -> None:
+        """Forget the last pose: after a jump of time, or where another map begins; called where clouds are read."""
+        self._gate.restart()
 
     def values(self) -> dict[str, str]:
         """Return the counters, for /diagnostics."""
@@ -168,7 +182,7 @@ class CloudRoom:
     def _on_points(self, message: PointCloud2) -> None:
         self._received += 1
         if self.paused:
-            self._drop("paused", "the node is paused")
+            self._drop("paused", PAUSED)
             return
         stamp = stamp_ns(message.header.stamp)
         if wrong := no_time(stamp, "a cloud's"):

@@ -26,13 +26,12 @@ from sgrocc_ros.input.clouds import CloudRoom
 from sgrocc_ros.input.follower import Follower
 from sgrocc_ros.input.poses import Poses
 from sgrocc_ros.input.stamps import StampGate
-from sgrocc_ros.input.waiting import WaitingRoom
+from sgrocc_ros.input.waiting import PAUSED, WaitingRoom
 from sgrocc_ros.messages import image_size, info_size, last_point_ns, stamp_ns
 from sgrocc_ros.parameters import CameraParameters, Parameters
 
 LOOK_PERIOD = 0.25
 """Seconds between two checks of the ROS graph."""
-PAUSED = "the node is paused; call ~/pause with data: false to go on"
 CAMERA = "the camera"
 """Frame name used for the camera if the topic `pose` carries the camera's own poses, which name no frame."""
 
@@ -230,18 +229,24 @@ class Inputs:
         of_clouds = [self.clouds.follower] if self.clouds is not None else []
         return [*of_cameras, *of_clouds, self.moving, self.static, *self.others]
 
+    @property
+    def _rooms(self) -> list[WaitingRoom | CloudRoom]:
+        """Where what has arrived waits to be mapped."""
+        of_cameras = [camera.port.room for camera in self.cameras.values()]
+        return [*of_cameras, *([self.clouds] if self.clouds is not None else [])]
+
     def clock_jumped_back(self) -> None:
         """React to a backward jump of the node's clock (/clock)."""
         self._jump(self._node.get_clock().now().nanoseconds, "the clock jumped back")
 
     def pause(self, paused: bool) -> None:
-        """Drop all images, waiting ones included, from now on, or accept images again."""
+        """Drop all images and clouds, waiting ones included, from now on, or accept them again."""
         self.paused = paused
         if self.clouds is not None:
             self.clouds.paused = paused
         if paused:
-            for camera in self.cameras.values():
-                camera.port.room.drop_all("paused", PAUSED)
+            for room in self._rooms:
+                room.drop_all("paused", PAUSED)
 
     def _follow_poses(self, parameters: Parameters) -> Follower:
         """Subscribe to the moving poses: /tf or a pose topic, never both, since they could contradict each other."""
@@ -275,17 +280,13 @@ class Inputs:
             if camera.gate.newest != stamp:
                 camera.gate.restart()
         self._poses.jump_to(stamp)
-        for camera in self.cameras.values():
-            camera.port.room.jump_to(stamp)
-        if self.clouds is not None:
-            self.clouds.restart()
+        for room in self._rooms:
+            room.jump_to(stamp)
         self._on_time_jump()
 
     def _poses_changed(self) -> None:
-        for camera in self.cameras.values():
-            camera.port.room.poses_changed()
-        if self.clouds is not None:
-            self.clouds.poses_changed()
+        for room in self._rooms:
+            room.poses_changed()
 
     def _on_transforms(self, message: TFMessage) -> None:
         self._poses.add(message)

@@ -24,10 +24,10 @@ from sgrocc_ros.input.stamps import JUMP_NS
 
 CAPACITY = 60
 """Maximum number of images, of depth images and of camera_infos that are kept."""
-
-
 LONGEST_WAIT = 60.0
 """Seconds after which a thread that waits looks again, whatever it waits for."""
+PAUSED = "the node is paused; call ~/pause with data: false to go on"
+"""Why what arrives or waits while the node is paused is dropped."""
 
 
 class PoseSource(Protocol):

@@ -24,10 +24,10 @@ START, STEP = 1_700_000_000 * 10**9, 10**8
 class RoomBag:
     """What is written; the defaults are a bag without a fault. Ten images a second along `walk`.
 
-    `faults` names what is wrong with single moments: `zero_stamp`, `no_depth`, `empty_depth`, `nan_transform`,
-    `loop` (a second transform that puts the map below the camera) or `encoding`. With `mount`, a quaternion, /tf holds
-    the camera's body and /tf_static the optical frame in it; `rounded` leaves quaternions one decimal. `depth_coding`
-    is an encoding, or `rvl` for compressed depth.
+    `turned` is the camera's pose in that of the walk. `faults` names what is wrong with single moments:
+    `zero_stamp`, `no_depth`, `empty_depth`, `nan_transform`, `loop` (a second transform that puts the map below the
+    camera) or `encoding`. With `mount`, a quaternion, /tf holds the camera's body and /tf_static the optical frame
+    in it; `rounded` leaves quaternions one decimal. `depth_coding` is an encoding, or `rvl` for compressed depth.
     """
 
     prefix: str = ""
@@ -48,6 +48,7 @@ class RoomBag:
     rounded: bool = False
     world: np.ndarray = field(default_factory=lambda: np.eye(4))
     axes: np.ndarray = field(default_factory=lambda: np.eye(4))
+    turned: np.ndarray = field(default_factory=lambda: np.eye(4))
     tf_kept: list[int] | None = None
     zero_stamps: bool = False
     far_pose: int | None = None
@@ -57,16 +58,13 @@ class RoomBag:
 
     def write(self, path: Path) -> Path:
         """Write the bag; its path."""
-        self._store = get_typestore(Stores.ROS2_HUMBLE)
-        self._connections: dict[str, Any] = {}
-        with Writer(path, version=8, storage_plugin=StoragePlugin.MCAP) as writer:
-            self._writer = writer
-            for number, T_wc in enumerate(walk()):
-                self._write_moment(number, T_wc)
-        return path
+        return write_together(path, self)
+
+    def _begin(self, writer: Writer, store: Any, connections: dict[str, Any]) -> None:
+        self._writer, self._store, self._connections = writer, store, connections
 
     def _write_moment(self, number: int, T_wc: np.ndarray) -> None:
-        at = START + number * STEP
+        at, T_wc = START + number * STEP, T_wc @ self.turned
         told = T_wc
         if number == self.far_pose:
             told = T_wc.copy()
@@ -186,6 +184,18 @@ class RoomBag:
             step=len(data) // pixels.shape[0],
             data=data,
         )
+
+
+def write_together(path: Path, *bags: RoomBag) -> Path:
+    """Write what several cameras recorded as one bag; its path."""
+    store, connections = get_typestore(Stores.ROS2_HUMBLE), {}
+    with Writer(path, version=8, storage_plugin=StoragePlugin.MCAP) as writer:
+        for bag in bags:
+            bag._begin(writer, store, connections)
+        for number, T_wc in enumerate(walk()):
+            for bag in bags:
+                bag._write_moment(number, T_wc)
+    return path
 
 
 def _beside(image_topic: str) -> str:

@@ -12,11 +12,15 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from sgrocc_core.data.images import decode_image, encode_jpeg
 from sgrocc_core.geometry.poses import quaternion_from_rotation
-from tests.ros.harness import FORWARD, NodeProcess, Robot, running_node, save_voxels, wait_until
+from sgrocc_core.map_files.file import load_map
+from tests.ros.harness import FORWARD, NodeProcess, Robot, node_with, running_node, save_voxels, wait_until
 
 BACKWARD = np.array([[0.0, 0, -1], [1, 0, 0], [0, -1, 0]])
 """Rotation of a level camera that looks against the map's x axis."""
 MOUNTS = {"front": FORWARD, "rear": BACKWARD}
+
+HASTY = node_with(PERIOD=0.1, JUDGED_SECONDS=2.0)
+"""The node that waits for images for two seconds instead of five."""
 
 
 class _TwoCameras(Robot):
@@ -83,7 +87,7 @@ def bench(ros_context, tmp_path_factory):
         "tf_timeout": 1.0,
     }
     remaps = {"front/image": "/cam0/image_raw", "front/depth": "/cam0/depth"}
-    with running_node(folder, parameters, remaps, robot=_TwoCameras) as (node, robot):
+    with running_node(folder, parameters, remaps, _TwoCameras, HASTY) as (node, robot):
         rear = robot.of_camera["rear"].values()
         wait_until(lambda: all(p.get_subscription_count() for p in rear), 20, "the node's subscriptions")
         yield node, robot, folder
@@ -114,7 +118,7 @@ def _settled(robot: Robot, key: str) -> int:
     value = -1
     while value != robot.count(key):
         value = robot.count(key)
-        time.sleep(3)
+        time.sleep(1)
     return value
 
 
@@ -141,6 +145,20 @@ def test_a_camera_that_dies_is_told_and_the_other_goes_on(bench):
             robot.send_of(camera)
         time.sleep(0.2)
     raise AssertionError(f"not OK again: {robot.status}")
+
+
+def test_the_map_is_of_the_time_to_which_the_images_jumped_back(bench):
+    _, robot, folder = bench
+    robot.send_both_until("processed", robot.count("processed") + 2)
+    past, front = robot.next_stamp() - 100_000_000_000, robot.count("camera.front.processed")
+    for i in range(150):
+        robot.send_of("front", past + i * 200_000_000)
+        time.sleep(0.2)
+        if robot.count("noticed.time_jump") and robot.count("camera.front.processed") > front + 2:
+            break
+    assert robot.count("noticed.time_jump") == 1
+    save_voxels(robot, folder / "map")
+    assert past <= load_map(folder / "map").stamp_ns <= past + i * 200_000_000
 
 
 @pytest.mark.parametrize(
