@@ -75,7 +75,7 @@ class Chain:
         return self.out / f"{stage}.weights.safetensors"
 
 
-def command(*words: str | Path) -> list[str]:
+def command(*words: object) -> list[str]:
     """Returns the command line of `sgrocc` with these words, in this interpreter."""
     return [sys.executable, "-m", "sgrocc_core.cli", *map(str, words)]
 
