@@ -217,9 +217,10 @@ from sgrocc_core.errors import FrameError
 from sgrocc_ros.messages import byte_array, read_image
 known = Image(height=1, width=2, encoding="rgb8", step=6, data=byte_array(np.arange(6, dtype=np.uint8)))
 print(read_image(known).tolist())
+strange = Image(height=1, width=2, encoding="strange", step=6, data=byte_array(np.zeros(6, np.uint8)))
 for _ in range(2):
     try:
-        print(read_image(Image(height=1, width=2, encoding="strange", step=6, data=byte_array(np.zeros(6, np.uint8)))).tolist())
+        print(read_image(strange).tolist())
     except FrameError as error:
         print(error.cause)
 """

@@ -82,7 +82,8 @@ def test_the_installed_node_runs_from_the_installed_files(install, tmp_path):
 
 def test_the_launch_file_finds_the_installed_executables_and_files(install, tmp_path):
     site = next((install / "lib").glob("python3*/site-packages"))
-    code = "from sgrocc_ros.tools.launching import make_plan; plan = make_plan({}); print(plan.executable, plan.params_file)"
+    code = "from sgrocc_ros.tools.launching import make_plan; plan = make_plan({}); "
+    code += "print(plan.executable, plan.params_file)"
     environment = os.environ | {"PYTHONPATH": str(site), "AMENT_PREFIX_PATH": str(install)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.stdout.split() == [
