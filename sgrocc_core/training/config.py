@@ -12,6 +12,7 @@ from sgrocc_core.errors import ConfigError
 from sgrocc_core.network.expert.spatial_expert import ExpertConfig
 from sgrocc_core.share import find_shared
 from sgrocc_core.training.embodied.step import WalkConfig
+from sgrocc_core.training.losses.few_labels import FewLabels
 from sgrocc_core.training.losses.objectives import LocalWeights
 from sgrocc_core.training.schedule import Schedule
 from sgrocc_core.training.stereo.clips import ClipConfig
@@ -89,6 +90,7 @@ class TrainConfig:
         walk: settings of training on walks (embodied).
         stereo: arguments of `StereoConfig`; in YAML as `image`.
         clip: settings of training on videos (stereo).
+        few_labels: training with the labels of a part of the scenes.
         stages: settings of each stage.
 
     Raises:
@@ -113,6 +115,7 @@ class TrainConfig:
     walk: WalkConfig = field(default_factory=WalkConfig)
     stereo: dict[str, Any] = field(default_factory=dict)
     clip: ClipConfig = field(default_factory=ClipConfig)
+    few_labels: FewLabels = field(default_factory=FewLabels)
     stages: dict[str, StageConfig] = field(default_factory=lambda: {name: StageConfig() for name in STAGES})
 
     def __post_init__(self) -> None:
@@ -140,7 +143,8 @@ def load_config(path: Path) -> TrainConfig:
     """Read a training configuration.
 
     Args:
-        path: YAML file with keys of `TrainConfig`; `network`, `losses`, `walk` and `stages` are themselves mappings.
+        path: YAML file with keys of `TrainConfig`; `network`, `losses`, `few_labels`, `walk` and `stages` are
+            themselves mappings.
 
     Raises:
         ConfigError: the file does not exist or is not YAML, or a key or value is not allowed.
@@ -155,6 +159,7 @@ def load_config(path: Path) -> TrainConfig:
     walk = _made(WalkConfig, _mapping(values.pop("walk", {}), where, "walk"), f"{where}: walk")
     clip = _made(ClipConfig, _mapping(values.pop("clip", {}), where, "clip"), f"{where}: clip")
     losses = _made(LocalWeights, _mapping(values.pop("losses", {}), where, "losses"), f"{where}: losses")
+    few = _made(FewLabels, _mapping(values.pop("few_labels", {}), where, "few_labels"), f"{where}: few_labels")
     image, network, stereo = (_mapping(values.pop(key, {}), where, key) for key in ("image", "network", "stereo"))
     _checked(ExpertConfig, network, f"{where}: network")
     model = model_sections(_checked(TrainConfig, dict(values), where).get("model", TrainConfig.model))
@@ -164,7 +169,7 @@ def load_config(path: Path) -> TrainConfig:
         "network": network,
         "stereo": {**model.get("stereo", {}), **stereo},
     }
-    given = {**networks, "losses": losses, "walk": walk, "clip": clip, "stages": stages}
+    given = {**networks, "losses": losses, "few_labels": few, "walk": walk, "clip": clip, "stages": stages}
     return _made(TrainConfig, {**values, **given}, where)
 
 

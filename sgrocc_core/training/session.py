@@ -220,7 +220,7 @@ def train_stage(
     heldout = held.folder if held is not None else None
     with RoomRenderer(rendered, leader=first) if rendered is not None else contextlib.nullcontext() as rooms:
         views = LocalStage(config, stage, folders, heldout, rescan=DataSources(Packer(sets), rooms))
-        return run(Trainer(config, views, out), start, resume)
+        return run(Trainer(config, views, out, views.watcher()), start, resume)
 
 
 def run(trainer: Trainer, start: Path | None, resume: bool) -> Path:

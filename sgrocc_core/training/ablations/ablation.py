@@ -82,6 +82,21 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """A published figure beside the curve over shares of labels.
+
+    Attributes:
+        name: of the method and its data.
+        share: of the labels, above 0 to 1.
+        miou: percent.
+    """
+
+    name: str
+    share: float
+    miou: float
+
+
+@dataclass(frozen=True)
 class Ablation:
     """A question and the variants that answer it.
 
@@ -91,6 +106,7 @@ class Ablation:
         note: explanation at the top of the report.
         variants: the first one is the reference.
         task: one of TASKS.
+        references: published figures for the curve over shares of labels.
     """
 
     name: str
@@ -98,6 +114,7 @@ class Ablation:
     note: str
     variants: tuple[Variant, ...]
     task: str = "local"
+    references: tuple[Reference, ...] = ()
 
 
 def load_ablation(name: str) -> Ablation:
@@ -110,7 +127,7 @@ def load_ablation(name: str) -> Ablation:
         ConfigError: the file does not exist, or a value in it is not allowed.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else find_shared(f"{FOLDER}/{name}.yaml")
-    values = read_mapping(path, "ablation", ("title", "note", "task", "variants"))
+    values = read_mapping(path, "ablation", ("title", "note", "task", "references", "variants"))
     if not isinstance(values.get("variants"), list):
         raise ConfigError(f"{path} must hold a list of variants")
     task = values.get("task", "local")
@@ -123,7 +140,15 @@ def load_ablation(name: str) -> Ablation:
             f"{path} has the variants {', '.join(names) or 'none'}; "
             "at least two are needed, each with a name of its own"
         )
-    return Ablation(path.stem, str(values.get("title", path.stem)), str(values.get("note", "")).strip(), variants, task)
+    references = tuple(_reference(entry, f"{path}: references") for entry in values.get("references") or ())
+    title, note = str(values.get("title", path.stem)), str(values.get("note", "")).strip()
+    return Ablation(path.stem, title, note, variants, task, references)
+
+
+def _reference(entry: Any, where: str) -> Reference:
+    if not isinstance(entry, dict) or set(entry) != {"name", "share", "miou"}:
+        raise ConfigError(f"{where}: {entry!r} must be a mapping of name, share and miou")
+    return Reference(str(entry["name"]), float(entry["share"]), float(entry["miou"]))
 
 
 def _variant(entry: Any, where: str, task: str) -> Variant:

@@ -1,7 +1,7 @@
 """The charts of an ablation: its figures with their spread over the seeds, and the accuracy during training.
 
 `python -m sgrocc_core.training.ablations.charts docs/results` redraws the former from the tables of runs
-(NAME.runs.csv) in a folder.
+(NAME.runs.csv) in a folder, and curves over shares of labels.
 """
 
 from __future__ import annotations
@@ -94,13 +94,48 @@ def curves_chart(findings: Findings) -> Figure:
     return figure
 
 
+def shares_chart(findings: Findings) -> Figure:
+    """Returns a chart of the mIoU over the share of labels, with a line for each method and a panel for each depth.
+
+    Published figures, which are of other data, are diamonds at their share.
+    """
+    notes = "mIoU of held-out views, in view, percent; mean ± standard deviation over the seeds. Diamonds: other data."
+    figure = new_figure(16, 7, findings.ablation.title, notes)
+    sources = list(findings.layout.sources)
+    panels = figure.subplots(1, len(sources), sharey=True, squeeze=False)[0]
+    region = next(iter(findings.layout.regions))
+    for axes, source in zip(panels, sources, strict=True):
+        plain(axes, f"{source} depth", "both")
+        axes.set_xscale("log")
+        for number, (method, variants) in enumerate(findings.label_shares().items()):
+            values = [findings.row(variant, (source, region, "miou")).value for variant in variants.values()]
+            axes.errorbar(
+                [100 * share for share in variants], [value.mean for value in values],
+                yerr=[value.spread or 0.0 for value in values], fmt="o-", capsize=3, label=method,
+                color=COLOURS[number % len(COLOURS)],
+            )  # fmt: skip
+        for reference in findings.ablation.references:
+            place = (100 * reference.share, reference.miou)
+            axes.plot(*place, "D", color=PAPER, fillstyle="none", markersize=8)
+            axes.annotate(reference.name, place, (8, -3), textcoords="offset points", color=PAPER)
+        ticks = sorted({100 * share for method in findings.label_shares().values() for share in method})
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
+        axes.set_xlabel("scenes with voxel labels, percent")
+    panels[-1].legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    return figure
+
+
 def main() -> None:
     """Draw the charts of all tables of runs in a folder."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("folder", type=Path, help="folder of NAME.runs.csv; NAME.png is written beside it")
     for path in sorted(parser.parse_args().folder.glob("*.runs.csv")):
         name = path.name.removesuffix(".runs.csv")
-        results_chart(Findings.read(load_ablation(name), path)).savefig(path.with_name(f"{name}.png"))
+        findings = Findings.read(load_ablation(name), path)
+        results_chart(findings).savefig(path.with_name(f"{name}.png"))
+        if findings.label_shares():
+            shares_chart(findings).savefig(path.with_name(f"{name}.curve.png"))
 
 
 if __name__ == "__main__":

@@ -162,6 +162,18 @@ class Findings:
                 found[variant.name] = {step: sum(values) / len(values) for step, values in sorted(points.items())}
         return found
 
+    def label_shares(self) -> dict[str, dict[float, Variant]]:
+        """Returns the variants by method and share of labels; empty where all variants have the labels of all scenes.
+
+        The method is the variant's name up to its last `_`, the share is `few_labels.labelled` of its configuration.
+        """
+        found: dict[str, dict[float, Variant]] = {}
+        for variant in self.variants:
+            share = float(variant.overrides.get("few_labels", {}).get("labelled", 1.0))
+            found.setdefault(variant.name.rpartition("_")[0], {})[share] = variant
+        shares = {share for method in found.values() for share in method}
+        return {name: dict(sorted(method.items())) for name, method in found.items()} if shares - {1.0} else {}
+
     def keys(self) -> Iterator[Key]:
         """Iterates over the keys of all figures that are compared."""
         return itertools.product(self.layout.sources, self.layout.regions, self.layout.metrics)

@@ -102,7 +102,8 @@ class LocalTask:
         config = dataclasses.replace(run.config, **changes)
         use_threads(config.threads)
         noise = NoisyPoses(run.variant.training_noise.length(self.frame_step), config.seed)
-        trainer = Trainer(config, LocalStage(config, STAGE, [run.views], None, transform=noise), out, clock)
+        stage = LocalStage(config, STAGE, [run.views], None, transform=noise)
+        trainer = Trainer(config, stage, out, stage.watcher(clock))
         begin(trainer, run.start)
         return trainer
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from sgrocc_core.training.ablations.ablation import METRICS
-from sgrocc_core.training.ablations.charts import curves_chart, results_chart
+from sgrocc_core.training.ablations.charts import curves_chart, results_chart, shares_chart
 from sgrocc_core.training.ablations.comparison import paired_difference
 from sgrocc_core.training.ablations.findings import TITLES, Findings, Row
 
 
 def write_report(findings: Findings, facts: dict[str, Any], stem: Path) -> list[Path]:
-    """Write STEM.csv, STEM.runs.csv, STEM.md and STEM.png, and STEM.curve.png for training on walks.
+    """Write STEM.csv, STEM.runs.csv, STEM.md and STEM.png; for walks and few labels STEM.curve.png, too.
 
     Args:
         findings: of the ablation.
@@ -31,6 +31,9 @@ def write_report(findings: Findings, facts: dict[str, Any], stem: Path) -> list[
     if findings.curves():
         files.append(stem.with_name(stem.name + ".curve.png"))
         curves_chart(findings).savefig(files[-1])
+    if findings.label_shares():
+        files.append(stem.with_name(stem.name + ".curve.png"))
+        shares_chart(findings).savefig(files[-1])
     _write_csv(files[2], summary_rows(findings))
     _write_csv(files[3], run_rows(findings))
     return files
@@ -94,6 +97,9 @@ def markdown(findings: Findings, facts: dict[str, Any]) -> str:
             "weights as they were (not averaged)"
         )
         lines += [f"![{text}]({ablation.name}.curve.png)", "", f"{text}.", ""]
+    if findings.label_shares():
+        text = "mIoU in view over the share of scenes with labels"
+        lines += [f"![{text}]({ablation.name}.curve.png)", "", *_shares_tables(findings), ""]
     for source, heading in findings.layout.sources.items():
         lines += [f"## {heading}", "", *_table(findings, source), ""]
     if any(variant.paper for variant in ablation.variants):
@@ -115,6 +121,25 @@ def _table(findings: Findings, source: str) -> list[str]:
     for variant in findings.variants:
         rows = [findings.row(variant, key) for key in columns]
         lines.append("| " + " | ".join([f"`{variant.name}`", str(rows[0].value.count), *map(_cell, rows)]) + " |")
+    return lines
+
+
+def _shares_tables(findings: Findings) -> list[str]:
+    """mIoU in view by method and share of labels, and as a share of the reference's, which has all labels."""
+    methods, region = findings.label_shares(), next(iter(findings.layout.regions))
+    shares = sorted({share for method in methods.values() for share in method})
+    lines = [f"mIoU in view, percent; in brackets as a share of that of `{findings.reference.name}`."]
+    for source, heading in findings.layout.sources.items():
+        key = (source, region, "miou")
+        whole = findings.row(findings.reference, key).value.mean
+        lines += ["", "| " + " | ".join([heading.lower(), *(f"{100 * share:g} %" for share in shares)]) + " |"]
+        lines += ["|---|" + "---|" * len(shares)]
+        for name, variants in methods.items():
+            cells = []
+            for share in shares:
+                value = findings.row(variants[share], key).value.mean if share in variants else None
+                cells.append("" if value is None else f"{value:.1f} ({value / max(whole, 1e-9):.2f})")
+            lines.append("| " + " | ".join([f"`{name}`", *cells]) + " |")
     return lines
 
 

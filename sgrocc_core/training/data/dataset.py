@@ -7,8 +7,9 @@ uninterrupted one.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,9 @@ class DatasetOptions:
         seed: of the random draws.
         head_stride: image pixels per pixel of the targets at the heads' resolution.
         input_size: (width, height) to which views are letterboxed, pixels; None leaves them as they were packed.
+        labelled: share of the scenes whose labels are used, above 0 to 1; see `labelled_scenes`.
+        unlabelled: views of the other scenes, without their labels, for each view with labels; they come on top of the
+            batch.
     """
 
     augment: bool = True
@@ -59,6 +63,8 @@ class DatasetOptions:
     seed: int = 0
     head_stride: int = GRID.head_stride
     input_size: tuple[int, int] | None = None
+    labelled: float = 1.0
+    unlabelled: float = 0.0
 
 
 @numba.njit(cache=True, nogil=True)
@@ -196,7 +202,8 @@ class PackedViews(Dataset[dict[str, np.ndarray]]):
     Attributes:
         scenes: folders of the scenes.
         index: (N, 2) int64, scene and number of each view.
-        counts: (N, 12) int64, pixels of each 2D label.
+        counts: (N, 12) int64, pixels of each 2D label; not to be read of views without labels.
+        has_labels: (N,) bool, whether the labels of a view are used.
     """
 
     def __init__(self, folders: list[Path], options: DatasetOptions) -> None:
@@ -215,6 +222,7 @@ class PackedViews(Dataset[dict[str, np.ndarray]]):
             counts.append(scene_counts)
         self.index = np.array(index, np.int64).reshape(-1, 2)
         self.counts = np.concatenate(counts) if counts else np.zeros((0, 12), np.int64)
+        self.has_labels = labelled_scenes([path.name for path in self.scenes], options.labelled)[self.index[:, 0]]
 
     def __len__(self) -> int:
         return len(self.index)
@@ -237,20 +245,56 @@ class PackedViews(Dataset[dict[str, np.ndarray]]):
     def __getitem__(self, key: tuple[int, int, int]) -> dict[str, np.ndarray]:
         """Returns the sample of a key (view, step, place in the batch)."""
         i, step, place = key
-        return item(self.view(i), self.options, np.random.default_rng((self.options.seed, step, place)))
+        view, rng = self.view(i), np.random.default_rng((self.options.seed, step, place))
+        if not self.options.unlabelled:
+            return item(view, self.options, rng)
+        labelled = bool(self.has_labels[i])
+        found = item(view if labelled else without_labels(view), self.options, rng)
+        return {**found, "labelled": np.array(labelled)}
+
+    def others(self) -> np.ndarray:
+        """Returns (N,) sampling probabilities of the views without labels, all the same."""
+        return ~self.has_labels / max(1, np.count_nonzero(~self.has_labels))
 
     def balance(self) -> np.ndarray:
-        """Returns (N,) sampling probabilities of the views.
+        """Returns (N,) sampling probabilities of the views with labels; 0 for the others.
 
         Rare classes raise them, to at most about eight times another view's.
         """
-        share = self.counts / np.maximum(self.counts.sum(1, keepdims=True), 1)
+        scores = np.zeros(len(self.has_labels))
+        scores[self.has_labels] = self._balance(self.counts[self.has_labels])
+        return scores
+
+    @staticmethod
+    def _balance(counts: np.ndarray) -> np.ndarray:
+        share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
         present = share > 0.003
         present[:, 0] = False
         frequency = np.maximum(present.mean(0), 1e-3)
         score = (present / np.sqrt(frequency)).sum(1) / np.maximum(present.sum(1), 1)
         score = np.clip(score, 0.5, 4.0)
         return score / score.sum()
+
+
+def labelled_scenes(names: list[str], share: float) -> np.ndarray:
+    """Choose the scenes whose labels are used, independently of their order: the first by a digest of their names.
+
+    Args:
+        names: of all scenes.
+        share: of the scenes, above 0 to 1; at least one scene is chosen.
+
+    Returns:
+        (len(names),) bool.
+    """
+    order = np.argsort([hashlib.sha256(name.encode()).hexdigest() for name in names])
+    chosen = np.zeros(len(names), bool)
+    chosen[order[: max(1, round(share * len(names)))]] = True
+    return chosen
+
+
+def without_labels(view: View) -> View:
+    """Returns the view with neither labels of pixels nor of voxels; image, depth and camera stay."""
+    return replace(view, labels=np.full_like(view.labels, UNKNOWN), target=np.full_like(view.target, UNKNOWN))
 
 
 class StepSampler(Sampler[list[tuple[int, int, int]]]):
@@ -262,10 +306,22 @@ class StepSampler(Sampler[list[tuple[int, int, int]]]):
         first: first step.
         last: step after the last one.
         seed: of the random draws.
+        others: (N,) probabilities of views that are added to every batch.
+        count: number of these views.
     """
 
-    def __init__(self, probabilities: np.ndarray, batch: int, first: int, last: int, seed: int) -> None:
+    def __init__(
+        self,
+        probabilities: np.ndarray,
+        batch: int,
+        first: int,
+        last: int,
+        seed: int,
+        others: np.ndarray | None = None,
+        count: int = 0,
+    ) -> None:
         self.cumulative = np.cumsum(probabilities)
+        self.others, self.count = None if others is None else np.cumsum(others), count
         self.batch, self.first, self.last, self.seed = batch, first, last, seed
 
     def __len__(self) -> int:
@@ -273,9 +329,16 @@ class StepSampler(Sampler[list[tuple[int, int, int]]]):
 
     def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
         for step in range(self.first, self.last):
-            draws = np.random.default_rng((self.seed, step)).random(self.batch) * self.cumulative[-1]
-            views = np.minimum(np.searchsorted(self.cumulative, draws, side="right"), len(self.cumulative) - 1)
+            rng = np.random.default_rng((self.seed, step))
+            views = _drawn(self.cumulative, rng.random(self.batch))
+            if self.others is not None:
+                views = np.concatenate([views, _drawn(self.others, rng.random(self.count))])
             yield [(int(v), step, k) for k, v in enumerate(views)]
+
+
+def _drawn(cumulative: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Items by their cumulative probabilities, of uniform draws from 0 to 1."""
+    return np.minimum(np.searchsorted(cumulative, draws * cumulative[-1], side="right"), len(cumulative) - 1)
 
 
 def prepare_worker(_: int) -> None:
@@ -292,7 +355,10 @@ def loader(data: PackedViews, batch: int, first: int, last: int, workers: int) -
         last: step after the last one.
         workers: number of processes that load views.
     """
-    sampler = StepSampler(data.balance(), batch, first, last, data.options.seed)
+    count = round(batch * data.options.unlabelled)
+    others = data.others() if count else None
+    # Views with labels come first and are the same ones with and without the others.
+    sampler = StepSampler(data.balance(), batch, first, last, data.options.seed, others, count)
     ahead = 4 if workers else None
     return DataLoader(
         data, batch_sampler=sampler, num_workers=workers, worker_init_fn=prepare_worker, prefetch_factor=ahead

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sgrocc_core.errors import DataError
+from sgrocc_core.errors import ConfigError, DataError
 from sgrocc_core.network.image.efficientnet_engine import EfficientNetEngine
 from sgrocc_core.network.image.engine import grid_of
 from sgrocc_core.training import distribution
@@ -27,8 +27,12 @@ from sgrocc_core.training.data.dataset import Batch, DatasetOptions, PackedViews
 from sgrocc_core.training.data.packed import view_size
 from sgrocc_core.training.local.look import look_at_image, look_at_voxels
 from sgrocc_core.training.local.step import StepObjective
+from sgrocc_core.training.local.teacher import SlowCopy
+from sgrocc_core.training.local.watcher import TeacherWatcher
+from sgrocc_core.training.losses.few_labels import FewLabels
 from sgrocc_core.training.losses.objectives import Terms, class_weights, voxel_weights
 from sgrocc_core.training.stage import StepInput, Trained, make_networks, on_device
+from sgrocc_core.training.trainer import Watcher
 from sgrocc_core.training.validation import fixed_views
 
 ATTEMPTS = 50
@@ -135,6 +139,8 @@ class LocalStage:
             self.expert = self.networks["expert."] = on_device(expert, self.compute)
         self.trained = self._choose_trained()
         self.options = dataset_options(config, grid=name != "image")
+        self.few_labels = config.few_labels if name != "image" else FewLabels()
+        self.teacher = self._prepare_few_labels()
         self._heldout_views: list[dict[str, np.ndarray]] | None = None
 
     def _choose_trained(self) -> dict[str, Trained]:
@@ -151,9 +157,39 @@ class LocalStage:
             trained["expert."] = Trained(self.expert)
         return trained
 
+    def _prepare_few_labels(self) -> SlowCopy | None:
+        """Check that the run can be trained with few labels, if it is to be; returns the teacher, if there is one."""
+        few = self.few_labels
+        self.options = dataclasses.replace(self.options, labelled=few.labelled, unlabelled=few.unlabelled)
+        if not (few.unlabelled or few.heads):
+            return None
+        batch = self.config.stages[self.name].batch
+        if few.unlabelled and not round(batch * few.unlabelled):
+            raise ConfigError(
+                f"few_labels.unlabelled is {few.unlabelled:g} and batch {batch}: no view without labels would be drawn"
+            )
+        if self.processes.count > 1:
+            raise ConfigError(
+                "few_labels.unlabelled and few_labels.heads are for one process: start it without torchrun"
+            )
+        if not getattr(self.engine, "semantic_head", False):
+            raise ConfigError("the image engine has no class head, from which few_labels takes its pseudo labels")
+        if not few.teacher or self.expert is None:
+            return None
+        return SlowCopy(self.engine.get_submodule("to_features"), self.expert)
+
+    def watcher(self, other: Watcher | None = None) -> Watcher | None:
+        """Returns what the trainer has to be given as its watcher, so that the teacher follows the weights.
+
+        Args:
+            other: another watcher, which is called, too.
+        """
+        return other if self.teacher is None else TeacherWatcher(self.teacher, other)
+
     def objective(self) -> nn.Module:
         """See `Stage`."""
-        return StepObjective(self.engine, self.expert, self.name != "expert", self.config.losses, self.compute)
+        learn, losses = self.name != "expert", self.config.losses
+        return StepObjective(self.engine, self.expert, learn, losses, self.compute, self.few_labels, self.teacher)
 
     def load_data(self) -> ViewData:
         """See `Stage`; a process that looks while a scene appears looks again.
@@ -175,10 +211,11 @@ class LocalStage:
         raise DataError(f"the processes find different training views under {where}; all must see the same files")
 
     def _label_weights(self, views: PackedViews) -> tuple[Tensor, Tensor]:
-        """Class weights in the image and in the grid; the grid's are counted on a sample of the views."""
-        sample = np.unique(np.linspace(0, len(views) - 1, min(COUNTED_VIEWS, len(views))).astype(int))
+        """Class weights in the image and in the grid; the grid's are counted on a sample of the views with labels."""
+        (known,) = np.nonzero(views.has_labels)
+        sample = known[np.unique(np.linspace(0, len(known) - 1, min(COUNTED_VIEWS, len(known))).astype(int))]
         voxels = sum(np.bincount(views.view(int(i)).target.ravel(), minlength=256)[:12] for i in sample)
-        image = class_weights(torch.from_numpy(views.counts.sum(0)))
+        image = class_weights(torch.from_numpy(views.counts[known].sum(0)))
         grid = voxel_weights(torch.from_numpy(np.asarray(voxels)))
         return image.to(self.compute.device), grid.to(self.compute.device)
 
@@ -188,7 +225,8 @@ class LocalStage:
         last = min(settings.steps, (step // every + 1) * every)
         whole = loader(data.views, settings.batch, step, last, self.config.workers)
         for batch in distribution.shared_loader(whole, self.processes, settings.batch):
-            yield StepInput(ViewInput(batch, data.label_weights), settings.batch, len(data.views))
+            count = settings.batch + round(settings.batch * self.options.unlabelled)
+            yield StepInput(ViewInput(batch, data.label_weights), count, len(data.views))
 
     def loss(self, objective: nn.Module, values: ViewInput, step: int) -> Terms:
         """See `Stage`."""
@@ -214,5 +252,9 @@ class LocalStage:
         """The held-out views of all processes together; None without any."""
         if self.heldout is None:
             return None
-        data = PackedViews([self.heldout], dataclasses.replace(self.options, augment=False, sensor_share=1.0, seed=0))
+        data = PackedViews([self.heldout], self._heldout_options())
         return fixed_views(data, self.config.validation_views, data.options) if len(data) else None
+
+    def _heldout_options(self) -> DatasetOptions:
+        """Options of held-out views: all labels, none changed at random."""
+        return dataclasses.replace(self.options, augment=False, sensor_share=1.0, seed=0, labelled=1.0, unlabelled=0.0)

@@ -8,8 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from sgrocc_core.network.expert.projection import count_hits
+from sgrocc_core.network.expert.spatial_expert import local_head
 from sgrocc_core.training.compute import Compute
-from sgrocc_core.training.data.dataset import Batch
+from sgrocc_core.training.data.dataset import BEYOND, Batch
+from sgrocc_core.training.local.teacher import SlowCopy
+from sgrocc_core.training.losses.few_labels import (
+    FewLabels,
+    head_terms,
+    teacher_loss,
+    unlabelled_terms,
+    voxels_in_image,
+)
 from sgrocc_core.training.losses.objectives import (
     ImageWeights,
     LocalWeights,
@@ -19,6 +28,7 @@ from sgrocc_core.training.losses.objectives import (
     image_objective,
     local_objective,
 )
+from sgrocc_core.training.losses.pseudo_labels import pixel_labels
 from sgrocc_core.training.losses.regularisation import Surface, surface_of
 
 
@@ -48,14 +58,24 @@ class StepObjective(nn.Module):
         learn_image: train the whole image engine; otherwise only its projection to features, together with the expert.
         losses: weights of the local head's losses.
         compute: device and precision.
+        few_labels: losses of views without labels, and of the heads of pseudo labels; None: neither.
+        teacher: what views without labels learn from; None where nothing is learned from one.
     """
 
     def __init__(
-        self, engine: nn.Module, expert: nn.Module | None, learn_image: bool, losses: LocalWeights, compute: Compute
+        self,
+        engine: nn.Module,
+        expert: nn.Module | None,
+        learn_image: bool,
+        losses: LocalWeights,
+        compute: Compute,
+        few_labels: FewLabels | None = None,
+        teacher: SlowCopy | None = None,
     ) -> None:
         super().__init__()
         self.engine, self.expert, self.learn_image = engine, expert, learn_image
         self.losses, self.compute = losses, compute
+        self.few_labels, self.teacher = few_labels or FewLabels(), teacher
 
     def forward(
         self, batch: Batch, label_weights: tuple[Tensor, Tensor], seed: int, step: int, places: Sequence[int]
@@ -84,14 +104,66 @@ class StepObjective(nn.Module):
             with self.compute.autocast():
                 thickness = outputs["thickness"].detach()
                 hits = count_hits(depth, batch["intrinsics"], batch["pose"])
-                found = self.expert(
-                    outputs["features"], depth, spread, hits, thickness, batch["intrinsics"], batch["pose"]
-                )
-            surface = self._surface(batch, depth, spread)
-            terms |= local_objective(found, batch, label_weights[1], self.losses, generators, surface)
+                given = (depth, spread, hits, thickness, batch["intrinsics"], batch["pose"])
+                found = self.expert(outputs["features"], *given)
+            terms |= self._expert_terms(found, outputs, batch, given, label_weights, generators, step)
+        return terms
+
+    def _expert_terms(
+        self,
+        found: dict[str, Tensor],
+        outputs: dict[str, Tensor],
+        batch: Batch,
+        given: tuple[Tensor, ...],
+        label_weights: tuple[Tensor, Tensor],
+        generators: list[torch.Generator],
+        step: int,
+    ) -> Terms:
+        """Terms of the expert: those of labels for the views that have some, others for the rest.
+
+        Args:
+            found: outputs of the expert.
+            outputs: of the image engine.
+            batch: the views.
+            given: inputs of the expert besides the features.
+            label_weights: see `forward`.
+            generators: one per view.
+            step: number of steps taken.
+        """
+        terms: Terms = {}
+        few = self.few_labels
+        pseudo = pixel_labels(outputs, batch, few.confidence) if few.heads or few.unlabelled else None
+        if pseudo is not None:
+            terms |= head_terms(found, pseudo, batch, label_weights[0], few.heads)
+        if "labelled" not in batch:
+            surface = self._surface(batch, *given[:2])
+            return terms | local_objective(found, batch, label_weights[1], self.losses, generators, surface)
+        groups = [batch["labelled"].nonzero()[:, 0], (~batch["labelled"]).nonzero()[:, 0]]
+        (views, own, some), (others, theirs, rest) = (
+            (_rows(batch, rows), _rows(found, rows), [generators[b] for b in rows.tolist()]) for rows in groups
+        )
+        if some:
+            surface = self._surface(views, given[0][groups[0]], given[1][groups[0]])
+            terms |= local_objective(own, views, label_weights[1], self.losses, some, surface)
+        if rest and pseudo is not None:
+            voxels = voxels_in_image(theirs, others["state"])
+            labels = pseudo[groups[1]]
+            terms |= unlabelled_terms(voxels, theirs["opacities"], labels, others, label_weights[0], few, rest)
+            if self.teacher is not None:
+                taught = self.teacher(outputs["pyramid"][groups[1]], tuple(value[groups[1]] for value in given))
+                agreement = [
+                    teacher_loss(voxel, local_head(taught, b), others["state"][b] == BEYOND, few.certain)
+                    for b, voxel in enumerate(voxels)
+                ]
+                terms["teacher"] = few.ramped(step) * torch.stack(agreement).mean()
         return terms
 
     def _surface(self, batch: Batch, depth: Tensor, spread: Tensor) -> Surface | None:
         if self.losses.regularisation_kind == "none" or not self.losses.regularisation:
             return None
         return surface_of(depth, spread, batch["intrinsics"], batch["pose"])
+
+
+def _rows(values: dict[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
+    """Some samples of a batch."""
+    return {name: value[rows] for name, value in values.items()}

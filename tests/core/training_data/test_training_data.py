@@ -149,6 +149,7 @@ def test_views_of_rare_classes_are_drawn_more_often(packed: Path) -> None:
     data.counts = np.zeros((10, 12), np.int64)
     data.counts[:, 3] = 1000
     data.counts[4, 9] = 500
+    data.has_labels = np.ones(10, bool)
     p = data.balance()
     assert p.sum() == pytest.approx(1.0)
     assert p.argmax() == 4 and p[4] > 1.3 * p[0]
