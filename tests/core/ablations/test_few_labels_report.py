@@ -33,7 +33,7 @@ def findings(**mious: tuple[float, ...]) -> Findings:
 
 def test_every_part_comes_with_those_before_it_at_every_share() -> None:
     shares = findings(**{variant.name: (0.1,) for variant in LABELS.variants}).label_shares()
-    assert list(shares) == ["ours", "teacher", "network", "evidence", "projection"]
+    assert set(shares) == {*PARTS, "taught"}
     for number, part in enumerate(PARTS):
         expected = [0.01, 0.05, 0.1, 0.3] + [1.0] * (number < 2)
         assert list(shares[part]) == expected
@@ -43,6 +43,13 @@ def test_every_part_comes_with_those_before_it_at_every_share() -> None:
             assert ("network" in variant.overrides) == (number > 0)
             used = [key for key in ("heads", "projection", "evidence", "teacher") if few.get(key)]
             assert len(used) == number and bool(few.get("unlabelled")) == (number > 1)
+
+
+def test_all_but_the_network_is_tried_without_the_network() -> None:
+    variants = {variant.name: variant.overrides for variant in LABELS.variants}
+    for share in (1, 5, 10, 30):
+        few = {key: value for key, value in variants[f"teacher_{share}"]["few_labels"].items() if key != "heads"}
+        assert variants[f"taught_{share}"] == {"few_labels": few}
 
 
 def test_shares_of_the_figure_with_all_labels_are_those_by_hand() -> None:

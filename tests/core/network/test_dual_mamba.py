@@ -43,7 +43,7 @@ def one_after_the_other(x, log_decay, b, c):
     return torch.stack(read, 1)
 
 
-@pytest.mark.parametrize(("length", "chunk"), [(2025, 45), (100, 45), (7, 45), (90, 45), (5, 1)])
+@pytest.mark.parametrize(("length", "chunk"), [(2025, 25), (2025, 45), (100, 45), (7, 45), (90, 45), (5, 1)])
 def test_the_scan_equals_one_element_after_the_other(length, chunk):
     given = drawn(length)
     expected = one_after_the_other(*given)

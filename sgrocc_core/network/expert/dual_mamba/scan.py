@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CHUNK = 45
-"""Elements per chunk: the square root of the 2,025 cells at half resolution, where the work is smallest."""
+CHUNK = 25
+"""Elements per chunk. Of 15, 20, 25, 27 and 45, 20 and 25 were the fastest for the 2,025 cells at half resolution on
+one core (0.14 to 0.19 s forward and back, 45: 0.22 to 0.37 s), and 25 divides 2,025."""
 NEVER = -1e4
 """Logarithm of a decay that is 0 in every precision."""
 
