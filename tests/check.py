@@ -1,8 +1,8 @@
 """Ruff, mypy and pytest over the whole repository, with one closing line of counts.
 
 Arguments go to pytest; `--fast` runs the quick half of the core's tests only, for every commit. Ruff and mypy count as
-one check each. The tests of the core and those of the node, which mostly wait, run beside each other. The exit code is
-0 only when everything passed.
+one check each. Two groups of tests run beside each other, since those of the node mostly wait. The exit code is 0 only
+when everything passed.
 """
 
 from __future__ import annotations
@@ -10,18 +10,22 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
 LEARNING = ("tests/core/ablations", "tests/core/training", "tests/core/training_data")
 """Tests that start worker processes of PyTorch; they have a process without the runtimes that the others load."""
-LANES = (
-    (("tests/core", *(f"--ignore={folder}" for folder in LEARNING)), LEARNING),
-    (("tests/ros", "tests/end_to_end"),),
+GROUPS = (
+    ("tests/core", *(f"--ignore={folder}" for folder in LEARNING)),
+    ("tests/ros",),
+    ("tests/end_to_end",),
+    LEARNING,
 )
-"""Runs of pytest: the lanes go beside each other, the runs of a lane one after the other."""
+"""Runs of pytest, the longest first: two at a time, each time the next that nobody has taken."""
 FAST = tuple(
     f"tests/core/{room}" for room in ("checks", "depth", "gaussians", "geometry", "house", "mapping", "voxels")
 )
@@ -43,27 +47,37 @@ def run_fast() -> tuple[int, int, int]:
 
 
 def run_pytest(arguments: list[str]) -> tuple[int, int, int]:
-    """Run pytest over both lanes at once and print the output of the second after that of the first.
+    """Run pytest over all groups, two at a time; the output of those of the second worker comes at the end.
 
     Returns:
         tests passed, failed and skipped.
     """
-    with tempfile.TemporaryDirectory() as name:
-        first, second = ([Path(name) / f"{lane}{run}.xml" for run in range(len(LANES[lane]))] for lane in (0, 1))
-        with (Path(name) / "later.txt").open("w+") as later:
-            beside = subprocess.Popen(
-                _command(LANES[1][0], second[0], arguments), cwd=ROOT, stdout=later, stderr=subprocess.STDOUT
-            )
-            codes, began = [], time.monotonic()
-            for group, report in zip(LANES[0], first):
-                print(f"== pytest {' '.join(group)}", flush=True)
-                codes.append(subprocess.run(_command(group, report, arguments), cwd=ROOT, check=False).returncode)
-                print(f"after {time.monotonic() - began:.0f} s", flush=True)
-            codes.append(beside.wait())
-            print(f"both lanes after {time.monotonic() - began:.0f} s", flush=True)
-            later.seek(0)
-            print(f"== pytest {' '.join(LANES[1][0])}\n{later.read()}", flush=True)
-        counts = [_counts(report, code) for report, code in zip([*first, *second], codes)]
+    began, counts, waiting = time.monotonic(), [], list(GROUPS)
+    with tempfile.TemporaryDirectory() as name, (Path(name) / "later.txt").open("w+") as later:
+
+        def work(group: tuple[str, ...], output: IO[str]) -> None:
+            while True:
+                print(f"== pytest {' '.join(group)}", file=output, flush=True)
+                report = Path(name) / f"{GROUPS.index(group)}.xml"
+                command = _command(group, report, arguments)
+                done = subprocess.run(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, check=False)
+                counts.append(_counts(report, done.returncode))
+                print(f"after {time.monotonic() - began:.0f} s", file=output, flush=True)
+                try:
+                    group = waiting.pop(0)
+                except IndexError:
+                    return
+
+        first = waiting.pop(0)
+        beside = threading.Thread(target=work, args=(waiting.pop(0), later))
+        beside.start()
+        try:
+            work(first, sys.stdout)
+        finally:
+            waiting.clear()  # after an interrupt nothing more is begun
+            beside.join()
+        later.seek(0)
+        print(later.read(), flush=True)
     passed, failed, skipped = (sum(numbers) for numbers in zip(*counts))
     return passed, failed, skipped
 
