@@ -242,14 +242,15 @@ def test_only_the_first_frames_when_asked(model, walk, tmp_path, capsys):
 
 
 def test_a_long_path_is_logged_in_pieces_that_meet(monkeypatch, model, walk, tmp_path, frames):
-    monkeypatch.setattr("sgrocc_core.viewing.log.PATH_PIECE", 4)
-    assert main(["view", str(walk), "--model", model, "--save", str(tmp_path / "w.rrd"), "--no-progress"]) == 0
+    monkeypatch.setattr("sgrocc_core.viewing.log.PATH_PIECE", 2)
+    given = ["--model", model, "--save", str(tmp_path / "w.rrd"), "--max-frames", "6", "--no-progress"]
+    assert main(["view", str(walk), *given]) == 0
     recording = Recording(tmp_path / "w.rrd")
     pieces = [recording.all(f"map/path/{n}", "LineStrips3D:strips")[-1][0] for n in range(3)]
-    assert [len(piece) for piece in pieces] == [5, 5, 4]
+    assert [len(piece) for piece in pieces] == [3, 3, 2]
     assert pieces[0][-1] == pieces[1][0] and pieces[1][-1] == pieces[2][0]
     points = pieces[0] + pieces[1][1:] + pieces[2][1:]
-    np.testing.assert_allclose(points, [f.T_wc[:3, 3] for f in frames], atol=1e-5)
+    np.testing.assert_allclose(points, [f.T_wc[:3, 3] for f in frames[:6]], atol=1e-5)
 
 
 def rows_received(file):
@@ -286,7 +287,7 @@ def test_a_viewer_that_was_closed_ends_the_command_quietly(tmp_path):
         Viewer(["--version"])  # ends by itself, with exit code 0, as when the window is closed
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_stopped_run_leaves_a_whole_file_of_the_frames_until_then(stop, model, walk, tmp_path):
     file = tmp_path / "walk.rrd"
     terminal, theirs = os.openpty()  # the progress bar needs a terminal

@@ -60,7 +60,10 @@ def test_with_their_axes_named_poses_become_those_of_the_optical_frame(tmp_path,
             np.testing.assert_allclose(frame.T_wc, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(("axes", "said"), [("opengl", "opencv"), ("ros", "opencv"), ("opencv", "opengl")])
+@pytest.mark.parametrize(
+    ("axes", "said"),
+    [("opencv", "opengl"), *(pytest.param(axes, "opencv", marks=pytest.mark.slow) for axes in ("opengl", "ros"))],
+)
 def test_poses_with_other_axes_are_refused_with_the_axes_that_fit(tmp_path, capsys, axes, said):
     folder = write_room(tmp_path / "room", axes)
     assert from_frames(folder, "--axes", said) != 0

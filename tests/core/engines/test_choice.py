@@ -126,6 +126,7 @@ def test_a_truncated_compiled_graph_is_compiled_again(kept: Path) -> None:
     assert opened()[1:] == ([], True)
 
 
+@pytest.mark.slow
 @without_cuda
 def test_a_kept_file_that_openvino_cannot_read_is_compiled_again(kept: Path) -> None:
     opened()

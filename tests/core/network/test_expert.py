@@ -122,6 +122,7 @@ def test_the_geometric_code_without_depth_says_so():
     assert code[10:].abs().max() == 0
 
 
+@pytest.mark.slow
 def test_autocast_changes_little(expert):
     expert.eval()
     plain = expert(*inputs())

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from tests.samples.little_room import write_scene
 from tests.samples.little_walks import make_walks
 
 ROOT = Path(__file__).parents[3]
-STEPS = 3
+STEPS = 2
 Run = tuple[dict[str, Any], dict[str, Any], Path]
 
 
@@ -54,7 +55,9 @@ def run(packed: Path, out: Path, processes: int, kind: str = "local", steps: int
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
     folder = tmp_path_factory.mktemp("runs")
     write_scene(folder / "packed" / "room", 5, 3, size=(64, 48))
-    return run(folder / "packed", folder / "one", 1), run(folder / "packed", folder / "two", 2)
+    with ThreadPoolExecutor() as beside:
+        one, two = (beside.submit(run, folder / "packed", folder / str(count), count) for count in (1, 2))
+        return one.result(), two.result()
 
 
 def test_two_processes_have_the_losses_of_one(runs: tuple[Run, Run]) -> None:

@@ -96,7 +96,7 @@ def small_packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("stage", "steps", "amp"),
-    [("image", 100, False), ("joint", 4, True), pytest.param("joint", 100, False, marks=pytest.mark.slow)],
+    [("image", 20, False), ("joint", 4, True), pytest.param("joint", 100, False, marks=pytest.mark.slow)],
 )
 def test_a_run_in_two_halves_equals_the_whole(
     small_packed: Path, tmp_path: Path, stage: str, steps: int, amp: bool

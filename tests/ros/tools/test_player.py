@@ -188,7 +188,13 @@ def test_the_node_receives_every_image_that_is_played_and_sees_the_clock_jump_ba
         node.stop()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGTERM, 143, id="SIGTERM"),
+        pytest.param(signal.SIGINT, 130, id="SIGINT", marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_ends_the_player_at_once_and_without_a_trace(ros_context, bag, number, code):
     command = [sys.executable, "-m", "sgrocc_ros.tools.player", str(bag), "--loop", "0", "--rate", "0.1"]
     with _Listener({"/tf": TFMessage}) as listener:
