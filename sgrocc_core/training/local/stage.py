@@ -195,7 +195,8 @@ class LocalStage:
         """See `Stage`; a process that looks while a scene appears looks again.
 
         Raises:
-            DataError: there are no training views, or the processes find different ones.
+            DataError: there are no training views, none without labels though some are to be drawn, or the processes
+                find different ones.
         """
         where = ", ".join(map(str, self.folders))
         for _ in range(ATTEMPTS):
@@ -206,6 +207,11 @@ class LocalStage:
             if distribution.same_everywhere([len(views), hashlib.sha256(views.counts.tobytes()).hexdigest()]):
                 if not len(views):
                     raise DataError(f"no training views under {where}")
+                if self.options.unlabelled and views.has_labels.all():
+                    raise DataError(
+                        f"a share of {self.options.labelled:g} of the {len(views.scenes)} scenes under {where} leaves "
+                        "none without labels, which few_labels.unlabelled draws; give more scenes or a smaller share"
+                    )
                 return ViewData(views, self._label_weights(views))
             time.sleep(0.2)
         raise DataError(f"the processes find different training views under {where}; all must see the same files")

@@ -11,7 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from sgrocc_core.errors import ConfigError
+from sgrocc_core.errors import ConfigError, DataError
 from sgrocc_core.network.expert.spatial_expert import ExpertConfig
 from sgrocc_core.training import checkpoint
 from sgrocc_core.training.config import StageConfig, TrainConfig, load_config
@@ -189,6 +189,12 @@ def test_a_wrong_setting_is_refused_by_name(tmp_path: Path, text: str, message: 
     (tmp_path / "few.yaml").write_text(f"few_labels: {text}\n")
     with pytest.raises(ConfigError, match=message):
         load_config(tmp_path / "few.yaml")
+
+
+def test_scenes_that_all_have_labels_are_refused(scenes: Path) -> None:
+    stage = LocalStage(config(1, dataclasses.replace(ALL, labelled=0.9)), "expert", [scenes], None)
+    with pytest.raises(DataError, match="a share of 0.9 of the 3 scenes under .* leaves none without labels"):
+        stage.load_data()
 
 
 def test_a_batch_without_other_views_and_an_engine_without_classes_are_refused(scenes: Path) -> None:
