@@ -55,7 +55,7 @@ format: $(STAMPS)/dev
 	@.venv/bin/ruff format sgrocc_core sgrocc_ros tests
 
 api: $(STAMPS)/run
-	@.venv/bin/python -m sgrocc_core.commands._api
+	@.venv/bin/python -m sgrocc_core.commands._parts.api
 
 clean:
 	rm -rf .venv .venv_gpu build install log .mypy_cache .ruff_cache .pytest_cache

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import sgrocc_core
-from sgrocc_core.commands import _api
+from sgrocc_core.commands._parts import api as _api
 
 HEAVY = ("torch", "onnxruntime", "numba", "cv2", "numpy", "rclpy", "rosbags", "sgrocc_ros")
 

@@ -1,6 +1,6 @@
 """Writes docs/api.md from the docstrings of the names that `sgrocc_core` exports.
 
-Run it with `make api` or `python -m sgrocc_core.commands._api`.
+Run it with `make api` or `python -m sgrocc_core.commands._parts.api`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import sgrocc_core
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "api.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "api.md"
 GROUPS: dict[str, tuple[str, ...]] = {
     "Mapping": ("OccupancyMapper", "MapperConfig", "Frame", "MapUpdate", "LiveMap", "GaussiansInView"),
     "Models": ("open_engine", "Engine"),
