@@ -1,0 +1,235 @@
+"""Published segmentation networks as teachers: SegFormer, Mask2Former and OneFormer, through `transformers`.
+
+Weights are read as safetensors from a folder or from the user's Hugging Face cache. They are never downloaded here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sgrocc_core.errors import DataError, ModelError
+from sgrocc_core.frame import Frame
+from sgrocc_core.share import expanded
+from sgrocc_core.training.teachers.opinion import Opinion, opinion_of
+from sgrocc_core.training.teachers.table import Alignment, align_names
+
+KNOWN = {
+    "segformer": "nvidia/segformer-b2-finetuned-ade-512-512",
+    "mask2former": "facebook/mask2former-swin-small-ade-semantic",
+    "oneformer": "shi-labs/oneformer_ade20k_swin_tiny",
+}
+"""Repositories on the Hugging Face hub by short name; any other repository or folder of these architectures will do."""
+ARCHITECTURES = {
+    "segformer": "SegformerForSemanticSegmentation",
+    "mask2former": "Mask2FormerForUniversalSegmentation",
+    "oneformer": "OneFormerForUniversalSegmentation",
+}
+"""Classes of `transformers` by the `model_type` of config.json."""
+DESCRIPTION, WEIGHTS, PREPARATION = "config.json", "model.safetensors", "preprocessor_config.json"
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""ImageNet's statistics, which all of these networks use unless their preprocessor_config.json says otherwise."""
+SHORT_SIDE, MULTIPLE = 512, 32
+"""Short side of the networks' input, pixels, as most were trained, and what their sides are multiples of."""
+TOKENIZERS = ("tokenizer.json", "vocab.json")
+"""Files of which OneFormer needs one, to read its prompt."""
+TASK = "the task is semantic"
+"""OneFormer's prompt for semantic segmentation."""
+
+
+def find_teacher(name: str) -> Path:
+    """Find the folder of a published network.
+
+    Args:
+        name: a folder, a key of KNOWN, or a repository on the Hugging Face hub that is in the user's cache.
+
+    Raises:
+        ModelError: it is not there; the message gives the command that downloads it.
+    """
+    if (folder := expanded(name)).is_dir():
+        missing = [file for file in (DESCRIPTION, WEIGHTS) if not (folder / file).is_file()]
+        if missing:
+            raise ModelError(
+                f"{folder} has no {' and no '.join(missing)}: a teacher's folder holds both, as `hf download REPOSITORY "
+                f"--local-dir {folder}` writes them; weights other than safetensors are not read"
+            )
+        return folder
+    repository = KNOWN.get(name, name)
+    if repository.count("/") != 1 or name.startswith(("/", ".", "~")):
+        raise ModelError(
+            f"no teacher {name!r}: it must be a folder, {', '.join(KNOWN)}, or a repository of the Hugging Face hub"
+        )
+    require_transformers()
+    hub = importlib.import_module("huggingface_hub")
+    found = [hub.try_to_load_from_cache(repository, file) for file in (DESCRIPTION, WEIGHTS)]
+    if not all(isinstance(path, str) for path in found):
+        raise ModelError(
+            f"the teacher {repository} is not in the Hugging Face cache {hub.constants.HF_HUB_CACHE}; get it with "
+            f"`hf download {repository} --include '*.json' --include '*.txt' --include {WEIGHTS}`, or name a folder that holds "
+            f"{DESCRIPTION} and {WEIGHTS}"
+        )
+    return Path(found[0]).parent
+
+
+def require_transformers() -> Any:
+    """Import the package `transformers` on demand.
+
+    Raises:
+        ModelError: it is not installed.
+    """
+    if importlib.util.find_spec("transformers") is None:
+        raise ModelError("a published teacher needs the Python package transformers; run `make setup-train`")
+    return importlib.import_module("transformers")
+
+
+@dataclass(frozen=True)
+class _Preparation:
+    """How an image becomes a network's input."""
+
+    short_side: int = SHORT_SIDE
+    mean: tuple[float, ...] = MEAN
+    deviation: tuple[float, ...] = DEVIATION
+
+    @classmethod
+    def of(cls, folder: Path) -> _Preparation:
+        """Read preprocessor_config.json, where there is one."""
+        path = folder / PREPARATION
+        if not path.is_file():
+            return cls()
+        try:
+            values = json.loads(path.read_text())
+            size = values.get("size") or SHORT_SIDE
+            if isinstance(size, dict):
+                size = size.get("shortest_edge") or min(size.get("height", SHORT_SIDE), size.get("width", SHORT_SIDE))
+            statistics = [tuple(map(float, values.get(key) or default))
+                          for key, default in (("image_mean", MEAN), ("image_std", DEVIATION))]  # fmt: skip
+            return cls(int(size), *statistics)
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise ModelError(f"{path} does not describe the preparation of an image: {error}") from error
+
+    def input(self, image: np.ndarray) -> Tensor:
+        """(1, 3, h, w) float32 of an image (H, W, 3) uint8 RGB."""
+        height, width = image.shape[:2]
+        scale = self.short_side / min(height, width)
+        h, w = (max(MULTIPLE, round(side * scale / MULTIPLE) * MULTIPLE) for side in (height, width))
+        resized = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        plain = (resized.astype(np.float32) / 255 - np.array(self.mean, np.float32)) / np.array(
+            self.deviation, np.float32
+        )
+        return torch.from_numpy(np.ascontiguousarray(plain.transpose(2, 0, 1)))[None]
+
+
+class PublishedTeacher:
+    """A published segmentation network; see `Teacher`.
+
+    Args:
+        name: see `find_teacher`.
+        device: of PyTorch.
+
+    Attributes:
+        name: of the network.
+        alignment: of its classes with ours.
+
+    Raises:
+        ModelError: it is not there, cannot be read, or is of another architecture.
+        DataError: none of its classes is one of ours.
+    """
+
+    def __init__(self, name: str, device: str | torch.device = "cpu") -> None:
+        folder = find_teacher(name)
+        self.name, self.device = name, torch.device(device)
+        self.kind, description = _kind_of(folder)
+        self.alignment: Alignment = align_names(_names_of(description, folder), name)
+        self._preparation = _Preparation.of(folder)
+        self._network = _load(folder, self.kind).eval().requires_grad_(False).to(self.device)
+        self._task = _task_tokens(folder, self._network.config) if self.kind == "oneformer" else None
+
+    @torch.no_grad()
+    def look(self, frame: Frame) -> Opinion:
+        """See `Teacher.look`."""
+        image = frame.image
+        scores = self.scores(self._preparation.input(image).to(self.device))
+        whole = F.interpolate(scores, size=image.shape[:2], mode="bilinear", align_corners=False)
+        return opinion_of(whole[0].float().cpu().numpy(), self.alignment.labels)
+
+    def scores(self, pixels: Tensor) -> Tensor:
+        """Scores (1, N, h, w) of the network's own classes, non-negative, for an input (1, 3, H, W).
+
+        Networks of queries give each query's class times its mask, summed over the queries.
+        """
+        if self.kind == "segformer":
+            return torch.softmax(self._network(pixel_values=pixels).logits, 1)
+        more = {} if self._task is None else {"task_inputs": self._task.to(self.device)}
+        found = self._network(pixel_values=pixels, **more)
+        classes = torch.softmax(found.class_queries_logits, -1)[..., :-1]  # the last one is "no object"
+        return torch.einsum("bqc,bqhw->bchw", classes, found.masks_queries_logits.sigmoid())
+
+
+def _kind_of(folder: Path) -> tuple[str, dict[str, Any]]:
+    path = folder / DESCRIPTION
+    try:
+        description = json.loads(path.read_text())
+        kind = description["model_type"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} does not describe a network: {error!r}") from error
+    if kind not in ARCHITECTURES:
+        raise ModelError(f"{path} describes a {kind}; teachers are {', '.join(ARCHITECTURES)}")
+    return kind, description
+
+
+def _names_of(description: dict[str, Any], folder: Path) -> dict[int, str]:
+    try:
+        names = {int(number): str(name) for number, name in description["id2label"].items()}
+        if sorted(names) != list(range(len(names))) or not names:
+            raise ValueError("its numbers are not 0 to N - 1")
+    except (KeyError, ValueError, AttributeError) as error:
+        raise DataError(f"{folder / DESCRIPTION} names no classes (id2label): {error}") from error
+    return names
+
+
+def _load(folder: Path, kind: str) -> Any:
+    transformers = require_transformers()
+    log = transformers.utils.logging
+    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        network, report = getattr(transformers, ARCHITECTURES[kind]).from_pretrained(
+            str(folder), use_safetensors=True, local_files_only=True, output_loading_info=True, dtype=torch.float32
+        )
+    except Exception as error:  # transformers passes on its readers' exceptions
+        raise ModelError(f"transformers cannot read the teacher in {folder}: {error}") from error
+    finally:
+        log.set_verbosity(level)
+        if bars:
+            log.enable_progress_bar()
+    if lacking := sorted(report["missing_keys"]):
+        raise ModelError(f"{folder / WEIGHTS} lacks {len(lacking)} tensors, {lacking[0]} among them")
+    return network
+
+
+def _task_tokens(folder: Path, config: Any) -> Tensor:
+    """OneFormer's prompt as (1, L) tokens; its tokenizer lies beside the weights."""
+    if not any((folder / file).is_file() for file in TOKENIZERS):  # transformers would make an empty one
+        raise ModelError(
+            f"OneFormer needs the tokenizer beside its weights: {folder} has no {' and no '.join(TOKENIZERS)}"
+        )
+    transformers = require_transformers()
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        tokens = tokenizer([TASK], padding="max_length", max_length=config.task_seq_len, truncation=True,
+                           return_tensors="pt")["input_ids"]  # fmt: skip
+    except Exception as error:  # as above
+        raise ModelError(f"transformers cannot read OneFormer's tokenizer in {folder}: {error}") from error
+    found: Tensor = tokens
+    return found
