@@ -8,6 +8,9 @@ EMPTY = 0
 UNKNOWN = 255
 """Label of an occupied voxel without a class."""
 
+NAMELESS = 254
+"""Label of a voxel of a training target that is occupied by a class that is not known."""
+
 NAMES: tuple[str, ...] = (
     "empty",
     "ceiling",

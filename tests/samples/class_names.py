@@ -1,6 +1,12 @@
 """Class names of public segmentation sets: those that published networks carry in their config.json."""
 
-ADE20K = (
+
+def listed(text: str) -> list[str]:
+    """Returns the names of a list that is separated by commas."""
+    return text.split(", ")
+
+
+ADE20K = listed(
     "wall, building, sky, floor, tree, ceiling, road, bed, windowpane, grass, cabinet, sidewalk, person, earth, door, "
     "table, mountain, plant, curtain, chair, car, water, painting, sofa, shelf, house, sea, mirror, rug, field, "
     "armchair, seat, fence, desk, rock, wardrobe, lamp, bathtub, railing, cushion, base, box, column, signboard, "
@@ -13,8 +19,8 @@ ADE20K = (
     "minibike, cradle, oven, ball, food, step, tank, trade name, microwave, pot, animal, bicycle, lake, dishwasher, "
     "screen, blanket, sculpture, hood, sconce, vase, traffic light, tray, ashcan, fan, pier, crt screen, plate, "
     "monitor, bulletin board, shower, radiator, glass, clock, flag"
-).split(", ")
-COCO_THINGS = (
+)
+COCO_THINGS = listed(
     "person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign, "
     "parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, umbrella, "
     "handbag, tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, baseball glove, skateboard, "
@@ -22,21 +28,22 @@ COCO_THINGS = (
     "broccoli, carrot, hot dog, pizza, donut, cake, chair, couch, potted plant, bed, dining table, toilet, tv, laptop, "
     "mouse, remote, keyboard, cell phone, microwave, oven, toaster, sink, refrigerator, book, clock, vase, scissors, "
     "teddy bear, hair drier, toothbrush"
-).split(", ")
+)
 COCO_PANOPTIC = [
     *COCO_THINGS,
-    *(
+    *listed(
         "banner, blanket, bridge, cardboard, counter, curtain, door-stuff, floor-wood, flower, fruit, gravel, house, "
-        "light, mirror-stuff, net, pillow, platform, playingfield, railroad, river, road, roof, sand, sea, shelf, snow, "
+        "light, mirror-stuff, net, pillow, platform, playingfield, railroad, river, road, roof, sand, sea, shelf, "
+        "snow, "
         "stairs, tent, towel, wall-brick, wall-stone, wall-tile, wall-wood, water-other, window-blind, window-other, "
         "tree-merged, fence-merged, ceiling-merged, sky-other-merged, cabinet-merged, table-merged, "
         "floor-other-merged, pavement-merged, mountain-merged, grass-merged, dirt-merged, paper-merged, "
         "food-other-merged, building-other-merged, rock-merged, wall-other-merged, rug-merged"
-    ).split(", "),
+    ),
 ]
 COCO_STUFF = [
     *COCO_THINGS,
-    *(
+    *listed(
         "banner, blanket, branch, bridge, building-other, bush, cabinet, cage, cardboard, carpet, ceiling-other, "
         "ceiling-tile, cloth, clothes, clouds, counter, cupboard, curtain, desk-stuff, dirt, door-stuff, fence, "
         "floor-marble, floor-other, floor-stone, floor-tile, floor-wood, flower, fog, food-other, fruit, "
@@ -46,5 +53,5 @@ COCO_STUFF = [
         "stairs, stone, straw, structural-other, table, tent, textile-other, towel, tree, vegetable, wall-brick, "
         "wall-concrete, wall-other, wall-panel, wall-stone, wall-tile, wall-wood, water-other, waterdrops, "
         "window-blind, window-other, wood"
-    ).split(", "),
+    ),
 ]

@@ -29,7 +29,9 @@ class View:
         labels: (H, W) uint8, 255 = unknown.
         K: (3, 3) intrinsics, pixels.
         T_bc: (4, 4) camera to grid (origin at its lowest corner), metres.
-        target: (60, 60, 36) uint8 labels of the grid, 255 = unknown.
+        target: (60, 60, 36) uint8 labels of the grid, 255 = unknown, NAMELESS = occupied without a class.
+        complete: whether the grid holds all that is there. That of a recording holds what the camera saw: its matter
+            has no thickness, and space that was not seen is not taken for empty.
     """
 
     image: np.ndarray
@@ -39,6 +41,7 @@ class View:
     K: np.ndarray
     T_bc: np.ndarray
     target: np.ndarray
+    complete: bool = True
 
 
 def letterboxed(view: View, size: tuple[int, int]) -> View:
@@ -71,7 +74,8 @@ def mirror(view: View) -> View:
     T = np.eye(4)
     T[:3, :3] = flip @ view.T_bc[:3, :3] @ np.diag([-1.0, 1.0, 1.0])
     T[:3, 3] = flip @ view.T_bc[:3, 3] + [0.0, BOX_EDGE, 0.0]
-    return View(
+    return replace(
+        view,
         image=np.ascontiguousarray(view.image[:, ::-1]),
         mask=np.ascontiguousarray(view.mask[:, ::-1]),
         depth=np.ascontiguousarray(view.depth[:, ::-1]),

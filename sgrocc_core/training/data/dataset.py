@@ -158,7 +158,7 @@ def item(view: View, options: DatasetOptions, rng: np.random.Generator) -> dict[
         image (3, H, W) uint8, mask (1, H, W) uint8, intrinsics (4,), gravity (3, 3), and at the heads' resolution
         depth and thickness (1, h, w), metres, and labels (h, w) uint8. With a grid also prior (1, H, W), metres
         (simulated sensor depth; all 0 stands for the depth head's own prediction), pose (4, 4) T_bc, target and state
-        (60, 60, 36) uint8.
+        (60, 60, 36) uint8, and complete (), 1 or 0.
     """
     if options.augment:
         view = geometry(view, rng)
@@ -175,7 +175,7 @@ def item(view: View, options: DatasetOptions, rng: np.random.Generator) -> dict[
         "intrinsics": np.array([fx, fy, cx, cy], np.float32),
         "gravity": gravity_aligned_rotation(view.T_bc[:3, :3]).astype(np.float32),
         "depth": depth[None],
-        "thickness": run_lengths(depth, view.K, view.T_bc, view.target, stride)[None],
+        "thickness": _thickness(depth, view, stride)[None],
         "labels": np.ascontiguousarray(view.labels[offset::stride, offset::stride]),
     }
     if options.grid:
@@ -187,7 +187,18 @@ def item(view: View, options: DatasetOptions, rng: np.random.Generator) -> dict[
         out["pose"] = view.T_bc.astype(np.float32)
         out["target"] = view.target
         out["state"] = voxel_states(view.target, view.K, view.T_bc, view.mask)
+        if not view.complete:
+            out["state"][out["state"] == BEYOND] = UNKNOWN_VOXEL
+        out["complete"] = np.array(view.complete, np.float32)
     return out
+
+
+def _thickness(depth: np.ndarray, view: View, stride: int) -> np.ndarray:
+    """`run_lengths` of a view; 0 everywhere if its grid does not hold all that is there."""
+    if not view.complete:
+        return np.zeros(depth.shape, np.float32)
+    found: np.ndarray = run_lengths(depth, view.K, view.T_bc, view.target, stride)
+    return found
 
 
 class PackedViews(Dataset[dict[str, np.ndarray]]):
@@ -198,6 +209,7 @@ class PackedViews(Dataset[dict[str, np.ndarray]]):
     Args:
         folders: folders of packed scenes; missing ones are ignored.
         options: see `DatasetOptions`.
+        shares: share of each folder in the views that are drawn; None: by the number of their views.
 
     Attributes:
         scenes: folders of the scenes.
@@ -206,15 +218,20 @@ class PackedViews(Dataset[dict[str, np.ndarray]]):
         has_labels: (N,) bool, whether the labels of a view are used.
     """
 
-    def __init__(self, folders: list[Path], options: DatasetOptions) -> None:
-        self.options = options
+    def __init__(
+        self, folders: list[Path], options: DatasetOptions, shares: tuple[float, ...] | None = None
+    ) -> None:
+        self.options, self.shares = options, shares
         self.scenes: list[Path] = []
         self._leases = []
-        for folder in folders:
+        folder_of: list[int] = []
+        for number, folder in enumerate(folders):
             if folder.is_dir():
                 scenes, lease = scenes_to_read(folder)
                 self.scenes += scenes
+                folder_of += [number] * len(scenes)
                 self._leases.append(lease)
+        self._folder_of = np.array(folder_of, np.int64)
         index, counts = [], []
         for s, path in enumerate(self.scenes):
             scene_counts = np.load(path / "counts.npy", allow_pickle=False)
@@ -239,6 +256,7 @@ class PackedViews(Dataset[dict[str, np.ndarray]]):
             K=np.array(scene.K[k]),
             T_bc=np.array(scene.T_bc[k]),
             target=np.array(scene.target[k]),
+            complete=scene.complete,
         )
         return letterboxed(view, self.options.input_size) if self.options.input_size else view
 
@@ -273,6 +291,11 @@ class PackedViews(Dataset[dict[str, np.ndarray]]):
         frequency = np.maximum(present.mean(0), 1e-3)
         score = (present / np.sqrt(frequency)).sum(1) / np.maximum(present.sum(1), 1)
         score = np.clip(score, 0.5, 4.0)
+        if self.shares is not None:
+            folder_of = self._folder_of[self.index[:, 0]]
+            for number, share in enumerate(self.shares):
+                own = folder_of == number
+                score[own] *= share / max(score[own].sum(), 1e-12)
         return score / score.sum()
 
 

@@ -67,6 +67,7 @@ class PackedScene:
         K: (N, 3, 3) float64 intrinsics, pixels.
         T_bc: (N, 4, 4) float64, camera to grid, metres.
         counts: (N, 12) int64, pixels of each 2D label.
+        complete: see `augmentation.View`.
     """
 
     image: np.ndarray
@@ -76,6 +77,7 @@ class PackedScene:
     K: np.ndarray
     T_bc: np.ndarray
     counts: np.ndarray
+    complete: bool = True
 
     def __len__(self) -> int:
         return len(self.image)
@@ -222,14 +224,16 @@ def open_scene(folder: Path) -> PackedScene:
         DataError: the folder is not a packed scene, or one of another version.
     """
     try:
-        version = json.loads((folder / "packed.json").read_text())["format_version"]
+        description = json.loads((folder / "packed.json").read_text())
+        version = description["format_version"]
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{folder} is not a packed scene: {error}") from error
     if version != FORMAT_VERSION:
         raise DataError(
             f"packed scene {folder} has format version {version}, not {FORMAT_VERSION}: delete it, it is made again"
         )
-    return PackedScene(**{name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS})
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS}
+    return PackedScene(**arrays, complete=bool(description.get("complete", True)))
 
 
 def packed_scenes(folder: Path) -> list[Path]:

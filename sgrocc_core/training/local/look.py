@@ -113,11 +113,13 @@ def look_at_voxels(engine: nn.Module, expert: nn.Module, views: Views, compute: 
         compute: device and precision.
 
     Returns:
-        sc_iou and miou of both (`predicted_...`, `sensor_...`), over the views of all processes.
+        sc_iou and miou of both (`predicted_...`, `sensor_...`), over the views of all processes; NAMELESS voxels count
+        for the first only.
     """
     engine.eval()
     expert.eval()
     matrices = {name: np.zeros((12, 12)) for name in ("predicted", "sensor")}
+    occupied = {name: np.zeros((2, 2)) for name in matrices}
     for view in views:
         batch = compute.move(collate([view]))
         image = run_image(engine, batch, compute)
@@ -133,10 +135,12 @@ def look_at_voxels(engine: nn.Module, expert: nn.Module, views: Views, compute: 
                 )
             log_empty, weights = (value.cpu().numpy() for value in local_head(outputs, 0))
             found = labels_from(log_empty, weights)
-            matrices[name] += confusion(view["target"], found, (view["state"] == IN_VIEW) & (view["target"] < 12))
+            truth, seen = view["target"], view["state"] == IN_VIEW
+            matrices[name] += confusion(truth, found, seen & (truth < 12))
+            occupied[name] += np.bincount(2 * (truth[seen] > 0) + (found[seen] > 0), minlength=4).reshape(2, 2)
     figures = {}
     for name, own in matrices.items():
         matrix = summed(own)
-        figures[f"{name}_sc_iou"] = occupancy_iou(matrix)
+        figures[f"{name}_sc_iou"] = occupancy_iou(summed(occupied[name]))
         figures[f"{name}_miou"] = mean_iou(matrix)
     return figures

@@ -111,6 +111,7 @@ class LocalStage:
             add packed scenes.
         transform: applied to every batch before the loss, with the number of steps taken so far.
         compute: device and precision in place of the configuration's.
+        shares: see `PackedViews`.
 
     Raises:
         ConfigError: the device is not there, or a value of the networks' configuration is not allowed.
@@ -127,7 +128,9 @@ class LocalStage:
         rescan: Callable[[], None] | None = None,
         transform: Callable[[Batch, int], Batch] | None = None,
         compute: Compute | None = None,
+        shares: tuple[float, ...] | None = None,
     ) -> None:
+        self.shares = shares
         self.config, self.name, self.folders, self.heldout = config, name, folders, heldout
         self.rescan, self.transform = rescan, transform
         self.processes = distribution.here()
@@ -203,7 +206,7 @@ class LocalStage:
             if self.rescan is not None and self.processes.first:
                 self.rescan()
             distribution.wait_for_all()
-            views = PackedViews(self.folders, self.options)
+            views = PackedViews(self.folders, self.options, self.shares)
             if distribution.same_everywhere([len(views), hashlib.sha256(views.counts.tobytes()).hexdigest()]):
                 if not len(views):
                     raise DataError(f"no training views under {where}")

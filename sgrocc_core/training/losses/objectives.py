@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sgrocc_core.classes import NAMELESS, NUM_CLASSES
 from sgrocc_core.depth.layer import sensor_spread
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.gaussians.gaussians import SILENT_OPACITY
@@ -223,7 +224,8 @@ def local_objective(
     """Compute the losses of the local head, averaged over the batch.
 
     The splat and its losses are restricted to voxels that are known and in view, and to the Gaussians that can reach
-    them. Other cells learn from the coarse and the dense loss, where their truth is known.
+    them. Other cells learn from the coarse and the dense loss, where their truth is known. A NAMELESS voxel counts as
+    occupied, and has no part in the losses of classes.
 
     Args:
         outputs: of `SpatialExpert` in training mode.
@@ -243,18 +245,20 @@ def local_objective(
         labels = batch["target"][b].flatten()[seen].long()
         outside = losses.occupancy(log_empty[beyond], torch.zeros_like(beyond)) * len(beyond) / max(1, len(seen))
         log_empty, weight_sums = log_empty[seen], weight_sums.flatten(0, 2)[seen]
-        log_py = losses.target_log_probability(log_empty, weight_sums, labels)
+        log_py = losses.target_log_probability(log_empty, weight_sums, labels.clamp(max=NUM_CLASSES))
         p = losses.label_probabilities(log_empty, weight_sums)
         some = _chosen(len(labels), weights.samples, generator).to(labels.device)
-        _add(terms, "focal", weights.focal * losses.focal(log_py, labels, label_weights))
-        _add(terms, "lovasz", weights.lovasz * losses.lovasz_softmax(p[some], labels[some]))
+        named = labels != NAMELESS
+        some_named = some[named[some]]
+        _add(terms, "focal", weights.focal * losses.focal(log_py[named], labels[named], label_weights))
+        _add(terms, "lovasz", weights.lovasz * losses.lovasz_softmax(p[some_named], labels[some_named]))
         _add(terms, "occupancy", weights.occupancy * (losses.occupancy(log_empty, labels) + weights.beyond * outside))
         binary = torch.stack([p[some, 0], 1 - p[some, 0]], 1)
         _add(terms, "jaccard", weights.jaccard * losses.lovasz_softmax(binary, (labels[some] > 0).long()))
         if weights.distill and "dense" in outputs:
             soft = torch.softmax(voxels_of(outputs["dense"][b].detach()).flatten(0, 2)[seen[some]], 1)
             _add(terms, "distill", weights.distill * losses.soft_cross_entropy(p[some], soft))
-        _add(terms, "semantic", weights.semantic * losses.semantic_affinity(p, labels))
+        _add(terms, "semantic", weights.semantic * losses.semantic_affinity(p[named], labels[named]))
         _add(terms, "geometric", weights.geometric * losses.geometric_affinity(1 - p[:, 0], labels))
     for name, value in cell_terms(outputs["opacities"], batch, weights).items():
         _add(terms, name, value)
@@ -269,7 +273,7 @@ def local_objective(
 def cell_terms(opacities: Tensor, batch: dict[str, Tensor], weights: LocalWeights) -> Terms:
     """Compute `coarse`, the occupancy of known cells, and `undefined`, which labels cells without truth as empty.
 
-    Both are means over the batch.
+    Both are means over the batch; of a grid that does not hold all that is there, the second term takes nothing.
 
     Args:
         opacities: (B, 16200, G), raw.
@@ -280,7 +284,9 @@ def cell_terms(opacities: Tensor, batch: dict[str, Tensor], weights: LocalWeight
     in_picture = F.max_pool3d((batch["state"] >= IN_VIEW)[:, None].float(), 2).flatten()
     counts = in_picture + (1 - in_picture) * weights.unseen
     loss = losses.cell_occupancy(opacities.flatten(0, 1), occupied)
-    coarse, undefined = (losses.weighted_mean(loss, share * counts, losses.EPS) for share in (known, 1 - known))
+    complete = batch["complete"].repeat_interleave(len(known) // len(batch["complete"])) if "complete" in batch else 1.0
+    shares = known, (1 - known) * complete
+    coarse, undefined = (losses.weighted_mean(loss, share * counts, losses.EPS) for share in shares)
     return {"coarse": weights.coarse * coarse, "undefined": weights.undefined * undefined}
 
 
@@ -317,7 +323,7 @@ def dense_loss(
     voxels = len(state) // len(generators)
     drawn = torch.stack([torch.rand(voxels, generator=g, device=g.device) for g in generators])
     chosen = (drawn < weights.dense_share).flatten().to(state.device)
-    known = (((state == IN_VIEW) | (state == OUT_OF_VIEW)) & chosen).nonzero()[:, 0]
+    known = (((state == IN_VIEW) | (state == OUT_OF_VIEW)) & (labels != NAMELESS) & chosen).nonzero()[:, 0]
     point_weights = torch.where(state[known] == IN_VIEW, 1.0, weights.unseen)
     loss = F.cross_entropy(logits.flatten(0, 2)[known], labels[known].long(), label_weights, reduction="none")
     return losses.weighted_mean(loss, point_weights)

@@ -60,8 +60,8 @@ def find_teacher(name: str) -> Path:
         missing = [file for file in (DESCRIPTION, WEIGHTS) if not (folder / file).is_file()]
         if missing:
             raise ModelError(
-                f"{folder} has no {' and no '.join(missing)}: a teacher's folder holds both, as `hf download REPOSITORY "
-                f"--local-dir {folder}` writes them; weights other than safetensors are not read"
+                f"{folder} has no {' and no '.join(missing)}: a teacher's folder holds both, as `hf download "
+                f"REPOSITORY --local-dir {folder}` writes them; weights other than safetensors are not read"
             )
         return folder
     repository = KNOWN.get(name, name)
@@ -75,8 +75,8 @@ def find_teacher(name: str) -> Path:
     if not all(isinstance(path, str) for path in found):
         raise ModelError(
             f"the teacher {repository} is not in the Hugging Face cache {hub.constants.HF_HUB_CACHE}; get it with "
-            f"`hf download {repository} --include '*.json' --include '*.txt' --include {WEIGHTS}`, or name a folder that holds "
-            f"{DESCRIPTION} and {WEIGHTS}"
+            f"`hf download {repository} --include '*.json' --include '*.txt' --include {WEIGHTS}`, or name a folder "
+            f"that holds {DESCRIPTION} and {WEIGHTS}"
         )
     return Path(found[0]).parent
 

@@ -1,7 +1,8 @@
 """The table that aligns the class names of published segmentation networks with our eleven classes.
 
-It holds every name of ADE20K's 150 classes, of COCO panoptic's 133 and of COCO-Stuff's 171, and follows NYU40's mapping
-to eleven classes as the generated rooms do (docs/data.md): doors are furniture, carpets are floor, curtains are objects.
+It holds every name of ADE20K's 150 classes, of COCO panoptic's 133 and of COCO-Stuff's 171, and follows NYU40's
+mapping to eleven classes as the generated rooms do (docs/data.md): doors are furniture,
+carpets are floor, curtains are objects.
 """
 
 from __future__ import annotations
@@ -51,16 +52,17 @@ ALIGNED: dict[str, str] = {
 """Names by our class; a name stands for what it means inside buildings."""
 
 LEFT_OUT = (
-    "building, building-other, building-other-merged, sky, sky-other, sky-other-merged, tree, tree-merged, road, grass, "
-    "grass-merged, sidewalk, person, earth, mountain, mountain-merged, car, water, water-other, house, sea, field, "
-    "fence, fence-merged, rock, rock-merged, railing-other, signboard, sand, skyscraper, grandstand, path, runway, "
-    "river, bridge, hill, boat, hovel, bus, truck, tower, awning, streetlight, street lamp, airplane, dirt track, land, "
-    "van, ship, conveyer belt, swimming pool, pool, waterfall, falls, tent, minibike, tank, animal, lake, "
-    "traffic light, pier, motorcycle, train, fire hydrant, stop sign, parking meter, bird, cat, dog, horse, sheep, cow, "
-    "elephant, bear, zebra, giraffe, skis, snowboard, kite, surfboard, gravel, playingfield, railroad, roof, snow, "
-    "pavement, pavement-merged, dirt, dirt-merged, bush, clouds, fog, ground-other, moss, mud, stone, waterdrops"
+    "building, building-other, building-other-merged, sky, sky-other, sky-other-merged, tree, tree-merged, road, "
+    "grass, grass-merged, sidewalk, person, earth, mountain, mountain-merged, car, water, water-other, house, sea, "
+    "field, fence, fence-merged, rock, rock-merged, railing-other, signboard, sand, skyscraper, grandstand, path, "
+    "runway, river, bridge, hill, boat, hovel, bus, truck, tower, awning, streetlight, street lamp, airplane, dirt "
+    "track, land, van, ship, conveyer belt, swimming pool, pool, waterfall, falls, tent, minibike, tank, animal, "
+    "lake, traffic light, pier, motorcycle, train, fire hydrant, stop sign, parking meter, bird, cat, dog, horse, "
+    "sheep, cow, elephant, bear, zebra, giraffe, skis, snowboard, kite, surfboard, gravel, playingfield, railroad, "
+    "roof, snow, pavement, pavement-merged, dirt, dirt-merged, bush, clouds, fog, ground-other, moss, mud, stone, "
+    "waterdrops"
 )
-"""Names of those sets that are none of our classes: outdoors, people, animals and vehicles. Such pixels have no label."""
+"""Names of those sets that are none of our classes: outdoors, people, animals, vehicles. Such pixels have no label."""
 
 
 def names_in(text: str) -> tuple[str, ...]:
@@ -97,7 +99,8 @@ class Alignment:
 def align_names(names: Mapping[int, str], network: str) -> Alignment:
     """Align the classes of a network.
 
-    A name may be a list of synonyms separated by commas or semicolons, as in ADE20K; the first that the table has counts.
+    A name may be a list of synonyms separated by commas or semicolons, as in ADE20K; the first that the table has
+    counts.
 
     Args:
         names: of the network's classes, by number 0 to N - 1.
@@ -118,7 +121,7 @@ def align_names(names: Mapping[int, str], network: str) -> Alignment:
     if (labels == UNKNOWN).all():
         some = ", ".join(str(names[number]) for number in range(min(5, len(names))))
         raise DataError(
-            f"the teacher {network} tells none of our classes: of its {len(names)} ({some}, ...) none is in the table of "
-            "sgrocc_core/training/teachers/table.py; take a network trained on ADE20K or COCO"
+            f"the teacher {network} tells none of our classes: of its {len(names)} ({some}, ...) none is in the table "
+            "of sgrocc_core/training/teachers/table.py; take a network trained on ADE20K or COCO"
         )
     return Alignment(labels, tuple(unknown))

@@ -83,7 +83,7 @@ def test_a_network_from_a_folder_tells_the_class_of_every_pixel(folder: Path) ->
     opinion = teacher.look(FRAME)
     assert opinion.labels.shape == opinion.confidence.shape == (48, 72)
     assert set(np.unique(opinion.labels)) <= {*range(1, 12), UNKNOWN}
-    assert 0 <= opinion.confidence.min() and opinion.confidence.max() <= 1
+    assert opinion.confidence.min() >= 0 and opinion.confidence.max() <= 1
     again = PublishedTeacher(str(folder)).look(FRAME)
     assert (again.labels == opinion.labels).all()
 
