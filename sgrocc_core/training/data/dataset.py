@@ -218,9 +218,7 @@ class PackedViews(Dataset[dict[str, np.ndarray]]):
         has_labels: (N,) bool, whether the labels of a view are used.
     """
 
-    def __init__(
-        self, folders: list[Path], options: DatasetOptions, shares: tuple[float, ...] | None = None
-    ) -> None:
+    def __init__(self, folders: list[Path], options: DatasetOptions, shares: tuple[float, ...] | None = None) -> None:
         self.options, self.shares = options, shares
         self.scenes: list[Path] = []
         self._leases = []
@@ -258,7 +256,8 @@ class PackedViews(Dataset[dict[str, np.ndarray]]):
             target=np.array(scene.target[k]),
             complete=scene.complete,
         )
-        return letterboxed(view, self.options.input_size) if self.options.input_size else view
+        size = self.options.input_size
+        return view if size is None or view.image.shape[1::-1] == tuple(size) else letterboxed(view, size)
 
     def __getitem__(self, key: tuple[int, int, int]) -> dict[str, np.ndarray]:
         """Returns the sample of a key (view, step, place in the batch)."""

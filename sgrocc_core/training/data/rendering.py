@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import cv2
 
@@ -25,6 +26,9 @@ from sgrocc_core.data.occ_scannet import Sample
 from sgrocc_core.errors import ConfigError, DataError
 from sgrocc_core.training.data.packed import packed_scenes, write_scene
 from sgrocc_core.training.data.rolling import make_rolling, remove_old
+
+if TYPE_CHECKING:
+    from sgrocc_core.data.assets.library import Library
 
 PAUSE = 0.5
 """Time between two looks at the folder, seconds; a round guess."""
@@ -87,7 +91,7 @@ class RenderConfig:
 
 
 def rendered_samples(config: RenderConfig, number: int) -> Iterator[Sample]:
-    """Yields the frames of a room as a data loader would.
+    """Yields the frames of a room for training as a data loader would.
 
     Args:
         config: what to render.
@@ -97,23 +101,48 @@ def rendered_samples(config: RenderConfig, number: int) -> Iterator[Sample]:
         ValueError: the generator finds no such room.
     """
     from sgrocc_core.data.assets.library import open_library
-    from sgrocc_core.data.synthetic.generate import prepare, render_frames
 
     assets = None if config.assets is None else open_library(config.assets)
-    made = prepare(
-        "train",
-        config.seed,
-        number,
-        config.frames,
-        config.size,
-        config.min_classes,
-        assets=assets,
-        edition=config.edition,
+    name = f"{config.prefix}{number:05d}"
+    yield from room_samples(
+        "train", config.seed, number, name, config.frames, config.size, config.min_classes, assets, config.edition
     )
-    for k, frame in enumerate(render_frames(made, config.size)):
+
+
+def room_samples(
+    namespace: str,
+    seed: int,
+    number: int,
+    name: str,
+    frames: int,
+    size: tuple[int, int],
+    min_classes: int,
+    assets: Library | None = None,
+    edition: int = 1,
+) -> Iterator[Sample]:
+    """Yields the frames of a room as a data loader would.
+
+    Args:
+        namespace: a key of `generate.NAMESPACES`.
+        seed: of the rooms.
+        number: of the room.
+        name: of the scene.
+        frames: number of frames.
+        size: (width, height), pixels.
+        min_classes: minimum number of classes in the room.
+        assets: models of furniture beside the primitives.
+        edition: edition of the rooms.
+
+    Raises:
+        ValueError: the generator finds no such room.
+    """
+    from sgrocc_core.data.synthetic.generate import prepare, render_frames
+
+    made = prepare(namespace, seed, number, frames, size, min_classes, assets=assets, edition=edition)
+    for k, frame in enumerate(render_frames(made, size)):
         image = decode_compressed(encode_jpeg(frame.view.image, made.style.quality))
         yield Sample(
-            f"{config.prefix}{number:05d}",
+            name,
             f"{k:05d}",
             image,
             frame.view.depth,

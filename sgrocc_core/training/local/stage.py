@@ -24,7 +24,6 @@ from sgrocc_core.training import distribution
 from sgrocc_core.training.compute import Compute, choose
 from sgrocc_core.training.config import TrainConfig
 from sgrocc_core.training.data.dataset import Batch, DatasetOptions, PackedViews, loader
-from sgrocc_core.training.data.packed import view_size
 from sgrocc_core.training.local.look import look_at_image, look_at_voxels
 from sgrocc_core.training.local.step import StepObjective
 from sgrocc_core.training.local.teacher import SlowCopy
@@ -80,7 +79,7 @@ def dataset_options(config: TrainConfig, grid: bool) -> DatasetOptions:
         grid=grid,
         seed=config.seed,
         head_stride=image.head_stride,
-        input_size=None if view_size(image) == image.image_size else image.image_size,
+        input_size=image.image_size,
     )
 
 
