@@ -18,8 +18,8 @@ The recording needs colour images and poses; depth of a sensor helps, otherwise 
 Depth teaches the image engine depth, and the expert free space and surfaces. Teachers tell classes: published
 segmentation networks (--teacher, a folder or one in the Hugging Face cache), else the model itself, where its class
 head and its map agree. Generated rooms are mixed in, so that nothing is forgotten. A tenth of the recording is
-held out; at the end a table compares the model before and after on it and on held-out rooms, and a model that is worse is not
-written. It takes half an hour and some minutes on two cores; --resume continues a run that was interrupted."""
+held out; at the end a table compares the model before and after on it and on held-out rooms, and a model that is worse
+is not written. It takes half an hour and some minutes on two cores; --resume continues a run that was interrupted."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
