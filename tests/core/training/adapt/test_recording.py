@@ -12,27 +12,12 @@ pytest.importorskip("torch")
 
 from sgrocc_core.cli import main
 from sgrocc_core.errors import DataError
-from sgrocc_core.frame import Frame
 from sgrocc_core.geometry.camera import back_project
 from sgrocc_core.training.adapt.recording import RecordedView, read_recording, split_frames
-from tests.samples.box_room import K, look, pose
 from tests.samples.room_bag import RoomBag
+from tests.samples.round_walk import FRAMES
 
 SIZE = (160, 120)
-
-
-def frames(count: int) -> list[Frame]:
-    """Frames on a circle in the room of boxes; the camera looks around."""
-    made = []
-    for i in range(count):
-        turn = 2 * np.pi * i / count
-        T_wc = pose(1.2 + 0.5 * np.cos(turn), 1.2 + 0.5 * np.sin(turn), turn)
-        image, depth = look(T_wc)
-        made.append(Frame(image, K, T_wc, 10**18 + i * 10**8, depth))
-    return made
-
-
-FRAMES = frames(60)
 
 
 def test_frames_are_read_with_depth_at_the_network_s_size() -> None:
