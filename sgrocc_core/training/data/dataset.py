@@ -280,6 +280,12 @@ class PackedViews(Dataset[dict[str, np.ndarray]]):
         """
         scores = np.zeros(len(self.has_labels))
         scores[self.has_labels] = self._balance(self.counts[self.has_labels])
+        if self.shares is not None:
+            folder_of = self._folder_of[self.index[:, 0]]
+            for number, share in enumerate(self.shares):
+                own = folder_of == number
+                scores[own] *= share / max(scores[own].sum(), 1e-12)
+            scores /= max(scores.sum(), 1e-12)
         return scores
 
     @staticmethod
@@ -290,11 +296,6 @@ class PackedViews(Dataset[dict[str, np.ndarray]]):
         frequency = np.maximum(present.mean(0), 1e-3)
         score = (present / np.sqrt(frequency)).sum(1) / np.maximum(present.sum(1), 1)
         score = np.clip(score, 0.5, 4.0)
-        if self.shares is not None:
-            folder_of = self._folder_of[self.index[:, 0]]
-            for number, share in enumerate(self.shares):
-                own = folder_of == number
-                score[own] *= share / max(score[own].sum(), 1e-12)
         return score / score.sum()
 
 
