@@ -194,7 +194,8 @@ def test_an_image_whose_tf_never_comes_is_dropped_and_the_known_frames_are_named
 
 def test_tf_that_comes_100_ms_late_at_30_hz_starves_nothing(bench):
     robot = bench[1]
-    received, processed, lost = (robot.count(key) for key in ("received", "processed", "dropped.no_pose"))
+    processed, without_pose = robot.count("processed"), robot.count("dropped.no_pose")
+    came = robot.count("received") + robot.count("lost")
     late: list[tuple[float, int]] = []
     start = time.monotonic()
     sent = 0
@@ -209,15 +210,15 @@ def test_tf_that_comes_100_ms_late_at_30_hz_starves_nothing(bench):
     for _, stamp in late:
         robot.transforms.publish(robot.transform(stamp))
     wait_until(
-        lambda: robot.count("received") >= received + sent and robot.count("waiting") == 0,
+        lambda: robot.count("received") + robot.count("lost") >= came + sent and robot.count("waiting") == 0,
         20,
         "all images to be judged",
     )
     mapped = robot.count("processed") - processed
     could = 3000 / float(robot.values["latency.total.p50_ms"])
-    assert sent >= 80
+    assert sent >= 80, f"this machine is too busy to send 30 images a second: {sent} in 3 s"
     assert mapped >= 0.4 * could, f"{mapped} frames mapped, {could:.1f} could have been: {robot.values}"
-    assert robot.count("dropped.no_pose") - lost <= 2
+    assert robot.count("dropped.no_pose") - without_pose <= 2
     robot.map_good_frame()
 
 
