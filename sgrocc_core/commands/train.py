@@ -32,12 +32,12 @@ that it starts from. Videos that appear in the folder during the training are us
 scales the spread of depth, of the image engine and of stereo, by one factor each, fitted on the videos that `train
 stereo` leaves out (`clip.left_out`), and writes OUT/calibrated.weights.safetensors.
 
-  sgrocc train align --data runs/rooms/train --start runs/eyes/image.weights.safetensors --like small --out runs/eyes
+  sgrocc train align --data runs/rooms/train --start runs/small/image.weights.safetensors --like small --out runs/small
 
 takes over the expert of another model: the features of the new image engine are fitted to those of the model's own by
 least squares, and OUT/aligned.weights.safetensors is where the stage `expert` can start from.
 
-  sgrocc train chain --config config/train/eyes_gpu.yaml --like small --jobs 12 --out runs/eyes
+  sgrocc train chain --config config/train/small_gpu.yaml --like small --jobs 12 --out runs/small
 
 does all of it in one run and needs no data: rooms and videos are rendered while the image engine, the expert of
 `--like` and stereo are trained, and OUT/model.safetensors has them all. Made for a GPU and many cores.
@@ -208,7 +208,7 @@ def _align(args: argparse.Namespace) -> int:
 
     if args.start is None or not args.data or not args.like:
         raise ConfigError("this needs the new image engine, --start FILE, views, --data DIR, and a model, --like MODEL")
-    config = load_config(args.config or find_shared("config/train/eyes_local.yaml"))
+    config = load_config(args.config or find_shared("config/train/small_local.yaml"))
     out = args.out / "aligned.weights.safetensors"
     explained = align(config, args.start, args.like, args.data, out, args.packed)
     print(f"the new features explain {explained:.1%} of the variance of those of {args.like}; weights in {out}")
@@ -231,7 +231,7 @@ def _chain(args: argparse.Namespace) -> int:
         )
     defaults = {"jobs": 2, "edition": 2, "seed": 9000}
     values = {name: getattr(args, name) if getattr(args, name) is not None else d for name, d in defaults.items()}
-    config = args.config or find_shared("config/train/eyes_gpu.yaml")
+    config = args.config or find_shared("config/train/small_gpu.yaml")
     chain = Chain(config, args.out, args.like, start=args.start, assets=args.assets, **values)
     for part, seconds in train_chain(chain).items():
         print(f"{part}: {seconds:.0f} s")

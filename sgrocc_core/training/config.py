@@ -165,7 +165,7 @@ def load_config(path: Path) -> TrainConfig:
     model = model_sections(_checked(TrainConfig, dict(values), where).get("model", TrainConfig.model))
     network = _made(ExpertConfig, {**model["expert"], **network}, f"{where}: network")
     networks = {
-        "image": {**model["image"], **image},
+        "image": {**of_same_kind(model["image"], image), **image},
         "network": network,
         "stereo": {**model.get("stereo", {}), **stereo},
     }
@@ -190,6 +190,17 @@ def model_sections(model: str) -> dict[str, dict[str, Any]]:
     values = read_mapping(path, "model configuration")
     names = ("image", "expert", *(["stereo"] if "stereo" in values else []))
     return {name: _mapping(values.get(name, {}), str(path), name) for name in names}
+
+
+def of_same_kind(model: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Returns a model's arguments of the image engine if the given ones are of the same kind, else none of them.
+
+    Args:
+        model: arguments of the model's image engine.
+        given: those that override them, perhaps with another `kind`.
+    """
+    kind = "small"  # that of an image engine for which none is stated
+    return model if given.get("kind", model.get("kind", kind)) == model.get("kind", kind) else {}
 
 
 def network_sections(model: str, config: Path | None = None) -> tuple[str, dict[str, dict[str, Any]]]:

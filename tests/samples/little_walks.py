@@ -5,7 +5,8 @@ from typing import Any
 
 EXPERT = {"channels": 8, "wide": 8, "hidden": 16, "offsets": 2, "gaussians": 1, "blocks": 2}
 CONFIG: dict[str, Any] = {
-    "threads": 1, "workers": 0, "device": "cpu", "network": EXPERT, "losses": {"samples": 256}, "validate_minutes": 60,
+    "model": "own", "threads": 1, "workers": 0, "device": "cpu", "network": EXPERT, "losses": {"samples": 256},
+    "validate_minutes": 60,
     "checkpoint_minutes": 0.0001, "walk": {"length": 2, "validation_walks": 1},
     "stages": {name: {"steps": 4, "batch": 2, "rate": 0.001} for name in ("manager", "everything", "end_to_end")},
 }  # fmt: skip

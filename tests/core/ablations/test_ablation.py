@@ -40,7 +40,8 @@ ROOT = Path(__file__).parents[3]
 NAMES = sorted(path.stem for path in (ROOT / "config" / "ablations").glob("*.yaml"))
 EXPERT = {"channels": 4, "wide": 4, "hidden": 8, "offsets": 1, "blocks": 1, "gaussians": 1}
 CONFIG = {
-    "workers": 0, "threads": 1, "amp": False, "device": "cpu", "network": EXPERT, "losses": {"samples": 64},
+    "model": "own", "workers": 0, "threads": 1, "amp": False, "device": "cpu", "network": EXPERT,
+    "losses": {"samples": 64},
     "stages": {"expert": {"batch": 1, "rate": 0.01}},
 }  # fmt: skip
 TWO = """

@@ -293,7 +293,7 @@ def test_the_command_evaluates_an_exported_model_on_a_generated_set(generated, u
 
 def test_weights_score_as_their_export_does(generated, untrained, tmp_path):
     config = tmp_path / "run.yaml"
-    config.write_text("network: {channels: 8, wide: 16, hidden: 16, offsets: 2, blocks: 1}\n")
+    config.write_text("model: own\nnetwork: {channels: 8, wide: 16, hidden: 16, offsets: 2, blocks: 1}\n")
     common = ["--data", str(generated), "--limit", "1", "--json", str(tmp_path / "r.json")]
     assert main(["eval", "local", *common, "--model", str(untrained)]) == 0
     exported = json.loads((tmp_path / "r.json").read_text())

@@ -185,8 +185,8 @@ def test_export_without_the_prior_says_how_to_get_it(tmp_path, capsys):
     "arguments, message",
     [
         (
-            ["--model", "small", "--untrained", "--prior", "--out", "x"],
-            "the image engine of small has no published prior",
+            ["--model", "own", "--untrained", "--prior", "--out", "x"],
+            "the image engine of own has no published prior",
         ),
         (["--model", "small", "--prior"], "--prior needs --untrained"),
     ],

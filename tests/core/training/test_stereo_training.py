@@ -26,7 +26,8 @@ from tests.samples.little_videos import write_videos
 
 EXPERT = {"channels": 8, "wide": 8, "hidden": 16, "offsets": 2, "gaussians": 1, "blocks": 1}
 CONFIG = {
-    "threads": 1, "workers": 0, "device": "cpu", "amp": False, "network": EXPERT, "validate_minutes": 60,
+    "model": "own", "threads": 1, "workers": 0, "device": "cpu", "amp": False, "network": EXPERT,
+    "validate_minutes": 60,
     "average": 0.5, "image": {"widths": [8, 8, 8, 8], "blocks": [1, 1, 1, 1]},
     "stereo": {"planes": 16, "fine": 8, "half": 8, "quarter": 8}, "clip": {"views": 3, "validation_videos": 1},
     "checkpoint_minutes": 60, "stages": {"stereo": {"steps": 3, "batch": 1, "rate": 0.002}},

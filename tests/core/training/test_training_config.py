@@ -43,7 +43,7 @@ def test_losses_device_and_precision_are_read(tmp_path: Path) -> None:
 
 def test_what_is_not_said_is_the_default(tmp_path: Path) -> None:
     assert read(tmp_path, "seed: 3\nstages:\nlosses:\n") == TrainConfig(
-        seed=3, network=ExpertConfig(**model_sections("small")["expert"])
+        seed=3, image=model_sections("small")["image"], network=ExpertConfig(**model_sections("small")["expert"])
     )
 
 
@@ -51,7 +51,7 @@ def test_what_is_not_said_is_the_default(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("tempo: 3", "unknown key 'tempo'; the keys are model, image, network, losses, seed"),
-        ("model: huge", "model is 'huge'.*known are base, eyes, small"),
+        ("model: huge", "model is 'huge'.*known are base, own, small"),
         ("device: tpu", "device is 'tpu'; it must be one of auto, cpu, cuda"),
         ("amp: bf16", "amp is 'bf16'; it must be true or false"),
         ("threads: 1.5", "threads is 1.5; it must be a whole number"),

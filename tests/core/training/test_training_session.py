@@ -19,6 +19,7 @@ device: cpu
 amp: false
 threads: 1
 workers: 0
+model: own
 image: {channels: 4, widths: [8, 8, 8, 8], blocks: [1, 1, 1, 1]}
 network: {channels: 4, wide: 4, hidden: 8, feature_channels: 4, offsets: 1, gaussians: 1, blocks: 1}
 stages: {image: {steps: 2, batch: 2}, expert: {steps: 1, batch: 1}, joint: {steps: 1, batch: 1}}
@@ -84,7 +85,7 @@ def test_outside_the_checkout_a_run_says_which_weights_it_starts_from(
     monkeypatch.setenv("AMENT_PREFIX_PATH", str(place / "prefix"))
     (place / "elsewhere").mkdir()
     monkeypatch.chdir(place / "elsewhere")
-    (place / "train.yaml").write_text(f"model: tiny\n{CONFIG}")
+    (place / "train.yaml").write_text(CONFIG.replace("model: own", "model: tiny"))
     assert train(place, "--stage", "image") == 0
     assert "starts from random weights (the model tiny has none: there is no /" in capsys.readouterr().out
     own = share / "models" / "tiny" / "weights.safetensors"
