@@ -93,7 +93,7 @@ are those of `{story.base}`, whose licence and limits it shares.
 Mixed in: {story.rooms}.
 
 ## Training
-{story.minutes:.0f} minutes: the image engine, then image engine and expert together ([docs/training.md] of sgrocc).
+{story.minutes:.0f} minutes: the image engine, then the expert on it ([docs/training.md] of sgrocc).
 
 ```bash
 {story.command}

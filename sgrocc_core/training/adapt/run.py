@@ -48,11 +48,11 @@ OWN, MAP = "own", "map"
 """Teachers that are part of the model: its class head, and the map that it makes of the recording."""
 SHARE = 0.5
 """Share of the recording in the views that are learned from; the rest are rooms (round guess)."""
-IMAGE_SHARE = 0.4
-"""Share of the time in which the image engine is trained alone: it sees ten times as many views a minute as both do."""
-RATES = {"image": 3e-4, "joint": 2e-4}
+IMAGE_SHARE = 0.5
+"""Share of the time in which the image engine is trained; the expert is trained on it, frozen, in the rest."""
+RATES = {"image": 3e-4, "expert": 3e-4}
 """Highest learning rates: a third of those that the model was trained with (round guess)."""
-BATCHES = {"image": 16, "joint": 4}
+BATCHES = {"image": 16, "expert": 4}
 KEPT_ROOMS = 48
 """Number of newest rendered rooms that are read."""
 ALIGNED_VIEWS = 128
@@ -111,9 +111,9 @@ class AdaptOptions:
 
 def training_config(spec: ModelSpec, options: AdaptOptions) -> TrainConfig:
     """The configuration of both stages, with the networks of the model."""
-    shares = {"image": IMAGE_SHARE, "joint": 1 - IMAGE_SHARE}
+    shares = {"image": IMAGE_SHARE, "expert": 1 - IMAGE_SHARE}
     stages = {
-        name: StageConfig(minutes=options.minutes * shares[name], batch=BATCHES[name], rate=RATES[name], image_rate=0.5)
+        name: StageConfig(minutes=options.minutes * shares[name], batch=BATCHES[name], rate=RATES[name])
         for name in shares
     }
     return TrainConfig(
@@ -309,7 +309,7 @@ class Adaptation:
             aligned = self.work / "aligned.weights.safetensors"
             if not (resume and aligned.is_file()):
                 self._align(image, aligned, folders)
-            return run(self._trainer("joint", folders, fill), aligned, resume)
+            return run(self._trainer("expert", folders, fill), aligned, resume)
 
     def _trainer(self, stage: str, rooms: Sequence[Path], fill: DataSources) -> Trainer:
         folders = [self.work / "recording" / "train", *rooms]

@@ -39,35 +39,37 @@ def options(tmp_path: Path) -> AdaptOptions:
         lines.append(f"gathered_data/scene0000_00/{frame}.pkl")
     write_lists(tmp_path / "set", train_final=lines, test_final=lines)
     return AdaptOptions(
-        str(tmp_path / "tiny"), tmp_path / "mine", tmp_path / "work", "walk", minutes=0.05,
+        str(tmp_path / "tiny"), tmp_path / "mine", tmp_path / "work", "walk", minutes=0.2,
         data=(tmp_path / "set",), heldout=tmp_path / "set", device="cpu", threads=1, command="sgrocc adapt --bag walk",
     )  # fmt: skip
 
 
 @pytest.mark.slow
-def test_a_recording_becomes_a_model_with_a_card_and_a_finished_run_is_resumed(options: AdaptOptions) -> None:
+def test_a_recording_becomes_a_model_unless_it_is_worse_and_a_finished_run_is_resumed(options: AdaptOptions) -> None:
     said: list[str] = []
     recording = read_recording(FRAMES, 60, (320, 240), "walk")
-    assert Adaptation(options, said.append).run(recording) is None
+    refused = Adaptation(options, said.append).run(recording)
     assert any("52 frames are learned from, 6 held out, 2 between them left out" in line for line in said)
     scores = json.loads((options.work / "scores.json").read_text())
-    assert scores["after"]["recording/abs_rel"] < scores["before"]["recording/abs_rel"]
-    engine = open_engine(options.out, "onnxruntime", "cpu", 1)
+    problems = worse(scores["before"], scores["after"])  # a few steps may make a random model better or worse
+    assert (refused is None) == (not problems) == options.out.exists()
+    if problems:
+        assert refused is not None and problems[0] in refused
+    else:
+        card = (options.out / "MODEL_CARD.md").read_text()
+        assert "sgrocc adapt --bag walk" in card and f"| {scores['after']['recording/abs_rel']:.3f} |" in card
+    engine = open_engine(options.work / "model" if problems else options.out, "onnxruntime", "cpu", 1)
     assert engine.spec.name == "mine"
     OccupancyMapper(engine).step(FRAMES[0])
-    card = (options.out / "MODEL_CARD.md").read_text()
-    assert "sgrocc adapt --bag walk" in card and f"| {scores['after']['recording/abs_rel']:.3f} |" in card
-    with pytest.raises(DataError, match="mine exists"):
-        Adaptation(options, said.append)
     again = dataclasses.replace(options, out=options.out.with_name("again"))
     with pytest.raises(DataError, match="continue it with --resume"):
         Adaptation(again, said.append).run(recording)
     with pytest.raises(ConfigError, match="holds a run with another minutes, seed"):
         Adaptation(dataclasses.replace(again, resume=True, seed=2, minutes=3.0), said.append).run(recording)
-    assert Adaptation(dataclasses.replace(again, resume=True), said.append).run(recording) is None
-    assert (again.out / "model.yaml").is_file()
+    assert (Adaptation(dataclasses.replace(again, resume=True), said.append).run(recording) is None) == (not problems)
 
 
+@pytest.mark.slow
 def test_a_recording_without_depth_needs_a_model_with_stereo(options: AdaptOptions) -> None:
     blind = [dataclasses.replace(frame, depth=None) for frame in FRAMES]
     recording = read_recording(blind, 60, (320, 240), "walk")
