@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sgrocc_core.mapping.live_map import LiveMap
     from sgrocc_core.mapping.mapper import OccupancyMapper
     from sgrocc_core.mapping.types import MapperConfig, MapUpdate
+    from sgrocc_core.voxels.distances.field import DistanceQuery
     from sgrocc_core.voxels.query import BoxQuery, PointQuery, VoxelState
 
 __version__ = "0.1.0"
@@ -37,6 +38,7 @@ __all__ = [
     "BoxQuery",
     "ConfigError",
     "DataError",
+    "DistanceQuery",
     "Engine",
     "Frame",
     "FrameError",
@@ -70,6 +72,7 @@ _NAMES_BY_MODULE = {
     "mapping.live_map": ("LiveMap",),
     "mapping.mapper": ("OccupancyMapper",),
     "mapping.types": ("MapperConfig", "MapUpdate"),
+    "voxels.distances.field": ("DistanceQuery",),
     "voxels.query": ("BoxQuery", "PointQuery", "VoxelState"),
 }
 _MODULES = {name: f"{__name__}.{module}" for module, names in _NAMES_BY_MODULE.items() for name in names}

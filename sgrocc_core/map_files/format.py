@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,9 @@ from sgrocc_core.errors import DataError
 from sgrocc_core.gaussians.saved_memory import FARTHEST_BLOCK
 from sgrocc_core.geometry.lattice import BLOCK_VOXELS, VOXEL_SIZE
 from sgrocc_core.report import machine_bytes
-from sgrocc_core.voxels.query import BoxQuery, PointQuery, by_block, inside, query_box, query_points
+from sgrocc_core.voxels.distances.field import MAX_DISTANCE, DistanceQuery, Distances, Unknown
+from sgrocc_core.voxels.listed import ListedVoxels
+from sgrocc_core.voxels.query import BoxQuery, PointQuery, inside, query_box, query_points
 from sgrocc_core.voxels.voxel_map import free_voxels, occupied_voxels
 
 if TYPE_CHECKING:
@@ -44,7 +47,6 @@ MOST_VOXELS = 100_000_000
 """Maximum number of occupied and of free voxels in a file; a building of 100 x 100 m in five storeys has a tenth."""
 MOST_CHANNELS = 4096
 """Maximum number of Gaussians per cell, and of feature channels, accepted in a file; far above any model's."""
-_UNKNOWN, _FREE = -1, -2
 LATEST_STAMP = 2**31 * 10**9
 """Upper bound of a ROS stamp, nanoseconds."""
 
@@ -134,6 +136,26 @@ class SavedMap:
         """
         return query_box(self, low, high)
 
+    def distance(
+        self,
+        points: np.ndarray,
+        classes: Sequence[str] | None = None,
+        unknown: Unknown = "free",
+        max_distance: float = MAX_DISTANCE,
+    ) -> DistanceQuery:
+        """Euclidean distance from points to the nearest occupied voxel, as `LiveMap.distance`.
+
+        Args:
+            points: (N, 3) metres, in frame_id.
+            classes: Names of the classes that count as obstacles; None for every occupied voxel.
+            unknown: Whether space that is neither occupied nor observed free counts as `free` or as `occupied`.
+            max_distance: Distance from which on it is not measured, metres, at most 2.
+
+        Raises:
+            QueryError: A value is not allowed; the message names it.
+        """
+        return self._distances.query(points, classes, unknown, max_distance)
+
     def read(self, voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """State of single voxels.
 
@@ -145,14 +167,7 @@ class SavedMap:
             probability: (N,) float32, 0 where not occupied.
             free: (N,) bool, whether observed free.
         """
-        slots, table = self._rows
-        keys, block, local = by_block(voxels)
-        slot = np.array([slots.get(key, -1) for key in map(tuple, keys.tolist())], np.int64)[block]
-        x, y, z = local
-        rows = table[slot, x, y, z]  # slot -1 is the table's last
-        labels, probability = np.zeros(len(rows), np.uint8), np.zeros(len(rows), np.float32)
-        labels[rows >= 0], probability[rows >= 0] = self.labels[rows[rows >= 0]], self.probability[rows[rows >= 0]]
-        return labels, probability, rows == _FREE
+        return self._listed.read(voxels)
 
     def within(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Voxels in a range of indices.
@@ -176,17 +191,12 @@ class SavedMap:
         )
 
     @cached_property
-    def _rows(self) -> tuple[dict[tuple[int, ...], int], np.ndarray]:
-        """Slot of each block by key, and a (B + 1, 16, 16, 16) int32 table of the blocks' voxels.
+    def _listed(self) -> ListedVoxels:
+        return ListedVoxels(self.voxels, self.labels, self.probability, self.free)
 
-        An entry is the voxel's row in `voxels`, _FREE or _UNKNOWN; the last block is all _UNKNOWN.
-        """
-        keys, block, local = by_block(np.concatenate([self.voxels, self.free]).astype(np.int64))
-        table = np.full((len(keys) + 1, *[BLOCK_VOXELS] * 3), _UNKNOWN, np.int32)
-        rows = np.concatenate([np.arange(len(self.voxels)), np.full(len(self.free), _FREE)])
-        x, y, z = local
-        table[block, x, y, z] = rows
-        return {key: slot for slot, key in enumerate(map(tuple, keys.tolist()))}, table
+    @cached_property
+    def _distances(self) -> Distances:
+        return Distances(self._listed)
 
     def check_fits(self, spec: ModelSpec, frame_id: str) -> None:
         """Check that mapping can continue from this map.

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from sgrocc_core.gaussians.last_view import MOST, GaussiansInView, LastView, for
 from sgrocc_core.gaussians.memory import GaussianMemory
 from sgrocc_core.mapping.from_motion import Motion
 from sgrocc_core.mapping.types import MapUpdate, Stopwatch
+from sgrocc_core.voxels.distances.field import MAX_DISTANCE, DistanceQuery, Distances, Unknown
 from sgrocc_core.voxels.query import BoxQuery, PointQuery, query_box, query_points
 from sgrocc_core.voxels.voxel_map import VoxelMap
 
@@ -82,6 +84,7 @@ class LiveMap:
         """Forget the map; the sequence number continues."""
         self.memory = self._new_memory()
         self.voxel_map = VoxelMap(self.memory, self._occupancy_threshold)
+        self._distances = Distances(self.voxel_map)
         self.motions: dict[str, Motion] = {}
         self.last_view: LastView | None = None
 
@@ -141,7 +144,7 @@ class LiveMap:
     def take(self, prepared: PreparedMap) -> None:
         """Continue from a prepared state, which is this map's from then on. Call it between two steps."""
         self.memory, self.voxel_map, self.motions = prepared.memory, prepared.voxel_map, prepared.motions
-        self.last_view = None
+        self.last_view, self._distances = None, Distances(prepared.voxel_map)
         if self.voxel_map.occupancy_threshold != self._occupancy_threshold:  # changed since the state was prepared
             self.voxel_map.occupancy_threshold = self._occupancy_threshold
             self.voxel_map.refresh()
@@ -186,6 +189,29 @@ class LiveMap:
         """
         return query_box(self.voxel_map, low, high, self.origin)
 
+    def distance(
+        self,
+        points: np.ndarray,
+        classes: Sequence[str] | None = None,
+        unknown: Unknown = "free",
+        max_distance: float = MAX_DISTANCE,
+    ) -> DistanceQuery:
+        """Euclidean distance from points to the nearest occupied voxel. Call it between two steps.
+
+        The first call computes the field around its points; later ones only what has changed since, or was not asked
+        for before. A field that is not asked for costs nothing.
+
+        Args:
+            points: (N, 3) metres, map frame.
+            classes: Names of the classes that count as obstacles; None for every occupied voxel.
+            unknown: Whether space that is neither occupied nor observed free counts as `free` or as `occupied`.
+            max_distance: Distance from which on it is not measured, metres, at most 2.
+
+        Raises:
+            QueryError: A value is not allowed; the message names it.
+        """
+        return self._distances.query(points, classes, unknown, max_distance, self.origin)
+
     def gaussians_in_view(self, most: int = MOST) -> GaussiansInView | None:
         """The most opaque Gaussians in the last frame's view. Call it between two steps.
 
@@ -218,6 +244,7 @@ class LiveMap:
             depth: (H, W) float32 depth prior that was used, metres.
         """
         voxels, labels, probability, blocks = self.voxel_map.update()
+        self._distances.change(self.voxel_map.judged)
         self.sequence += 1
         clock.lap("splat")
         return MapUpdate(stamp_ns, self.sequence, voxels, labels, probability, blocks, clock.timings(), depth)

@@ -25,6 +25,8 @@ NO_FLOOR = 0.0
 """Height of the floor, metres, while there are fewer: z = 0 of the map frame, the ground in REP-105."""
 MOST_CELLS = 2**26
 """Maximum number of cells of a grid: 650 m by 650 m, 64 MB."""
+Tile = tuple[int, int]
+"""Block coordinates along x and y: those of a stack of blocks, and of a tile of the grid."""
 _EDGE = 1e-6
 """Tolerance for voxel centres at the ends of a slab, in voxels."""
 
@@ -38,18 +40,22 @@ class Columns:
         occupied: (B, 16, 16) uint16, by x and y; bit k is set if voxel k of the column is occupied.
         free: (B, 16, 16) uint16, by x and y; bit k is set if voxel k of the column was observed free.
         floor: (B, 16) uint16, number of voxels labelled floor in each layer.
+        labels: (B, 16, 16, 16) uint8, labels of the voxels, 0 = not occupied; None unless asked for.
     """
 
     keys: np.ndarray
     occupied: np.ndarray
     free: np.ndarray
     floor: np.ndarray
+    labels: np.ndarray | None = None
 
     @classmethod
-    def empty(cls, keys: np.ndarray) -> Columns:
+    def empty(cls, keys: np.ndarray, with_labels: bool = False) -> Columns:
         """Summaries of blocks (B, 3) without occupied or free voxels."""
         occupied, free = (np.zeros((len(keys), BLOCK_VOXELS, BLOCK_VOXELS), np.uint16) for _ in range(2))
-        return cls(np.array(keys, np.int32), occupied, free, np.zeros((len(keys), BLOCK_VOXELS), np.uint16))
+        floor = np.zeros((len(keys), BLOCK_VOXELS), np.uint16)
+        labels = np.zeros((len(keys), *[BLOCK_VOXELS] * 3), np.uint8) if with_labels else None
+        return cls(np.array(keys, np.int32), occupied, free, floor, labels)
 
     def put(self, rows: np.ndarray, labels: np.ndarray, free: np.ndarray) -> None:
         """Set the voxels of some blocks.
@@ -59,8 +65,10 @@ class Columns:
             labels: (n, 16, 16, 16) uint8, 0 = not occupied.
             free: (n, 16, 16, 16) bool, observed free.
         """
-        self.occupied[rows], self.free[rows] = _bits(labels != 0), _bits(free)
+        self.occupied[rows], self.free[rows] = column_bits(labels != 0), column_bits(free)
         self.floor[rows] = np.count_nonzero(labels == FLOOR, axis=(1, 2))
+        if self.labels is not None:
+            self.labels[rows] = labels
 
 
 @dataclass(frozen=True)
@@ -93,19 +101,37 @@ def slab_layers(floor: float, min_height: float, max_height: float) -> tuple[int
     return math.ceil(low - _EDGE), math.floor(high + _EDGE)
 
 
+@dataclass
+class _Block:
+    """A block of a stack: one row of each array of Columns."""
+
+    occupied: np.ndarray
+    free: np.ndarray
+    floor: np.ndarray
+    labels: np.ndarray | None
+
+
 class ColumnMap:
-    """Columns of a whole map, from which grids of slabs are made; only the part that changed is recomputed."""
+    """Columns of a whole map, from which grids of slabs are made; only the part that changed is recomputed.
+
+    Attributes:
+        revision: number of the last grid; `changed_since` tells what has changed after an earlier one.
+    """
 
     def __init__(self) -> None:
+        self.revision = self._drawn = 0
+        self._changed: dict[Tile, int] = {}
         self.clear()
 
     def clear(self) -> None:
         """Remove all blocks."""
-        # Stacks of blocks by x and y; in a stack, by z: occupied, free and floor of the block, as in Columns.
-        self._stacks: dict[tuple[int, int], dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
+        self._stacks: dict[Tile, dict[int, _Block]] = {}  # stacks of blocks by x and y; in a stack, by z
         self._floor: dict[int, np.ndarray] = {}
-        self._stale: set[tuple[int, int]] = set()
-        self._tiles: dict[tuple[int, int], np.ndarray] = {}
+        self._stale: set[Tile] = set()
+        self._tiles: dict[Tile, np.ndarray] = {}
+        self._labels: dict[Tile, np.ndarray] = {}
+        self.revision += 1
+        self._changed = dict.fromkeys(self._changed, self.revision)
         self._layers: tuple[int, int] | None = None
         self._image, self._low = np.zeros((0, 0), np.int8), np.zeros(2, np.int64)
 
@@ -119,9 +145,10 @@ class ColumnMap:
         for n, (x, y, z) in enumerate(changed.keys.tolist()):
             stack = self._stacks.get((x, y), {})
             if (old := stack.pop(z, None)) is not None:
-                self._floor[z] -= old[2]
+                self._floor[z] -= old.floor
             if some[n]:
-                stack[z] = changed.occupied[n], changed.free[n], changed.floor[n]
+                labels = None if changed.labels is None else changed.labels[n]
+                stack[z] = _Block(changed.occupied[n], changed.free[n], changed.floor[n], labels)
                 self._floor[z] = self._floor.get(z, np.zeros(BLOCK_VOXELS, np.int64)) + changed.floor[n]
             if stack:
                 self._stacks[x, y] = stack
@@ -149,6 +176,42 @@ class ColumnMap:
         layer = float((near * counts[near]).sum() / counts[near].sum()) - 1 + low * BLOCK_VOXELS
         return (layer + 0.5) * VOXEL_SIZE
 
+    def update(self, first: int, last: int) -> None:
+        """Compute the tiles of a slab, of 16 x 16 columns each, that have changed.
+
+        Args:
+            first: index of the lowest layer of voxels of the slab.
+            last: index of the highest layer of voxels of the slab, included.
+        """
+        if (first, last) != self._layers:
+            self._stale |= self._stacks.keys()
+            self._layers = first, last
+        stale, self._stale = self._stale, set()
+        self.revision += bool(stale)
+        for at in stale:
+            tile, labels = None, None
+            if at in self._stacks:
+                tile, labels = self._tile(self._stacks[at], first, last)
+            if not (_same(tile, self._tiles.get(at)) and _same(labels, self._labels.get(at))):
+                self._changed[at] = self.revision
+            for kept, new in ((self._tiles, tile), (self._labels, labels)):
+                if new is None:
+                    kept.pop(at, None)
+                else:
+                    kept[at] = new
+
+    def tile(self, at: Tile) -> np.ndarray | None:
+        """Values (16, 16) int8 of a tile, by x and y, as of the last update; None for tiles without known columns."""
+        return self._tiles.get(at)
+
+    def labels(self, at: Tile) -> np.ndarray:
+        """Commonest label (16, 16) uint8 of the occupied voxels of each column of a tile, by x and y, 0 = none."""
+        return self._labels[at]
+
+    def changed_since(self, revision: int) -> list[Tile]:
+        """Tiles that have changed after the update of a revision."""
+        return [at for at, changed in self._changed.items() if changed > revision]
+
     def grid(self, first: int, last: int) -> SlabGrid | None:
         """Make the grid of a slab.
 
@@ -164,59 +227,75 @@ class ColumnMap:
         Raises:
             DataError: the grid would have more than MOST_CELLS cells.
         """
-        if (first, last) != self._layers:
-            self._stale |= self._stacks.keys()
-            self._layers = first, last
-        stale, self._stale = self._stale, set()
-        for at in stale:
-            if at in self._stacks:
-                self._tiles[at] = self._tile(self._stacks[at], first, last)
-            else:
-                self._tiles.pop(at, None)
+        self.update(first, last)
         if not self._tiles:
             return None
-        self._draw(stale)
-        corner = self._low * BLOCK_VOXELS
-        return SlabGrid(self._image, (int(corner[0]), int(corner[1])), first, last)
-
-    def _draw(self, changed: set[tuple[int, int]]) -> None:
-        """Copy the changed tiles into the image, or all tiles if its extent changed."""
         at = np.array(list(self._tiles), np.int64)
         low, shape = at.min(0), (np.ptp(at, 0) + 1) * BLOCK_VOXELS
         cells = math.prod(shape.tolist())
         if cells > MOST_CELLS:
-            self._stale |= changed
             raise DataError(
                 f"the map is {shape[0] * VOXEL_SIZE:.0f} m by {shape[1] * VOXEL_SIZE:.0f} m: "
                 f"{cells} cells, above {MOST_CELLS}"
             )
+        self._draw(low, shape)
+        corner = low * BLOCK_VOXELS
+        return SlabGrid(self._image, (int(corner[0]), int(corner[1])), first, last)
+
+    def _draw(self, low: np.ndarray, shape: np.ndarray) -> None:
+        """Copy the changed tiles into the image, or all tiles if its extent changed."""
         if (low != self._low).any() or self._image.shape != (shape[1], shape[0]):
-            self._image, self._low = np.empty((shape[1], shape[0]), np.int8), low
-            self._image[:] = GRID_UNKNOWN
-            changed = set(self._tiles)
+            self._image, self._low = np.full((shape[1], shape[0]), GRID_UNKNOWN, np.int8), low
+            changed = list(self._tiles)
+        else:
+            changed = self.changed_since(self._drawn)
+        self._drawn = self.revision
         for x, y in changed:
             column, row = (x - int(low[0])) * BLOCK_VOXELS, (y - int(low[1])) * BLOCK_VOXELS
             if 0 <= column < shape[0] and 0 <= row < shape[1]:
-                self._image[row : row + BLOCK_VOXELS, column : column + BLOCK_VOXELS] = self._tiles.get(
-                    (x, y), GRID_UNKNOWN
+                tile = self._tiles.get((x, y))
+                self._image[row : row + BLOCK_VOXELS, column : column + BLOCK_VOXELS] = (
+                    GRID_UNKNOWN if tile is None else tile.T
                 )
 
     @staticmethod
-    def _tile(stack: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]], first: int, last: int) -> np.ndarray:
-        """Values (16, 16) int8, by y and x, of one stack of blocks."""
-        filled, seen = (
-            np.zeros((BLOCK_VOXELS, BLOCK_VOXELS), np.bool_),
-            np.zeros((BLOCK_VOXELS, BLOCK_VOXELS), np.bool_),
-        )
-        for z, (occupied, free, _) in stack.items():
+    def _tile(stack: dict[int, _Block], first: int, last: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Values (16, 16) int8 and labels (16, 16) uint8 or None of one stack of blocks, by x and y."""
+        filled, seen = (np.zeros((BLOCK_VOXELS, BLOCK_VOXELS), np.bool_) for _ in range(2))
+        labels = []
+        for z, block in stack.items():
             low, high = max(first - z * BLOCK_VOXELS, 0), min(last - z * BLOCK_VOXELS, BLOCK_VOXELS - 1)
             if low <= high:
                 mask = np.uint16((1 << (high + 1)) - (1 << low))
-                filled |= (occupied & mask) != 0
-                seen |= (free & mask) != 0
-        return np.where(filled, GRID_OCCUPIED, np.where(seen, GRID_FREE, GRID_UNKNOWN)).astype(np.int8).T
+                filled |= (block.occupied & mask) != 0
+                seen |= (block.free & mask) != 0
+                if block.labels is not None:
+                    labels.append(block.labels[..., low : high + 1])
+        values = np.where(filled, GRID_OCCUPIED, np.where(seen, GRID_FREE, GRID_UNKNOWN)).astype(np.int8)
+        if all(block.labels is None for block in stack.values()):
+            return values, None
+        return values, commonest(np.concatenate([np.zeros((*values.shape, 1), np.uint8), *labels], 2))
 
 
-def _bits(voxels: np.ndarray) -> np.ndarray:
+def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    return one is other or (one is not None and other is not None and np.array_equal(one, other))
+
+
+def commonest(labels: np.ndarray) -> np.ndarray:
+    """Label that most voxels of each column have, the lowest of several; 0 for columns without occupied voxels.
+
+    Args:
+        labels: (16, 16, L) uint8, labels of the layers, 0 = not occupied.
+    """
+    found, most = np.zeros(labels.shape[:2], np.uint8), np.zeros(labels.shape[:2], np.int64)
+    for label in np.unique(labels).tolist():
+        if label:
+            count = np.count_nonzero(labels == label, axis=2)
+            better = count > most
+            found[better], most[better] = label, count[better]
+    return found
+
+
+def column_bits(voxels: np.ndarray) -> np.ndarray:
     """Pack (B, 16, 16, 16) bool into (B, 16, 16) uint16, bit k for voxel k of the column."""
     return np.packbits(voxels.reshape(-1), bitorder="little").view("<u2").reshape(voxels.shape[:-1])

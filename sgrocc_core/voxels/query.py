@@ -99,12 +99,7 @@ def query_points(queried: QueriedMap, points: np.ndarray, origin: np.ndarray | N
     Raises:
         QueryError: the points have another shape, or their coordinates are not finite numbers.
     """
-    points = _numbers("points", points)
-    if points.ndim != 2 or points.shape[1] != 3:
-        raise QueryError(f"points are of shape {points.shape}; it must be (N, 3), metres")
-    if not (finite := np.isfinite(points).all(1)).all():
-        worst = int(np.argmin(finite))
-        raise QueryError(f"points[{worst}] is {points[worst].tolist()}; its coordinates must be finite, metres")
+    points = checked_points(points)
     reach = FARTHEST * BLOCK_VOXELS - 1
     index = np.floor((points - (0.0 if origin is None else origin)) / VOXEL_SIZE)
     labels, probability, free = queried.read(np.clip(index, -reach, reach).astype(np.int64))
@@ -165,6 +160,21 @@ def by_block(voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarr
 def inside(voxels: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Whether voxels (N, 3) lie between low (3,) and high (3,), both included: (N,) bool."""
     return np.all((voxels >= low) & (voxels <= high), axis=1)
+
+
+def checked_points(points: np.ndarray) -> np.ndarray:
+    """Points of a query as (N, 3) float64.
+
+    Raises:
+        QueryError: they have another shape, or their coordinates are not finite numbers.
+    """
+    points = _numbers("points", points)
+    if points.ndim != 2 or points.shape[1] != 3:
+        raise QueryError(f"points are of shape {points.shape}; it must be (N, 3), metres")
+    if not (finite := np.isfinite(points).all(1)).all():
+        worst = int(np.argmin(finite))
+        raise QueryError(f"points[{worst}] is {points[worst].tolist()}; its coordinates must be finite, metres")
+    return points
 
 
 def _numbers(name: str, values: np.ndarray) -> np.ndarray:

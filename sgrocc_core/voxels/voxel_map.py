@@ -152,15 +152,29 @@ class VoxelMap:
         wanted = inside(voxels, low, high)
         return voxels[wanted], classes[wanted], probability[wanted], free[inside(free, low, high)]
 
-    def columns(self, keys: np.ndarray) -> Columns:
-        """Columns of blocks (B, 3), copied; empty for blocks that do not exist."""
-        slots, found = self.memory.slots(keys), Columns.empty(keys)
+    def columns(self, keys: np.ndarray, with_labels: bool = False) -> Columns:
+        """Columns of blocks (B, 3), copied, with their labels if asked for; empty for blocks that do not exist."""
+        slots, found = self.memory.slots(keys), Columns.empty(keys, with_labels)
         known = np.flatnonzero((slots >= 0) & (slots < len(self._labels)))
         for start in range(0, len(known), AT_ONCE):
             rows = known[start : start + AT_ONCE]
             labels = self._labels[slots[rows]]
             found.put(rows, labels, observed_free(labels, self.memory.evidence[slots[rows]]))
         return found
+
+    def block_voxels(self, keys: np.ndarray, with_free: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        """Labels (B, 16, 16, 16) uint8 and, if asked for, observed free (bool) of blocks (B, 3) int; 0 for others."""
+        slots = self.memory.slots(keys)
+        known = np.flatnonzero((slots >= 0) & (slots < len(self._labels)))
+        labels = np.zeros((len(keys), *[BLOCK_VOXELS] * 3), np.uint8)
+        labels[known] = self._labels[slots[known]]
+        if not with_free:
+            return labels, None
+        free = np.zeros(labels.shape, np.bool_)
+        for start in range(0, len(known), AT_ONCE):
+            rows = known[start : start + AT_ONCE]
+            free[rows] = observed_free(labels[rows], self.memory.evidence[slots[rows]])
+        return labels, free
 
     def published(self) -> tuple[np.ndarray, np.ndarray]:
         """Copy of all labels and sixteenths, see `block`, (B, 16, 16, 16) each, in the order of the memory's blocks."""

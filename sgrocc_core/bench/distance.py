@@ -1,0 +1,76 @@
+"""Time of the distance field while a bag is mapped, early and late: `python -m sgrocc_core.bench.distance --bag BAG`.
+
+After each frame three fields follow the map: `path` answers 1,000 points on a straight path of 3 m ahead of the camera,
+`box` all voxel centres of the 2.4 m around that path's middle, and `map` computes every block of the map.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from itertools import islice
+from time import perf_counter
+
+import numpy as np
+
+from sgrocc_core.data.bags.options import BagOptions
+from sgrocc_core.data.bags.reader import BagReader
+from sgrocc_core.engines.open import open_engine
+from sgrocc_core.frame import DEPTH_SOURCES
+from sgrocc_core.geometry.lattice import VOXEL_SIZE
+from sgrocc_core.geometry.poses import heading
+from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
+from sgrocc_core.report import stage_table, summarise
+from sgrocc_core.voxels.distances.field import MAX_DISTANCE, DistanceField
+
+PATH_POINTS, PATH_LENGTH = 1000, 3.0
+BOX = np.stack(np.meshgrid(*[np.arange(-15, 15)] * 3, indexing="ij"), -1).reshape(-1, 3)
+
+
+def time_frame(fields: dict[str, DistanceField], T_wc: np.ndarray) -> dict[str, float]:
+    """Milliseconds that each field takes to follow the map and to answer, after a frame with a pose (4, 4)."""
+    ahead = np.asarray(heading(T_wc[:3, :3]), np.float64)
+    path = T_wc[:3, 3] + np.linspace(0, PATH_LENGTH, PATH_POINTS)[:, None] * ahead
+    middle = np.floor((T_wc[:3, 3] + PATH_LENGTH / 2 * ahead) / VOXEL_SIZE)
+    tasks = {
+        "path": lambda field: field.query(path, MAX_DISTANCE),
+        "box": lambda field: field.query((middle + BOX + 0.5) * VOXEL_SIZE, MAX_DISTANCE),
+        "map": lambda field: field.refresh(),
+    }
+    taken = {}
+    for name, field in fields.items():
+        start = perf_counter()
+        tasks[name](field)
+        taken[name] = 1e3 * (perf_counter() - start)
+    return taken
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bag", required=True, metavar="PATH", help="bag to map")
+    parser.add_argument("--frames", type=int, default=200, metavar="N", help="maximum number of frames (default 200)")
+    parser.add_argument("--depth-source", default="fused", choices=DEPTH_SOURCES, help="source of depth (fused)")
+    parser.add_argument("--model", default="small", metavar="NAME", help="name or folder of the model (default small)")
+    arguments = parser.parse_args()
+    mapper = OccupancyMapper(open_engine(arguments.model), MapperConfig(depth_source=arguments.depth_source))
+    fields = {name: DistanceField(mapper.map.voxel_map, None, False) for name in ("path", "box", "map")}
+    rows = []
+    with BagReader(arguments.bag, BagOptions(depth_source=arguments.depth_source)) as reader:
+        for frame in islice(reader, arguments.frames):
+            mapper.step(frame)
+            for field in fields.values():
+                field.change(mapper.map.voxel_map.judged)
+            rows.append(time_frame(fields, frame.T_wc) | {"voxels": mapper.map.voxel_map.occupied_count})
+    third = max((len(rows) - 3) // 3, 1)
+    for name, some in (("early", rows[3 : 3 + third]), ("late", rows[-third:])):
+        timings = defaultdict(list)
+        for row in some:
+            for task in fields:
+                timings[task].append(row[task])
+        print(f"{name}: {len(some)} frames, {some[0]['voxels']} to {some[-1]['voxels']} occupied voxels")
+        print(stage_table(summarise(timings)))
+
+
+if __name__ == "__main__":
+    main()
