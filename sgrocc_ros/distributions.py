@@ -14,6 +14,7 @@ The distribution is recognised by the features of its rclpy, because ROS_DISTRO 
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -48,6 +49,14 @@ MESSAGE_INFO = hasattr(Subscription, "CallbackType")
 """Whether a subscription's callback can receive a message's sequence number and publisher."""
 POLL_PERIOD = 0.2
 """Seconds between two polls for new subscribers, where there is no event."""
+
+
+def optional_message(package: str, name: str) -> type | None:
+    """Return a type of messages; None if its package is not installed."""
+    try:
+        return getattr(importlib.import_module(f"{package}.msg"), name)
+    except ImportError:
+        return None
 
 
 def create_publisher(node: Node, kind: type, topic: str, qos: QoSProfile, on_join: Callable[[], Any]) -> Publisher:

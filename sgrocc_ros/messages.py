@@ -37,10 +37,17 @@ POINT = np.dtype(
 
 # By the convention of point clouds, rgb is declared as float32.
 _FIELD_TYPES = {"label": PointField.UINT8, "sequence": PointField.UINT32}
-_FIELDS = [
-    PointField(name=name, offset=POINT.fields[name][1], datatype=_FIELD_TYPES.get(name, PointField.FLOAT32), count=1)  # type: ignore[index]
-    for name in POINT.names or ()
-]
+
+
+@cache
+def _fields_of(kind: np.dtype) -> list[PointField]:
+    """Fields of a cloud of points of a structured dtype."""
+    return [
+        PointField(name=name, offset=kind.fields[name][1], datatype=_FIELD_TYPES.get(name, PointField.FLOAT32), count=1)  # type: ignore[index]
+        for name in kind.names or ()
+    ]
+
+
 _PACKED_COLORS = color_table().astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
 
 
@@ -234,7 +241,7 @@ def cloud_message(points: np.ndarray, frame_id: str, stamp: int) -> PointCloud2:
     """Make a PointCloud2 from points.
 
     Args:
-        points: (N,) of dtype POINT.
+        points: (N,) of dtype POINT or alike.
         frame_id: frame of the map.
         stamp: time stamp, nanoseconds.
     """
@@ -242,10 +249,10 @@ def cloud_message(points: np.ndarray, frame_id: str, stamp: int) -> PointCloud2:
         header=Header(stamp=time_message(stamp), frame_id=frame_id),
         height=1,
         width=len(points),
-        fields=_FIELDS,
+        fields=_fields_of(points.dtype),
         is_bigendian=False,
-        point_step=POINT.itemsize,
-        row_step=POINT.itemsize * len(points),
+        point_step=points.dtype.itemsize,
+        row_step=points.dtype.itemsize * len(points),
         data=byte_array(points.view(np.uint8) if len(points) else np.zeros(0, np.uint8)),
         is_dense=True,
     )

@@ -42,7 +42,10 @@ from sgrocc_ros.input.inputs import Inputs
 from sgrocc_ros.input.poses import Poses
 from sgrocc_ros.input.stamps import JUMP_NS
 from sgrocc_ros.keeper import Keeper, told
+from sgrocc_ros.output.columns import Feed, FromColumns
+from sgrocc_ros.output.distance import DistanceOutput
 from sgrocc_ros.output.grid import GridOutput
+from sgrocc_ros.output.octomap import OctomapOutput
 from sgrocc_ros.output.outputs import Outputs
 from sgrocc_ros.output.views import Views
 from sgrocc_ros.parameters import Parameters, labels_of, mapper_config
@@ -86,10 +89,13 @@ class EmbodiedOccupancy(Node):
         self.poses = Poses(self.statistics, topics, p["max_pose_gap"], lambda: self.get_clock().now().nanoseconds)
         self.cameras = Cameras(self, p, self.poses, self.statistics)
         self.room = self.cameras.turns
-        grid = GridOutput(self, p, self.statistics, lambda: self._mapper.map.voxel_map)
+        from_columns: list[FromColumns] = [
+            kind(self, p, self.statistics, lambda: feed) for kind in (GridOutput, DistanceOutput, OctomapOutput)
+        ]
+        feed = Feed(p, lambda: self._mapper.map.voxel_map, from_columns)
         views = Views(self, lambda: p["publish_gaussians"])
         self.outputs = Outputs(
-            self, p["map_frame"], self.statistics, lambda: p["full_map_period"], grid, views,
+            self, p["map_frame"], self.statistics, lambda: p["full_map_period"], feed, from_columns, views,
             lambda job: self.worker.submit(job), labels_of(p["classes"]), lambda: self._mapper.map.voxel_map.occupied(),
         )  # fmt: skip
         self.inputs = Inputs(self, p, self.cameras.ports, self.poses, self.statistics, self._on_time_jump)
@@ -181,6 +187,8 @@ class EmbodiedOccupancy(Node):
         log.info(f"map frame: {p['map_frame']}")
         log.info(f"subscribed to {', '.join(str(follower) for follower in self.inputs.followers)}")
         log.info(f"publishing {self.outputs.topics}, /diagnostics")
+        if without := self.outputs.not_offered:
+            log.info(without)
         log.info(f"map: {p['map_path'] or 'not saved (map_path is empty)'}")
 
     def _stall_timeout(self) -> float:
@@ -230,6 +238,8 @@ class EmbodiedOccupancy(Node):
             self.worker.wake()
         if names & {"occupancy_threshold", "max_distance", "motion_depth"}:
             self.worker.submit(self._configure)
+        if "publish_distance" in names:
+            self.outputs.serve_columns()
         if "classes" in names:
             self.worker.submit(self._show_classes)
 

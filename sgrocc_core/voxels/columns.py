@@ -296,6 +296,12 @@ def commonest(labels: np.ndarray) -> np.ndarray:
     return found
 
 
+def voxels_of(bits: np.ndarray) -> np.ndarray:
+    """Unpack (B, 16, 16) uint16 into (B, 16, 16, 16) bool, the inverse of `column_bits`."""
+    bytes_of = np.ascontiguousarray(bits, "<u2").view(np.uint8)
+    return np.unpackbits(bytes_of, axis=-1, bitorder="little").astype(np.bool_).reshape(*bits.shape, BLOCK_VOXELS)
+
+
 def column_bits(voxels: np.ndarray) -> np.ndarray:
     """Pack (B, 16, 16, 16) bool into (B, 16, 16) uint16, bit k for voxel k of the column."""
     return np.packbits(voxels.reshape(-1), bitorder="little").view("<u2").reshape(voxels.shape[:-1])

@@ -1,7 +1,8 @@
 """`~/grid`: a horizontal slab of the map above the floor as nav_msgs/OccupancyGrid, e.g. for Nav2's static layer.
 
-The worker's thread owns the map. While there are subscribers, it summarises the changed blocks after each frame; the
-outputs' thread keeps the summaries and makes the grid. After a time without subscribers the whole map is summarised.
+Where map_msgs is installed and every subscriber of the grid also takes `~/grid_updates`, changes are sent there: the
+rectangle of all cells that have changed since the last complete grid. An update repeats what the ones before it said,
+so that one which was lost, or came before its grid was taken, does no harm.
 """
 
 from __future__ import annotations
@@ -16,118 +17,132 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, Quaternion
 from nav_msgs.msg import MapMetaData, OccupancyGrid
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Header
 
 from sgrocc_core.errors import DataError
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
-from sgrocc_core.voxels.columns import GRID_UNKNOWN, ColumnMap, Columns, SlabGrid, slab_layers
-from sgrocc_core.voxels.voxel_map import VoxelMap
-from sgrocc_ros.distributions import create_publisher
+from sgrocc_core.voxels.columns import GRID_UNKNOWN, Columns, SlabGrid
+from sgrocc_ros.distributions import create_publisher, optional_message
 from sgrocc_ros.health.statistics import Statistics
 from sgrocc_ros.messages import time_message
+from sgrocc_ros.output.columns import Feed, Messages
 
 LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+UPDATES_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 EMPTY_GRID = SlabGrid(np.full((1, 1), GRID_UNKNOWN, np.int8), (0, 0), 0, 0)
 """Grid of a map that has become empty; consumers expect at least one cell."""
-Changes = tuple[bool, Columns]
-"""Whether the columns are those of the whole map, and the columns."""
+OccupancyGridUpdate = optional_message("map_msgs", "OccupancyGridUpdate")
 
 
 class GridOutput:
-    """The publisher of `~/grid` and the columns that the grid is made from.
-
-    `changes` and `replaced` are called on the worker's thread, `apply`, `due` and `sent` on the outputs' thread.
+    """The publishers of `~/grid` and `~/grid_updates`; see `FromColumns`.
 
     Args:
-        node: owns the publisher.
-        values: the parameters `map_frame`, `grid_rate`, `grid_min_height`, `grid_max_height` and `floor_height`.
+        node: owns the publishers.
+        values: the parameters `map_frame`, `grid_rate` and `full_map_period`.
         statistics: counts maps that are too large for a grid.
-        voxel_map: returns the mapper's voxel map; called on the worker's thread only.
+        feed: returns the feed of columns; called on the outputs' thread.
     """
 
+    needs_labels = False
+
     def __init__(
-        self, node: Node, values: Mapping[str, Any] | Any, statistics: Statistics, voxel_map: Callable[[], VoxelMap]
+        self, node: Node, values: Mapping[str, Any] | Any, statistics: Statistics, feed: Callable[[], Feed]
     ) -> None:
-        self._node, self._values, self._statistics, self._voxel_map = node, values, statistics, voxel_map
-        self._follows = False  # of the worker's thread: whether all changes so far were passed on
-        self._columns = ColumnMap()
-        self._is_current = self._changed = self._has_sent = False
+        self._node, self._values, self._statistics, self._feed = node, values, statistics, feed
+        self._changed = self._has_sent = self._joined = self._has_updated = False
+        self._last_time = self._full_time = -np.inf
         self._layers: tuple[int, int] | None = None
-        self._last_time = -np.inf
+        self._full: tuple[SlabGrid, float] | None = None  # the last complete grid, and the height of its floor
+        self._given: tuple[SlabGrid, float, bool] | None = None  # what `due` returned, and whether it was complete
+        self._updates: Publisher | None = None
 
     def open(self, on_join: Callable[[], Any]) -> None:
-        """Create the publisher; `on_join` is called for each new subscriber."""
-        self.publisher = create_publisher(self._node, OccupancyGrid, "~/grid", LATCHED_QOS, on_join)
+        """Create the publishers; `on_join` is called for each new subscriber."""
+
+        def joined() -> None:
+            self._joined = True
+            on_join()
+
+        self.publisher = create_publisher(self._node, OccupancyGrid, "~/grid", LATCHED_QOS, joined)
+        if OccupancyGridUpdate is not None:
+            self._updates = create_publisher(self._node, OccupancyGridUpdate, "~/grid_updates", UPDATES_QOS, on_join)
 
     @property
-    def follows(self) -> bool:
-        """Whether the outputs' thread has received all changes; read on the worker's thread."""
-        return self._follows
+    def publishers(self) -> dict[Publisher, str]:
+        """The publishers, each with a description of its quality of service."""
+        found = {self.publisher: "reliable, transient local"}
+        return found if self._updates is None else found | {self._updates: "reliable"}
 
-    def changes(self) -> Changes | None:
-        """Return the blocks that the last update changed; all blocks after missed changes; None without subscribers."""
-        if not self.publisher.get_subscription_count():
-            self._follows = False
-            return None
-        voxel_map, whole = self._voxel_map(), not self._follows
-        self._follows = False  # in case the next line raises
-        blocks = voxel_map.columns(voxel_map.blocks() if whole else voxel_map.judged)
-        self._follows = True
-        return whole, blocks
+    @property
+    def lacks(self) -> tuple[str, str] | None:
+        """The topic that is not offered and the package of messages that it needs, if there is one."""
+        return None if OccupancyGridUpdate is not None else ("~/grid_updates", "map_msgs")
 
-    def replaced(self) -> Changes | None:
-        """Return all blocks of a voxel map that has replaced the previous one; None without subscribers."""
-        self._follows = False
-        return self.changes()
+    @property
+    def wanted(self) -> bool:
+        """Whether the grid has subscribers."""
+        return self.publisher.get_subscription_count() > 0
 
-    def apply(self, changes: Changes | None) -> None:
-        """Apply the result of `changes`. After None the columns are out of date until a whole map arrives."""
-        if changes is None:
-            if self._is_current:
-                self._columns.clear()
-            self._is_current = False
-            return
-        whole, blocks = changes
-        if whole:
-            self._columns.clear()
-        self._columns.apply(blocks)
-        self._is_current = True
+    def apply(self, whole: bool, blocks: Columns) -> None:
+        """Follow a change of the columns."""
         self._changed |= whole or bool(len(blocks.keys))
 
-    def due(self, stamp: int) -> OccupancyGrid | None:
-        """Return the grid message if one is due, else None. stamp: newest frame in the map, nanoseconds."""
-        now = time.monotonic()
-        if (
-            not self._is_current
-            or now - self._last_time < 1 / self._values["grid_rate"]
-            or not self.publisher.get_subscription_count()
-        ):
-            return None
-        floor, layers = self._slab()
-        if not self._changed and layers == self._layers:
-            return None
+    def due(self, stamp: int) -> Messages:
+        """Return the grid or its update if one is due."""
+        now, feed = time.monotonic(), self._feed()
+        if not feed.is_current or now - self._last_time < 1 / self._values["grid_rate"] or not self.wanted:
+            return []
+        floor, layers = feed.slab()
+        outdated = self._has_updated and (self._joined or now - self._full_time >= self._values["full_map_period"])
+        if not (self._changed or outdated) and layers == self._layers:
+            return []
         self._last_time = now
         try:
-            grid = self._columns.grid(*layers)
+            grid = feed.columns.grid(*layers)
         except DataError as error:
             self._statistics.notice("grid_too_large", f"no grid: {error}")
-            return None
-        self._changed, self._layers = False, layers
+            return []
+        self._changed, self._joined, self._layers = False, False, layers
         if grid is None and not self._has_sent:
-            return None
-        return grid_message(grid or EMPTY_GRID, self._values["map_frame"], stamp, floor)
+            return []
+        return self._messages(grid or EMPTY_GRID, stamp, floor, now)
+
+    def _messages(self, grid: SlabGrid, stamp: int, floor: float, now: float) -> Messages:
+        is_part = (
+            self._updates is not None
+            and self._updates.get_subscription_count() >= self.publisher.get_subscription_count()
+            and now - self._full_time < self._values["full_map_period"]
+            and self._full is not None
+            and _same_extent(self._full, grid, floor)
+        )
+        if not is_part:
+            self._given = SlabGrid(grid.values.copy(), grid.corner, grid.first, grid.last), floor, True
+            return [(self.publisher, grid_message(grid, self._values["map_frame"], stamp, floor))]
+        assert self._full is not None and self._updates is not None
+        self._given = grid, floor, False
+        message = update_message(self._full[0], grid, self._values["map_frame"], stamp)
+        return [] if message is None else [(self._updates, message)]
 
     def sent(self, done: bool) -> None:
-        """Record whether the message of `due` was published; if not, it becomes due again."""
+        """Record whether the messages of `due` were published; if not, they become due again."""
         self._changed |= not done
         self._has_sent |= done
+        if self._given is None or not done:
+            return
+        grid, floor, complete = self._given
+        if complete:
+            self._full, self._full_time, self._has_updated = (grid, floor), self._last_time, False
+        else:
+            self._has_updated = True
 
-    def _slab(self) -> tuple[float, tuple[int, int]]:
-        """Return the height of the floor, metres, and the first and last voxel layer of the slab."""
-        values = self._values
-        floor = self._columns.floor_height() if values["floor_height"] == "auto" else float(values["floor_height"])
-        return floor, slab_layers(floor, values["grid_min_height"], values["grid_max_height"])
+
+def _same_extent(full: tuple[SlabGrid, float], grid: SlabGrid, floor: float) -> bool:
+    before, height = full
+    same_floor = round(height / VOXEL_SIZE) == round(floor / VOXEL_SIZE)
+    return same_floor and before.corner == grid.corner and before.values.shape == grid.values.shape
 
 
 def grid_message(grid: SlabGrid, frame_id: str, stamp: int, floor: float) -> OccupancyGrid:
@@ -146,10 +161,36 @@ def grid_message(grid: SlabGrid, frame_id: str, stamp: int, floor: float) -> Occ
         position=Point(x=x, y=y, z=round(floor / VOXEL_SIZE) * VOXEL_SIZE),
         orientation=Quaternion(x=0.0, y=0.0, z=0.0, w=1.0),
     )
-    cells = array.array("b")
-    cells.frombytes(grid.values.tobytes())
     return OccupancyGrid(
         header=Header(stamp=time_stamp, frame_id=frame_id),
         info=MapMetaData(map_load_time=time_stamp, resolution=VOXEL_SIZE, width=width, height=height, origin=origin),
-        data=cells,
+        data=_cells(grid.values),
     )
+
+
+def update_message(full: SlabGrid, grid: SlabGrid, frame_id: str, stamp: int) -> Any | None:
+    """The smallest rectangle of all cells that differ from those of the last complete grid; None if none does.
+
+    Args:
+        full: the last complete grid.
+        grid: the present grid, of the same extent.
+        frame_id: frame of the map.
+        stamp: time stamp, nanoseconds.
+    """
+    different = full.values != grid.values
+    rows, columns = np.flatnonzero(different.any(1)), np.flatnonzero(different.any(0))
+    if not len(rows):
+        return None
+    low, high = (int(columns[0]), int(rows[0])), (int(columns[-1]) + 1, int(rows[-1]) + 1)
+    assert OccupancyGridUpdate is not None
+    return OccupancyGridUpdate(
+        header=Header(stamp=time_message(stamp), frame_id=frame_id),
+        x=low[0], y=low[1], width=high[0] - low[0], height=high[1] - low[1],
+        data=_cells(grid.values[low[1] : high[1], low[0] : high[0]]),
+    )  # fmt: skip
+
+
+def _cells(values: np.ndarray) -> array.array:
+    cells = array.array("b")
+    cells.frombytes(np.ascontiguousarray(values).tobytes())
+    return cells

@@ -1,4 +1,4 @@
-"""Publishes the map on a thread of its own: `~/occupancy`, `~/occupancy_update`, `~/markers`, `~/grid` and the views.
+"""Publishes the map on a thread of its own: `~/occupancy`, `~/occupancy_update`, `~/markers`, the grid and the views.
 
 The worker passes each MapUpdate on and continues. Messages are made only for topics with subscribers, and from blocks,
 so that the cost of a frame depends on its changes.
@@ -25,7 +25,8 @@ from sgrocc_ros.health.statistics import Statistics
 from sgrocc_ros.health.threads import ALARM, LastingThread
 from sgrocc_ros.messages import cloud_message, voxel_points
 from sgrocc_ros.output.backlog import Backlog, Job
-from sgrocc_ros.output.grid import LATCHED_QOS, Changes, GridOutput
+from sgrocc_ros.output.columns import Changes, Feed, FromColumns
+from sgrocc_ros.output.grid import LATCHED_QOS
 from sgrocc_ros.output.markers import delete_all, legend, marker_maker
 from sgrocc_ros.output.published import PublishedMap
 from sgrocc_ros.output.views import Views
@@ -47,7 +48,8 @@ class Outputs(LastingThread):
         frame_id: frame of the map.
         statistics: counts frames once their update is published, and failed publications.
         full_map_period: returns the seconds between complete maps; called each time.
-        grid: the publisher of `~/grid`.
+        feed: passes the columns of the map on.
+        from_columns: the outputs that are made from the columns, such as `~/grid`.
         views: the publishers of `~/depth` and `~/gaussians`.
         between_frames: runs a function on the worker's thread.
         labels: labels published on `~/occupancy`, `~/occupancy_update` and `~/markers`.
@@ -60,7 +62,8 @@ class Outputs(LastingThread):
         frame_id: str,
         statistics: Statistics,
         full_map_period: Callable[[], float],
-        grid: GridOutput,
+        feed: Feed,
+        from_columns: Sequence[FromColumns],
         views: Views,
         between_frames: Callable[[Callable[[], None]], Any],
         labels: Sequence[int],
@@ -68,7 +71,8 @@ class Outputs(LastingThread):
     ) -> None:
         super().__init__("outputs", statistics)
         self.views, self._shown = views, _mask(labels)
-        self._frame_id, self._period, self._grid = frame_id, full_map_period, grid
+        self._frame_id, self._period, self._feed = frame_id, full_map_period, feed
+        self._from_columns = tuple(from_columns)
         self.published = PublishedMap()
         self._jobs, self._between_frames, self._whole, self._updates_given = Backlog(), between_frames, whole, 0
         self._snapshot_sequence = -1
@@ -98,7 +102,8 @@ class Outputs(LastingThread):
             MARKERS_QOS,
             lambda: self._jobs.put_once("markers", self._publish_all_markers),
         )
-        grid.open(lambda: between_frames(self._begin_grid))
+        for output in from_columns:
+            output.open(self.serve_columns)
         self.start()
 
     def update(
@@ -178,7 +183,7 @@ class Outputs(LastingThread):
         """
         self._jobs.drop_changes()
         self._jobs.put_change(lambda: self._publish_replacement(stamp, voxels, labels, probability))
-        self._give_grid(self._grid.replaced())
+        self._give_columns(self._feed.replaced())
 
     def close(self) -> None:
         """Publish everything that is queued, then end the thread."""
@@ -196,16 +201,30 @@ class Outputs(LastingThread):
             self._occupancy: latched,
             self._updates: "reliable, last 50",
             self._markers: latched,
-            self._grid.publisher: latched,
         }
+        for output in self._from_columns:
+            publishers |= output.publishers
         return ", ".join(
             f"{publisher.topic_name} ({word})" for publisher, word in (publishers | self.views.publishers).items()
         )
 
-    def _begin_grid(self) -> None:
-        """Pass the columns on if they are missing, for a new subscriber of the grid; runs on the worker's thread."""
-        if not self._grid.follows:
-            self._give_grid(self._grid.changes())
+    @property
+    def not_offered(self) -> str:
+        """A sentence for each topic that is not offered, with the package of messages that it needs; else empty."""
+        return "; ".join(f"{topic} needs {package}, which is not installed" for topic, package in self._lacking)
+
+    @property
+    def _lacking(self) -> list[tuple[str, str]]:
+        return [lack for output in self._from_columns if (lack := output.lacks) is not None]
+
+    def serve_columns(self) -> None:
+        """Pass the columns on if an output that is wanted lacks them, as for a new subscriber."""
+
+        def serve() -> None:  # on the worker's thread
+            if self._feed.missed:
+                self._give_columns(self._feed.changes())
+
+        self._between_frames(serve)
 
     def _give(self, publish: Job, stamp: int, left_out: Job | None = None) -> None:
         """Pass a change of the map on, or the whole map if the thread is too far behind; on the worker's thread."""
@@ -214,22 +233,22 @@ class Outputs(LastingThread):
             self._statistics.notice("publish_behind", "publishing is 50 frames behind; the whole map follows at once")
             self.replace(stamp, *self._whole())
         else:
-            self._give_grid(self._grid.changes())
+            self._give_columns(self._feed.changes())
 
-    def _give_grid(self, changes: Changes | None) -> None:
-        self._jobs.put_change(lambda: self._grid.apply(changes))
+    def _give_columns(self, changes: Changes | None) -> None:
+        self._jobs.put_change(lambda: self._feed.apply(changes))
 
     def step(self) -> bool:
-        """Do the next job, and publish the complete map and the grid if they are due."""
+        """Do the next job, and publish what is due: the complete map, and what is made from the columns."""
         job = self._jobs.get(0.1)
         if job is not None:
             job()
         if self._stopping:
             return True
         self._maybe_snapshot()
-        message = self._grid.due(self.published.stamp)
-        if message is not None:
-            self._grid.sent(self._publish(self._grid.publisher, message))
+        for output in self._from_columns:
+            for publisher, message in output.due(self.published.stamp):
+                output.sent(self._publish(publisher, message))
         return job is not None
 
     def failed(self, error: Exception) -> None:

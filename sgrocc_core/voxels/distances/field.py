@@ -27,6 +27,8 @@ MOST_FIELDS = 4
 """Number of fields (of classes, of unknown space) that a map keeps; the one not asked for longest is dropped."""
 MOST_UNASKED = 300
 """Changes of the map without a query after which a field is dropped: a minute at five frames a second (round guess)."""
+BEYOND = (BLOCK_VOXELS + 1) ** 2
+"""Smallest squared distance, voxels, between blocks with one block between them."""
 _X, _Y, _Z = 0, 1, 2
 _AROUND = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3, indexing="ij"), -1).reshape(-1, 3)
 _SIBLINGS = np.stack(np.meshgrid(*[[0, 1]] * 3, indexing="ij"), -1).reshape(-1, 3)
@@ -114,8 +116,8 @@ class Distances:
 class DistanceField:
     """Distances to the obstacles of one kind.
 
-    A slot is kept for each block of the map and for the blocks up to two away, so that all blocks in reach have one. The
-    results of the three passes have rows for the slots that were needed so far.
+    A slot is kept for each block of the map and for the blocks up to two away, so that all blocks in reach have one.
+    The results of the three passes have rows for the slots that were needed so far.
 
     Args:
         source: the map.
@@ -259,12 +261,12 @@ class DistanceField:
         todo = row.to_compute(second)
         passes.row_pass(
             todo, row.stale, self._near[_Y], column.rows, column.offsets[..., 0], row.rows, row.squared, row.offsets,
-            row.changed,
+            row.most, row.changed,
         )  # fmt: skip
         row.tell(todo, self._near[_X], plane)
         passes.plane_pass(
             plane.to_compute(slots), plane.stale, self._near[_X], row.rows, row.squared, row.offsets,
-            plane.rows, plane.squared, plane.offsets,
+            plane.rows, plane.squared, plane.offsets, plane.most,
         )  # fmt: skip
 
     def _within(self, axis: int, slots: np.ndarray) -> np.ndarray:
@@ -283,6 +285,7 @@ class _Pass:
         rows: (S,) int64, row of the results of each slot, -1 = not needed so far.
         stale: (S, 16) bool, planes that have to be computed.
         changed: (S, 16) bool, planes whose results have changed since the next pass was told.
+        most: (S, 16) int16, largest squared distance of each plane.
     """
 
     def __init__(self, values: tuple[int, ...]) -> None:
@@ -291,12 +294,14 @@ class _Pass:
         self.offsets = np.zeros((*shape, values[-1]), np.int8)
         self.rows = np.zeros(0, np.int64)
         self.stale, self.changed = np.zeros((0, BLOCK_VOXELS), np.bool_), np.zeros((0, BLOCK_VOXELS), np.bool_)
+        self.most = np.zeros((0, BLOCK_VOXELS), np.int16)
         self._nothing = 0 if len(values) > 1 else passes.NO_OFFSET
         self._count = 0
 
     def hold(self, slots: int) -> None:
         """Make room for that many slots."""
         self.rows = _longer(self.rows, slots, -1)
+        self.most = _longer(self.most, slots, passes.NONE)
         self.stale, self.changed = _longer(self.stale, slots, True), _longer(self.changed, slots, False)
 
     def need(self, slots: np.ndarray) -> None:
@@ -320,7 +325,14 @@ class _Pass:
     def tell(self, slots: np.ndarray, near: np.ndarray, following: _Pass) -> None:
         """Mark the planes of the next pass that read what has changed in blocks."""
         changed = slots[self.changed[slots].any(1)]
-        _spread(near, changed, self.changed[changed], following.stale)
+        planes = self.changed[changed]
+        for n in range(passes.SPAN):
+            other = near[changed, n]
+            some = other >= 0
+            # What lies a whole block away changes nothing that is nearer to its obstacle.
+            beyond = abs(n - 2) == 2
+            reached = planes[some] & (following.most[other[some]] >= BEYOND) if beyond else planes[some]
+            following.stale[other[some]] |= reached
         self.changed[changed] = False
 
 

@@ -26,6 +26,8 @@ NO_OFFSET = 127
 """Offset along z where no obstacle is near in the column."""
 SPAN = 5
 """Number of blocks along an axis that a pass reads."""
+CODES = 64
+"""Factor of squared distances in numbers that also hold a row, a code from 0 to 50."""
 _ROW = BLOCK_VOXELS
 _FIRST = 2 * BLOCK_VOXELS
 
@@ -82,7 +84,7 @@ def column_pass(slots, stale, words, near, rows, offsets, out_stale):
 
 
 @njit(cache=True)
-def row_pass(slots, stale, near, in_rows, offsets, rows, squared, out, out_stale):
+def row_pass(slots, stale, near, in_rows, offsets, rows, squared, out, most, out_stale):
     """Second pass, along y.
 
     Args:
@@ -94,35 +96,43 @@ def row_pass(slots, stale, near, in_rows, offsets, rows, squared, out, out_stale
         rows: (S,) int64, row of `squared` and `out` of each slot.
         squared: (R, 16, 16, 16) int16, squared distance to the nearest obstacle in the plane of equal x, or NONE.
         out: (R, 16, 16, 16, 2) int8, its offsets along y and z.
+        most: (S, 16) int16, by slot and x: the largest squared distance of the plane.
         out_stale: (S, 16) bool, by slot and y; set where a result changed, for the third pass.
     """
-    source, best, shift = _room()
+    source, best = _room()
     for slot in slots:
-        row = rows[slot]
+        found, place = squared[rows[slot]], out[rows[slot]]
         for x in range(_ROW):
             if not stale[slot, x]:
                 continue
             stale[slot, x] = False
             for n in range(SPAN):
-                other = near[slot, n]
+                if near[slot, n] < 0:
+                    source[n * _ROW : (n + 1) * _ROW] = NONE * CODES
+                    continue
+                plane = offsets[in_rows[near[slot, n]], x]
                 for y in range(_ROW):
                     for z in range(_ROW):
-                        dz = offsets[in_rows[other], x, y, z] if other >= 0 else NO_OFFSET
-                        source[n * _ROW + y, z] = NONE if dz == NO_OFFSET else np.float32(dz * dz)
-            nearest_rows(source, best, shift)
+                        dz = np.float32(plane[y, z])
+                        source[n * _ROW + y, z] = NONE * CODES if dz == NO_OFFSET else dz * dz * CODES
+            nearest_rows(source, best)
+            largest = np.int16(0)
             for y in range(_ROW):
                 for z in range(_ROW):
-                    value, dy, dz = np.int16(best[y, z]), np.int64(shift[y, z]), 0
+                    value, dy = decoded(best[y, z])
+                    dz = np.int8(0)
                     if value != NONE:
                         at = y + dy + _FIRST
                         dz = offsets[in_rows[near[slot, at >> 4]], x, at & 15, z]
-                    if squared[row, x, y, z] != value or out[row, x, y, z, 0] != dy or out[row, x, y, z, 1] != dz:
-                        squared[row, x, y, z], out[row, x, y, z, 0], out[row, x, y, z, 1] = value, dy, dz
+                    largest = max(largest, np.int16(value))
+                    if found[x, y, z] != value or place[x, y, z, 0] != dy or place[x, y, z, 1] != dz:
+                        found[x, y, z], place[x, y, z, 0], place[x, y, z, 1] = value, dy, dz
                         out_stale[slot, y] = True
+            most[slot, x] = largest
 
 
 @njit(cache=True)
-def plane_pass(slots, stale, near, in_rows, in_squared, in_out, rows, squared, out):
+def plane_pass(slots, stale, near, in_rows, in_squared, in_out, rows, squared, out, most):
     """Third pass, along x.
 
     Args:
@@ -135,71 +145,79 @@ def plane_pass(slots, stale, near, in_rows, in_squared, in_out, rows, squared, o
         rows: (S,) int64, row of `squared` and `out` of each slot.
         squared: (R, 16, 16, 16) int16, squared distance to the nearest obstacle, or NONE.
         out: (R, 16, 16, 16, 3) int8, its offsets along x, y and z.
+        most: (S, 16) int16, by slot and y: the largest squared distance of the plane.
     """
-    source, best, shift = _room()
+    source, best = _room()
     for slot in slots:
-        row = rows[slot]
+        found, place = squared[rows[slot]], out[rows[slot]]
         for y in range(_ROW):
             if not stale[slot, y]:
                 continue
             stale[slot, y] = False
             for n in range(SPAN):
-                other = near[slot, n]
+                if near[slot, n] < 0:
+                    source[n * _ROW : (n + 1) * _ROW] = NONE * CODES
+                    continue
+                block = in_squared[in_rows[near[slot, n]]]
                 for x in range(_ROW):
                     for z in range(_ROW):
-                        value = in_squared[in_rows[other], x, y, z] if other >= 0 else np.int16(NONE)
-                        source[n * _ROW + x, z] = np.float32(value)
-            nearest_rows(source, best, shift)
+                        source[n * _ROW + x, z] = np.float32(block[x, y, z]) * CODES
+            nearest_rows(source, best)
+            largest = np.int16(0)
             for x in range(_ROW):
                 for z in range(_ROW):
-                    squared[row, x, y, z] = np.int16(best[x, z])
-                    dx = np.int64(shift[x, z])
-                    out[row, x, y, z, 0] = dx
-                    out[row, x, y, z, 1] = 0
-                    out[row, x, y, z, 2] = 0
-                    if best[x, z] != NONE:
+                    value, dx = decoded(best[x, z])
+                    largest = max(largest, np.int16(value))
+                    found[x, y, z] = value
+                    if value != NONE:
                         at = x + dx + _FIRST
                         other = in_rows[near[slot, at >> 4]]
-                        out[row, x, y, z, 1] = in_out[other, at & 15, y, z, 0]
-                        out[row, x, y, z, 2] = in_out[other, at & 15, y, z, 1]
+                        place[x, y, z, 0] = dx
+                        place[x, y, z, 1] = in_out[other, at & 15, y, z, 0]
+                        place[x, y, z, 2] = in_out[other, at & 15, y, z, 1]
+            most[slot, y] = largest
 
 
-@njit(cache=True)
-def nearest_rows(source, best, shift):
+@njit(cache=True, fastmath=True)
+def nearest_rows(source, best):
     """Minimum along the rows of a source plus the squared distance to it, for 16 rows of 16 lanes each.
 
+    A number holds a squared distance times CODES, and below it the row where it was found as a code, so that one
+    minimum finds both, the nearer and lower of two rows; all are whole and exact in float32.
+
     Args:
-        source: (80, 16) float32, squared distances of the rows; those that are wanted begin at 32.
-        best: (16, 16) float32, the minimum, NONE if it is above FARTHEST_SQUARED.
-        shift: (16, 16) float32, offset of the row where it was found, the nearer and lower of two.
+        source: (80, 16) float32, squared distances of the rows times CODES; those that are wanted begin at 32.
+        best: (16, 16) float32, such a number with the code of the row; see `decoded`.
     """
     for i in range(_ROW):
         for z in range(_ROW):
-            best[i, z], shift[i, z] = source[i + _FIRST, z], np.float32(0.0)
+            best[i, z] = source[i + _FIRST, z]
         for k in range(1, REACH + 1):
-            far, worst = np.float32(k * k), np.float32(0.0)
+            if k % 4 == 1:
+                worst = best[i, 0]
+                for z in range(_ROW):
+                    worst = max(worst, best[i, z])
+                if k * k * CODES > worst:
+                    break
+            low, high = np.float32(k * k * CODES + 2 * k - 1), np.float32(k * k * CODES + 2 * k)
             for z in range(_ROW):
-                worst = max(worst, best[i, z])
-            if far >= worst:
-                break
-            for z in range(_ROW):
-                low, high = source[i + _FIRST - k, z] + far, source[i + _FIRST + k, z] + far
-                if low < best[i, z]:
-                    best[i, z], shift[i, z] = low, np.float32(-k)
-                if high < best[i, z]:
-                    best[i, z], shift[i, z] = high, np.float32(k)
-        for z in range(_ROW):
-            if best[i, z] > FARTHEST_SQUARED:
-                best[i, z], shift[i, z] = np.float32(NONE), np.float32(0.0)
+                below, above = source[i + _FIRST - k, z] + low, source[i + _FIRST + k, z] + high
+                best[i, z] = min(best[i, z], min(below, above))
+
+
+@njit(cache=True)
+def decoded(number):
+    """Squared distance, NONE above FARTHEST_SQUARED, and offset of the row, of a result of `nearest_rows`."""
+    whole = np.int64(number)
+    value, code = whole // CODES, whole % CODES
+    if value > FARTHEST_SQUARED:
+        return NONE, 0
+    return value, (-(code + 1) // 2 if code & 1 else code // 2)
 
 
 @njit(cache=True)
 def _room():
-    return (
-        np.empty((SPAN * _ROW, _ROW), np.float32),
-        np.empty((_ROW, _ROW), np.float32),
-        np.empty((_ROW, _ROW), np.float32),
-    )
+    return np.empty((SPAN * _ROW, _ROW), np.float32), np.empty((_ROW, _ROW), np.float32)
 
 
 @njit(cache=True)

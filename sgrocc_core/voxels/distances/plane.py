@@ -11,7 +11,7 @@ from numba import njit
 
 from sgrocc_core.geometry.lattice import BLOCK_VOXELS
 from sgrocc_core.voxels.columns import Tile
-from sgrocc_core.voxels.distances.passes import NO_OFFSET, NONE, SPAN, nearest_rows
+from sgrocc_core.voxels.distances.passes import CODES, NO_OFFSET, NONE, SPAN, decoded, nearest_rows
 
 _ROW, _FIRST = BLOCK_VOXELS, 2 * BLOCK_VOXELS
 _FULL, _EMPTY = np.uint16(0xFFFF), np.uint16(0)
@@ -113,17 +113,17 @@ def _along_y(words, offsets):
 def _along_x(offsets, squared, shift):
     """Squared distances and offsets of a tile from the offsets along y of five tiles (5, 16, 16) along x."""
     source = np.empty((SPAN * _ROW, _ROW), np.float32)
-    best, moved = np.empty((_ROW, _ROW), np.float32), np.empty((_ROW, _ROW), np.float32)
+    best = np.empty((_ROW, _ROW), np.float32)
     for n in range(SPAN):
         for x in range(_ROW):
             for y in range(_ROW):
                 dy = np.int64(offsets[n, x, y])
-                source[n * _ROW + x, y] = NONE if dy == NO_OFFSET else np.float32(dy * dy)
-    nearest_rows(source, best, moved)
+                source[n * _ROW + x, y] = np.float32((NONE if dy == NO_OFFSET else dy * dy) * CODES)
+    nearest_rows(source, best)
     for x in range(_ROW):
         for y in range(_ROW):
-            dx = np.int64(moved[x, y])
-            at = x + dx + _FIRST
-            squared[x, y], shift[x, y, 0], shift[x, y, 1] = np.int16(best[x, y]), dx, 0
-            if best[x, y] != NONE:
+            value, dx = decoded(best[x, y])
+            squared[x, y], shift[x, y, 0], shift[x, y, 1] = value, dx, 0
+            if value != NONE:
+                at = x + dx + _FIRST
                 shift[x, y, 1] = offsets[at >> 4, at & 15, y]

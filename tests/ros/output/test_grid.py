@@ -13,6 +13,7 @@ from std_srvs.srv import Empty, Trigger
 from sgrocc_core.gaussians.evidence import MISS
 from sgrocc_core.gaussians.memory import GaussianMemory
 from sgrocc_core.voxels.voxel_map import VoxelMap
+from sgrocc_ros.output.columns import Feed
 from sgrocc_ros.output.grid import GridOutput
 from tests.ros.clients import GridClient
 from tests.ros.harness import Robot, running_node, saved_cells, set_parameters, wait_until, wall_with_hole
@@ -159,18 +160,26 @@ def output():
     memory = GaussianMemory(4, 8)
     voxel_map = VoxelMap(memory)
     calls = []
-    voxel_map.columns = lambda keys: calls.append(len(keys)) or VoxelMap.columns(voxel_map, keys)
+    voxel_map.columns = lambda keys, labels: calls.append(len(keys)) or VoxelMap.columns(voxel_map, keys, labels)
     values = {
         "map_frame": "odom",
         "grid_rate": 100.0,
         "grid_min_height": 0.0,
         "grid_max_height": 0.5,
         "floor_height": "auto",
+        "full_map_period": 5.0,
     }
-    made = GridOutput(None, values, None, lambda: voxel_map)
+    made = GridOutput(None, values, None, lambda: feed)
+    feed = Feed(values, lambda: voxel_map, [made])
     count = SimpleNamespace(value=0)
     made.publisher = SimpleNamespace(get_subscription_count=lambda: count.value)
-    return made, voxel_map, values, count, calls
+
+    def due(stamp):
+        """The grid that is due, or None."""
+        messages = [message for _, message in made.due(stamp)]
+        return messages[0] if messages else None
+
+    return SimpleNamespace(feed=feed, due=due, sent=made.sent), voxel_map, values, count, calls
 
 
 def _see(voxel_map, key):
@@ -184,21 +193,21 @@ def test_nothing_is_computed_without_a_subscriber(output):
     made, voxel_map, _, count, calls = output
     for n in range(3):
         _see(voxel_map, (n, 0, 0))
-        made.apply(made.changes())
+        made.feed.apply(made.feed.changes())
         assert made.due(5) is None
     assert calls == []
     count.value = 1
     _see(voxel_map, (3, 0, 0))
-    made.apply(made.changes())
+    made.feed.apply(made.feed.changes())
     assert calls == [4]  # the whole map, once
     _see(voxel_map, (1, 0, 0))
-    made.apply(made.changes())
+    made.feed.apply(made.feed.changes())
     assert calls == [4, 1]  # then what changed
     message = made.due(5_000_000_007)
     assert message.header.frame_id == "odom" and message.header.stamp.nanosec == 7
     assert [n for n, value in enumerate(message.data) if value == 0] == [5 * 64 + 3 + 16 * n for n in range(4)]
     count.value = 0
-    made.apply(made.changes())
+    made.feed.apply(made.feed.changes())
     count.value = 1
     assert made.due(6) is None  # out of date until the whole map comes
 
@@ -207,7 +216,7 @@ def test_a_grid_that_did_not_go_out_is_sent_again_and_one_that_did_is_not(output
     made, voxel_map, values, count, _ = output
     count.value = 1
     _see(voxel_map, (0, 0, 0))
-    made.apply(made.changes())
+    made.feed.apply(made.feed.changes())
     assert made.due(5) is not None
     made.sent(False)
     assert made.due(5) is None  # not due yet
