@@ -24,6 +24,7 @@ HINTS = dict.fromkeys(("torch", "onnx", "onnxscript", "tensorboard"), "run `make
     "rerun": "run `make setup-view`, or `pip install -r requirements/view.txt`",
     "matplotlib": "run `make setup`, or `pip install -r requirements/charts.txt`",
     "scipy": "run `make setup-train`",
+    "trimesh": "run `make setup`, or `pip install -r requirements/rooms.txt`",
 }
 """How to install the packages that `make setup` does not install, by package."""
 

@@ -256,7 +256,10 @@ class Keeper(LastingThread):
     def _write(self, saved: SavedMap, picture: bool) -> str:
         assert self._folder is not None
         names = ", ".join(
-            file.name for file in self._folder.save(saved, self._report(saved), picture, self._parameters["save_ply"])
+            file.name
+            for file in self._folder.save(
+                saved, self._report(saved), picture, ply=picture and self._parameters["save_ply"]
+            )
         )
         return f"saved {len(saved.voxels)} occupied and {len(saved.free)} free voxels to {self._folder.path}: {names}"
 

@@ -7,6 +7,7 @@ The type hash in the sources equals that of every other ROS 2 node, because the 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,13 +115,15 @@ def refuse_beside_a_real_ros(prefix: Path) -> None:
         )
 
 
-def generate(source: Path, folder: Path, prefix: Path) -> Generated:
+def generate(source: Path, folder: Path, prefix: Path, package: str = PACKAGE, message: str = "TFMessage") -> Generated:
     """Run the generators.
 
     Args:
-        source: folder with `msg/TFMessage.msg`.
-        folder: output folder; must be named as the package, since the sources include `tf2_msgs/msg/...`.
+        source: folder with `msg/MESSAGE.msg`.
+        folder: output folder; must be named as the package, since the sources include `PACKAGE/msg/...`.
         prefix: prefix of the ROS wheels.
+        package: name of the package.
+        message: name of its only message, whose own messages are of MESSAGE_PACKAGES.
     """
     os.environ["AMENT_PREFIX_PATH"] = str(prefix)  # the generators find their templates only there
     from rosidl_adapter.msg import convert_msg_to_idl
@@ -134,11 +137,11 @@ def generate(source: Path, folder: Path, prefix: Path) -> Generated:
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "msg").mkdir(parents=True)
     # The generators embed the .msg, which must be next to the .idl.
-    shutil.copy(source / "msg" / "TFMessage.msg", folder / "msg")
-    convert_msg_to_idl(folder, PACKAGE, Path("msg/TFMessage.msg"), folder / "msg")
-    interfaces = [f"{folder}:msg/TFMessage.idl"]
+    shutil.copy(source / "msg" / f"{message}.msg", folder / "msg")
+    convert_msg_to_idl(folder, package, Path(f"msg/{message}.msg"), folder / "msg")
+    interfaces = [f"{folder}:msg/{message}.idl"]
     include_paths = [str(prefix / "share" / package) for package in MESSAGE_PACKAGES]
-    HashTypeDescription("hash").generate_type_hashes(PACKAGE, interfaces, include_paths, folder)
+    HashTypeDescription("hash").generate_type_hashes(package, interfaces, include_paths, folder)
     # dispatch.cpp replaces rosidl's dispatch, which looks up libraries by name at run time.
     steps = (
         GenerateC("c"),
@@ -147,8 +150,11 @@ def generate(source: Path, folder: Path, prefix: Path) -> Generated:
         GeneratePython("py", typesupport_implementations=["rosidl_typesupport_c"]),
     )
     for step in steps:
-        step.generate(PACKAGE, interfaces, include_paths, folder)
-    shutil.copy(source / "dispatch.cpp", folder)
+        step.generate(package, interfaces, include_paths, folder)
+    dispatch = (Path(__file__).parent / "dispatch.cpp").read_text().replace(PACKAGE, package)
+    # The generated files are named as rosidl's convert_camel_case_to_lower_case_underscore has it.
+    lower = re.sub("([a-z0-9])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", message)).lower()
+    (folder / "dispatch.cpp").write_text(dispatch.replace("TFMessage", message).replace("tf_message", lower))
     sources = sorted(str(path) for path in folder.rglob("*") if path.suffix in (".c", ".cpp"))
     libraries = [f"{package}__rosidl_{kind}" for package in MESSAGE_PACKAGES for kind in LIBRARY_KINDS]
     packages = MESSAGE_PACKAGES + RUNTIME_PACKAGES

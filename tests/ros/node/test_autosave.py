@@ -38,19 +38,21 @@ def _foreign() -> SavedMap:
 def test_autosave_keeps_up_with_the_map_and_never_overwrites_one_that_was_not_loaded(ros_context, tmp_path):
     folder = tmp_path / "map"
     MapFolder(folder).save(_foreign(), picture=False)
-    node = NodeProcess(tmp_path, {"depth_source": "topic", "map_path": folder, "autosave_period": 0.2})
+    parameters = {"depth_source": "topic", "map_path": folder, "autosave_period": 0.2, "save_ply": True}
+    node = NodeProcess(tmp_path, parameters)
     robot = Robot()
     try:
         robot.wait_for_node()
         for distance in (2.0, 2.5, 3.0):
             newest = _send(robot, distance)
             wait_until(lambda newest=newest: load_map(folder).stamp_ns == newest, 15, "the newest frame on disk")
-        assert not (folder / "map.png").exists()
+        assert not (folder / "map.png").exists() and not (folder / "map.ply").exists()
     finally:
         robot.close()
         assert node.stop() == 0, node.log
     assert load_map(folder / "previous_1").stamp_ns == 77 and len(list(folder.glob("previous_*"))) == 1
     assert load_map(folder).stamp_ns == newest and (folder / "map.png").exists()  # a clean stop adds the picture
+    assert (folder / "map.ply").exists()
 
 
 def test_a_node_that_can_no_longer_save_maps_on_and_says_so(ros_context, tmp_path):
