@@ -312,10 +312,20 @@ TABLE: tuple[Parameter, ...] = (
         "floor_height",
         "output",
         "auto",
-        "Height of the floor in the map, metres; auto: the layer with the most floor voxels, 0 while it has few.",
+        "Height of the floor in the map, metres, which is then level; auto: the layer with the most floor voxels, "
+        "0 while it has few, and from there up and down stairs and ramps.",
         minimum=-10000.0,
         maximum=10000.0,
         word="auto",
+    ),
+    Parameter(
+        "floor_step",
+        "output",
+        0.24,
+        "Largest step, metres, over which the floor of `~/grid` goes on, as on stairs; 0: the floor is level.",
+        minimum=0.0,
+        maximum=1.0,
+        dynamic=True,
     ),
     Parameter(
         "publish_distance",

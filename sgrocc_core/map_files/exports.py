@@ -14,7 +14,7 @@ from sgrocc_core.classes import NAMES, UNKNOWN, UNLABELLED, color_table
 from sgrocc_core.drawing.surface import CORNERS, faces_of, write_ply
 from sgrocc_core.errors import ConfigError, DataError
 from sgrocc_core.map_files.format import SavedMap
-from sgrocc_core.voxels.columns import GRID_FREE, GRID_OCCUPIED, ColumnMap, Columns, slab_layers
+from sgrocc_core.voxels.columns import GRID_FREE, GRID_OCCUPIED, ColumnMap, Columns, slab_layers, step_layers
 from sgrocc_core.voxels.listed import ListedVoxels
 from sgrocc_core.voxels.octree import Octree, bt_file
 
@@ -40,12 +40,14 @@ class Slab:
     Attributes:
         low: lower end above the floor, metres.
         high: upper end above the floor, metres.
-        floor: height of the floor, metres; None = estimated as for `~/grid`.
+        floor: height of the floor, metres, which is then level; None = estimated as for `~/grid`.
+        step: largest step over which the floor goes on, metres; 0 = the floor is level.
     """
 
     low: float = 0.15
     high: float = 1.8
     floor: float | None = None
+    step: float = 0.24
 
 
 def write_export(saved: SavedMap, kind: str, path: Path, slab: Slab | None = None) -> list[Path]:
@@ -170,7 +172,8 @@ def _write_nav2(saved: SavedMap, path: Path, part: Path, slab: Slab) -> list[Pat
     summary.put(np.arange(len(keys)), labels, np.asarray(free))
     columns.apply(summary)
     floor = columns.floor_height() if slab.floor is None else slab.floor
-    grid = columns.grid(*slab_layers(floor, slab.low, slab.high))
+    step = step_layers(slab.step) if slab.floor is None else 0
+    grid = columns.grid(*slab_layers(floor, slab.low, slab.high), step)
     assert grid is not None  # the map is not empty
     grey = np.full(grid.values.shape, PGM_UNKNOWN, np.uint8)
     grey[grid.values == GRID_OCCUPIED], grey[grid.values == GRID_FREE] = PGM_OCCUPIED, PGM_FREE

@@ -23,6 +23,10 @@ from sgrocc_core.gaussians.memory import BLOCK_ROWS
 from sgrocc_core.gaussians.newly_hidden import WELL_FREE, begin_anew
 from sgrocc_core.geometry.poses import make_pose
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
+from sgrocc_core.voxels.columns import FLOOR, ColumnMap, Columns
+from sgrocc_core.voxels.distances.field import MAX_DISTANCE, Distances
+from sgrocc_core.voxels.distances.slab import SlabDistances
+from sgrocc_core.voxels.listed import ListedVoxels
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ def compile_kernels(engine: Engine, config: MapperConfig) -> Kernels:
     bounds = np.array([[0, 0, 3, 3]], np.float32)
     plane_sweep(features[0], features, np.eye(3, 4, dtype=np.float32)[None], bounds, inverse_plane_depths(8))
     warm_up_points()
+    _compile_planning()
     return kernels()
 
 
@@ -90,6 +95,21 @@ def warm_up_points() -> None:
     cloud = decode_points(layout, np.ones(3, "<f4").tobytes(), 0)
     points = points_in_map(cloud.points, cloud.offsets_ns, 0, lambda stamp: np.eye(4))
     depth_of_points(points, np.eye(4), np.array([[8.0, 0, 3.5], [0, 8.0, 3.5], [0, 0, 1]]), (16, 16))
+
+
+def _compile_planning() -> None:
+    """Make the kernels of distances and of the grid's floor ready."""
+    floor = np.argwhere(np.ones((8, 8, 1), np.bool_)).astype(np.int32)
+    labels, ones = np.full(len(floor), FLOOR, np.uint8), np.ones(len(floor), np.float32)
+    blocks = ListedVoxels(floor, labels, ones, floor + np.array([0, 0, 4], np.int32))
+    Distances(blocks).query(np.zeros((1, 3)), None, "free", MAX_DISTANCE)
+    keys, columns = blocks.blocks(), ColumnMap()
+    found, free = blocks.block_voxels(keys, with_free=True)
+    summary = Columns.empty(keys, with_labels=True)
+    summary.put(np.arange(len(keys)), found, np.asarray(free))
+    columns.apply(summary)
+    columns.update(2, 20, 3)
+    SlabDistances(False).update(columns, columns.changed_since(0))
 
 
 def kernels() -> Kernels:

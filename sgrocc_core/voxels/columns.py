@@ -15,6 +15,8 @@ import numpy as np
 from sgrocc_core.classes import NAMES
 from sgrocc_core.errors import DataError
 from sgrocc_core.geometry.lattice import BLOCK_VOXELS, VOXEL_SIZE
+from sgrocc_core.voxels.distances.plane import Tile
+from sgrocc_core.voxels.floors import Floors
 
 FLOOR = NAMES.index("floor")
 GRID_OCCUPIED, GRID_FREE, GRID_UNKNOWN = 100, 0, -1
@@ -25,8 +27,6 @@ NO_FLOOR = 0.0
 """Height of the floor, metres, while there are fewer: z = 0 of the map frame, the ground in REP-105."""
 MOST_CELLS = 2**26
 """Maximum number of cells of a grid: 650 m by 650 m, 64 MB."""
-Tile = tuple[int, int]
-"""Block coordinates along x and y: those of a stack of blocks, and of a tile of the grid."""
 _EDGE = 1e-6
 """Tolerance for voxel centres at the ends of a slab, in voxels."""
 
@@ -40,6 +40,7 @@ class Columns:
         occupied: (B, 16, 16) uint16, by x and y; bit k is set if voxel k of the column is occupied.
         free: (B, 16, 16) uint16, by x and y; bit k is set if voxel k of the column was observed free.
         floor: (B, 16) uint16, number of voxels labelled floor in each layer.
+        floor_voxels: (B, 16, 16) uint16, by x and y; bit k is set if voxel k of the column is labelled floor.
         labels: (B, 16, 16, 16) uint8, labels of the voxels, 0 = not occupied; None unless asked for.
     """
 
@@ -47,15 +48,16 @@ class Columns:
     occupied: np.ndarray
     free: np.ndarray
     floor: np.ndarray
+    floor_voxels: np.ndarray
     labels: np.ndarray | None = None
 
     @classmethod
     def empty(cls, keys: np.ndarray, with_labels: bool = False) -> Columns:
         """Summaries of blocks (B, 3) without occupied or free voxels."""
-        occupied, free = (np.zeros((len(keys), BLOCK_VOXELS, BLOCK_VOXELS), np.uint16) for _ in range(2))
+        occupied, free, floor_voxels = (np.zeros((len(keys), BLOCK_VOXELS, BLOCK_VOXELS), np.uint16) for _ in range(3))
         floor = np.zeros((len(keys), BLOCK_VOXELS), np.uint16)
         labels = np.zeros((len(keys), *[BLOCK_VOXELS] * 3), np.uint8) if with_labels else None
-        return cls(np.array(keys, np.int32), occupied, free, floor, labels)
+        return cls(np.array(keys, np.int32), occupied, free, floor, floor_voxels, labels)
 
     def put(self, rows: np.ndarray, labels: np.ndarray, free: np.ndarray) -> None:
         """Set the voxels of some blocks.
@@ -66,7 +68,8 @@ class Columns:
             free: (n, 16, 16, 16) bool, observed free.
         """
         self.occupied[rows], self.free[rows] = column_bits(labels != 0), column_bits(free)
-        self.floor[rows] = np.count_nonzero(labels == FLOOR, axis=(1, 2))
+        floor = labels == FLOOR
+        self.floor[rows], self.floor_voxels[rows] = np.count_nonzero(floor, axis=(1, 2)), column_bits(floor)
         if self.labels is not None:
             self.labels[rows] = labels
 
@@ -101,6 +104,11 @@ def slab_layers(floor: float, min_height: float, max_height: float) -> tuple[int
     return math.ceil(low - _EDGE), math.floor(high + _EDGE)
 
 
+def step_layers(step: float) -> int:
+    """Layers of voxels that a step of the floor, metres, may have."""
+    return math.floor(step / VOXEL_SIZE + _EDGE)
+
+
 @dataclass
 class _Block:
     """A block of a stack: one row of each array of Columns."""
@@ -130,9 +138,10 @@ class ColumnMap:
         self._stale: set[Tile] = set()
         self._tiles: dict[Tile, np.ndarray] = {}
         self._labels: dict[Tile, np.ndarray] = {}
+        self._floors = Floors()
         self.revision += 1
         self._changed = dict.fromkeys(self._changed, self.revision)
-        self._layers: tuple[int, int] | None = None
+        self._layers: tuple[int, int, int] | None = None
         self._image, self._low = np.zeros((0, 0), np.int8), np.zeros(2, np.int64)
 
     def __len__(self) -> int:
@@ -154,44 +163,54 @@ class ColumnMap:
                 self._stacks[x, y] = stack
             else:
                 self._stacks.pop((x, y), None)
+            self._floors.set((x, y), z, changed.floor_voxels[n] if some[n] else None)
             self._stale.add((x, y))
 
     def floor_height(self) -> float:
-        """Height of the floor, metres, estimated from the voxels labelled floor.
+        """Height of the main level of the floor, metres, estimated from the voxels labelled floor.
 
         It is their mean height over the layer with the most of them and its two neighbours, so that voxels labelled
         floor elsewhere, for example on tables, do not matter. With fewer than ENOUGH_FLOOR in that layer it is
         NO_FLOOR.
         """
+        found = self._main_level()
+        return NO_FLOOR if found is None else found[1]
+
+    def _main_level(self) -> tuple[int, float] | None:
+        """The layer with the most floor voxels, and their height; None if they are too few."""
         if not self._floor:
-            return NO_FLOOR
+            return None
         low, high = min(self._floor), max(self._floor)
         counts = np.zeros(((high - low + 1) * BLOCK_VOXELS + 2), np.int64)  # with an empty layer at either end
         for z, layers in self._floor.items():
             counts[1 + (z - low) * BLOCK_VOXELS :][:BLOCK_VOXELS] = layers
         best = int(counts.argmax())
         if counts[best] < ENOUGH_FLOOR:
-            return NO_FLOOR
+            return None
         near = np.arange(best - 1, best + 2)
         layer = float((near * counts[near]).sum() / counts[near].sum()) - 1 + low * BLOCK_VOXELS
-        return (layer + 0.5) * VOXEL_SIZE
+        return best - 1 + low * BLOCK_VOXELS, (layer + 0.5) * VOXEL_SIZE
 
-    def update(self, first: int, last: int) -> None:
+    def update(self, first: int, last: int, step: int = 0) -> None:
         """Compute the tiles of a slab, of 16 x 16 columns each, that have changed.
 
         Args:
-            first: index of the lowest layer of voxels of the slab.
+            first: index of the lowest layer of voxels of the slab, where the floor is at its main level.
             last: index of the highest layer of voxels of the slab, included.
+            step: largest step that leads from one level of the floor to another, layers; the slab follows the floor.
+                With 0 the floor is level.
         """
-        if (first, last) != self._layers:
+        if (first, last, step) != self._layers:
             self._stale |= self._stacks.keys()
-            self._layers = first, last
+            self._layers = first, last, step
+        main = self._main_level()
+        self._stale |= self._floors.update(0 if main is None else main[0], step if main is not None else 0)
         stale, self._stale = self._stale, set()
         self.revision += bool(stale)
         for at in stale:
             tile, labels = None, None
             if at in self._stacks:
-                tile, labels = self._tile(self._stacks[at], first, last)
+                tile, labels = self._tile(at, first, last)
             if not (_same(tile, self._tiles.get(at)) and _same(labels, self._labels.get(at))):
                 self._changed[at] = self.revision
             for kept, new in ((self._tiles, tile), (self._labels, labels)):
@@ -212,7 +231,7 @@ class ColumnMap:
         """Tiles that have changed after the update of a revision."""
         return [at for at, changed in self._changed.items() if changed > revision]
 
-    def grid(self, first: int, last: int) -> SlabGrid | None:
+    def grid(self, first: int, last: int, step: int = 0) -> SlabGrid | None:
         """Make the grid of a slab.
 
         Its extent covers the blocks with occupied or free voxels at any height, so it does not depend on the slab.
@@ -220,6 +239,7 @@ class ColumnMap:
         Args:
             first: index of the lowest layer of voxels of the slab.
             last: index of the highest layer of voxels of the slab, included.
+            step: as of `update`.
 
         Returns:
             The grid; None if the map is empty.
@@ -227,7 +247,7 @@ class ColumnMap:
         Raises:
             DataError: the grid would have more than MOST_CELLS cells.
         """
-        self.update(first, last)
+        self.update(first, last, step)
         if not self._tiles:
             return None
         at = np.array(list(self._tiles), np.int64)
@@ -258,8 +278,22 @@ class ColumnMap:
                     GRID_UNKNOWN if tile is None else tile.T
                 )
 
+    def _tile(self, at: Tile, first: int, last: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Values (16, 16) int8 and labels (16, 16) uint8 or None of a tile, whose slab follows the floor."""
+        shift = self._floors.shift(at)
+        if shift is None:
+            return self._level_tile(self._stacks[at], first, last)
+        values, labels = np.empty(shift.shape, np.int8), np.zeros(shift.shape, np.uint8)
+        some: np.ndarray | None = None
+        for layers in np.unique(shift).tolist():
+            these, some = self._level_tile(self._stacks[at], first + layers, last + layers)
+            values[shift == layers] = these[shift == layers]
+            if some is not None:
+                labels[shift == layers] = some[shift == layers]
+        return values, None if some is None else labels
+
     @staticmethod
-    def _tile(stack: dict[int, _Block], first: int, last: int) -> tuple[np.ndarray, np.ndarray | None]:
+    def _level_tile(stack: dict[int, _Block], first: int, last: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Values (16, 16) int8 and labels (16, 16) uint8 or None of one stack of blocks, by x and y."""
         filled, seen = (np.zeros((BLOCK_VOXELS, BLOCK_VOXELS), np.bool_) for _ in range(2))
         labels = []

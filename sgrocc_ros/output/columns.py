@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from rclpy.publisher import Publisher
 
-from sgrocc_core.voxels.columns import ColumnMap, Columns, slab_layers
+from sgrocc_core.voxels.columns import ColumnMap, Columns, slab_layers, step_layers
 from sgrocc_core.voxels.voxel_map import VoxelMap
 
 Changes = tuple[bool, Columns, frozenset[int]]
@@ -55,7 +55,7 @@ class Feed:
     `changes` and `replaced` are called on the worker's thread, all others on the outputs' thread.
 
     Args:
-        values: the parameters `grid_min_height`, `grid_max_height` and `floor_height`.
+        values: the parameters `grid_min_height`, `grid_max_height`, `floor_height` and `floor_step`.
         voxel_map: returns the mapper's voxel map; called on the worker's thread only.
         users: the outputs.
     """
@@ -108,8 +108,10 @@ class Feed:
         for n in wanted:
             self._users[n].apply(whole, blocks)
 
-    def slab(self) -> tuple[float, tuple[int, int]]:
-        """Return the height of the floor, metres, and the first and last voxel layer of the slab."""
+    def slab(self) -> tuple[float, tuple[int, int, int]]:
+        """Return the height of the floor, metres, first and last voxel layer of the slab, and the step in layers."""
         values = self._values
-        floor = self.columns.floor_height() if values["floor_height"] == "auto" else float(values["floor_height"])
-        return floor, slab_layers(floor, values["grid_min_height"], values["grid_max_height"])
+        is_level = values["floor_height"] != "auto"
+        floor = float(values["floor_height"]) if is_level else self.columns.floor_height()
+        step = 0 if is_level else step_layers(values["floor_step"])
+        return floor, (*slab_layers(floor, values["grid_min_height"], values["grid_max_height"]), step)

@@ -51,7 +51,7 @@ class DistanceOutput:
         self._revision = 0
         self._last_time = -np.inf
         self._changed = self._has_sent = False
-        self._layers: tuple[int, int] | None = None
+        self._layers: tuple[int, int, int] | None = None
 
     def open(self, on_join: Callable[[], Any]) -> None:
         """Create the publisher; `on_join` is called for each new subscriber."""

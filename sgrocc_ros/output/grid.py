@@ -54,7 +54,7 @@ class GridOutput:
         self._node, self._values, self._statistics, self._feed = node, values, statistics, feed
         self._changed = self._has_sent = self._joined = self._has_updated = False
         self._last_time = self._full_time = -np.inf
-        self._layers: tuple[int, int] | None = None
+        self._layers: tuple[int, int, int] | None = None
         self._full: tuple[SlabGrid, float] | None = None  # the last complete grid, and the height of its floor
         self._given: tuple[SlabGrid, float, bool] | None = None  # what `due` returned, and whether it was complete
         self._updates: Publisher | None = None

@@ -10,9 +10,10 @@ import numpy as np
 from numba import njit
 
 from sgrocc_core.geometry.lattice import BLOCK_VOXELS
-from sgrocc_core.voxels.columns import Tile
 from sgrocc_core.voxels.distances.passes import CODES, NO_OFFSET, NONE, SPAN, decoded, nearest_rows
 
+Tile = tuple[int, int]
+"""Block coordinates along x and y: those of a stack of blocks, and of a tile of the grid."""
 _ROW, _FIRST = BLOCK_VOXELS, 2 * BLOCK_VOXELS
 _FULL, _EMPTY = np.uint16(0xFFFF), np.uint16(0)
 

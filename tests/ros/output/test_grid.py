@@ -167,6 +167,7 @@ def output():
         "grid_min_height": 0.0,
         "grid_max_height": 0.5,
         "floor_height": "auto",
+        "floor_step": 0.24,
         "full_map_period": 5.0,
     }
     made = GridOutput(None, values, None, lambda: feed)

@@ -1,0 +1,218 @@
+"""Floors of several levels, seen from above: which voxels labelled floor belong to the floor, and how high it is where.
+
+The floor grows from its main level: a floor voxel belongs to it if another one that does lies at most NEAR columns
+beside it and at most a step above or below. So stairs and ramps lead to other levels, and a table top, with nothing
+between it and the ground, does not. Columns without floor have the height of the nearest ones that have.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from sgrocc_core.geometry.lattice import BLOCK_VOXELS
+from sgrocc_core.voxels.distances.passes import NONE
+from sgrocc_core.voxels.distances.plane import PlaneField, Tile
+
+REACH = 31
+"""Layers above and below the main level that are looked at: 2.5 m."""
+NEAR = 2
+"""Largest distance, in columns, that the floor grows over at once: gaps of one or two unseen columns (round guess)."""
+LEVEL = 1
+"""Layers by which a floor of one level may vary."""
+ENOUGH_BESIDE = 8
+"""Columns among the 25 around one that must have its height, or it is taken for a wrong label: the tread of a stair of
+0.28 m has 15, a third of that is a round guess."""
+MOST_COLUMNS = 2**24
+"""Columns of the rectangle around all floors up to which they are looked at: 330 m by 330 m."""
+_NO_HEIGHT = 127
+_TILE = (BLOCK_VOXELS, BLOCK_VOXELS)
+
+
+class Floors:
+    """Heights of the floor, by tiles of 16 x 16 columns."""
+
+    def __init__(self) -> None:
+        self._bits: dict[Tile, dict[int, np.ndarray]] = {}
+        self._masks: dict[Tile, np.ndarray] = {}
+        self._main: int | None = None
+        self._settings: tuple[int, int] | None = None
+        self._changed = False
+        self._field = PlaneField()
+        self._marked: set[Tile] = set()
+        self._shifts: dict[Tile, np.ndarray] = {}
+
+    def set(self, tile: Tile, z: int, bits: np.ndarray | None) -> None:
+        """Set the bits (16, 16) uint16 of the floor voxels of a block; None if it is gone."""
+        blocks = self._bits.setdefault(tile, {})
+        old = blocks.get(z)
+        if bits is None or not bits.any():
+            if old is None:
+                return
+            del blocks[z]
+        elif old is not None and np.array_equal(old, bits):
+            return
+        else:
+            blocks[z] = bits
+        self._masks.pop(tile, None)
+        self._changed = True
+
+    def shift(self, tile: Tile) -> np.ndarray | None:
+        """Layers (16, 16) int64 by which the floor lies above its main level, by x and y; None where it is level."""
+        return self._shifts.get(tile)
+
+    def update(self, main: int, step: int) -> set[Tile]:
+        """Find the floor.
+
+        Args:
+            main: layer of its main level.
+            step: largest step, layers; with 0 the floor is level.
+
+        Returns:
+            The tiles whose shift is different from before.
+        """
+        if not self._changed and (main, step) == self._settings:
+            return set()
+        if main != self._main:
+            self._masks = {}
+        self._main, self._settings, self._changed = main, (main, step), False
+        before = self._shifts
+        self._shifts = self._found(main, step) if step else {}
+        tiles = before.keys() | self._shifts.keys()
+        return {tile for tile in tiles if not _equal(before.get(tile), self._shifts.get(tile))}
+
+    def _found(self, main: int, step: int) -> dict[Tile, np.ndarray]:
+        tiles = [tile for tile, blocks in self._bits.items() if blocks]
+        if not tiles:
+            return {}
+        low = np.array(tiles).min(0)
+        size = (np.array(tiles).max(0) - low + 1) * BLOCK_VOXELS
+        if size.prod() > MOST_COLUMNS:
+            return {}
+        masks = np.zeros(size, np.uint64)
+        for tile in tiles:
+            if tile not in self._masks:
+                self._masks[tile] = _mask(self._bits[tile], main)
+            masks[_place(tile, low)] = self._masks[tile]
+        heights = _supported(_grown(masks, step))
+        uneven = np.argwhere((heights != _NO_HEIGHT) & (np.abs(heights) > LEVEL))
+        if not len(uneven):
+            return {}
+        return self._filled(heights, low, set(map(tuple, (uneven // BLOCK_VOXELS + low).tolist())))
+
+    def _filled(self, heights: np.ndarray, low: np.ndarray, uneven: set[Tile]) -> dict[Tile, np.ndarray]:
+        """Shifts of the tiles around uneven ones, where each column has the height of the nearest that has one."""
+        wanted = {(x + i, y + j) for x, y in uneven for i in range(-1, 2) for j in range(-1, 2)}
+        needed = {(x + i, y + j) for x, y in wanted for i in range(-2, 3) for j in range(-2, 3)}
+        known = {}
+        for tile in needed:
+            place = _place(tile, low)
+            if place[0].start >= 0 and place[1].start >= 0 and heights[place].shape == _TILE:
+                known[tile] = heights[place]
+        for tile in self._marked - known.keys():
+            self._field.set(tile, None)
+        for tile, own in known.items():
+            self._field.set(tile, own != _NO_HEIGHT)
+        self._marked = set(known)
+        self._field.update()
+        shifts = {}
+        for tile in wanted & known.keys():
+            squared, offsets = self._field.tile(tile)
+            at = np.indices(_TILE).transpose(1, 2, 0) + offsets + (np.array(tile) - low) * BLOCK_VOXELS
+            near = heights[tuple(np.clip(at, 0, np.array(heights.shape) - 1).transpose(2, 0, 1))].astype(np.int64)
+            near[(squared == NONE) | (np.abs(near) <= LEVEL)] = 0
+            if near.any():
+                shifts[tile] = near
+        return shifts
+
+
+def _place(tile: Tile, low: np.ndarray) -> tuple[slice, slice]:
+    x, y = (np.array(tile) - low) * BLOCK_VOXELS
+    return slice(int(x), int(x) + BLOCK_VOXELS), slice(int(y), int(y) + BLOCK_VOXELS)
+
+
+def _mask(blocks: dict[int, np.ndarray], main: int) -> np.ndarray:
+    """Floor voxels (16, 16) uint64 of a tile; bit REACH + k is the layer k above the main level."""
+    mask = np.zeros(_TILE, np.uint64)
+    for z, bits in blocks.items():
+        shift = z * BLOCK_VOXELS - main + REACH
+        wide = bits.astype(np.uint64)
+        if 0 <= shift < 64:
+            mask |= wide << np.uint64(shift)
+        elif -BLOCK_VOXELS < shift < 0:
+            mask |= wide >> np.uint64(-shift)
+    return mask
+
+
+def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    return one is other or (one is not None and other is not None and np.array_equal(one, other))
+
+
+@njit(cache=True)
+def _grown(masks, step):
+    """Layer above the main level of each column's (X, Y) highest floor voxel, _NO_HEIGHT where there is none."""
+    width, height = masks.shape
+    heights = np.full((width, height), _NO_HEIGHT, np.int8)
+    level = np.uint64(0)
+    for k in range(-LEVEL, LEVEL + 1):
+        level |= np.uint64(1) << np.uint64(REACH + k)
+    found = np.zeros((width, height), np.uint64)
+    largest, first_x, first_y, first = 0, -1, -1, np.uint64(0)
+    for x in range(width):
+        for y in range(height):
+            start = masks[x, y] & level & ~found[x, y]
+            if start:  # a part of the main level; that with the most columns, and what it leads to, is the floor
+                count = _grow(masks, found, x, y, start, step)
+                if count > largest:
+                    largest, first_x, first_y, first = count, x, y, start
+    if not largest:
+        return heights
+    found[:] = 0
+    _grow(masks, found, first_x, first_y, first, step)
+    for x in range(width):
+        for y in range(height):
+            for k in range(63, -1, -1):
+                if (found[x, y] >> np.uint64(k)) & np.uint64(1):
+                    heights[x, y] = k - REACH
+                    break
+    return heights
+
+
+@njit(cache=True)
+def _grow(masks, found, x, y, start, step):
+    """Add all that some voxels of a column lead to to `found`; returns the number of columns it was reached in."""
+    width, height = masks.shape
+    waiting = [(x, y, start)]
+    found[x, y] |= start
+    columns = 0
+    while len(waiting):
+        x, y, reach = waiting.pop()
+        columns += 1
+        for _ in range(step):
+            reach |= (reach << np.uint64(1)) | (reach >> np.uint64(1))
+        for i in range(max(x - NEAR, 0), min(x + NEAR + 1, width)):
+            for j in range(max(y - NEAR, 0), min(y + NEAR + 1, height)):
+                new = masks[i, j] & reach & ~found[i, j]
+                if new:
+                    found[i, j] |= new
+                    waiting.append((i, j, new))
+    return columns
+
+
+@njit(cache=True)
+def _supported(heights):
+    """The heights (X, Y) without those that too few columns around share, which become _NO_HEIGHT."""
+    width, height = heights.shape
+    kept = heights.copy()
+    for x in range(width):
+        for y in range(height):
+            own = heights[x, y]
+            if own == _NO_HEIGHT or abs(own) <= LEVEL:
+                continue
+            beside = 0
+            for i in range(max(x - 2, 0), min(x + 3, width)):
+                for j in range(max(y - 2, 0), min(y + 3, height)):
+                    beside += heights[i, j] != _NO_HEIGHT and abs(heights[i, j] - own) <= LEVEL
+            if beside < ENOUGH_BESIDE:
+                kept[x, y] = _NO_HEIGHT
+    return kept
