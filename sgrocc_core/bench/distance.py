@@ -1,7 +1,9 @@
 """Time of the distance field while a bag is mapped, early and late: `python -m sgrocc_core.bench.distance --bag BAG`.
 
 After each frame three fields follow the map: `path` answers 1,000 points on a straight path of 3 m ahead of the camera,
-`box` all voxel centres of the 2.4 m around that path's middle, and `map` computes every block of the map.
+`box` all voxel centres of the 2.4 m around that path's middle, and `map` computes every block of the map. The
+other rows are topics of the node: `grid` is the grid with its floor, `cells` the distances of its cells, and `octree`
+OctoMap's octree; each is made after every frame, more often than the node does.
 """
 
 from __future__ import annotations
@@ -21,7 +23,10 @@ from sgrocc_core.geometry.lattice import VOXEL_SIZE
 from sgrocc_core.geometry.poses import heading
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 from sgrocc_core.report import stage_table, summarise
+from sgrocc_core.voxels.columns import ColumnMap, Columns, slab_layers, step_layers, voxels_of
 from sgrocc_core.voxels.distances.field import MAX_DISTANCE, DistanceField
+from sgrocc_core.voxels.distances.slab import SlabDistances
+from sgrocc_core.voxels.octree import Octree
 
 PATH_POINTS, PATH_LENGTH = 1000, 3.0
 BOX = np.stack(np.meshgrid(*[np.arange(-15, 15)] * 3, indexing="ij"), -1).reshape(-1, 3)
@@ -45,6 +50,29 @@ def time_frame(fields: dict[str, DistanceField], T_wc: np.ndarray) -> dict[str, 
     return taken
 
 
+class Topics:
+    """The outputs made from the columns of a map, as in the node."""
+
+    def __init__(self) -> None:
+        self._columns, self._cells, self._tree = ColumnMap(), SlabDistances(False), Octree()
+        self._revision = 0
+
+    def time_frame(self, columns: Columns) -> dict[str, float]:
+        """Milliseconds of each output after a frame that changed some blocks."""
+        times = [perf_counter()]
+        self._columns.apply(columns)
+        self._columns.grid(*slab_layers(self._columns.floor_height(), 0.15, 1.8), step_layers(0.24))
+        times.append(perf_counter())
+        self._cells.update(self._columns, self._columns.changed_since(self._revision))
+        self._cells.cells()
+        self._revision = self._columns.revision
+        times.append(perf_counter())
+        self._tree.set(columns.keys, voxels_of(columns.occupied), voxels_of(columns.free))
+        self._tree.encode()
+        times.append(perf_counter())
+        return dict(zip(("grid", "cells", "octree"), (1e3 * np.diff(times)).tolist()))
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -55,18 +83,20 @@ def main() -> None:
     arguments = parser.parse_args()
     mapper = OccupancyMapper(open_engine(arguments.model), MapperConfig(depth_source=arguments.depth_source))
     fields = {name: DistanceField(mapper.map.voxel_map, None, False) for name in ("path", "box", "map")}
-    rows = []
+    topics, rows = Topics(), []
     with BagReader(arguments.bag, BagOptions(depth_source=arguments.depth_source)) as reader:
         for frame in islice(reader, arguments.frames):
             mapper.step(frame)
             for field in fields.values():
                 field.change(mapper.map.voxel_map.judged)
-            rows.append(time_frame(fields, frame.T_wc) | {"voxels": mapper.map.voxel_map.occupied_count})
+            columns = mapper.map.voxel_map.columns(mapper.map.voxel_map.judged, True)
+            counts = {"voxels": mapper.map.voxel_map.occupied_count}
+            rows.append(time_frame(fields, frame.T_wc) | topics.time_frame(columns) | counts)
     third = max((len(rows) - 3) // 3, 1)
     for name, some in (("early", rows[3 : 3 + third]), ("late", rows[-third:])):
         timings = defaultdict(list)
         for row in some:
-            for task in fields:
+            for task in row.keys() - {"voxels"}:
                 timings[task].append(row[task])
         print(f"{name}: {len(some)} frames, {some[0]['voxels']} to {some[-1]['voxels']} occupied voxels")
         print(stage_table(summarise(timings)))

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
 from sgrocc_core.classes import NAMES
 from sgrocc_core.errors import DataError
@@ -308,25 +309,37 @@ class ColumnMap:
         values = np.where(filled, GRID_OCCUPIED, np.where(seen, GRID_FREE, GRID_UNKNOWN)).astype(np.int8)
         if all(block.labels is None for block in stack.values()):
             return values, None
-        return values, commonest(np.concatenate([np.zeros((*values.shape, 1), np.uint8), *labels], 2))
+        if not labels or not filled.any():
+            return values, np.zeros(values.shape, np.uint8)
+        return values, commonest(np.concatenate(labels, 2))
 
 
 def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
     return one is other or (one is not None and other is not None and np.array_equal(one, other))
 
 
-def commonest(labels: np.ndarray) -> np.ndarray:
+@njit(cache=True)
+def commonest(labels):
     """Label that most voxels of each column have, the lowest of several; 0 for columns without occupied voxels.
 
     Args:
         labels: (16, 16, L) uint8, labels of the layers, 0 = not occupied.
+
+    Returns:
+        (16, 16) uint8.
     """
-    found, most = np.zeros(labels.shape[:2], np.uint8), np.zeros(labels.shape[:2], np.int64)
-    for label in np.unique(labels).tolist():
-        if label:
-            count = np.count_nonzero(labels == label, axis=2)
-            better = count > most
-            found[better], most[better] = label, count[better]
+    found = np.zeros(labels.shape[:2], np.uint8)
+    counts = np.zeros(256, np.int64)
+    for x in range(labels.shape[0]):
+        for y in range(labels.shape[1]):
+            for label in labels[x, y]:
+                counts[label] += 1
+            counts[0] = most = 0
+            for label in labels[x, y]:
+                if counts[label] > most or (counts[label] == most and 0 < label < found[x, y]):
+                    found[x, y], most = label, counts[label]
+            for label in labels[x, y]:
+                counts[label] = 0
     return found
 
 

@@ -23,6 +23,8 @@ LEVEL = 1
 ENOUGH_BESIDE = 8
 """Columns among the 25 around one that must have its height, or it is taken for a wrong label: the tread of a stair of
 0.28 m has 15, a third of that is a round guess."""
+ENOUGH_APART = 150
+"""Columns of a part of the floor that is not at the main level, with its stairs, or it is none: 1 m^2 (round guess)."""
 MOST_COLUMNS = 2**24
 """Columns of the rectangle around all floors up to which they are looked at: 330 m by 330 m."""
 _NO_HEIGHT = 127
@@ -95,6 +97,7 @@ class Floors:
                 self._masks[tile] = _mask(self._bits[tile], main)
             masks[_place(tile, low)] = self._masks[tile]
         heights = _supported(_grown(masks, step))
+        _drop_small(heights)
         uneven = np.argwhere((heights != _NO_HEIGHT) & (np.abs(heights) > LEVEL))
         if not len(uneven):
             return {}
@@ -197,6 +200,31 @@ def _grow(masks, found, x, y, start, step):
                     found[i, j] |= new
                     waiting.append((i, j, new))
     return columns
+
+
+@njit(cache=True)
+def _drop_small(heights):
+    """Give up heights (X, Y) of parts that are not at the main level and have less than ENOUGH_APART columns."""
+    width, height = heights.shape
+    seen = np.zeros((width, height), np.bool_)
+    for x in range(width):
+        for y in range(height):
+            if seen[x, y] or heights[x, y] == _NO_HEIGHT or abs(heights[x, y]) <= LEVEL:
+                continue
+            seen[x, y] = True
+            part = [(x, y)]
+            n = 0
+            while n < len(part):
+                a, b = part[n]
+                n += 1
+                for i in range(max(a - 1, 0), min(a + 2, width)):
+                    for j in range(max(b - 1, 0), min(b + 2, height)):
+                        if not seen[i, j] and heights[i, j] != _NO_HEIGHT and abs(heights[i, j]) > LEVEL:
+                            seen[i, j] = True
+                            part.append((i, j))
+            if len(part) < ENOUGH_APART:
+                for a, b in part:
+                    heights[a, b] = _NO_HEIGHT
 
 
 @njit(cache=True)

@@ -34,8 +34,8 @@ def height_of_floor(kind: str, start: int = START) -> np.ndarray:
 def room(kind: str, start: int = START) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Labels of a room, and where its things are.
 
-    A table stands on the lower level, its top wrongly labelled floor and the floor below it hidden; boxes of 0.4 m stand
-    on both levels.
+    A table stands on the lower level. Its top has the height of the upper one and is wrongly labelled floor, and the
+    floor below it is hidden. Boxes of 0.4 m stand on both levels.
 
     Args:
         kind: as of `height_of_floor`.

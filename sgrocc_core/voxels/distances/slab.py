@@ -46,9 +46,12 @@ class SlabDistances:
                 continue
             obstacle = values != GRID_FREE if self.unknown_is_occupied else values == GRID_OCCUPIED
             self._field.set(tile, obstacle)
-            self._values[tile], self._labels[tile] = values, columns.labels(tile)
-            # The cells of the tiles around may be nearest to one whose class has changed.
-            stale |= {(tile[0] + i, tile[1] + j) for i in range(-2, 3) for j in range(-2, 3)}
+            labels, before = columns.labels(tile), self._labels.get(tile)
+            self._values[tile], self._labels[tile] = values, labels
+            stale.add(tile)
+            if before is None or not np.array_equal(before, labels):
+                # The cells of the tiles around may be nearest to one whose class has changed.
+                stale |= {(tile[0] + i, tile[1] + j) for i in range(-2, 3) for j in range(-2, 3)}
         for tile in stale | self._field.update():
             if tile in self._values:
                 self._cells[tile] = self._cells_of(tile)
@@ -65,17 +68,12 @@ class SlabDistances:
         found["x"], found["y"] = x + tile[0] * BLOCK_VOXELS, y + tile[1] * BLOCK_VOXELS
         near = squared[x, y] != NONE
         found["distance"] = np.where(near, np.sqrt(squared[x, y].astype(np.float32)) * VOXEL_SIZE, MAX_DISTANCE)
-        at = np.stack([x, y], 1) + offsets[x, y]
-        found["label"][near] = self._labels_at(tile, at[near])
+        around = np.zeros((5, 5, BLOCK_VOXELS, BLOCK_VOXELS), np.uint8)
+        for i, j in np.ndindex(5, 5):
+            labels = self._labels.get((tile[0] + i - 2, tile[1] + j - 2))
+            if labels is not None:
+                around[i, j] = labels
+        i, j = x + offsets[x, y, 0] + 2 * BLOCK_VOXELS, y + offsets[x, y, 1] + 2 * BLOCK_VOXELS
+        label = around[i // BLOCK_VOXELS, j // BLOCK_VOXELS, i % BLOCK_VOXELS, j % BLOCK_VOXELS]
+        found["label"] = np.where(near, label, 0)
         return found
-
-    def _labels_at(self, tile: Tile, at: np.ndarray) -> np.ndarray:
-        """Labels of cells (n, 2), counted from the lowest of a tile; 0 where the cell is not occupied."""
-        around, local = at // BLOCK_VOXELS, at % BLOCK_VOXELS
-        labels = np.zeros(len(at), np.uint8)
-        for i, j in np.unique(around, axis=0).tolist():
-            rows = (around == (i, j)).all(1)
-            known = self._labels.get((tile[0] + i, tile[1] + j))
-            if known is not None:
-                labels[rows] = known[local[rows, 0], local[rows, 1]]
-        return labels
