@@ -96,10 +96,10 @@ class StaticLayer:
         return {(x + c, y + r): 100 if self.costs[r, c] == LETHAL_OBSTACLE else 0 for r, c in known.tolist()}
 
     def _process(self, message: OccupancyGrid) -> None:
-        info = message.info
+        info, resolution = message.info, float(np.float32(message.info.resolution))  # a float32 on the wire
         for value in (info.origin.position.x, info.origin.position.y):
-            if abs(math.fmod(value, info.resolution)) > EPSILON:
-                self.complaints.append(f"origin {value} is not aligned with the resolution {info.resolution}")
+            if abs(math.fmod(value, resolution)) > EPSILON:
+                self.complaints.append(f"origin {value} is not aligned with the resolution {resolution}")
         self.sizes.append((info.width, info.height))
         self.costs = interpreted(np.array(message.data, np.int8)).reshape(info.height, info.width)
         self._frame, self._origin = message.header.frame_id, (info.origin.position.x, info.origin.position.y)
