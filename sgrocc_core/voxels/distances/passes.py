@@ -189,20 +189,21 @@ def nearest_rows(source, best):
         source: (80, 16) float32, squared distances of the rows times CODES; those that are wanted begin at 32.
         best: (16, 16) float32, such a number with the code of the row; see `decoded`.
     """
-    for i in range(_ROW):
-        for z in range(_ROW):
-            best[i, z] = source[i + _FIRST, z]
-        for k in range(1, REACH + 1):
-            if k % 4 == 1:
-                worst = best[i, 0]
-                for z in range(_ROW):
-                    worst = max(worst, best[i, z])
-                if k * k * CODES > worst:
-                    break
-            low, high = np.float32(k * k * CODES + 2 * k - 1), np.float32(k * k * CODES + 2 * k)
-            for z in range(_ROW):
-                below, above = source[i + _FIRST - k, z] + low, source[i + _FIRST + k, z] + high
-                best[i, z] = min(best[i, z], min(below, above))
+    lanes, rows = best.ravel(), source.ravel()
+    first, count = _FIRST * _ROW, _ROW * _ROW
+    lanes[:] = rows[first : first + count]
+    for k in range(1, REACH + 1):
+        if k % 4 == 1:
+            worst = lanes[0]
+            for n in range(count):
+                worst = max(worst, lanes[n])
+            if k * k * CODES > worst:
+                break
+        low, high = np.float32(k * k * CODES + 2 * k - 1), np.float32(k * k * CODES + 2 * k)
+        below = rows[first - k * _ROW : first + count - k * _ROW]
+        above = rows[first + k * _ROW : first + count + k * _ROW]
+        for n in range(count):
+            lanes[n] = min(lanes[n], min(below[n] + low, above[n] + high))
 
 
 @njit(cache=True)
