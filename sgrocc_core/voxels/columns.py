@@ -225,8 +225,9 @@ class ColumnMap:
         return self._tiles.get(at)
 
     def labels(self, at: Tile) -> np.ndarray:
-        """Commonest label (16, 16) uint8 of the occupied voxels of each column of a tile, by x and y, 0 = none."""
-        return self._labels[at]
+        """Commonest label (16, 16) uint8 of the occupied voxels of each column of a tile, by x and y, 0 = none known."""
+        found = self._labels.get(at)
+        return np.zeros((BLOCK_VOXELS, BLOCK_VOXELS), np.uint8) if found is None else found
 
     def changed_since(self, revision: int) -> list[Tile]:
         """Tiles that have changed after the update of a revision."""

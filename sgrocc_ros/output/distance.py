@@ -50,7 +50,7 @@ class DistanceOutput:
         self._distances = SlabDistances(False)
         self._revision = 0
         self._last_time = -np.inf
-        self._changed = self._has_sent = False
+        self._changed = self._has_sent = self._has_labels = False
         self._layers: tuple[int, int, int] | None = None
 
     def open(self, on_join: Callable[[], Any]) -> None:
@@ -74,12 +74,15 @@ class DistanceOutput:
 
     def apply(self, whole: bool, blocks: Columns) -> None:
         """Follow a change of the columns."""
+        self._has_labels = blocks.labels is not None
         self._changed |= whole or bool(len(blocks.keys))
 
     def due(self, stamp: int) -> Messages:
         """Return the cloud if one is due."""
         now, feed = time.monotonic(), self._feed()
-        if not feed.is_current or now - self._last_time < 1 / self._values["grid_rate"] or not self.wanted:
+        if not self.wanted:
+            self._has_labels = False
+        if not (feed.is_current and self._has_labels) or now - self._last_time < 1 / self._values["grid_rate"]:
             return []
         floor, layers = feed.slab()
         unknown = self._values["distance_unknown"] == "occupied"
