@@ -225,7 +225,7 @@ class ColumnMap:
         return self._tiles.get(at)
 
     def labels(self, at: Tile) -> np.ndarray:
-        """Commonest label (16, 16) uint8 of the occupied voxels of each column of a tile, by x and y, 0 = none known."""
+        """Commonest label (16, 16) uint8 of the occupied voxels of each column of a tile, by x and y; else 0."""
         found = self._labels.get(at)
         return np.zeros((BLOCK_VOXELS, BLOCK_VOXELS), np.uint8) if found is None else found
 
