@@ -22,12 +22,12 @@ from sgrocc_core.engines.open import open_engine
 from sgrocc_core.frame import DEPTH_SOURCES
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
 from sgrocc_core.geometry.poses import heading
+from sgrocc_core.map_files.octree import Octree
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 from sgrocc_core.report import stage_table, summarise
 from sgrocc_core.voxels.columns import ColumnMap, Columns, slab_layers, step_layers, voxels_of
 from sgrocc_core.voxels.distances.field import MAX_DISTANCE, DistanceField
 from sgrocc_core.voxels.distances.slab import SlabDistances
-from sgrocc_core.voxels.octree import Octree
 
 PATH_POINTS, PATH_LENGTH = 1000, 3.0
 BOX = np.stack(np.meshgrid(*[np.arange(-15, 15)] * 3, indexing="ij"), -1).reshape(-1, 3)

@@ -14,9 +14,9 @@ from sgrocc_core.classes import NAMES, UNKNOWN, UNLABELLED, color_table
 from sgrocc_core.drawing.surface import CORNERS, faces_of, write_ply
 from sgrocc_core.errors import ConfigError, DataError
 from sgrocc_core.map_files.format import SavedMap
+from sgrocc_core.map_files.octree import Octree, bt_file
 from sgrocc_core.voxels.columns import GRID_FREE, GRID_OCCUPIED, ColumnMap, Columns, slab_layers, step_layers
 from sgrocc_core.voxels.listed import ListedVoxels
-from sgrocc_core.voxels.octree import Octree, bt_file
 
 MOST_CELLS = 2**28
 """Maximum number of cells of dense arrays: 1.6 GB in memory."""

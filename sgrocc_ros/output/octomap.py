@@ -13,8 +13,8 @@ from rclpy.publisher import Publisher
 from std_msgs.msg import Header
 
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
+from sgrocc_core.map_files.octree import FARTHEST, Octree
 from sgrocc_core.voxels.columns import Columns, voxels_of
-from sgrocc_core.voxels.octree import FARTHEST, Octree
 from sgrocc_ros.distributions import create_publisher, optional_message
 from sgrocc_ros.health.statistics import Statistics
 from sgrocc_ros.messages import time_message

@@ -63,7 +63,7 @@ def test_octomap_reads_the_octree_back_voxel_for_voxel(saved, folder, tmp_path):
 
 def test_an_octree_of_random_blocks_is_read_back_too(tmp_path):
     pyoctomap = pytest.importorskip("pyoctomap")
-    from sgrocc_core.voxels.octree import Octree, bt_file
+    from sgrocc_core.map_files.octree import Octree, bt_file
 
     rng = np.random.default_rng(2)
     keys = np.array([(0, 0, 0), (-1, 0, 0), (3, -2, 1), (-2048, 2047, 5)])
