@@ -164,7 +164,7 @@ class ColumnMap:
                 self._stacks[x, y] = stack
             else:
                 self._stacks.pop((x, y), None)
-            self._floors.set((x, y), z, changed.floor_voxels[n] if some[n] else None)
+            self._floors.put((x, y), z, changed.floor_voxels[n] if some[n] else None)
             self._stale.add((x, y))
 
     def floor_height(self) -> float:

@@ -44,7 +44,7 @@ class Floors:
         self._marked: set[Tile] = set()
         self._shifts: dict[Tile, np.ndarray] = {}
 
-    def set(self, tile: Tile, z: int, bits: np.ndarray | None) -> None:
+    def put(self, tile: Tile, z: int, bits: np.ndarray | None) -> None:
         """Set the bits (16, 16) uint16 of the floor voxels of a block; None if it is gone."""
         blocks = self._bits.setdefault(tile, {})
         old = blocks.get(z)
@@ -113,9 +113,9 @@ class Floors:
             if place[0].start >= 0 and place[1].start >= 0 and heights[place].shape == _TILE:
                 known[tile] = heights[place]
         for tile in self._marked - known.keys():
-            self._field.set(tile, None)
+            self._field.put(tile, None)
         for tile, own in known.items():
-            self._field.set(tile, own != _NO_HEIGHT)
+            self._field.put(tile, own != _NO_HEIGHT)
         self._marked = set(known)
         self._field.update()
         shifts = {}

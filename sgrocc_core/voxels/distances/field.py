@@ -196,7 +196,7 @@ class DistanceField:
         keys = np.concatenate(pending).astype(np.int64).reshape(-1, 3)
         keys = np.array(list(dict.fromkeys(map(tuple, keys.tolist()))), np.int64).reshape(-1, 3)
         self._add(keys)
-        slots = np.array([self._slots[key] for key in map(tuple, keys.tolist())], np.int64)
+        slots = np.array([self._slots[x, y, z] for x, y, z in keys.tolist()], np.int64)
         words = self._obstacles(keys)
         different = (words != self._words[slots]).any(2)
         some = different.any(1)
@@ -222,7 +222,7 @@ class DistanceField:
         if not added:
             return
         start, count = len(self._slots), len(self._slots) + len(added)
-        self._slots.update((key, start + n) for n, key in enumerate(added))
+        self._slots.update(((x, y, z), start + n) for n, (x, y, z) in enumerate(added))
         if count > len(self._words):
             self._hold(max(count, 2 * len(self._words)))
         slots = np.arange(start, count)

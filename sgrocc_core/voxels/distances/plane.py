@@ -33,7 +33,7 @@ class PlaneField:
         self._stale_y: set[Tile] = set()
         self._stale: set[Tile] = set()
 
-    def set(self, tile: Tile, marked: np.ndarray | None) -> None:
+    def put(self, tile: Tile, marked: np.ndarray | None) -> None:
         """Set the marks (16, 16), bool, by x and y, of a tile; None removes it."""
         words = None if marked is None else np.packbits(marked, axis=1, bitorder="little").view("<u2").reshape(_ROW)
         old = self._words.get(tile)

@@ -40,12 +40,12 @@ class SlabDistances:
         for tile in changed:
             values = columns.tile(tile)
             if values is None:
-                self._field.set(tile, None)
+                self._field.put(tile, None)
                 for kept in (self._values, self._labels, self._cells):
                     kept.pop(tile, None)
                 continue
             obstacle = values != GRID_FREE if self.unknown_is_occupied else values == GRID_OCCUPIED
-            self._field.set(tile, obstacle)
+            self._field.put(tile, obstacle)
             labels, before = columns.labels(tile), self._labels.get(tile)
             self._values[tile], self._labels[tile] = values, labels
             stale.add(tile)
