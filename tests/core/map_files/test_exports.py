@@ -114,8 +114,8 @@ def test_the_meshes_have_the_outer_faces_and_gltf_has_one_mesh_per_class_with_y_
     assert sum(len(mesh.faces) for mesh in scene.geometry.values()) == 2 * faces
     low, high = scene.bounds
     expected = np.array([saved.voxels.min(0), saved.voxels.max(0) + 1]) * 0.08
-    assert np.allclose([low[0], low[1], -high[2]], expected[0], atol=1e-6)
-    assert np.allclose([high[0], high[1], -low[2]], expected[1], atol=1e-6)
+    assert np.allclose([low[0], -high[2], low[1]], expected[0], atol=1e-6)
+    assert np.allclose([high[0], -low[2], high[1]], expected[1], atol=1e-6)
     chair = scene.geometry["chair"]
     assert chair.visual.material.baseColorFactor.tolist()[:3] == COLORS[CHAIR].tolist()
     assert (chair.face_normals * (chair.triangles_center - chair.bounds.mean(0))).sum(1).min() > 0
