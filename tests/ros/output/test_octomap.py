@@ -41,8 +41,11 @@ def _read(message, file) -> dict[tuple[int, int, int], bool]:
     assert message.binary and message.id == "OcTree" and message.resolution == 0.08
     if not len(message.data):
         return {}
-    header = f"# Octomap OcTree binary file\nid {message.id}\nsize 1\nres {message.resolution}\ndata\n"
-    file.write_bytes(header.encode() + np.array(message.data, np.int8).tobytes())
+    data = np.array(message.data, np.int8).tobytes()
+    # The file states the number of nodes: the root, and one for each pair of bits that is not 0.
+    nodes = 1 + np.count_nonzero(np.unpackbits(np.frombuffer(data, np.uint8)).reshape(-1, 2).any(1))
+    header = f"# Octomap OcTree binary file\nid {message.id}\nsize {nodes}\nres {message.resolution}\ndata\n"
+    file.write_bytes(header.encode() + data)
     tree, found = pyoctomap.OcTree(0.08), {}
     assert tree.readBinary(str(file))
     for leaf in tree.begin_leafs():
