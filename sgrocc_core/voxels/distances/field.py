@@ -27,8 +27,6 @@ MOST_FIELDS = 4
 """Number of fields (of classes, of unknown space) that a map keeps; the one not asked for longest is dropped."""
 MOST_UNASKED = 300
 """Changes of the map without a query after which a field is dropped: a minute at five frames a second (round guess)."""
-BEYOND = (BLOCK_VOXELS + 1) ** 2
-"""Smallest squared distance, voxels, between blocks with one block between them."""
 _X, _Y, _Z = 0, 1, 2
 _AROUND = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3, indexing="ij"), -1).reshape(-1, 3)
 _SIBLINGS = np.stack(np.meshgrid(*[[0, 1]] * 3, indexing="ij"), -1).reshape(-1, 3)
@@ -198,17 +196,18 @@ class DistanceField:
         self._add(keys)
         slots = np.array([self._slots[x, y, z] for x, y, z in keys.tolist()], np.int64)
         words = self._obstacles(keys)
-        different = (words != self._words[slots]).any(2)
-        some = different.any(1)
+        different = words != self._words[slots]
+        some = different.any((1, 2))
         self._words[slots[some]] = words[some]
-        _spread(self._near[_Z], slots[some], different[some], self._column.stale)
+        columns = np.packbits(different[some], axis=2, bitorder="little").view("<u2")[..., 0]
+        for n in range(passes.SPAN):
+            other = self._near[_Z, slots[some], n]
+            self._column.stale[other[other >= 0]] |= columns[other >= 0]
 
     def _obstacles(self, keys: np.ndarray) -> np.ndarray:
         """Bits (B, 16, 16) uint16 of the columns of blocks, set at obstacles."""
         labels, free = self._source.block_voxels(keys, self._with_unknown)
-        table = np.zeros(256, np.bool_)
-        table[list(range(1, 256) if self._labels is None else self._labels)] = True
-        solid = table[labels]
+        solid = labels != 0 if self._labels is None else np.isin(labels, self._labels)
         return column_bits(solid if free is None else solid | ((labels == 0) & ~free))
 
     def _add(self, keys: np.ndarray) -> None:
@@ -253,17 +252,14 @@ class DistanceField:
         first = self._within(_Y, second)
         for each, needed in ((column, first), (row, second), (plane, slots)):
             each.need(needed)
-        todo = column.to_compute(first)
         passes.column_pass(
-            todo, column.stale, self._words, self._near[_Z], column.rows, column.offsets[..., 0], column.changed
-        )
-        column.tell(todo, self._near[_Y], row)
-        todo = row.to_compute(second)
-        passes.row_pass(
-            todo, row.stale, self._near[_Y], column.rows, column.offsets[..., 0], row.rows, row.squared, row.offsets,
-            row.most, row.changed,
+            column.to_compute(first), column.stale, self._words, self._near[_Z], column.rows, column.offsets[..., 0],
+            self._near[_Y], row.stale,
         )  # fmt: skip
-        row.tell(todo, self._near[_X], plane)
+        passes.row_pass(
+            row.to_compute(second), row.stale, self._near[_Y], column.rows, column.offsets[..., 0],
+            row.rows, row.squared, row.offsets, row.most, self._near[_X], plane.stale,
+        )  # fmt: skip
         passes.plane_pass(
             plane.to_compute(slots), plane.stale, self._near[_X], row.rows, row.squared, row.offsets,
             plane.rows, plane.squared, plane.offsets, plane.most,
@@ -283,26 +279,24 @@ class _Pass:
 
     Attributes:
         rows: (S,) int64, row of the results of each slot, -1 = not needed so far.
-        stale: (S, 16) bool, planes that have to be computed.
-        changed: (S, 16) bool, planes whose results have changed since the next pass was told.
-        most: (S, 16) int16, largest squared distance of each plane.
+        stale: (S, 16) or (S, 16, 5) uint16, what has changed since its results were computed; see `passes`.
+        most: (R, 16, 16) int16, largest squared distance of each row along z.
     """
 
     def __init__(self, values: tuple[int, ...]) -> None:
-        shape = (0, BLOCK_VOXELS, BLOCK_VOXELS, BLOCK_VOXELS)
-        self.squared = np.zeros(shape if len(values) > 1 else (0,), np.int16)
-        self.offsets = np.zeros((*shape, values[-1]), np.int8)
+        size, is_first = BLOCK_VOXELS, len(values) == 1
+        self.squared = np.zeros((0,) if is_first else (0, size, size, size), np.int16)
+        self.most = np.zeros((0,) if is_first else (0, size, size), np.int16)
+        self.offsets = np.zeros((0, size, size, size, values[-1]), np.int8)
         self.rows = np.zeros(0, np.int64)
-        self.stale, self.changed = np.zeros((0, BLOCK_VOXELS), np.bool_), np.zeros((0, BLOCK_VOXELS), np.bool_)
-        self.most = np.zeros((0, BLOCK_VOXELS), np.int16)
-        self._nothing = 0 if len(values) > 1 else passes.NO_OFFSET
+        self.stale = np.zeros((0, size) if is_first else (0, size, passes.SPAN), np.uint16)
+        self._nothing = passes.NO_OFFSET if is_first else 0
         self._count = 0
 
     def hold(self, slots: int) -> None:
         """Make room for that many slots."""
         self.rows = _longer(self.rows, slots, -1)
-        self.most = _longer(self.most, slots, passes.NONE)
-        self.stale, self.changed = _longer(self.stale, slots, True), _longer(self.changed, slots, False)
+        self.stale = _longer(self.stale, slots, 0xFFFF)
 
     def need(self, slots: np.ndarray) -> None:
         """Make rows for slots."""
@@ -315,32 +309,13 @@ class _Pass:
             self.offsets = _longer(self.offsets, room, self._nothing)
             if self.squared.ndim > 1:
                 self.squared = _longer(self.squared, room, passes.NONE)
+                self.most = _longer(self.most, room, passes.NONE)
         self.rows[new] = np.arange(self._count, count)
         self._count = count
 
     def to_compute(self, slots: np.ndarray) -> np.ndarray:
-        """Those of some slots that have stale planes."""
-        return slots[self.stale[slots].any(1)]
-
-    def tell(self, slots: np.ndarray, near: np.ndarray, following: _Pass) -> None:
-        """Mark the planes of the next pass that read what has changed in blocks."""
-        changed = slots[self.changed[slots].any(1)]
-        planes = self.changed[changed]
-        for n in range(passes.SPAN):
-            other = near[changed, n]
-            some = other >= 0
-            # What lies a whole block away changes nothing that is nearer to its obstacle.
-            beyond = abs(n - 2) == 2
-            reached = planes[some] & (following.most[other[some]] >= BEYOND) if beyond else planes[some]
-            following.stale[other[some]] |= reached
-        self.changed[changed] = False
-
-
-def _spread(near: np.ndarray, slots: np.ndarray, planes: np.ndarray, stale: np.ndarray) -> None:
-    """Mark planes (n, 16) of blocks (n,) as stale in the blocks that read them, given by near (S, 5)."""
-    for n in range(passes.SPAN):
-        other = near[slots, n]
-        stale[other[other >= 0]] |= planes[other >= 0]
+        """Those of some slots that have stale results."""
+        return slots[self.stale[slots].any(tuple(range(1, self.stale.ndim)))]
 
 
 def _longer(old: np.ndarray, count: int, value: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from sgrocc_core.geometry.lattice import BLOCK_VOXELS
-from sgrocc_core.voxels.distances.passes import CODES, NO_OFFSET, NONE, SPAN, decoded, nearest_rows
+from sgrocc_core.voxels.distances.passes import CODES, NO_OFFSET, NONE, SPAN, decode, nearest_rows
 
 Tile = tuple[int, int]
 """Block coordinates along x and y: those of a stack of blocks, and of a tile of the grid."""
@@ -113,17 +113,18 @@ def _along_y(words, offsets):
 @njit(cache=True)
 def _along_x(offsets, squared, shift):
     """Squared distances and offsets of a tile from the offsets along y of five tiles (5, 16, 16) along x."""
-    source = np.empty((SPAN * _ROW, _ROW), np.float32)
-    best = np.empty((_ROW, _ROW), np.float32)
+    source = np.empty((SPAN * _ROW, _ROW), np.uint16)
+    below, above = np.empty(_ROW * _ROW, np.uint16), np.empty(_ROW * _ROW, np.uint16)
+    values, along = np.empty(_ROW * _ROW, np.int16), np.empty(_ROW * _ROW, np.int8)
     for n in range(SPAN):
         for x in range(_ROW):
             for y in range(_ROW):
-                dy = np.int64(offsets[n, x, y])
-                source[n * _ROW + x, y] = np.float32((NONE if dy == NO_OFFSET else dy * dy) * CODES)
-    nearest_rows(source, best)
+                source[n * _ROW + x, y] = offsets[n, x, y] * offsets[n, x, y] * CODES
+    nearest_rows(source, 0, _ROW, below, above)
+    decode(below, above, _ROW * _ROW, values, along)
     for x in range(_ROW):
         for y in range(_ROW):
-            value, dx = decoded(best[x, y])
+            value, dx = values[x * _ROW + y], along[x * _ROW + y]
             squared[x, y], shift[x, y, 0], shift[x, y, 1] = value, dx, 0
             if value != NONE:
                 at = x + dx + _FIRST
