@@ -8,7 +8,7 @@ from std_srvs.srv import Empty, Trigger
 
 from tests.ros.clients import LatchedClient
 from tests.ros.harness import Robot, running_node, wait_until, wall_with_hole
-from tests.ros.message_packages import provide
+from tests.ros.planners.message_packages import provide
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-SUPPORT = Path(__file__).resolve().parents[2] / "support" / "tf2_msgs"
+SUPPORT = Path(__file__).resolve().parents[3] / "support" / "tf2_msgs"
 PACKAGES = {
     "map_msgs": (
         "OccupancyGridUpdate",
