@@ -89,13 +89,9 @@ class EmbodiedOccupancy(Node):
         self.poses = Poses(self.statistics, topics, p["max_pose_gap"], lambda: self.get_clock().now().nanoseconds)
         self.cameras = Cameras(self, p, self.poses, self.statistics)
         self.room = self.cameras.turns
-        from_columns: list[FromColumns] = [
-            kind(self, p, self.statistics, lambda: feed) for kind in (GridOutput, DistanceOutput, OctomapOutput)
-        ]
-        feed = Feed(p, lambda: self._mapper.map.voxel_map, from_columns)
         views = Views(self, lambda: p["publish_gaussians"])
         self.outputs = Outputs(
-            self, p["map_frame"], self.statistics, lambda: p["full_map_period"], feed, from_columns, views,
+            self, p["map_frame"], self.statistics, lambda: p["full_map_period"], self._feed(), views,
             lambda job: self.worker.submit(job), labels_of(p["classes"]), lambda: self._mapper.map.voxel_map.occupied(),
         )  # fmt: skip
         self.inputs = Inputs(self, p, self.cameras.ports, self.poses, self.statistics, self._on_time_jump)
@@ -190,6 +186,15 @@ class EmbodiedOccupancy(Node):
         if without := self.outputs.not_offered:
             log.info(without)
         log.info(f"map: {p['map_path'] or 'not saved (map_path is empty)'}")
+
+    def _feed(self) -> Feed:
+        """The way of the map's columns to the outputs that are made from them."""
+        users: list[FromColumns] = [
+            kind(self, self.parameters, self.statistics, lambda: feed)
+            for kind in (GridOutput, DistanceOutput, OctomapOutput)
+        ]
+        feed = Feed(self.parameters, lambda: self._mapper.map.voxel_map, users)
+        return feed
 
     def _stall_timeout(self) -> float:
         rate = self.parameters["max_rate"]

@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     suffix = FORMATS[arguments.format].suffix
     source = Path(arguments.map)
-    name = (source if source.is_dir() else source.parent).resolve().name
+    name = (source if source.is_dir() else source.parent).resolve().name or "map"  # none of the root folder
     path = Path(arguments.out or f"{name}{suffix}")
     if path.suffix != suffix:
         raise ConfigError(f"--out is {arguments.out!r}; with --format {arguments.format} it must end in {suffix}")

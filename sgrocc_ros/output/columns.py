@@ -58,12 +58,17 @@ class Feed:
         values: the parameters `grid_min_height`, `grid_max_height`, `floor_height` and `floor_step`.
         voxel_map: returns the mapper's voxel map; called on the worker's thread only.
         users: the outputs.
+
+    Attributes:
+        users: the outputs.
+        columns: the columns of the map.
+        is_current: whether they are those of the last update.
     """
 
     def __init__(
         self, values: Mapping[str, Any] | Any, voxel_map: Callable[[], VoxelMap], users: list[FromColumns]
     ) -> None:
-        self._values, self._voxel_map, self._users = values, voxel_map, users
+        self._values, self._voxel_map, self.users = values, voxel_map, users
         self._follows: frozenset[int] = frozenset()  # of the worker's thread: users that have received all changes
         self._with_labels = False
         self.columns = ColumnMap()
@@ -72,15 +77,15 @@ class Feed:
     @property
     def missed(self) -> bool:
         """Whether an output that is wanted lacks changes; read on the worker's thread."""
-        return any(user.wanted and n not in self._follows for n, user in enumerate(self._users))
+        return any(user.wanted and n not in self._follows for n, user in enumerate(self.users))
 
     def changes(self) -> Changes | None:
         """Return the blocks that the last update changed; all after missed changes; None if nobody wants them."""
-        wanted = frozenset(n for n, user in enumerate(self._users) if user.wanted)
+        wanted = frozenset(n for n, user in enumerate(self.users) if user.wanted)
         if not wanted:
             self._follows = frozenset()
             return None
-        labels = any(self._users[n].needs_labels for n in wanted)
+        labels = any(self.users[n].needs_labels for n in wanted)
         whole = not wanted <= self._follows or (labels and not self._with_labels)
         self._follows = frozenset()  # in case the next line raises
         voxel_map = self._voxel_map()
@@ -106,7 +111,7 @@ class Feed:
         self.columns.apply(blocks)
         self.is_current = True
         for n in wanted:
-            self._users[n].apply(whole, blocks)
+            self.users[n].apply(whole, blocks)
 
     def slab(self) -> tuple[float, tuple[int, int, int]]:
         """Return the height of the floor, metres, first and last voxel layer of the slab, and the step in layers."""

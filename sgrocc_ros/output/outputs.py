@@ -25,7 +25,7 @@ from sgrocc_ros.health.statistics import Statistics
 from sgrocc_ros.health.threads import ALARM, LastingThread
 from sgrocc_ros.messages import cloud_message, voxel_points
 from sgrocc_ros.output.backlog import Backlog, Job
-from sgrocc_ros.output.columns import Changes, Feed, FromColumns
+from sgrocc_ros.output.columns import Changes, Feed
 from sgrocc_ros.output.grid import LATCHED_QOS
 from sgrocc_ros.output.markers import delete_all, legend, marker_maker
 from sgrocc_ros.output.published import PublishedMap
@@ -48,8 +48,7 @@ class Outputs(LastingThread):
         frame_id: frame of the map.
         statistics: counts frames once their update is published, and failed publications.
         full_map_period: returns the seconds between complete maps; called each time.
-        feed: passes the columns of the map on.
-        from_columns: the outputs that are made from the columns, such as `~/grid`.
+        feed: passes the columns of the map on to the outputs that are made from them, such as `~/grid`.
         views: the publishers of `~/depth` and `~/gaussians`.
         between_frames: runs a function on the worker's thread.
         labels: labels published on `~/occupancy`, `~/occupancy_update` and `~/markers`.
@@ -63,7 +62,6 @@ class Outputs(LastingThread):
         statistics: Statistics,
         full_map_period: Callable[[], float],
         feed: Feed,
-        from_columns: Sequence[FromColumns],
         views: Views,
         between_frames: Callable[[Callable[[], None]], Any],
         labels: Sequence[int],
@@ -72,7 +70,7 @@ class Outputs(LastingThread):
         super().__init__("outputs", statistics)
         self.views, self._shown = views, _mask(labels)
         self._frame_id, self._period, self._feed = frame_id, full_map_period, feed
-        self._from_columns = tuple(from_columns)
+        self._from_columns = tuple(feed.users)
         self.published = PublishedMap()
         self._jobs, self._between_frames, self._whole, self._updates_given = Backlog(), between_frames, whole, 0
         self._snapshot_sequence = -1
@@ -102,7 +100,7 @@ class Outputs(LastingThread):
             MARKERS_QOS,
             lambda: self._jobs.put_once("markers", self._publish_all_markers),
         )
-        for output in from_columns:
+        for output in self._from_columns:
             output.open(self.serve_columns)
         self.start()
 

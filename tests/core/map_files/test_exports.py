@@ -188,6 +188,11 @@ def test_wrong_options_are_refused_in_a_sentence(folder, tmp_path, monkeypatch, 
     assert words in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
+def test_a_map_that_is_missing_in_the_root_folder_is_said_without_an_out_file(capsys):
+    assert main(["export-map", "/no_map_here", "--format", "bt"]) == 1
+    assert "no_map_here" in capsys.readouterr().err
+
+
 def test_an_empty_a_missing_and_a_far_spread_map_are_refused_in_a_sentence(saved, tmp_path, capsys):
     none, model = np.zeros((0, 3), np.int32), MapModel("small", 4, 32)
     empty = SavedMap(none, np.zeros(0, np.uint8), np.zeros(0, np.float32), none, "map", 0, {}, model)
