@@ -4,7 +4,8 @@ The squared distance to the nearest obstacle is min over x', y', z' of (x - x')^
 found by a minimum along z, then along y of its results, then along x (Felzenszwalb and Huttenlocher, Distance
 Transforms of Sampled Functions, 2012). Within REACH voxels the minimum along an axis is taken over its few candidates
 directly, nearest first, for the 16 voxels of a row at once. Each pass works on one block of 16^3 voxels, reads the
-results of the pass before from up to two blocks on either side along its axis, and reports the planes that changed.
+results of the pass before from up to two blocks on either side along its axis, computes the rows along z that a change
+there can reach, and tells the next pass which of them have changed.
 """
 
 from __future__ import annotations
