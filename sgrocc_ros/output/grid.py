@@ -1,8 +1,8 @@
 """`~/grid`: a horizontal slab of the map above the floor as nav_msgs/OccupancyGrid, e.g. for Nav2's static layer.
 
 Where map_msgs is installed and every subscriber of the grid also takes `~/grid_updates`, changes are sent there: the
-rectangle of all cells that have changed since the last complete grid. An update repeats what the ones before it said,
-so that one which was lost, or came before its grid was taken, does no harm.
+rectangle of all cells that have changed since the last complete grid, also of those that have changed back. An update
+repeats what the ones before it said, so that one which was lost, or came before its grid was taken, does no harm.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ UPDATES_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 EMPTY_GRID = SlabGrid(np.full((1, 1), GRID_UNKNOWN, np.int8), (0, 0), 0, 0)
 """Grid of a map that has become empty; consumers expect at least one cell."""
 OccupancyGridUpdate = optional_message("map_msgs", "OccupancyGridUpdate")
+Rectangle = tuple[int, int, int, int]
+"""Cells of a grid: first column and row, and the column and row after the last ones."""
 
 
 class GridOutput:
@@ -57,6 +59,7 @@ class GridOutput:
         self._layers: tuple[int, int, int] | None = None
         self._full: tuple[SlabGrid, float] | None = None  # the last complete grid, and the height of its floor
         self._given: tuple[SlabGrid, float, bool] | None = None  # what `due` returned, and whether it was complete
+        self._rectangle: Rectangle | None = None  # of all cells that have changed since the last complete grid
         self._updates: Publisher | None = None
 
     def open(self, on_join: Callable[[], Any]) -> None:
@@ -123,8 +126,10 @@ class GridOutput:
             return [(self.publisher, grid_message(grid, self._values["map_frame"], stamp, floor))]
         assert self._full is not None and self._updates is not None
         self._given = grid, floor, False
-        message = update_message(self._full[0], grid, self._values["map_frame"], stamp)
-        return [] if message is None else [(self._updates, message)]
+        self._rectangle = _joined(self._rectangle, changed_rectangle(self._full[0], grid))
+        if self._rectangle is None:
+            return []
+        return [(self._updates, update_message(grid, self._rectangle, self._values["map_frame"], stamp))]
 
     def sent(self, done: bool) -> None:
         """Record whether the messages of `due` were published; if not, they become due again."""
@@ -135,6 +140,7 @@ class GridOutput:
         grid, floor, complete = self._given
         if complete:
             self._full, self._full_time, self._has_updated = (grid, floor), self._last_time, False
+            self._rectangle = None
         else:
             self._has_updated = True
 
@@ -168,25 +174,35 @@ def grid_message(grid: SlabGrid, frame_id: str, stamp: int, floor: float) -> Occ
     )
 
 
-def update_message(full: SlabGrid, grid: SlabGrid, frame_id: str, stamp: int) -> Any | None:
-    """The smallest rectangle of all cells that differ from those of the last complete grid; None if none does.
-
-    Args:
-        full: the last complete grid.
-        grid: the present grid, of the same extent.
-        frame_id: frame of the map.
-        stamp: time stamp, nanoseconds.
-    """
+def changed_rectangle(full: SlabGrid, grid: SlabGrid) -> Rectangle | None:
+    """The smallest rectangle of all cells that differ between two grids of the same extent; None if none does."""
     different = full.values != grid.values
     rows, columns = np.flatnonzero(different.any(1)), np.flatnonzero(different.any(0))
     if not len(rows):
         return None
-    low, high = (int(columns[0]), int(rows[0])), (int(columns[-1]) + 1, int(rows[-1]) + 1)
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _joined(one: Rectangle | None, other: Rectangle | None) -> Rectangle | None:
+    if one is None or other is None:
+        return one or other
+    return min(one[0], other[0]), min(one[1], other[1]), max(one[2], other[2]), max(one[3], other[3])
+
+
+def update_message(grid: SlabGrid, rectangle: Rectangle, frame_id: str, stamp: int) -> Any:
+    """A rectangle of a grid as map_msgs/OccupancyGridUpdate.
+
+    Args:
+        grid: the grid.
+        rectangle: the cells to send.
+        frame_id: frame of the map.
+        stamp: time stamp, nanoseconds.
+    """
+    x, y, end_x, end_y = rectangle
     assert OccupancyGridUpdate is not None
     return OccupancyGridUpdate(
         header=Header(stamp=time_message(stamp), frame_id=frame_id),
-        x=low[0], y=low[1], width=high[0] - low[0], height=high[1] - low[1],
-        data=_cells(grid.values[low[1] : high[1], low[0] : high[0]]),
+        x=x, y=y, width=end_x - x, height=end_y - y, data=_cells(grid.values[y:end_y, x:end_x]),
     )  # fmt: skip
 
 
