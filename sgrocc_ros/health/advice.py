@@ -26,6 +26,7 @@ ADVICE = {
     "(cloud_slop)",
     "bad_cloud": "check what publishes the points: x, y and z must be float32 or float64",
     "cloud_without_points": "check the sensor: all its points are NaN, 0 or absurdly far",
+    "octomap_too_far": "nothing, unless the pose has run away: an octree reaches 2.6 km from the origin",
     "cloud_not_in_view": "check the transform between the sensors' frames, unless they look in different directions",
     "cloud_pose": "check that transforms connect map_frame to the frame of the points, and reach to the last point "
     "in time (tf_timeout)",

@@ -58,7 +58,7 @@ def model_folder() -> Path:
     raise FileNotFoundError("no model: models/small is missing")
 
 
-def wait_until(condition: Callable[[], Any], timeout: float = 10.0, what: str = "") -> Any:
+def wait_until(condition: Callable[[], Any], timeout: float = 10.0, what: str | Callable[[], str] = "") -> Any:
     """Return the condition's first true value; raise AssertionError after the timeout."""
     end = time.monotonic() + timeout
     while time.monotonic() < end:
@@ -66,7 +66,7 @@ def wait_until(condition: Callable[[], Any], timeout: float = 10.0, what: str = 
         if value:
             return value
         time.sleep(0.01)
-    raise AssertionError(f"not within {timeout} s: {what or condition}")
+    raise AssertionError(f"not within {timeout} s: {(what() if callable(what) else what) or condition}")
 
 
 def resident_mb(pid: int, field: str = "VmRSS") -> float:
@@ -172,7 +172,7 @@ class Robot:
 
     def wait_for(self, key: str, value: int, timeout: float = 10.0) -> None:
         """Wait until a number of the diagnostics has reached a value."""
-        wait_until(lambda: self.count(key) >= value, timeout, f"{key} >= {value}; last: {self.values}")
+        wait_until(lambda: self.count(key) >= value, timeout, lambda: f"{key} >= {value}; last: {self.values}")
 
     def next_stamp(self, step_ns: int = 33_000_000) -> int:
         """Return a stamp later than all before, close to the clock."""

@@ -75,7 +75,8 @@ def test_two_processes_have_the_gradients_of_one(runs: tuple[Run, Run]) -> None:
     assert one.keys() == two.keys() and len(one) > 50
     largest = max(value.abs().max().item() for value in one.values())
     for name, value in one.items():
-        bound = 1e-3 * value.abs().max().item() + 1e-6 * largest
+        # The views are enlarged to the input's size: sums over 76,800 pixels in float32, in another order.
+        bound = 2e-3 * value.abs().max().item() + 1e-6 * largest
         assert (two[name] - value).abs().max().item() <= bound, name
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from rclpy.qos import QoSProfile
@@ -24,9 +26,12 @@ def bench(ros_context, tmp_path_factory):
 
 def _walk(robot: Robot, frames: int) -> None:
     for n in range(frames):
-        processed, stamp = robot.count("processed"), robot.next_stamp()
-        robot.send(stamp, depth=robot.depth(stamp, wall_with_hole(n)))
-        robot.wait_for("processed", processed + 1, 20)
+        robot.send_until(partial(_send_wall, number=n), "processed", robot.count("processed") + 1)
+
+
+def _send_wall(robot: Robot, number: int) -> None:
+    stamp = robot.next_stamp()
+    robot.send(stamp, depth=robot.depth(stamp, wall_with_hole(number)))
 
 
 def test_paused_the_map_stays_as_it_is_and_images_are_counted(bench):
