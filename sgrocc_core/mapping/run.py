@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sgrocc_core.frame import Frame
 
@@ -48,13 +51,37 @@ def map_frames(
     """
     result = MappingResult()
     try:
-        for frame in frames:
-            _map_frame(mapper, frame, watch, result)
+        with _interrupts() as asked:
+            for frame in frames:
+                _map_frame(mapper, frame, watch, result)
+                if asked.is_set():
+                    raise KeyboardInterrupt
     except KeyboardInterrupt:
         if not result.frames:
             raise
         result.interrupted = True
     return result
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Notes that Ctrl-C was pressed, besides what happens then: Python drops its exception inside a finaliser."""
+    asked = threading.Event()
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: Any) -> None:
+        asked.set()
+        assert callable(before)
+        before(number, frame)
+
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield asked
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _map_frame(
