@@ -222,17 +222,19 @@ def _chain(args: argparse.Namespace) -> int:
     from sgrocc_core.training.chain import Chain, train_chain
 
     given = [name for name in ("data", "heldout", "packed", "render", "max_minutes", "device") if getattr(args, name)]
-    if given or args.stage != "all" or not args.like:
+    if given or args.stage != "all":
         raise ConfigError(
             "`train chain` renders its own data and runs all stages as its configuration says: it needs --like MODEL, "
             f"and takes --config, --out, --start, --jobs, --assets, --edition, --seed; given are {', '.join(given)}"
-            if given or args.stage != "all"
-            else "`train chain` needs --like MODEL, the model whose expert is taken over, such as --like small"
         )
-    defaults = {"jobs": 2, "edition": 2, "seed": 9000}
-    values = {name: getattr(args, name) if getattr(args, name) is not None else d for name, d in defaults.items()}
+    if not args.like:
+        raise ConfigError(
+            "`train chain` needs --like MODEL, the model whose expert is taken over, such as --like small"
+        )
     config = args.config or find_shared("config/train/small_gpu.yaml")
-    chain = Chain(config, args.out, args.like, start=args.start, assets=args.assets, **values)
+    options = {name: getattr(args, name) for name in ("jobs", "start", "assets", "edition", "seed")}
+    said = {name: value for name, value in options.items() if value is not None}
+    chain = Chain(config, args.out, args.like, **said)
     for part, seconds in train_chain(chain).items():
         print(f"{part}: {seconds:.0f} s")
     print(f"all networks in {args.out / 'model.safetensors'}")

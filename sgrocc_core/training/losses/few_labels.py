@@ -12,11 +12,10 @@ from torch.nn import functional as F
 from sgrocc_core.classes import NUM_CLASSES
 from sgrocc_core.depth.layer import sensor_spread
 from sgrocc_core.errors import ConfigError
-from sgrocc_core.gaussians.gaussians import SILENT_OPACITY
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
 from sgrocc_core.network.expert.spatial_expert import local_head
 from sgrocc_core.training.data.dataset import BEYOND
-from sgrocc_core.training.losses.objectives import Terms, cells_in_reach
+from sgrocc_core.training.losses.objectives import Terms, silent_out_of_reach
 from sgrocc_core.training.losses.pseudo_labels import cell_labels, cells_of_points, head_loss
 from sgrocc_core.training.losses.rays import (
     evidence_along,
@@ -130,8 +129,7 @@ def voxels_in_image(found: dict[str, Tensor], state: Tensor) -> list[Voxels]:
         found: outputs of the expert.
         state: (B, 60, 60, 36), BEYOND for voxels in the image.
     """
-    reached = cells_in_reach(state == BEYOND)
-    splatted = {**found, "opacities": torch.where(reached[..., None], found["opacities"], SILENT_OPACITY)}
+    splatted = silent_out_of_reach(found, state == BEYOND)
     return [local_head(splatted, b) for b in range(len(state))]
 
 

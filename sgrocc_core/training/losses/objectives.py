@@ -236,8 +236,7 @@ def local_objective(
         surface: surface of the depth prior for the geometric regularisation; None omits that term.
     """
     terms: dict[str, list[Tensor]] = {}
-    reached = cells_in_reach(batch["state"] == IN_VIEW)
-    splatted = {**outputs, "opacities": torch.where(reached[..., None], outputs["opacities"], SILENT_OPACITY)}
+    splatted = silent_out_of_reach(outputs, batch["state"] == IN_VIEW)
     for b, generator in enumerate(generators):
         log_empty, weight_sums = local_head(splatted, b)
         log_empty, state = log_empty.flatten(), batch["state"][b].flatten()
@@ -301,6 +300,17 @@ def cells_in_reach(seen: Tensor) -> Tensor:
     """
     cells = F.max_pool3d(seen[:, None].float(), 2)
     return F.max_pool3d(cells, 3, stride=1, padding=1).flatten(1) > 0
+
+
+def silent_out_of_reach(outputs: dict[str, Tensor], seen: Tensor) -> dict[str, Tensor]:
+    """The expert's outputs with the Gaussians silenced that reach no voxel that is scored.
+
+    Args:
+        outputs: of the expert.
+        seen: (B, 60, 60, 36) bool, the voxels that are scored.
+    """
+    reached = cells_in_reach(seen)
+    return {**outputs, "opacities": torch.where(reached[..., None], outputs["opacities"], SILENT_OPACITY)}
 
 
 def dense_loss(
