@@ -62,6 +62,8 @@ def run_pytest(arguments: list[str]) -> tuple[int, int, int]:
                 command = _command(group, report, arguments)
                 done = subprocess.run(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, check=False)
                 counts.append(_counts(report, done.returncode))
+                if not report.exists():
+                    print(f"pytest left no report; its exit code is {done.returncode}", file=output)
                 print(f"after {time.monotonic() - began:.0f} s", file=output, flush=True)
                 try:
                     group = waiting.pop(0)
@@ -83,7 +85,7 @@ def run_pytest(arguments: list[str]) -> tuple[int, int, int]:
 
 
 def _command(group: tuple[str, ...], report: Path, arguments: list[str]) -> list[str]:
-    return [sys.executable, "-m", "pytest", "-q", "-rsfE", "--durations=8", f"--junitxml={report}", *arguments, *group]
+    return [sys.executable, "-m", "pytest", "-q", "-rsfE", "--durations=8", "-o", "faulthandler_timeout=300", f"--junitxml={report}", *arguments, *group]
 
 
 def _counts(report: Path, code: int) -> tuple[int, int, int]:

@@ -19,7 +19,8 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TransformStamped
 from rcl_interfaces.srv import SetParametersAtomically
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.exceptions import InvalidHandle
+from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -73,6 +74,20 @@ def resident_mb(pid: int, field: str = "VmRSS") -> float:
     """Resident memory of a process, MB; `VmHWM` is its largest so far."""
     line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) / 1e3
+
+
+def spin(executor: Executor) -> None:
+    """Spin until the executor is shut down, whatever a test destroys meanwhile.
+
+    rclpy gathers the entities of a node and then waits for them; one that another thread has destroyed between the two
+    raises InvalidHandle, and without this the thread would end and with it all that a test hears.
+    """
+    while True:
+        try:
+            executor.spin()
+            return
+        except InvalidHandle:
+            continue
 
 
 class NodeProcess:
@@ -151,7 +166,7 @@ class Robot:
         self.sent = 0
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+        self._thread = threading.Thread(target=spin, args=(self._executor,), daemon=True)
         self._thread.start()
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from sgrocc_ros import distributions
 from tests.ros.clients import GridClient, MarkerClient
-from tests.ros.harness import OFTEN, ROOT, Robot, running_node, save_voxels, wait_until, wall_with_hole
+from tests.ros.harness import OFTEN, ROOT, Robot, running_node, save_voxels, spin, wait_until, wall_with_hole
 
 POLLING_NODE = f"from sgrocc_ros import distributions; distributions.MATCHED_EVENTS = False\n{OFTEN}"
 """The node as Humble runs it: publishers are not told of subscribers."""
@@ -71,7 +71,7 @@ def spun(ros_context):
     """A node whose executor runs in a thread."""
     node, executor = rclpy.create_node("publishing"), SingleThreadedExecutor()
     executor.add_node(node)
-    thread = threading.Thread(target=executor.spin, daemon=True)
+    thread = threading.Thread(target=spin, args=(executor,), daemon=True)
     thread.start()
     yield node
     executor.shutdown()

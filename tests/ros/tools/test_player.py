@@ -24,7 +24,7 @@ from tf2_msgs.msg import TFMessage
 from sgrocc_core.data.bags import BagWriter
 from sgrocc_core.geometry.poses import make_pose
 from sgrocc_ros.messages import read_depth, read_image, stamp_ns, time_message
-from tests.ros.harness import FORWARD, ROOT, K, NodeProcess, Robot, wait_until
+from tests.ros.harness import FORWARD, ROOT, K, NodeProcess, Robot, spin, wait_until
 
 FRAMES, PERIOD = 12, 50_000_000
 T0 = 1_700_000_000_000_000_000
@@ -58,7 +58,7 @@ class _Listener:
             self.node.create_subscription(kind, topic, lambda message, topic=topic: self._keep(topic, message), qos)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+        self._thread = threading.Thread(target=spin, args=(self._executor,), daemon=True)
         self._thread.start()
 
     def _keep(self, topic: str, message) -> None:
