@@ -85,7 +85,8 @@ def run_pytest(arguments: list[str]) -> tuple[int, int, int]:
 
 
 def _command(group: tuple[str, ...], report: Path, arguments: list[str]) -> list[str]:
-    return [sys.executable, "-m", "pytest", "-q", "-rsfE", "--durations=8", "-o", "faulthandler_timeout=300", f"--junitxml={report}", *arguments, *group]
+    told = ("-q", "-rsfE", "--durations=8", "-o", "faulthandler_timeout=300")
+    return [sys.executable, "-m", "pytest", *told, f"--junitxml={report}", *arguments, *group]
 
 
 def _counts(report: Path, code: int) -> tuple[int, int, int]:
