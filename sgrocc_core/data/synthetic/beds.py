@@ -61,6 +61,7 @@ def bed(m: Materials) -> Item:
         (Surface(-w * 0.4, -d * 0.45, w * 0.4, d * 0.1, h + 0.08, 0.5, "soft"),),
         front=0.4,
         height=h + head,
+        name="single bed" if w < 1.3 else "double bed",
     )
 
 
@@ -81,4 +82,4 @@ def bunk_bed(m: Materials) -> Item:
         for k in range(5):
             b.box((w / 2 + 0.02, -d * 0.3, 0.25 + 0.28 * k), (0.03, 0.4, 0.03), BED, frame)
 
-    return Item(w + 0.08, d + 0.06, _build, front=0.5, height=high + 0.5)
+    return Item(w + 0.08, d + 0.06, _build, front=0.5, height=high + 0.5, name="bunk bed")

@@ -174,6 +174,23 @@ _SMALL: dict[str, tuple[Callable[[Builder, Materials, float], None], ...]] = {
     "kitchen": (_machine, _basket, _bottle, _bottle, _cup, _bowl, _gadget, _box, _gadget, _cup, _plant_pot),
     "shelf": (_box, _vase, _stack, _bottle, _bowl, _gadget, _plant_pot),
 }
+NAMES: dict[Callable[[Builder, Materials, float], None], str] = {
+    _machine: "machine",
+    _stack: "books",
+    _cup: "cup",
+    _laptop: "laptop",
+    _paper: "papers",
+    _bottle: "bottle",
+    _gadget: "device",
+    _lamp: "lamp",
+    _box: "box",
+    _plant_pot: "potted plant",
+    _basket: "basket",
+    _bowl: "bowl",
+    _vase: "vase",
+    _soft: "cushion",
+}
+"""What the small objects are called."""
 
 
 def fill_surface(b: Builder, m: Materials, surface: Surface, density: float, small: Small | None = None) -> None:
@@ -202,7 +219,7 @@ def fill_surface(b: Builder, m: Materials, surface: Surface, density: float, sma
         kind = kinds[r.integers(len(kinds))]
         at = b.at(x, y, surface.z, r.uniform(0, 2 * np.pi) if r.random() < 0.6 else 0.0)
         if small is None or not small(at, m, surface.room):
-            kind(at, m, surface.room)
+            kind(at.piece(NAMES[kind]), m, surface.room)
 
 
 def _monitors(b: Builder, m: Materials, surface: Surface) -> None:
@@ -215,7 +232,7 @@ def _monitors(b: Builder, m: Materials, surface: Surface) -> None:
     for k in range(count):
         at = x + (k - (count - 1) / 2) * (size + 0.05)
         screen_on(b.at(at, surface.y1 - 0.14, surface.z, r.uniform(-0.2, 0.2) - 0.25 * (2 * k - count + 1)), m, size)
-    keys = m.black() if r.random() < 0.6 else m.white()
+    keys, b = (m.black() if r.random() < 0.6 else m.white()), b.piece("keyboard")
     b.box((x, surface.y0 + 0.25, surface.z + 0.012), (0.44, 0.14, 0.024), OBJECTS, keys)
     b.ball((x + 0.32, surface.y0 + 0.24, surface.z + 0.015), (0.06, 0.1, 0.035), OBJECTS, keys)
 
@@ -224,13 +241,14 @@ def _fill_shelf(b: Builder, m: Materials, surface: Surface, density: float) -> N
     r, w, d = m.rng, surface.x1 - surface.x0, surface.y1 - surface.y0
     y, p = (surface.y0 + surface.y1) / 2, m.rng.random()
     if p < 0.45:
-        books(b.at(surface.x0, y, surface.z), m, w * r.uniform(0.4, 1.0), d, min(surface.room, 0.3))
+        books(b.at(surface.x0, y, surface.z).piece("books"), m, w * r.uniform(0.4, 1.0), d, min(surface.room, 0.3))
     elif p < 0.45 + 0.4 * min(1.0, density + 0.3):
         for _ in range(r.integers(1, 4)):
             kinds = _SMALL["shelf"]
-            kinds[r.integers(len(kinds))](b.at(surface.x0 + r.uniform(0.1, 0.9) * w, y, surface.z), m, surface.room)
+            kind = kinds[r.integers(len(kinds))]
+            kind(b.at(surface.x0 + r.uniform(0.1, 0.9) * w, y, surface.z).piece(NAMES[kind]), m, surface.room)
     elif p < 0.9 and r.random() < 0.5:
-        b.box(
+        b.piece("box").box(
             ((surface.x0 + surface.x1) / 2, y, surface.z + surface.room * 0.4),
             (w * 0.9, d * 0.9, surface.room * 0.8),
             OBJECTS,
@@ -281,7 +299,7 @@ def plant(m: Materials) -> Item:
             b.cylinder((0, 0, w + stem / 2), (0.04, 0.04, stem), OBJECTS, m.wood())
         foliage(b.at(0, 0, w + stem), m, 0.3 * tall + 0.08, tall - stem)
 
-    return Item(w + 0.15, w + 0.15, _build, front=0.1, height=w + tall)
+    return Item(w + 0.15, w + 0.15, _build, front=0.1, height=w + tall, name="plant")
 
 
 def floor_lamp(m: Materials) -> Item:
@@ -295,7 +313,7 @@ def floor_lamp(m: Materials) -> Item:
         b.cylinder((0, 0, high / 2), (0.03, 0.03, high), OBJECTS, metal)
         b.cylinder((0, 0, high), (wide, wide, 0.3), OBJECTS, shade, taper=taper)
 
-    return Item(0.4, 0.4, _build, front=0.1, height=high)
+    return Item(0.4, 0.4, _build, front=0.1, height=high, name="floor lamp")
 
 
 def floor_thing(m: Materials) -> Item:
@@ -350,7 +368,8 @@ def floor_thing(m: Materials) -> Item:
             for x in (-0.3, 0.3):
                 board.box((x, 0.02, 0.6), (0.03, 0.03, 1.2), OBJECTS, m.wood())
 
-    return Item(0.6 if kind == "easel" else s + 0.1, s + 0.1, _build, front=0.0, height=s)
+    name = {"case": "suitcase", "tower": "computer", "pile": "pile of cushions"}.get(str(kind), str(kind))
+    return Item(0.6 if kind == "easel" else s + 0.1, s + 0.1, _build, front=0.0, height=s, name=name)
 
 
 def coat_stand(m: Materials) -> Item:
@@ -371,4 +390,4 @@ def coat_stand(m: Materials) -> Item:
                 (a + 1.57, 0.0, 0.0),
             )
 
-    return Item(0.6, 0.6, _build, front=0.1, height=1.7)
+    return Item(0.6, 0.6, _build, front=0.1, height=1.7, name="coat stand")

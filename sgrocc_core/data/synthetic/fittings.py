@@ -71,6 +71,7 @@ def _door_row(layout: Layout, b: Builder, m: RealMaterials) -> None:
 def _door(f: Builder, m: Materials, width: float, top: float, materials: tuple[int, int, int]) -> None:
     """A closed leaf, nearly flush with the wall."""
     leaf, frame, handle = materials
+    f = f.piece("door", (width, 0.06, top))
     f.box((0, 0, top / 2), (width, 0.03, top), FURNITURE, leaf)
     for side in (-1, 1):
         f.box((side * (width / 2 + 0.025), 0, top / 2 + 0.025), (0.05, 0.06, top + 0.05), FURNITURE, frame)
@@ -97,6 +98,7 @@ def _glass_wall(layout: Layout, b: Builder, m: RealMaterials) -> None:
     layout.openings.append(Opening(edge, along, along + width, (sill, top)))
     frame = m.wood() if r.random() < 0.5 else m.dark() if r.random() < 0.6 else m.white()
     f, bar, glass = edge_frame(b, edge, along + width / 2), r.uniform(0.04, 0.09), m.glass()
+    f = f.piece("window", (width, 0.1, top - sill))
     f.box((0, 0.04, (sill + top) / 2), (width, 0.025, top - sill), WINDOW, glass)
     for x in np.linspace(-0.5, 0.5, 2 + int(width / r.uniform(0.7, 1.4))):
         f.box((x * (width - bar), 0.02, (sill + top) / 2), (bar, 0.08, top - sill), WINDOW, frame)
@@ -149,7 +151,7 @@ def _poster(layout: Layout, b: Builder, m: RealMaterials) -> None:
     if any(o.overlaps(edge, along - w / 2, along + w / 2, 0.02) for o in layout.openings):
         return
     z = min(max(r.uniform(1.1, 1.6), h / 2 + 0.05), layout.height - h / 2 - 0.05)
-    f = edge_frame(b, edge, along)
+    f = edge_frame(b, edge, along).piece("poster", (w, 0.03, h))
     f.box((0, -0.01, z), (w, 0.02, h), OBJECTS, m.picture())
     if r.random() < 0.4:  # a second print on the first
         f.box((0, -0.015, z + 0.2 * h), (0.8 * w, 0.02, 0.35 * h), OBJECTS, m.picture())
@@ -166,7 +168,7 @@ def _track(layout: Layout, b: Builder, m: RealMaterials) -> None:
         return
     x, y = r.uniform(x0 + 0.3, x1 - 0.3), r.uniform(y0 + 0.3, y1 - 0.3)
     x, y = (x, (y0 + y1) / 2) if turn else ((x0 + x1) / 2, y)
-    rail, black = b.at(x, y, layout.height - drop, turn), m.dark()
+    rail, black = b.at(x, y, layout.height - drop, turn).piece("ceiling lamp"), m.dark()
     rail.box((0, 0, 0), (long, 0.04, 0.04), OBJECTS, black)
     for s in (-0.4, 0.4):
         rail.cylinder((s * long, 0, drop / 2), (0.012, 0.012, drop), OBJECTS, black)

@@ -41,6 +41,17 @@ TUCKED = 0.5
 """Probability that the chairs of a table stand partly under it."""
 FRONT = {CHAIR: 0.3, SOFA: 0.5, BED: 0.4, TABLE: 0.5, FURNITURE: 0.5, OBJECTS: 0.1}
 """Free space required in front of each class, metres."""
+_ROLE_NAMES = {
+    "sofa": "sofa",
+    "armchair": "armchair",
+    "bench": "bench",
+    "stool": "stool",
+    "chair": "chair",
+    "coffee": "coffee table",
+    "side": "side table",
+    "low": "sideboard",
+    "plant": "plant",
+}
 USES = {"coffee": "coffee", "side": "side", "table": "dining", "low": "top", "tall": "high", "sofa": "soft"}
 """Which objects stand on the models of a role; on the others none."""
 
@@ -91,7 +102,7 @@ class Furnisher:
             return False
         entry = choice[m.rng.integers(len(choice))]
         model = self._library.model(entry)
-        self._put(b, entry, model, painted(model, entry.label, m))
+        self._put(b.piece("thing", entry.size), entry, model, painted(model, entry.label, m))
         return True
 
     def tucked(self, seats: tuple[tuple[float, float, float], ...], m: Materials) -> float:
@@ -114,9 +125,8 @@ class Furnisher:
             use = "desk" if use == "dining" and m.rng.random() < 0.4 else "high" if use == "top" and top > 1.3 else use
             surfaces = (Surface(-half_w, -half_d, half_w, half_d, top, 0.7 if use in ("dining", "desk") else 0.5, use),)
         seats = tables.seats_around(w, d, m.rng) if entry.role == "table" and 0.6 < h < 0.85 else ()
-        return Item(
-            w, d, lambda b: self._put(b, entry, model, materials), surfaces, seats, FRONT.get(entry.label, 0.3), h
-        )
+        front = FRONT.get(entry.label, 0.3)
+        return Item(w, d, lambda b: self._put(b, entry, model, materials), surfaces, seats, front, h, _called(entry))
 
     def _screen(self, entry: Entry, m: Materials) -> Item:
         """A screen on a low board of primitives."""
@@ -128,9 +138,21 @@ class Furnisher:
 
         def _build(b: Builder) -> None:
             b.box((0, 0, h / 2), (w, d, h), FURNITURE, body)
-            self._put(b.at(at, 0.0, h, turn), entry, model, materials)
+            self._put(b.at(at, 0.0, h, turn).piece("tv", entry.size), entry, model, materials)
 
-        return Item(w, d, _build, (), front=0.8, height=h + entry.size[2])
+        return Item(w, d, _build, (), front=0.8, height=h + entry.size[2], name="tv bench")
+
+
+def _called(entry: Entry) -> str:
+    """The name of a model as a piece of a scene, by its role and size."""
+    w, d, h = entry.size
+    if entry.role == "bed":
+        return "single bed" if min(w, d) < 1.3 else "double bed"
+    if entry.role == "table":
+        return "long table" if max(w, d) > 1.9 else "table"
+    if entry.role == "tall":
+        return "wardrobe" if h > 1.7 else "cupboard"
+    return _ROLE_NAMES.get(entry.role, "thing")
 
 
 def _varied(colour: np.ndarray, hue: float, saturation: float, value: float) -> Color:

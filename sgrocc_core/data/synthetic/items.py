@@ -48,6 +48,7 @@ class Item:
         seats: (x, y, yaw) of chairs that belong to it, metres and radians.
         front: free space required in front of it, metres.
         height: metres.
+        name: what a person would call it; one of `pieces.LABEL_OF`, or an object's.
     """
 
     width: float
@@ -57,3 +58,4 @@ class Item:
     seats: tuple[tuple[float, float, float], ...] = ()
     front: float = 0.5
     height: float = field(default=0.8)
+    name: str = "thing"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -68,7 +68,8 @@ def placed(item: Item, scene: Scene, spot: tuple[float, float, float]) -> Solids
     """Solids of an item in the world, placed at (x, y, yaw) of the room's frame."""
     b = Builder()
     item.build(b.at(spot[0], spot[1], 0.0, spot[2]))
-    return b.solids().moved(scene.rotation, scene.offset)
+    solids = b.solids().moved(scene.rotation, scene.offset)
+    return replace(solids, pieces=np.full_like(solids.pieces, -1))  # they are none of the scene's pieces
 
 
 def closed(leaf: Leaf, scene: Scene) -> Solids:

@@ -85,7 +85,7 @@ def _open_leaf(b: Builder, m: Materials, edge: Edge, along: float, width: float,
     frame = edge_frame(b, edge, x, 0.02)
     mirrored = (edge.axis == 0) == (edge.outward > 0)  # direction of `along` in the edge's frame
     side = (-1 if hinge_right else 1) * (1 if not mirrored else -1)
-    leaf = frame.at(0, 0, 0, -swing if side > 0 else np.pi + swing)
+    leaf = frame.at(0, 0, 0, -swing if side > 0 else np.pi + swing).piece("door", (width, 0.06, top))
     leaf.box((width / 2, 0, top / 2), (width - 0.02, 0.045, top - 0.03), FURNITURE, material)
     leaf.box((width - 0.1, 0, 1.03), (0.13, 0.13, 0.025), FURNITURE, m.metal())
     return Leaf(first, b.count, frame.position, width, swing if side > 0 else -swing)
@@ -94,7 +94,7 @@ def _open_leaf(b: Builder, m: Materials, edge: Edge, along: float, width: float,
 def _closed_leaf(
     b: Builder, m: Materials, edge: Edge, along: float, width: float, top: float, material: int, frame_material: int
 ) -> None:
-    f = edge_frame(b, edge, along + width / 2, 0.0)
+    f = edge_frame(b, edge, along + width / 2, 0.0).piece("door", (width, 0.06, top))
     f.box((0, 0.0, top / 2), (width, 0.06, top), FURNITURE, material)
     for side in (-1, 1):
         f.box((side * (width / 2 + 0.03), 0.0, top / 2 + 0.03), (0.08, 0.09, top + 0.06), FURNITURE, frame_material)
@@ -145,7 +145,7 @@ def _window(
 ) -> None:
     rng = m.rng
     width, sill, top = extent
-    f = edge_frame(b, edge, along + width / 2, 0.0)
+    f = edge_frame(b, edge, along + width / 2, 0.0).piece("window", (width, 0.1, top - sill))
     inset, z, tall = rng.uniform(0.04, layout.thickness - 0.04), (sill + top) / 2, top - sill
     f.box((0, inset, z), (width, 0.03, tall), WINDOW, outside)
     bar = rng.uniform(0.04, 0.09)
@@ -156,25 +156,25 @@ def _window(
     if rng.random() < 0.6 and sill > 0.2:
         f.box((0, -0.06, sill - 0.015), (width + 0.1, 0.2, 0.03), WINDOW, frame)
     if rng.random() < 0.4:
-        curtain = m.fabric()
+        curtain, hung = m.fabric(), f.piece("curtain")
         reach = rng.uniform(0.2, 0.45)
         low = 0.02 if rng.random() < 0.6 else max(sill - 0.1, 0.02)
         for side in (-1, 1):
             for k in range(int(reach / 0.09) + 1):
                 x = side * (width / 2 + 0.1 - 0.09 * k)
-                f.cylinder(
+                hung.cylinder(
                     (x, -0.1, (low + top + 0.1) / 2), (0.1, 0.08 + 0.04 * (k % 2), top + 0.1 - low), OBJECTS, curtain
                 )
     elif rng.random() < 0.25:
         drop = rng.uniform(0.15, 0.9) * tall
-        f.box((0, -0.04, top - drop / 2), (width, 0.03, drop), OBJECTS, m.fabric())
+        f.piece("blind").box((0, -0.04, top - drop / 2), (width, 0.03, drop), OBJECTS, m.fabric())
     layout.windows.append((f.to_room(0, inset - 0.07, z), f.direction(0, -1, 0), width / 2, tall / 2))
     colour = np.array([0.85, 0.95, 1.1]) if rng.random() < 0.7 else np.array([1.2, 1.0, 0.75])
     layout.lights.append(
         (f.to_room(0, -0.12, z), colour, rng.uniform(0.3, 3.0) * width * tall, 0.45 * min(width, tall))
     )
     if sill > 0.5 and rng.random() < 0.5 and width > 0.6:
-        _radiator(f, m, min(width, 1.8) * 0.9)
+        _radiator(f.piece("radiator"), m, min(width, 1.8) * 0.9)
 
 
 def _radiator(f: Builder, m: Materials, width: float) -> None:

@@ -14,6 +14,7 @@ import trimesh
 
 from sgrocc_core.data.assets.model import Model
 from sgrocc_core.data.synthetic.meshes import MeshPart
+from sgrocc_core.data.synthetic.pieces import Piece
 
 BOX, CYLINDER, ELLIPSOID, ROUNDED, MESH = 0, 1, 2, 3, 4
 ROUNDNESS = 6.0
@@ -45,6 +46,7 @@ class Solids:
         labels: (N,) uint8 class labels.
         materials: (N,) int32 rows of the material table.
         meshes: (N,) object, the MeshPart of each MESH, None for the others.
+        pieces: (N,) int32, index of the innermost piece of the scene that it belongs to, -1 = none.
     """
 
     kinds: np.ndarray
@@ -55,6 +57,7 @@ class Solids:
     labels: np.ndarray
     materials: np.ndarray
     meshes: np.ndarray
+    pieces: np.ndarray
 
     def moved(self, R: np.ndarray, t: np.ndarray) -> Solids:
         """The same solids after the rigid motion x -> R x + t."""
@@ -67,6 +70,7 @@ class Solids:
             self.labels,
             self.materials,
             self.meshes,
+            self.pieces,
         )
 
     def chosen(self, which: np.ndarray) -> Solids:
@@ -88,23 +92,49 @@ class _Rows:
     labels: list[int] = field(default_factory=list)
     materials: list[int] = field(default_factory=list)
     meshes: list[MeshPart | None] = field(default_factory=list)
+    owners: list[int] = field(default_factory=list)
+    pieces: list[Piece] = field(default_factory=list)
 
 
 class Builder:
     """Collects primitives in a local frame; `at` opens a nested frame that adds to the same scene."""
 
-    def __init__(self, rows: _Rows | None = None, R: np.ndarray | None = None, t: np.ndarray | None = None) -> None:
+    def __init__(
+        self, rows: _Rows | None = None, R: np.ndarray | None = None, t: np.ndarray | None = None, owner: int = -1
+    ) -> None:
         self._rows = _Rows() if rows is None else rows
         self._R = np.eye(3) if R is None else R
         self._t = np.zeros(3) if t is None else t
+        self._owner = owner
 
     def at(
         self, x: float, y: float, z: float = 0.0, yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0
     ) -> Builder:
         """A builder whose frame is at (x, y, z) metres in this frame, rotated by the angles in radians."""
-        return Builder(
-            self._rows, self._R @ rotation_zyx(yaw, pitch, roll), self._t + self._R @ np.array([x, y, z], np.float64)
-        )
+        t = self._t + self._R @ np.array([x, y, z], np.float64)
+        return Builder(self._rows, self._R @ rotation_zyx(yaw, pitch, roll), t, self._owner)
+
+    def piece(self, name: str, size: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Builder:
+        """A builder of the same frame, all of whose solids belong to a new piece of the scene.
+
+        Args:
+            name: what a person would call it.
+            size: width, depth and height, metres.
+        """
+        pieces = self._rows.pieces
+        yaw = float(np.arctan2(self._R[1, 0], self._R[0, 0]))
+        pieces.append(Piece(name, self._t, yaw, size, self._owner))
+        return Builder(self._rows, self._R, self._t, len(pieces) - 1)
+
+    @property
+    def inside(self) -> str:
+        """Name of the piece that this builder's solids belong to; empty if there is none."""
+        return self._rows.pieces[self._owner].name if self._owner >= 0 else ""
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """All pieces of the scene so far."""
+        return tuple(self._rows.pieces)
 
     @property
     def position(self) -> np.ndarray:
@@ -144,6 +174,7 @@ class Builder:
         rows.labels.append(label)
         rows.materials.append(material)
         rows.meshes.append(None)
+        rows.owners.append(self._owner)
 
     def model(self, model: Model, label: int, materials: list[int]) -> None:
         """Add a model of furniture whose origin is this frame's, with a material for each of its parts."""
@@ -157,6 +188,7 @@ class Builder:
             rows.labels.append(label)
             rows.materials.append(material)
             rows.meshes.append(MeshPart(model, number))
+            rows.owners.append(self._owner)
 
     box = partialmethod(add, BOX)
     cylinder = partialmethod(add, CYLINDER)
@@ -176,6 +208,7 @@ class Builder:
             np.array(r.labels, np.uint8),
             np.array(r.materials, np.int32),
             np.array([None, *r.meshes], object)[1:],
+            np.array(r.owners, np.int32),
         )
 
 

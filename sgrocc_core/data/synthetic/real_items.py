@@ -38,7 +38,7 @@ def long_table(m: Materials) -> Item:
             if r.random() >= missing:
                 seats.append((x + 0.02 * r.normal(), s * (d / 2 + gap), yaw + 0.06 * r.normal()))
     surface = Surface(-w / 2 + 0.03, -d / 2 + 0.03, w / 2 - 0.03, d / 2 - 0.03, h, 0.8, "dining")
-    return Item(w, d, _build, (surface,), tuple(seats), 0.7, h)
+    return Item(w, d, _build, (surface,), tuple(seats), 0.7, h, "long table")
 
 
 def kitchen_line(m: Materials) -> Item:
@@ -83,7 +83,7 @@ def kitchen_line(m: Materials) -> Item:
                     up.box((x, -0.19, 0.05), (0.3 * each, 0.018, 0.016), FURNITURE, steel)
 
     surface = Surface(-w * 0.48, -d * 0.4, w * 0.48, d * 0.35, h, 0.4, "kitchen")
-    return Item(w, d, _build, (surface,), front=0.8, height=low + tall if upper else h)
+    return Item(w, d, _build, (surface,), front=0.8, height=low + tall if upper else h, name="kitchen unit")
 
 
 def fitted_cupboard(m: Materials) -> Item:
@@ -104,7 +104,7 @@ def fitted_cupboard(m: Materials) -> Item:
                 side = 0.4 if k % 2 == 0 else -0.4
                 b.box((x + side * w / columns, -d / 2 - 0.015, 1.05), (0.015, 0.02, 0.16), FURNITURE, knob)
 
-    return Item(w, d, _build, (), front=0.5, height=h)
+    return Item(w, d, _build, (), front=0.5, height=h, name="cupboard")
 
 
 def tall_plant(m: Materials) -> Item:
@@ -125,7 +125,7 @@ def tall_plant(m: Materials) -> Item:
                 long = r.uniform(0.25, 0.5)
                 blade.box((0, 0, long / 2), (0.008, r.uniform(0.025, 0.06), long), OBJECTS, leaf)
 
-    return Item(w + 0.2, w + 0.2, _build, front=0.1, height=tall)
+    return Item(w + 0.2, w + 0.2, _build, front=0.1, height=tall, name="plant")
 
 
 REAL_ROWS: dict[str, tuple[Row, ...]] = {

@@ -13,6 +13,7 @@ from sgrocc_core.data.synthetic.items import OBJECTS, Item
 from sgrocc_core.data.synthetic.layouts import FLOOR, Layout, draw_layout
 from sgrocc_core.data.synthetic.materials import Materials
 from sgrocc_core.data.synthetic.openings import add_doors, add_windows
+from sgrocc_core.data.synthetic.pieces import Piece
 from sgrocc_core.data.synthetic.placement import FloorPlan
 from sgrocc_core.data.synthetic.primitives import Builder, Solids, rotation_zyx
 from sgrocc_core.data.synthetic.programmes import PROGRAMMES, Maker, Row
@@ -41,6 +42,7 @@ class Scene:
         windows: (W, 11) as `sun_rays` expects them.
         programme: name of the furniture programme.
         models: names of the furniture models in it.
+        pieces: what was placed; `solids.pieces` are indices into them.
     """
 
     solids: Solids
@@ -55,6 +57,7 @@ class Scene:
     windows: np.ndarray
     programme: str
     models: tuple[str, ...] = ()
+    pieces: tuple[Piece, ...] = ()
 
     @property
     def rotation(self) -> np.ndarray:
@@ -117,6 +120,7 @@ def make_scene(
         np.array(windows).reshape(-1, 11),
         name,
         tuple(sorted(furnisher.used)) if furnisher else (),
+        b.pieces,
     )
 
 
@@ -198,7 +202,7 @@ def _place(
     before = plan.taken.copy()
     plan.take(x, y, yaw, item)
     under = plan.taken & ~before
-    frame = b.at(x, y, 0, yaw)
+    frame = b.at(x, y, 0, yaw).piece(item.name, (item.width, item.depth, item.height))
     item.build(frame)
     for surface in item.surfaces:
         if rng.random() < 0.9:
@@ -213,7 +217,7 @@ def _place(
         loose = Item(seat.width * 0.8, seat.depth * 0.4, seat.build, front=0.0)
         if plan.fits(float(at[0]), float(at[1]), yaw + turn, loose):
             plan.take(float(at[0]), float(at[1]), yaw + turn, seat)
-            seat.build(frame.at(sx, sy, 0, turn))
+            seat.build(frame.at(sx, sy, 0, turn).piece(seat.name, (seat.width, seat.depth, seat.height)))
     plan.taken |= under
 
 
@@ -233,14 +237,16 @@ def _decorate(layout: Layout, plan: FloorPlan, b: Builder, m: Materials, density
         w, d = rng.uniform(0.8, 2.6), rng.uniform(0.6, 1.9)
         yaw = rng.integers(2) * np.pi / 2 + (0.0 if rng.random() < 0.7 else rng.uniform(-0.5, 0.5))
         if not (plan.under(plan.x[i, j], plan.y[i, j], yaw, w, d) & ~plan.main).any():
-            shape = b.box if rng.random() < 0.8 else b.cylinder
-            shape((plan.x[i, j], plan.y[i, j], 0.007), (w, d, 0.014), FLOOR, m.rug(), (yaw, 0.0, 0.0))
+            rug = b.at(plan.x[i, j], plan.y[i, j], 0.0, yaw).piece("rug", (w, d, 0.014))
+            shape = rug.box if rng.random() < 0.8 else rug.cylinder
+            shape((0.0, 0.0, 0.007), (w, d, 0.014), FLOOR, m.rug())
     for _ in range(rng.poisson(1.0 + 5 * density)):
         cells = np.argwhere(plan.main & ~plan.taken)
         if len(cells):
             i, j = cells[rng.integers(len(cells))]
             s = rng.uniform(0.04, 0.22)
-            shape = (b.box, b.ball, b.cushion, b.cylinder)[rng.integers(4)]
+            small = b.piece("thing")
+            shape = (small.box, small.ball, small.cushion, small.cylinder)[rng.integers(4)]
             shape(
                 (plan.x[i, j], plan.y[i, j], s * 0.3),
                 (s, s * rng.uniform(0.6, 2), s * 0.6),

@@ -51,7 +51,7 @@ def office_chair(m: Materials) -> Item:
                 b.box((s * (w / 2 + 0.03), 0, h + 0.11), (0.03, 0.05, 0.22), CHAIR, black)
                 b.cushion((s * (w / 2 + 0.03), -0.02, h + 0.23), (0.07, 0.28, 0.04), CHAIR, black)
 
-    return Item(0.64, 0.66, _build, front=0.3, height=h + back)
+    return Item(0.64, 0.66, _build, front=0.3, height=h + back, name="office chair")
 
 
 def dining_chair(m: Materials) -> Item:
@@ -94,7 +94,7 @@ def dining_chair(m: Materials) -> Item:
             for z in (0.4, 0.7, 1.0):
                 top.box((0, 0, back * z), (w, 0.025, 0.07), CHAIR, frame)
 
-    return Item(w + 0.04, w + 0.08, _build, front=0.25, height=h + back)
+    return Item(w + 0.04, w + 0.08, _build, front=0.25, height=h + back, name="chair")
 
 
 def cantilever_chair(m: Materials) -> Item:
@@ -117,7 +117,7 @@ def cantilever_chair(m: Materials) -> Item:
         b.box((0, 0, h + 0.015), (w, w * 0.95, 0.03), CHAIR, shell)
         b.box((0, w / 2 + 0.06, h + back * 0.85), (w, 0.025, back * 0.65), CHAIR, shell, (0.0, 0.0, -0.15))
 
-    return Item(w + 0.06, w + 0.12, _build, front=0.2, height=h + back)
+    return Item(w + 0.06, w + 0.12, _build, front=0.2, height=h + back, name="chair")
 
 
 def stool(m: Materials) -> Item:
@@ -143,7 +143,8 @@ def stool(m: Materials) -> Item:
             b.cylinder((0, 0, h / 2), (0.05, 0.05, h), CHAIR, frame)
         (b.box if square else b.cylinder)((0, 0, h), (w, w, 0.05), CHAIR, seat)
 
-    return Item(w + 0.06, w + 0.06, _build, front=0.15, height=h)
+    name = "pouf" if style == "pouf" else "stool"
+    return Item(w + 0.06, w + 0.06, _build, front=0.15, height=h, name=name)
 
 
 def armchair(m: Materials) -> Item:
@@ -166,7 +167,7 @@ def armchair(m: Materials) -> Item:
             else:
                 b.cushion((s * (w / 2 - arm / 2), 0, 0.1 + (h + 0.1) / 2), (arm, d, h + 0.1), CHAIR, cover)
 
-    return Item(w, d, _build, front=0.45, height=h + back)
+    return Item(w, d, _build, front=0.45, height=h + back, name="armchair")
 
 
 def sofa(m: Materials) -> Item:
@@ -198,7 +199,7 @@ def sofa(m: Materials) -> Item:
             f.cushion((x, -0.09, h - 0.04), (each * 1.01, d - 0.22, 0.18), SOFA, cover)
             f.cushion((x, d / 2 - 0.27, h + back * 0.45), (each * 0.98, 0.17, back), SOFA, cover, (0.0, 0.0, -0.22))
             if loose[k] < 0.35:
-                f.cushion(
+                f.piece("cushion").cushion(
                     (x, d / 2 - 0.4, h + 0.2),
                     (0.42, 0.14, 0.38),
                     OBJECTS,
@@ -211,7 +212,8 @@ def sofa(m: Materials) -> Item:
             f.cushion((x, -d / 2 - reach / 2, h - 0.04), (each, reach, 0.18), SOFA, cover)
 
     surface = Surface(-w / 2 + arm, reach / 2 - d * 0.4, w / 2 - arm, reach / 2 + d * 0.1, h + 0.05, 0.6, "soft")
-    return Item(w, d + reach, _build, (surface,), front=0.5, height=h + back)
+    name = "corner sofa" if chaise else "sofa"
+    return Item(w, d + reach, _build, (surface,), front=0.5, height=h + back, name=name)
 
 
 def bench(m: Materials) -> Item:
@@ -226,7 +228,8 @@ def bench(m: Materials) -> Item:
         if back:
             b.box((0, d / 2, 0.72), (w, 0.04, 0.35), CHAIR, seat, (0.0, 0.0, -0.1))
 
-    return Item(w, d + 0.04, _build, (Surface(-w / 2, -d / 2, w / 2, d / 2, 0.48, 0.5, "soft"),), front=0.4, height=0.5)
+    surface = Surface(-w / 2, -d / 2, w / 2, d / 2, 0.48, 0.5, "soft")
+    return Item(w, d + 0.04, _build, (surface,), front=0.4, height=0.5, name="bench")
 
 
 CHAIRS = (office_chair, dining_chair, cantilever_chair, stool)

@@ -118,7 +118,7 @@ def _lamps(layout: Layout, b: Builder, m: Materials) -> None:
         for i in range(nx):
             for j in range(ny):
                 x, y = x0 + (i + 0.5) * (x1 - x0) / nx, y0 + (j + 0.5) * (y1 - y0) / ny
-                low, radius = _lamp(b.at(x, y, h), m, str(style), glow, metal)
+                low, radius = _lamp(b.at(x, y, h).piece("ceiling lamp"), m, str(style), glow, metal)
                 layout.lights.append((np.array([x, y, h - low - 0.05]), tone, power / np.sqrt(nx * ny), radius))
 
 

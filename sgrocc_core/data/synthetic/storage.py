@@ -70,7 +70,8 @@ def cabinet(m: Materials) -> Item:
     surface = Surface(
         -w * 0.47, -d * 0.42, w * 0.47, d * 0.42, h, 0.6 if h < 1.4 else 0.35, "top" if h < 1.4 else "high"
     )
-    return Item(w, d, _build, (surface,), front=0.5, height=h)
+    name = {"chest": "chest of drawers", "bedside": "bedside cabinet"}.get(str(kind), str(kind))
+    return Item(w, d, _build, (surface,), front=0.5, height=h, name=name)
 
 
 def shelf(m: Materials) -> Item:
@@ -109,9 +110,8 @@ def shelf(m: Materials) -> Item:
         for k in range(closed, rows)
         for i in range(columns)
     )
-    return Item(
-        w, d, _build, (*surfaces, Surface(-w * 0.47, -d * 0.4, w * 0.47, d * 0.4, h, 0.4, "top")), front=0.4, height=h
-    )
+    top = Surface(-w * 0.47, -d * 0.4, w * 0.47, d * 0.4, h, 0.4, "top")
+    return Item(w, d, _build, (*surfaces, top), front=0.4, height=h, name="shelf")
 
 
 def fridge(m: Materials) -> Item:
@@ -139,6 +139,7 @@ def fridge(m: Materials) -> Item:
         (Surface(-w * 0.4, -d * 0.4, w * 0.4, d * 0.4, h, 0.4, "high" if h > 1.2 else "kitchen"),),
         front=0.6,
         height=h,
+        name="fridge",
     )
 
 
@@ -180,9 +181,8 @@ def counter(m: Materials) -> Item:
             b.box((stove, d / 2 - 0.25, low + 0.15), (0.6, 0.45, 0.1), OBJECTS, knob)
             b.box((stove, d / 2 - 0.15, low + 0.6), (0.3, 0.28, 0.9), OBJECTS, knob)
 
-    return Item(
-        w, d, _build, (Surface(-w * 0.48, -d * 0.4, w * 0.48, d * 0.35, h, 0.4, "kitchen"),), front=0.8, height=2.0
-    )
+    surface = Surface(-w * 0.48, -d * 0.4, w * 0.48, d * 0.35, h, 0.4, "kitchen")
+    return Item(w, d, _build, (surface,), front=0.8, height=2.0, name="kitchen unit")
 
 
 def screen_on(b: Builder, m: Materials, w: float, thick: float = 0.045, stand: bool = True, label: int = TVS) -> None:
@@ -192,6 +192,8 @@ def screen_on(b: Builder, m: Materials, w: float, thick: float = 0.045, stand: b
         m.black() if m.rng.random() < 0.8 else m.white(),
         m.screen(),
     )
+    if label == TVS and b.inside != "tv":
+        b = b.piece("tv" if w > 0.69 else "monitor", (w, 0.2, h))
     low = 0.02
     if stand:
         low = m.rng.uniform(0.06, 0.16)
@@ -215,9 +217,8 @@ def tv_bench(m: Materials) -> Item:
         else:
             screen_on(b.at(0, 0.02, h, r.uniform(-0.15, 0.15)), m, min(size, w * 0.95), 0.055)
 
-    return Item(
-        w, d, _build, (Surface(-w * 0.47, -d * 0.4, w * 0.47, -d * 0.15, h, 0.25, "side"),), front=0.8, height=h + 0.7
-    )
+    surface = Surface(-w * 0.47, -d * 0.4, w * 0.47, -d * 0.15, h, 0.25, "side")
+    return Item(w, d, _build, (surface,), front=0.8, height=h + 0.7, name="tv bench")
 
 
 def stand_screen(m: Materials) -> Item:
@@ -232,13 +233,18 @@ def stand_screen(m: Materials) -> Item:
         b.box((0, 0, 0.4), (0.6, 0.4, 0.03), TVS, black)
         screen_on(b.at(0, -0.04, high - 0.1), m, size, 0.06, False)
 
-    return Item(size, 0.62, _build, front=0.8, height=high + 0.9)
+    return Item(size, 0.62, _build, front=0.8, height=high + 0.9, name="tv")
+
+
+PANELS = {"picture": "picture", "poster": "poster", "board": "whiteboard", "clock": "clock", "row": "row of pictures"}
+"""What the objects on walls are called, by kind."""
 
 
 def wall_panel(b: Builder, m: Materials) -> None:
     """An object on a wall, centred at the origin: picture, poster, whiteboard, clock, or a row of pictures."""
     r = m.rng
     kind = r.choice(["picture", "poster", "board", "clock", "row"], p=[0.45, 0.2, 0.15, 0.1, 0.1])
+    b = b.piece(PANELS[str(kind)])
     if kind == "board":
         w, h = r.uniform(0.9, 2.0), r.uniform(0.7, 1.2)
         b.box((0, -0.012, 0), (w, 0.024, h), OBJECTS, m.metal())

@@ -57,7 +57,8 @@ def dining_table(m: Materials) -> Item:
         0.8,
         "dining",
     )
-    return Item(w, d, _build, (surface,), seats_around(w, d, r), 0.7, h)
+    name = "round table" if round_top else "long table" if w > 1.9 else "table"
+    return Item(w, d, _build, (surface,), seats_around(w, d, r), 0.7, h, name)
 
 
 def coffee_table(m: Materials) -> Item:
@@ -87,7 +88,8 @@ def coffee_table(m: Materials) -> Item:
             b.box((0, 0, h * 0.35), (w * 0.65, d * 0.65, 0.02), TABLE, top)
 
     k = 0.34 if round_top else 0.46
-    return Item(w, d, _build, (Surface(-k * w, -k * d, k * w, k * d, h, 0.6, "coffee"),), front=0.35, height=h)
+    surface = Surface(-k * w, -k * d, k * w, k * d, h, 0.6, "coffee")
+    return Item(w, d, _build, (surface,), front=0.35, height=h, name="coffee table")
 
 
 def side_table(m: Materials) -> Item:
@@ -107,7 +109,8 @@ def side_table(m: Materials) -> Item:
         else:
             legs(b, w * 0.75, w * 0.75, h, 0.03, TABLE, under, True, 0.08)
 
-    return Item(w, w, _build, (Surface(-w * 0.33, -w * 0.33, w * 0.33, w * 0.33, h, 0.6, "side"),), front=0.2, height=h)
+    surface = Surface(-w * 0.33, -w * 0.33, w * 0.33, w * 0.33, h, 0.6, "side")
+    return Item(w, w, _build, (surface,), front=0.2, height=h, name="side table")
 
 
 def desk(m: Materials) -> Item:
@@ -139,4 +142,4 @@ def desk(m: Materials) -> Item:
 
     surface = Surface(-w / 2 + 0.03, -d / 2 + 0.03, w / 2 - 0.03, d / 2 - 0.03, h, 0.9, "desk")
     seat = ((float(r.uniform(-0.2, 0.2)), float(-d / 2 - r.uniform(0.05, 0.4)), float(np.pi + 0.5 * r.normal())),)
-    return Item(w, d, _build, (surface,), seat, 0.8, h)
+    return Item(w, d, _build, (surface,), seat, 0.8, h, "desk")

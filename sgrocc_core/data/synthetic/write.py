@@ -24,6 +24,7 @@ from sgrocc_core.data.synthetic.generate import GeneratedFrame, GeneratedScene, 
 from sgrocc_core.data.synthetic.processes import end_with_parent
 from sgrocc_core.data.synthetic.rooms import EDITIONS
 from sgrocc_core.data.synthetic.trajectories import draw_video_walker
+from sgrocc_core.data.synthetic.words.captions import caption_of
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.geometry.camera import project
 from sgrocc_core.geometry.lattice import BOX_VOXELS, VOXEL_SIZE, voxel_centres
@@ -180,6 +181,7 @@ def write_scene(config: SynthConfig, index: int) -> str:
         _write_embodied(config, scene, made, written)
     if config.dynamic:
         write_changes(config.out / "changes" / f"{scene}.npz", changing)
+    _replace(config.out / "captions" / f"{scene}.txt", [caption_of(made.scene)])
     if library is not None:
         _replace(config.out / "assets" / f"{scene}.txt", list(made.scene.models))
     os.rename(part, final)

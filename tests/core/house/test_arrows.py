@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[3]
 FLOORS = (
     ("classes", "errors", "progress", "entry_points"),
     ("share",),
-    ("frame", "report", "yaml_file", "array_layout"),
+    ("frame", "report", "yaml_file", "array_layout", "words"),
     ("geometry",),
     ("depth",),
     ("checks",),

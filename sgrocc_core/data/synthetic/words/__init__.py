@@ -1,0 +1,1 @@
+"""Rooms and words: captions of generated rooms, and rooms made from sentences."""

@@ -1,0 +1,1 @@
+"""Words and sentences: an offline sentence encoder, and the matching of phrases to names."""
