@@ -114,7 +114,7 @@ class CameraInputs:
         compressed = p["image_transport"] == "compressed"
         image = (f"{image_topic}/compressed", CompressedImage) if compressed else (image_topic, Image)
         self.image = Follower(node, [image], self._on_image, 10, reliability, on_lost=port.counts.lose)
-        self.info = Follower(node, [(self._info_topic(), CameraInfo)], self._on_info, 10, reliability)
+        self.info = Follower(node, [(self._info_topic(), CameraInfo)], self._on_info, 10, reliability, latched=True)
         self.depth: Follower | None = None
         if p["depth_source"] == "cloud":
             points = [(self._topic("points"), PointCloud2)]
