@@ -128,10 +128,12 @@ def _checked_depth(depth: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         sizes = f"depth of {depth.shape[1]} x {depth.shape[0]}"
         image = f"an image of {shape[1]} x {shape[0]} pixels"
         raise FrameError("bad_depth", f"{sizes} is not registered to {image}: the aspect differs")
-    depth = depth.astype(np.float32)
-    depth[~np.isfinite(depth) | (depth < 0) | (depth > 100)] = 0.0
-    if not depth.any():
-        raise FrameError(
-            "depth_without_readings", "depth has no valid reading: all are 0, NaN, infinite, negative or beyond 100 m"
-        )
-    return depth
+    metres = depth.astype(np.float32)
+    metres[~np.isfinite(metres) | (metres < 0) | (metres > 100)] = 0.0
+    if not metres.any():
+        far = depth[np.isfinite(depth) & (depth > 100)]
+        told = "all are 0, NaN, infinite, negative or beyond 100 m"
+        if len(far):
+            told = f"all are beyond 100 m or none; their median is {np.median(far):.2g} m: millimetres?"
+        raise FrameError("depth_without_readings", f"depth has no valid reading: {told}")
+    return metres

@@ -6,9 +6,7 @@ A frame passes `input/inputs.py` (topics), `input/waiting.py` (joins image, dept
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Sequence
@@ -50,6 +48,7 @@ from sgrocc_ros.output.outputs import Outputs
 from sgrocc_ros.output.views import Views
 from sgrocc_ros.parameters import Parameters, labels_of, mapper_config
 from sgrocc_ros.services import Services
+from sgrocc_ros.stop import Stop
 from sgrocc_ros.worker import Worker
 
 SPIN_PERIOD = 0.1
@@ -275,13 +274,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit code, see `run`.
     """
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    return run(stop, arguments)
+    return run(Stop(), arguments)
 
 
-def run(stop: threading.Event, arguments: Sequence[str] | None = None) -> int:
+def run(stop: Stop, arguments: Sequence[str] | None = None) -> int:
     """Run the node until `stop` is set.
 
     Returns:
@@ -300,7 +296,7 @@ def run(stop: threading.Event, arguments: Sequence[str] | None = None) -> int:
         rclpy.try_shutdown()
 
 
-def _run(stop: threading.Event) -> int:
+def _run(stop: Stop) -> int:
     logger = rclpy.logging.get_logger(NODE)
     try:
         node = EmbodiedOccupancy()
@@ -326,10 +322,10 @@ def _of_clock(error: Exception) -> bool:
     return any(frame.name == "clock_callback" for frame in traceback.extract_tb(error.__traceback__))
 
 
-def _spin(node: EmbodiedOccupancy, executor: SingleThreadedExecutor, stop: threading.Event) -> None:
+def _spin(node: EmbodiedOccupancy, executor: SingleThreadedExecutor, stop: Stop) -> None:
     """Run callbacks until `stop` is set; an exception in one is counted, and the others go on."""
     failures = 0
-    while not stop.is_set():
+    while not stop:
         try:
             executor.spin_once(timeout_sec=SPIN_PERIOD)
             failures = 0

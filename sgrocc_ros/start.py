@@ -6,10 +6,10 @@ failure: launch and systemd send one when the start is cancelled. The node itsel
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 from collections.abc import Sequence
+
+from sgrocc_ros.stop import Stop
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,12 +18,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0 after a clean stop, 1 when the node cannot start or the map cannot be saved.
     """
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = Stop()
     from sgrocc_ros.node import run
 
-    if stop.is_set():
+    if stop:
         print("stopped by a signal before the start was complete", file=sys.stderr)
         return 0
     return run(stop, arguments)

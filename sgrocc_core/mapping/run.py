@@ -54,7 +54,7 @@ def map_frames(
         with _interrupts() as asked:
             for frame in frames:
                 _map_frame(mapper, frame, watch, result)
-                if asked.is_set():
+                if asked:
                     raise KeyboardInterrupt
     except KeyboardInterrupt:
         if not result.frames:
@@ -64,13 +64,16 @@ def map_frames(
 
 
 @contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """Notes that Ctrl-C was pressed, besides what happens then: Python drops its exception inside a finaliser."""
-    asked = threading.Event()
+def _interrupts() -> Iterator[list[int]]:
+    """Notes that Ctrl-C was pressed, besides what happens then: Python drops its exception inside a finaliser.
+
+    The list holds the signals. An Event would wait for itself if a second signal came while it is being set.
+    """
+    asked: list[int] = []
     before = signal.getsignal(signal.SIGINT)
 
     def note(number: int, frame: Any) -> None:
-        asked.set()
+        asked.append(number)
         assert callable(before)
         before(number, frame)
 

@@ -20,8 +20,8 @@ ADVICE = {
     "truncated_image": "check the camera's driver and the network: the message holds less than it says",
     "bad_image": "check the camera's driver, and image_transport",
     "bad_depth": "check that depth is registered to the image (aligned_depth_to_color), and depth_transport",
-    "depth_without_readings": "check the depth camera: all readings are 0 or NaN; "
-    "it may be covered, too near, or looking at glass",
+    "depth_without_readings": "check the depth camera: it may be covered, too near, or looking at glass, "
+    "or its unit another than metres (32FC1) or depth_scale (16UC1)",
     "no_cloud": "check that points are published (remap points), and that their stamps are those of the images' clock "
     "(cloud_slop)",
     "bad_cloud": "check what publishes the points: x, y and z must be float32 or float64",

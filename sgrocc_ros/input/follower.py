@@ -20,8 +20,8 @@ class Follower:
 
     A volatile subscription hears every publisher, but nothing from before it; a transient local one hears what
     transient local publishers have kept, but no volatile publisher at all, such as a script that plays a bag. Where
-    messages from before are wanted there are therefore two while publishers of both kinds, or none, are known; of a
-    transient local publisher's new messages both then receive a copy.
+    messages from before are wanted the first is therefore joined by the second once a transient local publisher is
+    known, and gives way to it if there is no other; while both exist they receive a copy each.
 
     Args:
         node: owns the subscription.
@@ -114,7 +114,7 @@ class Follower:
         wanted = {}  # an offer that is not known is neither, and counts as both
         if not self._wants_latched or volatile or not offers:
             wanted[DurabilityPolicy.VOLATILE] = self._reliability(topic, offers)
-        if self._wants_latched and (latched or not offers):
+        if self._wants_latched and latched:
             wanted[DurabilityPolicy.TRANSIENT_LOCAL] = self._reliability(topic, latched)
         return wanted
 

@@ -53,7 +53,14 @@ def test_invalid_depth_readings_become_no_reading():
 
 
 def test_depth_without_a_reading_is_refused():
-    refused("depth_without_readings", depth=np.full((240, 320), np.nan, np.float32))
+    said = refused("depth_without_readings", depth=np.full((240, 320), np.nan, np.float32))
+    assert said.endswith("all are 0, NaN, infinite, negative or beyond 100 m")
+
+
+def test_depth_of_metres_in_millimetres_is_refused_with_its_median():
+    depth = np.full((240, 320), 1800.0, np.float32)
+    depth[:50] = np.nan
+    assert "1.8e+03 m: millimetres?" in refused("depth_without_readings", depth=depth)
 
 
 def test_depth_of_another_aspect_is_refused():

@@ -62,6 +62,15 @@ def test_a_signal_while_the_node_is_still_imported_ends_it_with_a_word(tmp_path,
     assert node.log == "stopped by a signal before the start was complete\n"
 
 
+def test_signals_that_go_on_to_the_very_end_change_nothing(tmp_path):
+    node = NodeProcess(tmp_path, ready=False)
+    wait_until(lambda: _catches(node.process.pid, signal.SIGTERM), 20, "the node's first line")
+    while node.process.poll() is None:
+        node.process.send_signal(signal.SIGTERM)
+        time.sleep(0.0005)
+    assert node.process.returncode == 0
+
+
 def test_without_a_map_path_save_map_says_why_nothing_was_written(ros_context, tmp_path):
     node = NodeProcess(tmp_path)
     robot = Robot()
