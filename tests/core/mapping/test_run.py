@@ -16,7 +16,6 @@ class Ended:
         for _ in range(1000):
             pass
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may ignore it
 mapper = OccupancyMapper(open_engine("small", "onnxruntime", "cpu", 1), MapperConfig(depth_source="topic"))
 result = map_frames(mapper, scene.walk(3), lambda frame, update: Ended() and None)
 print(result.interrupted, result.frames, signal.getsignal(signal.SIGINT) is signal.default_int_handler)
