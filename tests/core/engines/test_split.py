@@ -140,7 +140,9 @@ def test_pieces_give_the_values_of_the_whole_graph(own_cache: None) -> None:
     spec = load_spec("small")
     split = OpenVinoEngine(spec, "cpu", 1)
     assert split.description.endswith("geometry in kernels")
-    agree(outputs(split), outputs(open_runtime(spec, "onnxruntime", "cpu", 1, "fp32")))
+    # Of the graph as PyTorch computes it: where a point lies on a threshold of the lifter, ONNX Runtime rounds to its
+    # other side, and 16 of 194,400 scales differ by up to 0.09 % from those of both others.
+    agree(outputs(split), outputs(open_runtime(spec, "torch", "cpu", 1, "fp32")))
 
 
 @pytest.mark.slow

@@ -82,7 +82,7 @@ def test_poses_that_cannot_be_used_are_noticed_in_a_sentence(bench):
 @pytest.mark.slow
 def test_the_map_is_built_again_without_the_drift(bench):
     _, robot, folder = bench
-    robot.drive(8)
+    robot.drive(12 - robot.count("processed"))
     robot.wait_for("keyframes", 12)
     before = _wall(save_voxels(robot, folder))
     assert np.ptp(before) > 0.4  # twelve frames that drift by 5 cm each
