@@ -152,25 +152,25 @@ def load_config(path: Path) -> TrainConfig:
     values = read_mapping(path, "configuration")
     where = str(path)
     stages = {name: StageConfig() for name in STAGES}
-    for name, stage in _mapping(values.pop("stages", {}), where, "stages").items():
+    for name, stage in mapping(values.pop("stages", {}), where, "stages").items():
         if name not in STAGES:
             raise ConfigError(f"{where}: unknown stage {name!r} in stages; the stages are {', '.join(STAGES)}")
-        stages[name] = _made(StageConfig, _mapping(stage, where, f"stages.{name}"), f"{where}: stages.{name}")
-    walk = _made(WalkConfig, _mapping(values.pop("walk", {}), where, "walk"), f"{where}: walk")
-    clip = _made(ClipConfig, _mapping(values.pop("clip", {}), where, "clip"), f"{where}: clip")
-    losses = _made(LocalWeights, _mapping(values.pop("losses", {}), where, "losses"), f"{where}: losses")
-    few = _made(FewLabels, _mapping(values.pop("few_labels", {}), where, "few_labels"), f"{where}: few_labels")
-    image, network, stereo = (_mapping(values.pop(key, {}), where, key) for key in ("image", "network", "stereo"))
+        stages[name] = made(StageConfig, mapping(stage, where, f"stages.{name}"), f"{where}: stages.{name}")
+    walk = made(WalkConfig, mapping(values.pop("walk", {}), where, "walk"), f"{where}: walk")
+    clip = made(ClipConfig, mapping(values.pop("clip", {}), where, "clip"), f"{where}: clip")
+    losses = made(LocalWeights, mapping(values.pop("losses", {}), where, "losses"), f"{where}: losses")
+    few = made(FewLabels, mapping(values.pop("few_labels", {}), where, "few_labels"), f"{where}: few_labels")
+    image, network, stereo = (mapping(values.pop(key, {}), where, key) for key in ("image", "network", "stereo"))
     _checked(ExpertConfig, network, f"{where}: network")
     model = model_sections(_checked(TrainConfig, dict(values), where).get("model", TrainConfig.model))
-    network = _made(ExpertConfig, {**model["expert"], **network}, f"{where}: network")
+    network = made(ExpertConfig, {**model["expert"], **network}, f"{where}: network")
     networks = {
         "image": {**of_same_kind(model["image"], image), **image},
         "network": network,
         "stereo": {**model.get("stereo", {}), **stereo},
     }
     given = {**networks, "losses": losses, "few_labels": few, "walk": walk, "clip": clip, "stages": stages}
-    return _made(TrainConfig, {**values, **given}, where)
+    return made(TrainConfig, {**values, **given}, where)
 
 
 def model_sections(model: str) -> dict[str, dict[str, Any]]:
@@ -189,7 +189,7 @@ def model_sections(model: str) -> dict[str, dict[str, Any]]:
         raise ConfigError(f"model is {model!r}: there is no {path}; the models known are {known}")
     values = read_mapping(path, "model configuration")
     names = ("image", "expert", *(["stereo"] if "stereo" in values else []))
-    return {name: _mapping(values.get(name, {}), str(path), name) for name in names}
+    return {name: mapping(values.get(name, {}), str(path), name) for name in names}
 
 
 def of_same_kind(model: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -222,7 +222,17 @@ def network_sections(model: str, config: Path | None = None) -> tuple[str, dict[
     return run.model, {"image": run.image, "expert": asdict(run.network)}
 
 
-def _mapping(value: Any, where: str, key: str) -> dict[str, Any]:
+def mapping(value: Any, where: str, key: str) -> dict[str, Any]:
+    """Returns a copy of a section of a configuration; an absent one is empty.
+
+    Args:
+        value: the section.
+        where: file, for the error message.
+        key: of the section.
+
+    Raises:
+        ConfigError: it is not a mapping.
+    """
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -250,7 +260,17 @@ def _checked(cls: type, values: dict[str, Any], where: str) -> dict[str, Any]:
     return values
 
 
-def _made(cls: type, values: dict[str, Any], where: str) -> Any:
+def made(cls: type, values: dict[str, Any], where: str) -> Any:
+    """Returns an object of a configuration class.
+
+    Args:
+        cls: frozen dataclass.
+        values: its arguments.
+        where: file and key, for the error message.
+
+    Raises:
+        ConfigError: a key is unknown, or a value is not allowed.
+    """
     checked = _checked(cls, values, where)
     try:
         return cls(**checked)

@@ -26,7 +26,7 @@ from sgrocc_core.training.data.rendering import RenderConfig, RoomRenderer
 from sgrocc_core.training.data.rolling import is_rolling
 from sgrocc_core.training.local.stage import LocalStage
 from sgrocc_core.training.run_log import summary
-from sgrocc_core.training.trainer import Trainer
+from sgrocc_core.training.trainer import RunConfig, Trainer
 
 
 def packed_folder(root: Path, split: str, packed: Path | None, size: tuple[int, int] = SMALL_SIZE) -> Path:
@@ -168,7 +168,7 @@ class DataSources:
             self.rooms()
 
 
-def starting_weights(config: TrainConfig, start: Path | None) -> Path | None:
+def starting_weights(config: RunConfig, start: Path | None) -> Path | None:
     """Returns the file of a stage's initial weights: the given one, else the model's own (`find_weights`), else None.
 
     Args:

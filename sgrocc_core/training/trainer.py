@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,31 @@ from sgrocc_core.errors import DataError
 from sgrocc_core.network import weights_file
 from sgrocc_core.network.image.engine import PriorEngine
 from sgrocc_core.training import checkpoint, distribution
-from sgrocc_core.training.config import StageConfig, TrainConfig
+from sgrocc_core.training.config import StageConfig
 from sgrocc_core.training.run_log import NoLog, RunLog, summary
 from sgrocc_core.training.stage import Stage, StepInput
+
+
+class RunConfig(Protocol):
+    """What a trainer has to know of a run's configuration; see `config.TrainConfig` for the attributes."""
+
+    @property
+    def model(self) -> str: ...  # noqa: D102
+
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+
+    @property
+    def average(self) -> float: ...  # noqa: D102
+
+    @property
+    def checkpoint_minutes(self) -> float: ...  # noqa: D102
+
+    @property
+    def validate_minutes(self) -> float: ...  # noqa: D102
+
+    @property
+    def stages(self) -> dict[str, StageConfig]: ...  # noqa: D102
 
 
 class Watcher:
@@ -49,7 +71,7 @@ class Trainer:
         watcher: is called around each step.
     """
 
-    def __init__(self, config: TrainConfig, stage: Stage, out: Path, watcher: Watcher | None = None) -> None:
+    def __init__(self, config: RunConfig, stage: Stage, out: Path, watcher: Watcher | None = None) -> None:
         self.config, self.stage, self.out, self.watcher = config, stage, out, watcher or Watcher()
         self.stage_config: StageConfig = config.stages[stage.name]
         self.schedule = self.stage_config.schedule()
