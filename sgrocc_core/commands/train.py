@@ -37,6 +37,11 @@ stereo` leaves out (`clip.left_out`), and writes OUT/calibrated.weights.safetens
 takes over the expert of another model: the features of the new image engine are fitted to those of the model's own by
 least squares, and OUT/aligned.weights.safetensors is where the stage `expert` can start from.
 
+  sgrocc train generation --config config/generation/small.yaml --data runs/rooms/train --out runs/generation/small
+
+trains what `sgrocc imagine` needs: `autoencoder`, then `alignment` (U-Net and alignment of occupancy and image, on true
+occupancy) and `joint` (these and the spatial expert, each conditioned on the other). docs/generation.md explains it.
+
   sgrocc train chain --config config/train/small_gpu.yaml --like small --jobs 12 --out runs/small
 
 does all of it in one run and needs no data: rooms and videos are rendered while the image engine, the expert of
@@ -46,16 +51,18 @@ A GPU is used if PyTorch finds one. For several GPUs, start one process for each
 torchrun --nproc-per-node N -m -- sgrocc_core.cli train local ...
 """
 
-STAGES = ("image", "expert", "joint", "stereo", "manager", "everything", "end_to_end", "all")
+STAGES = (
+    "image", "expert", "joint", "stereo", "manager", "everything", "end_to_end", "autoencoder", "alignment", "all",
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument(
         "what",
-        choices=("local", "stereo", "calibrate", "align", "chain", "embodied"),
+        choices=("local", "stereo", "calibrate", "align", "chain", "embodied", "generation"),
         help="`local`: the spatial expert; `stereo`: depth from motion; `embodied`: the temporal manager; `chain`: "
-        "image engine, expert and stereo in one run",
+        "image engine, expert and stereo in one run; `generation`: rooms from words",
     )
     parser.add_argument(
         "--config", type=Path, help="YAML file (default: config/train/small_local.yaml, or small_embodied.yaml)"
@@ -148,6 +155,8 @@ def run(args: argparse.Namespace) -> int:
         return _align(args)
     if args.what == "chain":
         return _chain(args)
+    if args.what == "generation":
+        return _generation(args)
     stages = {"local": LOCAL_STAGES, "stereo": ("stereo",), "embodied": (*TWO_PHASES, "end_to_end")}[args.what]
     if args.stage not in (*stages, "all"):
         raise ConfigError(f"--stage is {args.stage}; the stages of {args.what} training are {', '.join(stages)}, all")
@@ -238,4 +247,32 @@ def _chain(args: argparse.Namespace) -> int:
     for part, seconds in train_chain(chain).items():
         print(f"{part}: {seconds:.0f} s")
     print(f"all networks in {args.out / 'model.safetensors'}")
+    return 0
+
+
+def _generation(args: argparse.Namespace) -> int:
+    """Train the joint framework of generation and perception."""
+    from sgrocc_core.errors import ConfigError
+    from sgrocc_core.generation.config import STAGES, load_generation
+    from sgrocc_core.generation.stage import train_generation
+    from sgrocc_core.share import find_shared
+
+    foreign = [name for name in ("packed", "render", "like", "mini", "no_leak") if getattr(args, name)]
+    if foreign or args.stage not in (*STAGES, "all"):
+        raise ConfigError(
+            f"`train generation` has the stages {', '.join(STAGES)}, all, and takes --config, --data, --heldout, --out, "
+            f"--start, --resume, --max-minutes, --seed, --device; given are --stage {args.stage} {' '.join(foreign)}"
+        )
+    config = load_generation(args.config or find_shared("config/generation/small.yaml"))
+    overrides = {name: getattr(args, name) for name in ("seed", "device", "workers")}
+    config = dataclasses.replace(config, **{name: value for name, value in overrides.items() if value is not None})
+    if args.max_minutes is not None:
+        limited = {name: dataclasses.replace(stage, minutes=args.max_minutes) for name, stage in config.stages.items()}
+        config = dataclasses.replace(config, stages=limited)
+    start = args.start
+    # The parts of a pretrained model include the autoencoder.
+    plan = STAGES[1:] if config.pretrained and str(start) != "none" else STAGES
+    for stage in plan if args.stage == "all" else (args.stage,):
+        data = args.data or [Path("runs/rooms/train")]
+        start = train_generation(config, stage, data, args.out, args.heldout, start, args.resume)
     return 0

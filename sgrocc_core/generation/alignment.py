@@ -8,6 +8,7 @@ U-Net. At the start the U-Net is thus not changed at all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -153,7 +154,7 @@ class BidirectionalMamba(nn.Module):
         self.enter = nn.Linear(width, 2 * width)
         self.near = nn.Conv1d(width, width, 3, padding=1, groups=width)
         self.select = nn.Linear(width, 2 * (2 * STATE + HEADS))
-        steps = torch.exp(torch.empty(2, HEADS).uniform_(*torch.tensor([MIN_STEP, MAX_STEP]).log().tolist()))
+        steps = torch.exp(torch.empty(2, HEADS).uniform_(math.log(MIN_STEP), math.log(MAX_STEP)))
         self.raw_step = nn.Parameter(torch.log(torch.expm1(steps)))
         self.log_rate = nn.Parameter(torch.log(torch.empty(2, HEADS).uniform_(1, 16)))
         self.skip = nn.Parameter(torch.ones(width))
@@ -163,7 +164,8 @@ class BidirectionalMamba(nn.Module):
         """(B, L, C) to the same shape."""
         x, gate = self.enter(self.norm(tokens)).chunk(2, -1)
         x = F.silu(self.near(x.transpose(1, 2)).transpose(1, 2))
-        with torch.autocast(tokens.device.type, enabled=False):  # decays over hundreds of tokens need float32
+        kind = "cpu" if tokens.is_meta else tokens.device.type  # shapes are computed on `meta`
+        with torch.autocast(kind, enabled=False):  # decays over hundreds of tokens need float32
             forward, backward = self.select(x.float()).chunk(2, -1)
             y = self._scan(x.float(), forward, 0) + self._scan(x.float().flip(1), backward.flip(1), 1).flip(1)
         out: Tensor = tokens + self.leave((y + x * self.skip) * F.silu(gate))

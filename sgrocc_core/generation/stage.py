@@ -160,6 +160,31 @@ def open_perception(model: str, weights: Path | None = None) -> Perception:
     return Perception(engine.eval(), expert.eval())
 
 
+def open_framework(config: GenerationConfig, weights: Path) -> tuple[Framework, Perception]:
+    """Open trained networks.
+
+    Args:
+        config: with which they were trained.
+        weights: file of `train_generation`; the expert in it, if any, replaces the model's own.
+
+    Raises:
+        ModelError: the weights are missing or do not fit the configuration.
+    """
+    if not weights.is_file():
+        raise ModelError(
+            f"there are no weights {weights} of the generation: train them with `sgrocc train generation`, and give "
+            "--weights FILE with its --config YAML"
+        )
+    use_threads(config.threads)
+    framework, perception = Framework(config), open_perception(config.model)
+    tensors = weights_file.read_weights(weights)
+    for prefix, network in framework.networks.items():
+        if not weights_file.load_weights(network, tensors, prefix, weights):
+            raise ModelError(f"{weights} has no tensor {prefix}*: it is not of the stages alignment or joint")
+    weights_file.load_weights(perception.expert, tensors, "expert.", weights)
+    return framework.eval(), perception.eval()
+
+
 def train_generation(
     config: GenerationConfig, stage: str, data: list[Path], out: Path, heldout: Path | None = None,
     start: Path | None = None, resume: bool = False,
@@ -196,10 +221,27 @@ def train_generation(
     print(f"stage {stage}: {begun}; {views.compute.description}; {len(views.groups)} views")
     figures: dict[str, Any] = trainer.run()
     result = out / f"{stage}.weights.safetensors"
+    write_halved(views.networks, trainer.average, out / "imagine.safetensors")
     _, state = read(trainer.checkpoint_path)
     (out / f"{stage}.result.json").write_text(json.dumps({**state, "figures": figures}, indent=1))
     print(f"stage {stage}: {trainer.step} steps in {trainer.seconds / 60:.1f} min, {summary(figures)}; weights in {result}")
     return result
+
+
+def write_halved(networks: dict[str, nn.Module], average: dict[str, Tensor], path: Path) -> None:
+    """Write the weights of all networks but the image engine in half precision, for `sgrocc imagine`.
+
+    Args:
+        networks: by prefix.
+        average: values in place of the networks' own, by name.
+        path: of the file.
+    """
+    own = {prefix: network for prefix, network in networks.items() if prefix != "image."}
+    names = [prefix + name for prefix, network in own.items() for name in network.state_dict()]
+    values = {prefix + name: value for prefix, network in own.items() for name, value in network.state_dict().items()}
+    values |= {name: average[name] for name in names if name in average}
+    halved = {name: value.half() if value.is_floating_point() else value for name, value in values.items()}
+    weights_file.save_model(path, {}, halved)
 
 
 def _before(stage: str, out: Path, start: Path | None, pretrained: bool) -> Path | None:

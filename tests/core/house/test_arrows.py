@@ -23,6 +23,7 @@ FLOORS = (
     ("viewing",),
     ("evaluation",),
     ("training",),
+    ("generation",),
     ("bench",),
     ("commands",),
     ("cli",),
