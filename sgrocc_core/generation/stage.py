@@ -31,6 +31,8 @@ from sgrocc_core.training.trainer import Trainer
 
 COUNTED = 64
 """Grids whose voxels are counted for the class weights (round guess)."""
+FITTED = 512
+"""Images from which the linear code of patches is computed (round guess)."""
 HELD_OUT = 16
 """Groups of a validation (round guess)."""
 
@@ -72,6 +74,10 @@ class GenerationStage:
         self.trained = self._choose_trained()
         options = GroupOptions(config.views, self.framework.text.read, config.seed, config.no_text)
         self.groups = ViewGroups(folders, options)
+        if name == "autoencoder":
+            chosen = np.linspace(0, len(self.groups) - 1, min(FITTED, len(self.groups))).astype(int)
+            images = np.concatenate([self.groups[(int(i), 0, 0)]["image"][:1] for i in chosen])
+            self.framework.autoencoder.fit(torch.from_numpy(images).float().to(self.compute.device) / 255)
         held = dataclasses.replace(options, no_text=0.0, mirror=False)
         self.heldout = None if heldout is None else ViewGroups([heldout], held)
 
