@@ -260,8 +260,9 @@ def _generation(args: argparse.Namespace) -> int:
     foreign = [name for name in ("packed", "render", "like", "mini", "no_leak") if getattr(args, name)]
     if foreign or args.stage not in (*STAGES, "all"):
         raise ConfigError(
-            f"`train generation` has the stages {', '.join(STAGES)}, all, and takes --config, --data, --heldout, --out, "
-            f"--start, --resume, --max-minutes, --seed, --device; given are --stage {args.stage} {' '.join(foreign)}"
+            f"`train generation` has the stages {', '.join(STAGES)}, all, and takes --config, --data, --heldout, "
+            "--out, --start, --resume, --max-minutes, --seed, --device; "
+            f"given are --stage {args.stage} {' '.join(foreign)}"
         )
     config = load_generation(args.config or find_shared("config/generation/small.yaml"))
     overrides = {name: getattr(args, name) for name in ("seed", "device", "workers")}

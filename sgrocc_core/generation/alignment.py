@@ -83,7 +83,6 @@ class Frustum(nn.Module):
             (B V, (C + 2) D, h, w); for each plane the features, the share of the light that arrives, and the share that
             ends there.
         """
-        batch, views = cameras.K.shape[:2]
         cells = self.embed(occupancy)
         points, code = self._points(cameras)  # (B, V, D, h, w, 3), (B, V, D, h, w, P)
         rotation = cameras.pose[:, :, :3, :3]
@@ -99,7 +98,7 @@ class Frustum(nn.Module):
         return volume.permute(0, 1, 4, 2, 3).flatten(1, 2)
 
     def _points(self, cameras: Cameras) -> tuple[Tensor, Tensor]:
-        """Points of the frustum in the box's frame, metres, and the encoding of their pose relative to box and camera."""
+        """Points of the frustum, metres, box frame, and the encoding of their pose relative to box and camera."""
         height, width = self.size
         device = cameras.K.device
         u = (torch.arange(width, device=device) + 0.5) * self.stride - 0.5

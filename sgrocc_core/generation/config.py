@@ -111,8 +111,9 @@ class GenerationConfig:
         for name, low, high in (
             ("views", 1, 16), ("text_width", 8, 4096), ("tokens", 2, 77), ("patch", 1, 16), ("latents", 1, 64),
             ("unet_layers", 1, 4), ("heads", 1, 256), ("groups", 1, 64), ("alignment_channels", 4, 256),
-            ("alignment_width", 8, 2048), ("depths", 2, 128), ("taps", 1, 27), ("perception", 0, 100), ("no_text", 0, 1),
-            ("no_occupancy", 0, 1), ("guidance", 0, 30), ("steps", 1, 1000), ("seed", 0, 2**31), ("threads", 1, 512),
+            ("alignment_width", 8, 2048), ("depths", 2, 128), ("taps", 1, 27), ("perception", 0, 100),
+            ("no_text", 0, 1), ("no_occupancy", 0, 1), ("guidance", 0, 30), ("steps", 1, 1000), ("seed", 0, 2**31),
+            ("threads", 1, 512),
             ("workers", 0, 64),
         ):  # fmt: skip
             if not low <= getattr(self, name) <= high:

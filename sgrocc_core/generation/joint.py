@@ -16,8 +16,8 @@ from sgrocc_core.generation.text import build_text
 from sgrocc_core.training.losses.objectives import LocalWeights, Terms, draws, local_objective
 
 EARLIER = 150
-"""The occupancy that conditions a step in stage `joint` is read at a noise level up to this much higher, as in sampling,
-where it comes from the step before (round guess)."""
+"""The occupancy that conditions a step in stage `joint` is read at a noise level up to this much higher, since in
+sampling it comes from the step before (round guess)."""
 DAMAGE = 0.3
 """Largest share of voxels that are emptied, and of images that are noisy, where the true occupancy is the condition."""
 
@@ -89,9 +89,7 @@ class JointObjective(nn.Module):
 
     label_weights: Tensor
 
-    def __init__(
-        self, framework: Framework, perception: Perception | None, stage: str, label_weights: Tensor
-    ) -> None:
+    def __init__(self, framework: Framework, perception: Perception | None, stage: str, label_weights: Tensor) -> None:
         super().__init__()
         self.framework, self.perception, self.stage = framework, perception, stage
         self.config, self.noise = framework.config, framework.noise
@@ -160,7 +158,11 @@ class JointObjective(nn.Module):
         for b, generator in enumerate(draws(seed, step, range(len(images)))):
             own = {name: value[b : b + 1] for name, value in found.items()}
             of_view = local_objective(
-                own, {name: value[b : b + 1] for name, value in truth.items()}, self.label_weights, self.losses, [generator]
+                own,
+                {name: value[b : b + 1] for name, value in truth.items()},
+                self.label_weights,
+                self.losses,
+                [generator],
             )
             for name, value in of_view.items():
                 terms[name] = terms.get(name, 0) + self.config.perception * signal[b] * value / len(images)

@@ -36,7 +36,9 @@ class Perception(nn.Module):
         if hasattr(engine, "tune"):
             engine.tune = 1.0  # gradients pass through the frozen backbone to the image
 
-    def forward(self, images: Tensor, K: Tensor, pose: Tensor, gravity: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def forward(
+        self, images: Tensor, K: Tensor, pose: Tensor, gravity: Tensor
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Perceive each view on its own.
 
         Args:

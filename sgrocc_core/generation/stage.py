@@ -230,7 +230,8 @@ def train_generation(
     write_halved(views.networks, trainer.average, out / "imagine.safetensors")
     _, state = read(trainer.checkpoint_path)
     (out / f"{stage}.result.json").write_text(json.dumps({**state, "figures": figures}, indent=1))
-    print(f"stage {stage}: {trainer.step} steps in {trainer.seconds / 60:.1f} min, {summary(figures)}; weights in {result}")
+    texts = [f"{trainer.step} steps in {trainer.seconds / 60:.1f} min", summary(figures), f"weights in {result}"]
+    print(f"stage {stage}: {'; '.join(text for text in texts if text)}")
     return result
 
 
@@ -261,5 +262,7 @@ def _before(stage: str, out: Path, start: Path | None, pretrained: bool) -> Path
             return None
         start = out / f"{STAGES[STAGES.index(stage) - 1]}.weights.safetensors"
     if not start.is_file():
-        raise DataError(f"stage {stage} starts from {start}, which does not exist: train the stage before, or give --start")
+        raise DataError(
+            f"stage {stage} starts from {start}, which does not exist: train the stage before, or give --start"
+        )
     return start

@@ -68,7 +68,9 @@ def pack_groups(root: Path, split: str, size: tuple[int, ...], folder: Path | No
             for name, value in zip(ARRAYS, values, strict=True):
                 columns[name].append(np.asarray(value))
         arrays = {name: np.stack(values) for name, values in columns.items()}
-        write_arrays(folder, scene, arrays, "group.json", {"format_version": FORMAT_VERSION, "views": len(scenes[scene])})
+        write_arrays(
+            folder, scene, arrays, "group.json", {"format_version": FORMAT_VERSION, "views": len(scenes[scene])}
+        )
         caption = root / "captions" / f"{scene}.txt"
         if caption.is_file() and (folder / scene).is_dir():
             (folder / scene / CAPTION).write_text(caption.read_text().strip())

@@ -28,22 +28,22 @@ class RunConfig(Protocol):
     """What a trainer has to know of a run's configuration; see `config.TrainConfig` for the attributes."""
 
     @property
-    def model(self) -> str: ...  # noqa: D102
+    def model(self) -> str: ...
 
     @property
-    def seed(self) -> int: ...  # noqa: D102
+    def seed(self) -> int: ...
 
     @property
-    def average(self) -> float: ...  # noqa: D102
+    def average(self) -> float: ...
 
     @property
-    def checkpoint_minutes(self) -> float: ...  # noqa: D102
+    def checkpoint_minutes(self) -> float: ...
 
     @property
-    def validate_minutes(self) -> float: ...  # noqa: D102
+    def validate_minutes(self) -> float: ...
 
     @property
-    def stages(self) -> dict[str, StageConfig]: ...  # noqa: D102
+    def stages(self) -> dict[str, StageConfig]: ...
 
 
 class Watcher:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 HELP = """Imagine a room: images, depth and voxels of several views from a sentence.
 
-  sgrocc imagine "a bedroom with a bed and two chairs" --views 4 --weights runs/generation/small/joint.weights.safetensors \\
-      --out runs/imagined
+  sgrocc imagine "a bedroom with a bed and two chairs" --views 4 --out runs/imagined
+      --weights runs/generation/small/imagine.safetensors
 
-The views share one semantic occupancy, which the spatial expert reads from the images while they are denoised. OUT is a
-set in the layout of Occ-ScanNet, which `sgrocc train local --data OUT` reads, with a contact sheet OUT/imagine.png: image,
-depth, classes of the image, classes of the voxels. The same seed gives the same room on one machine. The weights come
-from `sgrocc train generation`; docs/generation.md says what they can do.
+The views share one semantic occupancy, which the spatial expert reads from the images while they are denoised. OUT is
+a set in the layout of Occ-ScanNet, which `sgrocc train local --data OUT` reads, with a contact sheet OUT/imagine.png:
+image, depth, classes of the image, classes of the voxels. The same seed gives the same room on one machine. The weights
+come from `sgrocc train generation`; docs/generation.md says what they can do.
 
 `sgrocc synth --prompt` builds a room from a sentence by rules, with exact labels; this command paints one.
 """
@@ -25,9 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompt", help="what the room is to be, in English")
     parser.add_argument("--views", type=int, default=4, metavar="N", help="number of views (default: %(default)s)")
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/imagined"), metavar="DIR", help="folder of the set (default: %(default)s)"
+        "--out",
+        type=Path,
+        default=Path("runs/imagined"),
+        metavar="DIR",
+        help="folder of the set (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="the same seed gives the same room (default 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="the same seed gives the same room (default 0)"
+    )
     parser.add_argument("--steps", type=int, metavar="N", help="denoising steps (default: the configuration's)")
     parser.add_argument("--guidance", type=float, metavar="G", help="weight of the words; 1: none (default: the same)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help=f"trained weights (default: {WEIGHTS})")
@@ -63,7 +69,9 @@ def run(args: argparse.Namespace) -> int:
     views = look_around(args.views, config.size)
     steps = args.steps or config.steps
     with progress(total=steps, unit="step", desc="denoising") as bar:
-        room = imagine(framework, perception, prompt, views, args.seed, steps, args.guidance, after=lambda _: bar.update())
+        room = imagine(
+            framework, perception, prompt, views, args.seed, steps, args.guidance, after=lambda _: bar.update()
+        )
     scene = write_room(args.out, prompt, args.seed, views, room)
     cv2.imwrite(str(args.out / "imagine.png"), contact_sheet(prompt, views, room)[:, :, ::-1])
     asked, there = asked_classes(prompt), classes_in(room.voxels)

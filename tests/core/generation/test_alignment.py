@@ -5,7 +5,15 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-from sgrocc_core.generation.alignment import FARTHEST, NEAREST, BidirectionalMamba, Cameras, DualAlignment, Frustum, sample
+from sgrocc_core.generation.alignment import (
+    FARTHEST,
+    NEAREST,
+    BidirectionalMamba,
+    Cameras,
+    DualAlignment,
+    Frustum,
+    sample,
+)
 from sgrocc_core.generation.joint import Framework
 from sgrocc_core.generation.sampling import look_around
 from tests.samples.painted_room import SIZE, grid, probabilities, tiny

@@ -99,7 +99,10 @@ def test_the_joint_stage_trains_the_expert_and_the_generation_together(rooms, tm
     for stage in ("autoencoder", "alignment", "joint"):
         train_generation(tiny(steps=2), stage, [rooms], tmp_path)
     before = read_weights(tmp_path / "alignment.weights.safetensors")
-    after, own = read_weights(tmp_path / "joint.weights.safetensors"), read_weights(ROOT / "models/small/weights.safetensors")
+    after, own = (
+        read_weights(tmp_path / "joint.weights.safetensors"),
+        read_weights(ROOT / "models/small/weights.safetensors"),
+    )
     assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith("unet."))
     assert any(not torch.equal(own[name], after[name]) for name in own if name.startswith("expert.code"))
     assert all(torch.equal(own[name], after[name]) for name in own if name.startswith("image."))
@@ -130,7 +133,9 @@ def test_the_large_configuration_has_the_shapes_of_stable_diffusion():
 
 @pytest.mark.slow
 def test_the_large_configuration_takes_a_step_at_random_weights(rooms, tmp_path):
-    config = dataclasses.replace(load_generation(ROOT / "config/generation/base.yaml"), size=(64, 64), threads=1, workers=0)
+    config = dataclasses.replace(
+        load_generation(ROOT / "config/generation/base.yaml"), size=(64, 64), threads=1, workers=0
+    )
     stages = {name: dataclasses.replace(stage, steps=1, batch=1) for name, stage in config.stages.items()}
     config = dataclasses.replace(config, stages=stages, views=1)
     stage = GenerationStage(config, "alignment", [pack_groups(rooms, "train", (64, 64))])

@@ -9,8 +9,8 @@ pytest.importorskip("diffusers")
 from sgrocc_core.classes import UNKNOWN, label_of
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.generation.captions import asked_classes, caption_of_view, classes_in, seen_things
-from sgrocc_core.generation.scores import agreement, frechet, project_labels
 from sgrocc_core.generation.sampling import look_around
+from sgrocc_core.generation.scores import agreement, frechet, project_labels
 from sgrocc_core.generation.text import SentenceText, WordText, check_prompt, clauses
 from sgrocc_core.generation.views import GroupOptions, ViewGroups, group_of, mirrored, pack_groups
 from tests.samples.painted_room import FLOOR, SIZE, TABLE, WALL, grid, write_set
