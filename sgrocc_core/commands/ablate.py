@@ -24,6 +24,9 @@ and score maps; their --data and --heldout are sets made with `sgrocc synth --em
 The ablation of depth (depth) trains nothing: --model names an exported model, --heldout videos made with
 `sgrocc synth --video`.
 
+The ablation of generation trains `sgrocc imagine`'s networks from one autoencoder, --weights, and scores them on a list
+of prompts; then it trains perception with imagined rooms (imagined, which can also be run on its own).
+
 The command first prints how long it will take. It can be interrupted at any time; run again, it keeps finished runs
 and resumes the interrupted one from its checkpoint. Several processes started side by side (--threads 1) share the
 runs. docs/evaluation.md explains the results."""
@@ -90,6 +93,8 @@ def run(args: argparse.Namespace) -> int:
     ablation = load_ablation(args.name)
     if ablation.task == "depth":
         return _depth(args, ablation)
+    if ablation.task in ("generation", "imagined"):
+        return _generation(args, ablation)
     if args.budget is None:
         raise ConfigError(f"{args.name} trains its variants: give --budget, the steps of every run")
     default = CONFIGS[ablation.task]
@@ -157,6 +162,52 @@ def _depth(args: argparse.Namespace, ablation: Any) -> int:
     }
     files = write_report(Findings(ablation, results), facts, args.results / ablation.name)
     print("\n".join(map(str, files)))
+    return 0
+
+
+def _generation(args: argparse.Namespace, ablation: Any) -> int:
+    """The ablations of generation, and of perception with imagined rooms."""
+    from sgrocc_core.errors import ConfigError
+    from sgrocc_core.generation.ablation import run_generation, run_imagined
+    from sgrocc_core.report import machine
+    from sgrocc_core.training.ablations.ablation import CONFIGS, load_ablation
+    from sgrocc_core.training.ablations.findings import Findings
+    from sgrocc_core.training.ablations.report import write_report
+    from sgrocc_core.training.ablations.task import Options
+    from sgrocc_core.yaml_file import read_mapping
+
+    if args.budget is None or args.weights is None:
+        raise ConfigError(
+            f"{args.name} needs --budget, the steps of every run, and --weights of `sgrocc train generation`"
+        )
+    generation = find_shared(CONFIGS["generation"])
+    if ablation.task == "generation" and args.config:
+        generation = args.config
+    here = machine()
+
+    def options(config: Path) -> Options:
+        return Options(
+            args.budget, args.seeds, config, tuple(args.data), args.heldout, args.out, args.packed, args.weights,
+            args.limit, args.threads,
+        )  # fmt: skip
+
+    def report(found: Any, results: Any, facts: dict[str, Any]) -> None:
+        facts |= {
+            "command": f"`sgrocc ablate {found.name} --budget {args.budget} --seeds {args.seeds}`",
+            "machine": f"{here['cpu']}, {here['cores']} cores",
+        }
+        print("\n".join(map(str, write_report(Findings(found, results), facts, args.results / found.name))))
+
+    weights = args.weights
+    if ablation.task == "generation":
+        path = find_shared("config/generation/prompts.yaml")
+        prompts = [str(row["text"]) for row in read_mapping(path, "list of prompts", ("prompts",))["prompts"]]
+        report(ablation, *run_generation(ablation, options(generation), prompts))
+        weights = args.out / ablation.name / ablation.variants[0].name / "seed_1" / "imagine.safetensors"
+        ablation = load_ablation("imagined")
+        args.config = None
+    local = args.config or find_shared(CONFIGS["imagined"])
+    report(ablation, *run_imagined(ablation, options(local), generation, weights))
     return 0
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sgrocc_core.generation.alignment import Cameras, DualAlignment
 from sgrocc_core.generation.config import GenerationConfig
-from sgrocc_core.generation.networks import NOISE_LEVELS, ImageAutoencoder, Noise, build_unet
-from sgrocc_core.generation.perception import Perception, one_hot
-from sgrocc_core.generation.text import build_text
+from sgrocc_core.generation.network.alignment import Cameras, DualAlignment
+from sgrocc_core.generation.network.diffusion import NOISE_LEVELS, ImageAutoencoder, Noise, build_unet
+from sgrocc_core.generation.network.perception import Perception, one_hot
+from sgrocc_core.generation.network.text import build_text
 from sgrocc_core.training.losses.objectives import LocalWeights, Terms, draws, local_objective
 
 EARLIER = 150

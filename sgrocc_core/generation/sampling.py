@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sgrocc_core.generation.alignment import Cameras
 from sgrocc_core.generation.joint import Framework, read_occupancy
-from sgrocc_core.generation.perception import INPUT, Perception, one_hot
+from sgrocc_core.generation.network.alignment import Cameras
+from sgrocc_core.generation.network.perception import INPUT, Perception, one_hot
 from sgrocc_core.geometry.lattice import CELL_SIZE, box_corner, box_pose
 from sgrocc_core.geometry.poses import gravity_aligned_rotation, make_pose
 
@@ -148,13 +148,22 @@ def imagine(
         if after is not None:
             after(done)
     found, images, seen = read_occupancy(framework, perception, latents, batch)
-    return Imagined(*_arrays(images, seen, config.size), found[0].float().cpu().numpy())
+    return Imagined(*as_arrays(images, seen, config.size), found[0].float().cpu().numpy())
 
 
-def _arrays(
+def as_arrays(
     images: Tensor, seen: dict[str, Tensor], size: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images, depth and labels of the size of the images."""
+    """Convert the image engine's reading to arrays of the size of the images.
+
+    Args:
+        images: (V, 3, H, W), 0 to 1.
+        seen: the image engine's outputs.
+        size: (W, H), of the aspect ratio 4:3.
+
+    Returns:
+        images (V, H, W, 3) uint8; depth (V, H, W) float32, metres; labels (V, H, W) uint8.
+    """
     shape = (size[1], size[0])
     assert INPUT[0] * size[0] == INPUT[1] * size[1], "images have the aspect ratio of the expert's input"
     depth = torch.nn.functional.interpolate(seen["depth"].float(), shape, mode="nearest")[:, 0]

@@ -17,7 +17,8 @@ from sgrocc_core.engines.weights import build_networks
 from sgrocc_core.errors import ConfigError, DataError, ModelError
 from sgrocc_core.generation.config import STAGES, GenerationConfig
 from sgrocc_core.generation.joint import Framework, JointObjective
-from sgrocc_core.generation.perception import Perception
+from sgrocc_core.generation.network.perception import Perception
+from sgrocc_core.generation.sampling import as_arrays
 from sgrocc_core.generation.views import GroupOptions, ViewGroups, group_loader, pack_groups
 from sgrocc_core.network import weights_file
 from sgrocc_core.training import distribution
@@ -189,6 +190,24 @@ def open_framework(config: GenerationConfig, weights: Path) -> tuple[Framework, 
             raise ModelError(f"{weights} has no tensor {prefix}*: it is not of the stages alignment or joint")
     weights_file.load_weights(perception.expert, tensors, "expert.", weights)
     return framework.eval(), perception.eval()
+
+
+@torch.no_grad()
+def read_images(perception: Perception, item: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Read depth and classes of the images of a group.
+
+    Args:
+        perception: with the image engine.
+        item: of `ViewGroups`.
+
+    Returns:
+        (V, H, W) float32, metres; (V, H, W) uint8.
+    """
+    batch = {name: torch.from_numpy(item[name]) for name in ("image", "K", "pose", "gravity")}
+    images = batch["image"].float() / 255
+    seen, _ = perception(images, batch["K"], batch["pose"], batch["gravity"])
+    _, depth, labels = as_arrays(images, seen, (images.shape[3], images.shape[2]))
+    return depth, labels
 
 
 def train_generation(

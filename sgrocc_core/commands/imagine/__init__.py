@@ -56,9 +56,9 @@ def run(args: argparse.Namespace) -> int:
     from sgrocc_core.generation.album import contact_sheet, write_room
     from sgrocc_core.generation.captions import asked_classes, classes_in
     from sgrocc_core.generation.config import load_generation
+    from sgrocc_core.generation.network.text import check_prompt
     from sgrocc_core.generation.sampling import imagine, look_around
     from sgrocc_core.generation.stage import open_framework
-    from sgrocc_core.generation.text import check_prompt
     from sgrocc_core.progress import progress
     from sgrocc_core.share import find_shared
 

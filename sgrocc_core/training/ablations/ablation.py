@@ -20,13 +20,15 @@ FOLDER = "config/ablations"
 METRICS = ("sc_iou", "miou", "boundary_f1")
 """The figures of the paper's tables and ours."""
 VARIANT_KEYS = ("name", "config", "training_noise", "evaluation_noise", "phases", "paper")
-TASKS = ("local", "embodied", "image", "depth")
+TASKS = ("local", "embodied", "image", "depth", "generation", "imagined")
 """Single views through the spatial expert, whole walks with the memory, single views through the image engine alone,
-and videos through an exported model, without training."""
+videos through an exported model, without training, rooms from words, and single views with imagined rooms."""
 CONFIGS = {
     "local": "config/train/small_local.yaml",
     "embodied": "config/train/small_embodied.yaml",
     "image": "config/train/small_local.yaml",
+    "generation": "config/generation/small.yaml",
+    "imagined": "config/train/small_local.yaml",
 }
 """Default base configuration of each task."""
 PHASES = ("manager", "everything", "end_to_end")

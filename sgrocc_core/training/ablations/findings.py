@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sgrocc_core.classes import NAMES
 from sgrocc_core.evaluation.local import SOURCES
 from sgrocc_core.training.ablations.ablation import METRICS, Ablation, Variant
 from sgrocc_core.training.ablations.comparison import Estimate, estimate, paired_difference
@@ -38,6 +39,7 @@ class ReportLayout:
 DEPTHS = {source: f"With {source} depth" for source in SOURCES}
 OCCUPANCY_PANELS = tuple((source, metric) for source in SOURCES for metric in ("sc_iou", "miou"))
 IMAGE_METRICS = ("abs_rel", "delta1", "abs_rel_scaled", "miou_2d")
+ROOM_METRICS = ("present", "agreement", "frechet")
 DEPTH_METRICS = ("abs_rel", "delta1", "calibration_error")
 LAYOUTS = {
     "local": ReportLayout(
@@ -61,6 +63,20 @@ LAYOUTS = {
         tuple(("image", metric) for metric in IMAGE_METRICS),
         "Held-out views",
     ),
+    "generation": ReportLayout(
+        {"rooms": "Imagined rooms"},
+        {"all": "rooms"},
+        ROOM_METRICS,
+        tuple(("rooms", metric) for metric in ROOM_METRICS),
+        "Prompts",
+    ),
+    "imagined": ReportLayout(
+        {"predicted": DEPTHS["predicted"]},
+        {"in_view": "in view"},
+        ("sc_iou", "miou", *NAMES[1:]),
+        (("predicted", "sc_iou"), ("predicted", "miou")),
+        "Held-out views, in view",
+    ),
     "depth": ReportLayout(
         {"moving": "Images that have a source", "all": "All images"},
         {"all": "image"},
@@ -79,6 +95,10 @@ TITLES = {
     "abs_rel_scaled": "AbsRel, scaled",
     "miou_2d": "2D mIoU",
     "calibration_error": "error of the spread's quantiles",
+    "present": "asked classes present",
+    "agreement": "agreement",
+    "frechet": "Fréchet distance (no percentage)",
+    **{name: f"IoU of {name}" for name in NAMES[1:]},
 }
 Results = dict[str, dict[int, dict[str, Any]]]
 """Results of `AblationRuns.result`, by variant's name and seed."""

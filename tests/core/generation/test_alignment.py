@@ -1,22 +1,26 @@
 """The dual alignment: the occupancy is resampled where the camera sees it, and at the start it changes nothing."""
 
+import math
+
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-from sgrocc_core.generation.alignment import (
+from sgrocc_core.generation.joint import Framework
+from sgrocc_core.generation.network.alignment import (
     FARTHEST,
     NEAREST,
+    STEEPNESS,
     BidirectionalMamba,
     Cameras,
     DualAlignment,
     Frustum,
     sample,
 )
-from sgrocc_core.generation.joint import Framework
 from sgrocc_core.generation.sampling import look_around
-from tests.samples.painted_room import SIZE, grid, probabilities, tiny
+from tests.samples.painted_room import SIZE, WALL, grid, probabilities, tiny
 
 
 def cameras(count=1):
@@ -34,26 +38,24 @@ def test_a_grid_is_read_at_the_voxel_that_holds_the_point():
     assert torch.allclose(sample(values, points).flatten(), torch.tensor([10.0, 10.5, 0.0]), atol=1e-4)
 
 
-def test_light_ends_where_the_ray_meets_the_table():
-    frustum = Frustum(4, (6, 8), 4, 60, 1)
-    light = frustum(room(), cameras())[0].unflatten(0, (6, 60))[5]  # (D, h, w), the share that ends at each plane
+def test_light_ends_where_the_ray_meets_matter():
+    block = np.zeros((60, 60, 36), np.uint8)
+    block[40:] = WALL  # from 3.2 m ahead of the camera on
+    light = Frustum(4, (6, 8), 4, 60, 1)(torch.from_numpy(probabilities(block))[None], cameras())
+    ends = light[0].unflatten(0, (60, 6))[:, 5, 3, 4]  # (D,), the share that ends at each plane
     planes = NEAREST + (FARTHEST - NEAREST) * (torch.arange(60) + 0.5) / 60
-    # The camera stands at x = 2.4 - 2.4, 1.45 m above the floor, and looks down 14 degrees; the table begins 2 m ahead,
-    # 0.96 m above the bottom of the box: the middle ray meets its top at 1.45 + 0.32 - 0.96 = z sin(14 degrees).
-    where = (light[:, 3, 4] * planes).sum() / light[:, 3, 4].sum()
-    row = (3 + 0.5) * 4 - 0.5
-    slope = 0.2419 + 0.9703 * (row - 11.5) / (0.9 * 32)
-    assert where.item() == pytest.approx((1.77 - 0.96) / slope, abs=0.15)
+    # The ray of row 13.5 is 2 pixels below the middle; the camera looks down 14 degrees, its focal length is 28.8.
+    ahead = math.cos(math.radians(14)) - 2 / 28.8 * math.sin(math.radians(14))
+    assert (ends * planes).sum().item() == pytest.approx(3.2 / ahead + 1 / STEEPNESS, abs=0.05)
+    assert ends.sum().item() == pytest.approx(1, abs=0.01)
 
 
 def test_nothing_is_seen_by_a_camera_that_looks_away():
     K, pose = cameras()
     turned = pose.clone()
-    turned[..., :3, :2] *= -1  # half a turn about the vertical axis and then upside down
-    turned[..., :3, 0] *= -1
-    turned[..., :3, 2] *= -1
-    volume = Frustum(4, (6, 8), 4, 12, 1)(room(), Cameras(K, turned)).unflatten(1, (6, 12))
-    assert volume[0, 5].abs().max() < 1e-3
+    turned[..., :2, :3] *= -1  # half a turn about the vertical axis: it looks out of the box
+    volume = Frustum(4, (6, 8), 4, 12, 1)(room(), Cameras(K, turned)).unflatten(1, (12, 6))
+    assert volume[0, :, 5].abs().max() < 1e-3
 
 
 def test_both_ends_of_the_sequence_reach_each_other():

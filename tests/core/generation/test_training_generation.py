@@ -13,8 +13,8 @@ from sgrocc_core.cli import main
 from sgrocc_core.errors import ConfigError, ModelError
 from sgrocc_core.generation.config import load_generation
 from sgrocc_core.generation.joint import Framework, JointObjective, damaged, shapes
-from sgrocc_core.generation.networks import Noise
-from sgrocc_core.generation.perception import one_hot
+from sgrocc_core.generation.network.diffusion import Noise
+from sgrocc_core.generation.network.perception import one_hot
 from sgrocc_core.generation.sampling import imagine, look_around
 from sgrocc_core.generation.stage import GenerationStage, open_framework, open_perception, train_generation
 from sgrocc_core.generation.views import pack_groups
@@ -44,6 +44,7 @@ def test_damage_empties_whole_cells_and_no_more_than_its_share():
     assert 0.03 < share < 0.3
 
 
+@pytest.mark.slow
 def test_a_run_in_two_halves_equals_the_whole(rooms, tmp_path):
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     config = tiny(steps=4)
@@ -62,30 +63,33 @@ def test_a_run_in_two_halves_equals_the_whole(rooms, tmp_path):
     trainer.save()
     train_generation(config, "alignment", [rooms], halves, resume=True)
     first, second = (read_weights(out / "alignment.weights.safetensors") for out in (whole, halves))
-    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    assert first.keys() == second.keys()
+    gaps = {name: (first[name] - second[name]).abs().max().item() for name in first}
+    # Sums of a CPU depend in their last digit on where memory begins, and AdamW turns the sign of a tiny gradient into
+    # a step of the learning rate, 4e-4: two steps may differ by that much in single weights, but not in most.
+    assert max(gaps.values()) < 2e-3 and np.median(list(gaps.values())) < 1e-6
 
 
-def test_the_autoencoder_and_the_u_net_learn(rooms):
-    for name, least in (("autoencoder", 0.8), ("alignment", 0.95)):
-        config = tiny(steps=25, no_text=0.0)
-        stages = {key: dataclasses.replace(value, rate=0.005) for key, value in config.stages.items()}
-        stage = GenerationStage(dataclasses.replace(config, stages=stages), name, [pack_groups(rooms, "train", SIZE)])
-        objective = stage.objective()
-        optimizer = torch.optim.AdamW([p for part in stage.trained.values() for p in part.module.parameters()], 0.005)
-        values = []
-        for step, given in enumerate(stage.batches(stage.load_data(), 0)):
-            loss = sum(stage.loss(objective, given.values, step).values())
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            values.append(loss.item())
-        assert np.mean(values[-5:]) < least * np.mean(values[:5])
+@pytest.mark.parametrize("name", ["autoencoder", "alignment"])
+def test_the_loss_of_a_batch_falls_when_it_is_learned(rooms, name):
+    stage = GenerationStage(tiny(no_occupancy=0.0), name, [pack_groups(rooms, "train", SIZE)])
+    objective, batch = stage.objective(), next(stage.batches(stage.load_data(), 0)).values
+    optimizer = torch.optim.AdamW([p for part in stage.trained.values() for p in part.module.parameters()], 0.01)
+    values = []
+    for _ in range(8):
+        loss = sum(stage.loss(objective, batch, 0).values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        values.append(loss.item())
+    assert values[-1] < 0.85 * values[0]
 
 
 def test_the_same_seed_imagines_the_same_room():
     torch.manual_seed(0)
     framework, perception = Framework(tiny()), open_perception("small")
-    views = look_around(2, SIZE)
+    torch.nn.init.normal_(framework.autoencoder.net.decoder.conv_out.weight)  # 0 at the start, where images are flat
+    views = look_around(1, SIZE)
     done = []
     first, again = (imagine(framework, perception, "a bed", views, 3, after=done.append) for _ in range(2))
     other = imagine(framework, perception, "a bed", views, 4, 1)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sgrocc_core.generation.config import GenerationConfig
-from sgrocc_core.generation.text import not_cached
+from sgrocc_core.generation.network.text import not_cached
 
 NOISE_LEVELS = 1000
 JITTER = 0.05
@@ -42,6 +44,7 @@ class ImageAutoencoder(nn.Module):
     def __init__(self, config: GenerationConfig, pretrained: bool = False) -> None:
         super().__init__()
         self.patch, self.stride = config.patch, config.stride
+        self.net: Any
         if pretrained and config.pretrained:
             self.net = _from_cache(AutoencoderKL, config.pretrained, "vae")
         else:
@@ -111,7 +114,7 @@ class ImageAutoencoder(nn.Module):
         return {"reconstruction": error.abs().mean(), "edges": EDGE_WEIGHT * edges}
 
 
-def build_unet(config: GenerationConfig, pretrained: bool = False) -> nn.Module:
+def build_unet(config: GenerationConfig, pretrained: bool = False) -> Any:
     """Build the U-Net, conditioned on text by cross-attention.
 
     Args:
@@ -148,7 +151,7 @@ class Noise:
         # Zero signal at the last level, so that sampling starts where training ends.
         own = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}
         known = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1}
-        self.scheduler = DDIMScheduler(
+        self.scheduler: Any = DDIMScheduler(
             NOISE_LEVELS, clip_sample=False, set_alpha_to_one=False, timestep_spacing="trailing",
             **(known if pretrained else own),
         )  # fmt: skip

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sgrocc_core.classes import NUM_CLASSES
-from sgrocc_core.generation.alignment import Cameras
+from sgrocc_core.generation.network.alignment import Cameras
 from sgrocc_core.geometry.lattice import BOX_VOXELS, voxel_centres
 from sgrocc_core.network.expert.projection import count_hits, project, to_camera
 from sgrocc_core.network.expert.spatial_expert import local_head
@@ -34,7 +34,7 @@ class Perception(nn.Module):
         centres = torch.from_numpy(voxel_centres(torch.zeros(3).numpy()).reshape(-1, 3)).float()
         self.register_buffer("centres", centres, persistent=False)
         if hasattr(engine, "tune"):
-            engine.tune = 1.0  # gradients pass through the frozen backbone to the image
+            engine.tune = 1.0  # type: ignore[assignment]  # gradients pass through the frozen backbone to the image
 
     def forward(
         self, images: Tensor, K: Tensor, pose: Tensor, gravity: Tensor

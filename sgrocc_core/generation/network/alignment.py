@@ -80,7 +80,7 @@ class Frustum(nn.Module):
             cameras: of B scenes.
 
         Returns:
-            (B V, (C + 2) D, h, w); for each plane the features, the share of the light that arrives, and the share that
+            (B V, D (C + 2), h, w); for each plane the features, the share of the light that arrives, and the share that
             ends there.
         """
         cells = self.embed(occupancy)
