@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numba import get_num_threads, njit, prange, set_num_threads
 
+from sgrocc_core.engines.runtimes.openvino_engine import shared_core
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.geometry.lattice import BLOCK_CELLS, BOX_CELLS, BOX_VOXELS, NUM_ANCHORS
 from sgrocc_core.report import configuration_of, figure, make_report
@@ -174,7 +175,7 @@ def graph_work(path: Path) -> Work:
             f"the graphs are read with OpenVINO ({error}); pip install -r requirements/openvino.txt"
         ) from error
     operations, least, passed = 0.0, 0.0, 0.0
-    for op in openvino.Core().read_model(path).get_ordered_ops():
+    for op in shared_core(openvino).read_model(path).get_ordered_ops():
         kind = op.get_type_name()
         given = [_elements(port) for port in op.inputs()]
         made = [_elements(port) for port in op.outputs()]

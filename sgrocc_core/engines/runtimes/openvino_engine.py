@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import platform
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ class OpenVinoEngine(GraphEngine):
         self.spec = spec
         self._ov = _import_openvino()
         self._version = self._ov.__version__.partition("-")[0]
-        self._core = self._ov.Core()
+        self._core = shared_core(self._ov)
         capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision == "bf16" and "BF16" not in capabilities:
             raise ModelError(f"precision bf16: OpenVINO has {', '.join(capabilities)} on this CPU; use precision fp32")
@@ -183,6 +184,20 @@ class OpenVinoEngine(GraphEngine):
 def _numbers(ports: Any) -> dict[str, int]:
     """The number of an input or output by each of its names; OpenVINO may give one several."""
     return {name: number for number, port in enumerate(ports) for name in port.get_names()}
+
+
+@lru_cache
+def shared_core(openvino: Any) -> Any:
+    """OpenVINO's `Core`, one for the process, which is never released.
+
+    Each `Core` puts a stack of its own in the place of the thread's stack for signals, and puts back what it found when
+    it is released. Two that are released in the order in which they were made leave a stack behind that is gone: then
+    the next signal ends the process, Ctrl-C and SIGTERM among them, with nothing saved (seen with OpenVINO 2026.4.1).
+
+    Args:
+        openvino: the module.
+    """
+    return openvino.Core()
 
 
 def _import_openvino() -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,25 @@ from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 
 pytest.importorskip("openvino", reason="OpenVINO is not installed: requirements/openvino.txt")
 pytest.importorskip("trimesh", reason="the generator of rooms is not installed: requirements/rooms.txt")
+
+
+SIGNALS = """
+import gc, os, signal
+from sgrocc_core.engines.open import open_engine
+
+signal.signal(signal.SIGUSR1, lambda number, frame: print("heard", flush=True))
+engines = [open_engine("small", "openvino", "cpu", 1) for _ in range(2)]
+while engines:
+    del engines[0]
+    gc.collect()
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+"""Releases two engines in the order in which they were opened, and hears a signal."""
+
+
+def test_a_signal_after_engines_were_released_does_not_end_the_process():
+    done = subprocess.run([sys.executable, "-c", SIGNALS], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
 
 
 class Recorder:
