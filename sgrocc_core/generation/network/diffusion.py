@@ -23,7 +23,7 @@ FOLLOW = 0.01
 
 
 class ImageAutoencoder(nn.Module):
-    """Images to latents of mean 0 and deviation 1, and back.
+    """Images to latents of mean 0 and mean deviation 1, and back.
 
     One that is trained here starts from the best linear code of patches, their principal components, and its network
     learns what that code leaves over: so it is of use after minutes on a CPU, not after days.
@@ -75,7 +75,7 @@ class ImageAutoencoder(nn.Module):
         self.components.copy_(axes[: len(self.components)].view_as(self.components))
         code = self._code(images)
         self.mean.copy_(code.mean((0, 2, 3), keepdim=True))
-        self.deviation.copy_(code.std((0, 2, 3), keepdim=True))
+        self.deviation.copy_(_softened(code))
 
     def _code(self, images: Tensor) -> Tensor:
         pixels = 2 * images - 1
@@ -107,11 +107,21 @@ class ImageAutoencoder(nn.Module):
         code = self._code(images)
         with torch.no_grad():
             self.mean.lerp_(code.mean((0, 2, 3), keepdim=True), FOLLOW)
-            self.deviation.lerp_(code.std((0, 2, 3), keepdim=True), FOLLOW)
+            self.deviation.lerp_(_softened(code), FOLLOW)
             jitter = JITTER * self.deviation * torch.randn_like(code)
         error = self._pixels(code + jitter) - (2 * images - 1)
         edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
         return {"reconstruction": error.abs().mean(), "edges": EDGE_WEIGHT * edges}
+
+
+def _softened(code: Tensor) -> Tensor:
+    """Scale of each channel, (1, C, 1, 1): between its own deviation and that of all.
+
+    Channels of fine detail, which can hardly be predicted, thus weigh less in the U-Net's loss than those of light and
+    colour, which are seen first.
+    """
+    own = code.std((0, 2, 3), keepdim=True)
+    return (own * own.mean()).sqrt()
 
 
 def build_unet(config: GenerationConfig, pretrained: bool = False) -> Any:
