@@ -201,13 +201,13 @@ def read_occupancy(
         (B, 12, 60, 60, 36), probabilities of the labels in the shared box; the images (B V, 3, H, W), 0 to 1; the image
         engine's outputs.
     """
-    training = perception.training
+    training = perception.expert.training
     perception.eval()
     images = framework.autoencoder.decode(clean)
     seen, found = perception(images, *(batch[name].flatten(0, 1) for name in ("K", "pose", "gravity")))
     cameras = Cameras(batch["K"], batch["pose"])
     occupancy = perception.shared(found, cameras, (images.shape[-2], images.shape[-1]))
-    perception.train(training)
+    perception.expert.train(training)  # the image engine's batch statistics stay as they are
     return occupancy, images, seen
 
 
