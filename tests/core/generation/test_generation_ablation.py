@@ -20,7 +20,11 @@ from sgrocc_core.training.ablations.task import Options
 from tests.samples.painted_room import tiny, write_set
 
 
+PROMPTS = Path(__file__).resolve().parents[3] / "config/generation/prompts.yaml"
+
+
 @pytest.mark.slow
+@pytest.mark.skipif(not PROMPTS.is_file(), reason="there is no list of prompts yet")
 def test_generation_and_perception_are_compared(tmp_path, monkeypatch):
     monkeypatch.setattr(ablation, "ROOMS", 2)
     rooms, held = write_set(tmp_path / "rooms"), write_set(tmp_path / "held", rooms=3, views=2)
