@@ -73,8 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--edition",
         type=int,
         metavar="V",
-        help="edition of the rooms: 1, like the committed held-out rooms, or 2, closer to photographs of real rooms "
-        "(default 1)",
+        help="edition of the rooms: 1, like the committed held-out rooms, or 2, closer to photographs of real rooms, "
+        "or 0 for both in turn (default 1)",
     )
     parser.add_argument(
         "--video",

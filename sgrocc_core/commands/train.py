@@ -96,7 +96,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--edition",
         type=int,
         metavar="V",
-        help="with --render: edition of the rooms, as in `sgrocc synth` (default 1; chain: 2)",
+        help="with --render: edition of the rooms, as in `sgrocc synth`: 1, 2, or 0 for both in turn "
+        "(default 1; chain: 2)",
     )
     parser.add_argument(
         "--workers", type=int, metavar="N", help="overrides the configuration: processes that load data"

@@ -38,7 +38,7 @@ class Chain:
         jobs: processes that render; a quarter of them, at least one, make videos.
         start: weights to start from; None: the model's own.
         assets: folder of furniture models, or None.
-        edition: edition of the rooms.
+        edition: edition of the rooms, 1 or 2, or 0 for both in turn.
         seed: of the rooms.
 
     Raises:

@@ -19,7 +19,7 @@ from sgrocc_core.data.synthetic.camera_effects import CameraStyle, draw_real_sty
 from sgrocc_core.data.synthetic.furnisher import Furnisher
 from sgrocc_core.data.synthetic.processes import end_with_parent
 from sgrocc_core.data.synthetic.render import Renderer, View
-from sgrocc_core.data.synthetic.rooms import Scene, make_scene
+from sgrocc_core.data.synthetic.rooms import BOTH, EDITIONS, Scene, make_scene
 from sgrocc_core.data.synthetic.trajectories import Walker, draw_intrinsics, draw_real_walker, draw_walker, walk
 from sgrocc_core.data.synthetic.voxelise import LabelGrid, voxelise
 from sgrocc_core.geometry.lattice import CELL_SIZE, CELL_VOXELS, VOXEL_SIZE, box_corner
@@ -105,11 +105,12 @@ def prepare(
             least informative ones are dropped.
         smooth: number of frames over which changes of the viewing direction are smoothed.
         assets: models of furniture beside the primitives; those of namespace `train` are in no other namespace.
-        edition: edition of the rooms, one of `rooms.EDITIONS`.
+        edition: edition of the rooms, one of `rooms.EDITIONS`, or `rooms.BOTH`.
 
     Raises:
         ValueError: no such room in ATTEMPTS attempts.
     """
+    edition = EDITIONS[index % len(EDITIONS)] if edition == BOTH else edition
     for attempt in range(ATTEMPTS):
         words = (NAMESPACES[namespace], seed, index, attempt)
         rng = np.random.default_rng(words)

@@ -66,6 +66,8 @@ class Scene:
 
 
 EDITIONS = (1, 2)
+BOTH = 0
+"""In the place of an edition: both in turn, the first for scenes with an even number."""
 """Editions of the rooms: 1, those of the committed held-out rooms; 2, closer to photographs of real rooms."""
 
 

@@ -22,7 +22,7 @@ from sgrocc_core.data.assets.library import Library, left_out_table, open_librar
 from sgrocc_core.data.synthetic.dynamic import LEAST_FRAMES, prepare_dynamic, render_dynamic, write_changes
 from sgrocc_core.data.synthetic.generate import GeneratedFrame, GeneratedScene, known_bounds, prepare, render_frames
 from sgrocc_core.data.synthetic.processes import end_with_parent
-from sgrocc_core.data.synthetic.rooms import EDITIONS
+from sgrocc_core.data.synthetic.rooms import BOTH, EDITIONS
 from sgrocc_core.data.synthetic.trajectories import draw_video_walker
 from sgrocc_core.data.synthetic.words.captions import caption_of
 from sgrocc_core.errors import ConfigError
@@ -55,7 +55,7 @@ class SynthConfig:
         dynamic: make changing scenes; they have their own namespace, `dynamic`.
         video: frames as close together as a video's (2 to 10 cm), none dropped; sources for stereo from motion.
         assets: models of furniture beside the primitives; None = primitives only.
-        edition: edition of the rooms, one of `rooms.EDITIONS`.
+        edition: edition of the rooms, one of `rooms.EDITIONS`, or `rooms.BOTH`.
 
     Raises:
         ConfigError: a value is not allowed, or two values exclude each other.
@@ -85,7 +85,7 @@ class SynthConfig:
             ("min_classes", 1, 11),
             ("jobs", 1, 256),
             ("first", 0, 10**6),
-            ("edition", min(EDITIONS), max(EDITIONS)),
+            ("edition", BOTH, max(EDITIONS)),
         ):
             if not low <= getattr(self, key) <= high:
                 raise ConfigError(f"{key} is {getattr(self, key)}; it must be from {low} to {high}")

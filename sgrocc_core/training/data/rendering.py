@@ -49,7 +49,7 @@ class RenderConfig:
         jobs: number of processes.
         niceness: added to that of the processes, so that training has priority.
         assets: models of furniture beside the primitives; None = primitives only.
-        edition: edition of the rooms, 1 or 2.
+        edition: edition of the rooms, 1 or 2, or 0 for both in turn.
 
     Raises:
         ConfigError: a value is not allowed.
@@ -74,7 +74,7 @@ class RenderConfig:
             "seed": (0, 2**31),
             "jobs": (1, 256),
             "niceness": (0, 19),
-            "edition": (1, 2),
+            "edition": (0, 2),
         }
         for key, (low, high) in bounds.items():
             if not low <= getattr(self, key) <= high:

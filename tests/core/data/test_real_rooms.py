@@ -126,7 +126,14 @@ def test_the_command_makes_the_version_it_is_asked_for(tmp_path):
     np.testing.assert_allclose(written["cam_pose"], made.poses[0])
 
 
-@pytest.mark.parametrize("text", ["edition: 3", "edition: 0", "edition: two", "dynamic: true\nedition: 2"])
+def test_both_editions_in_turn():
+    for number, edition in ((0, 1), (1, 2)):
+        both, alone = (prepare("train", 7, number, 1, SIZE, 4, edition=choice) for choice in (0, edition))
+        np.testing.assert_array_equal(both.grid.labels, alone.grid.labels)
+        assert both.style.quality == alone.style.quality
+
+
+@pytest.mark.parametrize("text", ["edition: 3", "edition: -1", "edition: two", "dynamic: true\nedition: 2"])
 def test_another_version_is_refused_by_name(tmp_path, text):
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(ConfigError, match="edition"):
