@@ -7,6 +7,8 @@ between it and the ground, does not. Columns without floor have the height of th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numba import njit
 
@@ -41,7 +43,8 @@ class Floors:
         self._settings: tuple[int, int] | None = None
         self._changed = False
         self._field = PlaneField()
-        self._marked: set[Tile] = set()
+        self._heights: dict[Tile, np.ndarray] = {}  # of the tiles whose marks are in the field
+        self._looked: dict[Tile, np.ndarray | None] = {}  # shifts of the tiles around uneven ones; None where level
         self._shifts: dict[Tile, np.ndarray] = {}
 
     def put(self, tile: Tile, z: int, bits: np.ndarray | None) -> None:
@@ -87,9 +90,10 @@ class Floors:
         tiles = [tile for tile, blocks in self._bits.items() if blocks]
         if not tiles:
             return {}
-        low = np.array(tiles).min(0)
-        size = (np.array(tiles).max(0) - low + 1) * BLOCK_VOXELS
-        if size.prod() > MOST_COLUMNS:
+        x, y = (min(tile[axis] for tile in tiles) for axis in range(2))
+        width, height = (max(tile[axis] for tile in tiles) - low + 1 for axis, low in enumerate((x, y)))
+        low, size = (x, y), (width * BLOCK_VOXELS, height * BLOCK_VOXELS)
+        if size[0] * size[1] > MOST_COLUMNS:
             return {}
         masks = np.zeros(size, np.uint64)
         for tile in tiles:
@@ -98,40 +102,58 @@ class Floors:
             masks[_place(tile, low)] = self._masks[tile]
         heights = _supported(_grown(masks, step))
         _drop_small(heights)
-        uneven = np.argwhere((heights != _NO_HEIGHT) & (np.abs(heights) > LEVEL))
-        if not len(uneven):
-            return {}
-        return self._filled(heights, low, set(map(tuple, (uneven // BLOCK_VOXELS + low).tolist())))
+        uneven = (heights != _NO_HEIGHT) & (np.abs(heights) > LEVEL)
+        by_tile = np.argwhere(uneven.reshape(width, BLOCK_VOXELS, height, BLOCK_VOXELS).any((1, 3)))
+        return self._filled(heights, low, {(x + i, y + j) for i, j in by_tile.tolist()})
 
-    def _filled(self, heights: np.ndarray, low: np.ndarray, uneven: set[Tile]) -> dict[Tile, np.ndarray]:
-        """Shifts of the tiles around uneven ones, where each column has the height of the nearest that has one."""
-        wanted = {(x + i, y + j) for x, y in uneven for i in range(-1, 2) for j in range(-1, 2)}
-        needed = {(x + i, y + j) for x, y in wanted for i in range(-2, 3) for j in range(-2, 3)}
-        known = {}
-        for tile in needed:
-            place = _place(tile, low)
-            if place[0].start >= 0 and place[1].start >= 0 and heights[place].shape == _TILE:
-                known[tile] = heights[place]
-        for tile in self._marked - known.keys():
+    def _filled(self, heights: np.ndarray, low: Tile, uneven: set[Tile]) -> dict[Tile, np.ndarray]:
+        """Shifts of the tiles around uneven ones, where each column has the height of the nearest that has one.
+
+        Only tiles near those whose heights have changed are computed again.
+        """
+        wanted = _around(uneven, 1)
+        end = tuple(first + length // BLOCK_VOXELS for first, length in zip(low, heights.shape))
+        known = {t for t in _around(wanted, 2) if low[0] <= t[0] < end[0] and low[1] <= t[1] < end[1]}
+        changed = self._mark(heights, low, known)
+        stale = self._field.update() | _around(changed, 2)
+        before, self._looked = self._looked, {}
+        for tile in wanted & known:
+            if tile in stale or tile not in before:
+                self._looked[tile] = self._shift_of(tile, heights, low)
+            else:
+                self._looked[tile] = before[tile]
+        return {tile: shift for tile, shift in self._looked.items() if shift is not None}
+
+    def _mark(self, heights: np.ndarray, low: Tile, known: set[Tile]) -> set[Tile]:
+        """Give the field the marks of the columns with a height; returns the tiles whose heights have changed."""
+        changed = self._heights.keys() - known
+        for tile in changed:
             self._field.put(tile, None)
-        for tile, own in known.items():
-            self._field.put(tile, own != _NO_HEIGHT)
-        self._marked = set(known)
-        self._field.update()
-        shifts = {}
-        for tile in wanted & known.keys():
-            squared, offsets = self._field.tile(tile)
-            at = np.indices(_TILE).transpose(1, 2, 0) + offsets + (np.array(tile) - low) * BLOCK_VOXELS
-            near = heights[tuple(np.clip(at, 0, np.array(heights.shape) - 1).transpose(2, 0, 1))].astype(np.int64)
-            near[(squared == NONE) | (np.abs(near) <= LEVEL)] = 0
-            if near.any():
-                shifts[tile] = near
-        return shifts
+            del self._heights[tile]
+        for tile in known:
+            own = heights[_place(tile, low)]
+            if not _equal(self._heights.get(tile), own):
+                self._heights[tile] = own.copy()
+                self._field.put(tile, own != _NO_HEIGHT)
+                changed.add(tile)
+        return changed
+
+    def _shift_of(self, tile: Tile, heights: np.ndarray, low: Tile) -> np.ndarray | None:
+        found = np.zeros(_TILE, np.int64)
+        x, y = ((tile[axis] - low[axis]) * BLOCK_VOXELS for axis in range(2))
+        return found if _nearest(heights, *self._field.tile(tile), x, y, found) else None
 
 
-def _place(tile: Tile, low: np.ndarray) -> tuple[slice, slice]:
-    x, y = (np.array(tile) - low) * BLOCK_VOXELS
-    return slice(int(x), int(x) + BLOCK_VOXELS), slice(int(y), int(y) + BLOCK_VOXELS)
+def _around(tiles: Iterable[Tile], reach: int) -> set[Tile]:
+    """Tiles and those up to `reach` tiles beside them along each axis."""
+    span = range(-reach, reach + 1)
+    rows = {(x + i, y) for x, y in tiles for i in span}
+    return {(x, y + j) for x, y in rows for j in span}
+
+
+def _place(tile: Tile, low: Tile) -> tuple[slice, slice]:
+    x, y = (tile[0] - low[0]) * BLOCK_VOXELS, (tile[1] - low[1]) * BLOCK_VOXELS
+    return slice(x, x + BLOCK_VOXELS), slice(y, y + BLOCK_VOXELS)
 
 
 def _mask(blocks: dict[int, np.ndarray], main: int) -> np.ndarray:
@@ -149,6 +171,28 @@ def _mask(blocks: dict[int, np.ndarray], main: int) -> np.ndarray:
 
 def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
     return one is other or (one is not None and other is not None and np.array_equal(one, other))
+
+
+@njit(cache=True)
+def _nearest(heights, squared, offsets, first_x, first_y, found):
+    """Whether a tile is uneven, with the height of the nearest column that has one, 0 at the main level.
+
+    Args:
+        heights: (X, Y) int8, of all columns.
+        squared: (16, 16) int16, squared distance to the nearest column with a height, or NONE.
+        offsets: (16, 16, 2) int8, offset of that column.
+        first_x: first column of the tile along x.
+        first_y: the same along y.
+        found: (16, 16) int64, zeros; written.
+    """
+    some = False
+    for x in range(BLOCK_VOXELS):
+        for y in range(BLOCK_VOXELS):
+            if squared[x, y] != NONE:
+                height = heights[first_x + x + offsets[x, y, 0], first_y + y + offsets[x, y, 1]]
+                if abs(height) > LEVEL:
+                    found[x, y], some = height, True
+    return some
 
 
 @njit(cache=True)

@@ -18,7 +18,7 @@ from sgrocc_core.training.ablations.findings import Findings
 from sgrocc_core.training.ablations.report import markdown, summary_rows
 
 EXPERT = {"channels": 4, "wide": 4, "hidden": 8, "feature_channels": 4, "offsets": 1, "blocks": 1, "gaussians": 1}
-OWN = {"channels": 4, "widths": [8, 8, 8, 8], "blocks": [1, 1, 1, 1]}
+OWN = {"kind": "small", "channels": 4, "widths": [8, 8, 8, 8], "blocks": [1, 1, 1, 1]}
 
 
 def result(abs_rel: float) -> dict[str, object]:

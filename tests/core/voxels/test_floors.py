@@ -86,6 +86,31 @@ def test_the_grid_follows_when_the_way_up_appears_and_when_it_goes():
     assert not np.array_equal(before[100:], expected[100:])
 
 
+def test_after_any_changes_the_floor_is_that_of_the_whole_map_at_once():
+    """Boxes are taken out, filled with floor at any height, or put back, near the stairs and far from them."""
+    draw = np.random.default_rng(8)
+    whole, _ = sample.room("stairs")
+    labels, columns, shifted = whole.copy(), sample.columns_of(whole), set()
+    for _ in range(16):
+        x, y, z = (int(draw.integers(0, length - 8)) for length in (sample.LENGTH, sample.WIDTH, 16))
+        box = np.s_[
+            x : x + int(draw.integers(2, 30)), y : y + int(draw.integers(2, 30)), z : z + int(draw.integers(1, 8))
+        ]
+        kind = draw.integers(3)
+        labels[box] = whole[box] if kind == 0 else (0, sample.FLOOR)[kind - 1]
+        columns.apply(summary_of(labels))
+        found, expected = values_of(columns, low=0.0), values_of(fresh := sample.columns_of(labels), low=0.0)
+        assert np.array_equal(found, expected)
+        tiles = {at: columns._floors.shift(at) for at in fresh._tiles}
+        assert all(_same(shift, fresh._floors.shift(at)) for at, shift in tiles.items())
+        shifted.add(b"".join(b"" if shift is None else shift.tobytes() for shift in tiles.values()))
+    assert len(shifted) > 2, "the changes raise and lower other columns each time"
+
+
+def _same(one, other):
+    return (one is None and other is None) or np.array_equal(one, other)
+
+
 def summary_of(labels) -> Columns:
     """Columns of all blocks of a room, in the order of its map."""
     source = sample.columns_of(labels)

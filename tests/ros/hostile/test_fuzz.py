@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
+from rclpy.duration import Duration
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
@@ -163,9 +164,11 @@ def threads(pid: int) -> int:
 def settled(robot: Robot) -> dict[str, str]:
     """The diagnostics' counters once none has changed, and no image waits, in three periods one after the other.
 
-    All counters are looked at, not only those of images: on a busy machine the transforms of a burst may still be in
-    the node's queue when its last image has been dropped.
+    All counters are looked at, not only those of images, and only once the node's side has acknowledged every message:
+    a message that the transport loses in a burst is sent again up to seconds later, and those behind it wait for it.
     """
+    for publisher in (robot.images, robot.infos, robot.depths, robot.transforms):
+        assert publisher.wait_for_all_acked(Duration(seconds=30)), publisher.topic_name
     before, calm = robot.values, 0
     while calm < 3:
         wait_until(lambda seen=before: robot.values is not seen, 10)
