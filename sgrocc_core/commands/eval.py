@@ -25,6 +25,8 @@ HELP = """Score a model on views with ground truth, in the layout of Occ-ScanNet
   sgrocc eval depth --data VIDEOS --model small --json FILE
       depth of videos (`sgrocc synth --video`, or a bag with depth) frame by frame, of the image alone and with what the
       camera's motion tells: AbsRel, share within a factor of 1.25, and how right the spread is
+  sgrocc eval prompts --data config/generation/prompts.yaml --json FILE
+      makes the room of every sentence of a list (`sgrocc synth --prompt`) and counts the named classes in its voxels
   sgrocc eval statistics --data TRAINING_SET --json FILE
       collects the statistics for the baselines from a training set: classes by height, frequencies, best constant depth
 
@@ -36,9 +38,11 @@ STATISTICS = find_shared("config/eval/statistics.json")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument(
-        "what", choices=("local", "embodied", "dynamic", "depth", "statistics"), help="kind of evaluation; see above"
+        "what",
+        choices=("local", "embodied", "dynamic", "depth", "prompts", "statistics"),
+        help="kind of evaluation; see above",
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder of the set")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the set, or list of prompts")
     parser.add_argument("--split", help="train, test or a list file (default: test; train for statistics)")
     parser.add_argument("--json", type=Path, required=True, help="file to write")
     parser.add_argument(
@@ -100,6 +104,8 @@ def run(args: argparse.Namespace) -> int:
         return _dynamic(args)
     if args.what == "depth":
         return _depth(args)
+    if args.what == "prompts":
+        return _prompts(args)
 
     from sgrocc_core.evaluation.baselines import collect, load_statistics
     from sgrocc_core.evaluation.local import evaluate_local, table
@@ -212,6 +218,17 @@ def _depth(args: argparse.Namespace) -> int:
     variants = [DepthVariant(name, kind) for name, kind in kinds.items()]
     report = evaluate_depth(engine, progress(videos, desc=engine.spec.name, unit="video"), variants)
     report["settings"] = {"data": str(args.data), "split": args.split or "test", "limit": args.limit}
+    _write(args.json, report)
+    print(table(report))
+    print(f"report: {args.json}")
+    return 0
+
+
+def _prompts(args: argparse.Namespace) -> int:
+    from sgrocc_core.evaluation.prompts import evaluate_prompts, table
+
+    report = evaluate_prompts(args.data, limit=args.limit)
+    report["settings"] = {"data": str(args.data), "limit": args.limit}
     _write(args.json, report)
     print(table(report))
     print(f"report: {args.json}")

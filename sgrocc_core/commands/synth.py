@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sgrocc_core.data.synthetic.write import SynthConfig
 
 HELP = """Generate furnished rooms: images, depth, 2D labels and exact voxel labels.
 
@@ -12,6 +16,7 @@ An interrupted run is resumed by starting it again.
   sgrocc synth --scenes 400 --frames 40 --size 320x240 --out data/train
   sgrocc synth --config config/synth/heldout.yaml --out data/heldout
   sgrocc synth --dynamic --scenes 10 --size 320x240 --out data/dynamic
+  sgrocc synth --prompt "a small bedroom with a double bed, two chairs and a tv on the wall" --out data/asked
   sgrocc synth --assets /usr/share/sweethome3d/furniture --scenes 400 --size 320x240 --out data/furnished
 """
 
@@ -28,6 +33,7 @@ _KEYS = (
     "size",
     "assets",
     "edition",
+    "prompt",
 )
 
 
@@ -77,6 +83,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "or 0 for both in turn (default 1)",
     )
     parser.add_argument(
+        "--prompt",
+        metavar="SENTENCE",
+        help="make the rooms (default 1) that an English sentence describes; what it could not hold is said; see "
+        "docs/data.md",
+    )
+    parser.add_argument(
         "--video",
         action="store_true",
         default=None,
@@ -91,10 +103,35 @@ def run(args: argparse.Namespace) -> int:
 
     options = {key: getattr(args, key) for key in _KEYS if getattr(args, key) is not None}
     config = read_config(args.config, args.out, options)
+    if config.prompt is not None:
+        return _run_prompt(config)
     if config.assets is None:
         print("furniture of primitives only; --assets DIR adds models (docs/data.md)")
     frames = write_scenes(config)
     print(f"{frames} frames in {config.out} ({config.split}_final.txt)")
     if config.assets is not None:
         print(f"models used, with their licences: {config.out / 'assets.csv'}; left out: assets_left_out.csv beside it")
+    return 0
+
+
+def _run_prompt(config: SynthConfig) -> int:
+    """Make the rooms of a sentence and say what was guessed, not understood or not placed; exit code 0."""
+    import json
+
+    from sgrocc_core.data.synthetic.words.reader import read_wish
+    from sgrocc_core.data.synthetic.write import prompt_file, write_scenes
+    from sgrocc_core.words.encoder import encoder_if_installed
+
+    wish = read_wish(config.prompt or "", encoder_if_installed())
+    for said in wish.understood:
+        print(f"note: {said}")
+    for said in wish.missed:
+        print(f"not understood: {said}")
+    frames = write_scenes(config)
+    for index in range(config.first, config.first + config.scenes):
+        made = json.loads(prompt_file(config, index).read_text())
+        print(f"{config.name(index)}: {made['caption']}")
+        for miss in made["misses"]:
+            print(f"{config.name(index)}: not as asked: {miss}")
+    print(f"{frames} frames in {config.out} ({config.split}_final.txt); what was read: {config.out / 'prompts'}")
     return 0

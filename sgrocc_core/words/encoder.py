@@ -30,6 +30,8 @@ LONGEST = 256
 """Pieces of a text beyond these are not read, as in the model's own configuration."""
 MOST_REMEMBERED = 4096
 """Texts whose vectors are kept."""
+BATCH = 64
+"""Texts that are encoded together."""
 
 
 @vectorize(["float32(float32)"], cache=True)
@@ -69,37 +71,41 @@ class SentenceEncoder:
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors of texts, (N, width) float32 of unit length. Texts that were asked before are remembered."""
-        vectors = np.zeros((len(texts), self.width), np.float32)
-        for row, text in enumerate(texts):
-            if text not in self._known:
-                if len(self._known) >= MOST_REMEMBERED:
-                    self._known.clear()
-                self._known[text] = self._vector(text)
-            vectors[row] = self._known[text]
-        return vectors
+        new = list(dict.fromkeys(text for text in texts if text not in self._known))
+        if len(self._known) + len(new) > MOST_REMEMBERED:
+            self._known.clear()
+            new = list(dict.fromkeys(texts))
+        for start in range(0, len(new), BATCH):
+            part = new[start : start + BATCH]
+            self._known.update(zip(part, self._vectors(part)))
+        return np.stack([self._known[text] for text in texts]) if len(texts) else np.zeros((0, self.width), np.float32)
 
-    def _vector(self, text: str) -> np.ndarray:
-        ids = self._pieces.ids(text, LONGEST)
+    def _vectors(self, texts: Sequence[str]) -> np.ndarray:
+        """(n, width) vectors of texts, whose pieces lie one text after the other in one array."""
+        ids = [self._pieces.ids(text, LONGEST) for text in texts]
+        ends = np.cumsum([len(i) for i in ids])
+        spans = [slice(int(end) - len(i), int(end)) for end, i in zip(ends, ids)]
         w = self._weights
-        x = w["embeddings.word_embeddings.weight"][ids] + w["embeddings.position_embeddings.weight"][: len(ids)]
-        x = self._norm(x + w["embeddings.token_type_embeddings.weight"][0], "embeddings.LayerNorm")
+        places = np.concatenate([np.arange(len(i)) for i in ids])
+        x = w["embeddings.word_embeddings.weight"][np.concatenate(ids)]
+        x = x + w["embeddings.position_embeddings.weight"][places] + w["embeddings.token_type_embeddings.weight"][0]
+        x = self._norm(x, "embeddings.LayerNorm")
         for layer in range(self._layers):
-            x = self._block(x, f"encoder.layer.{layer}.")
-        mean = x.mean(0)
-        return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
+            x = self._block(x, spans, f"encoder.layer.{layer}.")
+        means = np.stack([x[span].mean(0) for span in spans])
+        return (means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)).astype(np.float32)
 
-    def _block(self, x: np.ndarray, at: str) -> np.ndarray:
-        """One transformer layer on the pieces (n, width) of a text."""
-        n, each = len(x), self.width // self._heads
-        q, k, v = (
-            self._linear(x, f"{at}attention.self.{name}").reshape(n, self._heads, each).transpose(1, 0, 2)
-            for name in ("query", "key", "value")
-        )
-        scores = q @ k.transpose(0, 2, 1) / np.float32(math.sqrt(each))  # [heads, n, n]
-        scores = np.exp(scores - scores.max(-1, keepdims=True))
-        mixed = (scores / scores.sum(-1, keepdims=True)) @ v
-        mixed = self._linear(mixed.transpose(1, 0, 2).reshape(n, self.width), f"{at}attention.output.dense")
-        x = self._norm(x + mixed, f"{at}attention.output.LayerNorm")
+    def _block(self, x: np.ndarray, spans: list[slice], at: str) -> np.ndarray:
+        """One transformer layer on pieces (n, width); each attends to those of its own text."""
+        heads = (len(x), self._heads, self.width // self._heads)
+        q, k, v = (self._linear(x, f"{at}attention.self.{name}").reshape(heads) for name in ("query", "key", "value"))
+        mixed = np.empty_like(x)
+        for span in spans:
+            scores = np.einsum("ihc,jhc->hij", q[span], k[span]) / np.float32(math.sqrt(heads[2]))
+            scores = np.exp(scores - scores.max(-1, keepdims=True))
+            scores /= scores.sum(-1, keepdims=True)
+            mixed[span] = np.einsum("hij,jhc->ihc", scores, v[span]).reshape(-1, self.width)
+        x = self._norm(x + self._linear(mixed, f"{at}attention.output.dense"), f"{at}attention.output.LayerNorm")
         wide = self._linear(_gelu(self._linear(x, f"{at}intermediate.dense")), f"{at}output.dense")
         return self._norm(x + wide, f"{at}output.LayerNorm")
 

@@ -368,7 +368,9 @@ def floor_thing(m: Materials) -> Item:
             for x in (-0.3, 0.3):
                 board.box((x, 0.02, 0.6), (0.03, 0.03, 1.2), OBJECTS, m.wood())
 
-    name = {"case": "suitcase", "tower": "computer", "pile": "pile of cushions"}.get(str(kind), str(kind))
+    name = {"boxes": "box", "case": "suitcase", "tower": "computer", "pile": "pile of cushions"}.get(
+        str(kind), str(kind)
+    )
     return Item(0.6 if kind == "easel" else s + 0.1, s + 0.1, _build, front=0.0, height=s, name=name)
 
 

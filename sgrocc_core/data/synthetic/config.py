@@ -75,8 +75,12 @@ def read_config(path: str | Path | None, out: str | Path, options: dict[str, Any
     values.update(options)
     if folder is not None or values.get("assets") is not None:
         values["assets"] = read_assets(values.get("assets") or {}, folder)
-    if options.get("split") == "test" and "namespace" not in values:
+    if options.get("split") == "test" and "namespace" not in values and values.get("prompt") is None:
         values["namespace"] = "test"
+    if values.get("prompt") is not None:
+        if not isinstance(values["prompt"], str):
+            raise ConfigError(f"prompt is {values['prompt']!r}; it must be a sentence")
+        values = {"namespace": "prompt", "scenes": 1, **values}
     if values.get("dynamic") is True:
         values = {"namespace": "dynamic", "split": "test", "frames": 160, **values}
     if "size" in values:

@@ -24,7 +24,7 @@ from sgrocc_core.data.synthetic.trajectories import Walker, draw_intrinsics, dra
 from sgrocc_core.data.synthetic.voxelise import LabelGrid, voxelise
 from sgrocc_core.geometry.lattice import CELL_SIZE, CELL_VOXELS, VOXEL_SIZE, box_corner
 
-NAMESPACES = {"train": 1, "test": 2, "heldout": 3, "walk": 4, "dynamic": 5}
+NAMESPACES = {"train": 1, "test": 2, "heldout": 3, "walk": 4, "dynamic": 5, "prompt": 6}
 """First word of every seed; two namespaces never share a room."""
 CANDIDATES = 2.5
 """Number of candidate poses, rendered coarsely, for each frame that is kept."""
@@ -118,20 +118,48 @@ def prepare(
         grid = voxelise(scene, rng.uniform(0, CELL_SIZE, 3))
         if len(classes_in(grid)) < min_classes:
             continue
-        style, K = (draw_real_style if edition == 2 else draw_style)(rng), draw_intrinsics(rng, size)
-        count = frames if walker else int(np.ceil(frames * CANDIDATES))
-        try:
-            poses = walk(scene, count, rng, walker, smooth, draw_real_walker if edition == 2 else draw_walker)
-        except ValueError:  # no free floor
-            continue
-        free = np.array([_in_free_space(grid, T_wc) for T_wc in poses])
-        if free.sum() < (len(poses) if walker else frames):  # the walk passes through a solid, such as a hanging lamp
-            continue
-        poses = poses[free]
-        return GeneratedScene(
-            scene, grid, style, poses if walker else _richest(scene, style, poses, K, size, frames), K, words
-        )
+        made = walk_through(scene, grid, rng, words, frames, size, walker, smooth, edition)
+        if made is not None:
+            return made
     raise ValueError(f"no room of {min_classes} classes in {ATTEMPTS} attempts (seed {seed}, scene {index})")
+
+
+def walk_through(
+    scene: Scene,
+    grid: LabelGrid,
+    rng: np.random.Generator,
+    words: tuple[int, ...],
+    frames: int,
+    size: tuple[int, int],
+    walker: Walker | None = None,
+    smooth: float = 6.0,
+    edition: int = 1,
+) -> GeneratedScene | None:
+    """Draw a camera and its walk through a room; None if there is no free floor, or the walk passes through a solid.
+
+    Args:
+        scene: the room.
+        grid: its voxels.
+        rng: random generator of the scene.
+        words: seed of the scene.
+        frames: number of frames.
+        size: (width, height) of the images, pixels.
+        walker: as for `prepare`.
+        smooth: as for `prepare`.
+        edition: as for `prepare`.
+    """
+    style, K = (draw_real_style if edition == 2 else draw_style)(rng), draw_intrinsics(rng, size)
+    count = frames if walker else int(np.ceil(frames * CANDIDATES))
+    try:
+        poses = walk(scene, count, rng, walker, smooth, draw_real_walker if edition == 2 else draw_walker)
+    except ValueError:  # no free floor
+        return None
+    free = np.array([_in_free_space(grid, T_wc) for T_wc in poses])
+    if free.sum() < (len(poses) if walker else frames):  # the walk passes through a solid, such as a hanging lamp
+        return None
+    poses = poses[free]
+    chosen = poses if walker else _richest(scene, style, poses, K, size, frames)
+    return GeneratedScene(scene, grid, style, chosen, K, words)
 
 
 def furnisher_for(namespace: str, assets: Library | None) -> Furnisher | None:

@@ -126,6 +126,10 @@ class Builder:
         pieces.append(Piece(name, self._t, yaw, size, self._owner))
         return Builder(self._rows, self._R, self._t, len(pieces) - 1)
 
+    def under(self, piece: int) -> Builder:
+        """A builder of the same frame whose new pieces and solids belong to an existing piece of the scene."""
+        return Builder(self._rows, self._R, self._t, piece)
+
     @property
     def inside(self) -> str:
         """Name of the piece that this builder's solids belong to; empty if there is none."""

@@ -85,6 +85,16 @@ def make_scene(
     m, b = RealMaterials(rng) if edition == 2 else Materials(rng), Builder()
     name = programme or str(rng.choice(list(PROGRAMMES), p=[0.2, 0.2, 0.16, 0.1, 0.1, 0.12, 0.12]))
     layout = draw_layout(rng)
+    build_shell(layout, b, m)
+    plan = FloorPlan(layout)
+    density = float(np.clip(rng.beta(2, 2) * 1.1, 0.05, 1.0))
+    _furnish(name, layout, plan, b, m, density, furnisher)
+    _decorate(layout, plan, b, m, density)
+    return finish(layout, plan, b, m, name, tuple(sorted(furnisher.used)) if furnisher else ())
+
+
+def build_shell(layout: Layout, b: Builder, m: Materials) -> None:
+    """Add doors, windows, walls, floors and ceilings, and what belongs to them, to a footprint."""
     add_doors(layout, b, m)
     if isinstance(m, RealMaterials):
         add_openings(layout, b, m)
@@ -92,10 +102,20 @@ def make_scene(
     add_shell(layout, b, m)
     if isinstance(m, RealMaterials):
         add_fittings(layout, b, m)
-    plan = FloorPlan(layout)
-    density = float(np.clip(rng.beta(2, 2) * 1.1, 0.05, 1.0))
-    _furnish(name, layout, plan, b, m, density, furnisher)
-    _decorate(layout, plan, b, m, density)
+
+
+def finish(layout: Layout, plan: FloorPlan, b: Builder, m: Materials, name: str, models: tuple[str, ...] = ()) -> Scene:
+    """Turn a furnished room about a random angle, light it and make it a scene.
+
+    Args:
+        layout: shell.
+        plan: raster of its floor.
+        b: all solids.
+        m: their materials.
+        name: of the furniture programme.
+        models: names of the furniture models.
+    """
+    rng = m.rng
     yaw, offset = float(rng.uniform(0, 2 * np.pi)), np.r_[rng.uniform(-3, 3, 2), rng.uniform(-0.5, 0.5)]
     R = rotation_zyx(yaw)
     lights = [
@@ -121,7 +141,7 @@ def make_scene(
         sun,
         np.array(windows).reshape(-1, 11),
         name,
-        tuple(sorted(furnisher.used)) if furnisher else (),
+        models,
         b.pieces,
     )
 

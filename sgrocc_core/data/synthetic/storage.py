@@ -240,11 +240,17 @@ PANELS = {"picture": "picture", "poster": "poster", "board": "whiteboard", "cloc
 """What the objects on walls are called, by kind."""
 
 
-def wall_panel(b: Builder, m: Materials) -> None:
-    """An object on a wall, centred at the origin: picture, poster, whiteboard, clock, or a row of pictures."""
+def wall_panel(b: Builder, m: Materials, kind: str | None = None) -> None:
+    """An object on a wall, centred at the origin: picture, poster, whiteboard, clock, or a row of pictures.
+
+    Args:
+        b: its frame.
+        m: materials of the scene.
+        kind: a key of PANELS; None draws one.
+    """
     r = m.rng
-    kind = r.choice(["picture", "poster", "board", "clock", "row"], p=[0.45, 0.2, 0.15, 0.1, 0.1])
-    b = b.piece(PANELS[str(kind)])
+    kind = kind or str(r.choice(["picture", "poster", "board", "clock", "row"], p=[0.45, 0.2, 0.15, 0.1, 0.1]))
+    b = b.piece(PANELS[kind])
     if kind == "board":
         w, h = r.uniform(0.9, 2.0), r.uniform(0.7, 1.2)
         b.box((0, -0.012, 0), (w, 0.024, h), OBJECTS, m.metal())

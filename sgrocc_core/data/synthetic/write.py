@@ -5,6 +5,7 @@ A scene becomes visible in the set only when it is complete.
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -24,11 +25,14 @@ from sgrocc_core.data.synthetic.generate import GeneratedFrame, GeneratedScene, 
 from sgrocc_core.data.synthetic.processes import end_with_parent
 from sgrocc_core.data.synthetic.rooms import BOTH, EDITIONS
 from sgrocc_core.data.synthetic.trajectories import draw_video_walker
+from sgrocc_core.data.synthetic.words.asked import prepare_asked
 from sgrocc_core.data.synthetic.words.captions import caption_of
+from sgrocc_core.data.synthetic.words.reader import read_wish
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.geometry.camera import project
 from sgrocc_core.geometry.lattice import BOX_VOXELS, VOXEL_SIZE, voxel_centres
 from sgrocc_core.progress import progress
+from sgrocc_core.words.encoder import encoder_if_installed
 
 MINI = 8
 """The mini lists contain every eighth scene."""
@@ -56,6 +60,7 @@ class SynthConfig:
         video: frames as close together as a video's (2 to 10 cm), none dropped; sources for stereo from motion.
         assets: models of furniture beside the primitives; None = primitives only.
         edition: edition of the rooms, one of `rooms.EDITIONS`, or `rooms.BOTH`.
+        prompt: sentence that the rooms are made from; they have their own namespace, `prompt`. None = none.
 
     Raises:
         ConfigError: a value is not allowed, or two values exclude each other.
@@ -76,6 +81,7 @@ class SynthConfig:
     video: bool = False
     assets: AssetConfig | None = None
     edition: int = 1
+    prompt: str | None = None
 
     def __post_init__(self) -> None:
         for key, low, high in (
@@ -93,7 +99,7 @@ class SynthConfig:
             raise ConfigError(f"size is {self.size[0]}x{self.size[1]}; each side must be from 64 to 4096 pixels")
         for key, allowed in (
             ("split", ("train", "test")),
-            ("namespace", ("train", "test", "heldout", "walk", "dynamic")),
+            ("namespace", ("train", "test", "heldout", "walk", "dynamic", "prompt")),
         ):
             if getattr(self, key) not in allowed:
                 raise ConfigError(f"{key} is {getattr(self, key)!r}; it must be one of {', '.join(allowed)}")
@@ -102,6 +108,13 @@ class SynthConfig:
                 f"namespace is {self.namespace!r} and dynamic is {self.dynamic}; "
                 "scenes that change have their own, dynamic"
             )
+        if (self.prompt is not None) != (self.namespace == "prompt"):
+            raise ConfigError(
+                f"namespace is {self.namespace!r} and prompt is {self.prompt!r}; rooms from a sentence have their own "
+                "namespace, prompt"
+            )
+        if self.prompt is not None and (self.dynamic or self.video or self.assets is not None):
+            raise ConfigError("prompt excludes dynamic, video and assets; rooms from a sentence are made of primitives")
         if self.dynamic and self.edition != 1:
             raise ConfigError(f"dynamic is true and edition is {self.edition}; scenes that change are of edition 1")
         if self.dynamic and self.video:
@@ -154,12 +167,18 @@ def write_scene(config: SynthConfig, index: int) -> str:
     cv2.setNumThreads(1)
     scene, root = config.name(index), config.out / "occscannet"
     final = root / "gathered_data" / scene
+    _refuse_other_prompt(config, index)
     if final.exists():
         return scene
     library = None if config.assets is None else open_library(config.assets)
     if config.dynamic:
         changing = prepare_dynamic(config.seed, index, config.frames, config.size, library)
         made, frames = changing.made, render_dynamic(changing, config.size)
+    elif config.prompt is not None:
+        wish = read_wish(config.prompt, encoder_if_installed())
+        made, asked = prepare_asked(wish, config.seed, index, config.frames, config.size, config.edition)
+        frames = render_frames(made, config.size)
+        _replace(prompt_file(config, index), [json.dumps(asked.description(), indent=1)])
     else:
         walker = draw_video_walker(np.random.default_rng((config.seed, index))) if config.video else None
         smooth = VIDEO_SMOOTH if config.video else 6.0
@@ -186,6 +205,23 @@ def write_scene(config: SynthConfig, index: int) -> str:
         _replace(config.out / "assets" / f"{scene}.txt", list(made.scene.models))
     os.rename(part, final)
     return scene
+
+
+def prompt_file(config: SynthConfig, index: int) -> Path:
+    """Where the description of a room from a sentence is written: what was read, and what the room lacks."""
+    return config.out / "prompts" / f"{config.name(index)}.json"
+
+
+def _refuse_other_prompt(config: SynthConfig, index: int) -> None:
+    """Raise ConfigError if the folder has this room already, made from another sentence."""
+    path = prompt_file(config, index)
+    if config.prompt is not None and path.exists():
+        other = json.loads(path.read_text()).get("prompt")
+        if other != config.prompt:
+            raise ConfigError(
+                f"{config.out} has the room {config.name(index)} already, from the prompt {other!r}; choose another "
+                "--out, or another --seed or --first"
+            )
 
 
 def _write_embodied(config: SynthConfig, scene: str, made: GeneratedScene, frames: list[GeneratedFrame]) -> None:

@@ -25,6 +25,7 @@ TEXTS = [
 ]
 
 
+@pytest.mark.slow
 @installed
 def test_vectors_equal_those_of_transformers():
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: make setup-train")

@@ -1,12 +1,14 @@
-"""Names of colours and of what things are made of."""
+"""Names of colours and of what things are made of, and the materials of a scene that they stand for."""
 
 from __future__ import annotations
 
 import colorsys
+import copy
+from collections.abc import Callable
 
 import numpy as np
 
-from sgrocc_core.data.synthetic.materials import METAL, PLANKS, WOOD
+from sgrocc_core.data.synthetic.materials import FABRIC, METAL, PLAIN, PLANKS, WOOD, Color, Materials, dimmed
 
 HUES: dict[str, tuple[float, float, float]] = {
     "black": (0.6, 0.05, 0.1),
@@ -56,3 +58,65 @@ def look(materials: np.ndarray, row: int) -> str:
         row: of the material.
     """
     return MADE_OF.get(int(materials[row, 0])) or colour_name(materials[row, 1:4])
+
+
+_COLOURED = (
+    "furniture",
+    "fabric",
+    "wood",
+    "lacquer",
+    "white",
+    "metal",
+    "black",
+    "thing",
+    "fitted",
+    "dark",
+    "rug",
+    "picture",
+)
+"""Palettes that a colour replaces."""
+_HARD = ("furniture", "lacquer", "white", "metal", "black", "thing", "fitted", "dark", "wood")
+"""Palettes that a material replaces."""
+
+
+def dyed(m: Materials, look: str) -> Materials:
+    """The same table of materials with palettes that all give one look.
+
+    Args:
+        m: materials of the scene, which grow.
+        look: a name of HUES, `wooden`, `metal`, or empty.
+    """
+    if look == "":
+        return m
+    other = copy.copy(m)
+    if look in HUES:
+        for name in _COLOURED:
+            setattr(other, name, _coloured(m, look, FABRIC if name in ("fabric", "rug") else PLAIN))
+        for name in ("wall", "ceiling"):
+            setattr(other, name, _coloured(m, look, PLAIN))
+        other.floor = _coloured(m, look, FABRIC)  # type: ignore[method-assign]
+    else:
+        made = type(m).wood if look == "wooden" else type(m).metal
+        for name in (*_HARD, "fabric", "wall"):
+            setattr(other, name, lambda: made(m))
+        other.floor = (lambda: _planks(m)) if look == "wooden" else (lambda: _metal_floor(m))  # type: ignore
+    return other
+
+
+def _coloured(m: Materials, look: str, pattern: int) -> Callable[[], int]:
+    def make() -> int:
+        h, s, v = HUES[look]
+        r = m.rng
+        colour = m.hsv(h + 0.008 * r.normal(), s * r.uniform(0.95, 1.05), v * r.uniform(0.97, 1.03))
+        return m.add(pattern, colour, dimmed(colour, 0.85), 0.02, 0.1, 0.05, 30)
+
+    return make
+
+
+def _planks(m: Materials) -> int:
+    colour: Color = m.wood_color()
+    return m.add(PLANKS, colour, dimmed(colour, 0.8), m.rng.uniform(0.06, 0.2), 0.6, 0.1, 30)
+
+
+def _metal_floor(m: Materials) -> int:
+    return m.add(METAL, (0.6, 0.6, 0.62), None, 0.05, 0.25, 0.3, 40)
