@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sgrocc_core.mapping.mapper import OccupancyMapper
     from sgrocc_core.mapping.types import MapperConfig, MapUpdate
     from sgrocc_core.voxels.distances.field import DistanceQuery
+    from sgrocc_core.voxels.objects import FoundObject
     from sgrocc_core.voxels.query import BoxQuery, PointQuery, VoxelState
 
 __version__ = "0.1.0"
@@ -40,6 +41,7 @@ __all__ = [
     "DataError",
     "DistanceQuery",
     "Engine",
+    "FoundObject",
     "Frame",
     "FrameError",
     "GaussiansInView",
@@ -73,6 +75,7 @@ _NAMES_BY_MODULE = {
     "mapping.mapper": ("OccupancyMapper",),
     "mapping.types": ("MapperConfig", "MapUpdate"),
     "voxels.distances.field": ("DistanceQuery",),
+    "voxels.objects": ("FoundObject",),
     "voxels.query": ("BoxQuery", "PointQuery", "VoxelState"),
 }
 _MODULES = {name: f"{__name__}.{module}" for module, names in _NAMES_BY_MODULE.items() for name in names}

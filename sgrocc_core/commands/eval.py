@@ -27,6 +27,8 @@ HELP = """Score a model on views with ground truth, in the layout of Occ-ScanNet
       camera's motion tells: AbsRel, share within a factor of 1.25, and how right the spread is
   sgrocc eval prompts --data config/generation/prompts.yaml --json FILE
       makes the room of every sentence of a list (`sgrocc synth --prompt`) and counts the named classes in its voxels
+  sgrocc eval objects --limit 12 --frames 30 --model small --json FILE
+      maps held-out rooms (made from their seeds; no --data) with a sensor's depth and counts the things that are found
   sgrocc eval statistics --data TRAINING_SET --json FILE
       collects the statistics for the baselines from a training set: classes by height, frequencies, best constant depth
 
@@ -39,10 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument(
         "what",
-        choices=("local", "embodied", "dynamic", "depth", "prompts", "statistics"),
+        choices=("local", "embodied", "dynamic", "depth", "prompts", "objects", "statistics"),
         help="kind of evaluation; see above",
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder of the set, or list of prompts")
+    parser.add_argument("--data", type=Path, help="folder of the set, or list of prompts")
     parser.add_argument("--split", help="train, test or a list file (default: test; train for statistics)")
     parser.add_argument("--json", type=Path, required=True, help="file to write")
     parser.add_argument(
@@ -96,6 +98,10 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--config needs --weights: an exported model contains its configuration")
     if args.frames < 0:
         raise ConfigError(f"--frames is {args.frames}; it must be 0 (all frames) or more")
+    if args.what == "objects":
+        return _objects(args)
+    if args.data is None:
+        raise ConfigError(f"`sgrocc eval {args.what}` needs --data, the folder of the set")
     if args.what == "statistics":
         return _statistics(args)
     if args.what == "embodied":
@@ -218,6 +224,24 @@ def _depth(args: argparse.Namespace) -> int:
     variants = [DepthVariant(name, kind) for name, kind in kinds.items()]
     report = evaluate_depth(engine, progress(videos, desc=engine.spec.name, unit="video"), variants)
     report["settings"] = {"data": str(args.data), "split": args.split or "test", "limit": args.limit}
+    _write(args.json, report)
+    print(table(report))
+    print(f"report: {args.json}")
+    return 0
+
+
+def _objects(args: argparse.Namespace) -> int:
+    from sgrocc_core.engines.open import open_engine
+    from sgrocc_core.evaluation.objects import evaluate_objects, table
+    from sgrocc_core.mapping.mapper import MapperConfig
+    from sgrocc_core.progress import progress
+
+    engine = open_engine(args.model, args.engine, args.device, args.threads)
+    rooms, frames = args.limit or 12, args.frames or 30
+    with progress(total=rooms, desc=engine.spec.name, unit="room") as bar:
+        report = evaluate_objects(
+            engine, rooms, frames, MapperConfig(occupancy_threshold=args.threshold), step=bar.update
+        )
     _write(args.json, report)
     print(table(report))
     print(f"report: {args.json}")

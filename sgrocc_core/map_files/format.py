@@ -23,6 +23,7 @@ from sgrocc_core.geometry.lattice import BLOCK_VOXELS, VOXEL_SIZE
 from sgrocc_core.report import machine_bytes
 from sgrocc_core.voxels.distances.field import MAX_DISTANCE, DistanceQuery, Distances, Unknown
 from sgrocc_core.voxels.listed import ListedVoxels
+from sgrocc_core.voxels.objects import FoundObject, find_objects
 from sgrocc_core.voxels.query import BoxQuery, PointQuery, inside, query_box, query_points
 from sgrocc_core.voxels.voxel_map import free_voxels, occupied_voxels
 
@@ -123,6 +124,14 @@ class SavedMap:
             QueryError: Another shape, or coordinates that are not finite numbers.
         """
         return query_points(self, points)
+
+    def find(self, phrase: str) -> list[FoundObject]:
+        """The things that a phrase means, such as `sofa` or `somewhere to sit`; see `LiveMap.find`.
+
+        Raises:
+            QueryError: The phrase is empty, too long, or means none of the classes.
+        """
+        return find_objects(phrase, (self.voxels, self.labels, self.probability), self.free)
 
     def query_box(self, low: np.ndarray, high: np.ndarray) -> BoxQuery:
         """All voxels that an axis-aligned box touches.

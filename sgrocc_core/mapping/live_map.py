@@ -17,6 +17,7 @@ from sgrocc_core.gaussians.memory import GaussianMemory
 from sgrocc_core.mapping.from_motion import Motion
 from sgrocc_core.mapping.types import MapUpdate, Stopwatch
 from sgrocc_core.voxels.distances.field import MAX_DISTANCE, DistanceQuery, Distances, Unknown
+from sgrocc_core.voxels.objects import FoundObject, find_objects
 from sgrocc_core.voxels.query import BoxQuery, PointQuery, query_box, query_points
 from sgrocc_core.voxels.voxel_map import VoxelMap
 
@@ -211,6 +212,21 @@ class LiveMap:
             QueryError: A value is not allowed; the message names it.
         """
         return self._distances.query(points, classes, unknown, max_distance, self.origin)
+
+    def find(self, phrase: str) -> list[FoundObject]:
+        """The things that a phrase means. Call it between two steps. A map that is not asked pays nothing.
+
+        Args:
+            phrase: A class, a synonym, or, with the sentence encoder (`make setup-words`), what the thing is for, such
+                as `somewhere to sit`.
+
+        Returns:
+            The things, those of the likeliest class first and the largest of each class first.
+
+        Raises:
+            QueryError: The phrase is empty, too long, or means none of the classes.
+        """
+        return find_objects(phrase, self.occupied(), self.free(), self.origin)
 
     def gaussians_in_view(self, most: int = MOST) -> GaussiansInView | None:
         """The most opaque Gaussians in the last frame's view. Call it between two steps.

@@ -24,6 +24,7 @@ from sgrocc_core.mapping.from_motion import Motion, SeenImage, available, depth_
 from sgrocc_core.mapping.live_map import LiveMap
 from sgrocc_core.mapping.points_alone import observe_points
 from sgrocc_core.mapping.types import MapperConfig, MapUpdate, Stopwatch
+from sgrocc_core.voxels.objects import FoundObject
 
 __all__ = ["MapUpdate", "MapperConfig", "OccupancyMapper"]
 
@@ -123,6 +124,10 @@ class OccupancyMapper:
             stamp_ns: Stamp of the points, nanoseconds.
         """
         return observe_points(self.map, self._config, points, origin, stamp_ns)
+
+    def find(self, phrase: str) -> list[FoundObject]:
+        """The things of the map that a phrase means; see `LiveMap.find`."""
+        return self.map.find(phrase)
 
     def _depth_from_motion(self, motion: Motion, seen: SeenImage) -> tuple[np.ndarray, np.ndarray]:
         kind, fallback = available(self._config.motion_depth, self.engine.spec)

@@ -19,7 +19,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Mapping": ("OccupancyMapper", "MapperConfig", "Frame", "MapUpdate", "LiveMap", "GaussiansInView"),
     "Models": ("open_engine", "Engine"),
     "Bags": ("BagReader", "BagOptions"),
-    "Questions to a map": ("PointQuery", "BoxQuery", "DistanceQuery", "VoxelState"),
+    "Questions to a map": ("PointQuery", "BoxQuery", "DistanceQuery", "VoxelState", "FoundObject"),
     "Saved maps": ("load_map", "SavedMap", "MapFolder"),
     "Classes": ("NAMES", "COLORS", "UNKNOWN"),
     "Errors": ("SgroccError", "ConfigError", "DataError", "FrameError", "ModelError", "QueryError"),

@@ -1,0 +1,121 @@
+"""Things of a map: connected voxels of a class, their boxes, and where to stand to see them."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from sgrocc_core.classes import label_of
+from sgrocc_core.cli import main
+from sgrocc_core.errors import QueryError
+from sgrocc_core.map_files.file import MapFolder
+from sgrocc_core.map_files.format import MapModel, SavedMap
+from sgrocc_core.voxels.objects import components, find_objects, objects_of
+
+FLOOR, CHAIR, SOFA = (label_of(name) for name in ("floor", "chair", "sofa"))
+
+
+def block(low, high):
+    return np.array(list(product(*(range(a, b) for a, b in zip(low, high)))))
+
+
+def little_map():
+    """A floor of 4 x 4 m at the ground, a sofa of 20 x 10 x 8 voxels, a chair, a crumb of one; free air."""
+    floor, sofa = block((0, 0, 0), (50, 50, 1)), block((2, 2, 1), (22, 12, 9))
+    chair, crumb = block((30, 30, 1), (35, 35, 11)), block((45, 5, 1), (47, 6, 2))
+    voxels = np.concatenate([floor, sofa, chair, crumb])
+    labels = np.repeat([FLOOR, SOFA, CHAIR, CHAIR], [len(p) for p in (floor, sofa, chair, crumb)]).astype(np.uint8)
+    probability = np.where(labels == SOFA, 0.75, 0.5).astype(np.float32)
+    taken = set(map(tuple, voxels))
+    free = np.array([v for v in map(tuple, block((0, 0, 1), (50, 50, 13))) if v not in taken])
+    return (voxels, labels, probability), free
+
+
+def neighbours_by_hand(voxels):
+    """Components by growing sets of voxels that differ by at most one along at most two axes."""
+    left, found = set(map(tuple, voxels.tolist())), []
+    steps = [s for s in product((-1, 0, 1), repeat=3) if 0 < sum(map(abs, s)) <= 2]
+    while left:
+        ahead = [left.pop()]
+        group = set(ahead)
+        while ahead:
+            v = ahead.pop()
+            for s in steps:
+                other = (v[0] + s[0], v[1] + s[1], v[2] + s[2])
+                if other in left:
+                    left.remove(other)
+                    group.add(other)
+                    ahead.append(other)
+        found.append(frozenset(group))
+    return set(found)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_components_are_those_grown_by_hand(seed):
+    rng = np.random.default_rng(seed)
+    voxels = np.unique(rng.integers(-9, 9, (500, 3)), axis=0)
+    rng.shuffle(voxels)
+    numbers = components(voxels)
+    groups = {frozenset(map(tuple, voxels[numbers == n].tolist())) for n in np.unique(numbers)}
+    assert groups == neighbours_by_hand(voxels)
+
+
+def test_a_thing_has_centre_extent_volume_and_probability():
+    occupied, free = little_map()
+    sofa = find_objects("sofa", occupied, free)[0]
+    np.testing.assert_allclose(sofa.centre, np.array([12, 7, 5]) * 0.08)
+    np.testing.assert_allclose(sofa.extent, np.array([20, 10, 8]) * 0.08)
+    assert sofa.volume == pytest.approx(1600 * 0.08**3)
+    assert (sofa.name, sofa.probability, len(sofa.voxels)) == ("sofa", 0.75, 1600)
+
+
+def test_the_lattices_origin_moves_a_thing():
+    occupied, free = little_map()
+    origin = np.array([1.0, -2.0, 0.5])
+    here, there = find_objects("sofa", occupied, free)[0], find_objects("sofa", occupied, free, origin)[0]
+    np.testing.assert_allclose(there.centre - here.centre, origin)
+    assert here.stand is not None and there.stand is not None
+    np.testing.assert_allclose(there.stand - here.stand, origin)
+
+
+def test_crumbs_are_no_things_and_classes_come_in_the_order_of_their_meaning():
+    occupied, free = little_map()
+    assert [thing.name for thing in find_objects("somewhere to sit", occupied, free)] == ["chair", "sofa"]
+    assert find_objects("bed", occupied, free) == []
+
+
+def test_one_stands_on_free_floor_half_a_metre_away():
+    occupied, free = little_map()
+    chair = find_objects("chair", occupied, free)[0]
+    assert chair.stand is not None
+    x, y = np.floor(chair.stand[:2] / 0.08).astype(int)
+    assert (x, y, 1) in set(map(tuple, free)) and chair.stand[2] == pytest.approx(0.08)
+    gap = np.maximum(0, np.abs(chair.stand[:2] - chair.centre[:2]) - chair.extent[:2] / 2)
+    assert 0.5 <= np.hypot(*gap) < 0.62
+
+
+def test_without_free_floor_there_is_no_place_to_stand():
+    occupied, _ = little_map()
+    assert objects_of(*occupied, np.zeros((0, 3), np.int32))[0].stand is None
+
+
+def test_the_command_asks_a_saved_map(tmp_path, capsys):
+    (voxels, labels, probability), free = little_map()
+    saved = SavedMap(voxels, labels, probability, free, "map", 1, {}, MapModel("small", 1, 1))
+    folder = str(tmp_path / "map")
+    MapFolder(folder).save(saved)
+    assert main(["find", folder, "couches", "--json", str(tmp_path / "found.json")]) == 0
+    said = capsys.readouterr().out
+    assert "'couches' means sofa (by synonym): 1 found" in said and "at 0.96, 0.56, 0.40" in said
+    assert (tmp_path / "found.json").exists()
+    assert main(["find", folder, "bed"]) == 2
+    assert main(["find", folder, " "]) == 1
+    assert "the phrase is empty" in capsys.readouterr().err
+
+
+def test_a_phrase_without_meaning_is_an_error():
+    occupied, free = little_map()
+    with pytest.raises(QueryError):
+        find_objects("", occupied, free)
