@@ -43,6 +43,7 @@ from sgrocc_ros.keeper import Keeper, told
 from sgrocc_ros.output.columns import Feed, FromColumns
 from sgrocc_ros.output.distance import DistanceOutput
 from sgrocc_ros.output.grid import GridOutput
+from sgrocc_ros.output.objects import ObjectsOutput
 from sgrocc_ros.output.octomap import OctomapOutput
 from sgrocc_ros.output.outputs import Outputs
 from sgrocc_ros.output.views import Views
@@ -88,7 +89,7 @@ class EmbodiedOccupancy(Node):
         self.poses = Poses(self.statistics, topics, p["max_pose_gap"], lambda: self.get_clock().now().nanoseconds)
         self.cameras = Cameras(self, p, self.poses, self.statistics)
         self.room = self.cameras.turns
-        views = Views(self, lambda: p["publish_gaussians"])
+        views = Views(self, lambda: p["publish_gaussians"], ObjectsOutput(self, p, self.statistics))
         self.outputs = Outputs(
             self, p["map_frame"], self.statistics, lambda: p["full_map_period"], self._feed(), views,
             lambda job: self.worker.submit(job), labels_of(p["classes"]), lambda: self._mapper.map.voxel_map.occupied(),

@@ -328,6 +328,13 @@ TABLE: tuple[Parameter, ...] = (
         dynamic=True,
     ),
     Parameter(
+        "publish_objects",
+        "output",
+        False,
+        "Whether the things of the map are published on `~/objects`, every `full_map_period` if it has changed.",
+        dynamic=True,
+    ),
+    Parameter(
         "publish_distance",
         "output",
         False,

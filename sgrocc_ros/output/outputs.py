@@ -247,6 +247,8 @@ class Outputs(LastingThread):
         for output in self._from_columns:
             for publisher, message in output.due(self.published.stamp):
                 output.sent(self._publish(publisher, message))
+        for publisher, message in self.views.objects.due(self.published):
+            self._publish(publisher, message)
         return job is not None
 
     def failed(self, error: Exception) -> None:

@@ -17,6 +17,7 @@ from sgrocc_core.gaussians.last_view import GaussiansInView
 from sgrocc_core.mapping.mapper import MapUpdate
 from sgrocc_ros.messages import byte_array, time_message
 from sgrocc_ros.output.markers import marker_maker, spheres
+from sgrocc_ros.output.objects import ObjectsOutput
 
 DEPTH_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 GAUSSIANS_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
@@ -28,10 +29,11 @@ class Views:
     Args:
         node: owns the publishers.
         gaussians_wanted: returns whether the Gaussians are to be published; called each time.
+        objects: the publisher of `~/objects`, which is asked between frames.
     """
 
-    def __init__(self, node: Node, gaussians_wanted: Callable[[], bool]) -> None:
-        self._wanted = gaussians_wanted
+    def __init__(self, node: Node, gaussians_wanted: Callable[[], bool], objects: ObjectsOutput) -> None:
+        self._wanted, self.objects = gaussians_wanted, objects
         self._depth = node.create_publisher(Image, "~/depth", DEPTH_QOS)
         self._gaussians = node.create_publisher(MarkerArray, "~/gaussians", GAUSSIANS_QOS)
         self._drawn = False
@@ -39,7 +41,8 @@ class Views:
     @property
     def publishers(self) -> dict[Publisher, str]:
         """The publishers, each with a description of its quality of service."""
-        return {self._depth: "best effort", self._gaussians: "reliable; off unless publish_gaussians"}
+        own = {self._depth: "best effort", self._gaussians: "reliable; off unless publish_gaussians"}
+        return own | self.objects.publishers
 
     @property
     def wants_gaussians(self) -> bool:
