@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from sgrocc_core.data.synthetic.generate import NAMESPACES, GeneratedScene, walk_through
-from sgrocc_core.data.synthetic.rooms import Scene
+from sgrocc_core.data.synthetic.rooms import BOTH, EDITIONS, Scene
 from sgrocc_core.data.synthetic.voxelise import LabelGrid, voxelise
 from sgrocc_core.data.synthetic.words.captions import caption_of
 from sgrocc_core.data.synthetic.words.check import Miss, misses_of
@@ -116,11 +116,12 @@ def prepare_asked(
         index: index of the room in the set.
         frames: number of frames.
         size: (width, height) of the images, pixels.
-        edition: edition of the rooms.
+        edition: edition of the rooms, one of `rooms.EDITIONS`, or `rooms.BOTH`.
 
     Raises:
         ConfigError: there is no place for one of the things, or none for a camera.
     """
+    edition = EDITIONS[index % len(EDITIONS)] if edition == BOTH else edition
     for trial in range(8):
         room = room_of(wish, seed, index, edition, trial * ATTEMPTS)
         made = walk_through(room.scene, room.grid, room.rng, room.words, frames, size, edition=edition)
