@@ -54,4 +54,4 @@ def _shared(a: FoundObject, b: FoundObject) -> float:
     low = np.minimum(a.voxels.min(0), b.voxels.min(0)).astype(np.int64)
     size = np.maximum(a.voxels.max(0), b.voxels.max(0)) - low + 1
     keys = [np.ravel_multi_index((thing.voxels - low).T, tuple(size.tolist())) for thing in (a, b)]
-    return len(np.intersect1d(*keys, assume_unique=True)) / min(len(k) for k in keys)
+    return len(np.intersect1d(keys[0], keys[1], assume_unique=True)) / min(len(k) for k in keys)
