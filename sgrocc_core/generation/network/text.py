@@ -74,7 +74,10 @@ class SentenceText(nn.Module):
         if encoder is None:
             from sgrocc_core.words.encoder import open_encoder
 
-            encoder = open_encoder()
+            try:
+                encoder = open_encoder()
+            except ModelError as error:
+                raise ModelError(f"{error}; or train with `text: words`, which needs none") from error
         self.encoder, self.tokens = encoder, tokens
         self.project = nn.Linear(encoder.width, width)
         self.places = nn.Parameter(0.02 * torch.randn(tokens, width))

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
 from sgrocc_core.classes import UNKNOWN, label_of
-from sgrocc_core.errors import ConfigError
+from sgrocc_core.errors import ConfigError, ModelError
 from sgrocc_core.generation.captions import asked_classes, caption_of_view, classes_in, seen_things
 from sgrocc_core.generation.network.text import SentenceText, WordText, check_prompt, clauses
 from sgrocc_core.generation.sampling import look_around
@@ -72,6 +72,12 @@ def test_a_sentence_is_read_as_a_whole_and_by_its_clauses():
     assert clauses("A bedroom with a bed, two chairs", 9) == ["a bedroom", "a bed", "two chairs"]
     assert found[:, 0].tolist() == [52, 9, 5, 10]
     assert not text.read("").any() and text(torch.from_numpy(found)[None]).shape == (1, 4, 8)
+
+
+def test_without_the_sentence_encoder_its_installation_and_the_fall_back_are_named(monkeypatch):
+    monkeypatch.setattr("sgrocc_core.words.encoder.installed_folder", lambda: None)
+    with pytest.raises(ModelError, match="make setup-words.*text: words"):
+        SentenceText(8, 4)
 
 
 def test_words_keep_their_numbers_and_plurals_share_one():
