@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from sgrocc_core.errors import ConfigError
-    from sgrocc_core.training.ablations.ablation import CONFIGS, Ablation, load_ablation
+    from sgrocc_core.training.ablations.ablation import CONFIGS, Ablation, at_hand, load_ablation
     from sgrocc_core.training.ablations.embodied import EmbodiedTask
     from sgrocc_core.training.ablations.findings import Findings
     from sgrocc_core.training.ablations.image import ImageTask
@@ -97,6 +97,9 @@ def run(args: argparse.Namespace) -> int:
         return _generation(args, ablation)
     if args.budget is None:
         raise ConfigError(f"{args.name} trains its variants: give --budget, the steps of every run")
+    ablation, left_out = at_hand(ablation)
+    for reason in left_out:
+        print(reason)
     default = CONFIGS[ablation.task]
     config = args.config or find_shared(default)
     args.config = args.config or Path(default)  # what the report names: a path that is the same on every machine

@@ -12,6 +12,7 @@ from sgrocc_core.errors import ConfigError
 from sgrocc_core.network.expert.spatial_expert import ExpertConfig
 from sgrocc_core.share import find_shared
 from sgrocc_core.training.embodied.step import WalkConfig
+from sgrocc_core.training.language.config import LanguageConfig
 from sgrocc_core.training.losses.few_labels import FewLabels
 from sgrocc_core.training.losses.objectives import LocalWeights
 from sgrocc_core.training.schedule import Schedule
@@ -91,6 +92,7 @@ class TrainConfig:
         stereo: arguments of `StereoConfig`; in YAML as `image`.
         clip: settings of training on videos (stereo).
         few_labels: training with the labels of a part of the scenes.
+        language: the language-aware prior of the stages `expert` and `joint`.
         stages: settings of each stage.
 
     Raises:
@@ -116,6 +118,7 @@ class TrainConfig:
     stereo: dict[str, Any] = field(default_factory=dict)
     clip: ClipConfig = field(default_factory=ClipConfig)
     few_labels: FewLabels = field(default_factory=FewLabels)
+    language: LanguageConfig = field(default_factory=LanguageConfig)
     stages: dict[str, StageConfig] = field(default_factory=lambda: {name: StageConfig() for name in STAGES})
 
     def __post_init__(self) -> None:
@@ -134,6 +137,13 @@ class TrainConfig:
             raise ConfigError(f"sensor_share is {self.sensor_share}; it must be from 0 to 1")
         if not 0 <= self.average < 1:
             raise ConfigError(f"average is {self.average}; it must be from 0 to below 1")
+        if self.language.on and not (self.losses.regularisation and self.losses.regularisation_kind != "none"):
+            raise ConfigError(
+                f"language.kind is {self.language.kind!r}, but there is no regularisation for it to weigh; set "
+                "losses.regularisation above 0 and losses.regularisation_kind to uniform or semantic"
+            )
+        if self.language.on and self.network.head != "gaussians":
+            raise ConfigError("language weighs the regularisation of Gaussians; network.head must be gaussians")
         for name in self.stages:
             if name not in STAGES:
                 raise ConfigError(f"unknown stage {name!r}; the stages are {', '.join(STAGES)}")
@@ -143,8 +153,8 @@ def load_config(path: Path) -> TrainConfig:
     """Read a training configuration.
 
     Args:
-        path: YAML file with keys of `TrainConfig`; `network`, `losses`, `few_labels`, `walk` and `stages` are
-            themselves mappings.
+        path: YAML file with keys of `TrainConfig`; `network`, `losses`, `few_labels`, `language`, `walk` and
+            `stages` are themselves mappings.
 
     Raises:
         ConfigError: the file does not exist or is not YAML, or a key or value is not allowed.
@@ -159,6 +169,7 @@ def load_config(path: Path) -> TrainConfig:
     walk = made(WalkConfig, mapping(values.pop("walk", {}), where, "walk"), f"{where}: walk")
     clip = made(ClipConfig, mapping(values.pop("clip", {}), where, "clip"), f"{where}: clip")
     losses = made(LocalWeights, mapping(values.pop("losses", {}), where, "losses"), f"{where}: losses")
+    language = made(LanguageConfig, mapping(values.pop("language", {}), where, "language"), f"{where}: language")
     few = made(FewLabels, mapping(values.pop("few_labels", {}), where, "few_labels"), f"{where}: few_labels")
     image, network, stereo = (mapping(values.pop(key, {}), where, key) for key in ("image", "network", "stereo"))
     _checked(ExpertConfig, network, f"{where}: network")
@@ -169,7 +180,8 @@ def load_config(path: Path) -> TrainConfig:
         "network": network,
         "stereo": {**model.get("stereo", {}), **stereo},
     }
-    given = {**networks, "losses": losses, "few_labels": few, "walk": walk, "clip": clip, "stages": stages}
+    given = {**networks, "losses": losses, "few_labels": few, "language": language}
+    given |= {"walk": walk, "clip": clip, "stages": stages}
     return made(TrainConfig, {**values, **given}, where)
 
 

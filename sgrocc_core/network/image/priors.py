@@ -7,7 +7,6 @@ or from the user's Hugging Face cache. They are never downloaded here, because a
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sgrocc_core.errors import ConfigError, ModelError
+from sgrocc_core.network.hub import DESCRIPTION, WEIGHTS, quiet, require_transformers
 
 PATCH = 14
 """Edge of a token, pixels."""
@@ -28,7 +28,7 @@ CANONICAL_FOCAL = 598.0
 
 Hypersim's 886.81 at 768 rows, scaled to the networks' 518 rows.
 """
-WEIGHTS, DESCRIPTION = "model.safetensors", "config.json"
+USER = "the base model"
 
 
 @dataclass(frozen=True)
@@ -115,17 +115,6 @@ def prior_size(size: str, architecture: dict[str, Any] | None = None) -> PriorSi
         raise ConfigError(f"architecture: {error}") from error
 
 
-def require_transformers() -> Any:
-    """Import the package `transformers` on demand, so that nothing else depends on it.
-
-    Raises:
-        ModelError: it is not installed.
-    """
-    if importlib.util.find_spec("transformers") is None:
-        raise ModelError("the base model needs the Python package transformers; run `make setup-train`")
-    return importlib.import_module("transformers")
-
-
 def build_prior(size: PriorSize, grid: tuple[int, int]) -> nn.Module:
     """Build the network with random weights.
 
@@ -136,7 +125,7 @@ def build_prior(size: PriorSize, grid: tuple[int, int]) -> nn.Module:
     Raises:
         ModelError: transformers is not installed.
     """
-    transformers = require_transformers()
+    transformers = require_transformers(USER)
     backbone = transformers.Dinov2Config(
         hidden_size=size.hidden,
         num_hidden_layers=size.layers,
@@ -171,7 +160,7 @@ def find_prior(size: PriorSize, folder: Path | None = None) -> Path:
         if missing:
             raise ModelError(f"{folder} has no {' and no '.join(missing)}; {size.advice(folder)}")
         return folder
-    require_transformers()
+    require_transformers(USER)
     hub = importlib.import_module("huggingface_hub")
     found = [hub.try_to_load_from_cache(size.repository, name) for name in (DESCRIPTION, WEIGHTS)]
     if not all(isinstance(path, str) for path in found):
@@ -187,9 +176,9 @@ def load_prior(network: nn.Module, size: PriorSize, grid: tuple[int, int], folde
         ModelError: the folder contains another network, or its files cannot be read.
     """
     _check_description(folder / DESCRIPTION, size)
-    transformers = require_transformers()
+    transformers = require_transformers(USER)
     try:
-        with _quiet(transformers):
+        with quiet(transformers):
             loaded, report = transformers.DepthAnythingForDepthEstimation.from_pretrained(
                 str(folder), use_safetensors=True, local_files_only=True, output_loading_info=True, dtype=torch.float32
             )
@@ -253,20 +242,3 @@ def _check_description(path: Path, size: PriorSize) -> None:
     for key, value in wanted.items():
         if found[key] != value:
             raise ModelError(f"{path}: {key} is {found[key]!r}; {size.repository} has {value!r}")
-
-
-class _quiet:
-    """Suppresses the progress bars and the log of transformers while it loads."""
-
-    def __init__(self, transformers: Any) -> None:
-        self._logging = transformers.utils.logging
-
-    def __enter__(self) -> None:
-        self._level, self._bars = self._logging.get_verbosity(), self._logging.is_progress_bar_enabled()
-        self._logging.set_verbosity_error()
-        self._logging.disable_progress_bar()
-
-    def __exit__(self, *_: object) -> None:
-        self._logging.set_verbosity(self._level)
-        if self._bars:
-            self._logging.enable_progress_bar()

@@ -8,18 +8,18 @@ embodied`) also give the phases of training.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sgrocc_core.errors import ConfigError
+from sgrocc_core.errors import ConfigError, ModelError
 from sgrocc_core.share import find_shared
 from sgrocc_core.yaml_file import read_mapping
 
 FOLDER = "config/ablations"
 METRICS = ("sc_iou", "miou", "boundary_f1")
 """The figures of the paper's tables and ours."""
-VARIANT_KEYS = ("name", "config", "training_noise", "evaluation_noise", "phases", "paper")
+VARIANT_KEYS = ("name", "config", "training_noise", "evaluation_noise", "phases", "paper", "optional")
 TASKS = ("local", "embodied", "image", "depth", "generation", "imagined")
 """Single views through the spatial expert, whole walks with the memory, single views through the image engine alone,
 videos through an exported model, without training, rooms from words, and single views with imagined rooms."""
@@ -73,6 +73,7 @@ class Variant:
         evaluation_noise: noise of the poses in evaluation.
         paper: the paper's figures in percent, by metric.
         phases: phases of embodied training in their order, with their shares of the budget.
+        optional: left out where the published language model that it names is not on the machine; see `at_hand`.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Variant:
     evaluation_noise: PoseNoise = PoseNoise()
     paper: dict[str, float] = field(default_factory=dict)
     phases: dict[str, float] = field(default_factory=lambda: dict(TWO_PHASES))
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,28 @@ def load_ablation(name: str) -> Ablation:
     return Ablation(path.stem, title, note, variants, task, references)
 
 
+def at_hand(ablation: Ablation) -> tuple[Ablation, list[str]]:
+    """Leave out the optional variants whose published language model is not on this machine.
+
+    Args:
+        ablation: as read.
+
+    Returns:
+        The ablation without them, and why each was left out.
+    """
+    from sgrocc_core.training.language.published import find_model
+
+    kept, reasons = [], []
+    for variant in ablation.variants:
+        try:
+            if variant.optional:
+                find_model(str(variant.overrides["language"]["model"]))
+            kept.append(variant)
+        except ModelError as error:
+            reasons.append(f"{variant.name} is left out: {error}")
+    return replace(ablation, variants=tuple(kept)), reasons
+
+
 def _reference(entry: Any, where: str) -> Reference:
     if not isinstance(entry, dict) or set(entry) != {"name", "share", "miou"}:
         raise ConfigError(f"{where}: {entry!r} must be a mapping of name, share and miou")
@@ -169,6 +193,13 @@ def _variant(entry: Any, where: str, task: str) -> Variant:
         raise ConfigError(f"{where}: config is {overrides!r}; it must be a mapping of keys to values")
     if not isinstance(paper, dict) or set(paper) - set(METRICS):
         raise ConfigError(f"{where}: paper is {paper!r}; its keys are {', '.join(METRICS)}")
+    optional = entry.get("optional", False)
+    language = overrides.get("language")
+    if not isinstance(optional, bool) or (optional and not (isinstance(language, dict) and "model" in language)):
+        raise ConfigError(
+            f"{where}: optional is {optional!r}; it must be true or false, and true only beside config: {{language: "
+            "{kind: vlm, model: NAME}}"
+        )
     noises = {key: _noise(entry.get(key) or {}, f"{where}: {key}") for key in ("training_noise", "evaluation_noise")}
     if task == "embodied" and any(noises.values()):
         raise ConfigError(f"{where}: walks are not trained under pose noise")
@@ -180,7 +211,12 @@ def _variant(entry: Any, where: str, task: str) -> Variant:
     if not isinstance(phases, dict) or set(phases) - set(PHASES) or abs(sum(map(float, phases.values())) - 1) > 0.01:
         raise ConfigError(f"{where}: phases is {phases!r}; it must give shares that add up to 1 of {', '.join(PHASES)}")
     return Variant(
-        name, overrides, paper={metric: float(value) for metric, value in paper.items()}, phases=dict(phases), **noises
+        name,
+        overrides,
+        optional=optional,
+        paper={metric: float(value) for metric, value in paper.items()},
+        phases=dict(phases),
+        **noises,
     )
 
 

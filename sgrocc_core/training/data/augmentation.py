@@ -32,6 +32,7 @@ class View:
         target: (60, 60, 36) uint8 labels of the grid, 255 = unknown, NAMELESS = occupied without a class.
         complete: whether the grid holds all that is there. That of a recording holds what the camera saw: its matter
             has no thickness, and space that was not seen is not taken for empty.
+        mirrored: whether the image is the mirror image of the one that was taken.
     """
 
     image: np.ndarray
@@ -42,6 +43,7 @@ class View:
     T_bc: np.ndarray
     target: np.ndarray
     complete: bool = True
+    mirrored: bool = False
 
 
 def letterboxed(view: View, size: tuple[int, int]) -> View:
@@ -83,6 +85,7 @@ def mirror(view: View) -> View:
         K=K,
         T_bc=T,
         target=np.ascontiguousarray(view.target[:, ::-1]),
+        mirrored=not view.mirrored,
     )
 
 

@@ -55,6 +55,7 @@ class DatasetOptions:
         labelled: share of the scenes whose labels are used, above 0 to 1; see `labelled_scenes`.
         unlabelled: views of the other scenes, without their labels, for each view with labels; they come on top of the
             batch.
+        plain: include the images as they were before augmentation, for a frozen model that sees them.
     """
 
     augment: bool = True
@@ -65,6 +66,7 @@ class DatasetOptions:
     input_size: tuple[int, int] | None = None
     labelled: float = 1.0
     unlabelled: float = 0.0
+    plain: bool = False
 
 
 @numba.njit(cache=True, nogil=True)
@@ -158,8 +160,11 @@ def item(view: View, options: DatasetOptions, rng: np.random.Generator) -> dict[
         image (3, H, W) uint8, mask (1, H, W) uint8, intrinsics (4,), gravity (3, 3), and at the heads' resolution
         depth and thickness (1, h, w), metres, and labels (h, w) uint8. With a grid also prior (1, H, W), metres
         (simulated sensor depth; all 0 stands for the depth head's own prediction), pose (4, 4) T_bc, target and state
-        (60, 60, 36) uint8, and complete (), 1 or 0.
+        (60, 60, 36) uint8, and complete (), 1 or 0. If asked for, also plain (3, H, W) uint8, the image before
+        augmentation, and plain_intrinsics (4,), which project points of the sample's camera frame to its pixels; fx is
+        negative where the sample is mirrored.
     """
+    before = view
     if options.augment:
         view = geometry(view, rng)
         image = light(view.image, rng)
@@ -190,6 +195,10 @@ def item(view: View, options: DatasetOptions, rng: np.random.Generator) -> dict[
         if not view.complete:
             out["state"][out["state"] == BEYOND] = UNKNOWN_VOXEL
         out["complete"] = np.array(view.complete, np.float32)
+    if options.plain:
+        out["plain"] = np.ascontiguousarray((before.image * before.mask[..., None]).transpose(2, 0, 1))
+        fx, K = (-1 if view.mirrored else 1) * before.K[0, 0], before.K
+        out["plain_intrinsics"] = np.array([fx, K[1, 1], K[0, 2], K[1, 2]], np.float32)
     return out
 
 

@@ -24,6 +24,7 @@ from sgrocc_core.training import distribution
 from sgrocc_core.training.compute import Compute, choose
 from sgrocc_core.training.config import TrainConfig
 from sgrocc_core.training.data.dataset import Batch, DatasetOptions, PackedViews, loader
+from sgrocc_core.training.language.prior import LanguagePrior
 from sgrocc_core.training.local.look import look_at_image, look_at_voxels
 from sgrocc_core.training.local.step import StepObjective
 from sgrocc_core.training.local.teacher import SlowCopy
@@ -80,6 +81,7 @@ def dataset_options(config: TrainConfig, grid: bool) -> DatasetOptions:
         seed=config.seed,
         head_stride=image.head_stride,
         input_size=image.image_size,
+        plain=grid and config.language.published,
     )
 
 
@@ -139,6 +141,7 @@ class LocalStage:
         self.expert: nn.Module | None = None
         if name != "image":
             self.expert = self.networks["expert."] = on_device(expert, self.compute)
+        self.language = self._make_language()
         self.trained = self._choose_trained()
         self.options = dataset_options(config, grid=name != "image")
         self.few_labels = config.few_labels if name != "image" else FewLabels()
@@ -157,7 +160,18 @@ class LocalStage:
             trained |= image_parts(self.engine, rate)
         if self.expert is not None:
             trained["expert."] = Trained(self.expert)
+        if self.language is not None:
+            trained["language."] = Trained(self.language.mlp)
         return trained
+
+    def _make_language(self) -> LanguagePrior | None:
+        """The language-aware prior, if there is one; its MLP becomes one of the networks."""
+        if not self.config.language.on or self.expert is None:
+            return None
+        pyramid = self.engine.get_submodule("to_features").in_channels
+        language = LanguagePrior(self.config.language, int(pyramid), self.config.network.channels, self.compute)
+        self.networks["language."] = language.mlp
+        return language
 
     def _prepare_few_labels(self) -> SlowCopy | None:
         """Check that the run can be trained with few labels, if it is to be; returns the teacher, if there is one."""
@@ -191,7 +205,8 @@ class LocalStage:
     def objective(self) -> nn.Module:
         """See `Stage`."""
         learn, losses = self.name != "expert", self.config.losses
-        return StepObjective(self.engine, self.expert, learn, losses, self.compute, self.few_labels, self.teacher)
+        parts = (self.few_labels, self.teacher, self.language)
+        return StepObjective(self.engine, self.expert, learn, losses, self.compute, *parts)
 
     def load_data(self) -> ViewData:
         """See `Stage`; a process that looks while a scene appears looks again.
@@ -265,4 +280,6 @@ class LocalStage:
 
     def _heldout_options(self) -> DatasetOptions:
         """Options of held-out views: all labels, none changed at random."""
-        return dataclasses.replace(self.options, augment=False, sensor_share=1.0, seed=0, labelled=1.0, unlabelled=0.0)
+        return dataclasses.replace(
+            self.options, augment=False, sensor_share=1.0, seed=0, labelled=1.0, unlabelled=0.0, plain=False
+        )

@@ -11,6 +11,7 @@ from sgrocc_core.network.expert.projection import count_hits
 from sgrocc_core.network.expert.spatial_expert import local_head
 from sgrocc_core.training.compute import Compute
 from sgrocc_core.training.data.dataset import BEYOND, Batch
+from sgrocc_core.training.language.prior import LanguagePrior
 from sgrocc_core.training.local.teacher import SlowCopy
 from sgrocc_core.training.losses.few_labels import (
     FewLabels,
@@ -60,6 +61,7 @@ class StepObjective(nn.Module):
         compute: device and precision.
         few_labels: losses of views without labels, and of the heads of pseudo labels; None: neither.
         teacher: what views without labels learn from; None where nothing is learned from one.
+        language: the language-aware prior of the regularisation; None: none.
     """
 
     def __init__(
@@ -71,11 +73,13 @@ class StepObjective(nn.Module):
         compute: Compute,
         few_labels: FewLabels | None = None,
         teacher: SlowCopy | None = None,
+        language: LanguagePrior | None = None,
     ) -> None:
         super().__init__()
         self.engine, self.expert, self.learn_image = engine, expert, learn_image
         self.losses, self.compute = losses, compute
         self.few_labels, self.teacher = few_labels or FewLabels(), teacher
+        self.language = language
 
     def forward(
         self, batch: Batch, label_weights: tuple[Tensor, Tensor], seed: int, step: int, places: Sequence[int]
@@ -106,6 +110,9 @@ class StepObjective(nn.Module):
                 hits = count_hits(depth, batch["intrinsics"], batch["pose"])
                 given = (depth, spread, hits, thickness, batch["intrinsics"], batch["pose"])
                 found = self.expert(outputs["features"], *given)
+            if self.language is not None:
+                kind, centres = self.losses.regularisation_kind, self.expert.get_buffer("centres")
+                found["attributes"] = self.language(found, outputs, batch, centres, kind)
             terms |= self._expert_terms(found, outputs, batch, given, label_weights, generators, step)
         return terms
 

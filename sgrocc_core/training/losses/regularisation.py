@@ -133,8 +133,11 @@ def regularisation(outputs: dict[str, Tensor], surface: Surface, target: Tensor,
     of objects alone is regularised ten times less than a view of a wall. Opacity has no gradient here, so that the loss
     does not make Gaussians transparent.
 
+    With the logits of a coefficient a for each cell (`language.prior`), the misfit r is replaced by a r - log a.
+
     Args:
-        outputs: of `SpatialExpert`: means (B, N, G, 3), metres, box frame, scales, rotations and opacities.
+        outputs: of `SpatialExpert`: means (B, N, G, 3), metres, box frame, scales, rotations and opacities; with a
+            language-aware prior also attributes (B, N), logits of the coefficients.
         surface: see `surface_of`.
         target: (B, 60, 60, 36) uint8 labels.
         kind: `uniform` or `semantic`.
@@ -156,7 +159,11 @@ def regularisation(outputs: dict[str, Tensor], surface: Surface, target: Tensor,
     smallest = outputs["scales"].expand(batch, cells, gaussians, 3)[b, cell, g].detach().argmin(-1)
     rotations = outputs["rotations"].expand(batch, cells, gaussians, 4)[b, cell, g].float()
     cosine = _turned_back(normals, rotations).gather(1, smallest[:, None])[:, 0].abs()
-    loss = (opacities * weights[b, cell] * (distance + 1 - cosine)).sum()
+    misfit = distance + 1 - cosine
+    if "attributes" in outputs:
+        logits = outputs["attributes"][b, cell].float()
+        misfit = torch.sigmoid(logits) * misfit - F.logsigmoid(logits)
+    loss = (opacities * weights[b, cell] * misfit).sum()
     return loss / shared_total(opacities.sum(), 1e-6)
 
 

@@ -5,8 +5,6 @@ Weights are read as safetensors from a folder or from the user's Hugging Face ca
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +18,15 @@ from torch.nn import functional as F
 
 from sgrocc_core.errors import DataError, ModelError
 from sgrocc_core.frame import Frame
-from sgrocc_core.share import expanded
+from sgrocc_core.network.hub import (
+    DESCRIPTION,
+    PREPARATION,
+    WEIGHTS,
+    describe,
+    find_published,
+    quiet,
+    require_transformers,
+)
 from sgrocc_core.training.teachers.opinion import Opinion, opinion_of
 from sgrocc_core.training.teachers.table import Alignment, align_names
 
@@ -36,7 +42,6 @@ ARCHITECTURES = {
     "oneformer": "OneFormerForUniversalSegmentation",
 }
 """Classes of `transformers` by the `model_type` of config.json."""
-DESCRIPTION, WEIGHTS, PREPARATION = "config.json", "model.safetensors", "preprocessor_config.json"
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's statistics, which all of these networks use unless their preprocessor_config.json says otherwise."""
 SHORT_SIDE, MULTIPLE = 512, 32
@@ -56,40 +61,7 @@ def find_teacher(name: str) -> Path:
     Raises:
         ModelError: it is not there; the message gives the command that downloads it.
     """
-    if (folder := expanded(name)).is_dir():
-        missing = [file for file in (DESCRIPTION, WEIGHTS) if not (folder / file).is_file()]
-        if missing:
-            raise ModelError(
-                f"{folder} has no {' and no '.join(missing)}: a teacher's folder holds both, as `hf download "
-                f"REPOSITORY --local-dir {folder}` writes them; weights other than safetensors are not read"
-            )
-        return folder
-    repository = KNOWN.get(name, name)
-    if repository.count("/") != 1 or name.startswith(("/", ".", "~")):
-        raise ModelError(
-            f"no teacher {name!r}: it must be a folder, {', '.join(KNOWN)}, or a repository of the Hugging Face hub"
-        )
-    require_transformers()
-    hub = importlib.import_module("huggingface_hub")
-    found = [hub.try_to_load_from_cache(repository, file) for file in (DESCRIPTION, WEIGHTS)]
-    if not all(isinstance(path, str) for path in found):
-        raise ModelError(
-            f"the teacher {repository} is not in the Hugging Face cache {hub.constants.HF_HUB_CACHE}; get it with "
-            f"`hf download {repository} --include '*.json' --include '*.txt' --include {WEIGHTS}`, or name a folder "
-            f"that holds {DESCRIPTION} and {WEIGHTS}"
-        )
-    return Path(found[0]).parent
-
-
-def require_transformers() -> Any:
-    """Import the package `transformers` on demand.
-
-    Raises:
-        ModelError: it is not installed.
-    """
-    if importlib.util.find_spec("transformers") is None:
-        raise ModelError("a published teacher needs the Python package transformers; run `make setup-train`")
-    return importlib.import_module("transformers")
+    return find_published(name, KNOWN, "teacher")
 
 
 @dataclass(frozen=True)
@@ -148,7 +120,10 @@ class PublishedTeacher:
     def __init__(self, name: str, device: str | torch.device = "cpu") -> None:
         folder = find_teacher(name)
         self.name, self.device = name, torch.device(device)
-        self.kind, description = _kind_of(folder)
+        self.kind, description = describe(folder)
+        if self.kind not in ARCHITECTURES:
+            allowed = ", ".join(ARCHITECTURES)
+            raise ModelError(f"{folder / DESCRIPTION} describes a {self.kind}; teachers are {allowed}")
         self.alignment: Alignment = align_names(_names_of(description, folder), name)
         self._preparation = _Preparation.of(folder)
         self._network = _load(folder, self.kind).eval().requires_grad_(False).to(self.device)
@@ -175,18 +150,6 @@ class PublishedTeacher:
         return torch.einsum("bqc,bqhw->bchw", classes, found.masks_queries_logits.sigmoid())
 
 
-def _kind_of(folder: Path) -> tuple[str, dict[str, Any]]:
-    path = folder / DESCRIPTION
-    try:
-        description = json.loads(path.read_text())
-        kind = description["model_type"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path} does not describe a network: {error!r}") from error
-    if kind not in ARCHITECTURES:
-        raise ModelError(f"{path} describes a {kind}; teachers are {', '.join(ARCHITECTURES)}")
-    return kind, description
-
-
 def _names_of(description: dict[str, Any], folder: Path) -> dict[int, str]:
     try:
         names = {int(number): str(name) for number, name in description["id2label"].items()}
@@ -198,21 +161,14 @@ def _names_of(description: dict[str, Any], folder: Path) -> dict[int, str]:
 
 
 def _load(folder: Path, kind: str) -> Any:
-    transformers = require_transformers()
-    log = transformers.utils.logging
-    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity_error()
-    log.disable_progress_bar()
+    transformers = require_transformers("a published teacher")
     try:
-        network, report = getattr(transformers, ARCHITECTURES[kind]).from_pretrained(
-            str(folder), use_safetensors=True, local_files_only=True, output_loading_info=True, dtype=torch.float32
-        )
+        with quiet(transformers):
+            network, report = getattr(transformers, ARCHITECTURES[kind]).from_pretrained(
+                str(folder), use_safetensors=True, local_files_only=True, output_loading_info=True, dtype=torch.float32
+            )
     except Exception as error:  # transformers passes on its readers' exceptions
         raise ModelError(f"transformers cannot read the teacher in {folder}: {error}") from error
-    finally:
-        log.set_verbosity(level)
-        if bars:
-            log.enable_progress_bar()
     if lacking := sorted(report["missing_keys"]):
         raise ModelError(f"{folder / WEIGHTS} lacks {len(lacking)} tensors, {lacking[0]} among them")
     return network
@@ -224,7 +180,7 @@ def _task_tokens(folder: Path, config: Any) -> Tensor:
         raise ModelError(
             f"OneFormer needs the tokenizer beside its weights: {folder} has no {' and no '.join(TOKENIZERS)}"
         )
-    transformers = require_transformers()
+    transformers = require_transformers("a published teacher")
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         tokens = tokenizer([TASK], padding="max_length", max_length=config.task_seq_len, truncation=True,
