@@ -171,13 +171,13 @@ def _depth(args: argparse.Namespace, ablation: Any) -> int:
 def _generation(args: argparse.Namespace, ablation: Any) -> int:
     """The ablations of generation, and of perception with imagined rooms."""
     from sgrocc_core.errors import ConfigError
+    from sgrocc_core.evaluation.prompts import read_prompts
     from sgrocc_core.generation.ablation import run_generation, run_imagined
     from sgrocc_core.report import machine
     from sgrocc_core.training.ablations.ablation import CONFIGS, load_ablation
     from sgrocc_core.training.ablations.findings import Findings
     from sgrocc_core.training.ablations.report import write_report
     from sgrocc_core.training.ablations.task import Options
-    from sgrocc_core.yaml_file import read_mapping
 
     if args.budget is None or args.weights is None:
         raise ConfigError(
@@ -204,7 +204,7 @@ def _generation(args: argparse.Namespace, ablation: Any) -> int:
     weights = args.weights
     if ablation.task == "generation":
         path = find_shared("config/generation/prompts.yaml")
-        prompts = [str(row["text"]) for row in read_mapping(path, "list of prompts", ("prompts",))["prompts"]]
+        prompts = [prompt.text for prompt in read_prompts(path)]
         report(ablation, *run_generation(ablation, options(generation), prompts))
         weights = args.out / ablation.name / ablation.variants[0].name / "seed_1" / "imagine.safetensors"
         ablation = load_ablation("imagined")
