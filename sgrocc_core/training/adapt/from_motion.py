@@ -45,7 +45,7 @@ def depth_of_motion(engine: Engine, recording: Recording, name: str) -> Recordin
         )
     motion = Motion()
     raw = [
-        replace(view, depth=_stereo(engine, motion, frame))
+        replace(view, depth=stereo_depth(engine, motion, frame))
         for frame, view in zip(
             progress(recording.frames, desc="stereo from motion", unit="frame"), recording.views, strict=True
         )
@@ -66,7 +66,7 @@ def depth_of_motion(engine: Engine, recording: Recording, name: str) -> Recordin
     return replace(recording, views=found)
 
 
-def _stereo(engine: Engine, motion: Motion, frame: Frame) -> np.ndarray:
+def stereo_depth(engine: Engine, motion: Motion, frame: Frame) -> np.ndarray:
     """Depth of the next frame at the size of packed views, 0 where it is uncertain or no earlier image helped."""
     height, width = frame.image.shape[:2]
     camera = LetterboxedCamera.of(frame.K, (width, height), engine.spec.image_size)

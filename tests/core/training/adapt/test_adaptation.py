@@ -6,16 +6,20 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from sgrocc_core.cli import main
+from sgrocc_core.data.videos import open_videos
 from sgrocc_core.engines.export import export_model
 from sgrocc_core.engines.open import open_engine
 from sgrocc_core.engines.weights import build_networks
 from sgrocc_core.errors import ConfigError, DataError
+from sgrocc_core.mapping.from_motion import Motion
 from sgrocc_core.mapping.mapper import OccupancyMapper
-from sgrocc_core.training.adapt.from_motion import depth_of_motion
+from sgrocc_core.training.adapt.from_motion import depth_of_motion, stereo_depth
 from sgrocc_core.training.adapt.recording import read_recording
 from sgrocc_core.training.adapt.run import Adaptation, AdaptOptions
 from sgrocc_core.training.adapt.scores import ROWS, table, worse
@@ -78,15 +82,21 @@ def test_a_recording_without_depth_needs_a_model_with_stereo(options: AdaptOptio
 
 
 @pytest.mark.slow
-def test_depth_of_motion_is_kept_where_views_agree() -> None:
+def test_depth_of_motion_is_kept_where_views_agree(tmp_path: Path) -> None:
     engine = open_engine("small", "onnxruntime", "cpu", 1)
-    if not engine.spec.has_stereo:
-        pytest.skip("the small model has no stereo")
-    recording = read_recording(FRAMES, 60, engine.spec.image_size, "walk")
+    asked = ["--video", "--scenes", "1", "--frames", "52", "--size", "320x240", "--seed", "4", "--split", "test"]
+    assert main(["synth", *asked, "--out", str(tmp_path)]) == 0
+    (video,) = open_videos(tmp_path, "test", (320, 240), 1, 0)
+    recording = read_recording(list(video), 52, engine.spec.image_size, "walk")
     found = depth_of_motion(engine, recording, "walk")
-    kept = [(view.depth, truth.depth) for view, truth in zip(found.views, recording.views, strict=True)]
-    errors = [abs(depth[depth > 0] / truth[depth > 0] - 1).mean() for depth, truth in kept if (depth > 0).any()]
-    assert len(errors) > 40 and sum(errors) / len(errors) < 0.15
+    raw, kept = [], []
+    motion = Motion()
+    for frame, view, truth in zip(recording.frames, found.views, recording.views, strict=True):
+        first = stereo_depth(engine, motion, frame)
+        raw += list(abs(first / truth.depth - 1)[(first > 0) & (truth.depth > 0)])
+        kept += list(abs(view.depth / truth.depth - 1)[(view.depth > 0) & (truth.depth > 0)])
+    assert 0.05 * len(raw) < len(kept) < len(raw)
+    assert np.mean(kept) < min(0.12, np.mean(raw))
 
 
 def test_what_got_worse_is_told_with_its_figures() -> None:
