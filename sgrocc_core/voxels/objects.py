@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from numba import njit
 
-from sgrocc_core.classes import NAMES, UNKNOWN
+from sgrocc_core.classes import NAMES, UNKNOWN, label_of
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
 from sgrocc_core.words.encoder import encoder_if_installed
 from sgrocc_core.words.phrases import meaning_of
 
 LEAST_VOXELS = 6
 """Fewer connected voxels are no thing (0.003 m^3)."""
+LEAST_BY_CLASS = {label_of(name): n for name, n in dict(bed=500, sofa=400, table=100, chair=50, tvs=25).items()}
+"""The same for classes whose things are larger: about a third of a small one's voxels. Smaller patches are parts of
+something else that a class was given to (chosen on ten generated rooms)."""
 STAND_FROM, STAND_TO = 0.5, 2.5
 """Distances from a thing's box at which to stand to see it, metres."""
 HEADROOM = 1.0
@@ -90,7 +93,7 @@ def objects_of(
     free: np.ndarray,
     wanted: Sequence[int] | None = None,
     origin: np.ndarray | None = None,
-    least: int = LEAST_VOXELS,
+    least: int | None = None,
 ) -> list[FoundObject]:
     """The things of a map, the largest first.
 
@@ -101,7 +104,7 @@ def objects_of(
         free: (M, 3) int, voxels observed free.
         wanted: labels of the classes; None = all that are not structural.
         origin: (3,) of the lattice, metres; zero if None.
-        least: voxels that a thing has at least.
+        least: voxels that a thing has at least; None: LEAST_BY_CLASS, else LEAST_VOXELS.
     """
     start = np.zeros(3) if origin is None else np.asarray(origin, np.float64)
     chosen = range(5, len(NAMES)) if wanted is None else wanted
@@ -114,7 +117,7 @@ def objects_of(
         _, number, count = np.unique(number, return_inverse=True, return_counts=True)
         order = np.argsort(number, kind="stable")
         for rows in np.split(mine[order], np.cumsum(count)[:-1]) if len(mine) else ():
-            if len(rows) >= least:
+            if len(rows) >= (LEAST_BY_CLASS.get(label, LEAST_VOXELS) if least is None else least):
                 found.append(_object(label, voxels[rows], probability[rows], floor, start))
     return sorted(found, key=lambda thing: -thing.volume)
 
@@ -169,7 +172,7 @@ def find_objects(
     occupied: tuple[np.ndarray, np.ndarray, np.ndarray],
     free: np.ndarray,
     origin: np.ndarray | None = None,
-    least: int = LEAST_VOXELS,
+    least: int | None = None,
 ) -> list[FoundObject]:
     """The things of a map that a phrase means, the largest of its likeliest class first.
 
@@ -178,7 +181,7 @@ def find_objects(
         occupied: voxels (N, 3), labels (N,) and probabilities (N,).
         free: (M, 3) int, voxels observed free.
         origin: (3,) of the lattice, metres; zero if None.
-        least: voxels that a thing has at least.
+        least: voxels that a thing has at least; None: LEAST_BY_CLASS, else LEAST_VOXELS.
 
     Raises:
         QueryError: the phrase is empty, too long, or means none of the classes.
