@@ -15,7 +15,10 @@ from sgrocc_core.words.phrases import meaning_of
 
 LEAST_VOXELS = 6
 """Fewer connected voxels are no thing (0.003 m^3)."""
-LEAST_BY_CLASS = {label_of(name): n for name, n in dict(bed=500, sofa=400, table=100, chair=50, tvs=25).items()}
+LEAST_BY_CLASS = {
+    label_of(name): least
+    for name, least in (("bed", 500), ("sofa", 400), ("table", 100), ("chair", 50), ("tvs", 25))
+}
 """The same for classes whose things are larger: about a third of a small one's voxels. Smaller patches are parts of
 something else that a class was given to (chosen on ten generated rooms)."""
 STAND_FROM, STAND_TO = 0.5, 2.5

@@ -28,6 +28,8 @@ from sgrocc_ros.output.markers import delete_all
 from sgrocc_ros.output.published import PublishedMap
 
 Detection3DArray = optional_message("vision_msgs", "Detection3DArray")
+Detection3D: Any = optional_message("vision_msgs", "Detection3D")
+ObjectHypothesisWithPose: Any = optional_message("vision_msgs", "ObjectHypothesisWithPose")
 OBJECTS_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 
 
@@ -80,8 +82,6 @@ class ObjectsOutput:
 
 def detections(things: list[FoundObject], numbers: list[int], header: Header) -> Any:
     """The things as vision_msgs/Detection3DArray; `id` is the number."""
-    from vision_msgs.msg import Detection3D, ObjectHypothesisWithPose
-
     message = Detection3DArray(header=header)  # type: ignore[misc]
     for thing, number in zip(things, numbers):
         found, guess = Detection3D(header=header, id=str(number)), ObjectHypothesisWithPose()

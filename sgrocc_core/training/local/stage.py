@@ -168,8 +168,8 @@ class LocalStage:
         """The language-aware prior, if there is one; its MLP becomes one of the networks."""
         if not self.config.language.on or self.expert is None:
             return None
-        pyramid = self.engine.get_submodule("to_features").get_parameter("weight").shape[1]
-        language = LanguagePrior(self.config.language, pyramid, self.config.network.channels, self.compute)
+        pyramid = self.engine.get_submodule("to_features").get_parameter("weight")
+        language = LanguagePrior(self.config.language, pyramid.shape[1], self.config.network.channels, self.compute)
         self.networks["language."] = language.mlp
         return language
 

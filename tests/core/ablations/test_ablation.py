@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from sgrocc_core.cli import main
 from sgrocc_core.engines.weights import build_networks
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.evaluation.pose_noise import disturbed
+from sgrocc_core.generation.config import load_generation
 from sgrocc_core.network import weights_file
 from sgrocc_core.training.ablations import runs as ablation_runs
 from sgrocc_core.training.ablations.ablation import CONFIGS, Ablation, PoseNoise, Variant, laid_over, load_ablation
@@ -56,6 +58,12 @@ variants:
 def test_every_committed_ablation_is_valid(name: str, tmp_path: Path) -> None:
     ablation = load_ablation(name)
     if ablation.task not in CONFIGS:  # nothing is trained; see test_depth_ablation
+        return
+    if ablation.task in ("generation", "imagined"):  # their keys are not of TrainConfig
+        base_of = load_generation(ROOT / CONFIGS["generation"])
+        variants = [{k: v for k, v in variant.overrides.items() if k != "imagined"} for variant in ablation.variants]
+        assert all(dataclasses.replace(base_of, **overrides) for overrides in variants)
+        assert len({str(variant.overrides) for variant in ablation.variants}) == len(ablation.variants)
         return
     base = yaml.safe_load((ROOT / CONFIGS[ablation.task]).read_text())
     made = set()

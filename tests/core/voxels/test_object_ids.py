@@ -17,7 +17,7 @@ def things(*blocks):
     """Things of (class, lowest voxel, number of voxels along each axis)."""
     parts = [np.array(list(product(*(range(a, a + n) for a, n in zip(low, size))))) for _, low, size in blocks]
     labels = np.repeat([label_of(name) for name, _, _ in blocks], [len(p) for p in parts]).astype(np.uint8)
-    return objects_of(np.concatenate(parts), labels, np.ones(len(labels), np.float32), NOWHERE)
+    return objects_of(np.concatenate(parts), labels, np.ones(len(labels), np.float32), NOWHERE, least=6)
 
 
 def numbered(ids, *blocks):

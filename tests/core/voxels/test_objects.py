@@ -119,3 +119,12 @@ def test_a_phrase_without_meaning_is_an_error():
     occupied, free = little_map()
     with pytest.raises(QueryError):
         find_objects("", occupied, free)
+
+
+def test_a_patch_that_is_too_small_for_its_class_is_no_thing_unless_asked_for() -> None:
+    voxels = np.argwhere(np.ones((4, 4, 4), bool)).astype(np.int32)
+    for name, count in (("bed", 0), ("table", 0), ("chair", 1), ("objects", 1)):
+        label = np.full(len(voxels), label_of(name), np.uint8)
+        map_of = voxels, label, np.ones(len(voxels), np.float32), np.zeros((0, 3), np.int32)
+        assert len(objects_of(*map_of)) == count
+        assert len(objects_of(*map_of, least=6)) == 1
