@@ -34,9 +34,9 @@ BATCH = 64
 """Texts that are encoded together."""
 
 
-@vectorize(["float32(float32)"], cache=True)
+@vectorize(cache=True)  # without signatures: compiled when it is first called, not by every import
 def _gelu(x):  # type: ignore[no-untyped-def]
-    return 0.5 * x * (1.0 + math.erf(x * 0.7071067811865476))
+    return np.float32(0.5 * x * (1.0 + math.erf(x * 0.7071067811865476)))
 
 
 class SentenceEncoder:
