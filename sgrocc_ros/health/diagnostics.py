@@ -15,7 +15,7 @@ from sgrocc_core.checks.findings import Findings
 from sgrocc_core.report import memory_mb
 from sgrocc_ros.health.advice import advised
 from sgrocc_ros.health.camera_statistics import CameraStatistics
-from sgrocc_ros.health.silence import Silence
+from sgrocc_ros.health.silence import CAMERA_SILENT, Silence
 from sgrocc_ros.health.statistics import QUIET, Statistics, shortened
 from sgrocc_ros.health.threads import Watch, described
 from sgrocc_ros.input.inputs import Inputs
@@ -68,7 +68,8 @@ class Diagnostics:
         silent = "" if self._inputs.paused else self._silence.look()
         received, processed, dropped, noticed = self._statistics.counts()
         lost = self._statistics.lost
-        loud = sum(n for c, n in dropped.items() if c not in QUIET) + noticed.total()
+        loud = sum(n for c, n in dropped.items() if c not in QUIET)
+        loud += sum(n for c, n in noticed.items() if c != CAMERA_SILENT)  # which has a rule of its own, above
         level, text = self._judge(np.array([received, processed, loud, lost]))
         if level == DiagnosticStatus.OK and silent:
             level, text = DiagnosticStatus.WARN, f"{text}, but {silent}"

@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 
 from sgrocc_ros.health.camera_statistics import CameraStatistics
 
+CAMERA_SILENT = "camera_silent"
+"""Cause under which a silence is noticed."""
+
 
 class Silence:
     """Looks after the arrival of images of several cameras.
@@ -42,5 +45,5 @@ class Silence:
             sentences.append(f"camera {name}: {said}")
             if name not in self._told:
                 self._told.add(name)
-                counts.notice("camera_silent", said)
+                counts.notice(CAMERA_SILENT, said)
         return "; ".join(sentences)

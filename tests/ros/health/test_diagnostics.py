@@ -11,7 +11,9 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from sgrocc_ros.health.advice import ADVICE
+from sgrocc_ros.health.camera_statistics import CameraStatistics
 from sgrocc_ros.health.diagnostics import Diagnostics
+from sgrocc_ros.health.silence import Silence
 from sgrocc_ros.health.statistics import Statistics
 from sgrocc_ros.health.threads import Watch
 from tests.ros.harness import NodeProcess, Robot, node_with, running_node, wait_until
@@ -121,3 +123,19 @@ def test_more_images_lost_than_came_are_a_warning(ros_node):
     )
     assert {v.key: v.value for v in many.values}["lost"] == "45"
     assert after(6, came=20, lost=0).level == DiagnosticStatus.OK
+
+
+def test_a_silent_camera_is_a_warning_also_while_no_image_of_the_others_is_mapped(ros_node):
+    now = [0.0]
+    statistics = Statistics(lambda text: None, lambda: 1.0)
+    cameras = {name: CameraStatistics(name, statistics, lambda: now[0]) for name in ("front", "rear")}
+    inputs = SimpleNamespace(paused=False, followers=[])
+    watch = Watch([], lambda: 10.0, lambda: (0, 0), str)
+    diagnostics = Diagnostics(ros_node, statistics, dict, "", inputs, watch, cameras=cameras, clock=lambda: now[0])
+    diagnostics._silence = Silence(cameras, lambda name, seconds: f"nothing in {seconds:.0f} s", 5.0, lambda: now[0])
+    for second in range(9):  # a slow machine: images of the front camera come, and none is mapped yet
+        now[0] = float(second)
+        cameras["front"].receive()
+        told = diagnostics.status()
+    assert statistics.noticed == {"camera_silent": 1}
+    assert told.level == DiagnosticStatus.WARN and "camera rear: nothing in 8 s" in told.message
