@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     import cv2
 
     from sgrocc_core.classes import NAMES
+    from sgrocc_core.data.synthetic.words.reader import read_wish
     from sgrocc_core.generation.album import contact_sheet, write_room
     from sgrocc_core.generation.captions import asked_classes, classes_in
     from sgrocc_core.generation.config import load_generation
@@ -61,8 +62,11 @@ def run(args: argparse.Namespace) -> int:
     from sgrocc_core.generation.stage import open_framework
     from sgrocc_core.progress import progress
     from sgrocc_core.share import find_shared
+    from sgrocc_core.words.encoder import encoder_if_installed
 
     prompt = check_prompt(args.prompt)
+    for said in read_wish(prompt, encoder_if_installed()).missed:
+        print(f"not understood: {said}")
     config = load_generation(args.config or find_shared("config/generation/small.yaml"))
     weights = args.weights or find_shared(WEIGHTS)
     framework, perception = open_framework(config, weights)

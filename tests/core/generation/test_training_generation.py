@@ -174,6 +174,9 @@ def test_a_wrong_configuration_is_refused(tmp_path, key, value, words):
     [
         ([" "], "the prompt is empty"),
         (["a bed " * 400], "2399 characters"),
+        (["a bedroom with a bed and without a bed"], "it asks for a bed and for none"),
+        (["a big small bedroom"], "both small and large"),
+        (["ein Zimmer mit einem Bett und zwei Stühlen"], "only English is read"),
         (["a bed", "--views", "0"], "--views is 0"),
         (["a bed", "--weights", "no.safetensors"], "there are no weights no.safetensors"),
     ],
