@@ -1,9 +1,8 @@
-"""Ablations: configuration, a small one from end to end, resumption, and the report against figures by hand."""
+"""A small ablation from end to end, its resumption, and disturbed poses."""
 
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import subprocess
 import sys
@@ -15,21 +14,15 @@ import yaml
 
 torch = pytest.importorskip("torch")
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from sgrocc_core.cli import main
 from sgrocc_core.engines.weights import build_networks
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.evaluation.pose_noise import disturbed
-from sgrocc_core.generation.config import load_generation
 from sgrocc_core.network import weights_file
 from sgrocc_core.training.ablations import runs as ablation_runs
-from sgrocc_core.training.ablations.ablation import CONFIGS, Ablation, PoseNoise, Variant, laid_over, load_ablation
-from sgrocc_core.training.ablations.charts import results_chart, widen
-from sgrocc_core.training.ablations.findings import Findings
+from sgrocc_core.training.ablations.ablation import PoseNoise, load_ablation
 from sgrocc_core.training.ablations.local import LocalTask, NoisyPoses
-from sgrocc_core.training.ablations.report import markdown, summary_rows, write_report
 from sgrocc_core.training.ablations.task import Options
 from sgrocc_core.training.config import load_config
 from sgrocc_core.training.data.packed import packed_scenes
@@ -39,7 +32,6 @@ from sgrocc_core.training.stage import StepInput
 from sgrocc_core.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[3]
-NAMES = sorted(path.stem for path in (ROOT / "config" / "ablations").glob("*.yaml"))
 EXPERT = {"channels": 4, "wide": 4, "hidden": 8, "offsets": 1, "blocks": 1, "gaussians": 1}
 CONFIG = {
     "model": "own", "workers": 0, "threads": 1, "amp": False, "device": "cpu", "network": EXPERT,
@@ -52,80 +44,6 @@ variants:
   - {name: soft, paper: {sc_iou: 58.5}}
   - {name: hard, config: {network: {lifter: hard, head: dense}}, paper: {sc_iou: 53.25}}
 """
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_every_committed_ablation_is_valid(name: str, tmp_path: Path) -> None:
-    ablation = load_ablation(name)
-    if ablation.task not in CONFIGS:  # nothing is trained; see test_depth_ablation
-        return
-    if ablation.task in ("generation", "imagined"):  # their keys are not of TrainConfig
-        base_of = load_generation(ROOT / CONFIGS["generation"])
-        variants = [{k: v for k, v in variant.overrides.items() if k != "imagined"} for variant in ablation.variants]
-        assert all(dataclasses.replace(base_of, **overrides) for overrides in variants)
-        assert len({str(variant.overrides) for variant in ablation.variants}) == len(ablation.variants)
-        return
-    base = yaml.safe_load((ROOT / CONFIGS[ablation.task]).read_text())
-    made = set()
-    for variant in ablation.variants:
-        (tmp_path / "c.yaml").write_text(yaml.safe_dump(laid_over(base, variant.overrides)))
-        made.add(
-            (str(load_config(tmp_path / "c.yaml")), variant.training_noise, variant.evaluation_noise, *variant.phases)
-        )
-    assert len(made) == len(ablation.variants)  # no two are the same
-
-
-def test_the_ablations_of_the_issue_are_there() -> None:
-    wanted = "lifters gate refinement refinement_single head pose_noise grm offsets sigma gaussians training fusion"
-    assert {*wanted.split(), "confidence", "backbone"} <= set(NAMES)
-    assert {v.name for v in load_ablation("lifters").variants} == {"hard", "deformable", "threshold", "soft"}
-
-
-def test_values_are_laid_over_key_by_key() -> None:
-    base = {"network": {"lifter": "soft", "sigma": 0.5}, "seed": 1}
-    merged = laid_over(base, {"network": {"sigma": 1.0}, "losses": {"focal": 2}})
-    assert merged == {"network": {"lifter": "soft", "sigma": 1.0}, "seed": 1, "losses": {"focal": 2}}
-    assert base["network"]["sigma"] == 0.5
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("variants: [{name: a}]", "at least two are needed"),
-        ("variants: [{name: a}, {name: a}]", "a name of its own"),
-        ("variants: [{name: a}, {name: b, colour: red}]", "variant 2: unknown key 'colour'"),
-        ("variants: [{name: a/b}, {name: b}]", "name is 'a/b'"),
-        ("variants: [{name: a}, {name: b, paper: {iou: 1}}]", "paper is"),
-        ("variants: [{name: a}, {name: b, training_noise: {metres: 3}}]", "metres is 3"),
-        ("variants: [{name: a}, {name: b, training_noise: {metres: 0.1, share: 0.1}}]", "one of metres, share"),
-        (
-            "{task: global, variants: [{name: a}, {name: b}]}",
-            "task is 'global'; it must be one of local, embodied, image",
-        ),
-        ("variants: [{name: a}, {name: b, phases: {manager: 1}}]", "phases are of `task: embodied`"),
-        ("{task: image, variants: [{name: a}, {name: b, training_noise: {metres: 0.1}}]}", "is told no position"),
-        ("{task: embodied, variants: [{name: a}, {name: b, phases: {manager: 0.5}}]}", "shares that add up to 1"),
-        (
-            "{task: embodied, variants: [{name: a}, {name: b, phases: {first: 1}}]}",
-            "of manager, everything, end_to_end",
-        ),
-        (
-            "{task: embodied, variants: [{name: a}, {name: b, training_noise: {metres: 0.1}}]}",
-            "not trained under pose noise",
-        ),
-        ("[]", "must be a mapping"),
-        ("{title: a}", "must hold a list of variants"),
-    ],
-)
-def test_a_wrong_ablation_is_refused_by_name(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "wrong.yaml").write_text(text)
-    with pytest.raises(ConfigError, match=message):
-        load_ablation(str(tmp_path / "wrong.yaml"))
-
-
-def test_an_ablation_that_does_not_exist_is_named_with_those_that_do() -> None:
-    with pytest.raises(ConfigError, match="cannot read the ablation .*nothing.yaml.*lifters"):
-        load_ablation("nothing")
 
 
 def test_noise_in_metres_and_as_a_share_of_the_step() -> None:
@@ -364,98 +282,3 @@ def test_training_under_pose_noise_gives_the_network_disturbed_poses(
     shifts = [moved - true for true, moved in zip(poses[:steps], poses[steps:], strict=True)]
     assert all(0.01 < shift[0, :3, 3].norm() < 2 and not shift[0, :3, :3].any() for shift in shifts)
     assert not torch.allclose(shifts[0], shifts[1])
-
-
-def result(sc_iou: float, miou: float) -> dict[str, object]:
-    part = {"sc_iou": sc_iou, "miou": miou, "boundary_f1": 0.1}
-    return {"report": {source: {**part, "in_view": part, "hidden": part} for source in ("predicted", "sensor")}}
-
-
-def findings() -> Findings:
-    """SC-IoU of b is 5 below a, the paper's order.
-
-    MIoU of b is 2 below a with spread, opposite to the paper's order.
-    """
-    variants = (
-        Variant("a", paper={"sc_iou": 58.0, "miou": 40.0}),
-        Variant("b", paper={"sc_iou": 54.0, "miou": 41.0}),
-        Variant("c"),
-    )
-    results = {
-        "a": {1: result(0.50, 0.30), 2: result(0.60, 0.30), 3: result(0.55, 0.30)},
-        "b": {1: result(0.45, 0.28), 2: result(0.55, 0.30), 3: result(0.501, 0.26)},
-    }
-    return Findings(Ablation("hand", "By hand", "A note.", variants), results)
-
-
-def test_the_table_has_mean_spread_and_paired_difference() -> None:
-    text = markdown(findings(), {"machine": "none"})
-    # a: 50, 60, 55: mean 55, spread 5. b: 45, 55, 50.1.
-    # Differences -5, -5, -4.9: mean -4.97, spread 0.058, error 0.033.
-    assert "| `a` | 3 | 55.0 ± 5.0 |" in text
-    assert "| `b` | 3 | 50.0 ± 5.0 (-5.0 ± 0.0 \\*) | 28.0 ± 2.0 (-2.0 ± 1.2) |" in text
-    assert "| `b` | 54.00 (-4.00) | 41.00 (+1.00) |" in text
-    assert (
-        "SC-IoU: clearly as in the paper: `a` above `b`; clearly the other way round: none; within the spread: none."
-        in text
-    )
-    assert (
-        "mIoU: clearly as in the paper: none; clearly the other way round: none; "
-        "within the spread: `a` above `b` (other way)." in text
-    )
-    assert "`c`" in text and "| `c` | 3" not in text  # no runs of it yet
-    assert "- machine: none" in text
-
-
-def test_the_csv_has_every_figure() -> None:
-    rows = summary_rows(findings())
-    assert len(rows) == 2 * 2 * 3 * 3
-    row = next(
-        r for r in rows if (r["variant"], r["depth"], r["region"], r["metric"]) == ("b", "sensor", "hidden", "miou")
-    )
-    assert (row["mean"], row["spread"], row["difference"], row["clear"], row["paper"]) == (
-        "28.0000",
-        "2.0000",
-        "-2.0000",
-        False,
-        41.0,
-    )
-    assert row["difference_error"] == "1.1547"  # differences -2, 0, -4: spread 2, over the root of 3
-
-
-def drawn(axes: Axes, label: str) -> list[float]:
-    """Places along x of what is drawn under a label, from the top row down."""
-    containers = [c.lines[0] for c in axes.containers if c.get_label() == label]
-    lines = [*containers, *(line for line in axes.lines if line.get_label() == label)]
-    return [float(x) for line in sorted(lines, key=lambda line: line.get_ydata()[0]) for x in line.get_xdata()]
-
-
-def test_the_chart_shows_seeds_mean_spread_and_the_papers_difference() -> None:
-    figure = results_chart(findings())
-    panels = {axes.get_title(loc="left"): axes for axes in figure.axes}
-    assert list(panels) == [
-        f"{name}, {depth} depth" for depth in ("predicted", "sensor") for name in ("SC-IoU", "mIoU")
-    ]
-    predicted, sensor = panels["SC-IoU, predicted depth"], panels["SC-IoU, sensor depth"]
-    assert [text.get_text() for text in predicted.get_yticklabels()] == ["a", "b"]  # c has no runs yet
-    assert drawn(predicted, "seeds") == pytest.approx([50, 60, 55, 45, 55, 50.1])
-    assert drawn(predicted, "mean") == pytest.approx([55, 50.0333], abs=1e-3)
-    assert drawn(predicted, "paper") == pytest.approx([51])  # 4 below ours; the paper has no sensor depth
-    assert drawn(sensor, "paper") == []
-    bar = predicted.containers[0].lines[2][0].get_segments()[0]
-    assert bar[:, 0] == pytest.approx([50, 60])  # 55 ± 5
-
-
-def test_axes_show_all_values_and_two_percent_at_least() -> None:
-    axes = Figure().subplots()
-    axes.plot([50.0, 50.2], [0, 1])
-    widen(axes)
-    assert axes.get_xlim() == (pytest.approx(49.1), pytest.approx(51.1))
-
-
-def test_the_chart_can_be_drawn_again_from_the_table_of_runs(tmp_path: Path) -> None:
-    given = findings()
-    write_report(given, {}, tmp_path / "hand")
-    found = Findings.read(given.ablation, tmp_path / "hand.runs.csv")
-    assert summary_rows(found) == summary_rows(given)
-    assert (tmp_path / "hand.png").stat().st_size > 5_000
