@@ -85,6 +85,7 @@ class Engine(Protocol):
         K: np.ndarray,
         T_bc: np.ndarray,
         history: History | None = None,
+        wanted: np.ndarray | None = None,
     ) -> LocalGaussians:
         """Predict the Gaussians of the local box.
 
@@ -96,6 +97,8 @@ class Engine(Protocol):
             K: (3, 3) intrinsics, pixels.
             T_bc: (4, 4) transform from the camera to the box frame, metres.
             history: contents of the memory within the box; None if there are none.
+            wanted: (16200,) bool, cells whose Gaussians are used; what is returned of the others may be anything
+                finite. None for all cells.
         """
         ...
 

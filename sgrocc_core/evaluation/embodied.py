@@ -67,10 +67,11 @@ class _Listener:
         K: np.ndarray,
         T_bc: np.ndarray,
         history: History | None = None,
+        wanted: np.ndarray | None = None,
     ) -> LocalGaussians:
         """See `Engine.expert`."""
         self.alone = self._engine.expert(features, depth, spread, thickness, K, T_bc)
-        return self._engine.expert(features, depth, spread, thickness, K, T_bc, history)
+        return self._engine.expert(features, depth, spread, thickness, K, T_bc, history, wanted)
 
 
 @dataclass

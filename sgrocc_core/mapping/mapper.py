@@ -10,7 +10,7 @@ from sgrocc_core.depth.source import depth_prior
 from sgrocc_core.engines.engine import Engine
 from sgrocc_core.errors import FrameError
 from sgrocc_core.frame import Frame
-from sgrocc_core.gaussians.confidence import view_cells
+from sgrocc_core.gaussians.confidence import UNSEEN, view_cells
 from sgrocc_core.gaussians.evidence import observe
 from sgrocc_core.gaussians.footprint import within_footprint
 from sgrocc_core.gaussians.gaussians import LocalGaussians
@@ -95,7 +95,7 @@ class OccupancyMapper:
         clock.lap("slice")
         # 3. The spatial expert's Gaussians of the box.
         gaussians = self.engine.expert(
-            seen.features, depth.expert, depth.spread, seen.thickness, camera.K, T_bc, history
+            seen.features, depth.expert, depth.spread, seen.thickness, camera.K, T_bc, history, view.state != UNSEEN
         )
         _check_finite(gaussians)
         clock.lap("expert")

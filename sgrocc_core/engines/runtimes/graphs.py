@@ -46,10 +46,15 @@ class GraphEngine(ABC):
         K: np.ndarray,
         T_bc: np.ndarray,
         history: History | None = None,
+        wanted: np.ndarray | None = None,
     ) -> LocalGaussians:
         """See `engine.Engine.expert`."""
         feed = expert_feed(features, depth, spread, thickness, K, T_bc, history, self.spec.feature_channels)
-        return expert_outputs(self._run("expert.onnx", EXPERT_OUTPUTS, feed))
+        return expert_outputs(self._run_expert(feed, wanted))
+
+    def _run_expert(self, feed: dict[str, np.ndarray], wanted: np.ndarray | None) -> list[np.ndarray]:
+        """Outputs of expert.onnx, at least of the wanted cells; a graph computes all."""
+        return self._run("expert.onnx", EXPERT_OUTPUTS, feed)
 
     def stereo(self, seen: ImageOutputs, sources: Sources) -> tuple[np.ndarray, np.ndarray]:
         """See `engine.Engine.stereo`; the sweep runs on the CPU."""

@@ -13,10 +13,11 @@ import numpy as np
 from safetensors import SafetensorError
 
 from sgrocc_core.engines.cache import cache_folder, key_of, load_or_make
-from sgrocc_core.engines.engine import check_shapes
+from sgrocc_core.engines.engine import EXPERT_OUTPUTS, check_shapes
 from sgrocc_core.engines.model import ModelSpec, require_file
 from sgrocc_core.engines.runtimes.graphs import GraphEngine
 from sgrocc_core.engines.split.pieces import Arrays, Cut, SplitExpert, can_be_cut, cuts, gates, piece
+from sgrocc_core.engines.split.whole import WholeExpert, can_be_whole
 from sgrocc_core.errors import ModelError
 
 HINTS = {"fp32": "f32", "bf16": "bf16"}
@@ -94,12 +95,14 @@ class OpenVinoEngine(GraphEngine):
         self._cpu = (self._core.get_property("CPU", "FULL_DEVICE_NAME"), *capabilities, _cpu_flags())
         self._threads, self._afresh, self.from_cache = threads, afresh, False
         self._precisions = {name: "fp32" if name in single else precision for name in spec.files}
-        self._networks: dict[str, _Graph | SplitExpert] = {name: self._open(name) for name in spec.graphs}
+        self._networks: dict[str, _Graph | SplitExpert | WholeExpert] = {name: self._open(name) for name in spec.graphs}
         kept = f" ({', '.join(sorted(single))} in fp32)" if single else ""
-        apart = ", geometry in kernels" if isinstance(self._networks["expert.onnx"], SplitExpert) else ""
+        apart = {SplitExpert: ", geometry in kernels", WholeExpert: ", expert in kernels"}.get(
+            type(self._networks["expert.onnx"]), ""
+        )
         self.description = f"OpenVINO {self._version}, CPU, {threads or 'all'} threads, {precision}{kept}{apart}"
 
-    def _open(self, name: str) -> _Graph | SplitExpert:
+    def _open(self, name: str) -> _Graph | SplitExpert | WholeExpert:
         path = require_file(self.spec, name)
         if name == "expert.onnx" and can_be_cut(self.spec) and (expert := self._split(path)) is not None:
             return expert
@@ -107,14 +110,17 @@ class OpenVinoEngine(GraphEngine):
         self._check(compiled, name)
         return _Graph(compiled, name)
 
-    def _split(self, path: Path) -> SplitExpert | None:
-        """The expert in pieces; None if modules or weights have other names: this program did not export it."""
+    def _split(self, path: Path) -> SplitExpert | WholeExpert | None:
+        """The expert in kernels or pieces; None if its modules or weights have names that this program never gives."""
         model = self._read(path)
         self._check(model, path.name)
         blocks = sum(op.get_friendly_name().endswith("/query/Add") for op in model.get_ordered_ops())
         try:
             found = cuts(model, blocks)
-            sharpness = gates(require_file(self.spec, "weights.safetensors"), blocks)
+            weights = require_file(self.spec, "weights.safetensors")
+            if self._precisions[path.name] == "fp32" and can_be_whole(self.spec):
+                return WholeExpert(weights, blocks, self._threads)
+            sharpness = gates(weights, blocks)
         except (KeyError, SafetensorError):
             return None
         pieces = []
@@ -179,6 +185,12 @@ class OpenVinoEngine(GraphEngine):
 
     def _run(self, graph: str, outputs: tuple[str, ...], feed: Arrays) -> list[np.ndarray]:
         return self._networks[graph].run(outputs, feed)
+
+    def _run_expert(self, feed: Arrays, wanted: np.ndarray | None) -> list[np.ndarray]:
+        network = self._networks["expert.onnx"]
+        if isinstance(network, WholeExpert):
+            return network.run(EXPERT_OUTPUTS, feed, wanted)
+        return network.run(EXPERT_OUTPUTS, feed)
 
 
 def _numbers(ports: Any) -> dict[str, int]:

@@ -7,7 +7,22 @@ import math
 import numpy as np
 from numba import njit, prange
 
-from sgrocc_core.engines.split.projection import CELL, HALF, MIN_Z, NX, NY, NZ, ONE, ZERO, centre, dot, inside, nearest
+from sgrocc_core.engines.split.projection import (
+    CELL,
+    HALF,
+    MIN_Z,
+    NX,
+    NY,
+    NZ,
+    ONE,
+    STRIDE,
+    ZERO,
+    centre,
+    dot,
+    inside,
+    nearest,
+    out_of_sight,
+)
 from sgrocc_core.engines.split.projection import pixel as projected
 from sgrocc_core.geometry.lattice import NUM_ANCHORS, VOXEL_SIZE
 
@@ -63,7 +78,8 @@ def _turned(T):
 
 @njit(cache=True, parallel=True, error_model="numpy")
 def _code(depth, spread, hits, thickness, K, T, scale, area, turned, out):
-    for column in prange(NX * NY):
+    for turn in prange(NX * NY):
+        column = turn * STRIDE % (NX * NY)  # so that each core has its share of the view
         i, j = column // NY, column % NY
         for k in range(NZ):
             row = out[column * NZ + k]
@@ -72,14 +88,17 @@ def _code(depth, spread, hits, thickness, K, T, scale, area, turned, out):
             x = dot(px, py, pz, T[0, 0], T[1, 0], T[2, 0])
             y = dot(px, py, pz, T[0, 1], T[1, 1], T[2, 1])
             z = dot(px, py, pz, T[0, 2], T[1, 2], T[2, 2])
-            _cell(depth, spread, thickness, K, scale, x, y, z, row)
+            visible = not out_of_sight(x, y, z, K, depth)
+            if visible:
+                _cell(depth, spread, thickness, K, scale, x, y, z, row)
             distance = np.float32(math.sqrt(px * px + py * py + pz * pz))
             reach = max(distance, np.float32(1e-3))
             row[5], row[6] = pz * HALF, distance * np.float32(0.25)
             row[7], row[8], row[9] = px / reach, py / reach, pz / reach
             for s in range(8):
                 sx, sy, sz = x + turned[s, 0], y + turned[s, 1], z + turned[s, 2]
-                _voxel(depth, K, sx, sy, sz, s, row)
+                if visible:
+                    _voxel(depth, K, sx, sy, sz, s, row)
                 hit = hits[2 * i + (s >> 2), 2 * j + ((s >> 1) & 1), 2 * k + (s & 1)]
                 if hit > ZERO:
                     near = max(sz, MIN_Z)

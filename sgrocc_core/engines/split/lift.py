@@ -5,19 +5,27 @@ Most cells of the box are outside the image; those whose samples cannot be insid
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numba import njit, prange
 
-from sgrocc_core.engines.split.projection import HALF, MIN_Z, NX, NY, NZ, ONE, ZERO, centre, dot, inside, nearest
+from sgrocc_core.engines.split.projection import (
+    HALF,
+    MAX_OFFSET,
+    NX,
+    NY,
+    NZ,
+    ONE,
+    ZERO,
+    centre,
+    dot,
+    inside,
+    nearest,
+    out_of_sight,
+)
 from sgrocc_core.engines.split.projection import pixel as projected
+from sgrocc_core.gaussians.exponential import exp32
 from sgrocc_core.geometry.lattice import NUM_ANCHORS
 
-MAX_OFFSET = np.float32(0.24)
-"""Maximum offset of a sample along each axis, metres."""
-REACH = np.float32(0.24 * math.sqrt(3) + 1e-3)
-"""Largest distance of a sample from its anchor, metres, and a little more."""
 NEGLIGIBLE = np.float32(1e-7)
 """Weight of a sample below which it is left out."""
 
@@ -48,68 +56,69 @@ def lift(
         (16200, C) float32; 0 where no sample has depth and lies inside the image.
     """
     lifted = np.empty((NUM_ANCHORS, table.shape[1]), np.float32)
-    scales = np.float32(1) / np.array([depth.shape[1] // width, depth.shape[1] // thickness.shape[1]], np.float32)
-    _lift(query, table, width, depth, thickness, K, T_bc, np.float32(gate), scales, lifted)
+    _lift(
+        query, table, width, depth, thickness, K, T_bc, np.float32(gate), pixel_scales(depth, width, thickness), lifted
+    )
     return lifted
 
 
-@njit(cache=True)
-def _out_of_sight(x, y, z, K, image):
-    """Whether no point within REACH of a point of the camera frame projects into the image."""
-    far = z + REACH
-    if far <= MIN_Z:
-        return True
-    right, bottom = np.float32(image.shape[1] - 0.5), np.float32(image.shape[0] - 0.5)
-    return (
-        (x + REACH < ZERO and (x + REACH) * K[0] < -(K[2] + HALF) * far)
-        or (x - REACH > ZERO and (x - REACH) * K[0] > (right - K[2]) * far)
-        or (y + REACH < ZERO and (y + REACH) * K[1] < -(K[3] + HALF) * far)
-        or (y - REACH > ZERO and (y - REACH) * K[1] > (bottom - K[3]) * far)
-    )
+def pixel_scales(depth: np.ndarray, width: int, thickness: np.ndarray) -> np.ndarray:
+    """(2,) float32: pixels of a feature map of this width, and of the thickness, per pixel of the depth."""
+    return np.float32(1) / np.array([depth.shape[1] // width, depth.shape[1] // thickness.shape[1]], np.float32)
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
 def _lift(query, table, width, depth, thickness, K, T, gate, scales, out):
-    samples = query.shape[1] // 4
     for column in prange(NX * NY):
         i, j = column // NY, column % NY
+        work = np.empty(query.shape[1], np.float32)
         for k in range(NZ):
             n = column * NZ + k
-            row, raw = out[n], query[n]
-            row[:] = ZERO
+            out[n, :] = ZERO
             px, py, pz = centre(i, T[0, 3]), centre(j, T[1, 3]), centre(k, T[2, 3])
             x = dot(px, py, pz, T[0, 0], T[1, 0], T[2, 0])
             y = dot(px, py, pz, T[0, 1], T[1, 1], T[2, 1])
             z = dot(px, py, pz, T[0, 2], T[1, 2], T[2, 2])
-            if _out_of_sight(x, y, z, K, depth):
-                continue
-            most, total = raw[3 * samples], ZERO
-            for s in range(1, samples):
-                most = max(most, raw[3 * samples + s])
-            for s in range(samples):
-                total += np.float32(math.exp(raw[3 * samples + s] - most))
-            for s in range(samples):
-                ox = MAX_OFFSET * np.float32(math.tanh(raw[3 * s]))
-                oy = MAX_OFFSET * np.float32(math.tanh(raw[3 * s + 1]))
-                oz = MAX_OFFSET * np.float32(math.tanh(raw[3 * s + 2]))
-                sx = x + dot(ox, oy, oz, T[0, 0], T[1, 0], T[2, 0])
-                sy = y + dot(ox, oy, oz, T[0, 1], T[1, 1], T[2, 1])
-                sz = z + dot(ox, oy, oz, T[0, 2], T[1, 2], T[2, 2])
-                u, v = projected(sx, sy, sz, K)
-                if not inside(u, v, sz, depth):
-                    continue
-                surface = nearest(depth, u, v, ONE)
-                if not surface > ZERO:
-                    continue
-                r = z - surface
-                r = min(r, ZERO) + max(r - nearest(thickness, u, v, scales[1]), ZERO)
-                attention = np.float32(math.exp(raw[3 * samples + s] - most)) / total
-                weight = attention * np.float32(math.exp(-gate * (r * r)))
-                if weight > NEGLIGIBLE:
-                    _add_sample(table, width, u, v, scales[0], weight, row)
+            lift_cell(query[n], work, table, width, depth, thickness, x, y, z, K, T, gate, scales, out[n])
 
 
-@njit(cache=True, error_model="numpy", fastmath={"contract"})
+@njit(cache=True, error_model="numpy", fastmath={"contract"}, forceinline=True)
+def lift_cell(raw, work, table, width, depth, thickness, x, y, z, K, T, gate, scales, row):
+    """Add the samples of the cell at (x, y, z) of the camera frame to its row (C,); the rest is that of `lift`.
+
+    The numbers raw (4 S,) are the cell's row of the query; work (4 S,) is overwritten.
+    """
+    if out_of_sight(x, y, z, K, depth):
+        return
+    samples = len(raw) // 4
+    most, total = raw[3 * samples], ZERO
+    for s in range(1, samples):
+        most = max(most, raw[3 * samples + s])
+    for n in range(3 * samples):  # offsets: tanh
+        work[n] = MAX_OFFSET - (MAX_OFFSET + MAX_OFFSET) / (ONE + exp32(raw[n] + raw[n]))
+    for n in range(3 * samples, 4 * samples):
+        work[n] = exp32(raw[n] - most)
+    for n in range(3 * samples, 4 * samples):
+        total += work[n]
+    for s in range(samples):
+        ox, oy, oz = work[3 * s], work[3 * s + 1], work[3 * s + 2]
+        sx = x + (ox * T[0, 0] + oy * T[1, 0] + oz * T[2, 0])
+        sy = y + (ox * T[0, 1] + oy * T[1, 1] + oz * T[2, 1])
+        sz = z + (ox * T[0, 2] + oy * T[1, 2] + oz * T[2, 2])
+        u, v = projected(sx, sy, sz, K)
+        if not inside(u, v, sz, depth):
+            continue
+        surface = nearest(depth, u, v, ONE)
+        if not surface > ZERO:
+            continue
+        r = z - surface
+        r = min(r, ZERO) + max(r - nearest(thickness, u, v, scales[1]), ZERO)
+        weight = work[3 * samples + s] / total * exp32(-gate * (r * r))
+        if weight > NEGLIGIBLE:
+            _add_sample(table, width, u, v, scales[0], weight, row)
+
+
+@njit(cache=True, error_model="numpy", fastmath={"contract"}, forceinline=True)
 def _add_sample(table, width, u, v, scale, weight, row):
     """Add a weighted bilinear sample of the map to a row; samples are clamped to the border's pixels."""
     height = table.shape[0] // width

@@ -6,6 +6,8 @@ into the same one.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -16,6 +18,13 @@ CELL, HALF = np.float32(CELL_SIZE), np.float32(0.5)
 ZERO, ONE = np.float32(0), np.float32(1)
 MIN_Z = np.float32(0.05)
 """Minimum depth of a point, metres; nearer points count as behind the camera."""
+STRIDE = 31
+"""Columns are taken in steps of this, which has no divisor in common with their number: each core has its share of the
+view."""
+MAX_OFFSET = np.float32(0.24)
+"""Maximum offset of a lifter's sample along each axis, metres."""
+REACH = np.float32(0.24 * math.sqrt(3) + 1e-3)
+"""Largest distance of a sample or of a voxel from its cell's centre, metres, and a little more."""
 
 
 @njit(cache=True)
@@ -52,3 +61,18 @@ def nearest(image, u, v, scale):
     column = min(max(np.floor((u + HALF) * scale), ZERO), np.float32(image.shape[1] - 1))
     row = min(max(np.floor((v + HALF) * scale), ZERO), np.float32(image.shape[0] - 1))
     return image[int(row), int(column)]
+
+
+@njit(cache=True)
+def out_of_sight(x, y, z, K, image):
+    """Whether no point within REACH of a point of the camera frame projects into the image."""
+    far = z + REACH
+    if far <= MIN_Z:
+        return True
+    right, bottom = np.float32(image.shape[1] - 0.5), np.float32(image.shape[0] - 0.5)
+    return (
+        (x + REACH < ZERO and (x + REACH) * K[0] < -(K[2] + HALF) * far)
+        or (x - REACH > ZERO and (x - REACH) * K[0] > (right - K[2]) * far)
+        or (y + REACH < ZERO and (y + REACH) * K[1] < -(K[3] + HALF) * far)
+        or (y - REACH > ZERO and (y - REACH) * K[1] > (bottom - K[3]) * far)
+    )

@@ -11,7 +11,8 @@ import numpy as np
 from numba import njit, prange
 
 from sgrocc_core.classes import NUM_CLASSES
-from sgrocc_core.engines.split.projection import CELL, HALF, NX, NY, NZ, ONE, ZERO
+from sgrocc_core.engines.split.projection import CELL, HALF, NX, NY, NZ, ONE, STRIDE, ZERO
+from sgrocc_core.gaussians.gaussians import SILENT_OPACITY
 from sgrocc_core.geometry.lattice import NUM_ANCHORS
 
 WIDTH = 1 + 3 + 4 + 1 + NUM_CLASSES
@@ -27,13 +28,19 @@ STARTS = np.array(
 """(8, 3) positions of a cell's Gaussians before the first block, relative to its centre, metres."""
 
 
-def refine(each: tuple[np.ndarray, ...], shared: tuple[np.ndarray, ...], T_bc: np.ndarray) -> tuple[np.ndarray, ...]:
+def refine(
+    each: tuple[np.ndarray, ...],
+    shared: tuple[np.ndarray, ...],
+    T_bc: np.ndarray,
+    wanted: np.ndarray | None = None,
+) -> tuple[np.ndarray, ...]:
     """Compute the Gaussians from the outputs of each block's layers; all arrays are float32.
 
     Args:
         each: (16200, G * 20) by block, what differs between a cell's Gaussians.
-        shared: (16200, 11) by block, logits that they have in common.
+        shared: (16200, 11 or more) by block, logits that they have in common.
         T_bc: (4, 4) camera to box frame, metres.
+        wanted: (16200,) bool, cells whose Gaussians are computed; those of the others are silent. None for all.
 
     Returns:
         means, scales, rotations, opacities and logits of expert.onnx, with their leading axis of 1.
@@ -42,18 +49,25 @@ def refine(each: tuple[np.ndarray, ...], shared: tuple[np.ndarray, ...], T_bc: n
     starts = STARTS[:count] if count > 1 else np.zeros((1, 3), np.float32)
     shapes = ((count, 3), (count, 3), (count, 4), (count,), (count, NUM_CLASSES))
     made = tuple(np.empty((1, NUM_ANCHORS, *shape), np.float32) for shape in shapes)
-    _refine(each, shared, T_bc, starts, *(array[0] for array in made))
+    if wanted is None:
+        wanted = np.ones(NUM_ANCHORS, np.bool_)
+    _refine(each, shared, T_bc, starts, wanted, *(array[0] for array in made))
     return made
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
-def _refine(each, shared, T, starts, means, scales, rotations, opacities, logits):
+def _refine(each, shared, T, starts, wanted, means, scales, rotations, opacities, logits):
     gaussians = len(starts)
-    for column in prange(NX * NY):
+    for turn in prange(NX * NY):
+        column = turn * STRIDE % (NX * NY)  # so that each core has its share of the view
         i, j = column // NY, column % NY
         for k in range(NZ):
             n = column * NZ + k
             for g in range(gaussians):
+                if not wanted[n]:
+                    _silence(means[n, g], scales[n, g], rotations[n, g], logits[n, g])
+                    opacities[n, g] = np.float32(SILENT_OPACITY)
+                    continue
                 _move(each, T, i, j, k, n, g, starts[g], means[n, g])
                 scales[n, g, :] = ZERO
                 rotations[n, g, :] = ZERO
@@ -76,6 +90,16 @@ def _refine(each, shared, T, starts, means, scales, rotations, opacities, logits
                 length = max(np.float32(math.sqrt(square)), np.float32(1e-6))
                 for q in range(4):
                     rotations[n, g, q] /= length
+
+
+@njit(cache=True)
+def _silence(mean, scale, rotation, logits):
+    """Values of a Gaussian that is not computed, beside its opacity."""
+    mean[:] = ZERO
+    scale[:] = ZERO
+    rotation[:] = ZERO
+    logits[:] = ZERO
+    rotation[0] = ONE
 
 
 @njit(cache=True)

@@ -74,7 +74,7 @@ def put_package(folder: Path, name: str, text: str, monkeypatch: pytest.MonkeyPa
 @without_cuda
 def test_openvino_is_taken_where_it_is_installed_and_the_next_start_compiles_nothing() -> None:
     description, said, from_cache = opened()
-    assert description.startswith("OpenVINO ") and description.endswith("CPU, 1 threads, fp32, geometry in kernels")
+    assert description.startswith("OpenVINO ") and description.endswith("CPU, 1 threads, fp32, expert in kernels")
     assert said == [] and not from_cache
     assert opened()[1:] == ([], True)
 

@@ -136,10 +136,10 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_pieces_give_the_values_of_the_whole_graph(own_cache: None) -> None:
+def test_kernels_give_the_values_of_the_whole_graph(own_cache: None) -> None:
     spec = load_spec("small")
     split = OpenVinoEngine(spec, "cpu", 1)
-    assert split.description.endswith("geometry in kernels")
+    assert split.description.endswith("expert in kernels")
     # Of the graph as PyTorch computes it: where a point lies on a threshold of the lifter, ONNX Runtime rounds to its
     # other side, and 16 of 194,400 scales differ by up to 0.09 % from those of both others.
     agree(outputs(split), outputs(open_runtime(spec, "torch", "cpu", 1, "fp32")))
@@ -181,7 +181,7 @@ def test_a_graph_of_another_exporter_runs_whole(own_cache: None, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_pieces_are_kept_and_their_outputs_are_the_callers_own(own_cache: None) -> None:
+def test_graphs_are_kept_and_their_outputs_are_the_callers_own(own_cache: None) -> None:
     spec = load_spec("small")
     first, again = OpenVinoEngine(spec, "cpu", 1), OpenVinoEngine(spec, "cpu", 1)
     assert not first.from_cache and again.from_cache

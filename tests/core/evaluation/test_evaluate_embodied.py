@@ -93,6 +93,7 @@ class Oracle:
         K: np.ndarray,
         T_bc: np.ndarray,
         history: History | None = None,
+        wanted: np.ndarray | None = None,
     ) -> LocalGaussians:
         self.histories.append(history)
         T_wc = self.frames[self.shown // 2][0].T_wc

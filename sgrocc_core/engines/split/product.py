@@ -1,0 +1,185 @@
+"""Products of matrices in compiled kernels: six rows by sixteen columns at once, in the processor's registers.
+
+Numba does not keep a block of sums in registers, so that the innermost loop is given in LLVM's language, which LLVM
+translates for every processor. The right matrix is packed into panels of PANEL columns, which are read in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+PANEL = 16
+"""Columns of a panel."""
+WIDTH = 8
+"""Numbers of a vector."""
+REAL, INDEX = ir.FloatType(), ir.IntType(64)
+VECTOR = ir.VectorType(REAL, WIDTH)
+
+
+def packed(weights: np.ndarray) -> np.ndarray:
+    """Pack a right matrix for `product`.
+
+    Args:
+        weights: (..., K, N).
+
+    Returns:
+        (..., panels, K, PANEL) float32; columns from N on are 0.
+    """
+    *lead, depth, columns = weights.shape
+    panels = -(-columns // PANEL)
+    wide = np.zeros((*lead, depth, panels * PANEL), np.float32)
+    wide[..., :columns] = weights
+    return np.ascontiguousarray(np.moveaxis(wide.reshape(*lead, depth, panels, PANEL), -2, -3))
+
+
+def padded(bias: np.ndarray) -> np.ndarray:
+    """A vector (N,) as float32 with zeros up to a multiple of PANEL."""
+    out = np.zeros(-(-len(bias) // PANEL) * PANEL, np.float32)
+    out[: len(bias)] = bias
+    return out
+
+
+class Builder:
+    """Builds instructions on vectors of WIDTH numbers of flat arrays.
+
+    Args:
+        context: Numba's.
+        builder: LLVM's.
+    """
+
+    def __init__(self, context: Any, builder: Any) -> None:
+        self.context, self.builder = context, builder
+
+    def data(self, kind: Any, array: Any) -> Any:
+        """Pointer to the first number of an array."""
+        return self.context.make_array(kind)(self.context, self.builder, array).data
+
+    def place(self, pointer: Any, offset: Any) -> Any:
+        """Pointer to the vector at an offset."""
+        return self.builder.bitcast(self.builder.gep(pointer, [offset]), VECTOR.as_pointer())
+
+    def load(self, place: Any) -> Any:
+        """The vector at a place."""
+        value = self.builder.load(place)
+        value.align = 4
+        return value
+
+    def store(self, value: Any, place: Any) -> None:
+        """Write a vector to a place."""
+        self.builder.store(value, place).align = 4
+
+    def spread(self, value: Any) -> Any:
+        """A vector of one number."""
+        first = self.builder.insert_element(ir.Constant(VECTOR, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+        all_first = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
+        return self.builder.shuffle_vector(first, ir.Constant(VECTOR, ir.Undefined), all_first)
+
+    def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
+        """The sum a b + c of vectors, with one rounding where the processor can."""
+        product = self.builder.fmul(a, b, flags=["contract"])
+        return self.builder.fadd(product, c, flags=["contract"])
+
+    def times(self, factor: float, value: Any) -> Any:
+        """A vector times a number."""
+        return self.builder.fmul(ir.Constant(VECTOR, [factor] * WIDTH), value, flags=["contract"])
+
+    def index(self, value: int) -> Any:
+        """A whole number."""
+        return ir.Constant(INDEX, value)
+
+
+def _block(rows: int) -> Callable[..., Any]:
+    """A kernel for a block of `rows` by PANEL of a product; see `product`."""
+
+    def block(typing_context, a, at_a, step_a, depth, b, at_b, start, at_start, step_start, c, at_c, step_c):  # type: ignore[no-untyped-def]
+        whole = types.int64
+        signature = types.void(a, whole, whole, whole, b, whole, start, whole, whole, c, whole, whole)
+
+        def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+            vectors = Builder(context, builder)
+            to_a, to_b, to_start, to_c = (vectors.data(signature.args[n], given[n]) for n in (0, 4, 6, 9))
+            at_a, step_a, depth, at_b, at_start, step_start, at_c, step_c = (
+                given[n] for n in (1, 2, 3, 5, 7, 8, 10, 11)
+            )
+            sums = []
+            for row in range(rows):
+                begin = builder.add(at_start, builder.mul(step_start, vectors.index(row)))
+                for half in range(PANEL // WIDTH):
+                    value = vectors.load(vectors.place(to_start, builder.add(begin, vectors.index(half * WIDTH))))
+                    sums.append(cgutils.alloca_once_value(builder, value))
+            firsts = [builder.add(at_a, builder.mul(step_a, vectors.index(row))) for row in range(rows)]
+            with cgutils.for_range(builder, depth) as loop:
+                right = builder.add(at_b, builder.mul(loop.index, vectors.index(PANEL)))
+                halves = [
+                    vectors.load(vectors.place(to_b, builder.add(right, vectors.index(half * WIDTH))))
+                    for half in range(PANEL // WIDTH)
+                ]
+                for row in range(rows):
+                    left = vectors.spread(builder.load(builder.gep(to_a, [builder.add(firsts[row], loop.index)])))
+                    for half, value in enumerate(halves):
+                        total = sums[row * len(halves) + half]
+                        builder.store(vectors.multiply_add(left, value, builder.load(total)), total)
+            for row in range(rows):
+                begin = builder.add(at_c, builder.mul(step_c, vectors.index(row)))
+                for half in range(PANEL // WIDTH):
+                    place = vectors.place(to_c, builder.add(begin, vectors.index(half * WIDTH)))
+                    vectors.store(builder.load(sums[row * (PANEL // WIDTH) + half]), place)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return intrinsic(block)
+
+
+_six: Any = _block(6)
+_five: Any = _block(5)
+_four: Any = _block(4)
+_three: Any = _block(3)
+_two: Any = _block(2)
+_one: Any = _block(1)
+
+
+@njit(cache=True)
+def product(a, at_a, step_a, rows, depth, b, at_b, step_b, panels, start, at_start, step_start, c, at_c, step_c):
+    """Write start + a b to c. All are contiguous float32 arrays of any shape, addressed as flat ones.
+
+    Args:
+        a: left matrix.
+        at_a: index of its first number.
+        step_a: numbers from one row to the next.
+        rows: number of its rows.
+        depth: K, number of its columns, which are next to each other.
+        b: right matrix, see `packed`.
+        at_b: index of its first number.
+        step_b: numbers from one panel to the next.
+        panels: number of its panels.
+        start: what the product is added to; it may be c itself.
+        at_start: index of its first number.
+        step_start: numbers from one row to the next; 0 adds one vector to all rows.
+        c: written.
+        at_c: index of its first number.
+        step_c: numbers from one row to the next.
+    """
+    for panel in range(panels):
+        right, begin, to = at_b + panel * step_b, at_start + panel * PANEL, at_c + panel * PANEL
+        left, more = at_a, rows
+        while more >= 6:
+            _six(a, left, step_a, depth, b, right, start, begin, step_start, c, to, step_c)
+            left, begin, to, more = left + 6 * step_a, begin + 6 * step_start, to + 6 * step_c, more - 6
+        if more == 5:
+            _five(a, left, step_a, depth, b, right, start, begin, step_start, c, to, step_c)
+        elif more == 4:
+            _four(a, left, step_a, depth, b, right, start, begin, step_start, c, to, step_c)
+        elif more == 3:
+            _three(a, left, step_a, depth, b, right, start, begin, step_start, c, to, step_c)
+        elif more == 2:
+            _two(a, left, step_a, depth, b, right, start, begin, step_start, c, to, step_c)
+        elif more == 1:
+            _one(a, left, step_a, depth, b, right, start, begin, step_start, c, to, step_c)
