@@ -40,6 +40,18 @@ def _add_layer(a, at, step, rows, weights, count, c, to):
     product(a, at, step, rows, depth, weights, 0, depth * PANEL, len(weights), c, to, count, c, to, count)
 
 
+@njit(cache=True)
+def tabulate(pixels, layers):
+    """The lifter's table (P, C) from the pixels (P, F) of the feature map and its packed weights and bias.
+
+    NumPy's product would leave a thread behind that waits for more work and keeps a core busy.
+    """
+    weights, bias = layers
+    table = np.empty((len(pixels), len(bias)), np.float32)
+    _layer(pixels, 0, pixels.shape[1], len(pixels), weights, bias, table, 0)
+    return table
+
+
 @njit(parallel=True, cache=True)
 def embed(runs, code, layers, x):
     """Write the embedded geometric code of cells to a volume.

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from sgrocc_core.classes import NUM_CLASSES
 from sgrocc_core.engines.engine import EXPERT_OUTPUTS
 from sgrocc_core.engines.model import ModelSpec
-from sgrocc_core.engines.split.cells import LOW_PAD, PAD, embed, fuse, go_down, go_up, lift_runs, propose
+from sgrocc_core.engines.split.cells import LOW_PAD, PAD, embed, fuse, go_down, go_up, lift_runs, propose, tabulate
 from sgrocc_core.engines.split.code import geometric_code
 from sgrocc_core.engines.split.lift import pixel_scales
 from sgrocc_core.engines.split.pieces import Arrays, can_be_cut, gates
@@ -112,7 +112,7 @@ class WholeExpert:
         for number, (need, block, gate) in enumerate(zip(needed, self._blocks, self._gates)):
             if number + 1 == len(self._blocks) and self._fusion is not None:
                 fuse(need.given, feed["history"][0], feed["past"][0], self._fusion, x)
-            table = pixels @ block.value[0] + block.value[1]
+            table = tabulate(pixels, block.value)
             lift_runs(need.given, block.query, table, width, depth, thickness, K, T_bc, gate, scales, x)
             self._encode(need, block)
             propose(needed[-1].made, x, code, block.heads, self._each[number], self._shared[number])
@@ -142,7 +142,7 @@ class _Block:
     def __init__(self, given: Arrays, block: int) -> None:
         encoder, lifter, head = f"encoders.{block}", f"lifters.{block}", f"refinements.{block}"
         self.query = _linear(given, f"{lifter}.query")
-        self.value = (given[f"{lifter}.value.weight"].T, given[f"{lifter}.value.bias"])
+        self.value = _linear(given, f"{lifter}.value")
         self.first, self.second, self.low1, self.low2 = (
             (transformed(weights), bias)
             for weights, bias in (_normed(given, f"{encoder}.{name}") for name in ("first", "second", "low1", "low2"))
