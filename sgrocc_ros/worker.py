@@ -20,6 +20,7 @@ from sgrocc_core.checks.motion import PoseGate
 from sgrocc_core.errors import FrameError, SgroccError
 from sgrocc_core.frame import Frame
 from sgrocc_core.mapping.mapper import OccupancyMapper
+from sgrocc_ros.correction.share import RebuildShare
 from sgrocc_ros.health.camera_statistics import CameraCounts
 from sgrocc_ros.health.first_look import FirstLook
 from sgrocc_ros.health.statistics import Statistics
@@ -69,6 +70,7 @@ class Worker(LastingThread):
 
     Attributes:
         keep: called with each mapped frame and the frame of its image on /tf, if keyframes are kept; else None.
+        share: the share of the time that a rebuild has, if keyframes are kept; else None.
         newest_stamp: time stamp of the newest frame in the map, nanoseconds; written by this thread.
         changes: number of changes of the map so far; written by this thread.
     """
@@ -90,6 +92,7 @@ class Worker(LastingThread):
         self._taken_at = -math.inf
         self._busy: tuple[str, float] | None = None
         self.keep: Callable[[Frame, str], None] | None = None
+        self.share: RebuildShare | None = None
         self.newest_stamp = self.changes = 0
         self._begins = True  # the next stamp may be of an earlier time
 
@@ -155,12 +158,21 @@ class Worker(LastingThread):
         """Run the commands that wait and map the next image."""
         self._run_commands()
         rate = self._max_rate()
-        complete = self._room.take(self._taken_at + 1 / rate if rate > 0 else 0.0)
+        not_before = self._taken_at + 1 / rate if rate > 0 else 0.0
+        if self.share is not None:
+            not_before = max(not_before, self.share.before_frame())
+        complete = self._room.take(not_before)
         if complete is None:
             return False
         self._taken_at = time.monotonic()
-        if isinstance(complete, WaitingCloud):
-            return self._map_cloud(complete)
+        try:
+            return self._map_cloud(complete) if isinstance(complete, WaitingCloud) else self._map_image(complete)
+        finally:
+            if self.share is not None:
+                self.share.mapped(time.monotonic() - self._taken_at)
+
+    def _map_image(self, complete: Complete) -> bool:
+        """Map an image; what is wrong with it is counted."""
         self._busy = f"the image of {complete.image.stamp / 1e9:.3f} s", self._taken_at
         try:
             self._map(complete)

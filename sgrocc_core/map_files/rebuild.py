@@ -1,4 +1,4 @@
-"""Builds a map again from its keyframes with corrected poses, in a process of its own at low priority.
+"""Builds a map again from its keyframes with corrected poses, in a process of its own at lower priority.
 
 `python -m sgrocc_core.map_files.rebuild JOB` reads a job, maps the keyframes, and those that are added meanwhile, and
 saves the map in the job's folder. It prints a line `DONE TOTAL` for each keyframe. Keyframes and the map that they
@@ -22,8 +22,9 @@ from sgrocc_core.map_files.file import MapFolder, SavedMap
 from sgrocc_core.map_files.keyframes import Keyframe, KeyframeStore
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 
-NICENESS = 15
-"""Priority of the process: it takes what the other processes leave."""
+NICENESS = 5
+"""Priority of the process: a third of the weight of the node's threads, which also give way to it
+(`sgrocc_ros/correction/share.py`). At 15, on cores that are never idle, it got nothing."""
 ROUNDS, FEW = 5, 2
 """Keyframes that are added meanwhile are mapped, too, in ROUNDS rounds or until at most FEW are new."""
 

@@ -1,7 +1,7 @@
 """Builds the map again when its past is corrected: judges corrected poses, runs the rebuild, and swaps the map.
 
-The rebuild is a process of its own at low priority (`sgrocc_core/map_files/rebuild.py`). The old map serves until the
-new one is ready, and stays if the rebuild fails.
+The rebuild is a process of its own at lower priority (`sgrocc_core/map_files/rebuild.py`), to which mapping gives way
+if it falls behind (`share.py`). The old map serves until the new one is ready, and stays if the rebuild fails.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from sgrocc_core.map_files.rebuild import RebuildJob
 from sgrocc_core.mapping.mapper import OccupancyMapper
 from sgrocc_ros.correction.corrected_poses import CorrectedPoses, Judgement, judge, read_path
 from sgrocc_ros.correction.keeping import KeyframeKeeper
+from sgrocc_ros.correction.share import RebuildShare
 from sgrocc_ros.health.statistics import Statistics
 from sgrocc_ros.health.threads import LastingThread
 from sgrocc_ros.input.follower import Follower
@@ -84,6 +85,7 @@ class Rebuilder(LastingThread):
         self._newest = CorrectedPoses([], np.zeros((0, 4, 4)))
         self._epoch = 0  # counts maps that were emptied or loaded, of which no rebuild is wanted any more
         self._process: subprocess.Popen[str] | None = None
+        self._time = worker.share = RebuildShare(worker.wake)
         self._state, self._progress, self._share = "idle", (0, 0), 0.0
         self.rebuilt = self.failed_rebuilds = 0
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -148,6 +150,8 @@ class Rebuilder(LastingThread):
             "rebuild": self._state,
             "rebuild.done": str(done),
             "rebuild.total": str(total),
+            "rebuild.frames": str(self._time.frames),
+            "rebuild.held_s": f"{self._time.held:.1f}",
             "rebuild.moved_share": f"{self._share:.3f}",
             "rebuild.count": str(self.rebuilt),
             "rebuild.failed": str(self.failed_rebuilds),
@@ -203,6 +207,7 @@ class Rebuilder(LastingThread):
             if error:
                 self._fail(error)
                 return
+            self._time.end()
             self._state = "swapping"
             late = self._swap(judged, epoch)
             log.info(f"the map of {len(judged.poses)} keyframes is in use after {time.monotonic() - start:.0f} s, "
@@ -210,6 +215,7 @@ class Rebuilder(LastingThread):
         except (SgroccError, OSError) as failure:
             self._fail(str(failure))
         finally:
+            self._time.end()
             self._state = "idle"
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -236,11 +242,13 @@ class Rebuilder(LastingThread):
             self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
             if self._stopping:
                 self._process.terminate()
+            self._time.begin()
             assert self._process.stdout is not None
             for line in self._process.stdout:
                 words = line.split()
                 if len(words) == 2 and all(word.isdigit() for word in words):
                     self._progress = int(words[0]), int(words[1])
+                    self._time.advance(self._progress[0])
             code = self._process.wait()
             self._process = None
             log.seek(0)
