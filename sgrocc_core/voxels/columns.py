@@ -16,8 +16,8 @@ from numba import njit
 from sgrocc_core.classes import NAMES
 from sgrocc_core.errors import DataError
 from sgrocc_core.geometry.lattice import BLOCK_VOXELS, VOXEL_SIZE
-from sgrocc_core.voxels.distances.plane import Tile
-from sgrocc_core.voxels.floors import Floors
+from sgrocc_core.voxels.distances.plane import Tile, same
+from sgrocc_core.voxels.floors.heights import Floors
 
 FLOOR = NAMES.index("floor")
 GRID_OCCUPIED, GRID_FREE, GRID_UNKNOWN = 100, 0, -1
@@ -28,6 +28,8 @@ NO_FLOOR = 0.0
 """Height of the floor, metres, while there are fewer: z = 0 of the map frame, the ground in REP-105."""
 MOST_CELLS = 2**26
 """Maximum number of cells of a grid: 650 m by 650 m, 64 MB."""
+_LEVEL = np.zeros((BLOCK_VOXELS, BLOCK_VOXELS), np.int64)
+_NO_LABELS = np.zeros((BLOCK_VOXELS, BLOCK_VOXELS, BLOCK_VOXELS), np.uint8)
 _EDGE = 1e-6
 """Tolerance for voxel centres at the ends of a slab, in voxels."""
 
@@ -212,7 +214,7 @@ class ColumnMap:
             tile, labels = None, None
             if at in self._stacks:
                 tile, labels = self._tile(at, first, last)
-            if not (_same(tile, self._tiles.get(at)) and _same(labels, self._labels.get(at))):
+            if not (same(tile, self._tiles.get(at)) and same(labels, self._labels.get(at))):
                 self._changed[at] = self.revision
             for kept, new in ((self._tiles, tile), (self._labels, labels)):
                 if new is None:
@@ -282,65 +284,72 @@ class ColumnMap:
 
     def _tile(self, at: Tile, first: int, last: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Values (16, 16) int8 and labels (16, 16) uint8 or None of a tile, whose slab follows the floor."""
-        shift = self._floors.shift(at)
-        if shift is None:
-            return self._level_tile(self._stacks[at], first, last)
-        values, labels = np.empty(shift.shape, np.int8), np.zeros(shift.shape, np.uint8)
-        some: np.ndarray | None = None
-        for layers in np.unique(shift).tolist():
-            these, some = self._level_tile(self._stacks[at], first + layers, last + layers)
-            values[shift == layers] = these[shift == layers]
-            if some is not None:
-                labels[shift == layers] = some[shift == layers]
-        return values, None if some is None else labels
-
-    @staticmethod
-    def _level_tile(stack: dict[int, _Block], first: int, last: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Values (16, 16) int8 and labels (16, 16) uint8 or None of one stack of blocks, by x and y."""
-        filled, seen = (np.zeros((BLOCK_VOXELS, BLOCK_VOXELS), np.bool_) for _ in range(2))
-        labels = []
-        for z, block in stack.items():
-            low, high = max(first - z * BLOCK_VOXELS, 0), min(last - z * BLOCK_VOXELS, BLOCK_VOXELS - 1)
-            if low <= high:
-                mask = np.uint16((1 << (high + 1)) - (1 << low))
-                filled |= (block.occupied & mask) != 0
-                seen |= (block.free & mask) != 0
-                if block.labels is not None:
-                    labels.append(block.labels[..., low : high + 1])
-        values = np.where(filled, GRID_OCCUPIED, np.where(seen, GRID_FREE, GRID_UNKNOWN)).astype(np.int8)
-        if all(block.labels is None for block in stack.values()):
+        stack, shift = self._stacks[at], self._floors.shift(at)
+        z, blocks = np.array(list(stack), np.int64), stack.values()
+        occupied, free = np.stack([block.occupied for block in blocks]), np.stack([block.free for block in blocks])
+        values, filled = slab_of_stack(z, occupied, free, first, last, _LEVEL if shift is None else shift)
+        some = [block.labels for block in blocks if block.labels is not None]
+        if not some:
             return values, None
-        if not labels or not filled.any():
-            return values, np.zeros(values.shape, np.uint8)
-        return values, commonest(np.concatenate(labels, 2))
-
-
-def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
-    return one is other or (one is not None and other is not None and np.array_equal(one, other))
+        labels = np.stack([_NO_LABELS if block.labels is None else block.labels for block in blocks])
+        return values, commonest(filled, labels)
 
 
 @njit(cache=True)
-def commonest(labels):
-    """Label that most voxels of each column have, the lowest of several; 0 for columns without occupied voxels.
+def slab_of_stack(z, occupied, free, first, last, shift):
+    """Values of the columns of a stack of blocks within a slab.
 
     Args:
-        labels: (16, 16, L) uint8, labels of the layers, 0 = not occupied.
+        z: (B,) int64, block coordinates along z.
+        occupied: (B, 16, 16) uint16, by x and y; bit k is set if voxel k of the column is occupied.
+        free: (B, 16, 16) uint16, likewise, observed free.
+        first: lowest layer of the slab.
+        last: highest layer of the slab, included.
+        shift: (16, 16) int64, layers by which the slab lies higher.
+
+    Returns:
+        (16, 16) int8 values, as in SlabGrid; (B, 16, 16) uint16 the occupied voxels within the slab.
+    """
+    values, filled = np.empty(shift.shape, np.int8), np.zeros_like(occupied)
+    for x in range(BLOCK_VOXELS):
+        for y in range(BLOCK_VOXELS):
+            some = seen = False
+            for n in range(len(z)):
+                low = max(first + shift[x, y] - z[n] * BLOCK_VOXELS, 0)
+                high = min(last + shift[x, y] - z[n] * BLOCK_VOXELS, BLOCK_VOXELS - 1)
+                if low <= high:
+                    mask = np.uint16((1 << (high + 1)) - (1 << low))
+                    filled[n, x, y] = occupied[n, x, y] & mask
+                    some |= filled[n, x, y] != 0
+                    seen |= free[n, x, y] & mask != 0
+            values[x, y] = GRID_OCCUPIED if some else GRID_FREE if seen else GRID_UNKNOWN
+    return values, filled
+
+
+@njit(cache=True)
+def commonest(filled, labels):
+    """Label that most voxels of each column have, the lowest of several; 0 for columns without any.
+
+    Args:
+        filled: (B, 16, 16) uint16, by x and y; bit k is set if voxel k of the column counts.
+        labels: (B, 16, 16, 16) uint8, labels of the voxels.
 
     Returns:
         (16, 16) uint8.
     """
-    found = np.zeros(labels.shape[:2], np.uint8)
-    counts = np.zeros(256, np.int64)
-    for x in range(labels.shape[0]):
-        for y in range(labels.shape[1]):
-            for label in labels[x, y]:
-                counts[label] += 1
-            counts[0] = most = 0
-            for label in labels[x, y]:
-                if counts[label] > most or (counts[label] == most and 0 < label < found[x, y]):
-                    found[x, y], most = label, counts[label]
-            for label in labels[x, y]:
-                counts[label] = 0
+    found, counts = np.zeros(filled.shape[1:], np.uint8), np.zeros(256, np.int64)
+    for x in range(BLOCK_VOXELS):
+        for y in range(BLOCK_VOXELS):
+            most = 0
+            for count in (1, 0):
+                for n in range(len(filled)):
+                    for k in range(BLOCK_VOXELS):
+                        if (filled[n, x, y] >> k) & 1:
+                            label = labels[n, x, y, k]
+                            counts[label] = counts[label] + 1 if count else 0
+                            better = counts[label] > most or (counts[label] == most and label < found[x, y])
+                            if count and better:
+                                found[x, y], most = label, counts[label]
     return found
 
 

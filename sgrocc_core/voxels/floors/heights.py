@@ -2,7 +2,8 @@
 
 The floor grows from its main level: a floor voxel belongs to it if another one that does lies at most NEAR columns
 beside it and at most a step above or below. So stairs and ramps lead to other levels, and a table top, with nothing
-between it and the ground, does not. Columns without floor have the height of the nearest ones that have.
+between it and the ground, does not. Columns without floor have the height of the nearest ones that have. All is kept
+by tiles of 16 x 16 columns, and computed again only near those that change.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from numba import njit
 
 from sgrocc_core.geometry.lattice import BLOCK_VOXELS
 from sgrocc_core.voxels.distances.passes import NONE
-from sgrocc_core.voxels.distances.plane import PlaneField, Tile
+from sgrocc_core.voxels.distances.plane import PlaneField, Tile, same
+from sgrocc_core.voxels.floors.parts import NOWHERE, TileParts
 
 REACH = 31
 """Layers above and below the main level that are looked at: 2.5 m."""
@@ -27,9 +29,9 @@ ENOUGH_BESIDE = 8
 0.28 m has 15, a third of that is a round guess."""
 ENOUGH_APART = 150
 """Columns of a part of the floor that is not at the main level, with its stairs, or it is none: 1 m^2 (round guess)."""
-MOST_COLUMNS = 2**24
-"""Columns of the rectangle around all floors up to which they are looked at: 330 m by 330 m."""
-_NO_HEIGHT = 127
+NO_HEIGHT = 127
+"""Height of columns without floor."""
+_MAIN_LEVEL = sum(1 << (REACH + k) for k in range(-LEVEL, LEVEL + 1))
 _TILE = (BLOCK_VOXELS, BLOCK_VOXELS)
 
 
@@ -38,13 +40,19 @@ class Floors:
 
     def __init__(self) -> None:
         self._bits: dict[Tile, dict[int, np.ndarray]] = {}
-        self._masks: dict[Tile, np.ndarray] = {}
-        self._main: int | None = None
+        self._changed: set[Tile] = set()
         self._settings: tuple[int, int] | None = None
-        self._changed = False
+        self._begin(0)
+
+    def _begin(self, step: int) -> None:
+        """Forget all heights."""
+        self._voxels, self._apart = TileParts(NEAR, step, _MAIN_LEVEL), TileParts(1, 0)
+        self._pool = _Pool()
+        self._uneven: set[Tile] = set()
+        self._wanted: set[Tile] = set()
+        self._known: set[Tile] = set()
+        self._borrow: set[Tile] = set()  # tiles with columns that have their height of other tiles
         self._field = PlaneField()
-        self._heights: dict[Tile, np.ndarray] = {}  # of the tiles whose marks are in the field
-        self._looked: dict[Tile, np.ndarray | None] = {}  # shifts of the tiles around uneven ones; None where level
         self._shifts: dict[Tile, np.ndarray] = {}
 
     def put(self, tile: Tile, z: int, bits: np.ndarray | None) -> None:
@@ -55,12 +63,11 @@ class Floors:
             if old is None:
                 return
             del blocks[z]
-        elif old is not None and np.array_equal(old, bits):
+        elif old is not None and same(old, bits):
             return
         else:
             blocks[z] = bits
-        self._masks.pop(tile, None)
-        self._changed = True
+        self._changed.add(tile)
 
     def shift(self, tile: Tile) -> np.ndarray | None:
         """Layers (16, 16) int64 by which the floor lies above its main level, by x and y; None where it is level."""
@@ -76,72 +83,134 @@ class Floors:
         Returns:
             The tiles whose shift is different from before.
         """
-        if not self._changed and (main, step) == self._settings:
-            return set()
-        if main != self._main:
-            self._masks = {}
-        self._main, self._settings, self._changed = main, (main, step), False
         before = self._shifts
-        self._shifts = self._found(main, step) if step else {}
+        if (main, step) != self._settings:
+            self._settings, self._changed = (main, step), set(self._bits)
+            self._begin(step)
+        changed, self._changed = self._changed, set()
+        followed = self._follow(changed, main) if step and changed else set()
+        if before is self._shifts:
+            return followed
         tiles = before.keys() | self._shifts.keys()
-        return {tile for tile in tiles if not _equal(before.get(tile), self._shifts.get(tile))}
+        return {tile for tile in tiles if not same(before.get(tile), self._shifts.get(tile))}
 
-    def _found(self, main: int, step: int) -> dict[Tile, np.ndarray]:
-        tiles = [tile for tile, blocks in self._bits.items() if blocks]
-        if not tiles:
-            return {}
-        x, y = (min(tile[axis] for tile in tiles) for axis in range(2))
-        width, height = (max(tile[axis] for tile in tiles) - low + 1 for axis, low in enumerate((x, y)))
-        low, size = (x, y), (width * BLOCK_VOXELS, height * BLOCK_VOXELS)
-        if size[0] * size[1] > MOST_COLUMNS:
-            return {}
-        masks = np.zeros(size, np.uint64)
-        for tile in tiles:
-            if tile not in self._masks:
-                self._masks[tile] = _mask(self._bits[tile], main)
-            masks[_place(tile, low)] = self._masks[tile]
-        heights = _supported(_grown(masks, step))
-        _drop_small(heights)
-        uneven = (heights != _NO_HEIGHT) & (np.abs(heights) > LEVEL)
-        by_tile = np.argwhere(uneven.reshape(width, BLOCK_VOXELS, height, BLOCK_VOXELS).any((1, 3)))
-        return self._filled(heights, low, {(x + i, y + j) for i, j in by_tile.tolist()})
-
-    def _filled(self, heights: np.ndarray, low: Tile, uneven: set[Tile]) -> dict[Tile, np.ndarray]:
-        """Shifts of the tiles around uneven ones, where each column has the height of the nearest that has one.
-
-        Only tiles near those whose heights have changed are computed again.
-        """
-        wanted = _around(uneven, 1)
-        end = tuple(first + length // BLOCK_VOXELS for first, length in zip(low, heights.shape))
-        known = {t for t in _around(wanted, 2) if low[0] <= t[0] < end[0] and low[1] <= t[1] < end[1]}
-        changed = self._mark(heights, low, known)
-        stale = self._field.update() | _around(changed, 2)
-        before, self._looked = self._looked, {}
-        for tile in wanted & known:
-            if tile in stale or tile not in before:
-                self._looked[tile] = self._shift_of(tile, heights, low)
-            else:
-                self._looked[tile] = before[tile]
-        return {tile: shift for tile, shift in self._looked.items() if shift is not None}
-
-    def _mark(self, heights: np.ndarray, low: Tile, known: set[Tile]) -> set[Tile]:
-        """Give the field the marks of the columns with a height; returns the tiles whose heights have changed."""
-        changed = self._heights.keys() - known
+    def _follow(self, changed: set[Tile], main: int) -> set[Tile]:
+        """Follow tiles whose voxels have changed; returns those whose shift is different from before."""
         for tile in changed:
-            self._field.put(tile, None)
-            del self._heights[tile]
-        for tile in known:
-            own = heights[_place(tile, low)]
-            if not _equal(self._heights.get(tile), own):
-                self._heights[tile] = own.copy()
-                self._field.put(tile, own != _NO_HEIGHT)
-                changed.add(tile)
+            self._voxels.put(tile, _mask(self._bits[tile], main))
+        grown = list(self._voxels.update(_largest))
+        pool = self._pool
+        slots = pool.slots_of(grown)
+        highest = self._voxels.highest(grown)
+        raised = slots[_raise(slots, highest, pool.grown)]
+        checked = np.unique(pool.near[raised, 1:4, 1:4])
+        checked = checked[1:] if len(checked) and checked[0] == 0 else checked
+        checked = checked[_support(checked, pool.near, pool.grown, pool.supported)]
+        tiles = [pool.tiles[slot] for slot in checked.tolist()]
+        for tile, uneven in zip(tiles, _is_uneven(pool.supported[checked]).astype(np.uint64)):
+            self._apart.put(tile, uneven)
+        tiles = list(self._apart.update(_large))
+        slots = pool.slots_of(tiles)
+        different, uneven = _finish(slots, self._apart.highest(tiles), pool.supported, pool.final)
+        of_tile = dict(zip(tiles, zip(different.tolist(), uneven.tolist())))
+        return self._fill({tile: uneven for tile, (other, uneven) in of_tile.items() if other})
+
+    def _fill(self, different: dict[Tile, bool]) -> set[Tile]:
+        """Give each column of the tiles around uneven ones the height of the nearest that has one.
+
+        Args:
+            different: whether the tiles whose heights have changed are uneven.
+
+        Returns:
+            The tiles whose shift has changed.
+        """
+        pool, stale = self._pool, set(different)
+        if any(is_uneven != (tile in self._uneven) for tile, is_uneven in different.items()):
+            self._uneven = (self._uneven - stale) | {tile for tile, is_uneven in different.items() if is_uneven}
+            self._wanted, known = _around(self._uneven, 1), _around(self._uneven, 3)
+            for tile in self._known - known:
+                self._field.put(tile, None)
+            stale |= self._known ^ known
+            self._known = known
+        marked = list(stale & self._known)
+        slots = pool.slots_of(marked)
+        for tile, some in zip(marked, pool.final[slots] != NO_HEIGHT):
+            self._field.put(tile, some)
+        changed = self._shifts.keys() - self._wanted
+        for tile in changed:
+            del self._shifts[tile]
+        todo = list((self._field.update() | stale | (_around(stale, 2) & self._borrow)) & self._wanted)
+        for tile, slot in zip(todo, pool.slots_of(todo).tolist()):
+            found = np.zeros(_TILE, np.int64)
+            is_uneven, borrows = _nearest(pool.near[slot], pool.final, *self._field.tile(tile), found)
+            (self._borrow.add if borrows else self._borrow.discard)(tile)
+            shift = found if is_uneven else None
+            if same(shift, self._shifts.get(tile)):
+                continue
+            changed.add(tile)
+            if shift is None:
+                del self._shifts[tile]
+            else:
+                self._shifts[tile] = shift
         return changed
 
-    def _shift_of(self, tile: Tile, heights: np.ndarray, low: Tile) -> np.ndarray | None:
-        found = np.zeros(_TILE, np.int64)
-        x, y = ((tile[axis] - low[axis]) * BLOCK_VOXELS for axis in range(2))
-        return found if _nearest(heights, *self._field.tile(tile), x, y, found) else None
+
+class _Pool:
+    """Layers above the main level, NO_HEIGHT where there is no floor, by tiles; a slot for each, 0 for none.
+
+    Attributes:
+        tiles: the tile of each slot.
+        near: (S, 5, 5) int64, slots of the tiles around each.
+        grown: (S, 16, 16) int8, of the highest voxel of the floor.
+        supported: likewise, without those that too few columns share.
+        final: likewise, without parts that are too small.
+    """
+
+    def __init__(self) -> None:
+        self._slots: dict[Tile, int] = {}
+        self.tiles: list[Tile] = [(0, 0)]
+        self.near = np.zeros((1, 5, 5), np.int64)
+        self.grown, self.supported, self.final = (np.full((1, *_TILE), NO_HEIGHT, np.int8) for _ in range(3))
+
+    def slots_of(self, tiles: Iterable[Tile]) -> np.ndarray:
+        """Slots (n,) int64 of tiles, which are made if they are new."""
+        found = [self._slots.get(tile) or self._make(tile) for tile in tiles]
+        return np.array(found, np.int64)
+
+    def _make(self, tile: Tile) -> int:
+        slot = self._slots[tile] = len(self.tiles)
+        self.tiles.append(tile)
+        if slot >= len(self.near):
+            more = len(self.near) + 16
+            self.near = np.concatenate([self.near, np.zeros((more, 5, 5), np.int64)])
+            nothing = np.full((more, *_TILE), NO_HEIGHT, np.int8)
+            self.grown, self.supported, self.final = (
+                np.concatenate([heights, nothing]) for heights in (self.grown, self.supported, self.final)
+            )
+        for i in range(-2, 3):
+            for j in range(-2, 3):
+                other = self._slots.get((tile[0] + i, tile[1] + j), 0)
+                self.near[slot, i + 2, j + 2] = other
+                if other:
+                    self.near[other, 2 - i, 2 - j] = slot
+        return slot
+
+
+def _largest(sizes: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The part with the most columns among those at the main level, the first of several; see TileParts."""
+    chosen = np.zeros(len(sizes), np.bool_)
+    at_main = np.flatnonzero(places != NOWHERE)
+    if len(at_main):
+        chosen[at_main[np.lexsort((places[at_main], -sizes[at_main]))[0]]] = True
+    return chosen
+
+
+def _large(sizes: np.ndarray, places: np.ndarray) -> np.ndarray:
+    return sizes >= ENOUGH_APART
+
+
+def _is_uneven(heights: np.ndarray) -> np.ndarray:
+    return (heights != NO_HEIGHT) & (np.abs(heights) > LEVEL)
 
 
 def _around(tiles: Iterable[Tile], reach: int) -> set[Tile]:
@@ -149,11 +218,6 @@ def _around(tiles: Iterable[Tile], reach: int) -> set[Tile]:
     span = range(-reach, reach + 1)
     rows = {(x + i, y) for x, y in tiles for i in span}
     return {(x, y + j) for x, y in rows for j in span}
-
-
-def _place(tile: Tile, low: Tile) -> tuple[slice, slice]:
-    x, y = (tile[0] - low[0]) * BLOCK_VOXELS, (tile[1] - low[1]) * BLOCK_VOXELS
-    return slice(x, x + BLOCK_VOXELS), slice(y, y + BLOCK_VOXELS)
 
 
 def _mask(blocks: dict[int, np.ndarray], main: int) -> np.ndarray:
@@ -169,122 +233,85 @@ def _mask(blocks: dict[int, np.ndarray], main: int) -> np.ndarray:
     return mask
 
 
-def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
-    return one is other or (one is not None and other is not None and np.array_equal(one, other))
+@njit(cache=True)
+def _raise(slots, highest, grown):
+    """Take the highest layers (n, 16, 16) int8 of tiles, -1 = none, for `grown`; returns which tiles (n,) differ."""
+    different = np.zeros(len(slots), np.bool_)
+    for n in range(len(slots)):
+        for x in range(BLOCK_VOXELS):
+            for y in range(BLOCK_VOXELS):
+                layer = highest[n, x, y]
+                height = layer - REACH if layer >= 0 else NO_HEIGHT
+                different[n] |= grown[slots[n], x, y] != height
+                grown[slots[n], x, y] = height
+    return different
 
 
 @njit(cache=True)
-def _nearest(heights, squared, offsets, first_x, first_y, found):
-    """Whether a tile is uneven, with the height of the nearest column that has one, 0 at the main level.
+def _support(slots, near, grown, supported):
+    """Drop heights that too few columns around share; returns which tiles (n,) are different from before."""
+    size, different = BLOCK_VOXELS, np.zeros(len(slots), np.bool_)
+    for n in range(len(slots)):
+        around = near[slots[n]]
+        for x in range(size):
+            for y in range(size):
+                own = grown[slots[n], x, y]
+                if own != NO_HEIGHT and abs(own) > LEVEL:
+                    beside = 0
+                    for i in range(2 * size + x - 2, 2 * size + x + 3):
+                        for j in range(2 * size + y - 2, 2 * size + y + 3):
+                            other = grown[around[i >> 4, j >> 4], i & 15, j & 15]
+                            beside += other != NO_HEIGHT and abs(other - own) <= LEVEL
+                    if beside < ENOUGH_BESIDE:
+                        own = NO_HEIGHT
+                different[n] |= supported[slots[n], x, y] != own
+                supported[slots[n], x, y] = own
+    return different
+
+
+@njit(cache=True)
+def _finish(slots, apart, supported, final):
+    """Drop uneven heights outside the chosen parts, which are >= 0 in `apart` (n, 16, 16).
+
+    Returns:
+        Which tiles (n,) are different from before, and which have uneven heights.
+    """
+    different, uneven = np.zeros(len(slots), np.bool_), np.zeros(len(slots), np.bool_)
+    for n in range(len(slots)):
+        for x in range(BLOCK_VOXELS):
+            for y in range(BLOCK_VOXELS):
+                own = supported[slots[n], x, y]
+                if own != NO_HEIGHT and abs(own) > LEVEL:
+                    if apart[n, x, y] < 0:
+                        own = NO_HEIGHT
+                    else:
+                        uneven[n] = True
+                different[n] |= final[slots[n], x, y] != own
+                final[slots[n], x, y] = own
+    return different, uneven
+
+
+@njit(cache=True)
+def _nearest(near, heights, squared, offsets, found):
+    """Give each column of a tile the height of the nearest that has one, 0 at the main level.
 
     Args:
-        heights: (X, Y) int8, of all columns.
+        near: (5, 5) int64, slots of the tiles around it.
+        heights: (S, 16, 16) int8, by slot.
         squared: (16, 16) int16, squared distance to the nearest column with a height, or NONE.
         offsets: (16, 16, 2) int8, offset of that column.
-        first_x: first column of the tile along x.
-        first_y: the same along y.
         found: (16, 16) int64, zeros; written.
+
+    Returns:
+        Whether the tile is uneven, and whether a column has its height of another tile.
     """
-    some = False
+    some, borrows, middle = False, False, 2 * BLOCK_VOXELS
     for x in range(BLOCK_VOXELS):
         for y in range(BLOCK_VOXELS):
             if squared[x, y] != NONE:
-                height = heights[first_x + x + offsets[x, y, 0], first_y + y + offsets[x, y, 1]]
+                i, j = middle + x + offsets[x, y, 0], middle + y + offsets[x, y, 1]
+                borrows |= i >> 4 != 2 or j >> 4 != 2
+                height = heights[near[i >> 4, j >> 4], i & 15, j & 15]
                 if abs(height) > LEVEL:
                     found[x, y], some = height, True
-    return some
-
-
-@njit(cache=True)
-def _grown(masks, step):
-    """Layer above the main level of each column's (X, Y) highest floor voxel, _NO_HEIGHT where there is none."""
-    width, height = masks.shape
-    heights = np.full((width, height), _NO_HEIGHT, np.int8)
-    level = np.uint64(0)
-    for k in range(-LEVEL, LEVEL + 1):
-        level |= np.uint64(1) << np.uint64(REACH + k)
-    found = np.zeros((width, height), np.uint64)
-    largest, first_x, first_y, first = 0, -1, -1, np.uint64(0)
-    for x in range(width):
-        for y in range(height):
-            start = masks[x, y] & level & ~found[x, y]
-            if start:  # a part of the main level; that with the most columns, and what it leads to, is the floor
-                count = _grow(masks, found, x, y, start, step)
-                if count > largest:
-                    largest, first_x, first_y, first = count, x, y, start
-    if not largest:
-        return heights
-    found[:] = 0
-    _grow(masks, found, first_x, first_y, first, step)
-    for x in range(width):
-        for y in range(height):
-            for k in range(63, -1, -1):
-                if (found[x, y] >> np.uint64(k)) & np.uint64(1):
-                    heights[x, y] = k - REACH
-                    break
-    return heights
-
-
-@njit(cache=True)
-def _grow(masks, found, x, y, start, step):
-    """Add all that some voxels of a column lead to to `found`; returns the number of columns it was reached in."""
-    width, height = masks.shape
-    waiting = [(x, y, start)]
-    found[x, y] |= start
-    columns = 0
-    while len(waiting):
-        x, y, reach = waiting.pop()
-        columns += 1
-        for _ in range(step):
-            reach |= (reach << np.uint64(1)) | (reach >> np.uint64(1))
-        for i in range(max(x - NEAR, 0), min(x + NEAR + 1, width)):
-            for j in range(max(y - NEAR, 0), min(y + NEAR + 1, height)):
-                new = masks[i, j] & reach & ~found[i, j]
-                if new:
-                    found[i, j] |= new
-                    waiting.append((i, j, new))
-    return columns
-
-
-@njit(cache=True)
-def _drop_small(heights):
-    """Give up heights (X, Y) of parts that are not at the main level and have less than ENOUGH_APART columns."""
-    width, height = heights.shape
-    seen = np.zeros((width, height), np.bool_)
-    for x in range(width):
-        for y in range(height):
-            if seen[x, y] or heights[x, y] == _NO_HEIGHT or abs(heights[x, y]) <= LEVEL:
-                continue
-            seen[x, y] = True
-            part = [(x, y)]
-            n = 0
-            while n < len(part):
-                a, b = part[n]
-                n += 1
-                for i in range(max(a - 1, 0), min(a + 2, width)):
-                    for j in range(max(b - 1, 0), min(b + 2, height)):
-                        if not seen[i, j] and heights[i, j] != _NO_HEIGHT and abs(heights[i, j]) > LEVEL:
-                            seen[i, j] = True
-                            part.append((i, j))
-            if len(part) < ENOUGH_APART:
-                for a, b in part:
-                    heights[a, b] = _NO_HEIGHT
-
-
-@njit(cache=True)
-def _supported(heights):
-    """The heights (X, Y) without those that too few columns around share, which become _NO_HEIGHT."""
-    width, height = heights.shape
-    kept = heights.copy()
-    for x in range(width):
-        for y in range(height):
-            own = heights[x, y]
-            if own == _NO_HEIGHT or abs(own) <= LEVEL:
-                continue
-            beside = 0
-            for i in range(max(x - 2, 0), min(x + 3, width)):
-                for j in range(max(y - 2, 0), min(y + 3, height)):
-                    beside += heights[i, j] != _NO_HEIGHT and abs(heights[i, j] - own) <= LEVEL
-            if beside < ENOUGH_BESIDE:
-                kept[x, y] = _NO_HEIGHT
-    return kept
+    return some, borrows

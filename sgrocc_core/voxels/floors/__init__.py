@@ -1,0 +1,1 @@
+"""The floor of a map seen from above, on one level or several."""
