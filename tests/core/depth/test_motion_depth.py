@@ -159,6 +159,11 @@ def test_without_points_depth_is_as_it_was_and_the_factor_fades():
     assert first > factors[0] > factors[1] > factors[2] > 1
 
 
+@pytest.fixture(scope="module")
+def engine():
+    return open_engine("small")
+
+
 class Constant:
     """The shipped engine with a depth head that predicts 3 m everywhere."""
 
@@ -171,8 +176,8 @@ class Constant:
 
 
 @pytest.mark.parametrize("source,motion", [("mono", "tracks"), ("fused", "tracks"), ("mono", "none")])
-def test_the_mapper_corrects_the_depth_of_colour_alone(source, motion):
-    mapper = OccupancyMapper(Constant(open_engine("small")), MapperConfig(depth_source=source, motion_depth=motion))
+def test_the_mapper_corrects_the_depth_of_colour_alone(engine, source, motion):
+    mapper = OccupancyMapper(Constant(engine), MapperConfig(depth_source=source, motion_depth=motion))
     for k, T_wc in enumerate(SIDEWAYS):
         image, depth = look(T_wc)
         update = mapper.step(Frame(image, K, T_wc, k * 10**8))
@@ -184,14 +189,13 @@ def test_the_mapper_corrects_the_depth_of_colour_alone(source, motion):
         assert (near == 3.0).all() and (far == 3.0).all()
 
 
-def test_a_sensors_frame_is_left_alone_and_a_reset_forgets_the_tracks():
-    mapper = OccupancyMapper(open_engine("small"), MapperConfig(depth_source="fused"))
+def test_a_sensors_frame_is_left_alone_and_a_reset_forgets_the_tracks(engine):
+    mapper = OccupancyMapper(engine, MapperConfig(depth_source="fused"))
     for k, T_wc in enumerate(SIDEWAYS[:3]):
         image, depth = look(T_wc)
         update = mapper.step(Frame(image, K, T_wc, k * 10**8, depth))
         assert np.array_equal(update.depth, depth)
-    engine = Constant(open_engine("small"))
-    mapper = OccupancyMapper(engine, MapperConfig(depth_source="mono", motion_depth="tracks"))
+    mapper = OccupancyMapper(Constant(engine), MapperConfig(depth_source="mono", motion_depth="tracks"))
     for k, T_wc in enumerate(SIDEWAYS):
         update = mapper.step(Frame(look(T_wc)[0], K, T_wc, k * 10**8))
     assert not (update.depth == 3.0).all()

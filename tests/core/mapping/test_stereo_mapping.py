@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from sgrocc_core.depth.stereo import Sources
-from sgrocc_core.engines.engine import ImageOutputs
+from sgrocc_core.engines.engine import Engine, ImageOutputs
 from sgrocc_core.engines.open import open_engine
 from sgrocc_core.errors import ConfigError, FrameError
 from sgrocc_core.frame import Frame
@@ -20,11 +21,16 @@ K = np.array([[250.0, 0, 159.5], [0, 250.0, 119.5], [0, 0, 1]])
 FORWARD = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
 
 
+@functools.cache
+def shipped() -> Engine:
+    return open_engine("small", "onnxruntime", "cpu", 1)
+
+
 class WithStereo:
     """The real engine, its model described as one with stereo, which answers 2 m plus a centimetre a source."""
 
     def __init__(self, has_stereo: bool = True) -> None:
-        self._engine = open_engine("small", "onnxruntime", "cpu", 1)
+        self._engine = shipped()
         files = {name: "" for name in self._engine.spec.files if name != "stereo.onnx"}
         self.spec = replace(self._engine.spec, files=files | ({"stereo.onnx": ""} if has_stereo else {}))
         self.description, self.expert = self._engine.description, self._engine.expert
