@@ -42,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     step.add_argument(
         "--arrival-rate", type=float, default=30.0, metavar="HZ", help="image rate of the second pass (default 30)"
     )
+    step.add_argument(
+        "--ahead", action="store_true", help="both passes again, each image's network beside the step before it"
+    )
     add_bag_arguments(step)
     startup = actions.add_parser(
         "startup",
@@ -132,20 +135,26 @@ def _step(arguments: argparse.Namespace) -> dict[str, Any]:
     warm_up(engine, mapper.config)
     timings = back_to_back(mapper, frames)
     live = arriving(mapper, frames, arguments.arrival_rate)
-    timings |= {f"at_{arguments.arrival_rate:g}_hz.{stage}": values for stage, values in live.timings.items()}
-    figures = {
-        "frames": figure(len(frames), "frames"), "arrived": figure(live.arrived, "frames"),
-        "mapped": figure(live.mapped, "frames"),
-        "mapped_per_second": figure(round(live.mapped / live.seconds, 2), "Hz"),
-    }  # fmt: skip
+    passes = {"": live}
+    if arguments.ahead:
+        timings |= {f"ahead.{stage}": values for stage, values in back_to_back(mapper, frames, ahead=True).items()}
+        passes["ahead."] = arriving(mapper, frames, arguments.arrival_rate, ahead=True)
+    figures = {"frames": figure(len(frames), "frames"), "arrived": figure(live.arrived, "frames")}
+    for way, found in passes.items():
+        timings |= {f"{way}at_{arguments.arrival_rate:g}_hz.{stage}": made for stage, made in found.timings.items()}
+        figures |= {
+            f"{way}mapped": figure(found.mapped, "frames"),
+            f"{way}mapped_per_second": figure(round(found.mapped / found.seconds, 2), "Hz"),
+        }
     configuration = configuration_of(arguments, "json") | {"runs_on": engine.description}
     report = make_report("bench step", configuration, figures, timings)
     print_head(report)
     print(f"{engine.description}, model {engine.spec.name}, depth {arguments.depth_source}, {len(frames)} frames")
-    print(
-        f"arriving at {arguments.arrival_rate:g} Hz: {live.mapped} of {live.arrived} mapped, "
-        f"{live.mapped / live.seconds:.1f} per second"
-    )
+    for way, found in passes.items():
+        print(
+            f"arriving at {arguments.arrival_rate:g} Hz{', images ahead' if way else ''}: "
+            f"{found.mapped} of {found.arrived} mapped, {found.mapped / found.seconds:.1f} per second"
+        )
     return report
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -17,11 +18,11 @@ from sgrocc_core.gaussians.gaussians import LocalGaussians
 from sgrocc_core.gaussians.last_view import LastView
 from sgrocc_core.gaussians.memory import blocks_to_forget
 from sgrocc_core.gaussians.newly_hidden import begin_anew
-from sgrocc_core.geometry.camera import LetterboxedCamera
 from sgrocc_core.geometry.lattice import CELL_SIZE, box_corner, box_pose
-from sgrocc_core.geometry.poses import gravity_aligned_rotation, make_pose
+from sgrocc_core.geometry.poses import make_pose
 from sgrocc_core.mapping.from_motion import Motion, SeenImage, available, depth_from_motion
 from sgrocc_core.mapping.live_map import LiveMap
+from sgrocc_core.mapping.look import LooksAhead
 from sgrocc_core.mapping.points_alone import observe_points
 from sgrocc_core.mapping.types import MapperConfig, MapUpdate, Stopwatch
 from sgrocc_core.voxels.objects import FoundObject
@@ -48,6 +49,7 @@ class OccupancyMapper:
         self.engine, self._config = engine, config or MapperConfig()
         self._notes: list[str] = []
         self._told = False
+        self._looks = LooksAhead()
         self.map = LiveMap(engine.spec, self._config.occupancy_threshold, self._config.confidence, origin)
 
     @property
@@ -60,11 +62,14 @@ class OccupancyMapper:
         self._config = config
         self.map.occupancy_threshold, self.map.confidence = config.occupancy_threshold, config.confidence
 
-    def step(self, frame: Frame) -> MapUpdate:
+    def step(self, frame: Frame, following: Callable[[], Frame | None] | None = None) -> MapUpdate:
         """Map one frame.
 
         Args:
             frame: The frame to map.
+            following: Called after the networks; gives the frame that will be mapped next, if it is known. Its image
+                network runs beside the rest of this step. The map is the same; more frames are mapped, with images
+                that are a little older.
 
         Returns:
             The changed voxels, the times of the stages and the depth prior that was used.
@@ -74,14 +79,12 @@ class OccupancyMapper:
         """
         clock, self._notes = Stopwatch(), []
         # 1. Features and depth of the image, corrected by the camera's motion.
-        width, height = frame.image.shape[1], frame.image.shape[0]
-        camera = LetterboxedCamera.of(frame.K, (width, height), self.engine.spec.image_size)
-        image = camera.letterbox.image(frame.image)
-        seen = self.engine.image(image, camera.mask, camera.K, gravity_aligned_rotation(frame.T_wc[:3, :3]))
+        look = self._looks.take(self.engine, frame)
+        camera, seen = look.camera, look.seen
         head, spread, has_source = seen.depth, seen.spread, True
         source, motion = self._config.depth_source_of(frame.camera), self.map.motion_of(frame.camera)
         if frame.depth is None or source == "mono":
-            looked = SeenImage(image, camera, frame.T_wc, frame.stamp_ns, seen)
+            looked = SeenImage(look.image, camera, frame.T_wc, frame.stamp_ns, seen)
             head, spread = self._depth_from_motion(motion, looked)
             has_source = motion.helped
         clock.lap("image")
@@ -99,6 +102,8 @@ class OccupancyMapper:
         )
         _check_finite(gaussians)
         clock.lap("expert")
+        if following is not None and (coming := following()) is not None:
+            self._looks.begin(self.engine, coming)
         # 4. Verify, update and write back; add the evidence of the depth itself.
         keys, increments = observe(depth.layers, T_lc, self._config.max_distance)
         begin_anew(self.map.memory, depth.layers, T_lc, self._config.max_distance)

@@ -41,6 +41,7 @@ def map_frames(
     mapper: OccupancyMapper,
     frames: Iterable[Frame],
     watch: Callable[[Frame, MapUpdate], None] | None = None,
+    ahead: bool = False,
 ) -> MappingResult:
     """Map every frame in order; the same frames give the same map.
 
@@ -48,12 +49,13 @@ def map_frames(
         mapper: the mapper.
         frames: the frames. Ctrl-C ends the run, and what was mapped until then stays.
         watch: called after each frame with the frame and its update.
+        ahead: whether the image network of the next frame runs beside the end of each step.
     """
     result = MappingResult()
     try:
         with _interrupts() as asked:
-            for frame in frames:
-                _map_frame(mapper, frame, watch, result)
+            for frame, following in _with_next(frames) if ahead else ((frame, None) for frame in frames):
+                _map_frame(mapper, frame, following, watch, result)
                 if asked:
                     raise KeyboardInterrupt
     except KeyboardInterrupt:
@@ -87,10 +89,25 @@ def _interrupts() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
+def _with_next(frames: Iterable[Frame]) -> Iterator[tuple[Frame, Frame | None]]:
+    """Each frame with the one after it."""
+    before: Frame | None = None
+    for frame in frames:
+        if before is not None:
+            yield before, frame
+        before = frame
+    if before is not None:
+        yield before, None
+
+
 def _map_frame(
-    mapper: OccupancyMapper, frame: Frame, watch: Callable[[Frame, MapUpdate], None] | None, result: MappingResult
+    mapper: OccupancyMapper,
+    frame: Frame,
+    following: Frame | None,
+    watch: Callable[[Frame, MapUpdate], None] | None,
+    result: MappingResult,
 ) -> None:
-    update = mapper.step(frame)
+    update = mapper.step(frame, None if following is None else lambda: following)
     if watch is not None:
         watch(frame, update)
     result.frames += 1

@@ -232,8 +232,8 @@ class _Counted:
     def __init__(self, mapper: Any, blocks: list[int]) -> None:
         self.map, self._mapper, self._blocks = mapper.map, mapper, blocks
 
-    def step(self, frame: Any) -> Any:
-        update = self._mapper.step(frame)
+    def step(self, frame: Any, following: Any = None) -> Any:
+        update = self._mapper.step(frame, following)
         self._blocks.append(len(update.changed_blocks))
         return update
 
