@@ -151,8 +151,8 @@ def lift_runs(runs, layers, table, width, depth, thickness, K, T, gate, scales, 
             u = dot(px, py, pz, T[0, 0], T[1, 0], T[2, 0])
             v = dot(px, py, pz, T[0, 1], T[1, 1], T[2, 1])
             w = dot(px, py, pz, T[0, 2], T[1, 2], T[2, 2])
-            row = x[i + PAD, j + PAD, z + k + PAD]
-            lift_cell(query[k], work, table, width, depth, thickness, u, v, w, K, T, gate, scales, row)
+            at = (k * asked, _at(x, i, j, z + k, PAD))
+            lift_cell(query, work, table, width, depth, thickness, u, v, w, K, T, gate, scales, x, at)
 
 
 @njit(parallel=True, cache=True)

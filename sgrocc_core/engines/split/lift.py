@@ -5,9 +5,14 @@ Most cells of the box are outside the image; those whose samples cannot be insid
 
 from __future__ import annotations
 
-import numpy as np
-from numba import njit, prange
+from typing import Any
 
+import numpy as np
+from numba import njit, prange, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from sgrocc_core.engines.split.product import WIDTH, Builder
 from sgrocc_core.engines.split.projection import (
     HALF,
     MAX_OFFSET,
@@ -79,18 +84,20 @@ def _lift(query, table, width, depth, thickness, K, T, gate, scales, out):
             x = dot(px, py, pz, T[0, 0], T[1, 0], T[2, 0])
             y = dot(px, py, pz, T[0, 1], T[1, 1], T[2, 1])
             z = dot(px, py, pz, T[0, 2], T[1, 2], T[2, 2])
-            lift_cell(query[n], work, table, width, depth, thickness, x, y, z, K, T, gate, scales, out[n])
+            at = (n * query.shape[1], n * out.shape[1])
+            lift_cell(query, work, table, width, depth, thickness, x, y, z, K, T, gate, scales, out, at)
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"}, forceinline=True)
-def lift_cell(raw, work, table, width, depth, thickness, x, y, z, K, T, gate, scales, row):
-    """Add the samples of the cell at (x, y, z) of the camera frame to its row (C,); the rest is that of `lift`.
+def lift_cell(query, work, table, width, depth, thickness, x, y, z, K, T, gate, scales, out, at):
+    """Add the samples of the cell at (x, y, z) of the camera frame to its row of out; the rest is that of `lift`.
 
-    The numbers raw (4 S,) are the cell's row of the query; work (4 S,) is overwritten.
+    The cell's rows begin at the indices at[0] of the query and at[1] of out, both contiguous and taken as flat; work
+    (4 S,) is overwritten.
     """
     if out_of_sight(x, y, z, K, depth):
         return
-    samples = len(raw) // 4
+    samples, raw = len(work) // 4, query.ravel()[at[0] : at[0] + len(work)]
     most, total = raw[3 * samples], ZERO
     for s in range(1, samples):
         most = max(most, raw[3 * samples + s])
@@ -115,21 +122,58 @@ def lift_cell(raw, work, table, width, depth, thickness, x, y, z, K, T, gate, sc
         r = min(r, ZERO) + max(r - nearest(thickness, u, v, scales[1]), ZERO)
         weight = work[3 * samples + s] / total * exp32(-gate * (r * r))
         if weight > NEGLIGIBLE:
-            _add_sample(table, width, u, v, scales[0], weight, row)
+            _add_sample(table, width, u, v, scales[0], weight, out, at[1])
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"}, forceinline=True)
-def _add_sample(table, width, u, v, scale, weight, row):
-    """Add a weighted bilinear sample of the map to a row; samples are clamped to the border's pixels."""
+def _add_sample(table, width, u, v, scale, weight, out, at):
+    """Add a weighted bilinear sample of the map to the row at `at`; samples are clamped to the border's pixels."""
     height = table.shape[0] // width
     x = min(max((u + HALF) * scale - HALF, ZERO), np.float32(width - 1))
     y = min(max((v + HALF) * scale - HALF, ZERO), np.float32(height - 1))
     left, top = min(np.floor(x), np.float32(width - 2)), min(np.floor(y), np.float32(height - 2))
     a, b = x - left, y - top
     first = int(top) * width + int(left)
-    upper_left, upper_right = table[first], table[first + 1]
-    lower_left, lower_right = table[first + width], table[first + width + 1]
     p, q = (ONE - a) * (ONE - b) * weight, a * (ONE - b) * weight
     r, s = (ONE - a) * b * weight, a * b * weight
-    for c in range(len(row)):
-        row[c] += p * upper_left[c] + q * upper_right[c] + r * lower_left[c] + s * lower_right[c]
+    channels = table.shape[1]
+    _add_four(table, first * channels, channels, width * channels, p, q, r, s, out, at)
+
+
+def _four(typing_context, table, first, channels, line, p, q, r, s, out, at):  # type: ignore[no-untyped-def]
+    """Add four rows of a table to a row: those at `first` and `first` + channels, and those a line after them."""
+    whole, real = types.int64, types.float32
+    signature = types.void(table, whole, whole, whole, real, real, real, real, out, whole)
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        vectors = Builder(context, builder)
+        source, target = vectors.data(signature.args[0], given[0]), vectors.data(signature.args[8], given[8])
+        first, channels, line, at = (given[n] for n in (1, 2, 3, 9))
+        factors = [vectors.spread(value) for value in given[4:8]]
+        below = builder.add(first, line)
+        rows = [first, builder.add(first, channels), below, builder.add(below, channels)]
+        with cgutils.for_range(builder, builder.sdiv(channels, vectors.index(WIDTH))) as loop:
+            offset = builder.mul(loop.index, vectors.index(WIDTH))
+            place = vectors.place(target, builder.add(at, offset))
+            total = vectors.load(place)
+            for factor, row in zip(factors, rows):
+                total = vectors.multiply_add(
+                    factor, vectors.load(vectors.place(source, builder.add(row, offset))), total
+                )
+            vectors.store(total, place)
+        with cgutils.for_range_slice(
+            builder, builder.sub(channels, builder.srem(channels, vectors.index(WIDTH))), channels, vectors.index(1)
+        ) as (index, _):
+            place = builder.gep(target, [builder.add(at, index)])
+            total = builder.load(place)
+            for value, row in zip(given[4:8], rows):
+                number = builder.load(builder.gep(source, [builder.add(row, index)]))
+                total = builder.fadd(total, builder.fmul(value, number, flags=["contract"]), flags=["contract"])
+            builder.store(total, place)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+_add_four: Any = intrinsic(_four)
+"""Compiled `_four`, which Numba calls without its first argument."""
