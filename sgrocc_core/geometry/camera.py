@@ -154,5 +154,7 @@ def back_project(depth: np.ndarray, K: np.ndarray, T_wc: np.ndarray) -> np.ndarr
     """
     v, u = np.nonzero(depth > 0)
     z = depth[v, u].astype(np.float64)
-    camera = np.stack([(u - K[0, 2]) / K[0, 0] * z, (v - K[1, 2]) / K[1, 1] * z, z], 1)
-    return camera @ T_wc[:3, :3].T + T_wc[:3, 3]
+    x, y = (u - K[0, 2]) / K[0, 0] * z, (v - K[1, 2]) / K[1, 1] * z
+    # Not as a product of matrices: that of so many rows leaves a thread of BLAS behind that keeps a core busy.
+    axes = [R[0] * x + R[1] * y + R[2] * z + t for R, t in zip(T_wc[:3, :3], T_wc[:3, 3])]
+    return np.stack(axes, 1)
