@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Literal, Protocol
 
 import numpy as np
@@ -28,7 +29,10 @@ MOST_FIELDS = 4
 MOST_UNASKED = 300
 """Changes of the map without a query after which a field is dropped: a minute at five frames a second (round guess)."""
 _X, _Y, _Z = 0, 1, 2
-_AROUND = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3, indexing="ij"), -1).reshape(-1, 3)
+_KEY_BITS = FARTHEST.bit_length()
+_ALONG = np.arange(-2, 3) << np.array([[2 * _KEY_BITS], [_KEY_BITS], [0]])
+"""(3, 5) int64, codes of the blocks up to two away along each axis; those of the 125 around are sums of three."""
+_AROUND = (_ALONG[0][:, None, None] + _ALONG[1][:, None] + _ALONG[2]).ravel()
 _SIBLINGS = np.stack(np.meshgrid(*[[0, 1]] * 3, indexing="ij"), -1).reshape(-1, 3)
 Unknown = Literal["free", "occupied"]
 
@@ -125,12 +129,14 @@ class DistanceField:
 
     def __init__(self, source: VoxelSource, labels: tuple[int, ...] | None, unknown_is_occupied: bool) -> None:
         self._source, self._labels, self._with_unknown = source, labels, unknown_is_occupied
-        self._slots: dict[tuple[int, int, int], int] = {}
-        self._held: set[tuple[int, int, int]] = set()
-        self._keys = np.zeros((0, 3), np.int64)
+        self._slots: dict[int, int] = {}  # by the code of a block
+        self._held: dict[int, int] = {}  # likewise, of the blocks of the map
+        self._codes = np.zeros(0, np.int64)
         self._words = np.zeros((0, BLOCK_VOXELS, BLOCK_VOXELS), np.uint16)
         self._near = np.zeros((3, 0, passes.SPAN), np.int64)
-        self._column, self._row, self._plane = (_Pass(values) for values in ((1,), (1, 2), (1, 3)))
+        self._column, self._row, self._plane = (
+            _Pass(*kind) for kind in ((np.int16, ()), (np.int16, (passes.SPAN,)), (np.int32, (passes.SPAN,)))
+        )
         self._pending: list[np.ndarray] = [source.blocks()]
 
     def change(self, keys: np.ndarray) -> None:
@@ -156,7 +162,7 @@ class DistanceField:
         count = len(points)
         distance, nearest = np.empty(count, np.float32), np.empty((count, 3), np.int64)
         passes.interpolate(
-            np.stack(local, 1), at - base, block, rows, self._plane.squared, self._plane.offsets,
+            np.stack(local, 1), at - base, block, rows, self._plane.results,
             0 if self._with_unknown else passes.NONE, max_distance, distance, nearest,
         )  # fmt: skip
         labels, found = np.zeros(count, np.uint8), nearest[:, 0] != passes.NONE
@@ -170,7 +176,7 @@ class DistanceField:
     def refresh(self) -> int:
         """Compute every block of the map, as a query of all of them would; returns their number."""
         self._take_changes()
-        slots = np.array([self._slots[key] for key in self._held], np.int64)
+        slots = np.fromiter(self._held.values(), np.int64, len(self._held))
         self._compute(slots)
         return len(slots)
 
@@ -182,8 +188,7 @@ class DistanceField:
         wanted = (last[:, None] | (_SIBLINGS == 0)).all(2)
         slots = np.full((len(keys), 8), -1, np.int64)
         at = np.nonzero(wanted)
-        found = (keys[at[0]] + _SIBLINGS[at[1]]).tolist()
-        slots[at] = [self._slots.get((x, y, z), -1) for x, y, z in found]
+        slots[at] = self._slots_of(_codes_of(keys[at[0]] + _SIBLINGS[at[1]]))
         return slots.reshape(-1, 2, 2, 2)
 
     def _take_changes(self) -> None:
@@ -191,10 +196,10 @@ class DistanceField:
         pending, self._pending = self._pending, []
         if not pending:
             return
-        keys = np.concatenate(pending).astype(np.int64).reshape(-1, 3)
-        keys = np.array(list(dict.fromkeys(map(tuple, keys.tolist()))), np.int64).reshape(-1, 3)
-        self._add(keys)
-        slots = np.array([self._slots[x, y, z] for x, y, z in keys.tolist()], np.int64)
+        codes, first = np.unique(_codes_of(np.concatenate(pending).reshape(-1, 3)), return_index=True)
+        keys = np.concatenate(pending).reshape(-1, 3)[first]
+        self._add(codes)
+        slots = self._slots_of(codes)
         words = self._obstacles(keys)
         different = words != self._words[slots]
         some = different.any((1, 2))
@@ -210,34 +215,34 @@ class DistanceField:
         solid = labels != 0 if self._labels is None else np.isin(labels, self._labels)
         return column_bits(solid if free is None else solid | ((labels == 0) & ~free))
 
-    def _add(self, keys: np.ndarray) -> None:
-        """Make slots for blocks (B, 3) of the map and for those around them."""
-        new = [key for key in map(tuple, keys.tolist()) if key not in self._held]
-        if not new:
+    def _slots_of(self, codes: np.ndarray) -> np.ndarray:
+        """Slots (n,) int64 of blocks by their codes (n,), -1 for those that have none."""
+        return np.fromiter(map(self._slots.get, codes.tolist(), repeat(-1)), np.int64, len(codes))
+
+    def _add(self, codes: np.ndarray) -> None:
+        """Make slots for blocks of the map, by their codes (n,), and for those around them."""
+        new = np.array([code for code in codes.tolist() if code not in self._held], np.int64)
+        if not len(new):
             return
-        self._held.update(new)
-        around = map(tuple, (np.array(new)[:, None] + _AROUND).reshape(-1, 3).tolist())
-        added = [key for key in dict.fromkeys(around) if key not in self._slots]
-        if not added:
-            return
+        around = np.unique(new[:, None] + _AROUND)
+        added = around[self._slots_of(around) < 0]
         start, count = len(self._slots), len(self._slots) + len(added)
-        self._slots.update(((x, y, z), start + n) for n, (x, y, z) in enumerate(added))
+        self._slots.update(zip(added.tolist(), range(start, count)))
+        self._held.update((code, self._slots[code]) for code in new.tolist())
         if count > len(self._words):
             self._hold(max(count, 2 * len(self._words)))
         slots = np.arange(start, count)
-        self._keys[slots] = added
-        for axis in range(3):
-            for n in range(passes.SPAN):
-                other = self._keys[slots].copy()
-                other[:, axis] += n - 2
-                found = np.array([self._slots.get((x, y, z), -1) for x, y, z in other.tolist()], np.int64)
-                self._near[axis, slots, n] = found
-                self._near[axis, found[found >= 0], passes.SPAN - 1 - n] = slots[found >= 0]
+        self._codes[slots] = added
+        other = (added[:, None, None] + _ALONG).ravel()  # (n, 3, 5)
+        found = self._slots_of(other).reshape(-1, 3, passes.SPAN)
+        self._near[:, slots] = found.transpose(1, 0, 2)
+        n, axis, span = np.nonzero(found >= 0)
+        self._near[axis, found[n, axis, span], passes.SPAN - 1 - span] = slots[n]
 
     def _hold(self, count: int) -> None:
         """Make room for that many slots."""
         old = len(self._words)
-        self._keys = _longer(self._keys, count, 0)
+        self._codes = _longer(self._codes, count, 0)
         self._words = _longer(self._words, count, 0xFFFF if self._with_unknown else 0)
         near = np.full((3, count, passes.SPAN), -1, np.int64)
         near[:, :old] = self._near
@@ -253,44 +258,46 @@ class DistanceField:
         for each, needed in ((column, first), (row, second), (plane, slots)):
             each.need(needed)
         passes.column_pass(
-            column.to_compute(first), column.stale, self._words, self._near[_Z], column.rows, column.offsets[..., 0],
+            first, column.stale, self._words, self._near[_Z], column.rows, column.squares, column.results,
             self._near[_Y], row.stale,
         )  # fmt: skip
         passes.row_pass(
-            row.to_compute(second), row.stale, self._near[_Y], column.rows, column.offsets[..., 0],
-            row.rows, row.squared, row.offsets, row.most, self._near[_X], plane.stale,
+            second, row.stale, self._near[_Y], column.rows, column.squares, column.results,
+            row.rows, row.squares, row.results, row.most, True, self._near[_X], plane.stale,
         )  # fmt: skip
-        passes.plane_pass(
-            plane.to_compute(slots), plane.stale, self._near[_X], row.rows, row.squared, row.offsets,
-            plane.rows, plane.squared, plane.offsets, plane.most,
+        passes.row_pass(
+            slots, plane.stale, self._near[_X], row.rows, row.squares, row.results,
+            plane.rows, plane.squares, plane.results, plane.most, False, self._near[_X, :0], plane.stale,
         )  # fmt: skip
 
     def _within(self, axis: int, slots: np.ndarray) -> np.ndarray:
         """Slots of the blocks up to two before and behind blocks along an axis, with themselves."""
-        found = np.unique(self._near[axis, slots])
-        return found[found >= 0]
+        found = np.zeros(len(self._words) + 1, np.bool_)  # the last is that of -1, no block
+        found[self._near[axis, slots]] = True
+        return np.flatnonzero(found[:-1])
 
 
 class _Pass:
     """Results of one pass.
 
     Args:
-        values: kinds and number of its results per voxel: (1, n) has squared distances and n offsets, (1,) one offset.
+        kind: type of its results.
+        blocks: shape of what is told of a plane: () or (5,), by block along the axis.
 
     Attributes:
+        results: (R, 16, 16, 16), offsets to the nearest obstacles; see `passes`.
+        squares: (R, 16, 16, 16) uint16, their squared distances times `passes.CODES`; none of the third pass.
         rows: (S,) int64, row of the results of each slot, -1 = not needed so far.
         stale: (S, 16) or (S, 16, 5) uint16, what has changed since its results were computed; see `passes`.
-        most: (R, 16, 16) int16, largest squared distance of each row along z.
+        most: (R, 16, 16) int16, largest squared distance of each row along z; not used by the first pass.
     """
 
-    def __init__(self, values: tuple[int, ...]) -> None:
-        size, is_first = BLOCK_VOXELS, len(values) == 1
-        self.squared = np.zeros((0,) if is_first else (0, size, size, size), np.int16)
-        self.most = np.zeros((0,) if is_first else (0, size, size), np.int16)
-        self.offsets = np.zeros((0, size, size, size, values[-1]), np.int8)
+    def __init__(self, kind: type[np.int16] | type[np.int32], blocks: tuple[int, ...]) -> None:
+        self.results = np.zeros((0, *[BLOCK_VOXELS] * 3), kind)
+        self.squares = np.zeros((0, *[BLOCK_VOXELS] * 3), np.uint16)
+        self.most = np.zeros((0, BLOCK_VOXELS, BLOCK_VOXELS), np.int16)
         self.rows = np.zeros(0, np.int64)
-        self.stale = np.zeros((0, size) if is_first else (0, size, passes.SPAN), np.uint16)
-        self._nothing = passes.NO_OFFSET if is_first else 0
+        self.stale = np.zeros((0, BLOCK_VOXELS, *blocks), np.uint16)
         self._count = 0
 
     def hold(self, slots: int) -> None:
@@ -304,18 +311,20 @@ class _Pass:
         if not len(new):
             return
         count = self._count + len(new)
-        if count > len(self.offsets):
-            room = max(count, 2 * len(self.offsets))
-            self.offsets = _longer(self.offsets, room, self._nothing)
-            if self.squared.ndim > 1:
-                self.squared = _longer(self.squared, room, passes.NONE)
-                self.most = _longer(self.most, room, passes.NONE)
+        if count > len(self.results):
+            room = max(count, 2 * len(self.results))
+            self.results = _longer(self.results, room, passes.NOTHING)
+            self.most = _longer(self.most, room, passes.NONE)
+            if self.results.dtype == np.int16:  # the third pass is the last
+                self.squares = _longer(self.squares, room, passes.NONE * passes.CODES)
         self.rows[new] = np.arange(self._count, count)
         self._count = count
 
-    def to_compute(self, slots: np.ndarray) -> np.ndarray:
-        """Those of some slots that have stale results."""
-        return slots[self.stale[slots].any(tuple(range(1, self.stale.ndim)))]
+
+def _codes_of(keys: np.ndarray) -> np.ndarray:
+    """One number for each block (n, 3), to which offsets of blocks may be added: (n,) int64."""
+    x, y, z = keys.T.astype(np.int64)
+    return (x << 2 * _KEY_BITS) + (y << _KEY_BITS) + z
 
 
 def _longer(old: np.ndarray, count: int, value: int) -> np.ndarray:

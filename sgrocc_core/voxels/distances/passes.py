@@ -6,6 +6,8 @@ Transforms of Sampled Functions, 2012). Within REACH voxels the minimum along an
 directly, nearest first, for the 16 voxels of a row at once. Each pass works on one block of 16^3 voxels, reads the
 results of the pass before from up to two blocks on either side along its axis, computes the rows along z that a change
 there can reach, and tells the next pass which of them have changed.
+
+A result is the offset to the nearest obstacle as one number, NOTHING or `packed`: it holds the distance, too.
 """
 
 from __future__ import annotations
@@ -24,18 +26,40 @@ FARTHEST_SQUARED = REACH * REACH
 NONE = 1000
 """Squared distance where no obstacle is near."""
 NO_OFFSET = 32
-"""Offset along z where no obstacle is near in the column; its square is above every squared distance."""
+"""Offset along an axis where no obstacle is near; its square is above every squared distance."""
+NOTHING = 0
+"""Result where no obstacle is near."""
 SPAN = 5
 """Number of blocks along an axis that a pass reads."""
 CODE_BITS = 5
 CODES = 1 << CODE_BITS
 """Factor of squared distances in numbers that also hold the distance of a row, 0 to 26; they have 16 bits."""
+BEYOND = (FARTHEST_SQUARED + 1) * CODES
+"""Such numbers and larger ones are of obstacles that are too far away."""
 _ROW = BLOCK_VOXELS
 _FIRST = 2 * BLOCK_VOXELS
+_MIDDLE, _BITS, _MASK = 32, 6, 63
+_LEVEL = _MIDDLE << _BITS | _MIDDLE
+FAR = 17
+"""Distance of rows from which on other blocks than those beside are read."""
 
 
 @njit(cache=True)
-def column_pass(slots, stale, words, near, rows, offsets, readers, next_stale):
+def packed(x, y, z):
+    """Offset of -25 to 25 voxels along each axis as one number; without the first axis it has 16 bits."""
+    return (x + _MIDDLE) << 2 * _BITS | (y + _MIDDLE) << _BITS | (z + _MIDDLE)
+
+
+@njit(cache=True)
+def unpacked(result):
+    """The inverse of `packed`."""
+    return (
+        (result >> 2 * _BITS) - _MIDDLE, ((result >> _BITS) & _MASK) - _MIDDLE, (result & _MASK) - _MIDDLE,
+    )  # fmt: skip
+
+
+@njit(cache=True)
+def column_pass(slots, stale, words, near, rows, squares, results, readers, next_stale):
     """First pass: the offset along z from each voxel to the nearest obstacle of its column, the lower of two.
 
     Args:
@@ -43,8 +67,9 @@ def column_pass(slots, stale, words, near, rows, offsets, readers, next_stale):
         stale: (S, 16) uint16, by slot and x; bit y is set for the columns to compute; reset.
         words: (S, 16, 16) uint16, bit k is set if voxel k of the column is an obstacle.
         near: (S, 5) int64, slots along z, -1 = beyond the field.
-        rows: (S,) int64, row of `offsets` of each slot.
-        offsets: (R, 16, 16, 16) int8, NO_OFFSET where there is no obstacle within REACH.
+        rows: (S,) int64, row of `squares` and `results` of each slot.
+        squares: (R, 16, 16, 16) uint16, squared distances times CODES; written.
+        results: (R, 16, 16, 16) int16; written.
         readers: (S, 5) int64, slots along y, which the second pass reads.
         next_stale: (S, 16, 5) uint16, what has changed for the second pass; written.
     """
@@ -52,6 +77,8 @@ def column_pass(slots, stale, words, near, rows, offsets, readers, next_stale):
     for slot in slots:
         for x in range(_ROW):
             todo = stale[slot, x]
+            if not todo:
+                continue
             stale[slot, x] = 0
             for y in range(_ROW):
                 if not (todo >> y) & 1:
@@ -61,7 +88,7 @@ def column_pass(slots, stale, words, near, rows, offsets, readers, next_stale):
                     other = near[slot, n]
                     column[n] = words[other, x, y] if other >= 0 else np.uint32(0)
                     some |= column[n]
-                out, different = offsets[rows[slot], x, y], False
+                out, squared, different = results[rows[slot], x, y], squares[rows[slot], x, y], False
                 last = -1000
                 if some:
                     for i in range(_FIRST - REACH, _FIRST + _ROW):
@@ -75,15 +102,18 @@ def column_pass(slots, stale, words, near, rows, offsets, readers, next_stale):
                         last = i
                     if i >= _FIRST + _ROW:
                         continue
-                    found = NO_OFFSET
+                    found, distance = NOTHING, NO_OFFSET
                     if some:
                         above = last - i
                         if below[i - _FIRST] <= min(above, REACH):
-                            found = -below[i - _FIRST]
+                            distance = below[i - _FIRST]
+                            found = _LEVEL - distance
                         elif above <= REACH:
-                            found = above
+                            distance = above
+                            found = _LEVEL + distance
                     different |= out[i - _FIRST] != found
                     out[i - _FIRST] = found
+                    squared[i - _FIRST] = distance * distance * CODES
                 if different:
                     _tell(readers[slot], next_stale, x, y)
 
@@ -97,117 +127,105 @@ def _tell(readers, stale, plane, row):
 
 
 @njit(cache=True)
-def row_pass(slots, stale, near, in_rows, offsets, rows, squared, out, most, readers, next_stale):
-    """Second pass, along y.
+def row_pass(
+    slots, stale, near, in_rows, in_squares, before, rows, squares, results, most, along_y, readers, next_stale
+):
+    """Second pass, along y in the planes of equal x, and third pass, along x in those of equal y.
 
     Args:
         slots: (n,) int64, the blocks to compute.
-        stale: (S, 16, 5) uint16, by slot, x and block along y; bit y is set for the rows of the first pass that have
-            changed; reset.
-        near: (S, 5) int64, slots along y, -1 = beyond the field, where there are no obstacles.
-        in_rows: (S,) int64, row of `offsets` of each slot.
-        offsets: (R, 16, 16, 16) int8, results of the first pass.
-        rows: (S,) int64, row of `squared` and `out` of each slot.
-        squared: (R, 16, 16, 16) int16, squared distance to the nearest obstacle in the plane of equal x, or NONE.
-        out: (R, 16, 16, 16, 2) int8, its offsets along y and z.
-        most: (R, 16, 16) int16, by x and y: the largest squared distance along z.
-        readers: (S, 5) int64, slots along x, which the third pass reads.
+        stale: (S, 16, 5) uint16, by slot, plane and block along the axis; a bit is set for each row of the pass before
+            that has changed; reset.
+        near: (S, 5) int64, slots along the axis, -1 = beyond the field, where there are no obstacles.
+        in_rows: (S,) int64, row of `in_squares` and `before` of each slot.
+        in_squares: (R, 16, 16, 16) uint16, squared distances of the pass before times CODES.
+        before: (R, 16, 16, 16) int16, results of the pass before.
+        rows: (S,) int64, row of `squares` and `results` of each slot.
+        squares: (R, 16, 16, 16) uint16, squared distances times CODES; written by the second pass only.
+        results: (R, 16, 16, 16) int16 of the second pass, int32 of the third; written.
+        most: (R, 16, 16) int16, by plane and row: the largest squared distance along z.
+        along_y: whether it is the second pass.
+        readers: (S, 5) int64, slots along x, which the third pass reads; (0, 5) in the third pass.
         next_stale: (S, 16, 5) uint16, what has changed for the third pass; written.
     """
     source, below, above, todo = _room()
-    values, shifts = np.empty(_ROW * _ROW, np.int16), np.empty(_ROW * _ROW, np.int8)
+    base, starts = np.empty(SPAN, np.int64), np.zeros(SPAN * _ROW, np.int64)
+    told, inputs, outputs, kept = in_squares.ravel(), before.ravel(), results.ravel(), squares.ravel()
+    by_plane, by_row = (_ROW * _ROW, _ROW) if along_y else (_ROW, _ROW * _ROW)
+    # The middle of y is in the results from the first pass on; that of x, beyond 16 bits, is added by the third.
+    factor, middle = (1 << _BITS, 0) if along_y else (1 << 2 * _BITS, _MIDDLE << 2 * _BITS)
     for slot in slots:
         row = rows[slot]
-        for x in range(_ROW):
-            if not rows_to_compute(stale[slot, x], most[row, x], todo):
+        for n in range(SPAN):
+            base[n] = in_rows[near[slot, n]] * _ROW**3 if near[slot, n] >= 0 else -1
+        for plane in range(_ROW):
+            if not rows_to_compute(stale[slot, plane], most[row, plane], todo):
                 continue
-            for n in range(SPAN):
-                if near[slot, n] < 0:
-                    source[n * _ROW : (n + 1) * _ROW] = NONE * CODES
-                    continue
-                plane = offsets[in_rows[near[slot, n]], x]
-                for y in range(_ROW):
-                    for z in range(_ROW):
-                        source[n * _ROW + y, z] = plane[y, z] * plane[y, z] * CODES
-            begin = 0
+            first = row * _ROW**3 + plane * by_plane
+            for i in range(SPAN * _ROW):
+                starts[i] = base[i >> 4] + plane * by_plane + (i & 15) * by_row
+            for n in range(1, SPAN - 1):
+                _fill(source, n, told, base[n], plane * by_plane, by_row)
+            is_whole, begin = False, 0
             while begin < _ROW:
                 end = begin
                 while end < _ROW and todo[end]:
                     end += 1
-                if end > begin:
-                    nearest_rows(source, begin, end, below, above)
-                    decode(below, above, (end - begin) * _ROW, values, shifts)
-                for y in range(begin, end):
-                    largest, lane, different = np.int16(0), (y - begin) * _ROW, False
-                    for z in range(_ROW):
-                        value, dy, dz = values[lane + z], shifts[lane + z], np.int8(0)
-                        if value != NONE:
-                            at = y + dy + _FIRST
-                            dz = offsets[in_rows[near[slot, at >> 4]], x, at & 15, z]
-                        largest = max(largest, value)
-                        different |= squared[row, x, y, z] != value or out[row, x, y, z, 0] != dy
-                        different |= out[row, x, y, z, 1] != dz
-                        squared[row, x, y, z], out[row, x, y, z, 0], out[row, x, y, z, 1] = value, dy, dz
-                    most[row, x, y] = largest
-                    if different:
-                        _tell(readers[slot], next_stale, y, x)
+                if end > begin and not nearest_rows(source, begin, end, 1, below, above):
+                    if not is_whole:
+                        _fill(source, 0, told, base[0], plane * by_plane, by_row)
+                        _fill(source, SPAN - 1, told, base[SPAN - 1], plane * by_plane, by_row)
+                        is_whole = True
+                    nearest_rows(source, begin, end, FAR, below, above)
+                for r in range(begin, end):
+                    out, lane = first + r * by_row, (r - begin) * _ROW
+                    different, most[row, plane, r] = _write_row(
+                        below, above, lane, starts, r, inputs, factor, middle, outputs, out, kept
+                    )
+                    if different and along_y:
+                        _tell(readers[slot], next_stale, r, plane)
                 begin = end + 1
 
 
 @njit(cache=True)
-def plane_pass(slots, stale, near, in_rows, in_squared, in_out, rows, squared, out, most):
-    """Third pass, along x.
+def _write_row(below, above, lane, starts, r, inputs, factor, middle, outputs, out, squares):
+    """Write row r of a plane from its numbers, which begin at `lane`; see `row_pass`.
 
-    Args:
-        slots: (n,) int64, the blocks to compute.
-        stale: (S, 16, 5) uint16, by slot, y and block along x; bit x is set for the rows of the second pass that have
-            changed; reset.
-        near: (S, 5) int64, slots along x, -1 = beyond the field, where there are no obstacles.
-        in_rows: (S,) int64, row of the second pass's results of each slot.
-        in_squared: (R, 16, 16, 16) int16, results of the second pass.
-        in_out: (R, 16, 16, 16, 2) int8, results of the second pass.
-        rows: (S,) int64, row of `squared` and `out` of each slot.
-        squared: (R, 16, 16, 16) int16, squared distance to the nearest obstacle, or NONE.
-        out: (R, 16, 16, 16, 3) int8, its offsets along x, y and z.
-        most: (R, 16, 16) int16, by y and x: the largest squared distance along z.
+    `starts` (80,) int64 is where the rows that the numbers are of begin in `inputs`; the row begins at `out` in
+    `outputs`, and in `squares` unless that is empty. Returns whether it is different, and its largest squared distance.
     """
-    source, below, above, todo = _room()
-    values, shifts = np.empty(_ROW * _ROW, np.int16), np.empty(_ROW * _ROW, np.int8)
-    for slot in slots:
-        row = rows[slot]
-        for y in range(_ROW):
-            if not rows_to_compute(stale[slot, y], most[row, y], todo):
-                continue
-            for n in range(SPAN):
-                if near[slot, n] < 0:
-                    source[n * _ROW : (n + 1) * _ROW] = NONE * CODES
-                    continue
-                block = in_squared[in_rows[near[slot, n]]]
-                for x in range(_ROW):
-                    for z in range(_ROW):
-                        source[n * _ROW + x, z] = block[x, y, z] * CODES
-            begin = 0
-            while begin < _ROW:
-                end = begin
-                while end < _ROW and todo[end]:
-                    end += 1
-                if end > begin:
-                    nearest_rows(source, begin, end, below, above)
-                    decode(below, above, (end - begin) * _ROW, values, shifts)
-                for x in range(begin, end):
-                    largest, lane = np.int16(0), (x - begin) * _ROW
-                    for z in range(_ROW):
-                        value, dx = values[lane + z], shifts[lane + z]
-                        largest = max(largest, value)
-                        squared[row, x, y, z] = value
-                        if value != NONE:
-                            at = x + dx + _FIRST
-                            other = in_rows[near[slot, at >> 4]]
-                            out[row, x, y, z, 0] = dx
-                            out[row, x, y, z, 1] = in_out[other, at & 15, y, z, 0]
-                            out[row, x, y, z, 2] = in_out[other, at & 15, y, z, 1]
-                    most[row, y, x] = largest
-                begin = end + 1
+    worst, different = np.uint16(0), False
+    for z in range(_ROW):
+        low, high = below[lane + z], above[lane + z]
+        number = min(low, high)
+        found, square = NOTHING, np.uint16(NONE * CODES)
+        if number < BEYOND:  # of two obstacles at one distance that in the nearer row, the lower one
+            k = np.int64(number & np.uint16(CODES - 1))
+            shift = -k if low <= high else k
+            found = inputs[np.uint64(starts[r + shift + _FIRST] + z)] + middle + shift * factor
+            square = np.uint16(number - np.uint16(k))
+        different |= outputs[out + z] != found
+        outputs[out + z] = found
+        below[lane + z] = square
+        worst = max(worst, square)
+    if different and len(squares):
+        for z in range(_ROW):
+            squares[out + z] = below[lane + z]
+    return different, worst >> CODE_BITS
+
+
+@njit(cache=True)
+def _fill(source, n, squares, base, plane, by_row):
+    """Copy a plane of a block that begins at a base, -1 for none, into its part n of the source."""
+    into = source.ravel()
+    for r in range(_ROW):
+        to, first = (n * _ROW + r) * _ROW, base + plane + r * by_row
+        if base < 0:
+            for z in range(_ROW):
+                into[to + z] = NONE * CODES
+        else:
+            for z in range(_ROW):
+                into[to + z] = squares[first + z]
 
 
 @njit(cache=True)
@@ -221,27 +239,24 @@ def rows_to_compute(stale, most, todo):
         most: (16,) int16, largest squared distance of each row as it is.
         todo: (16,) bool; written.
     """
-    some = False
-    for n in range(SPAN):
-        some |= stale[n] != 0
-    todo[:] = False
-    if not some:
+    low, high = np.uint64(0), np.uint64(stale[SPAN - 1])
+    for n in range(SPAN - 1):
+        low |= np.uint64(stale[n]) << np.uint64(n * _ROW)
+    if not (low | high):
         return False
     some = False
     for r in range(_ROW):
-        for k in range(REACH + 1):
-            if k * k > most[r]:
-                break
-            below, above = _FIRST + r - k, _FIRST + r + k
-            if ((stale[below >> 4] >> (below & 15)) | (stale[above >> 4] >> (above & 15))) & 1:
-                todo[r] = some = True
-                break
+        k = int(math.sqrt(min(most[r], FARTHEST_SQUARED)))
+        first = _FIRST + r - k  # 7 to 47
+        around = (low >> np.uint64(first)) | (high << np.uint64(64 - first))
+        todo[r] = (around & ((np.uint64(1) << np.uint64(2 * k + 1)) - np.uint64(1))) != 0
+        some |= todo[r]
     stale[:] = 0
     return some
 
 
 @njit(cache=True)
-def nearest_rows(source, begin, end, below, above):
+def nearest_rows(source, begin, end, first_k, below, above):
     """Minimum along the rows of a source plus the squared distance to it, for rows of 16 lanes each.
 
     A number holds a squared distance times CODES plus the distance k of the row where it was found, so that one minimum
@@ -251,22 +266,33 @@ def nearest_rows(source, begin, end, below, above):
         source: (80, 16) uint16, squared distances of the rows times CODES; those of the block begin at 32.
         begin: the first row of the block that is wanted.
         end: the row after the last one.
+        first_k: 1 to begin with the rows themselves and go up to 16 rows away; FAR to go on beyond.
         below: (256,) uint16, the smallest number of the rows at and below each lane of those rows; written.
         above: (256,) uint16, that of the rows at and above; written. `decode` joins the two.
+
+    Returns:
+        Whether nothing farther away can be nearer.
     """
     rows, first, count = source.ravel(), (_FIRST + begin) * _ROW, (end - begin) * _ROW
-    for n in range(count):
-        below[n] = above[n] = rows[first + n]
-    for k in range(1, REACH + 1, 2):
-        if k % 4 == 1:
-            worst = np.uint16(0)
-            for n in range(count):
-                nearest = below[n] if below[n] < above[n] else above[n]
-                worst = nearest if nearest > worst else worst
-            if k * k * CODES > worst:
-                break
+    if first_k == 1:
+        for n in range(count):
+            below[n] = above[n] = rows[first + n]
+    for k in range(first_k, FAR if first_k == 1 else REACH + 1, 2):
+        if k % 4 == 1 and _is_settled(below, above, count, k):
+            return True
         _take_nearer(rows, first, count, -1, k, below)
         _take_nearer(rows, first, count, 1, k, above)
+    return False
+
+
+@njit(cache=True)
+def _is_settled(below, above, count, k):
+    """Whether no row k or more away can be nearer than what was found."""
+    worst = np.uint16(0)
+    for n in range(count):
+        nearest = below[n] if below[n] < above[n] else above[n]
+        worst = nearest if nearest > worst else worst
+    return k * k * CODES > worst
 
 
 @njit(cache=True)
@@ -310,16 +336,15 @@ def _room():
 
 
 @njit(cache=True)
-def interpolate(base, part, block, rows, squared, out, outside, most, distance, nearest):
+def interpolate(base, part, block, rows, results, outside, most, distance, nearest):
     """Distance between the centres of voxels, trilinear, and the nearest obstacle of each point's voxel.
 
     Args:
         base: (N, 3) int64, index in its block of the voxel whose centre lies at or below the point along each axis.
         part: (N, 3) float64, distance of the point from that centre, voxels, 0..1.
         block: (N,) int64, row of `rows`.
-        rows: (B, 2, 2, 2) int64, row of `squared` of the block and of the next ones along x, y and z; -1 = beyond.
-        squared: (R, 16, 16, 16) int16.
-        out: (R, 16, 16, 16, 3) int8.
+        rows: (B, 2, 2, 2) int64, row of `results` of the block and of the next ones along x, y and z; -1 = beyond.
+        results: (R, 16, 16, 16) int32, of the third pass.
         outside: squared distance beyond the field, 0 or NONE.
         most: maximum distance, metres.
         distance: (N,) float32, metres; written.
@@ -336,15 +361,16 @@ def interpolate(base, part, block, rows, squared, out, outside, most, distance, 
                 for c in range(2):
                     row = rows[block[n], (x + a) >> 4, (y + b) >> 4, (z + c) >> 4]
                     i, j, k = (x + a) & 15, (y + b) & 15, (z + c) & 15
-                    value = squared[row, i, j, k] if row >= 0 else outside
+                    value, dx, dy, dz = outside, 0, 0, 0
+                    if row >= 0:
+                        value, result = NONE, results[row, i, j, k]
+                        if result != NOTHING:
+                            dx, dy, dz = unpacked(result)
+                            value = dx * dx + dy * dy + dz * dz
                     corner[a, b, c] = min(math.sqrt(value) * VOXEL_SIZE, most)
                     holds_point = a == (fx >= 0.5) and b == (fy >= 0.5) and c == (fz >= 0.5)
                     if holds_point and math.sqrt(value) * VOXEL_SIZE <= most + 1e-9:
-                        nearest[n, 0], nearest[n, 1], nearest[n, 2] = a, b, c
-                        if row >= 0:
-                            nearest[n, 0] += out[row, i, j, k, 0]
-                            nearest[n, 1] += out[row, i, j, k, 1]
-                            nearest[n, 2] += out[row, i, j, k, 2]
+                        nearest[n, 0], nearest[n, 1], nearest[n, 2] = a + dx, b + dy, c + dz
         along_x = corner[0] * (1 - fx) + corner[1] * fx
         along_y = along_x[0] * (1 - fy) + along_x[1] * fy
         distance[n] = along_y[0] * (1 - fz) + along_y[1] * fz

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from sgrocc_core.geometry.lattice import BLOCK_VOXELS
-from sgrocc_core.voxels.distances.passes import CODES, NO_OFFSET, NONE, SPAN, decode, nearest_rows
+from sgrocc_core.voxels.distances.passes import CODES, FAR, NO_OFFSET, NONE, SPAN, decode, nearest_rows
 
 Tile = tuple[int, int]
 """Block coordinates along x and y: those of a stack of blocks, and of a tile of the grid."""
@@ -125,7 +125,8 @@ def _along_x(offsets, squared, shift):
         for x in range(_ROW):
             for y in range(_ROW):
                 source[n * _ROW + x, y] = offsets[n, x, y] * offsets[n, x, y] * CODES
-    nearest_rows(source, 0, _ROW, below, above)
+    if not nearest_rows(source, 0, _ROW, 1, below, above):
+        nearest_rows(source, 0, _ROW, FAR, below, above)
     decode(below, above, _ROW * _ROW, values, along)
     for x in range(_ROW):
         for y in range(_ROW):
