@@ -11,6 +11,7 @@ import math
 import zlib
 from collections import deque
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -145,8 +146,10 @@ def choose_sources(
     relative = invert_pose(T_wc) @ candidates  # source to image
     offset = relative[:, :3, 3]
     baseline, turn = np.linalg.norm(offset, axis=1), turn_between(relative)
-    shared = np.array([overlap(K, T_wc, pose, last_pixel) for pose in candidates])
-    fits = (baseline >= MIN_BASELINE) & (baseline <= MAX_BASELINE) & (turn < MAX_TURN) & (shared >= MIN_OVERLAP)
+    fits = (baseline >= MIN_BASELINE) & (baseline <= MAX_BASELINE) & (turn < MAX_TURN)
+    shared = np.zeros(len(candidates))
+    shared[fits] = [overlap(K, T_wc, pose, last_pixel) for pose in candidates[fits]]
+    fits &= shared >= MIN_OVERLAP
     penalty = np.abs(np.log(np.maximum(baseline, 1e-6) / IDEAL_BASELINE)) + turn / MAX_TURN + (1 - shared)
     penalty = np.where(fits, penalty, np.inf)
     direction = offset / np.maximum(baseline, 1e-6)[:, None]
@@ -163,13 +166,19 @@ def choose_sources(
 
 def overlap(K: np.ndarray, T_wc: np.ndarray, source_T_wc: np.ndarray, last_pixel: tuple[int, int]) -> float:
     """Share of an image's points, at OVERLAP_DEPTH, that a source of the same camera sees."""
-    u, v = np.meshgrid(*(np.linspace(0, last, 5) for last in last_pixel))
-    pixels = np.stack([u.ravel(), v.ravel(), np.ones(u.size)])
+    pixels = _spread_pixels(last_pixel)
     transform = sweep_transform(K, T_wc, K, source_T_wc)
     x, y, z = transform[:, :3] @ pixels + transform[:, 3:] / OVERLAP_DEPTH
     ahead = z > 0.05
     z = np.where(ahead, z, 1.0)
     return float((ahead & (x >= 0) & (x <= last_pixel[0] * z) & (y >= 0) & (y <= last_pixel[1] * z)).mean())
+
+
+@lru_cache(maxsize=4)
+def _spread_pixels(last_pixel: tuple[int, int]) -> np.ndarray:
+    """(3, 25) five by five pixels of an image, homogeneous; not to be changed."""
+    u, v = np.meshgrid(*(np.linspace(0, last, 5) for last in last_pixel))
+    return np.stack([u.ravel(), v.ravel(), np.ones(u.size)])
 
 
 def turn_between(relative: np.ndarray) -> np.ndarray:
