@@ -177,6 +177,7 @@ TABLE: tuple[Parameter, ...] = (
     Parameter("device", "model", "auto", "Device; with cuda nothing runs on the CPU instead.", DEVICES),
     Parameter("threads", "model", 0, "Number of threads of the runtime; 0: its own choice.", minimum=0, maximum=256),
     Parameter("precision", "model", "fp32", "Precision; fp16 needs TensorRT, bf16 OpenVINO.", PRECISIONS),
+    Parameter("language", "model", "", "Folder of an image-text model for questions in any words; empty: none."),
     Parameter(
         "occupancy_threshold",
         "map",

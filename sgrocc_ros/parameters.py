@@ -112,6 +112,7 @@ def mapper_config(values: Parameters | dict[str, Any]) -> MapperConfig:
         "max_distance",
         "max_memory_mb",
         "forget_radius",
+        "language",
     )
     cameras = [camera for camera in str(values["cameras"]).split(", ") if camera]
     sources = {camera: depth_source_of_input(values[f"{camera}.depth_source"]) for camera in cameras}

@@ -72,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config", type=Path, metavar="YAML", help="training configuration of the --weights (default: the model's)"
     )
     parser.add_argument("--engine", default="auto", help="runtime, as of sgrocc map (default: auto)")
+    parser.add_argument("--seed", type=int, default=21, help="objects: seed of the held-out rooms (default: 21)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of the engine (default: all)")
     parser.add_argument(
@@ -98,6 +99,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--config needs --weights: an exported model contains its configuration")
     if args.frames < 0:
         raise ConfigError(f"--frames is {args.frames}; it must be 0 (all frames) or more")
+    if args.seed < 0:
+        raise ConfigError(f"--seed is {args.seed}; it must be 0 or more")
     if args.what == "objects":
         return _objects(args)
     if args.data is None:
@@ -239,9 +242,8 @@ def _objects(args: argparse.Namespace) -> int:
     engine = open_engine(args.model, args.engine, args.device, args.threads)
     rooms, frames = args.limit or 12, args.frames or 30
     with progress(total=rooms, desc=engine.spec.name, unit="room") as bar:
-        report = evaluate_objects(
-            engine, rooms, frames, MapperConfig(occupancy_threshold=args.threshold), step=bar.update
-        )
+        config = MapperConfig(occupancy_threshold=args.threshold)
+        report = evaluate_objects(engine, rooms, frames, config, args.seed, step=bar.update)
     _write(args.json, report)
     print(table(report))
     print(f"report: {args.json}")

@@ -184,6 +184,14 @@ def add_mapper_arguments(parser: argparse.ArgumentParser) -> None:
         "points, or by comparison with earlier images (default: stereo; a model without a stereo network uses tracks)",
     )
 
+    parser.add_argument(
+        "--language",
+        default="",
+        metavar="DIR",
+        help="exported image-text model (sgrocc export-language) whose features the Gaussians carry, so that sgrocc "
+        "find takes any words (default: none)",
+    )
+
 
 def mapper_config(arguments: argparse.Namespace) -> MapperConfig:
     """MapperConfig from the parsed options."""
@@ -194,6 +202,7 @@ def mapper_config(arguments: argparse.Namespace) -> MapperConfig:
         occupancy_threshold=arguments.occupancy_threshold,
         max_distance=arguments.max_distance,
         motion_depth=arguments.motion_depth,
+        language=arguments.language,
     )
 
 

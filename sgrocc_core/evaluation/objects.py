@@ -26,6 +26,8 @@ CLASSES = tuple(label_of(name) for name in ("bed", "sofa", "table", "chair", "tv
 """Classes whose things are scored."""
 IOU = 0.25
 """Least intersection over union of two boxes that are the same thing."""
+SEED = 21
+"""Seed of the rooms: no other set of held-out rooms has it, and nothing was chosen on them."""
 LEAST_SEEN = 200
 """Pixels, over all frames of 320 x 240, that must show a piece for it to count."""
 
@@ -107,7 +109,7 @@ def evaluate_objects(
     rooms: int,
     frames: int,
     config: MapperConfig | None = None,
-    seed: int = 0,
+    seed: int = SEED,
     namespace: str = "heldout",
     step: Callable[[int], object] | None = None,
 ) -> dict[str, Any]:

@@ -36,8 +36,10 @@ class GaussianMemory:
         gaussians_per_cell: number G of Gaussians per cell.
         feature_channels: number C of feature channels per cell.
         confidence: which factors of Eq. 8 are used, one of CONFIDENCES.
+        language: number D of numbers of a Gaussian's language feature; 0 = none.
 
     Attributes:
+        language: (rows, G, D) float16, language features, zeros where nothing was seen; None without.
         fields: CellFields, 512 rows per slot; rows from `len(self) * 512` on are unused.
         evidence: (slots, 16, 16, 16) float32, log-odds e(v).
         neighbours: (slots, 27) int32, slots of the neighbouring blocks in the order of NEIGHBOURS, -1 = none.
@@ -45,7 +47,10 @@ class GaussianMemory:
         evidence_changed: (slots,) bool, blocks whose evidence or tags are out of date in the voxel map.
     """
 
-    def __init__(self, gaussians_per_cell: int, feature_channels: int, confidence: str = "hybrid") -> None:
+    def __init__(
+        self, gaussians_per_cell: int, feature_channels: int, confidence: str = "hybrid", language: int = 0
+    ) -> None:
+        self._numbers, self.language = language, np.zeros((0, 0, 0), np.float16) if language else None
         self.gaussians_per_cell, self.feature_channels = gaussians_per_cell, feature_channels
         self._factors = CONFIDENCES[confidence]
         self.clear()
@@ -68,7 +73,8 @@ class GaussianMemory:
     @property
     def nbytes(self) -> int:
         """Bytes used by the blocks."""
-        return sum(a.nbytes for a in (*self.fields, self.evidence, self.neighbours)) * len(self) // len(self.evidence)
+        arrays = (*self.fields, self.evidence, self.neighbours, *self._language_by_slot())
+        return sum(a.nbytes for a in arrays) * len(self) // len(self.evidence)
 
     def slots(self, keys: np.ndarray) -> np.ndarray:
         """Slots (B,) int64 of block coordinates (B, 3) int; -1 for blocks that do not exist."""
@@ -130,11 +136,17 @@ class GaussianMemory:
     def _by_slot(self) -> list[np.ndarray]:
         """Views of all arrays with the slots as first axis."""
         fields = [field.reshape(-1, BLOCK_ROWS, *field.shape[1:]) for field in self.fields]
-        return [*fields, self.evidence, self.neighbours, self._keys, self.gaussians_changed, self.evidence_changed]
+        flags = self.gaussians_changed, self.evidence_changed
+        return [*fields, self.evidence, self.neighbours, self._keys, *flags, *self._language_by_slot()]
+
+    def _language_by_slot(self) -> list[np.ndarray]:
+        """A view of the language features with the slots as first axis; empty without."""
+        return [] if self.language is None else [self.language.reshape(-1, BLOCK_ROWS, *self.language.shape[1:])]
 
     def _saved(self) -> dict[str, np.ndarray]:
         """Arrays that are saved, by slot: the fields, the evidence and the keys of the blocks."""
-        return dict(zip((*self.fields._fields, "evidence"), self._by_slot())) | {"blocks": self._keys}
+        saved = dict(zip((*self.fields._fields, "evidence"), self._by_slot())) | {"blocks": self._keys}
+        return saved | dict(zip(("language",), self._language_by_slot()))
 
     def box(self, corner: np.ndarray) -> np.ndarray:
         """Rows of `fields` for the cells of the local box.
@@ -239,7 +251,7 @@ class GaussianMemory:
         Args:
             rows: (n,) int64, rows of `fields`, each once.
         """
-        for field in self.fields:
+        for field in (*self.fields, *([] if self.language is None else [self.language])):
             field[rows] = 0
         self.fields.rotations[rows, :, 0] = 1.0
         self.fields.opacities[rows] = SILENT_OPACITY
@@ -285,13 +297,15 @@ class GaussianMemory:
         Raises:
             DataError: see `check_memory`.
         """
-        check_memory(arrays, self.fields)
+        check_memory(arrays, self.fields, self._numbers if "language" in arrays else 0)
         count = len(arrays["blocks"])
         self.clear()
         self.allocate(arrays["blocks"])
         self.evidence[:count] = arrays["evidence"]
         for name, field in self.fields._asdict().items():
             field[: count * BLOCK_ROWS] = arrays[name].reshape(-1, *field.shape[1:])
+        if self.language is not None and "language" in arrays:
+            self.language[: count * BLOCK_ROWS] = arrays["language"].reshape(-1, *self.language.shape[1:])
         self.gaussians_changed[:count] = self.evidence_changed[:count] = True
 
     def _hold(self, blocks: int) -> None:
@@ -305,6 +319,10 @@ class GaussianMemory:
         for name in ("evidence", "neighbours", "_keys", "gaussians_changed", "evidence_changed"):
             if name in old:
                 getattr(self, name)[: len(self)] = old[name][: len(self)]
+        if self.language is not None:
+            self.language = np.zeros((blocks * BLOCK_ROWS, self.gaussians_per_cell, self._numbers), np.float16)
+            if old:
+                self.language[: len(self) * BLOCK_ROWS] = old["language"][: len(self) * BLOCK_ROWS]
         for new, kept in zip(self.fields, old.get("fields", ())):
             new[: len(self) * BLOCK_ROWS] = kept[: len(self) * BLOCK_ROWS]
 

@@ -20,22 +20,34 @@ UNIT = 1e-3
 """Maximum deviation of a quaternion's norm from 1."""
 
 
-def memory_layout(fields: CellFields) -> ArrayLayout:
-    """Layout of `GaussianMemory.arrays` for a memory with these fields; B is the number of blocks."""
+def memory_layout(fields: CellFields, language: int = 0) -> ArrayLayout:
+    """Layout of `GaussianMemory.arrays` for a memory with these fields; B is the number of blocks.
+
+    Args:
+        fields: of the memory.
+        language: numbers of a Gaussian's language feature; 0 = none.
+    """
     edges = (BLOCK_VOXELS,) * 3
     layout = {"blocks": (("B", 3), np.int32), "evidence": (("B", *edges), np.float32)}
+    if language:
+        layout["language"] = (("B", BLOCK_CELLS**3, fields.opacities.shape[1], language), np.float16)
     return layout | {
         name: (("B", BLOCK_CELLS**3, *field.shape[1:]), field.dtype) for name, field in fields._asdict().items()
     }
 
 
-def check_memory(arrays: dict[str, np.ndarray], fields: CellFields) -> None:
+def check_memory(arrays: dict[str, np.ndarray], fields: CellFields, language: int = 0) -> None:
     """Check that a saved memory fits a memory with these fields.
+
+    Args:
+        arrays: the saved memory.
+        fields: of the memory.
+        language: numbers of a Gaussian's language feature that it must have; 0 = none.
 
     Raises:
         DataError: an array is missing, has another shape or type than the model needs, or holds values out of range.
     """
-    check_arrays(WHAT, arrays, memory_layout(fields))
+    check_arrays(WHAT, arrays, memory_layout(fields, language))
     if len(np.unique(arrays["blocks"], axis=0)) != len(arrays["blocks"]):
         raise DataError(f"{WHAT} names a block twice")
     check_range(WHAT, "blocks", arrays["blocks"], -FARTHEST_BLOCK, FARTHEST_BLOCK)

@@ -125,13 +125,14 @@ class SavedMap:
         """
         return query_points(self, points)
 
-    def find(self, phrase: str) -> list[FoundObject]:
-        """The things that a phrase means, such as `sofa` or `somewhere to sit`; see `LiveMap.find`.
+    def find(self, phrase: str, language: str = "") -> list[FoundObject]:
+        """The things that a phrase means, such as `sofa` or `somewhere to sit`; see `ranking.find_saved`."""
+        occupied = self.voxels, self.labels, self.probability
+        if not language and "language" not in self.gaussians:
+            return find_objects(phrase, occupied, self.free)
+        from sgrocc_core.open_vocabulary.ranking import find_saved  # imports a runtime
 
-        Raises:
-            QueryError: The phrase is empty, too long, or means none of the classes.
-        """
-        return find_objects(phrase, (self.voxels, self.labels, self.probability), self.free)
+        return find_saved(phrase, self.gaussians, occupied, self.free, language)
 
     def query_box(self, low: np.ndarray, high: np.ndarray) -> BoxQuery:
         """All voxels that an axis-aligned box touches.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from sgrocc_core.voxels.distances.field import MAX_DISTANCE, DistanceQuery, Dist
 from sgrocc_core.voxels.objects import FoundObject, find_objects
 from sgrocc_core.voxels.query import BoxQuery, PointQuery, query_box, query_points
 from sgrocc_core.voxels.voxel_map import VoxelMap
+
+if TYPE_CHECKING:
+    from sgrocc_core.open_vocabulary.model import LanguageModel
 
 MOTION = "motion."
 """Prefix of the names of the depth correction's arrays."""
@@ -50,9 +54,11 @@ class LiveMap:
         occupancy_threshold: Probability from which a voxel is occupied, 0..1 exclusive.
         confidence: Factors of Eq. 8 that the memory is judged by, one of CONFIDENCES.
         origin: (3,) origin of the lattice in the map frame, metres.
+        language: Image-text model whose features the Gaussians carry; None = none.
 
     Attributes:
         spec: The model's specification.
+        language: As the argument.
         origin: (3,) float64, origin of the lattice in the map frame, metres.
         confidence: As the argument; a new value takes effect at the next reset.
         sequence: Number of the last update, 0 before the first.
@@ -64,8 +70,14 @@ class LiveMap:
     """
 
     def __init__(
-        self, spec: ModelSpec, occupancy_threshold: float, confidence: str, origin: tuple[float, float, float]
+        self,
+        spec: ModelSpec,
+        occupancy_threshold: float,
+        confidence: str,
+        origin: tuple[float, float, float],
+        language: LanguageModel | None = None,
     ) -> None:
+        self.language = language
         self.spec, self.origin, self.sequence = spec, np.array(origin, np.float64), 0
         self.confidence, self._occupancy_threshold = confidence, occupancy_threshold
         self.reset()
@@ -97,12 +109,16 @@ class LiveMap:
         """A copy of the state that mapping continues from.
 
         It holds the memory's arrays, and those of the depth correction as `motion.NAME`, or as `motion.NAME@CAMERA` of
-        a camera that has a name.
+        a camera that has a name. With language features, `language.model` and `language.folder` say which model's.
 
         Args:
             room: Result of `memory.room()` to copy into; None allocates new arrays.
         """
         arrays = self.memory.arrays(room)
+        if self.language is not None:
+            from sgrocc_core.open_vocabulary.ranking import signature
+
+            arrays |= signature(self.language)
         for camera, motion in self.motions.items():
             end = f"{OF_CAMERA}{camera}" if camera else ""
             arrays |= {f"{MOTION}{name}{end}": array for name, array in motion.tracks.arrays().items()}
@@ -129,6 +145,10 @@ class LiveMap:
             DataError: As `restore`.
         """
         memory = self._new_memory()
+        if self.language is not None and "language" in arrays:
+            from sgrocc_core.open_vocabulary.ranking import check_same
+
+            check_same(arrays, self.language)
         memory.restore(arrays)
         saved: dict[str, dict[str, np.ndarray]] = {}
         for name, array in arrays.items():
@@ -151,7 +171,8 @@ class LiveMap:
             self.voxel_map.refresh()
 
     def _new_memory(self) -> GaussianMemory:
-        return GaussianMemory(self.spec.gaussians_per_cell, self.spec.feature_channels, self.confidence)
+        numbers = 0 if self.language is None else self.language.spec.numbers
+        return GaussianMemory(self.spec.gaussians_per_cell, self.spec.feature_channels, self.confidence, numbers)
 
     def occupied(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All occupied voxels.
@@ -218,15 +239,23 @@ class LiveMap:
 
         Args:
             phrase: A class, a synonym, or, with the sentence encoder (`make setup-words`), what the thing is for, such
-                as `somewhere to sit`.
+                as `somewhere to sit`. With language features any words.
 
         Returns:
-            The things, those of the likeliest class first and the largest of each class first.
+            The things, those of the likeliest class first and the largest of each class first; with language features
+            those of any class that lean towards the phrase, the most similar first.
 
         Raises:
             QueryError: The phrase is empty, too long, or means none of the classes.
         """
-        return find_objects(phrase, self.occupied(), self.free(), self.origin)
+        if self.language is None:
+            return find_objects(phrase, self.occupied(), self.free(), self.origin)
+        from sgrocc_core.open_vocabulary.features import MapFeatures
+        from sgrocc_core.open_vocabulary.ranking import find_by_language
+
+        features = MapFeatures.of(self.memory)
+        assert features is not None
+        return find_by_language(phrase, self.language, features, self.occupied(), self.free(), self.origin)
 
     def gaussians_in_view(self, most: int = MOST) -> GaussiansInView | None:
         """The most opaque Gaussians in the last frame's view. Call it between two steps.

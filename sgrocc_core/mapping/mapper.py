@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sgrocc_core.depth.source import depth_prior
 from sgrocc_core.engines.engine import Engine
-from sgrocc_core.errors import FrameError
+from sgrocc_core.errors import ConfigError, FrameError
 from sgrocc_core.frame import Frame
-from sgrocc_core.gaussians.confidence import UNSEEN, view_cells
+from sgrocc_core.gaussians.confidence import UNSEEN, CellView, view_cells
 from sgrocc_core.gaussians.evidence import observe
 from sgrocc_core.gaussians.footprint import within_footprint
 from sgrocc_core.gaussians.gaussians import LocalGaussians
@@ -27,6 +28,9 @@ from sgrocc_core.mapping.points_alone import observe_points
 from sgrocc_core.mapping.types import MapperConfig, MapUpdate, Stopwatch
 from sgrocc_core.voxels.objects import FoundObject
 
+if TYPE_CHECKING:
+    from sgrocc_core.open_vocabulary.model import LanguageModel
+
 __all__ = ["MapUpdate", "MapperConfig", "OccupancyMapper"]
 
 
@@ -41,6 +45,10 @@ class OccupancyMapper:
     Attributes:
         engine: The engine that runs the networks.
         map: The LiveMap: the Gaussian memory, the voxel map and the queries.
+        language: The image-text model whose features the Gaussians carry; None without.
+
+    Raises:
+        ModelError: The image-text model of the configuration cannot be used.
     """
 
     def __init__(
@@ -50,7 +58,9 @@ class OccupancyMapper:
         self._notes: list[str] = []
         self._told = False
         self._looks = LooksAhead()
-        self.map = LiveMap(engine.spec, self._config.occupancy_threshold, self._config.confidence, origin)
+        self.language = _language(self._config.language)
+        threshold, confidence = self._config.occupancy_threshold, self._config.confidence
+        self.map = LiveMap(engine.spec, threshold, confidence, origin, self.language)
 
     @property
     def config(self) -> MapperConfig:
@@ -59,6 +69,8 @@ class OccupancyMapper:
 
     @config.setter
     def config(self, config: MapperConfig) -> None:
+        if config.language != self._config.language:
+            raise ConfigError(f"language is {config.language!r}; a mapper keeps its own ({self._config.language!r})")
         self._config = config
         self.map.occupancy_threshold, self.map.confidence = config.occupancy_threshold, config.confidence
 
@@ -109,7 +121,10 @@ class OccupancyMapper:
         begin_anew(self.map.memory, depth.layers, T_lc, self._config.max_distance)
         self.map.memory.add_evidence(keys, increments)
         view = within_footprint(self.map.memory, corner, view, gaussians)
-        self.map.memory.update(corner, gaussians, view, frame.stamp_ns)
+        if self.language is None:
+            self.map.memory.update(corner, gaussians, view, frame.stamp_ns)
+        else:
+            self._update_with_language(self.language, frame, corner, gaussians, view, T_lc)
         self.map.voxel_map.forget(
             blocks_to_forget(self.map.memory, T_lc[:3, 3], self._config.forget_radius, self._config.max_memory_mb)
         )
@@ -130,6 +145,24 @@ class OccupancyMapper:
         """
         return observe_points(self.map, self._config, points, origin, stamp_ns)
 
+    def _update_with_language(
+        self,
+        language: LanguageModel,
+        frame: Frame,
+        corner: np.ndarray,
+        gaussians: LocalGaussians,
+        view: CellView,
+        T_lc: np.ndarray,
+    ) -> None:
+        """Update the memory, and the Gaussians' language features by what the image shows, at the same rates."""
+        from sgrocc_core.open_vocabulary.features import blend, rates
+
+        memory, size = self.map.memory, (frame.image.shape[1], frame.image.shape[0])
+        rate = rates(memory, corner, view, frame.stamp_ns)
+        seen = language.look(frame.image)
+        memory.update(corner, gaussians, view, frame.stamp_ns)
+        blend(memory, corner, view, rate, seen, frame.K, size, T_lc)
+
     def find(self, phrase: str) -> list[FoundObject]:
         """The things of the map that a phrase means; see `LiveMap.find`."""
         return self.map.find(phrase)
@@ -142,6 +175,15 @@ class OccupancyMapper:
         self._told = self._told or fallback is not None
         self._notes += [said] if said else []
         return depth, spread
+
+
+def _language(folder: str) -> LanguageModel | None:
+    """The image-text model in a folder; without one, nothing of it is imported."""
+    if not folder:
+        return None
+    from sgrocc_core.open_vocabulary.model import open_language
+
+    return open_language(folder)
 
 
 def _check_finite(gaussians: LocalGaussians) -> None:

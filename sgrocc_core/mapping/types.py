@@ -37,6 +37,8 @@ class MapperConfig:
             model without a stereo network uses `tracks`.
         confidence: Factors of Eq. 8 that weigh the memory, one of CONFIDENCES; all but `hybrid` are for comparison. A
             new value takes effect at the next reset.
+        language: Folder of an exported image-text model (`sgrocc export-language`), whose features every Gaussian then
+            carries; empty = none. It holds for the mapper's whole life.
         camera_depth_sources: Depth source of single cameras, by the name of the camera, where it is not `depth_source`.
 
     Raises:
@@ -51,6 +53,7 @@ class MapperConfig:
     forget_radius: float = 0.0
     motion_depth: str = "stereo"
     confidence: str = "hybrid"
+    language: str = ""
     camera_depth_sources: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -26,6 +26,37 @@ def clip() -> Any:
     return transformers.CLIPModel(config)
 
 
+def write_image_text_model(folder: Path, kind: str) -> Any:
+    """Write a model whose text tower reads a few words, with its tokenizer, as the hub has it; returns the model."""
+    import tokenizers
+    import torch
+    import transformers
+
+    text = {**WORDS, "max_position_embeddings": 12, "num_hidden_layers": 2}
+    torch.manual_seed(4)
+    if kind == "siglip":
+        config = transformers.SiglipConfig(text_config=text, vision_config=EYES)
+        model = transformers.SiglipModel(config)
+    else:
+        config = transformers.CLIPConfig(
+            text_config={**text, "projection_dim": 16}, vision_config={**EYES, "projection_dim": 16}, projection_dim=16
+        )
+        model = transformers.CLIPModel(config)
+    model.eval().save_pretrained(folder)
+    said = "a", "photo", "of", "sofa", "chair", "table", "red", "bed", "lamp", "place", "to", "sit"
+    words = ["[PAD]", "[BOS]", "[EOS]", "[UNK]", *said]
+    cutter = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({word: n for n, word in enumerate(dict.fromkeys(words))}, "[UNK]")
+    )
+    cutter.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    cutter.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[BOS] $A [EOS]", special_tokens=[("[BOS]", 1), ("[EOS]", 2)]
+    )
+    cutter.save(str(folder / "tokenizer.json"))
+    (folder / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.4] * 3, "image_std": [0.3] * 3}))
+    return model
+
+
 def qwen() -> Any:
     """Windows of two groups of 2 x 2 patches, so that an image of a few patches has several, and ragged ones."""
     import transformers

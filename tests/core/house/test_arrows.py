@@ -18,6 +18,7 @@ FLOORS = (
     ("voxels", "drawing"),
     ("network",),
     ("engines",),
+    ("open_vocabulary",),
     ("mapping",),
     ("map_files",),
     ("viewing",),

@@ -123,8 +123,66 @@ def test_a_phrase_without_meaning_is_an_error():
 
 def test_a_patch_that_is_too_small_for_its_class_is_no_thing_unless_asked_for() -> None:
     voxels = np.argwhere(np.ones((4, 4, 4), bool)).astype(np.int32)
-    for name, count in (("bed", 0), ("table", 0), ("chair", 1), ("objects", 1)):
+    for name, count in (("bed", 0), ("table", 0), ("chair", 0), ("tvs", 1), ("objects", 1)):
         label = np.full(len(voxels), label_of(name), np.uint8)
         map_of = voxels, label, np.ones(len(voxels), np.float32), np.zeros((0, 3), np.int32)
         assert len(objects_of(*map_of)) == count
         assert len(objects_of(*map_of, least=6)) == 1
+
+
+def on_legs(name, bottom):
+    """A floor at height 0 (voxels of layer 0) and the plate of something whose legs no voxel shows."""
+    floor, plate = block((0, 0, 0), (30, 30, 1)), block((5, 5, bottom), (15, 20, bottom + 2))
+    labels = np.repeat([FLOOR, label_of(name)], [len(floor), len(plate)]).astype(np.uint8)
+    voxels = np.concatenate([floor, plate])
+    return objects_of(voxels, labels, np.ones(len(voxels), np.float32), np.zeros((0, 3), np.int32))
+
+
+@pytest.mark.parametrize(("name", "bottom", "height"), [("table", 8, 9), ("table", 14, 15), ("table", 15, 2),
+                                                         ("furniture", 8, 2)])  # fmt: skip
+def test_the_box_of_what_stands_on_legs_reaches_down_to_the_floor(name, bottom, height):
+    thing = on_legs(name, bottom)[0]
+    np.testing.assert_allclose(thing.extent, np.array([10, 15, height]) * 0.08)
+    assert thing.centre[2] + thing.extent[2] / 2 == pytest.approx((bottom + 2) * 0.08)
+    assert len(thing.voxels) == 10 * 15 * 2
+
+
+def test_the_floor_of_another_storey_is_not_under_a_thing():
+    upper, lower = block((0, 0, 40), (30, 30, 41)), block((40, 0, 0), (140, 60, 1))
+    plate = block((5, 5, 48), (15, 20, 50))
+    voxels = np.concatenate([upper, lower, plate])
+    labels = np.where(np.arange(len(voxels)) < len(upper) + len(lower), FLOOR, label_of("table")).astype(np.uint8)
+    thing = objects_of(voxels, labels, np.ones(len(voxels), np.float32), np.zeros((0, 3), np.int32))[0]
+    assert thing.centre[2] - thing.extent[2] / 2 == pytest.approx(41 * 0.08)
+
+
+def things(name, voxels):
+    labels = np.full(len(voxels), label_of(name), np.uint8)
+    return objects_of(voxels, labels, np.ones(len(voxels), np.float32), np.zeros((0, 3), np.int32))
+
+
+@pytest.mark.parametrize(("name", "count"), [("chair", 3), ("sofa", 1)])
+def test_chairs_that_touch_are_told_apart_by_their_footprints_and_sofas_are_not(name, count):
+    """Three seats of 6 x 6 with backs, joined by a bar; each is higher above its middle than between."""
+    seats = [block((10 * n, 0, 0), (10 * n + 6, 6, 6)) for n in range(3)]
+    bar = block((0, 2, 3), (26, 4, 4))
+    voxels = np.unique(np.concatenate([*seats, bar]), axis=0)
+    if name == "sofa":
+        voxels = np.unique(np.concatenate([voxels, block((0, 0, 0), (26, 6, 3))]), axis=0)
+    found = things(name, voxels)
+    assert len(found) == count and sum(len(thing.voxels) for thing in found) == len(voxels)
+    if name == "chair":
+        middles = sorted(thing.centre[0] / 0.08 for thing in found)
+        np.testing.assert_allclose(middles, [3, 13, 23], atol=1.5)
+
+
+def test_a_narrow_chair_is_none_and_screens_that_share_an_edge_are_two():
+    assert [len(things("chair", block((0, 0, 0), (width, 12, 6)))) for width in (4, 5)] == [0, 1]
+    screens = np.concatenate([block((0, 0, 0), (2, 6, 5)), block((2, 6, 0), (4, 12, 5))])
+    assert len(things("tvs", screens)) == 2
+
+
+def test_a_stray_voxel_does_not_spoil_the_box_of_a_screen():
+    screen = np.concatenate([block((0, 0, 0), (2, 10, 6)), [(2, 5, 5), (3, 5, 5)]])
+    np.testing.assert_allclose(things("tvs", screen)[0].extent, np.array([2, 10, 6]) * 0.08)
+    np.testing.assert_allclose(things("objects", screen)[0].extent, np.array([4, 10, 6]) * 0.08)
