@@ -22,7 +22,7 @@ setup-view: $(STAMPS)/view
 
 setup-words: $(STAMPS)/words
 
-demo: $(STAMPS)/run
+demo: $(STAMPS)/warm
 	@.venv/bin/sgrocc demo --bag "$(BAG)" --depth-source "$(DEPTH_SOURCE)" --model "$(MODEL)" --out "$(OUT)"
 
 check: setup-train
@@ -74,6 +74,12 @@ $(STAMPS)/run: $(STAMPS)/venv requirements/runtime.txt requirements/ros.txt requ
 	@$(PIP) -r requirements/runtime.txt -r requirements/ros.txt -r requirements/rooms.txt -r requirements/openvino.txt
 	@$(PIP) --no-build-isolation --no-deps ./support/tf2_msgs
 	@$(PIP) --no-build-isolation --no-deps --editable .
+	@touch $@
+
+# Numba's cache of the kernels, which the first start would otherwise wait for.
+$(STAMPS)/warm: $(STAMPS)/run
+	@echo "compiling the kernels (once, one to three minutes)"
+	@.venv/bin/sgrocc warm-up --model "$(MODEL)" > /dev/null
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/run requirements/dev.txt requirements/test.txt requirements/peers.txt

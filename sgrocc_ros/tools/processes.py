@@ -18,8 +18,10 @@ from sgrocc_core.data.bags.topics import COMPRESSED, base_name
 from sgrocc_core.errors import SgroccError
 from sgrocc_core.share import find_shared
 
-START_TIMEOUT = 120.0
-"""Maximum time for the node to start, seconds; the first start on a machine compiles its kernels."""
+START_TIMEOUT = 900.0
+"""Maximum time for the node to start, seconds; the first start on a machine compiles its kernels, which takes minutes."""
+LONG_START = 15.0
+"""Time after which it is said what the node is doing, seconds."""
 STOP_TIMEOUT = 30.0
 """Maximum time for a process to end after SIGINT, seconds."""
 PR_SET_PDEATHSIG = 1

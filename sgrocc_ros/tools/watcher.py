@@ -15,7 +15,7 @@ from rclpy.signals import SignalHandlerOptions
 from tqdm import tqdm
 
 from sgrocc_ros import NODE
-from sgrocc_ros.tools.processes import START_TIMEOUT, ProcessError, tail
+from sgrocc_ros.tools.processes import LONG_START, START_TIMEOUT, ProcessError, tail
 
 SILENCE_TIMEOUT = 30.0
 """Time without /diagnostics after which the node is considered hung, seconds."""
@@ -71,19 +71,22 @@ class Watcher:
             )
 
     def wait_for_node(self, node: subprocess.Popen) -> None:
-        """Wait for the node's first diagnostics.
+        """Wait for the node's first diagnostics; a start that takes long is explained once.
 
         Raises:
             ProcessError: the node stopped, or did not start within START_TIMEOUT.
         """
-        end = time.monotonic() + START_TIMEOUT
+        began, told = time.monotonic(), False
         while not self.heard:
             self.spin(0.2)
+            if not told and time.monotonic() - began > LONG_START:
+                told = True
+                print(" (the first start compiles its kernels: minutes, once)", end="", flush=True)
             if node.poll() is not None:
                 raise ProcessError(
                     f"the node stopped with exit code {node.returncode} before the first frame{self._tail('node')}"
                 )
-            if time.monotonic() > end:
+            if time.monotonic() - began > START_TIMEOUT:
                 raise ProcessError(f"the node said nothing on /diagnostics for {START_TIMEOUT:g} s{self._tail('node')}")
 
     def follow(self, node: subprocess.Popen, player: subprocess.Popen, images: int) -> None:
