@@ -19,7 +19,7 @@ from sgrocc_core.errors import SgroccError
 from sgrocc_core.share import find_shared
 
 START_TIMEOUT = 900.0
-"""Maximum time for the node to start, seconds; the first start on a machine compiles its kernels, which takes minutes."""
+"""Maximum time for the node to start, seconds; the first start on a machine compiles its kernels, for minutes."""
 LONG_START = 15.0
 """Time after which it is said what the node is doing, seconds."""
 STOP_TIMEOUT = 30.0
