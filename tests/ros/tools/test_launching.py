@@ -75,7 +75,7 @@ def test_a_bag_alone_gives_topics_frame_depth_and_time(bag):
     assert plan.parameters == wanted and plan.use_sim_time
     assert plan.player[1:] == [
         "-m", "sgrocc_ros.tools.player", str(bag), "--clock", "--rate", "1",
-        "--wait-for", "/front/rgb/camera_info", "--wait-timeout", "120",
+        "--wait-for", "/front/rgb/camera_info", "--wait-timeout", "900",
     ]  # fmt: skip
     assert "6 images on /front/rgb/image_raw" in plan.lines[0] and "fused" in plan.lines[1]
 
