@@ -10,7 +10,7 @@ from numba import njit, prange
 from sgrocc_core.engines.split.code import CODE_CHANNELS
 from sgrocc_core.engines.split.lift import lift_cell
 from sgrocc_core.engines.split.product import PANEL, product
-from sgrocc_core.engines.split.projection import NX, NY, NZ, STRIDE, ZERO, centre, dot
+from sgrocc_core.engines.split.projection import NX, NY, NZ, STRIDE, ZERO, centre, to_camera
 from sgrocc_core.engines.split.reach import LOW
 
 PAD, LOW_PAD = 1, 2
@@ -52,6 +52,14 @@ def tabulate(pixels, layers):
     return table
 
 
+@njit(cache=True, forceinline=True)
+def _run(runs, turn):
+    """The column of a turn, its place along x and y, and the first row and the number of rows of its run."""
+    column = turn * STRIDE % (NX * NY)
+    i, j = column // NY, column % NY
+    return column, i, j, runs[i, j, 0], runs[i, j, 1] - runs[i, j, 0]
+
+
 @njit(parallel=True, cache=True)
 def embed(runs, code, layers, x):
     """Write the embedded geometric code of cells to a volume.
@@ -65,9 +73,7 @@ def embed(runs, code, layers, x):
     weights0, bias0, weights1, bias1 = layers
     hidden = len(bias0)
     for turn in prange(NX * NY):
-        column = turn * STRIDE % (NX * NY)
-        i, j = column // NY, column % NY
-        z, rows = runs[i, j, 0], runs[i, j, 1] - runs[i, j, 0]
+        column, i, j, z, rows = _run(runs, turn)
         if rows <= 0:
             continue
         between = np.empty((rows, hidden), np.float32)
@@ -99,9 +105,7 @@ def fuse(runs, history, past, layers, x):
     of_history, of_past, bias0, weights1, bias1, current = layers
     hidden, channels = len(bias0), x.shape[3]
     for turn in prange(NX * NY):
-        column = turn * STRIDE % (NX * NY)
-        i, j = column // NY, column % NY
-        z, rows = runs[i, j, 0], runs[i, j, 1] - runs[i, j, 0]
+        column, i, j, z, rows = _run(runs, turn)
         if rows <= 0:
             continue
         between, mixed = np.empty((rows, hidden), np.float32), np.empty((rows, channels), np.float32)
@@ -138,9 +142,7 @@ def lift_runs(runs, layers, table, width, depth, thickness, K, T, gate, scales, 
     weights, bias = layers
     asked = len(bias)
     for turn in prange(NX * NY):
-        column = turn * STRIDE % (NX * NY)
-        i, j = column // NY, column % NY
-        z, rows = runs[i, j, 0], runs[i, j, 1] - runs[i, j, 0]
+        _, i, j, z, rows = _run(runs, turn)
         if rows <= 0:
             continue
         query, work = np.empty((rows, asked), np.float32), np.empty(asked, np.float32)
@@ -148,9 +150,7 @@ def lift_runs(runs, layers, table, width, depth, thickness, K, T, gate, scales, 
         px, py = centre(i, T[0, 3]), centre(j, T[1, 3])
         for k in range(rows):
             pz = centre(z + k, T[2, 3])
-            u = dot(px, py, pz, T[0, 0], T[1, 0], T[2, 0])
-            v = dot(px, py, pz, T[0, 1], T[1, 1], T[2, 1])
-            w = dot(px, py, pz, T[0, 2], T[1, 2], T[2, 2])
+            u, v, w = to_camera(px, py, pz, T)
             at = (k * asked, _at(x, i, j, z + k, PAD))
             lift_cell(query, work, table, width, depth, thickness, u, v, w, K, T, gate, scales, x, at)
 
@@ -201,9 +201,7 @@ def go_up(runs, low, up, feed, x):
     channels, wide, hidden = x.shape[3], low.shape[3], len(bias0)
     part = weights.size // 4
     for turn in prange(NX * NY):
-        column = turn * STRIDE % (NX * NY)
-        i, j = column // NY, column % NY
-        z, rows = runs[i, j, 0], runs[i, j, 1] - runs[i, j, 0]
+        _, i, j, z, rows = _run(runs, turn)
         if rows <= 0:
             continue
         begin = z // 2
@@ -246,9 +244,7 @@ def propose(runs, x, code, layers, each, shared):
     of_x, of_code, bias0, weights1, bias1, weights2, bias2, weights3, bias3 = layers
     hidden = len(bias0)
     for turn in prange(NX * NY):
-        column = turn * STRIDE % (NX * NY)
-        i, j = column // NY, column % NY
-        z, rows = runs[i, j, 0], runs[i, j, 1] - runs[i, j, 0]
+        column, i, j, z, rows = _run(runs, turn)
         if rows <= 0:
             continue
         one, two = np.empty((rows, hidden), np.float32), np.empty((rows, hidden), np.float32)

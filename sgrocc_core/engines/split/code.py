@@ -18,10 +18,10 @@ from sgrocc_core.engines.split.projection import (
     STRIDE,
     ZERO,
     centre,
-    dot,
     inside,
     nearest,
     out_of_sight,
+    to_camera,
 )
 from sgrocc_core.engines.split.projection import pixel as projected
 from sgrocc_core.geometry.lattice import NUM_ANCHORS, VOXEL_SIZE
@@ -71,8 +71,7 @@ def _turned(T):
         x = QUARTER if s >> 2 else -QUARTER
         y = QUARTER if (s >> 1) & 1 else -QUARTER
         z = QUARTER if s & 1 else -QUARTER
-        for axis in range(3):
-            turned[s, axis] = dot(x, y, z, T[0, axis], T[1, axis], T[2, axis])
+        turned[s, 0], turned[s, 1], turned[s, 2] = to_camera(x, y, z, T)
     return turned
 
 
@@ -85,9 +84,7 @@ def _code(depth, spread, hits, thickness, K, T, scale, area, turned, out):
             row = out[column * NZ + k]
             row[:] = ZERO
             px, py, pz = centre(i, T[0, 3]), centre(j, T[1, 3]), centre(k, T[2, 3])
-            x = dot(px, py, pz, T[0, 0], T[1, 0], T[2, 0])
-            y = dot(px, py, pz, T[0, 1], T[1, 1], T[2, 1])
-            z = dot(px, py, pz, T[0, 2], T[1, 2], T[2, 2])
+            x, y, z = to_camera(px, py, pz, T)
             visible = not out_of_sight(x, y, z, K, depth)
             if visible:
                 _cell(depth, spread, thickness, K, scale, x, y, z, row)

@@ -22,10 +22,10 @@ from sgrocc_core.engines.split.projection import (
     ONE,
     ZERO,
     centre,
-    dot,
     inside,
     nearest,
     out_of_sight,
+    to_camera,
 )
 from sgrocc_core.engines.split.projection import pixel as projected
 from sgrocc_core.gaussians.exponential import exp32
@@ -81,9 +81,7 @@ def _lift(query, table, width, depth, thickness, K, T, gate, scales, out):
             n = column * NZ + k
             out[n, :] = ZERO
             px, py, pz = centre(i, T[0, 3]), centre(j, T[1, 3]), centre(k, T[2, 3])
-            x = dot(px, py, pz, T[0, 0], T[1, 0], T[2, 0])
-            y = dot(px, py, pz, T[0, 1], T[1, 1], T[2, 1])
-            z = dot(px, py, pz, T[0, 2], T[1, 2], T[2, 2])
+            x, y, z = to_camera(px, py, pz, T)
             at = (n * query.shape[1], n * out.shape[1])
             lift_cell(query, work, table, width, depth, thickness, x, y, z, K, T, gate, scales, out, at)
 

@@ -41,6 +41,16 @@ def dot(x, y, z, a, b, c):
     return np.float32(second + np.float64(z) * np.float64(c))
 
 
+@njit(cache=True, forceinline=True)
+def to_camera(x, y, z, T):
+    """Turn a position relative to the camera from the axes of the box to those of the camera; T is camera to box."""
+    return (
+        dot(x, y, z, T[0, 0], T[1, 0], T[2, 0]),
+        dot(x, y, z, T[0, 1], T[1, 1], T[2, 1]),
+        dot(x, y, z, T[0, 2], T[1, 2], T[2, 2]),
+    )
+
+
 @njit(cache=True)
 def pixel(x, y, z, K):
     """Column and row of a point of the camera frame, pixels; K is fx, fy, cx, cy."""
