@@ -88,6 +88,7 @@ class TrainConfig:
         rescan_steps: steps between searches for new scenes.
         validation_views: maximum number of held-out views in a validation.
         sensor_share: share of views with simulated sensor depth.
+        motion_share: share of the other views whose predicted depth is corrected as if by the camera's motion.
         walk: settings of training on walks (embodied).
         stereo: arguments of `StereoConfig`; in YAML as `image`.
         clip: settings of training on videos (stereo).
@@ -114,6 +115,7 @@ class TrainConfig:
     rescan_steps: int = 400
     validation_views: int = 96
     sensor_share: float = 0.5
+    motion_share: float = 0.0
     walk: WalkConfig = field(default_factory=WalkConfig)
     stereo: dict[str, Any] = field(default_factory=dict)
     clip: ClipConfig = field(default_factory=ClipConfig)
@@ -133,8 +135,9 @@ class TrainConfig:
         for name in ("checkpoint_minutes", "validate_minutes"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be positive")
-        if not 0 <= self.sensor_share <= 1:
-            raise ConfigError(f"sensor_share is {self.sensor_share}; it must be from 0 to 1")
+        for name in ("sensor_share", "motion_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be from 0 to 1")
         if not 0 <= self.average < 1:
             raise ConfigError(f"average is {self.average}; it must be from 0 to below 1")
         if self.language.on and not (self.losses.regularisation and self.losses.regularisation_kind != "none"):

@@ -24,7 +24,8 @@ from sgrocc_core.training.compute import Compute
 from sgrocc_core.training.data.dataset import Batch
 from sgrocc_core.training.embodied.scene_memory import SceneMemory, look_of
 from sgrocc_core.training.local.step import run_image
-from sgrocc_core.training.losses.objectives import LocalWeights, Terms, depth_prior, draws, local_objective
+from sgrocc_core.training.losses.depth_input import depth_prior
+from sgrocc_core.training.losses.objectives import LocalWeights, Terms, draws, local_objective
 
 MAX_DISTANCE = MapperConfig.max_distance
 """Maximum distance of seen cells along the optical axis, metres: the mapper's default."""

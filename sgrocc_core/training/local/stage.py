@@ -206,7 +206,8 @@ class LocalStage:
         """See `Stage`."""
         learn, losses = self.name != "expert", self.config.losses
         parts = (self.few_labels, self.teacher, self.language)
-        return StepObjective(self.engine, self.expert, learn, losses, self.compute, *parts)
+        motion = self.config.motion_share
+        return StepObjective(self.engine, self.expert, learn, losses, self.compute, *parts, motion_share=motion)
 
     def load_data(self) -> ViewData:
         """See `Stage`; a process that looks while a scene appears looks again.

@@ -13,6 +13,7 @@ from sgrocc_core.training.compute import Compute
 from sgrocc_core.training.data.dataset import BEYOND, Batch
 from sgrocc_core.training.language.prior import LanguagePrior
 from sgrocc_core.training.local.teacher import SlowCopy
+from sgrocc_core.training.losses.depth_input import depth_prior
 from sgrocc_core.training.losses.few_labels import (
     FewLabels,
     head_terms,
@@ -24,7 +25,6 @@ from sgrocc_core.training.losses.objectives import (
     ImageWeights,
     LocalWeights,
     Terms,
-    depth_prior,
     draws,
     image_objective,
     local_objective,
@@ -62,6 +62,7 @@ class StepObjective(nn.Module):
         few_labels: losses of views without labels, and of the heads of pseudo labels; None: neither.
         teacher: what views without labels learn from; None where nothing is learned from one.
         language: the language-aware prior of the regularisation; None: none.
+        motion_share: see `depth_input.depth_prior`.
     """
 
     def __init__(
@@ -74,12 +75,13 @@ class StepObjective(nn.Module):
         few_labels: FewLabels | None = None,
         teacher: SlowCopy | None = None,
         language: LanguagePrior | None = None,
+        motion_share: float = 0.0,
     ) -> None:
         super().__init__()
         self.engine, self.expert, self.learn_image = engine, expert, learn_image
         self.losses, self.compute = losses, compute
         self.few_labels, self.teacher = few_labels or FewLabels(), teacher
-        self.language = language
+        self.language, self.motion_share = language, motion_share
 
     def forward(
         self, batch: Batch, label_weights: tuple[Tensor, Tensor], seed: int, step: int, places: Sequence[int]
@@ -104,7 +106,7 @@ class StepObjective(nn.Module):
         if self.expert is not None:
             self.expert.train()
             generators = draws(seed, step, places)
-            depth, spread = depth_prior(batch, outputs, generators)
+            depth, spread = depth_prior(batch, outputs, generators, self.motion_share)
             with self.compute.autocast():
                 thickness = outputs["thickness"].detach()
                 hits = count_hits(depth, batch["intrinsics"], batch["pose"])

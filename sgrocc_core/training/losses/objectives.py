@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sgrocc_core.classes import NAMELESS, NUM_CLASSES
-from sgrocc_core.depth.layer import sensor_spread
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.gaussians.gaussians import SILENT_OPACITY
 from sgrocc_core.network.expert.spatial_expert import cells_of, local_head, voxels_of
@@ -176,41 +175,6 @@ def draws(seed: int, step: int, places: Sequence[int]) -> list[torch.Generator]:
     """
     words = [np.random.SeedSequence((seed, step, place)).generate_state(1, np.uint64) for place in places]
     return [torch.Generator("cpu").manual_seed(int(word[0] >> np.uint64(1))) for word in words]
-
-
-def depth_prior(
-    batch: dict[str, Tensor], image: dict[str, Tensor], generators: list[torch.Generator]
-) -> tuple[Tensor, Tensor]:
-    """Choose the expert's depth input and its spread: the sensor's where the batch has one, else the image engine's.
-
-    In half of the views with a sensor, holes are filled with the predicted depth scaled by the median ratio to the
-    sensor's, as the mapper's `fused` does; the others keep them, as `topic` does.
-
-    Args:
-        batch: with `prior` (B, 1, H, W), metres, and `mask`.
-        image: the engine's `depth` and `spread`, (B, 1, h, w), metres.
-        generators: one per view; they decide which views are filled.
-
-    Returns:
-        depth (B, 1, H, W), metres, 0 = none; spread, the same shape.
-    """
-    sensor = batch["prior"]
-    head, off = (
-        F.interpolate(image[key].detach(), size=sensor.shape[-2:], mode="nearest") for key in ("depth", "spread")
-    )
-    depths, spreads = [], []
-    for b, generator in enumerate(generators):
-        fill = torch.rand((), generator=generator, device=generator.device).item() < 0.5
-        have = sensor[b] > 0
-        depth, spread = sensor[b], sensor_spread(sensor[b])
-        if not have.any():
-            depth, spread = head[b], off[b]
-        elif fill:
-            ratio = (sensor[b][have] / head[b][have]).median().clamp(0.25, 4.0)
-            depth, spread = torch.where(have, depth, head[b] * ratio), torch.where(have, spread, off[b] * ratio)
-        depths.append(depth)
-        spreads.append(spread)
-    return torch.stack(depths) * batch["mask"], torch.stack(spreads)
 
 
 def local_objective(

@@ -57,6 +57,7 @@ def test_what_is_not_said_is_the_default(tmp_path: Path) -> None:
         ("threads: 1.5", "threads is 1.5; it must be a whole number"),
         ("seed: -1", "seed is -1"),
         ("sensor_share: 2", "sensor_share is 2"),
+        ("motion_share: -1", "motion_share is -1"),
         ("average: .nan", "average is nan; it must be a finite number"),
         ("checkpoint_minutes: 0", "checkpoint_minutes is 0"),
         ("network: {lifter: magic}", "network: lifter is 'magic'; it must be one of"),
