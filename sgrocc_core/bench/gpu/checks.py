@@ -9,21 +9,20 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from sgrocc_core.bench.gpu.command import SO_FAR
+from sgrocc_core.bench.gpu.splat import measure_splat
+from sgrocc_core.bench.gpu.timing import timed
 from sgrocc_core.bench.gpu.training import training_step
 from sgrocc_core.errors import ConfigError, ModelError
-from sgrocc_core.geometry.lattice import BOX_VOXELS, NUM_ANCHORS
+from sgrocc_core.geometry.lattice import NUM_ANCHORS
 from sgrocc_core.report import figure
 
 EDGE, COPIED = 8192, 1 << 28
 """Edge of the matrices, and elements of the array, by which the card is measured."""
-SPLAT_ERROR = 1e-4
-"""Largest difference of the splat from its reference."""
 MAP_AGREES = 0.999
 """Smallest share of the voxels of two maps that must have the same label."""
 FRAMES = 20
@@ -95,55 +94,9 @@ def maps(model: str, device: str = "cuda") -> dict[str, Any]:
     return {"measure": described[0], "engine": described[1], "agree": figure(round(agree, 5), "share of the voxels")}
 
 
-def splat(model: str, device: str = "cuda", count: int = 4 * NUM_ANCHORS, runs: int = FRAMES) -> dict[str, Any]:
-    """The splat of a box as GPUs compute it, with its gradient, against the kernel of the CPU.
-
-    Args:
-        model: not used.
-        device: `cuda` or `cpu`.
-        count: number of Gaussians.
-        runs: number of timed runs.
-
-    Raises:
-        ModelError: a value differs by more than SPLAT_ERROR.
-    """
-    import torch
-
-    from sgrocc_core.voxels.splatting import splat_pairs
-    from sgrocc_core.voxels.splatting.splat_numba import splat as splat_on_cpu
-
-    rng = np.random.default_rng(0)
-    means = rng.uniform(0, np.array(BOX_VOXELS) * 0.08, (count, 3)).astype(np.float32)
-    covariances = np.tile(np.diag([0.0025, 0.0036, 0.0016]).astype(np.float32), (count, 1, 1))
-    opacities = rng.uniform(0.02, 0.9, count).astype(np.float32)
-    classes = rng.dirichlet(np.ones(11), count).astype(np.float32)
-    expected = splat_on_cpu(means, covariances, opacities, classes, np.zeros(3), BOX_VOXELS)
-    arrays = (means, covariances, opacities, classes)
-    m, c, o, p = (torch.from_numpy(array).to(device).requires_grad_() for array in arrays)
-
-    def forward() -> tuple[torch.Tensor, torch.Tensor]:
-        return splat_pairs.splat(m, c, o, p, np.zeros(3), BOX_VOXELS)
-
-    found = forward()
-    worst = max(
-        float(np.abs(value.detach().cpu().numpy() - wanted).max() / np.abs(wanted).max())
-        for value, wanted in zip(found, expected)
-    )
-    if not worst <= SPLAT_ERROR:
-        raise ModelError(f"the splat differs from the CPU's by {worst:.1e} of its largest value")
-
-    def both() -> None:
-        outputs = forward()
-        (outputs[0].sum() + outputs[1].sum()).backward()
-
-    with torch.no_grad():
-        alone = timed(forward, runs)
-    return {
-        "error": figure(worst, "of the largest value"),
-        "forward": milliseconds(alone),
-        "forward_and_backward": milliseconds(timed(both, runs)),
-        "memory": figure(round(torch.cuda.max_memory_allocated() / 1e6), "MB"),
-    }
+def splat(model: str) -> dict[str, Any]:
+    """The splats of a box in PyTorch and in Triton, with their gradients, against the kernel of the CPU."""
+    return measure_splat("cuda", 4 * NUM_ANCHORS, FRAMES)
 
 
 def training(model: str) -> dict[str, Any]:
@@ -184,27 +137,6 @@ CHECKS: dict[str, Callable[[str], dict[str, Any]]] = {
     "card": card, "splat": splat, "samples": samples, "engines": engines, "maps": maps, "training": training,
 }  # fmt: skip
 """The checks in the order in which they run: what matters most comes first."""
-
-
-def timed(call: Callable[[], object], runs: int) -> list[float]:
-    """Seconds of each of some runs on the GPU, after two that are not timed."""
-    import torch
-
-    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
-    seconds = []
-    for k in range(-2, runs):
-        wait()
-        started = perf_counter()
-        call()
-        wait()
-        if k >= 0:
-            seconds.append(perf_counter() - started)
-    return seconds
-
-
-def milliseconds(seconds: list[float]) -> dict[str, Any]:
-    """The median as a figure."""
-    return figure(round(1000 * float(np.median(seconds)), 2), "ms")
 
 
 def main() -> int:

@@ -26,9 +26,10 @@ SHARES = {"card": 0.15, "splat": 0.15, "samples": 0.45, "engines": 0.45, "maps":
 def add_gpu(actions: Any) -> argparse.ArgumentParser:
     """Add the options of `sgrocc bench gpu`."""
     about = (
-        "Check and time everything that needs an NVIDIA GPU: the card, the splat against the CPU's, the base model's "
-        "frames a second at K 4 to 32, every runtime against ONNX Runtime on the CPU, a map against the CPU's, and "
-        "training steps. Each check has a process of its own; one that fails or takes too long does not end the others."
+        "Check and time everything that needs an NVIDIA GPU: the card, the splat in PyTorch and in Triton against the "
+        "CPU's, the base model's frames a second at K 4 to 32, every runtime against ONNX Runtime on the CPU, a map "
+        "against the CPU's, and training steps. Each check has a process of its own; one that fails or takes too long "
+        "does not end the others."
     )
     parser: argparse.ArgumentParser = actions.add_parser("gpu", help="all checks on a GPU", description=about)
     parser.add_argument("--model", default="small", metavar="NAME", help="name of a model (default small)")

@@ -1,4 +1,4 @@
-"""Differentiable splat for training: on CPUs by Numba, on other devices by `splat_pairs`."""
+"""Differentiable splat for training: on CPUs by Numba, on other devices as `splat_gpu` chooses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
-from sgrocc_core.voxels.splatting import splat_numba, splat_pairs
+from sgrocc_core.voxels.splatting import splat_numba
+from sgrocc_core.voxels.splatting.splat_gpu import splat_of
 
 
 class _Splat(torch.autograd.Function):
@@ -59,7 +60,7 @@ def splat(
         class_weights: (X, Y, Z, C), sum of w_i p_ic.
     """
     if means.device.type != "cpu":
-        return splat_pairs.splat(means, covariances, opacities, class_probabilities, corner, shape, voxel_size)
+        return splat_of(means.device)(means, covariances, opacities, class_probabilities, corner, shape, voxel_size)
     place = np.asarray(corner, np.float64)
     log_empty, class_weights = _Splat.apply(
         means, covariances, opacities, class_probabilities, place, tuple(shape), voxel_size
