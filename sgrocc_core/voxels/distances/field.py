@@ -134,9 +134,7 @@ class DistanceField:
         self._codes = np.zeros(0, np.int64)
         self._words = np.zeros((0, BLOCK_VOXELS, BLOCK_VOXELS), np.uint16)
         self._near = np.zeros((3, 0, passes.SPAN), np.int64)
-        self._column, self._row, self._plane = (
-            _Pass(*kind) for kind in ((np.int16, ()), (np.int16, (passes.SPAN,)), (np.int32, (passes.SPAN,)))
-        )
+        self._column, self._row, self._plane = (_Pass(blocks) for blocks in ((), (passes.SPAN,), (passes.SPAN,)))
         self._pending: list[np.ndarray] = [source.blocks()]
 
     def change(self, keys: np.ndarray) -> None:
@@ -157,20 +155,17 @@ class DistanceField:
         keys, block, local = by_block(base)
         slots = self._siblings(keys, block, local)
         self._compute(np.unique(slots[slots >= 0]))
-        rows = np.full(slots.shape, -1, np.int64)
-        rows[slots >= 0] = self._plane.rows[slots[slots >= 0]]
-        count = len(points)
-        distance, nearest = np.empty(count, np.float32), np.empty((count, 3), np.int64)
-        passes.interpolate(
-            np.stack(local, 1), at - base, block, rows, self._plane.results,
-            0 if self._with_unknown else passes.NONE, max_distance, distance, nearest,
+        count, made = len(points), (self._plane, self._row, self._column)
+        distance, nearest, gradient = (
+            np.empty(count, np.float32), np.empty((count, 3), np.int64), np.zeros((count, 3), np.float32)
         )  # fmt: skip
-        labels, found = np.zeros(count, np.uint8), nearest[:, 0] != passes.NONE
-        obstacle = base[found] + nearest[found]
-        labels[found] = self._source.read(obstacle)[0]
-        gradient = np.zeros((count, 3), np.float32)
-        away = (at[found] - obstacle) * (np.floor(at[found] + 0.5) != obstacle).any(1, keepdims=True)
-        gradient[found] = away / np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-9)
+        found = passes.interpolate(
+            np.stack(local, 1), at - base, block, slots, self._near, np.stack([each.rows for each in made]),
+            tuple(each.results for each in made), 0 if self._with_unknown else passes.LARGEST, max_distance,
+            distance, nearest, gradient,
+        )  # fmt: skip
+        labels = np.zeros(count, np.uint8)
+        labels[found] = self._source.read(base[found] + nearest[found])[0]
         return DistanceQuery(distance, gradient, labels)
 
     def refresh(self) -> int:
@@ -258,16 +253,15 @@ class DistanceField:
         for each, needed in ((column, first), (row, second), (plane, slots)):
             each.need(needed)
         passes.column_pass(
-            first, column.stale, self._words, self._near[_Z], column.rows, column.squares, column.results,
-            self._near[_Y], row.stale,
+            first, column.stale, self._words, self._near[_Z], column.rows, column.results, self._near[_Y], row.stale
+        )
+        passes.row_pass(
+            second, row.stale, self._near[_Y], column.rows, column.results, row.rows, row.results, row.reach,
+            True, self._near[_X], plane.stale,
         )  # fmt: skip
         passes.row_pass(
-            second, row.stale, self._near[_Y], column.rows, column.squares, column.results,
-            row.rows, row.squares, row.results, row.most, True, self._near[_X], plane.stale,
-        )  # fmt: skip
-        passes.row_pass(
-            slots, plane.stale, self._near[_X], row.rows, row.squares, row.results,
-            plane.rows, plane.squares, plane.results, plane.most, False, self._near[_X, :0], plane.stale,
+            slots, plane.stale, self._near[_X], row.rows, row.results, plane.rows, plane.results, plane.reach,
+            False, self._near[_X, :0], plane.stale,
         )  # fmt: skip
 
     def _within(self, axis: int, slots: np.ndarray) -> np.ndarray:
@@ -281,21 +275,18 @@ class _Pass:
     """Results of one pass.
 
     Args:
-        kind: type of its results.
         blocks: shape of what is told of a plane: () or (5,), by block along the axis.
 
     Attributes:
-        results: (R, 16, 16, 16), offsets to the nearest obstacles; see `passes`.
-        squares: (R, 16, 16, 16) uint16, their squared distances times `passes.CODES`; none of the third pass.
+        results: (R, 16, 16, 16) uint16; see `passes`.
         rows: (S,) int64, row of the results of each slot, -1 = not needed so far.
         stale: (S, 16) or (S, 16, 5) uint16, what has changed since its results were computed; see `passes`.
-        most: (R, 16, 16) int16, largest squared distance of each row along z; not used by the first pass.
+        reach: (R, 16, 16) uint8, largest distance of each row along z, voxels; not used by the first pass.
     """
 
-    def __init__(self, kind: type[np.int16] | type[np.int32], blocks: tuple[int, ...]) -> None:
-        self.results = np.zeros((0, *[BLOCK_VOXELS] * 3), kind)
-        self.squares = np.zeros((0, *[BLOCK_VOXELS] * 3), np.uint16)
-        self.most = np.zeros((0, BLOCK_VOXELS, BLOCK_VOXELS), np.int16)
+    def __init__(self, blocks: tuple[int, ...]) -> None:
+        self.results = np.zeros((0, *[BLOCK_VOXELS] * 3), np.uint16)
+        self.reach = np.zeros((0, BLOCK_VOXELS, BLOCK_VOXELS), np.uint8)
         self.rows = np.zeros(0, np.int64)
         self.stale = np.zeros((0, BLOCK_VOXELS, *blocks), np.uint16)
         self._count = 0
@@ -314,9 +305,7 @@ class _Pass:
         if count > len(self.results):
             room = max(count, 2 * len(self.results))
             self.results = _longer(self.results, room, passes.NOTHING)
-            self.most = _longer(self.most, room, passes.NONE)
-            if self.results.dtype == np.int16:  # the third pass is the last
-                self.squares = _longer(self.squares, room, passes.NONE * passes.CODES)
+            self.reach = _longer(self.reach, room, passes.REACH)
         self.rows[new] = np.arange(self._count, count)
         self._count = count
 

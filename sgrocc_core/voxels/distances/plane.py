@@ -10,11 +10,25 @@ import numpy as np
 from numba import njit
 
 from sgrocc_core.geometry.lattice import BLOCK_VOXELS
-from sgrocc_core.voxels.distances.passes import CODES, FAR, NO_OFFSET, NONE, SPAN, decode, nearest_rows
+from sgrocc_core.voxels.distances.passes import (
+    FAR,
+    HERE,
+    LARGEST,
+    LEAST,
+    SPAN,
+    WAY_BITS,
+    nearest_rows,
+    shift,
+    squared_distance,
+)  # fmt: skip
 
 Tile = tuple[int, int]
 """Block coordinates along x and y: those of a stack of blocks, and of a tile of the grid."""
 _ROW, _FIRST = BLOCK_VOXELS, 2 * BLOCK_VOXELS
+NONE = 1000
+"""Squared distance where no marked cell is near."""
+NO_OFFSET = 32
+"""Offset along an axis where no marked cell is near; its square is above every squared distance."""
 _FULL, _EMPTY = np.uint16(0xFFFF), np.uint16(0)
 
 
@@ -116,22 +130,21 @@ def _along_y(words, offsets):
 
 
 @njit(cache=True)
-def _along_x(offsets, squared, shift):
+def _along_x(offsets, squared, offset):
     """Squared distances and offsets of a tile from the offsets along y of five tiles (5, 16, 16) along x."""
-    source = np.empty((SPAN * _ROW, _ROW), np.uint16)
-    below, above = np.empty(_ROW * _ROW, np.uint16), np.empty(_ROW * _ROW, np.uint16)
-    values, along = np.empty(_ROW * _ROW, np.int16), np.empty(_ROW * _ROW, np.int8)
+    source, best = np.empty((SPAN * _ROW, _ROW), np.uint16), np.empty(_ROW * _ROW, np.uint16)
     for n in range(SPAN):
         for x in range(_ROW):
             for y in range(_ROW):
-                source[n * _ROW + x, y] = offsets[n, x, y] * offsets[n, x, y] * CODES
-    if not nearest_rows(source, 0, _ROW, 1, below, above):
-        nearest_rows(source, 0, _ROW, FAR, below, above)
-    decode(below, above, _ROW * _ROW, values, along)
+                along_y = np.int64(offsets[n, x, y])
+                source[n * _ROW + x, y] = max(LARGEST - along_y * along_y, 0) << WAY_BITS | HERE
+    if not nearest_rows(source, 0, _ROW, 1, best):
+        nearest_rows(source, 0, _ROW, FAR, best)
     for x in range(_ROW):
         for y in range(_ROW):
-            value, dx = values[x * _ROW + y], along[x * _ROW + y]
-            squared[x, y], shift[x, y, 0], shift[x, y, 1] = value, dx, 0
-            if value != NONE:
-                at = x + dx + _FIRST
-                shift[x, y, 1] = offsets[at >> 4, at & 15, y]
+            result = best[x * _ROW + y]
+            squared[x, y], offset[x, y, 0], offset[x, y, 1] = NONE, 0, 0
+            if result >= LEAST:
+                at = x + shift(result) + _FIRST
+                squared[x, y], offset[x, y, 0] = squared_distance(result), shift(result)
+                offset[x, y, 1] = offsets[at >> 4, at & 15, y]

@@ -9,8 +9,7 @@ import numpy as np
 from sgrocc_core.geometry.lattice import BLOCK_VOXELS, VOXEL_SIZE
 from sgrocc_core.voxels.columns import GRID_FREE, GRID_OCCUPIED, GRID_UNKNOWN, ColumnMap
 from sgrocc_core.voxels.distances.field import MAX_DISTANCE
-from sgrocc_core.voxels.distances.passes import NONE
-from sgrocc_core.voxels.distances.plane import PlaneField, Tile
+from sgrocc_core.voxels.distances.plane import NONE, PlaneField, Tile
 
 CELL = np.dtype([("x", "<i4"), ("y", "<i4"), ("distance", "<f4"), ("label", "u1")])
 """A cell of the grid: index of its column, distance, metres, and class of the nearest occupied cell, 0 = none near."""

@@ -14,8 +14,7 @@ import numpy as np
 from numba import njit
 
 from sgrocc_core.geometry.lattice import BLOCK_VOXELS
-from sgrocc_core.voxels.distances.passes import NONE
-from sgrocc_core.voxels.distances.plane import PlaneField, Tile, same
+from sgrocc_core.voxels.distances.plane import NONE, PlaneField, Tile, same
 from sgrocc_core.voxels.floors.parts import NOWHERE, TileParts
 
 REACH = 31

@@ -78,38 +78,69 @@ class Changing:
         return listed(self.labels, self.free).read(voxels)
 
 
+class Box:
+    """A box of voxels that change, as a source of distances: labels and whether observed free, by voxel from `low`."""
+
+    def __init__(self, low: np.ndarray, labels: np.ndarray, free: np.ndarray) -> None:
+        self.low, self.labels, self.free = low, labels, free
+
+    def blocks(self):
+        return grid_of(self.low // 16, (self.low + self.labels.shape - 1) // 16 + 1)
+
+    def block_voxels(self, keys, with_free):
+        return self._listed().block_voxels(keys, with_free)
+
+    def read(self, voxels):
+        return self._listed().read(voxels)
+
+    def _listed(self):
+        occupied = np.argwhere(self.labels)
+        voxels, free = (occupied + self.low).astype(np.int32), (np.argwhere(self.free) + self.low).astype(np.int32)
+        labels = self.labels[tuple(occupied.T)]
+        return ListedVoxels(voxels, labels, np.ones(len(labels), np.float32), free)
+
+
 @pytest.mark.parametrize("unknown", ["free", "occupied"])
 @pytest.mark.parametrize("classes", [None, ["chair"]])
 def test_after_every_change_the_field_equals_a_dense_transform(unknown, classes):
     rng = np.random.default_rng(4)
     low, high = np.array([-40, -35, -20]), np.array([40, 35, 20])
-    world, distances = Changing(), None
-    known = grid_of(low, high)
-    world.free = set(map(tuple, known[rng.random(len(known)) < 0.98].tolist()))
+    world = Box(low, np.zeros(high - low, np.uint8), rng.random(high - low) < 0.98)
+    distances, points = Distances(world), centres(grid_of(low, high))
     for step in range(4):
         touched = set()
-        for voxel in map(tuple, rng.integers(low, high, (60, 3)).tolist()):
-            if rng.random() < 0.3 and world.labels:
-                voxel = list(world.labels)[rng.integers(len(world.labels))]
-                del world.labels[voxel]
-                world.free.add(voxel)
+        for at in map(tuple, rng.integers(0, high - low, (60, 3)).tolist()):
+            if rng.random() < 0.3 and world.labels.any():
+                at = tuple(rng.choice(np.argwhere(world.labels)).tolist())
+                world.labels[at], world.free[at] = 0, True
             else:
-                world.labels[voxel] = CHAIR if rng.random() < 0.5 else WALL
-                world.free.discard(voxel)
-            touched.add(tuple(np.array(voxel) // 16))
-        if distances is None:
-            distances = Distances(world)
-        else:
-            distances.change(np.array(list(touched)))
-        found = distances.query(centres(known), classes, unknown, 2.0)
-        wanted = {v for v, label in world.labels.items() if classes is None or label == CHAIR}
+                world.labels[at], world.free[at] = CHAIR if rng.random() < 0.5 else WALL, False
+            touched.add(tuple((low + at) // 16))
+        distances.change(np.array(list(touched)))
+        found = distances.query(points, classes, unknown, 2.0)
+        wanted = world.labels != 0 if classes is None else world.labels == CHAIR
         if unknown == "free":
-            expected = by_edt(wanted, low, high)
+            expected = by_edt(np.argwhere(wanted) + low, low, high)
         else:
-            clear = world.free | (set(world.labels) - wanted)
-            expected = by_edt(clear, low, high, outside_is_obstacle=True)
+            clear = ~wanted & (world.free | (world.labels != 0))
+            expected = by_edt(np.argwhere(clear) + low, low, high, outside_is_obstacle=True)
         assert (squared(found) != expected).sum() == 0, step
         assert len(np.unique(expected)) > 20
+        anew = Distances(world).query(points, classes, unknown, 2.0)  # of several obstacles at one distance the same
+        assert np.array_equal(found.gradient, anew.gradient) and np.array_equal(found.labels, anew.labels)
+
+
+def test_the_obstacle_that_a_gradient_leads_away_from_is_the_nearest():
+    """By a search of all obstacles, which shows that the ways of the three passes end where the distance says."""
+    rng = np.random.default_rng(6)
+    obstacles, voxels = rng.integers(-30, 30, (200, 3)), rng.integers(-30, 30, (3000, 3))
+    found = Distances(listed({tuple(at): WALL for at in obstacles.tolist()})).query(centres(voxels), None, "free", 2.0)
+    apart = ((voxels[:, None] - obstacles) ** 2).sum(2)
+    near = (apart.min(1) > 0) & (apart.min(1) <= 625)
+    assert near.sum() > 2000
+    obstacle = np.rint(voxels - found.gradient * np.sqrt(apart.min(1))[:, None]).astype(int)
+    nearest = [set(map(tuple, obstacles[row == row.min()].tolist())) for row in apart]
+    assert all(tuple(obstacle[n].tolist()) in nearest[n] for n in np.flatnonzero(near))
 
 
 def test_a_blocks_distances_change_across_its_borders_and_only_there():
