@@ -7,89 +7,20 @@ import time
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
-from rclpy.qos import QoSProfile
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from sgrocc_core.data.images import decode_image, encode_jpeg
-from sgrocc_core.geometry.poses import quaternion_from_rotation
 from sgrocc_core.map_files.file import load_map
-from tests.ros.harness import FORWARD, NodeProcess, Robot, node_with, running_node, save_voxels, wait_until
-
-BACKWARD = np.array([[0.0, 0, -1], [1, 0, 0], [0, -1, 0]])
-"""Rotation of a level camera that looks against the map's x axis."""
-MOUNTS = {"front": FORWARD, "rear": BACKWARD}
+from tests.ros.harness import NodeProcess, Robot, node_with, save_voxels
+from tests.ros.node.cameras_in_turn import two_cameras
 
 HASTY = node_with(PERIOD=0.1, JUDGED_SECONDS=2.0)
 """The node that waits for images for two seconds instead of five."""
-
-
-class _TwoCameras(Robot):
-    """A robot whose `front` camera has depth and whose `rear` camera sends compressed images alone."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        for publisher in (self.images, self.infos, self.depths):
-            self.node.destroy_publisher(publisher)
-        qos = QoSProfile(depth=20)
-        self.of_camera = {
-            "front": {
-                "image": self.node.create_publisher(Image, "/cam0/image_raw", qos),
-                "info": self.node.create_publisher(CameraInfo, "/cam0/camera_info", qos),
-                "depth": self.node.create_publisher(Image, "/cam0/depth", qos),
-            },
-            "rear": {
-                "image": self.node.create_publisher(CompressedImage, "/rear/image/compressed", qos),
-                "info": self.node.create_publisher(CameraInfo, "/rear/camera_info", qos),
-            },
-        }
-        self.images, self.infos, self.depths = self.of_camera["front"].values()
-
-    def send_of(self, camera: str, stamp: int | None = None) -> None:
-        """Publish one frame of a camera."""
-        stamp = self.next_stamp() if stamp is None else stamp
-        message = self.transform(stamp, frame=camera)
-        rotation = message.transforms[0].transform.rotation
-        rotation.x, rotation.y, rotation.z, rotation.w = map(float, quaternion_from_rotation(MOUNTS[camera]))
-        self.transforms.publish(message)
-        publishers = self.of_camera[camera]
-        publishers["info"].publish(self.info(stamp))
-        if "depth" in publishers:
-            depth = self.depth(stamp)
-            depth.header.frame_id = camera
-            publishers["depth"].publish(depth)
-        image = self.image(stamp, frame=camera)
-        if camera == "rear":
-            pixels = decode_image(image.encoding, image.width, image.height, image.step, image.data)
-            image = CompressedImage(header=image.header, format="jpeg", data=encode_jpeg(pixels))
-        publishers["image"].publish(image)
-
-    def send_both_until(self, key: str, value: int) -> None:
-        """Publish frames of both cameras, five a second each, until a number of the diagnostics is reached."""
-        for _ in range(200):
-            if self.count(key) >= value:
-                return
-            for camera in self.of_camera:
-                self.send_of(camera)
-            time.sleep(0.2)
-        raise AssertionError(f"{key} is not {value}: {self.values}")
 
 
 @pytest.fixture(scope="module")
 def bench(ros_context, tmp_path_factory):
     """The node with two cameras, and the robot."""
     folder = tmp_path_factory.mktemp("cameras")
-    parameters = {
-        "cameras": "front, rear",
-        "depth_source": "topic",
-        "rear.depth_source": "mono",
-        "rear.image_transport": "compressed",
-        "map_path": folder / "map",
-        "tf_timeout": 1.0,
-    }
-    remaps = {"front/image": "/cam0/image_raw", "front/depth": "/cam0/depth"}
-    with running_node(folder, parameters, remaps, _TwoCameras, HASTY) as (node, robot):
-        rear = robot.of_camera["rear"].values()
-        wait_until(lambda: all(p.get_subscription_count() for p in rear), 20, "the node's subscriptions")
+    with two_cameras(folder, program=HASTY) as (node, robot):
         yield node, robot, folder
 
 
