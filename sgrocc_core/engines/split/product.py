@@ -58,7 +58,9 @@ class Builder:
         self.context, self.builder = context, builder
 
     def data(self, kind: Any, array: Any) -> Any:
-        """Pointer to the first number of an array."""
+        """Pointer to the first number of an array; a pointer is itself."""
+        if isinstance(kind, types.CPointer):
+            return array
         return self.context.make_array(kind)(self.context, self.builder, array).data
 
     def place(self, pointer: Any, offset: Any) -> Any:
@@ -146,7 +148,40 @@ _two: Any = _block(2)
 _one: Any = _block(1)
 
 
+def _pointer(typing_context, array):  # type: ignore[no-untyped-def]
+    """Pointer to the first number of an array, of one type whatever the array's dimensions."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return Builder(context, builder).data(signature.args[0], given[0])
+
+    return types.CPointer(types.float32)(array), generate
+
+
+_first: Any = intrinsic(_pointer)
+
+
 @njit(cache=True)
+def _blocks(a, at_a, step_a, rows, depth, b, at_b, step_b, panels, start, at_start, step_start, c, at_c, step_c):
+    """The product in blocks of rows; see `product`. It is compiled once, since all its arguments have one type."""
+    for panel in range(panels):
+        right, begin, to = at_b + panel * step_b, at_start + panel * PANEL, at_c + panel * PANEL
+        left, more = at_a, rows
+        while more >= 6:
+            _six(a, left, step_a, depth, b, right, start, begin, step_start, c, to, step_c)
+            left, begin, to, more = left + 6 * step_a, begin + 6 * step_start, to + 6 * step_c, more - 6
+        if more == 5:
+            _five(a, left, step_a, depth, b, right, start, begin, step_start, c, to, step_c)
+        elif more == 4:
+            _four(a, left, step_a, depth, b, right, start, begin, step_start, c, to, step_c)
+        elif more == 3:
+            _three(a, left, step_a, depth, b, right, start, begin, step_start, c, to, step_c)
+        elif more == 2:
+            _two(a, left, step_a, depth, b, right, start, begin, step_start, c, to, step_c)
+        elif more == 1:
+            _one(a, left, step_a, depth, b, right, start, begin, step_start, c, to, step_c)
+
+
+@njit(inline="always")
 def product(a, at_a, step_a, rows, depth, b, at_b, step_b, panels, start, at_start, step_start, c, at_c, step_c):
     """Write start + a b to c. All are contiguous float32 arrays of any shape, addressed as flat ones.
 
@@ -167,19 +202,10 @@ def product(a, at_a, step_a, rows, depth, b, at_b, step_b, panels, start, at_sta
         at_c: index of its first number.
         step_c: numbers from one row to the next.
     """
-    for panel in range(panels):
-        right, begin, to = at_b + panel * step_b, at_start + panel * PANEL, at_c + panel * PANEL
-        left, more = at_a, rows
-        while more >= 6:
-            _six(a, left, step_a, depth, b, right, start, begin, step_start, c, to, step_c)
-            left, begin, to, more = left + 6 * step_a, begin + 6 * step_start, to + 6 * step_c, more - 6
-        if more == 5:
-            _five(a, left, step_a, depth, b, right, start, begin, step_start, c, to, step_c)
-        elif more == 4:
-            _four(a, left, step_a, depth, b, right, start, begin, step_start, c, to, step_c)
-        elif more == 3:
-            _three(a, left, step_a, depth, b, right, start, begin, step_start, c, to, step_c)
-        elif more == 2:
-            _two(a, left, step_a, depth, b, right, start, begin, step_start, c, to, step_c)
-        elif more == 1:
-            _one(a, left, step_a, depth, b, right, start, begin, step_start, c, to, step_c)
+    whole = np.int64  # a constant would have a type of its own
+    _blocks(
+        _first(a), whole(at_a), whole(step_a), whole(rows), whole(depth),
+        _first(b), whole(at_b), whole(step_b), whole(panels),
+        _first(start), whole(at_start), whole(step_start),
+        _first(c), whole(at_c), whole(step_c),
+    )  # fmt: skip
