@@ -1,5 +1,5 @@
 # make demo | check | test | test-long | bench | bench-gpu | wheels | format | api | setup | setup-train | setup-view | setup-words. Everything is installed into .venv and nowhere else.
-.PHONY: setup setup-train setup-view setup-words demo check test test-long bench bench-gpu wheels format api clean
+.PHONY: setup setup-train setup-view setup-words whole demo check test test-long bench bench-gpu wheels format api clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -28,11 +28,16 @@ demo: $(STAMPS)/warm
 check: setup-train
 	@.venv/bin/python tests/check.py --fast
 
-test: setup-train setup-view setup-words
+test: whole
 	@.venv/bin/python tests/check.py -m "not slow"
 
-test-long: setup-train setup-view setup-words
+test-long: whole
 	@.venv/bin/python tests/check.py
+
+# All that is installed for the tests, while the kernels are compiled beside it: either keeps one core busy for minutes.
+whole: $(STAMPS)/run
+	@$(MAKE) --no-print-directory $(STAMPS)/warm & $(MAKE) --no-print-directory setup-train setup-view setup-words; \
+		installed=$$?; wait $$! && exit $$installed
 
 bench: $(STAMPS)/run
 	@.venv/bin/sgrocc bench step --model "$(MODEL)" $(if $(BAG),--bag "$(BAG)")

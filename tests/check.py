@@ -1,9 +1,8 @@
 """Ruff, mypy and pytest over the whole repository, with one closing line of counts.
 
 Arguments go to pytest; `--fast` runs the quick half of the core's tests only, for every commit. Ruff and mypy count as
-one check each; beside them the kernels are compiled, which on a clean checkout each group of tests would do for itself.
-Two groups of tests run beside each other, since those of the node mostly wait. The exit code is 0 only when everything
-passed.
+one check each. Tests run in groups, two at a time, and none before the kernels are compiled, which each group would do
+for itself. The exit code is 0 only when everything passed.
 """
 
 from __future__ import annotations
@@ -18,13 +17,20 @@ from pathlib import Path
 from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
+STARTED = time.monotonic()
 LEARNING = ("tests/core/ablations", "tests/core/training", "tests/core/training_data")
 """Tests that start worker processes of PyTorch; they have a process without the runtimes that the others load."""
+MAPS = tuple(f"tests/core/{room}" for room in ("depth", "gaussians", "map_files", "mapping", "voxels"))
+"""Tests of what a map is made of."""
+NODE = tuple(f"tests/ros/{room}" for room in ("node", "output", "planners"))
+"""Tests of the node once images come."""
 GROUPS = (
-    ("tests/core", *(f"--ignore={folder}" for folder in LEARNING)),
-    ("tests/ros",),
-    ("tests/end_to_end",),
+    NODE,
+    ("tests/core", *(f"--ignore={folder}" for folder in (*LEARNING, *MAPS))),
     LEARNING,
+    MAPS,
+    ("tests/ros", *(f"--ignore={folder}" for folder in NODE)),
+    ("tests/end_to_end",),
 )
 """Runs of pytest, the longest first: two at a time, each time the next that nobody has taken."""
 WARM_UP = [sys.executable, "-m", "sgrocc_core.cli", "warm-up"]
@@ -35,10 +41,14 @@ FAST = tuple(
 """Rooms whose tests need neither training nor rendered rooms."""
 
 
-def run_tool(name: str, *arguments: str) -> bool:
-    """Run a Python module as a tool; whether it was content."""
-    print(f"== {name}", flush=True)
-    return subprocess.run([sys.executable, "-m", name, *arguments], cwd=ROOT, check=False).returncode == 0
+def run_tools() -> tuple[int, int, int]:
+    """Run ruff and mypy; checks passed, failed and skipped."""
+    passed = 0
+    for name, *arguments in (("ruff", "check", "sgrocc_core", "sgrocc_ros", "tests"), ("mypy",)):
+        print(f"== {name}", flush=True)
+        passed += subprocess.run([sys.executable, "-m", name, *arguments], cwd=ROOT, check=False).returncode == 0
+    print(f"ends at {time.monotonic() - STARTED:.0f} s", flush=True)
+    return passed, 2 - passed, 0
 
 
 def run_fast() -> tuple[int, int, int]:
@@ -49,17 +59,26 @@ def run_fast() -> tuple[int, int, int]:
         return _counts(report, code)
 
 
-def run_pytest(arguments: list[str]) -> tuple[int, int, int]:
-    """Run pytest over all groups, two at a time; the output of those of the second worker comes at the end.
+def run_all(arguments: list[str], ahead: subprocess.Popen[bytes]) -> tuple[int, int, int]:
+    """Run ruff, mypy and pytest over all groups, two at a time; the second worker's output comes at the end.
+
+    Args:
+        arguments: for pytest.
+        ahead: compiles the kernels; no group begins before it has ended.
 
     Returns:
-        tests passed, failed and skipped.
+        checks passed, failed and skipped.
     """
-    began, counts, waiting = time.monotonic(), [], list(GROUPS)
+    counts, waiting = [], list(GROUPS)
     with tempfile.TemporaryDirectory() as name, (Path(name) / "later.txt").open("w+") as later:
 
-        def work(group: tuple[str, ...], output: IO[str]) -> None:
+        def work(output: IO[str]) -> None:
+            ahead.wait()  # if it failed, the tests of the command say why
             while True:
+                try:
+                    group, began = waiting.pop(0), time.monotonic()
+                except IndexError:
+                    return
                 print(f"== pytest {' '.join(group)}", file=output, flush=True)
                 report = Path(name) / f"{GROUPS.index(group)}.xml"
                 command = _command(group, report, arguments)
@@ -67,17 +86,13 @@ def run_pytest(arguments: list[str]) -> tuple[int, int, int]:
                 counts.append(_counts(report, done.returncode))
                 if not report.exists():
                     print(f"pytest left no report; its exit code is {done.returncode}", file=output)
-                print(f"after {time.monotonic() - began:.0f} s", file=output, flush=True)
-                try:
-                    group = waiting.pop(0)
-                except IndexError:
-                    return
+                print(f"took {time.monotonic() - began:.0f} s, ends at {time.monotonic() - STARTED:.0f} s", file=output)
 
-        first = waiting.pop(0)
-        beside = threading.Thread(target=work, args=(waiting.pop(0), later))
+        beside = threading.Thread(target=work, args=(later,))
         beside.start()
         try:
-            work(first, sys.stdout)
+            counts.append(run_tools())
+            work(sys.stdout)
         finally:
             waiting.clear()  # after an interrupt nothing more is begun
             beside.join()
@@ -111,12 +126,14 @@ def main() -> int:
     arguments = sys.argv[1:]
     ahead = subprocess.Popen(WARM_UP, cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
-        tools = [run_tool("ruff", "check", "sgrocc_core", "sgrocc_ros", "tests"), run_tool("mypy")]
-        ahead.wait()  # if it failed, the tests of the command say why
+        if arguments == ["--fast"]:
+            tools = run_tools()
+            ahead.wait()
+            passed, failed, skipped = (sum(pair) for pair in zip(tools, run_fast()))
+        else:
+            passed, failed, skipped = run_all(arguments, ahead)
     finally:
         ahead.kill()
-    passed, failed, skipped = run_fast() if arguments == ["--fast"] else run_pytest(arguments)
-    passed, failed = passed + sum(tools), failed + tools.count(False)
     print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
     return 0 if failed == 0 else 1
 
