@@ -4,7 +4,7 @@ import json
 
 from sgrocc_core.bench.save import filled_mapper, save_timings
 from sgrocc_core.cli import main
-from sgrocc_core.engines.open import open_engine
+from tests.samples.engines import small_engine
 
 
 def test_the_step_is_timed_back_to_back_and_with_images_arriving(model, walk, tmp_path, capsys):
@@ -40,7 +40,7 @@ def test_the_start_is_timed_in_a_new_process(model, tmp_path):
 
 
 def test_a_save_is_timed_on_a_map_of_the_wanted_size():
-    mapper = filled_mapper(open_engine("small", engine="onnxruntime", device="cpu"), 1000)
+    mapper = filled_mapper(small_engine(), 1000)
     assert len(mapper.map.voxel_map.occupied()[0]) == 1200  # four blocks of 300
     timings = save_timings(mapper, 2)
     assert list(timings) == ["room", "copy", "lists", "write", "write_with_picture"] and all(

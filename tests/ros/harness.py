@@ -32,6 +32,7 @@ from tf2_msgs.msg import TFMessage
 from sgrocc_core.geometry.poses import quaternion_from_rotation
 from sgrocc_ros.messages import byte_array
 from tests.ros.clients import MapClient
+from tests.samples.engines import QUICK
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTH, HEIGHT = 160, 120
@@ -93,7 +94,7 @@ def spin(executor: Executor) -> None:
 class NodeProcess:
     """The node, started with parameters and remappings. program: Python code that starts it instead.
 
-    Unless told otherwise it takes ONNX Runtime: `auto` tries a second runtime first, which takes seconds.
+    Unless told otherwise it maps with one thread and the runtime that `auto` takes, without the seconds of its trial.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class NodeProcess:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.log_file = folder / "node.log"
-        values = {"model": model_folder(), "engine": "onnxruntime", "warn_period": 3600.0} | (parameters or {})
+        values = {"model": model_folder(), "engine": QUICK, "threads": 1, "warn_period": 3600.0} | (parameters or {})
         arguments = [part for name, value in values.items() for part in ("-p", f"{name}:={value}")]
         arguments += [part for name, target in (remaps or {}).items() for part in ("-r", f"{name}:={target}")]
         start = ["-c", program] if program else ["-m", "sgrocc_ros.start"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from sgrocc_core.engines.open import open_engine
 from sgrocc_core.frame import Frame
+from tests.samples.engines import small_engine
 from tests.samples.little_videos import K, look, pose, texture
 
 
@@ -17,7 +17,7 @@ class Constant:
     """The real engine, which says 3 m of every image; stereo says 2 m and asks for its sources to be kept."""
 
     def __init__(self, has_stereo: bool = True) -> None:
-        self._engine = open_engine("small", "onnxruntime", "cpu", 1)
+        self._engine = small_engine()
         files = {"image.onnx": "", **({"stereo.onnx": ""} if has_stereo else {})}
         self.spec, self.description = replace(self._engine.spec, files=files), "constant"
         self.asked: list[Any] = []

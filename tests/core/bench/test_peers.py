@@ -10,10 +10,10 @@ import pytest
 from sgrocc_core.bench.peers.compare import BACK_END, STEP, Truth, run_together
 from sgrocc_core.bench.peers.mappers import DepthView, OctoMap, VdbFusion, depth_view, open_peers, passed
 from sgrocc_core.cli import main
-from sgrocc_core.engines.open import open_engine
 from sgrocc_core.frame import Frame
 from sgrocc_core.geometry.poses import make_pose
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
+from tests.samples.engines import small_engine
 
 FORWARD = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
 """Rotation of a camera that looks along x, with z up."""
@@ -112,7 +112,7 @@ def compared():
     ]
     frames.append(Frame(frames[0].image, frames[0].K, frames[0].T_wc, 10**9, None))
     origin = tuple(float(v) for v in truth.origin)
-    mapper = OccupancyMapper(open_engine("small", "onnxruntime", "cpu"), MapperConfig(depth_source="topic"), origin)  # type: ignore[arg-type]
+    mapper = OccupancyMapper(small_engine(), MapperConfig(depth_source="topic"), origin)  # type: ignore[arg-type]
     peers = [Oracle(truth), Oracle(truth, empty=True)]
     return run_together(mapper, peers, frames, truth, skip=1), peers, frames
 

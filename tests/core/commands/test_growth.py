@@ -10,8 +10,8 @@ import pytest
 from sgrocc_core.bench.building import make_building, room_order
 from sgrocc_core.bench.growth import RepeatingEngine, early_room, figures, learn, there_and_back, walk
 from sgrocc_core.cli import main
-from sgrocc_core.engines.open import open_engine
 from sgrocc_core.mapping.mapper import MapperConfig
+from tests.samples.engines import small_engine
 
 VIEWS, FRAMES = 4, 6
 
@@ -40,7 +40,7 @@ def building():
 @pytest.fixture(scope="module")
 def walked(building):
     """The counting engine, the measurements of the walk, the mapper, and the resident memory just after it, kB."""
-    counted = Counted(open_engine("small", engine="onnxruntime", device="cpu"))
+    counted = Counted(small_engine())
     engine = RepeatingEngine(counted)
     learn(engine, building, MapperConfig())
     growth, mapper = walk(engine, building, FRAMES, MapperConfig())

@@ -8,11 +8,11 @@ import pytest
 
 from sgrocc_core.depth.motion import MotionDepth
 from sgrocc_core.depth.tracks import NO_POINTS, PointTracks, TrackedPoints
-from sgrocc_core.engines.open import open_engine
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.frame import Frame
 from sgrocc_core.geometry.poses import make_pose
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
+from tests.samples.engines import small_engine
 
 K = np.array([[250.0, 0, 159.5], [0, 250.0, 119.5], [0, 0, 1]])
 FORWARD = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
@@ -161,7 +161,7 @@ def test_without_points_depth_is_as_it_was_and_the_factor_fades():
 
 @pytest.fixture(scope="module")
 def engine():
-    return open_engine("small")
+    return small_engine()
 
 
 class Constant:

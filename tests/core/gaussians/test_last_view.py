@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from sgrocc_core.engines.open import open_engine
 from sgrocc_core.errors import FrameError
 from sgrocc_core.gaussians.confidence import FREE, HIDDEN, SURFACE
 from sgrocc_core.gaussians.last_view import MOST, VISIBLE
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 from tests.samples import scene
+from tests.samples.engines import small_engine
 
 
 @pytest.fixture(scope="module")
 def engine():
-    return open_engine("small", engine="onnxruntime", device="cpu")
+    return small_engine()
 
 
 def mapped(engine, frames=4, origin=(0.0, 0.0, 0.0)):

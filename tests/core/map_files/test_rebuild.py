@@ -12,7 +12,6 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from sgrocc_core.engines.open import open_engine
 from sgrocc_core.geometry.camera import back_project
 from sgrocc_core.geometry.correction import CorrectionField, moved
 from sgrocc_core.geometry.poses import make_pose
@@ -21,6 +20,7 @@ from sgrocc_core.map_files.keyframes import KeyframeStore
 from sgrocc_core.map_files.rebuild import RebuildJob, rebuild
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 from tests.samples.box_room import K, look, pose
+from tests.samples.engines import small_engine
 
 COUNT = 36
 
@@ -71,7 +71,7 @@ def f1(mapper, truth):
 
 @pytest.fixture(scope="module")
 def engine():
-    return open_engine("small", "onnxruntime", "cpu", 1)
+    return small_engine()
 
 
 def mapped(engine, frames):

@@ -8,18 +8,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sgrocc_core.engines.open import open_engine
 from sgrocc_core.errors import DataError
 from sgrocc_core.map_files.file import MapFolder, SavedMap
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 from tests.samples import scene
+from tests.samples.engines import small_engine
 
 STOP, COUNT = 3, 5
 
 
 @pytest.fixture(scope="module")
 def engine():
-    return open_engine("small", engine="onnxruntime", device="cpu")
+    return small_engine()
 
 
 @pytest.fixture(scope="module", params=["fused", "mono"])

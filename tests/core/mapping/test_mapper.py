@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 
 from sgrocc_core.depth import source as depth_source
-from sgrocc_core.engines.open import open_engine
 from sgrocc_core.errors import ConfigError, DataError, FrameError
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 from sgrocc_core.voxels import voxel_map as voxel_map_module
 from tests.samples import scene
+from tests.samples.engines import small_engine
 
 STAGES = ["image", "slice", "expert", "memory", "splat", "total"]
 
 
 @pytest.fixture(scope="module")
 def engine():
-    return open_engine("small", engine="onnxruntime", device="cpu")
+    return small_engine()
 
 
 class Changed:

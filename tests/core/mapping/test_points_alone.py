@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from sgrocc_core.classes import UNKNOWN
-from sgrocc_core.engines.open import open_engine
 from sgrocc_core.errors import FrameError
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 from sgrocc_core.mapping.points_alone import FACES
 from tests.samples.box_room import frames, pose
+from tests.samples.engines import small_engine
 from tests.samples.point_clouds import surfaces
 
 CENTRE = np.array([2.0, 2.5, 1.4])
@@ -18,7 +18,7 @@ CENTRE = np.array([2.0, 2.5, 1.4])
 
 @pytest.fixture(scope="module")
 def mapper():
-    return OccupancyMapper(open_engine("small", "onnxruntime", "cpu", 1), MapperConfig())
+    return OccupancyMapper(small_engine(), MapperConfig())
 
 
 @pytest.fixture(scope="module")

@@ -6,16 +6,16 @@ import sys
 import numpy as np
 import pytest
 
-from sgrocc_core.engines.open import open_engine
 from sgrocc_core.errors import FrameError
 from sgrocc_core.mapping.look import LooksAhead
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 from sgrocc_core.mapping.run import map_frames
 from tests.samples import scene
+from tests.samples.engines import small_engine
 
 PROGRAM = """
 import os, signal
-from sgrocc_core.engines.open import open_engine
+from tests.samples.engines import small_engine
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 from sgrocc_core.mapping.run import map_frames
 from tests.samples import scene
@@ -26,7 +26,7 @@ class Ended:
         for _ in range(1000):
             pass
 
-mapper = OccupancyMapper(open_engine("small", "onnxruntime", "cpu", 1), MapperConfig(depth_source="topic"))
+mapper = OccupancyMapper(small_engine(), MapperConfig(depth_source="topic"))
 result = map_frames(mapper, scene.walk(3), lambda frame, update: Ended() and None)
 print(result.interrupted, result.frames, signal.getsignal(signal.SIGINT) is signal.default_int_handler)
 """
@@ -41,7 +41,7 @@ def test_an_interrupt_inside_a_finaliser_is_not_lost():
 
 @pytest.fixture(scope="module")
 def engine():
-    return open_engine("small", "onnxruntime", "cpu", 1)
+    return small_engine()
 
 
 @pytest.mark.parametrize("source", ["fused", "mono"])

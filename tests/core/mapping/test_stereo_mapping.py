@@ -11,11 +11,11 @@ import pytest
 
 from sgrocc_core.depth.stereo import Sources
 from sgrocc_core.engines.engine import Engine, ImageOutputs
-from sgrocc_core.engines.open import open_engine
 from sgrocc_core.errors import ConfigError, FrameError
 from sgrocc_core.frame import Frame
 from sgrocc_core.geometry.poses import make_pose
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
+from tests.samples.engines import small_engine
 
 K = np.array([[250.0, 0, 159.5], [0, 250.0, 119.5], [0, 0, 1]])
 FORWARD = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
@@ -23,7 +23,7 @@ FORWARD = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
 
 @functools.cache
 def shipped() -> Engine:
-    return open_engine("small", "onnxruntime", "cpu", 1)
+    return small_engine()
 
 
 class WithStereo:

@@ -8,9 +8,9 @@ from sgrocc_core.data.synthetic.camera_effects import draw_style
 from sgrocc_core.data.synthetic.primitives import Builder
 from sgrocc_core.data.synthetic.render import Renderer
 from sgrocc_core.data.synthetic.trajectories import camera_pose
-from sgrocc_core.engines.open import open_engine
 from sgrocc_core.frame import Frame
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
+from tests.samples.engines import small_engine
 from tests.samples.solid_scene import scene_of
 
 SIZE = (320, 240)
@@ -59,7 +59,7 @@ def renderer():
 def mapped(renderer):
     """The map of the first room, seen from six places that all face the wall of the corridor."""
     mapper = OccupancyMapper(
-        open_engine("small", engine="onnxruntime", device="cpu"), MapperConfig(depth_source="topic")
+        small_engine(), MapperConfig(depth_source="topic")
     )
     for frame in frames(renderer, [(0.8, 0.7 + 0.5 * n, 0.15 * (2.5 - n)) for n in range(6)]):
         mapper.step(frame)

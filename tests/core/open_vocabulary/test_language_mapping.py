@@ -14,14 +14,15 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from sgrocc_core.cli import main
-from sgrocc_core.engines.open import open_engine
 from sgrocc_core.errors import ConfigError, DataError, ModelError, QueryError
+from sgrocc_core.gaussians.memory import BLOCK_ROWS
 from sgrocc_core.map_files.file import MapFolder, SavedMap
 from sgrocc_core.map_files.format import load_map
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 from sgrocc_core.open_vocabulary.export import export_language
 from sgrocc_core.open_vocabulary.model import open_language
 from tests.samples import scene
+from tests.samples.engines import small_engine
 from tests.samples.tiny_vlm import write_image_text_model
 
 
@@ -35,7 +36,7 @@ def language(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine():
-    return open_engine("small", engine="onnxruntime", device="cpu")
+    return small_engine()
 
 
 def mapped(engine, language: str) -> OccupancyMapper:
@@ -66,9 +67,9 @@ def test_features_change_nothing_else_in_the_map(engine, walked):
 
 def test_without_a_model_nothing_of_it_is_imported():
     code = (
-        "import sys; from tests.samples import scene; from sgrocc_core.engines.open import open_engine; "
+        "import sys; from tests.samples import scene; from tests.samples.engines import small_engine; "
         "from sgrocc_core.mapping.mapper import OccupancyMapper; "
-        "m = OccupancyMapper(open_engine('small', engine='onnxruntime', device='cpu')); m.step(scene.walk(1)[0]); "
+        "m = OccupancyMapper(small_engine()); m.step(scene.walk(1)[0]); "
         "m.find('sofa'); m.map.arrays(); "
         "assert not [n for n in sys.modules if 'open_vocabulary' in n or n in ('torch', 'transformers', 'tokenizers')]"
     )
@@ -96,11 +97,12 @@ def test_things_are_ranked_by_how_well_their_features_fit(engine, language):
     mapper = mapped(engine, str(language))
     vector, memory = open_language(str(language)).phrase("red bed"), mapper.map.memory
     assert memory.language is not None
-    memory.language[:] = -vector.astype(np.float16)
+    language_of = memory.language[: len(memory) * BLOCK_ROWS]  # the rest is room for more, and touching it takes memory
+    language_of[:] = -vector.astype(np.float16)
     assert mapper.find("red bed") == []
     things = mapper.map.find("red bed")
     assert things == []
-    memory.language[:] = vector.astype(np.float16)
+    language_of[:] = vector.astype(np.float16)
     found = mapper.find("red bed")
     assert found and all(thing.similarity == pytest.approx(1.0, abs=1e-3) for thing in found)
     chosen = found[-1]
@@ -108,8 +110,8 @@ def test_things_are_ranked_by_how_well_their_features_fit(engine, language):
     slots, local = memory.slots(cells // 8), cells % 8
     rows = slots * 512 + (local[:, 0] * 8 + local[:, 1]) * 8 + local[:, 2]
     turned = np.roll(np.eye(8, dtype=np.float32)[0], 1) * 3 + vector
-    memory.language[:] = turned.astype(np.float16)
-    memory.language[rows] = vector.astype(np.float16)
+    language_of[:] = turned.astype(np.float16)
+    language_of[rows] = vector.astype(np.float16)
     best, *rest = mapper.find("red bed")
     np.testing.assert_allclose(best.centre, chosen.centre)
     assert all((thing.similarity or 0) < (best.similarity or 0) for thing in rest)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from sgrocc_core.classes import label_of
-from sgrocc_core.engines.open import open_engine
 from sgrocc_core.errors import QueryError
 from sgrocc_core.map_files.format import SavedMap
 from sgrocc_core.mapping.mapper import OccupancyMapper
@@ -16,6 +15,7 @@ from sgrocc_core.voxels.distances import field as distance_module
 from sgrocc_core.voxels.distances.field import DistanceField, Distances
 from sgrocc_core.voxels.listed import ListedVoxels
 from tests.samples import scene
+from tests.samples.engines import small_engine
 
 CHAIR, WALL = label_of("chair"), label_of("wall")
 ORIGIN = (0.05, -0.03, 0.02)
@@ -201,14 +201,14 @@ def test_unknown_space_is_an_obstacle_without_a_class_where_asked():
 @pytest.fixture(scope="module")
 def walked():
     """A mapper with the lattice origin ORIGIN after three frames, and its map as a saved one."""
-    mapper = OccupancyMapper(open_engine("small", engine="onnxruntime", device="cpu"), origin=ORIGIN)
+    mapper = OccupancyMapper(small_engine(), origin=ORIGIN)
     for frame in scene.walk(3):
         mapper.step(frame)
     return mapper
 
 
 def test_a_live_map_equals_the_dense_transform_after_each_frame_and_a_saved_one_equals_it():
-    mapper = OccupancyMapper(open_engine("small", engine="onnxruntime", device="cpu"), origin=ORIGIN)
+    mapper = OccupancyMapper(small_engine(), origin=ORIGIN)
     for frame in scene.walk(3):
         mapper.step(frame)
         voxels = mapper.map.occupied()[0]

@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from sgrocc_core.engines.open import open_engine
 from sgrocc_core.errors import QueryError, SgroccError
 from sgrocc_core.map_files.format import SavedMap
 from sgrocc_core.mapping.mapper import OccupancyMapper
 from sgrocc_core.voxels.query import VoxelState
 from tests.samples import scene
+from tests.samples.engines import small_engine
 
 ORIGIN = (0.05, -0.03, 0.02)
 
@@ -18,7 +18,7 @@ ORIGIN = (0.05, -0.03, 0.02)
 @pytest.fixture(scope="module")
 def mapper():
     """Mapper with the lattice origin ORIGIN, after three frames."""
-    mapper = OccupancyMapper(open_engine("small", engine="onnxruntime", device="cpu"), origin=ORIGIN)
+    mapper = OccupancyMapper(small_engine(), origin=ORIGIN)
     for frame in scene.walk(3):
         mapper.step(frame)
     return mapper
@@ -74,7 +74,7 @@ def test_no_point_and_points_beyond_every_map_are_answered(queried):
 
 
 def test_a_map_without_anything_knows_nothing():
-    mapper = OccupancyMapper(open_engine("small", engine="onnxruntime", device="cpu"))
+    mapper = OccupancyMapper(small_engine())
     for asked in (mapper.map, SavedMap.of(mapper.map, "map", 0)):
         assert asked.query([[0.0, 0.0, 0.0]]).state.tolist() == [VoxelState.UNKNOWN]
         box = asked.query_box([0, 0, 0], [0.16, 0.16, 0.16])
