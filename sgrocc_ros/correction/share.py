@@ -33,7 +33,7 @@ class RebuildShare:
         clock: the steady clock, seconds.
 
     Attributes:
-        frames: frames mapped since the rebuild began.
+        frames: frames mapped during the newest rebuild.
         held: seconds that the worker was held in all.
     """
 
@@ -69,7 +69,7 @@ class RebuildShare:
     def mapped(self, seconds: float) -> None:
         """A frame was mapped in that time."""
         with self._lock:
-            self.frames += 1
+            self.frames += self._runs
             self._patience = max(PATIENCE, PATIENT_STEPS * seconds)
 
     def before_frame(self) -> float:

@@ -87,3 +87,13 @@ def test_without_a_rebuild_nothing_is_delayed():
     for _ in range(3 * AHEAD):
         machine.turn()
     assert machine.share.held == held
+
+
+def test_only_frames_mapped_during_a_rebuild_are_counted():
+    machine = _Machine()
+    machine.turn()
+    assert machine.share.frames == 0
+    machine.rebuild(5)
+    meanwhile = machine.share.frames
+    machine.turn()
+    assert machine.share.frames == meanwhile > 0
