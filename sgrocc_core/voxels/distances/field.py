@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from numbers import Real
 from typing import Literal, Protocol
 
 import numpy as np
@@ -105,7 +106,7 @@ class Distances:
         labels = None if classes is None else _labels_of(classes)
         if unknown not in ("free", "occupied"):
             raise QueryError(f"unknown is {unknown!r}; unknown space must count as 'free' or as 'occupied'")
-        if not 0 < max_distance <= MAX_DISTANCE:
+        if not isinstance(max_distance, Real) or not 0 < max_distance <= MAX_DISTANCE:
             raise QueryError(f"max_distance is {max_distance!r}; it must be above 0 and at most {MAX_DISTANCE:g} m")
         key = labels, unknown
         field = self._fields.pop(key, None) or DistanceField(self._source, labels, unknown == "occupied")
@@ -323,10 +324,13 @@ def _longer(old: np.ndarray, count: int, value: int) -> np.ndarray:
 
 
 def _labels_of(classes: Sequence[str]) -> tuple[int, ...]:
-    names = [classes] if isinstance(classes, str) else list(classes)
+    try:
+        names = [classes] if isinstance(classes, str) else list(classes)
+    except TypeError:
+        raise QueryError(f"classes is {classes!r}; it must be a list of names of classes, or None") from None
     known = {name: label for label, name in enumerate(NAMES) if label} | {UNLABELLED: UNKNOWN}
     for name in names:
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             raise QueryError(f"classes holds {name!r}; a class must be one of {', '.join(known)}")
     if not names:
         raise QueryError("classes is empty; give the names of classes, or None for every occupied voxel")

@@ -280,10 +280,14 @@ def test_no_point_an_empty_map_and_points_beyond_every_map_are_answered(walked):
         ({"points": [[0, 0]]}, r"points are of shape \(1, 2\)"),
         ({"points": [[0, 0, float("nan")]]}, r"points\[0\] is \[0.0, 0.0, nan\]; its coordinates must be finite"),
         ({"classes": ["chairs"]}, "classes holds 'chairs'; a class must be one of ceiling, floor, wall"),
+        ({"classes": 5}, "classes is 5; it must be a list of names of classes, or None"),
+        ({"classes": [["chair"]]}, r"classes holds \['chair'\]; a class must be one of ceiling"),
         ({"classes": []}, "classes is empty; give the names of classes, or None"),
         ({"unknown": "maybe"}, "unknown is 'maybe'; unknown space must count as 'free' or as 'occupied'"),
         ({"max_distance": 2.5}, "max_distance is 2.5; it must be above 0 and at most 2 m"),
         ({"max_distance": float("nan")}, "max_distance is nan"),
+        ({"max_distance": None}, "max_distance is None; it must be above 0 and at most 2 m"),
+        ({"max_distance": "2"}, "max_distance is '2'; it must be above 0 and at most 2 m"),
     ],
 )
 def test_a_wrong_question_is_refused_with_what_is_allowed(walked, arguments, words):
