@@ -13,6 +13,8 @@ STAMPS = .venv/stamps
 
 # A sourced ROS or another environment must not leak into .venv, whose ROS comes as wheels.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV LD_LIBRARY_PATH AMENT_PREFIX_PATH ROS_DISTRO _ROS_WHEELS_BOOTSTRAP_COMPLETE
+# Bytecode is kept: each of the hundreds of processes of the tests would else compile the sources for half a second.
+unexport PYTHONDONTWRITEBYTECODE
 
 setup: $(STAMPS)/run $(STAMPS)/dev
 
