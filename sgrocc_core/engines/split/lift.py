@@ -12,7 +12,6 @@ from numba import njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from sgrocc_core.engines.split.product import WIDTH, Builder
 from sgrocc_core.engines.split.projection import (
     HALF,
     MAX_OFFSET,
@@ -30,6 +29,7 @@ from sgrocc_core.engines.split.projection import (
 from sgrocc_core.engines.split.projection import pixel as projected
 from sgrocc_core.gaussians.exponential import exp32
 from sgrocc_core.geometry.lattice import NUM_ANCHORS
+from sgrocc_core.vectors import WIDTH, Vectors
 
 NEGLIGIBLE = np.float32(1e-7)
 """Weight of a sample below which it is left out."""
@@ -144,7 +144,7 @@ def _four(typing_context, table, first, channels, line, p, q, r, s, out, at):  #
     signature = types.void(table, whole, whole, whole, real, real, real, real, out, whole)
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        vectors = Builder(context, builder)
+        vectors = Vectors(context, builder)
         source, target = vectors.data(signature.args[0], given[0]), vectors.data(signature.args[8], given[8])
         first, channels, line, at = (given[n] for n in (1, 2, 3, 9))
         factors = [vectors.spread(value) for value in given[4:8]]

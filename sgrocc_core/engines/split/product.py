@@ -1,7 +1,7 @@
 """Products of matrices in compiled kernels: six rows by sixteen columns at once, in the processor's registers.
 
-Numba does not keep a block of sums in registers, so that the innermost loop is given in LLVM's language, which LLVM
-translates for every processor. The right matrix is packed into panels of PANEL columns, which are read in order.
+Numba does not keep a block of sums in registers, so that the innermost loop is made of `vectors`. The right matrix is
+packed into panels of PANEL columns, which are read in order.
 """
 
 from __future__ import annotations
@@ -10,17 +10,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from sgrocc_core.vectors import WIDTH, Vectors
+
 PANEL = 16
 """Columns of a panel."""
-WIDTH = 8
-"""Numbers of a vector."""
-REAL, INDEX = ir.FloatType(), ir.IntType(64)
-VECTOR = ir.VectorType(REAL, WIDTH)
 
 
 def packed(weights: np.ndarray) -> np.ndarray:
@@ -46,57 +43,6 @@ def padded(bias: np.ndarray) -> np.ndarray:
     return out
 
 
-class Builder:
-    """Builds instructions on vectors of WIDTH numbers of flat arrays.
-
-    Args:
-        context: Numba's.
-        builder: LLVM's.
-    """
-
-    def __init__(self, context: Any, builder: Any) -> None:
-        self.context, self.builder = context, builder
-
-    def data(self, kind: Any, array: Any) -> Any:
-        """Pointer to the first number of an array; a pointer is itself."""
-        if isinstance(kind, types.CPointer):
-            return array
-        return self.context.make_array(kind)(self.context, self.builder, array).data
-
-    def place(self, pointer: Any, offset: Any) -> Any:
-        """Pointer to the vector at an offset."""
-        return self.builder.bitcast(self.builder.gep(pointer, [offset]), VECTOR.as_pointer())
-
-    def load(self, place: Any) -> Any:
-        """The vector at a place."""
-        value = self.builder.load(place)
-        value.align = 4
-        return value
-
-    def store(self, value: Any, place: Any) -> None:
-        """Write a vector to a place."""
-        self.builder.store(value, place).align = 4
-
-    def spread(self, value: Any) -> Any:
-        """A vector of one number."""
-        first = self.builder.insert_element(ir.Constant(VECTOR, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-        all_first = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
-        return self.builder.shuffle_vector(first, ir.Constant(VECTOR, ir.Undefined), all_first)
-
-    def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
-        """The sum a b + c of vectors, with one rounding where the processor can."""
-        product = self.builder.fmul(a, b, flags=["contract"])
-        return self.builder.fadd(product, c, flags=["contract"])
-
-    def times(self, factor: float, value: Any) -> Any:
-        """A vector times a number."""
-        return self.builder.fmul(ir.Constant(VECTOR, [factor] * WIDTH), value, flags=["contract"])
-
-    def index(self, value: int) -> Any:
-        """A whole number."""
-        return ir.Constant(INDEX, value)
-
-
 def _block(rows: int) -> Callable[..., Any]:
     """A kernel for a block of `rows` by PANEL of a product; see `product`."""
 
@@ -105,7 +51,7 @@ def _block(rows: int) -> Callable[..., Any]:
         signature = types.void(a, whole, whole, whole, b, whole, start, whole, whole, c, whole, whole)
 
         def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-            vectors = Builder(context, builder)
+            vectors = Vectors(context, builder)
             to_a, to_b, to_start, to_c = (vectors.data(signature.args[n], given[n]) for n in (0, 4, 6, 9))
             at_a, step_a, depth, at_b, at_start, step_start, at_c, step_c = (
                 given[n] for n in (1, 2, 3, 5, 7, 8, 10, 11)

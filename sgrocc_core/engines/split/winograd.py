@@ -15,7 +15,8 @@ from numba import njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from sgrocc_core.engines.split.product import PANEL, WIDTH, Builder, packed, product
+from sgrocc_core.engines.split.product import PANEL, packed, product
+from sgrocc_core.vectors import WIDTH, Vectors
 
 TILE = 4
 """Columns of a tile along each axis."""
@@ -55,7 +56,7 @@ def _transform(matrix: tuple[tuple[int, ...], ...]) -> Callable[..., Any]:
         signature = types.void(source, whole, whole, target, whole, whole, whole)
 
         def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-            vectors = Builder(context, builder)
+            vectors = Vectors(context, builder)
             to_source, to_target = vectors.data(signature.args[0], given[0]), vectors.data(signature.args[3], given[3])
             at, step, to, stride, length = (given[n] for n in (1, 2, 4, 5, 6))
             begins = [builder.add(at, builder.mul(step, vectors.index(n))) for n in range(SIDE)]

@@ -22,8 +22,9 @@ from sgrocc_core.gaussians.exponential import exp32
 from sgrocc_core.gaussians.gaussians import MAX_SCALE, MIN_RAW_OPACITY, MIN_SCALE, VOXEL_VARIANCE
 from sgrocc_core.gaussians.memory import BLOCK_ROWS, NEIGHBOURS, GaussianMemory
 from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_VOXELS, CELL_VOXELS, VOXEL_SIZE
+from sgrocc_core.vectors import WIDTH
 from sgrocc_core.voxels.splatting.equations import MAX_MAHALANOBIS2, SUPPORT
-from sgrocc_core.voxels.splatting.splat_row import WIDTH, add_row
+from sgrocc_core.voxels.splatting.splat_row import add_row
 
 PRIOR_BOUND = 6.0
 """Largest |logit P_splat| that is stored (round guess)."""

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 FLOORS = (
-    ("classes", "errors", "progress", "entry_points"),
+    ("classes", "errors", "progress", "entry_points", "vectors"),
     ("share",),
     ("frame", "report", "yaml_file", "array_layout", "words"),
     ("geometry",),
