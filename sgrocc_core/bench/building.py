@@ -36,15 +36,16 @@ class Building:
     order: list[int]
     pitch: np.ndarray
 
-    def frame(self, plot: int, view: int, stamp_ns: int) -> Frame:
+    def frame(self, plot: int, view: int, stamp_ns: int, kind: int | None = None) -> Frame:
         """Returns a view of the room on a plot.
 
         Args:
-            plot: number of the plot.
+            plot: number of the plot; with `kind` it may also be an empty one, from `len(order)` on.
             view: number of the view.
             stamp_ns: time stamp, nanoseconds.
+            kind: kind of the room; None: the one that stands there.
         """
-        seen = self.views[self.order[plot]][view]
+        seen = self.views[self.order[plot] if kind is None else kind][view]
         columns = int(np.ceil(np.sqrt(len(self.order))))
         T_wc = seen.T_wc.copy()
         T_wc[:2, 3] += np.array([plot % columns, plot // columns]) * self.pitch * BLOCK_SIZE

@@ -49,7 +49,7 @@ def measure_growth(arguments: argparse.Namespace) -> dict[str, Any]:
     from tqdm import tqdm
 
     from sgrocc_core.bench.building import make_building
-    from sgrocc_core.bench.growth import RepeatingEngine, early_room, figures, learn, walk
+    from sgrocc_core.bench.growth import RepeatingEngine, early_room, figures, in_turn, learn, walk
     from sgrocc_core.bench.growth_chart import growth_chart
     from sgrocc_core.engines.open import open_engine
     from sgrocc_core.errors import ConfigError
@@ -69,15 +69,23 @@ def measure_growth(arguments: argparse.Namespace) -> dict[str, Any]:
     with tqdm(total=sum(map(len, building.views)), desc="running the networks", unit="view", disable=None) as bar:
         learn(engine, building, config, bar.update)
     with tqdm(total=frames * arguments.rooms, desc="walking", unit="frame", disable=None) as bar:
-        growth, _ = walk(engine, building, frames, config, bar.update)
+        growth, grown = walk(engine, building, frames, config, bar.update)
+    more = frames * (early_room(frames, arguments.rooms) + 2)
+    with tqdm(total=more, desc="early and late in turn", unit="frame", disable=None) as bar:
+        in_turn(engine, building, growth, config, grown, bar.update)
     configuration = configuration_of(arguments, "json") | {"runs_on": engine.description}
-    report = make_report("bench growth", configuration, figures(growth), growth.times) | {"rooms": _series(growth)}
+    report = make_report("bench growth", configuration, figures(growth), growth.times)
+    report |= {"rooms": _series(growth), "pairs_ms": _rounded(growth.pairs)}
     out = Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
     (out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     title = f"{frames * arguments.rooms:,} frames through {arguments.rooms} rooms, model {engine.spec.name}"
     growth_chart(growth, title).savefig(out / "growth.png")
     return report
+
+
+def _rounded(pairs: dict[str, list[tuple[float, float]]]) -> dict[str, list[list[float]]]:
+    return {stage: [[round(value, 3) for value in pair] for pair in found] for stage, found in pairs.items()}
 
 
 def _series(growth: Any) -> list[dict[str, float]]:
@@ -109,7 +117,7 @@ def growth_table(report: dict[str, Any]) -> str:
     slow = found["slowest_frame"]
     ratio, start, end = found["late_over_early"]["sum"]["value"], found["rss_start"]["value"], found["rss_end"]["value"]
     lines += [
-        f"late over early  {ratio:.3f} ({late:.1f} of {early:.1f} ms); target: at most {MOST_TIMES:g}",
+        f"late over early  {ratio:.2f} ({late:.1f} and {early:.1f} ms); target: at most {MOST_TIMES:.1f}",
         f"bytes per voxel  {found['bytes_per_voxel']['value']:.0f}; target: at most {MOST_BYTES:.0f}",
         f"slowest frame    {slow['time']['value']:.0f} ms, number {slow['frame']['value']}",
         f"process          {start:.0f} MB before the walk, {end:.0f} MB after",
