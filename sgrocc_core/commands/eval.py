@@ -74,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", default="auto", help="runtime, as of sgrocc map (default: auto)")
     parser.add_argument("--seed", type=int, default=21, help="objects: seed of the held-out rooms (default: 21)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--precision", default="fp32", help="fp32, bf16 or fp16, as far as the engine has it")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of the engine (default: all)")
     parser.add_argument(
         "--threshold", type=float, default=0.5, help="minimum P(occupied) of an occupied voxel (default: 0.5)"
@@ -95,6 +96,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--limit is {args.limit}; it must be 0 (all views) or more")
     if not 0 < args.threshold < 1:
         raise ConfigError(f"--threshold is {args.threshold}; it must lie between 0 and 1")
+    if args.weights and args.precision != "fp32":
+        raise ConfigError(f"--precision {args.precision} is of exported models; --weights are scored in fp32")
     if args.config and not args.weights:
         raise ConfigError("--config needs --weights: an exported model contains its configuration")
     if args.frames < 0:
@@ -169,7 +172,7 @@ def _embodied(args: argparse.Namespace) -> int:
         raise ConfigError(
             "--weights, --no-leak and --train-data are of `eval local`; export a model to evaluate its maps"
         )
-    engine = open_engine(args.model, args.engine, args.device, args.threads)
+    engine = open_engine(args.model, args.engine, args.device, args.threads, args.precision)
     split = args.split or "test"
     data = EmbodiedScanNet(args.data, split, _size(engine.spec.image_size))
     chosen = spread_evenly(list(range(len(data))), args.limit)
@@ -197,7 +200,7 @@ def _dynamic(args: argparse.Namespace) -> int:
         raise ConfigError(
             "--weights, --no-leak, --train-data, --split and --frames are not of `eval dynamic`; see sgrocc eval --help"
         )
-    engine = open_engine(args.model, args.engine, args.device, args.threads)
+    engine = open_engine(args.model, args.engine, args.device, args.threads, args.precision)
     data = DynamicScenes(args.data, _size(engine.spec.image_size))
     chosen = spread_evenly(list(range(len(data))), args.limit)
     config = MapperConfig(depth_source=args.depth_source, occupancy_threshold=args.threshold)
@@ -221,7 +224,7 @@ def _depth(args: argparse.Namespace) -> int:
         raise ConfigError(
             "--weights, --no-leak and --train-data are of `eval local`; export a model to evaluate its depth"
         )
-    engine = open_engine(args.model, args.engine, args.device, args.threads)
+    engine = open_engine(args.model, args.engine, args.device, args.threads, args.precision)
     videos = open_videos(args.data, args.split or "test", _size(engine.spec.image_size), args.limit, args.frames)
     kinds = {"image": "none", "tracks": "tracks", "stereo": "stereo"}
     variants = [DepthVariant(name, kind) for name, kind in kinds.items()]
@@ -239,7 +242,7 @@ def _objects(args: argparse.Namespace) -> int:
     from sgrocc_core.mapping.mapper import MapperConfig
     from sgrocc_core.progress import progress
 
-    engine = open_engine(args.model, args.engine, args.device, args.threads)
+    engine = open_engine(args.model, args.engine, args.device, args.threads, args.precision)
     rooms, frames = args.limit or 12, args.frames or 30
     with progress(total=rooms, desc=engine.spec.name, unit="room") as bar:
         config = MapperConfig(occupancy_threshold=args.threshold)
@@ -268,7 +271,7 @@ def _model(args: argparse.Namespace) -> Any:
     if args.weights is None:
         from sgrocc_core.engines.open import open_engine
 
-        return EngineModel(open_engine(args.model, args.engine, args.device, args.threads))
+        return EngineModel(open_engine(args.model, args.engine, args.device, args.threads, args.precision))
     from sgrocc_core.evaluation.models import open_weights
     from sgrocc_core.training.compute import use_threads
     from sgrocc_core.training.config import network_sections

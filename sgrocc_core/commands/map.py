@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_bag_arguments(parser)
     add_model_arguments(parser)
+    add_precision(parser)
     add_mapper_arguments(parser)
     parser.add_argument("--force", action="store_true", help="map the bag although the checks found errors in it")
     parser.add_argument(
@@ -164,6 +165,16 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """Declare the option that chooses the precision of the layers."""
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "fp16", "bf16"),
+        default="fp32",
+        help="of the layers: fp16 needs TensorRT, bf16 OpenVINO and a CPU that has it (default fp32)",
+    )
+
+
 def add_mapper_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the mapper, except `--depth-source`, which is declared with the options of the bag."""
     parser.add_argument(
@@ -235,7 +246,9 @@ def run(arguments: argparse.Namespace) -> int:
     folder = MapFolder(arguments.out)
     with ExitStack() as stack:
         bag = stack.enter_context(CamerasReader(arguments.bag, options_of_cameras(bag_options(arguments))))
-        engine = open_engine(arguments.model, arguments.engine, arguments.device, arguments.threads)
+        engine = open_engine(
+            arguments.model, arguments.engine, arguments.device, arguments.threads, arguments.precision
+        )
         folder.claim()
         stack.callback(folder.release)
         looks = {name: look_at_bag(reader).findings() for name, reader in bag.readers.items()}

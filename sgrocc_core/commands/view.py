@@ -13,6 +13,7 @@ from sgrocc_core.commands.map import (
     add_bag_arguments,
     add_mapper_arguments,
     add_model_arguments,
+    add_precision,
     bag_options,
     describe,
     mapper_config,
@@ -66,6 +67,7 @@ def _add_options_of_bags(parser: argparse.ArgumentParser) -> None:
     )
     add_bag_arguments(parser)
     add_model_arguments(parser)
+    add_precision(parser)
     add_mapper_arguments(parser)
 
 
@@ -130,7 +132,9 @@ def _show_bag(arguments: argparse.Namespace, path: Path) -> None:
     with BagReader(path, bag_options(arguments)) as reader:
         for finding in look_at_bag(reader).findings():
             print(finding, file=sys.stderr)
-        engine = open_engine(arguments.model, arguments.engine, arguments.device, arguments.threads)
+        engine = open_engine(
+            arguments.model, arguments.engine, arguments.device, arguments.threads, arguments.precision
+        )
         describe(reader)
         print(f"engine  {engine.description}", flush=True)
         mapper = OccupancyMapper(engine, config)

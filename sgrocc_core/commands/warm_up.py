@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from sgrocc_core.commands.map import add_model_arguments
+from sgrocc_core.commands.map import add_model_arguments, add_precision
 
 HELP = """Compile the kernels and the networks once, so that the next start does not wait for it.
 
@@ -18,6 +18,7 @@ allows it the compiled networks are kept (OpenVINO, TensorRT). What is there alr
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     add_model_arguments(parser)
+    add_precision(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -29,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     from sgrocc_core.mapping.warm_up import compile_kernels
 
     now = _said("imports", started, "")
-    engine = open_engine(arguments.model, arguments.engine, arguments.device, arguments.threads)
+    engine = open_engine(arguments.model, arguments.engine, arguments.device, arguments.threads, arguments.precision)
     from_cache = getattr(engine, "from_cache", None)
     done = {
         None: "this runtime keeps nothing from start to start",
