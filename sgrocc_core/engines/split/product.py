@@ -98,7 +98,7 @@ def _pointer(typing_context, array):  # type: ignore[no-untyped-def]
     """Pointer to the first number of an array, of one type whatever the array's dimensions."""
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        return Builder(context, builder).data(signature.args[0], given[0])
+        return Vectors(context, builder).data(signature.args[0], given[0])
 
     return types.CPointer(types.float32)(array), generate
 

@@ -58,9 +58,7 @@ def renderer():
 @pytest.fixture(scope="module")
 def mapped(renderer):
     """The map of the first room, seen from six places that all face the wall of the corridor."""
-    mapper = OccupancyMapper(
-        small_engine(), MapperConfig(depth_source="topic")
-    )
+    mapper = OccupancyMapper(small_engine(), MapperConfig(depth_source="topic"))
     for frame in frames(renderer, [(0.8, 0.7 + 0.5 * n, 0.15 * (2.5 - n)) for n in range(6)]):
         mapper.step(frame)
     return mapper
