@@ -200,9 +200,20 @@ def _decode_rvl_image(raw: np.ndarray) -> np.ndarray:
     return decode_rvl(raw[start:], width, height)
 
 
-def encode_jpeg(image: np.ndarray, quality: int = 92) -> bytes:
-    """Encode (H, W, 3) uint8 RGB as JPEG."""
-    ok, coded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+def encode_jpeg(image: np.ndarray, quality: int = 92, whole_colour: bool = False) -> bytes:
+    """Encode an image as JPEG.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        quality: 0 to 100.
+        whole_colour: keep the colour of every pixel (4:4:4) instead of one for each 2 x 2 pixels (4:2:0).
+
+    Raises:
+        FrameError: `bad_image`, it cannot be encoded.
+    """
+    sampling = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444 if whole_colour else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
+    ok, coded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     if not ok:
         raise FrameError("bad_image", f"an image of {image.shape} {image.dtype} cannot be written as JPEG")
     return coded.tobytes()

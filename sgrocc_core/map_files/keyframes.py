@@ -151,7 +151,7 @@ class KeyframeStore:
         Raises:
             OSError: it cannot be written; the others are untouched.
         """
-        image = encode_jpeg(frame.image, QUALITY)
+        image = encode_jpeg(frame.image, QUALITY, whole_colour=True)
         depth = b""
         if frame.depth is not None:
             options = [cv2.IMWRITE_PNG_COMPRESSION, 1]

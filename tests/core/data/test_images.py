@@ -162,3 +162,12 @@ def test_compressed_depth_that_cannot_be_read_names_its_cause(data, format, caus
     with pytest.raises(FrameError) as caught:
         decode_compressed_depth(data, format)
     assert caught.value.cause == cause
+
+
+def test_jpeg_of_whole_colour_keeps_the_colour_of_single_pixels() -> None:
+    image = np.zeros((16, 16, 3), np.uint8)
+    image[:, ::2] = (200, 40, 40)
+    image[:, 1::2] = (40, 40, 200)
+    whole, halved = (decode_compressed(encode_jpeg(image, 95, kept), "jpeg").astype(int) for kept in (True, False))
+    assert np.abs(whole - image).max() < 12
+    assert np.abs(halved - image).max() > 60
