@@ -2,6 +2,9 @@
 
 The operations of the networks are counted in their graphs; the bytes of a stage are those that it has to read and write
 once, if nothing is read twice. The ceilings are measured: matrix products in fp32, and a sum of two large arrays.
+
+An engine may do less than its graph says: the expert's kernels need a quarter of the products of a 3x3 convolution
+(Winograd's F(4x4, 3x3)) and leave out cells that nobody uses. Its share may then be above 1, and a line says so.
 """
 
 from __future__ import annotations
@@ -123,6 +126,12 @@ def roofline_table(report: dict[str, Any]) -> str:
         cells += [f"{found['least_bytes']['value'] / time:.2f}", f"{found['least_time']['value']:.1f}"]
         cells += [f"{found['share']['value']:.2f}", found["limited_by"]]
         lines.append(f"{stage:<10}" + "".join(f"{cell:>13}" for cell in cells))
+    faster = [stage for stage, found in report["figures"]["stages"].items() if found["share"]["value"] > 1]
+    if faster:
+        lines.append(
+            f"a share above 1 ({', '.join(faster)}): fewer operations are done than the graph has (Winograd, "
+            "cells that are left out)"
+        )
     return "\n".join(lines)
 
 
