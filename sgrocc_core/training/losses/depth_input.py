@@ -39,7 +39,7 @@ def depth_prior(
     if motion_share:
         predicted, spread_of = predicted.clone(), spread_of.clone()
         for b, generator in enumerate(generators):
-            if torch.rand((), generator=generator, device=generator.device).item() < motion_share:
+            if not sensor[b].any() and torch.rand((), generator=generator, device=generator.device) < motion_share:
                 predicted[b], spread_of[b] = as_from_motion(predicted[b], spread_of[b], batch["depth"][b], generator)
     head, off = (F.interpolate(value, size=sensor.shape[-2:], mode="nearest") for value in (predicted, spread_of))
     depths, spreads = [], []

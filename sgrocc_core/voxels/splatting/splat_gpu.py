@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -12,8 +11,8 @@ import torch
 from torch import Tensor
 
 from sgrocc_core.voxels.splatting import splat_pairs
+from sgrocc_core.voxels.splatting.splat_pairs import Splat
 
-Splat = Callable[..., tuple[Tensor, Tensor]]
 TRIAL_ERROR = 1e-4
 """Largest difference of values and gradients from PyTorch's, of the largest one, with which Triton is believed."""
 

@@ -7,6 +7,7 @@ out. Sums are atomic on GPUs, so that two runs differ in the last digits.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,24 +23,34 @@ _AXES = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 """Rows and columns of the six numbers of a symmetric matrix."""
 
 
-def splat(
-    means: Tensor,
-    covariances: Tensor,
-    opacities: Tensor,
-    class_probabilities: Tensor,
-    corner: Any,
-    shape: tuple[int, int, int],
-    voxel_size: float = VOXEL_SIZE,
-) -> tuple[Tensor, Tensor]:
-    """Splat N Gaussians onto a regular grid; arguments and results are those of `splat_torch.splat`.
+Splat = Callable[..., tuple[Tensor, Tensor]]
+
+
+def splat_with(function: type[torch.autograd.Function]) -> Splat:
+    """The splat onto a regular grid that a function computes; arguments and results are those of `splat_torch.splat`.
 
     `corner` may also be an array or a sequence.
+
+    Args:
+        function: of means relative to the corner, covariances, opacities, classes, the grid's shape and its voxel size.
     """
-    place = torch.as_tensor(corner, dtype=means.dtype, device=means.device)
-    found: tuple[Tensor, Tensor] = _Pairs.apply(  # type: ignore[no-untyped-call]
-        means - place, covariances, opacities, class_probabilities, tuple(shape), voxel_size
-    )
-    return found
+
+    def splat(
+        means: Tensor,
+        covariances: Tensor,
+        opacities: Tensor,
+        class_probabilities: Tensor,
+        corner: Any,
+        shape: tuple[int, int, int],
+        voxel_size: float = VOXEL_SIZE,
+    ) -> tuple[Tensor, Tensor]:
+        place = torch.as_tensor(corner, dtype=means.dtype, device=means.device)
+        found: tuple[Tensor, Tensor] = function.apply(  # type: ignore[no-untyped-call]
+            means - place, covariances, opacities, class_probabilities, tuple(shape), float(voxel_size)
+        )
+        return found
+
+    return splat
 
 
 class _Pairs(torch.autograd.Function):
@@ -75,6 +86,10 @@ class _Pairs(torch.autograd.Function):
         found = (sums[:, 1:4], symmetric, sums[:, 0], to_classes)
         size = len(means)
         return (*(x.new_zeros(size, *x.shape[1:]).index_copy_(0, rows, x) for x in found), None, None)
+
+
+splat = splat_with(_Pairs)
+"""Splat N Gaussians onto a regular grid in PyTorch; see `splat_with`."""
 
 
 def _inverse(matrices: Tensor) -> Tensor:

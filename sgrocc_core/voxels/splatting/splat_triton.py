@@ -15,33 +15,11 @@ import triton.language as tl
 from torch import Tensor
 
 from sgrocc_core.gaussians.gaussians import MIN_OPACITY
-from sgrocc_core.geometry.lattice import VOXEL_SIZE
 from sgrocc_core.voxels.splatting.equations import MAX_MAHALANOBIS2, MAX_SPLAT_WEIGHT, SUPPORT
+from sgrocc_core.voxels.splatting.splat_pairs import EDGE, splat_with
 
-EDGE = 2 * SUPPORT + 1
-"""Voxels along an axis of the cube in which the support of a Gaussian lies."""
 LANES = 1 << (EDGE**3 - 1).bit_length()
 """Voxels of a program: the next power of two, which Triton asks for; those beyond the cube are masked out."""
-
-
-def splat(
-    means: Tensor,
-    covariances: Tensor,
-    opacities: Tensor,
-    class_probabilities: Tensor,
-    corner: Any,
-    shape: tuple[int, int, int],
-    voxel_size: float = VOXEL_SIZE,
-) -> tuple[Tensor, Tensor]:
-    """Splat N Gaussians onto a regular grid; arguments and results are those of `splat_torch.splat`.
-
-    `corner` may also be an array or a sequence. The tensors are of one type, float32 or float64.
-    """
-    place = torch.as_tensor(corner, dtype=means.dtype, device=means.device)
-    found: tuple[Tensor, Tensor] = _Splat.apply(  # type: ignore[no-untyped-call]
-        means - place, covariances, opacities, class_probabilities, tuple(shape), float(voxel_size)
-    )
-    return found
 
 
 class _Splat(torch.autograd.Function):
@@ -65,6 +43,10 @@ class _Splat(torch.autograd.Function):
             constants = _constants(tensors[3], ctx.shape, ctx.voxel_size)
             _backward[(len(tensors[0]),)](*tensors, *upstream, *grads, *constants)
         return (*grads, None, None)
+
+
+splat = splat_with(_Splat)
+"""Splat N Gaussians onto a regular grid in Triton; see `splat_with`. All tensors are float32, or all float64."""
 
 
 def _constants(classes: Tensor, shape: tuple[int, int, int], voxel_size: float) -> tuple[Any, ...]:

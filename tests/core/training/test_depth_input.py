@@ -50,3 +50,19 @@ def test_only_views_without_a_sensor_are_corrected_and_only_if_asked() -> None:
     assert (as_it_is[0] == 2.0).all()
     assert (corrected[0] >= 2.0).all() and (corrected[0] < 2.5).all() and corrected[0].mean() > 2.1
     assert (corrected[1] == 2.5).all()
+
+
+def test_holes_of_a_sensor_are_filled_with_the_predicted_depth_that_motion_did_not_correct() -> None:
+    depth, spread = image_of(2.0, 0.4)
+    sensor = torch.full((2, 1, 240, 320), 2.5)
+    sensor[:, :, :120] = 0
+    true = torch.cat([torch.full((2, 1, 60, 40), 2.5), torch.full((2, 1, 60, 40), 4.0)], -1)
+    batch = {"prior": sensor, "mask": torch.ones(2, 1, 240, 320), "depth": true}
+    image = {"depth": depth, "spread": spread}
+    filled = 0
+    for step in range(8):
+        as_it_is = depth_prior(batch, image, draws(1, step, (0, 1)))
+        asked = depth_prior(batch, image, draws(1, step, (0, 1)), motion_share=1.0)
+        assert all(torch.equal(a, b) for a, b in zip(as_it_is, asked))
+        filled += int((as_it_is[0][:, :, :120] == 2.5).flatten(1).all(1).sum())
+    assert 0 < filled < 16  # in about half of the views holes are filled
