@@ -56,6 +56,7 @@ ADVICE = {
     "grid_too_large": "set forget_radius, or leave ~/grid unsubscribed",
     "publish_failed": "check the subscribers: one is too slow for a reliable topic",
     "publish_behind": "close subscribers of ~/markers and ~/grid that are not needed, or lower max_rate",
+    "publish_unfinished": "close subscribers of ~/markers and ~/grid that are not needed",
     "internal_error": "report it, with the traceback of the log",
 }
 """What to check, by cause."""

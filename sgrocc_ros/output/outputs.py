@@ -184,9 +184,17 @@ class Outputs(LastingThread):
         self._give_columns(self._feed.replaced())
 
     def close(self) -> None:
-        """Publish everything that is queued, then end the thread."""
+        """Publish everything that is queued, then end the thread; what is not published in time is left out.
+
+        The thread must have ended before the node's publishers are destroyed, so the job it is at is waited for.
+        """
         self._jobs.put(self._end)
         self.join(CLOSE_TIMEOUT)
+        if self.is_alive():
+            self._end()
+            told = f"the last changes took more than {CLOSE_TIMEOUT:g} s and are left out; a saved map has them"
+            self._statistics.notice("publish_unfinished", told)
+            self.join(CLOSE_TIMEOUT)
 
     def _end(self) -> None:
         self._stopping = True

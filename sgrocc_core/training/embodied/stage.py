@@ -130,6 +130,7 @@ class WalkStage:
             self.config.losses,
             self.walk,
             self.compute,
+            self.config.motion_share,
         )
 
     def load_data(self) -> WalkData:

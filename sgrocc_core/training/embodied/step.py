@@ -105,6 +105,7 @@ class WalkObjective(nn.Module):
         losses: weights of the losses of the local prediction.
         walk: see WalkConfig.
         compute: device and precision.
+        motion_share: see `depth_input.depth_prior`; drawn once for a walk.
     """
 
     def __init__(
@@ -116,11 +117,12 @@ class WalkObjective(nn.Module):
         losses: LocalWeights,
         walk: WalkConfig,
         compute: Compute,
+        motion_share: float = 0.0,
     ) -> None:
         super().__init__()
         self.engine, self.expert, self.projection = engine, expert, projection
         self._frozen = tuple(frozen)
-        self.losses, self.walk, self.compute = losses, walk, compute
+        self.losses, self.walk, self.compute, self.motion_share = losses, walk, compute, motion_share
         self.memory_losses = dataclasses.replace(
             losses, coarse=0.0, undefined=0.0, dense=0.0, distill=0.0, regularisation=0.0
         )
@@ -168,8 +170,8 @@ class WalkObjective(nn.Module):
             image = run_image(self.engine, batch, self.compute)
         if self.projection:
             image["features"] = self.engine.get_submodule("to_features")(image["pyramid"].float())
-        # One draw for the whole walk decides whether holes of the sensor's depth are filled.
-        depth, spread = depth_prior(batch, image, draws(seed, episode, places))
+        # One draw for the whole walk: whether holes of the sensor's depth are filled, and what motion corrects.
+        depth, spread = depth_prior(batch, image, draws(seed, episode, places), self.motion_share)
         looks = looks_of(depth, spread, batch["prior"], batch["intrinsics"], batch["pose"])
         rows = [memory.rows(corner) for memory, corner in zip(memories, batch["corner"].cpu().numpy(), strict=True)]
         pairs = [memory.history(r, look, stamp) for memory, r, look in zip(memories, rows, looks, strict=True)]

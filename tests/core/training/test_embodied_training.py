@@ -63,6 +63,15 @@ def test_the_first_phase_trains_fusion_alone_and_writes_down_how_it_went(place: 
 
 
 @pytest.mark.slow
+def test_the_predicted_depth_of_a_walk_is_corrected_as_if_by_motion_where_that_is_asked(
+    place: Path, tmp_path: Path
+) -> None:
+    shares = (0.0, 1.0)
+    runs = [train(place, tmp_path / str(s), "manager", sensor_share=0.0, motion_share=s, seed=3) for s in shares]
+    assert changed(*runs) == {"expert.fusion"}
+
+
+@pytest.mark.slow
 def test_the_second_phase_trains_all_but_the_depth_backbone(place: Path, tmp_path: Path) -> None:
     found = changed(
         place / "start.safetensors", train(place, tmp_path / "run", "everything", walk={"length": 2, "unroll": 2})
