@@ -57,7 +57,8 @@ class FrozenBackbone:
         from sgrocc_core.engines.graph import OPSET
 
         graph: Any = io.BytesIO()  # accepted by PyTorch, against its type annotation
-        with warnings.catch_warnings(), torch.no_grad():
+        # Without autocast, or the traced graph would have layers in bfloat16, which ONNX Runtime has not on CPUs.
+        with warnings.catch_warnings(), torch.no_grad(), torch.autocast("cpu", enabled=False):
             warnings.simplefilter("ignore")  # the tracer warns about each constant
             torch.onnx.export(
                 _Tuple(self.backbone).eval(),

@@ -129,3 +129,13 @@ def test_onnx_runtime_gives_the_backbones_maps_also_after_other_weights_were_loa
         for found, wanted in zip(runner(x), expected, strict=True):
             assert torch.allclose(found, wanted, atol=1e-5 * float(wanted.abs().max()))
         backbone.load_state_dict(other.state_dict())
+
+
+def test_a_backbone_run_apart_is_the_same_within_autocast_of_a_cpu_with_bfloat16() -> None:
+    torch.manual_seed(0)
+    engine = EfficientNetEngine(channels=8, pyramid=8, variant="lite0")
+    image = torch.rand(1, 3, 64, 96)
+    alone = FrozenBackbone(engine.backbone, 1)(image)
+    with torch.autocast("cpu", torch.bfloat16):
+        within = FrozenBackbone(engine.backbone, 1)(image)
+    assert all(torch.equal(a, b) for a, b in zip(alone, within, strict=True))
