@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -165,7 +165,16 @@ class NetworkModel:
         }
 
 
-def open_weights(path: Path, name: str, sections: dict[str, dict[str, Any]], device: str = "auto") -> NetworkModel:
+Opened = TypeVar("Opened", bound=NetworkModel)
+
+
+def open_weights(
+    path: Path,
+    name: str,
+    sections: dict[str, dict[str, Any]],
+    device: str = "auto",
+    kind: type[Opened] = NetworkModel,  # type: ignore[assignment]
+) -> Opened:
     """Open trained weights as a model that can be scored.
 
     Args:
@@ -173,6 +182,7 @@ def open_weights(path: Path, name: str, sections: dict[str, dict[str, Any]], dev
         name: of the model, for the report.
         sections: keyword arguments of the two networks, `image` and `expert`.
         device: `auto`, `cpu` or `cuda`.
+        kind: class of the model.
 
     Raises:
         ConfigError: an argument of a network is not allowed.
@@ -187,4 +197,4 @@ def open_weights(path: Path, name: str, sections: dict[str, dict[str, Any]], dev
     image, expert = build_networks(sections)
     load_weights(path, image, expert)
     where = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-    return NetworkModel(image, expert, name, str(path), where, image.grid.image_size)
+    return kind(image, expert, name, str(path), where, image.grid.image_size)

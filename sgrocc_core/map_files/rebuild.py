@@ -43,6 +43,7 @@ class RebuildJob:
         config: fields of the mapper's configuration.
         poses: (number, 16 numbers) of the keyframes whose poses are corrected; those of the others hold.
         threads: threads of the runtime, 0: its own choice.
+        precision: of the networks, as in `open_engine`.
     """
 
     keyframes: str
@@ -54,6 +55,7 @@ class RebuildJob:
     config: dict[str, Any]
     poses: list[tuple[int, list[float]]] = field(default_factory=list)
     threads: int = 1
+    precision: str = "fp32"
 
     def write(self, file: Path) -> None:
         """Write the job for `read`."""
@@ -119,7 +121,8 @@ def run(job: RebuildJob, told: Callable[[int, int], None]) -> Rebuilt:
     """Do a job: build the map and save it in the job's folder, with what was mapped in its report."""
     from sgrocc_core.engines.open import open_engine
 
-    mapper = OccupancyMapper(open_engine(job.model, job.engine, job.device, job.threads), MapperConfig(**job.config))
+    engine = open_engine(job.model, job.engine, job.device, job.threads, job.precision)
+    mapper = OccupancyMapper(engine, MapperConfig(**job.config))
     poses = {number: np.array(pose).reshape(4, 4) for number, pose in job.poses}
     result = rebuild(mapper, KeyframeStore(job.keyframes), poses, told)
     saved = SavedMap.of(mapper.map, job.map_frame, result.stamp_ns)

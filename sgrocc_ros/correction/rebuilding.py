@@ -235,7 +235,7 @@ class Rebuilder(LastingThread):
         job = self._folder / "job.json"
         RebuildJob(
             str(self._keeping.store.folder), str(self._folder), p["model"], p["engine"], p["device"], p["map_frame"],
-            asdict(self._mapper.config), poses,
+            asdict(self._mapper.config), poses, precision=p["precision"],
         ).write(job)  # fmt: skip
         command = [sys.executable, "-m", "sgrocc_core.map_files.rebuild", str(job)]
         with (self._folder / "log").open("w+") as log:

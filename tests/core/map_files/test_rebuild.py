@@ -12,12 +12,13 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
+from sgrocc_core.errors import ConfigError
 from sgrocc_core.geometry.camera import back_project
 from sgrocc_core.geometry.correction import CorrectionField, moved
 from sgrocc_core.geometry.poses import make_pose
 from sgrocc_core.map_files.file import load_map
 from sgrocc_core.map_files.keyframes import KeyframeStore
-from sgrocc_core.map_files.rebuild import RebuildJob, rebuild
+from sgrocc_core.map_files.rebuild import RebuildJob, rebuild, run
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 from tests.samples.box_room import K, look, pose
 from tests.samples.engines import small_engine
@@ -125,6 +126,13 @@ def test_keyframes_that_come_meanwhile_are_mapped_and_damaged_ones_left_out(engi
     result = rebuild(OccupancyMapper(engine, MapperConfig(depth_source="topic")), store, {}, add_more)
     assert result.mapped == [1, 3, 4, 5, 6, 7, 8, 9] and result.left_out == [2]
     assert result.stamp_ns == frames[-1].stamp_ns
+
+
+def test_the_map_is_built_again_in_the_precision_of_the_job(tmp_path):
+    job = RebuildJob(str(tmp_path), str(tmp_path), "small", "onnxruntime", "cpu", "map", {}, precision="bf16")
+    job.write(tmp_path / "job.json")
+    with pytest.raises(ConfigError, match="precision bf16 needs the openvino engine"):
+        run(RebuildJob.read(tmp_path / "job.json"), lambda done, total: None)
 
 
 @pytest.mark.slow
