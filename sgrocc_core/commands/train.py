@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from pathlib import Path
 
 HELP = """Train a model.
@@ -196,15 +197,23 @@ def _calibrate(args: argparse.Namespace) -> int:
     from sgrocc_core.errors import ConfigError
     from sgrocc_core.share import find_shared
     from sgrocc_core.training.config import load_config
-    from sgrocc_core.training.stereo.calibrate import calibrate
+    from sgrocc_core.training.stereo.calibrate import ENOUGH_VIDEOS, calibrate
 
     if args.start is None or not args.data:
         raise ConfigError("calibration needs the weights, --start FILE, and the videos of their training, --data DIR")
     config = load_config(args.config or find_shared("config/train/small_stereo.yaml"))
     out = args.out / "calibrated.weights.safetensors"
-    for name, values in calibrate(config, args.start, args.data, out, args.packed).items():
-        shares = ", ".join(f"{key} {value:.3f}" for key, value in values.items() if key != "factor")
-        print(f"{name}: spread times {values['factor']:.3f}; before: {shares}")
+    found = calibrate(config, args.start, args.data, out, args.packed)
+    for name, values in found.items():
+        shares = ", ".join(f"{key} {value:.3f}" for key, value in values.items() if key.startswith("p"))
+        print(f"{name}: spread times {values['factor']:.3f}; before: {shares}; {values['videos']:.0f} videos")
+    fewest = min(int(values["videos"]) for values in found.values())
+    if fewest < ENOUGH_VIDEOS:
+        print(
+            f"warning: {fewest} videos are left out of the training, and {ENOUGH_VIDEOS} or more are needed for a factor "
+            "that holds elsewhere: make more, or give others as --data with clip: {left_out: 1}",
+            file=sys.stderr,
+        )
     print(f"weights in {out}")
     return 0
 

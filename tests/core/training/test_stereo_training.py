@@ -138,13 +138,16 @@ def test_the_factor_of_a_spread_that_is_wrong_as_a_whole_is_found(factor: float)
     assert fit_factor(errors * factor) == pytest.approx(factor, rel=0.03)
 
 
-def test_calibrated_weights_have_a_scaled_spread_and_are_otherwise_the_same(place: Path, tmp_path: Path) -> None:
+def test_calibrated_weights_have_a_scaled_spread_and_are_otherwise_the_same(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     config = yaml.safe_load((place / "config.yaml").read_text())
     config["clip"]["left_out"] = 1  # all of them
     (tmp_path / "all.yaml").write_text(yaml.safe_dump(config))
     weights = train(place, tmp_path / "run")
     arguments = ["--config", tmp_path / "all.yaml", "--start", weights, "--data", place / "train", "--out", tmp_path]
     assert main(["train", "calibrate", *map(str, arguments), "--packed", str(place / "packed")]) == 0
+    assert "are left out of the training, and 16 or more are needed" in capsys.readouterr().err
     after = weights_file.read_weights(tmp_path / "calibrated.weights.safetensors")
     before = weights_file.read_weights(weights)
     changed = {name for name in before if not torch.equal(before[name], after[name])}
