@@ -210,8 +210,8 @@ def _calibrate(args: argparse.Namespace) -> int:
     fewest = min(int(values["videos"]) for values in found.values())
     if fewest < ENOUGH_VIDEOS:
         print(
-            f"warning: {fewest} videos are left out of the training, and {ENOUGH_VIDEOS} or more are needed for a factor "
-            "that holds elsewhere: make more, or give others as --data with clip: {left_out: 1}",
+            f"warning: {fewest} videos are left out of the training; at least {ENOUGH_VIDEOS} are needed for factors "
+            "that hold elsewhere: make more, or give others as --data with clip: {left_out: 1}",
             file=sys.stderr,
         )
     print(f"weights in {out}")

@@ -147,7 +147,7 @@ def test_calibrated_weights_have_a_scaled_spread_and_are_otherwise_the_same(
     weights = train(place, tmp_path / "run")
     arguments = ["--config", tmp_path / "all.yaml", "--start", weights, "--data", place / "train", "--out", tmp_path]
     assert main(["train", "calibrate", *map(str, arguments), "--packed", str(place / "packed")]) == 0
-    assert "are left out of the training, and 16 or more are needed" in capsys.readouterr().err
+    assert "are left out of the training; at least 16 are needed" in capsys.readouterr().err
     after = weights_file.read_weights(tmp_path / "calibrated.weights.safetensors")
     before = weights_file.read_weights(weights)
     changed = {name for name in before if not torch.equal(before[name], after[name])}
