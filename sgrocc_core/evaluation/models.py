@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -165,16 +165,13 @@ class NetworkModel:
         }
 
 
-Opened = TypeVar("Opened", bound=NetworkModel)
-
-
 def open_weights(
     path: Path,
     name: str,
     sections: dict[str, dict[str, Any]],
     device: str = "auto",
-    kind: type[Opened] = NetworkModel,  # type: ignore[assignment]
-) -> Opened:
+    kind: type[NetworkModel] = NetworkModel,
+) -> NetworkModel:
     """Open trained weights as a model that can be scored.
 
     Args:

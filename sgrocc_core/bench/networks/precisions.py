@@ -135,7 +135,7 @@ def line(name: str, found: dict[str, Any], fp32: dict[str, Any]) -> str:
     return f"{name:<22}" + "".join(f"{cell:>18}" for cell in cells)
 
 
-def main(arguments: list[str] | None = None, opened: Callable[..., RoundedModel] = open_weights) -> int:
+def main(arguments: list[str] | None = None, opened: Callable[..., NetworkModel] = open_weights) -> int:
     """Measure and print a table; `--json` receives the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="set in the layout of Occ-ScanNet; its test views")
@@ -147,6 +147,7 @@ def main(arguments: list[str] | None = None, opened: Callable[..., RoundedModel]
     args = parser.parse_args(arguments)
     spec = load_spec(args.model)
     model = opened(spec.folder / "weights.safetensors", spec.name, spec.networks, "cpu", RoundedModel)
+    assert isinstance(model, RoundedModel)
     size = (320, 240) if model.image_size[0] <= 320 else None
     data, calibration = OccScanNet(args.data, "test", size), OccScanNet(args.calibration, "test", size)
     chosen = spread_evenly(list(range(len(data))), args.limit)
