@@ -38,6 +38,10 @@ stereo` leaves out (`clip.left_out`), and writes OUT/calibrated.weights.safetens
 takes over the expert of another model: the features of the new image engine are fitted to those of the model's own by
 least squares, and OUT/aligned.weights.safetensors is where the stage `expert` can start from.
 
+  sgrocc train mean --start runs/small/expert.weights.safetensors --like small --out runs/small
+
+writes OUT/mean.weights.safetensors, the mean of weights that were trained on from a model and of that model's own.
+
   sgrocc train generation --config config/generation/small.yaml --data runs/rooms/train --out runs/generation/small
 
 trains what `sgrocc imagine` needs: `autoencoder`, then `alignment` (U-Net and alignment of occupancy and image, on true
@@ -61,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument(
         "what",
-        choices=("local", "stereo", "calibrate", "align", "chain", "embodied", "generation"),
+        choices=("local", "stereo", "calibrate", "align", "mean", "chain", "embodied", "generation"),
         help="`local`: the spatial expert; `stereo`: depth from motion; `embodied`: the temporal manager; `chain`: "
         "image engine, expert and stereo in one run; `generation`: rooms from words",
     )
@@ -155,6 +159,8 @@ def run(args: argparse.Namespace) -> int:
         return _calibrate(args)
     if args.what == "align":
         return _align(args)
+    if args.what == "mean":
+        return _mean(args)
     if args.what == "chain":
         return _chain(args)
     if args.what == "generation":
@@ -231,6 +237,20 @@ def _align(args: argparse.Namespace) -> int:
     out = args.out / "aligned.weights.safetensors"
     explained = align(config, args.start, args.like, args.data, out, args.packed)
     print(f"the new features explain {explained:.1%} of the variance of those of {args.like}; weights in {out}")
+    return 0
+
+
+def _mean(args: argparse.Namespace) -> int:
+    """Write the mean of trained weights and of those of the model that they were trained on from."""
+    from sgrocc_core.engines.model import load_spec
+    from sgrocc_core.errors import ConfigError
+    from sgrocc_core.network.weights_file import mean_of
+
+    if args.start is None or not args.like:
+        raise ConfigError("this needs the trained weights, --start FILE, and the model before, --like MODEL")
+    out = args.out / "mean.weights.safetensors"
+    mean_of(args.start, load_spec(args.like).folder / "weights.safetensors", out)
+    print(f"the mean of {args.start} and the weights of {args.like}: {out}")
     return 0
 
 

@@ -60,6 +60,35 @@ def load_weights(module: nn.Module, tensors: dict[str, Tensor], prefix: str, sou
     return True
 
 
+def mean_of(first: Path, second: Path, out: Path) -> None:
+    """Write the mean of two weights files of the same networks, where one was trained on from the other.
+
+    Weights of one run of training lie near enough for their mean to work, and it holds better than the later ones where
+    pictures differ from those of the training (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022).
+
+    Args:
+        first: weights file.
+        second: weights file.
+        out: file to write; tensors that a file may lack are taken from the one that has them.
+
+    Raises:
+        ModelError: a file cannot be read, or the two hold different networks.
+    """
+    one, other = read_weights(first), read_weights(second)
+    needed = [name for name in one.keys() ^ other.keys() if not any(part in name for part in OPTIONAL)]
+    both = one.keys() & other.keys()
+    if differing := sorted([*needed, *(name for name in both if _misshapen(one, other, name))]):
+        raise ModelError(
+            f"{first} and {second} hold different networks ({', '.join(differing[:3])}), which have no mean; give "
+            "weights that were trained on from the others"
+        )
+    mean = {**one, **other}
+    for name in both:
+        if one[name].is_floating_point():
+            mean[name] = ((one[name].float() + other[name].float()) / 2).to(one[name].dtype)
+    save_model(out, {}, mean)
+
+
 def _misshapen(own: Mapping[str, Tensor], found: Mapping[str, Tensor], name: str) -> bool:
     return name in own and own[name].shape != found[name].shape
 

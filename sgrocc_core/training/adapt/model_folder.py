@@ -58,6 +58,7 @@ class Story:
         minutes: training time.
         rooms: what was mixed in.
         command: that made the model.
+        averaged: whether the weights are the mean of those before and after the training.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Story:
     minutes: float
     rooms: str
     command: str
+    averaged: bool = False
 
 
 def card(story: Story, before: Scores, after: Scores) -> str:
@@ -81,6 +83,9 @@ def card(story: Story, before: Scores, after: Scores) -> str:
         "of published networks are theirs: mind their licences."
         if story.teachers
         else "No teacher told classes: depth and geometry alone were learned."
+    )
+    averaged = (
+        " The weights are the mean of those before and after: the latter alone were worse." if story.averaged else ""
     )
     return f"""# {story.name}
 
@@ -93,7 +98,7 @@ are those of `{story.base}`, whose licence and limits it shares.
 Mixed in: {story.rooms}.
 
 ## Training
-{story.minutes:.0f} minutes: the image engine, then the expert on it ([docs/training.md] of sgrocc).
+{story.minutes:.0f} minutes: the image engine, then the expert on it ([docs/training.md] of sgrocc).{averaged}
 
 ```bash
 {story.command}
