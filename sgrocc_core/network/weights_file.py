@@ -48,8 +48,7 @@ def load_weights(module: nn.Module, tensors: dict[str, Tensor], prefix: str, sou
     if not found:
         return False
     own = module.state_dict()
-    optional = (*OPTIONAL, "num_batches_tracked")
-    required = {name for name in (*own, *found) if not any(part in prefix + name for part in optional)}
+    required = {name for name in (*own, *found) if not _is_optional(prefix + name)}
     missing = [name for name in own if name not in found and name in required]
     foreign = [name for name in found if (name not in own and name in required) or _misshapen(own, found, name)]
     if missing or foreign:
@@ -75,7 +74,7 @@ def mean_of(first: Path, second: Path, out: Path) -> None:
         ModelError: a file cannot be read, or the two hold different networks.
     """
     one, other = read_weights(first), read_weights(second)
-    needed = [name for name in one.keys() ^ other.keys() if not any(part in name for part in OPTIONAL)]
+    needed = [name for name in one.keys() ^ other.keys() if not _is_optional(name)]
     both = one.keys() & other.keys()
     if differing := sorted([*needed, *(name for name in both if _misshapen(one, other, name))]):
         raise ModelError(
@@ -87,6 +86,10 @@ def mean_of(first: Path, second: Path, out: Path) -> None:
         if one[name].is_floating_point():
             mean[name] = ((one[name].float() + other[name].float()) / 2).to(one[name].dtype)
     save_model(out, {}, mean)
+
+
+def _is_optional(name: str) -> bool:
+    return any(part in name for part in (*OPTIONAL, "num_batches_tracked"))
 
 
 def _misshapen(own: Mapping[str, Tensor], found: Mapping[str, Tensor], name: str) -> bool:

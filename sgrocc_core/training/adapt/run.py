@@ -181,6 +181,7 @@ class Adaptation:
         exported = self.work / "model"
 
         def judged(step: str, weights: Path) -> Scores:
+            """Export weights, and score them beside those before."""
             export_adapted(self.spec, weights, name, exported)
             found = self._scores(step, weights, exported, sets, recording, split)
             self.say(table(before, found))
@@ -194,7 +195,7 @@ class Adaptation:
             )
             mean, averaged = self.work / "mean.weights.safetensors", True
             weights_file.mean_of(adapted, self.weights, mean)
-            after = judged("after, as the mean with the weights before", mean)
+            after = judged("averaged", mean)
             if problems := worse(before, after):
                 return f"no model is written, as it would be worse: {'; '.join(problems)}"
         story = Story(
@@ -289,7 +290,7 @@ class Adaptation:
         self, name: str, weights: Path, model: str | Path, sets: dict[str, Path], recording: Recording, split: Split
     ) -> Scores:
         """Figures of a model; those before are kept for a resumed run."""
-        path = self.work / f"{name.split(',')[0]}.json"
+        path = self.work / f"{name}.json"
         if name == "before" and path.is_file():
             kept: Scores = json.loads(path.read_text())
             return kept
