@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="NAME",
         help="teacher of classes, may be given several times: a folder, a repository of the Hugging Face hub, "
-        "segformer, mask2former or oneformer; `own` and `map` are the model's class head and map (default: these "
-        "two); `none`: learn depth and geometry alone",
+        "segformer, mask2former or oneformer; owlv2+sam2 for boxes by name, cut out; `own` and `map` are the model's "
+        "class head and map (default: these two); `none`: learn depth and geometry alone",
     )
     parser.add_argument("--minutes", type=float, default=30.0, metavar="M", help="training time (default %(default)g)")
     parser.add_argument(

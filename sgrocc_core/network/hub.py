@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -19,6 +20,8 @@ from sgrocc_core.errors import ModelError
 from sgrocc_core.share import expanded
 
 DESCRIPTION, WEIGHTS, PREPARATION = "config.json", "model.safetensors", "preprocessor_config.json"
+TOKENIZERS = ("tokenizer.json", "vocab.json")
+"""Files of which a folder with a tokenizer has one."""
 INDEX = "model.safetensors.index.json"
 """File that tells in which of several files a tensor is."""
 
@@ -114,6 +117,58 @@ def describe(folder: Path) -> tuple[str, dict[str, Any]]:
         return str(description["model_type"]), description
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path} does not describe a network: {error!r}") from error
+
+
+def load_published(folder: Path, architecture: str, what: str) -> Any:
+    """Load a whole published network with `transformers`, in float32.
+
+    Args:
+        folder: of `find_published`.
+        architecture: class of `transformers`.
+        what: what the network is, for the messages.
+
+    Returns:
+        The network, an `nn.Module` in eval mode without gradients.
+
+    Raises:
+        ModelError: it cannot be read, or its file lacks tensors.
+    """
+    transformers = require_transformers(f"a published {what}")
+    try:
+        with quiet(transformers):
+            network, report = getattr(transformers, architecture).from_pretrained(
+                str(folder),
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+                dtype=torch.float32,
+            )
+    except Exception as error:  # transformers passes on its readers' exceptions
+        raise ModelError(f"transformers cannot read the {what} in {folder}: {error}") from error
+    if lacking := sorted(report["missing_keys"]):
+        raise ModelError(f"{folder / WEIGHTS} lacks {len(lacking)} tensors, {lacking[0]} among them")
+    return network.eval().requires_grad_(False)
+
+
+def load_tokenizer(folder: Path, what: str) -> Any:
+    """Load the tokenizer that lies beside a published network's weights.
+
+    Args:
+        folder: of `find_published`.
+        what: what needs it, for the messages.
+
+    Raises:
+        ModelError: it is not there, or cannot be read.
+    """
+    if not any((folder / file).is_file() for file in TOKENIZERS):  # transformers would make an empty one
+        raise ModelError(
+            f"{what} needs the tokenizer beside its weights: {folder} has no {' and no '.join(TOKENIZERS)}"
+        )
+    transformers = require_transformers(what)
+    try:
+        return transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:  # as above
+        raise ModelError(f"transformers cannot read the tokenizer in {folder}: {error}") from error
 
 
 def read_tensors(folder: Path, prefixes: tuple[str, ...]) -> dict[str, Tensor]:

@@ -14,6 +14,8 @@ from sgrocc_core.errors import ModelError
 OPTIONAL = ("class_head", "image.matching.", "expert.dense.", "expert.fusion.")
 """Parts of names of weights that a file or a network may lack: those used in training only, the matching head of
 earlier files, and fusion, which stays the identity."""
+ADDED = ("stereo.regulariser.more.",)
+"""Parts of names of weights that a file may lack, but a network may not: blocks that begin as the identity."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -49,7 +51,7 @@ def load_weights(module: nn.Module, tensors: dict[str, Tensor], prefix: str, sou
         return False
     own = module.state_dict()
     required = {name for name in (*own, *found) if not _is_optional(prefix + name)}
-    missing = [name for name in own if name not in found and name in required]
+    missing = [name for name in own if name not in found and name in required and not _begins_anew(prefix + name)]
     foreign = [name for name in found if (name not in own and name in required) or _misshapen(own, found, name)]
     if missing or foreign:
         raise ModelError(
@@ -90,6 +92,10 @@ def mean_of(first: Path, second: Path, out: Path) -> None:
 
 def _is_optional(name: str) -> bool:
     return any(part in name for part in (*OPTIONAL, "num_batches_tracked"))
+
+
+def _begins_anew(name: str) -> bool:
+    return any(part in name for part in ADDED)
 
 
 def _misshapen(own: Mapping[str, Tensor], found: Mapping[str, Tensor], name: str) -> bool:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sgrocc_core.errors import ConfigError, ModelError
-from sgrocc_core.network.hub import DESCRIPTION, WEIGHTS, quiet, require_transformers
+from sgrocc_core.network.hub import DESCRIPTION, WEIGHTS, load_published, require_transformers
 
 PATCH = 14
 """Edge of a token, pixels."""
@@ -176,17 +176,7 @@ def load_prior(network: nn.Module, size: PriorSize, grid: tuple[int, int], folde
         ModelError: the folder contains another network, or its files cannot be read.
     """
     _check_description(folder / DESCRIPTION, size)
-    transformers = require_transformers(USER)
-    try:
-        with quiet(transformers):
-            loaded, report = transformers.DepthAnythingForDepthEstimation.from_pretrained(
-                str(folder), use_safetensors=True, local_files_only=True, output_loading_info=True, dtype=torch.float32
-            )
-    except Exception as error:  # transformers passes on its readers' exceptions
-        raise ModelError(f"transformers cannot read the prior in {folder}: {error}") from error
-    lacking = sorted(report["missing_keys"])
-    if lacking:
-        raise ModelError(f"{folder / WEIGHTS} lacks {len(lacking)} tensors, {lacking[0]} among them")
+    loaded = load_published(folder, "DepthAnythingForDepthEstimation", "prior")
     state = loaded.state_dict()
     table = "backbone.embeddings.position_embeddings"
     state[table] = resize_positions(state[table], grid)

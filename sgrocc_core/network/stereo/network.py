@@ -27,6 +27,8 @@ class StereoConfig:
         fine: channels of the regulariser at the resolution of the sweep.
         half: at half of it.
         quarter: at a quarter of it.
+        blocks: residual blocks that each of the three resolutions has more than the first version; a new one changes
+            nothing until it is trained, so that weights without them can be trained on.
 
     Raises:
         ConfigError: names the key, the value and what is allowed.
@@ -36,9 +38,11 @@ class StereoConfig:
     fine: int = 40
     half: int = 64
     quarter: int = 96
+    blocks: int = 0
 
     def __post_init__(self) -> None:
-        for key, low, high in (("planes", 8, 256), ("fine", 8, 512), ("half", 8, 512), ("quarter", 8, 1024)):
+        bounds = (("planes", 8, 256), ("fine", 8, 512), ("half", 8, 512), ("quarter", 8, 1024), ("blocks", 0, 16))
+        for key, low, high in bounds:
             value = getattr(self, key)
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 raise ConfigError(f"{key} is {value!r}; it must be a whole number from {low} to {high}")
@@ -57,7 +61,8 @@ class StereoNetwork(nn.Module):
         super().__init__()
         self.config, self.fine_channels = config, fine_channels
         self.matching = MatchingHead(fine_channels, early_channels)
-        self.regulariser = Regulariser(fine_channels, config.planes, (config.fine, config.half, config.quarter))
+        widths = config.fine, config.half, config.quarter
+        self.regulariser = Regulariser(fine_channels, config.planes, widths, config.blocks)
         inverse = torch.from_numpy(1 / plane_depths(config.planes)).float()
         self.register_buffer("inverse_depths", inverse, persistent=False)
         self.inverse_depths: Tensor

@@ -29,12 +29,17 @@ class Regulariser(nn.Module):
         context_channels: of the image engine's features at the sweep's resolution.
         planes: of the sweep.
         widths: channels at the sweep's resolution, at half and at a quarter of it.
+        blocks: further residual blocks at each of the three, which begin as the identity.
     """
 
     log_depths: Tensor
 
     def __init__(
-        self, context_channels: int, planes: int = PLANES, widths: tuple[int, int, int] = (40, 64, 96)
+        self,
+        context_channels: int,
+        planes: int = PLANES,
+        widths: tuple[int, int, int] = (40, 64, 96),
+        blocks: int = 0,
     ) -> None:
         super().__init__()
         fine, half, quarter = widths
@@ -46,6 +51,7 @@ class Regulariser(nn.Module):
                 nn.Sequential(ConvNorm(half, quarter, 3, 2), ResidualBlock(quarter)),
             ]
         )
+        self.more = nn.ModuleList([nn.Sequential(*[ResidualBlock(width) for _ in range(blocks)]) for width in widths])
         self.up = nn.ModuleList([nn.Conv2d(quarter, half, 1), nn.Conv2d(half, fine, 1)])
         self.smooth = nn.ModuleList([ConvNorm(half, half), ConvNorm(fine, fine)])
         self.planes = nn.Conv2d(fine, planes, 1)
@@ -101,9 +107,9 @@ class Regulariser(nn.Module):
         """Logits of the planes (B, P, h, w), and raw trust, residual and spread (B, 3, h, w)."""
         seen = count.mean(1, keepdim=True) / MAX_SOURCES
         beside = torch.cat([self.context(context), log_depth, torch.log(relative), seen], 1)
-        fine = self.join(torch.cat([score, beside], 1))
-        half = self.down[0](fine)
-        quarter = self.down[1](half)
+        fine = self.more[0](self.join(torch.cat([score, beside], 1)))
+        half = self.more[1](self.down[0](fine))
+        quarter = self.more[2](self.down[1](half))
         half = self.smooth[0](half + F.interpolate(self.up[0](quarter), size=half.shape[-2:], mode="nearest"))
         fine = self.smooth[1](fine + F.interpolate(self.up[1](half), size=fine.shape[-2:], mode="nearest"))
         return self.planes(fine).float(), self.shape(fine).float()

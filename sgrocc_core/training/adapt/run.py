@@ -41,7 +41,7 @@ from sgrocc_core.training.session import DataSources, Packer, TrainingData, run
 from sgrocc_core.training.stage import make_networks
 from sgrocc_core.training.teachers.opinion import Teacher
 from sgrocc_core.training.teachers.own import OwnClassHead, map_labels
-from sgrocc_core.training.teachers.published import PublishedTeacher
+from sgrocc_core.training.teachers.published import open_teacher
 from sgrocc_core.training.trainer import Trainer
 
 OWN, MAP = "own", "map"
@@ -158,7 +158,7 @@ class Adaptation:
         self.depth_source = "its depth sensor"
         # Published networks are opened first: one that is absent or knows none of our classes is told at once.
         published = [name for name in options.teachers if name not in (OWN, MAP)]
-        self.published = [PublishedTeacher(name, self.compute.device) for name in published]
+        self.published = [open_teacher(name, self.compute.device) for name in published]
 
     def run(self, recording: Recording) -> str | None:
         """Adapt the model.

@@ -5,7 +5,6 @@ Weights are read as safetensors from a folder or from the user's Hugging Face ca
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +20,14 @@ from sgrocc_core.frame import Frame
 from sgrocc_core.network.hub import (
     DESCRIPTION,
     PREPARATION,
-    WEIGHTS,
     describe,
     find_published,
-    quiet,
-    require_transformers,
+    load_published,
+    load_tokenizer,
 )
-from sgrocc_core.training.teachers.opinion import Opinion, opinion_of
+from sgrocc_core.training.teachers.boxes import BoxTeacher, is_pair
+from sgrocc_core.training.teachers.opinion import Opinion, Teacher, opinion_of
+from sgrocc_core.training.teachers.preparation import Statistics, read_preparation
 from sgrocc_core.training.teachers.table import Alignment, align_names
 
 KNOWN = {
@@ -42,14 +42,19 @@ ARCHITECTURES = {
     "oneformer": "OneFormerForUniversalSegmentation",
 }
 """Classes of `transformers` by the `model_type` of config.json."""
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""ImageNet's statistics, which all of these networks use unless their preprocessor_config.json says otherwise."""
 SHORT_SIDE, MULTIPLE = 512, 32
 """Short side of the networks' input, pixels, as most were trained, and what their sides are multiples of."""
-TOKENIZERS = ("tokenizer.json", "vocab.json")
-"""Files of which OneFormer needs one, to read its prompt."""
 TASK = "the task is semantic"
 """OneFormer's prompt for semantic segmentation."""
+
+
+def open_teacher(name: str, device: str | torch.device = "cpu") -> Teacher:
+    """Open a published teacher: a segmentation network, or boxes and masks by name (DETECTOR+SEGMENTER).
+
+    Raises:
+        ModelError, DataError: see `PublishedTeacher` and `BoxTeacher`.
+    """
+    return BoxTeacher(name, device) if is_pair(name) else PublishedTeacher(name, device)
 
 
 def find_teacher(name: str) -> Path:
@@ -68,26 +73,21 @@ def find_teacher(name: str) -> Path:
 class _Preparation:
     """How an image becomes a network's input."""
 
-    short_side: int = SHORT_SIDE
-    mean: tuple[float, ...] = MEAN
-    deviation: tuple[float, ...] = DEVIATION
+    short_side: int
+    statistics: Statistics
 
     @classmethod
     def of(cls, folder: Path) -> _Preparation:
         """Read preprocessor_config.json, where there is one."""
-        path = folder / PREPARATION
-        if not path.is_file():
-            return cls()
+        size = read_preparation(folder).get("size") or SHORT_SIDE
         try:
-            values = json.loads(path.read_text())
-            size = values.get("size") or SHORT_SIDE
             if isinstance(size, dict):
                 size = size.get("shortest_edge") or min(size.get("height", SHORT_SIDE), size.get("width", SHORT_SIDE))
-            statistics = [tuple(map(float, values.get(key) or default))
-                          for key, default in (("image_mean", MEAN), ("image_std", DEVIATION))]  # fmt: skip
-            return cls(int(size), *statistics)
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise ModelError(f"{path} does not describe the preparation of an image: {error}") from error
+            return cls(int(size), Statistics.of(folder))
+        except (ValueError, TypeError) as error:
+            raise ModelError(
+                f"{folder / PREPARATION} does not describe the preparation of an image: {error}"
+            ) from error
 
     def input(self, image: np.ndarray) -> Tensor:
         """(1, 3, h, w) float32 of an image (H, W, 3) uint8 RGB."""
@@ -95,10 +95,7 @@ class _Preparation:
         scale = self.short_side / min(height, width)
         h, w = (max(MULTIPLE, round(side * scale / MULTIPLE) * MULTIPLE) for side in (height, width))
         resized = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        plain = (resized.astype(np.float32) / 255 - np.array(self.mean, np.float32)) / np.array(
-            self.deviation, np.float32
-        )
-        return torch.from_numpy(np.ascontiguousarray(plain.transpose(2, 0, 1)))[None]
+        return self.statistics.input(np.asarray(resized))
 
 
 class PublishedTeacher:
@@ -126,7 +123,7 @@ class PublishedTeacher:
             raise ModelError(f"{folder / DESCRIPTION} describes a {self.kind}; teachers are {allowed}")
         self.alignment: Alignment = align_names(_names_of(description, folder), name)
         self._preparation = _Preparation.of(folder)
-        self._network = _load(folder, self.kind).eval().requires_grad_(False).to(self.device)
+        self._network = load_published(folder, ARCHITECTURES[self.kind], "teacher").to(self.device)
         self._task = _task_tokens(folder, self._network.config) if self.kind == "oneformer" else None
 
     @torch.no_grad()
@@ -160,32 +157,10 @@ def _names_of(description: dict[str, Any], folder: Path) -> dict[int, str]:
     return names
 
 
-def _load(folder: Path, kind: str) -> Any:
-    transformers = require_transformers("a published teacher")
-    try:
-        with quiet(transformers):
-            network, report = getattr(transformers, ARCHITECTURES[kind]).from_pretrained(
-                str(folder), use_safetensors=True, local_files_only=True, output_loading_info=True, dtype=torch.float32
-            )
-    except Exception as error:  # transformers passes on its readers' exceptions
-        raise ModelError(f"transformers cannot read the teacher in {folder}: {error}") from error
-    if lacking := sorted(report["missing_keys"]):
-        raise ModelError(f"{folder / WEIGHTS} lacks {len(lacking)} tensors, {lacking[0]} among them")
-    return network
-
-
 def _task_tokens(folder: Path, config: Any) -> Tensor:
     """OneFormer's prompt as (1, L) tokens; its tokenizer lies beside the weights."""
-    if not any((folder / file).is_file() for file in TOKENIZERS):  # transformers would make an empty one
-        raise ModelError(
-            f"OneFormer needs the tokenizer beside its weights: {folder} has no {' and no '.join(TOKENIZERS)}"
-        )
-    transformers = require_transformers("a published teacher")
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-        tokens = tokenizer([TASK], padding="max_length", max_length=config.task_seq_len, truncation=True,
-                           return_tensors="pt")["input_ids"]  # fmt: skip
-    except Exception as error:  # as above
-        raise ModelError(f"transformers cannot read OneFormer's tokenizer in {folder}: {error}") from error
-    found: Tensor = tokens
+    tokenizer = load_tokenizer(folder, "OneFormer")
+    found: Tensor = tokenizer(
+        [TASK], padding="max_length", max_length=config.task_seq_len, truncation=True, return_tensors="pt"
+    )["input_ids"]
     return found

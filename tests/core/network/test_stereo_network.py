@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from sgrocc_core.depth.sweep import plane_depths
-from sgrocc_core.errors import ConfigError
+from sgrocc_core.errors import ConfigError, ModelError
 from sgrocc_core.network.image.small import ImageEngine
 from sgrocc_core.network.stereo.network import ImageWithMatching, StereoConfig, StereoNetwork, build_stereo
+from sgrocc_core.network.weights_file import load_weights, read_weights, save_model
 
 TINY = StereoConfig(planes=16, fine=8, half=8, quarter=8)
 
@@ -66,6 +69,18 @@ def test_an_early_map_takes_the_place_of_the_pixels() -> None:
     images = [torch.rand(1, 3, 240, 320) for _ in range(2)]
     found = [network.matching.eval()(image, torch.ones(1, 1, 240, 320), fine, early) for image in images]
     assert torch.equal(*found)
+
+
+def test_further_blocks_begin_as_the_identity_and_are_no_part_of_a_smaller_network(tmp_path: Path) -> None:
+    plain, deeper, given = stereo().eval(), stereo(blocks=2).eval(), inputs()
+    save_model(tmp_path / "plain.safetensors", {"stereo.": plain})
+    tensors = read_weights(tmp_path / "plain.safetensors")
+    assert load_weights(deeper, tensors, "stereo.", tmp_path / "plain.safetensors")
+    assert torch.equal(deeper(**given)["depth"], plain(**given)["depth"])
+    save_model(tmp_path / "deeper.safetensors", {"stereo.": deeper})
+    tensors = read_weights(tmp_path / "deeper.safetensors")
+    with pytest.raises(ModelError, match=r"foreign or of another shape \['regulariser\.more"):
+        load_weights(plain, tensors, "stereo.", tmp_path / "deeper.safetensors")
 
 
 def test_an_image_engine_without_fine_features_has_no_stereo() -> None:
