@@ -19,6 +19,7 @@ HELP = """Measure run time and memory on this machine.
 
   sgrocc bench step                  the mapper's step and its stages, frames back to back and arriving at 30 Hz
   sgrocc bench step --bag walk.mcap  the same on your own bag
+  sgrocc bench step --language DIR   what the features of an image-text model cost beside it
   sgrocc bench startup               from program start to the first update
   sgrocc bench growth                time and memory while the map grows room by room
   sgrocc bench engines               the graphs in every runtime and precision
@@ -44,6 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     step.add_argument(
         "--ahead", action="store_true", help="both passes again, each image's network beside the step before it"
+    )
+    step.add_argument(
+        "--language",
+        default="",
+        metavar="DIR",
+        help="the first pass again, with an exported image-text model: what its features cost in time and memory",
     )
     add_bag_arguments(step)
     startup = actions.add_parser(
@@ -123,6 +130,9 @@ def _frames(arguments: argparse.Namespace) -> list[Any]:
 
 
 def _step(arguments: argparse.Namespace) -> dict[str, Any]:
+    from dataclasses import replace
+    from statistics import median
+
     from sgrocc_core.bench.step import arriving, back_to_back
     from sgrocc_core.engines.open import open_engine
     from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
@@ -140,6 +150,23 @@ def _step(arguments: argparse.Namespace) -> dict[str, Any]:
         timings |= {f"ahead.{stage}": values for stage, values in back_to_back(mapper, frames, ahead=True).items()}
         passes["ahead."] = arriving(mapper, frames, arguments.arrival_rate, ahead=True)
     figures = {"frames": figure(len(frames), "frames"), "arrived": figure(live.arrived, "frames")}
+    said = []
+    if arguments.language:
+        asked = OccupancyMapper(engine, replace(mapper.config, language=arguments.language))
+        timings |= {f"language.{stage}": values for stage, values in back_to_back(asked, frames).items()}
+        plain, more = (median(timings[name]) for name in ("whole_step", "language.whole_step"))
+        back_to_back(mapper, frames[-1:])
+        back_to_back(asked, frames[-1:])
+        sizes = [each.map.memory.nbytes / max(1, len(each.map.memory)) / 1024 for each in (mapper, asked)]
+        figures |= {
+            "language_times": figure(round(more / plain, 2), "times"),
+            "block": figure(round(sizes[0], 1), "KiB"),
+            "language.block": figure(round(sizes[1], 1), "KiB"),
+        }
+        said.append(
+            f"with the features of {arguments.language}: {more:.0f} ms a step instead of {plain:.0f}, "
+            f"{sizes[1]:.0f} KiB a block instead of {sizes[0]:.0f}"
+        )
     for way, found in passes.items():
         timings |= {f"{way}at_{arguments.arrival_rate:g}_hz.{stage}": made for stage, made in found.timings.items()}
         figures |= {
@@ -155,6 +182,8 @@ def _step(arguments: argparse.Namespace) -> dict[str, Any]:
             f"arriving at {arguments.arrival_rate:g} Hz{', images ahead' if way else ''}: "
             f"{found.mapped} of {found.arrived} mapped, {found.mapped / found.seconds:.1f} per second"
         )
+    for line in said:
+        print(line)
     return report
 
 

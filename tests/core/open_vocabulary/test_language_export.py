@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -134,6 +135,18 @@ def test_the_command_says_what_is_wrong_with_a_model(tmp_path, capsys):
     write_model(tmp_path / "siglip", "siglip")
     assert main(["export-language", "--model", str(tmp_path / "siglip"), "--out", str(tmp_path / "out")]) == 1
     assert "has no tokenizer.json" in capsys.readouterr().err
+
+
+def test_what_the_features_cost_is_measured_beside_the_mapper_without_them(exported, tmp_path, capsys):
+    report = tmp_path / "cost.json"
+    arguments = ["--language", str(exported[2] / "out"), "--frames", "5", "--engine", "onnxruntime", "--json", str(report)]
+    assert main(["bench", "step", *arguments]) == 0
+    assert "KiB a block instead of" in capsys.readouterr().out
+    told = json.loads(report.read_text())
+    figures = {name: figure["value"] for name, figure in told["figures"].items()}
+    # 512 cells of 4 Gaussians, 8 numbers of two bytes each.
+    assert figures["language.block"] - figures["block"] == pytest.approx(512 * 4 * 8 * 2 / 1024, abs=0.2)
+    assert figures["language_times"] > 0 and "language.whole_step" in told["stages"]
 
 
 @pytest.mark.slow
