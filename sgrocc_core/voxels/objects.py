@@ -17,10 +17,10 @@ from sgrocc_core.words.phrases import meaning_of
 LEAST_VOXELS = 6
 """Fewer connected voxels are no thing (0.003 m^3)."""
 LEAST_BY_CLASS = {
-    label_of(name): least for name, least in (("bed", 500), ("sofa", 400), ("table", 100), ("chair", 70), ("tvs", 35))
+    label_of(name): least for name, least in (("bed", 500), ("sofa", 400), ("table", 60), ("chair", 50), ("tvs", 50))
 }
 """The same for classes whose things are larger: about a third of a small one's voxels. Smaller patches are parts of
-something else that a class was given to (chosen, like the numbers below, on 24 generated rooms)."""
+something else that a class was given to (chosen on 20 generated rooms, the numbers below on 24)."""
 NARROWEST = {label_of("chair"): 5}
 """Voxels that both sides of a thing's box have at least (0.4 m)."""
 BY_FACES = (label_of("tvs"),)

@@ -139,7 +139,16 @@ def test_the_command_says_what_is_wrong_with_a_model(tmp_path, capsys):
 
 def test_what_the_features_cost_is_measured_beside_the_mapper_without_them(exported, tmp_path, capsys):
     report = tmp_path / "cost.json"
-    arguments = ["--language", str(exported[2] / "out"), "--frames", "5", "--engine", "onnxruntime", "--json", str(report)]
+    arguments = [
+        "--language",
+        str(exported[2] / "out"),
+        "--frames",
+        "5",
+        "--engine",
+        "onnxruntime",
+        "--json",
+        str(report),
+    ]
     assert main(["bench", "step", *arguments]) == 0
     assert "KiB a block instead of" in capsys.readouterr().out
     told = json.loads(report.read_text())

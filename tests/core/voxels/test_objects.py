@@ -122,8 +122,17 @@ def test_a_phrase_without_meaning_is_an_error():
 
 
 def test_a_patch_that_is_too_small_for_its_class_is_no_thing_unless_asked_for() -> None:
-    voxels = np.argwhere(np.ones((4, 4, 4), bool)).astype(np.int32)
-    for name, count in (("bed", 0), ("table", 0), ("chair", 0), ("tvs", 1), ("objects", 1)):
+    sizes = (
+        ("bed", 3, 0),
+        ("table", 3, 0),
+        ("table", 4, 1),
+        ("chair", 3, 0),
+        ("tvs", 3, 0),
+        ("tvs", 4, 1),
+        ("objects", 3, 1),
+    )
+    for name, height, count in sizes:
+        voxels = np.argwhere(np.ones((4, 4, height), bool)).astype(np.int32)
         label = np.full(len(voxels), label_of(name), np.uint8)
         map_of = voxels, label, np.ones(len(voxels), np.float32), np.zeros((0, 3), np.int32)
         assert len(objects_of(*map_of)) == count
