@@ -212,8 +212,9 @@ def _calibrate(args: argparse.Namespace) -> int:
     found = calibrate(config, args.start, args.data, out, args.packed)
     for name, values in found.items():
         shares = ", ".join(f"{key} {value:.3f}" for key, value in values.items() if key.startswith("p"))
-        print(f"{name}: spread times {values['factor']:.3f}; before: {shares}; {values['videos']:.0f} videos")
+        print(f"{name}: spread times {values['factor']:.3f}; before: {shares}")
     fewest = min(int(values["videos"]) for values in found.values())
+    print(f"{fewest} videos were looked at")
     if fewest < ENOUGH_VIDEOS:
         print(
             f"warning: {fewest} videos are left out of the training; at least {ENOUGH_VIDEOS} are needed for factors "

@@ -24,6 +24,7 @@ from sgrocc_core.data.assets.config import AssetConfig
 from sgrocc_core.data.images import decode_compressed, encode_jpeg
 from sgrocc_core.data.occ_scannet import Sample
 from sgrocc_core.errors import ConfigError, DataError
+from sgrocc_core.progress import progress
 from sgrocc_core.training.data.packed import packed_scenes, write_scene
 from sgrocc_core.training.data.rolling import make_rolling, remove_old
 
@@ -237,16 +238,25 @@ class RoomRenderer:
             DataError: a rendering process has ended.
         """
         self.start()
-        while True:
-            ended = [process.exitcode for process in self._processes if not process.is_alive()]
-            if ended:
-                raise DataError(
-                    f"a process that renders rooms into {self.config.folder} ended with code {ended[0]}; "
-                    "its error is above"
-                )
-            if self.config.folder.is_dir() and len(packed_scenes(self.config.folder)) >= self.least:
-                return
-            time.sleep(PAUSE)
+        if self._ready() >= self.least:
+            self._check_alive()
+            return
+        with progress(total=self.least, desc=f"first rooms in {self.config.folder}", unit="room") as bar:
+            while (ready := self._ready()) < self.least:
+                self._check_alive()
+                bar.update(ready - bar.n)
+                time.sleep(PAUSE)
+            bar.update(self.least - bar.n)
+
+    def _ready(self) -> int:
+        return len(packed_scenes(self.config.folder)) if self.config.folder.is_dir() else 0
+
+    def _check_alive(self) -> None:
+        ended = [process.exitcode for process in self._processes if not process.is_alive()]
+        if ended:
+            raise DataError(
+                f"a process that renders rooms into {self.config.folder} ended with code {ended[0]}; its error is above"
+            )
 
     def stop(self) -> None:
         """End the processes; the scenes are kept."""

@@ -50,7 +50,7 @@ def test_a_room_rendered_on_the_fly_is_the_one_a_set_on_disk_would_give(tmp_path
 
 
 @pytest.mark.slow
-def test_new_rooms_replace_old_ones_in_a_bounded_folder_while_views_are_read(tmp_path, monkeypatch):
+def test_new_rooms_replace_old_ones_in_a_bounded_folder_while_views_are_read(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(rendering, "PAUSE", 0.1)
     folder = tmp_path / "rooms"
     most = 0
@@ -62,6 +62,7 @@ def test_new_rooms_replace_old_ones_in_a_bounded_folder_while_views_are_read(tmp
 
     with RoomRenderer(config(folder), least=2) as rooms:
         rooms()
+        assert "first rooms in" in capsys.readouterr().err  # what it waits for
         data = PackedViews([folder], DatasetOptions())
         held = [scene.name for scene in data.scenes]
         assert len(held) == 2 and next(iter(loader(data, 2, 0, 1, 0)))["image"].shape == (2, 3, 72, 96)
