@@ -43,7 +43,10 @@ def test_losses_device_and_precision_are_read(tmp_path: Path) -> None:
 
 def test_what_is_not_said_is_the_default(tmp_path: Path) -> None:
     assert read(tmp_path, "seed: 3\nstages:\nlosses:\n") == TrainConfig(
-        seed=3, image=model_sections("small")["image"], network=ExpertConfig(**model_sections("small")["expert"])
+        seed=3,
+        image=model_sections("small")["image"],
+        network=ExpertConfig(**model_sections("small")["expert"]),
+        stereo=model_sections("small")["stereo"],
     )
 
 
