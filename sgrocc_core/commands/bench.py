@@ -155,8 +155,6 @@ def _step(arguments: argparse.Namespace) -> dict[str, Any]:
         asked = OccupancyMapper(engine, replace(mapper.config, language=arguments.language))
         timings |= {f"language.{stage}": values for stage, values in back_to_back(asked, frames).items()}
         plain, more = (median(timings[name]) for name in ("whole_step", "language.whole_step"))
-        back_to_back(mapper, frames[-1:])
-        back_to_back(asked, frames[-1:])
         sizes = [each.map.memory.nbytes / max(1, len(each.map.memory)) / 1024 for each in (mapper, asked)]
         figures |= {
             "language_times": figure(round(more / plain, 2), "times"),

@@ -119,6 +119,50 @@ def describe(folder: Path) -> tuple[str, dict[str, Any]]:
         raise ModelError(f"{path} does not describe a network: {error!r}") from error
 
 
+def read_preparation(folder: Path) -> dict[str, Any]:
+    """Contents of a folder's preprocessor_config.json; empty where there is none.
+
+    Raises:
+        ModelError: it is not a description.
+    """
+    path = folder / PREPARATION
+    if not path.is_file():
+        return {}
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} does not describe the preparation of an image: {error}") from error
+    if not isinstance(values, dict):
+        raise ModelError(f"{path} does not describe the preparation of an image: it holds no object")
+    return values
+
+
+def read_statistics(
+    folder: Path, mean: tuple[float, ...], deviation: tuple[float, ...]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of the colours that a published network expects, as shares of 255.
+
+    Args:
+        folder: of `find_published`.
+        mean: where preprocessor_config.json does not say it.
+        deviation: the same.
+
+    Raises:
+        ModelError: they are not three numbers each, or a deviation is not above 0.
+    """
+    values = read_preparation(folder)
+    try:
+        means, deviations = (
+            tuple(map(float, values.get(key) or default))
+            for key, default in (("image_mean", mean), ("image_std", deviation))
+        )
+        if len(means) != 3 or len(deviations) != 3 or min(deviations) <= 0:
+            raise ValueError("image_mean and image_std must be three numbers each, image_std above 0")
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{folder / PREPARATION} does not describe the preparation of an image: {error}") from error
+    return means, deviations
+
+
 def load_published(folder: Path, architecture: str, what: str) -> Any:
     """Load a whole published network with `transformers`, in float32.
 

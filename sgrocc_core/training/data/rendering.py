@@ -238,25 +238,23 @@ class RoomRenderer:
             DataError: a rendering process has ended.
         """
         self.start()
-        if self._ready() >= self.least:
-            self._check_alive()
-            return
-        with progress(total=self.least, desc=f"first rooms in {self.config.folder}", unit="room") as bar:
-            while (ready := self._ready()) < self.least:
-                self._check_alive()
+        wanted = {"total": self.least, "desc": f"first rooms in {self.config.folder}", "unit": "room"}
+        with progress(**wanted, disable=self._ready() >= self.least) as bar:
+            while True:
+                ended = [process.exitcode for process in self._processes if not process.is_alive()]
+                if ended:
+                    raise DataError(
+                        f"a process that renders rooms into {self.config.folder} ended with code {ended[0]}; "
+                        "its error is above"
+                    )
+                ready = min(self._ready(), self.least)
                 bar.update(ready - bar.n)
+                if ready == self.least:
+                    return
                 time.sleep(PAUSE)
-            bar.update(self.least - bar.n)
 
     def _ready(self) -> int:
         return len(packed_scenes(self.config.folder)) if self.config.folder.is_dir() else 0
-
-    def _check_alive(self) -> None:
-        ended = [process.exitcode for process in self._processes if not process.is_alive()]
-        if ended:
-            raise DataError(
-                f"a process that renders rooms into {self.config.folder} ended with code {ended[0]}; its error is above"
-            )
 
     def stop(self) -> None:
         """End the processes; the scenes are kept."""

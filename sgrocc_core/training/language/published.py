@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from sgrocc_core.network import hub
 from sgrocc_core.share import expanded
 from sgrocc_core.training.language.cache import EmbeddingCache
 from sgrocc_core.training.language.config import OWN, LanguageConfig
-from sgrocc_core.training.language.towers import FAMILIES, Family, QwenTower, Seen, SquareTower, build_tower
+from sgrocc_core.training.language.towers import FAMILIES, QwenTower, Seen, SquareTower, build_tower
 
 WHAT = "vision-language model"
 KNOWN = {
@@ -64,7 +63,8 @@ class VisionLanguageModel:
         network = _load(folder, self.kind, description).eval().requires_grad_(False).to(device)
         self._tower = QwenTower(network) if self.kind == "qwen2_5_vl" else SquareTower(network)
         self._mean, self._deviation = (
-            torch.tensor(value, device=device).view(3, 1, 1) for value in _statistics(folder, family)
+            torch.tensor(value, device=device).view(3, 1, 1)
+            for value in hub.read_statistics(folder, family.mean, family.deviation)
         )
         base = expanded(config.cache) if config.cache else cache_folder("language")
         self.cache = EmbeddingCache(base, _digest(folder), 1e9 * config.cache_gb)
@@ -135,24 +135,6 @@ def _load(folder: Path, kind: str, description: dict[str, Any]) -> Any:
         raise ModelError(f"the weights in {folder} are not those of its {hub.DESCRIPTION}: {foreign[0]} does not fit")
     network.load_state_dict(values)
     return network.float()
-
-
-def _statistics(folder: Path, family: Family) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of the channels that the model expects."""
-    path = folder / hub.PREPARATION
-    if not path.is_file():
-        return family.mean, family.deviation
-    try:
-        values = json.loads(path.read_text())
-        mean, deviation = (
-            tuple(map(float, values.get(key) or default))
-            for key, default in (("image_mean", family.mean), ("image_std", family.deviation))
-        )
-        if len(mean) != 3 or len(deviation) != 3 or min(deviation) <= 0:
-            raise ValueError("image_mean and image_std must be three numbers each, image_std above 0")
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path} does not describe the preparation of an image: {error}") from error
-    return mean, deviation
 
 
 def _digest(folder: Path) -> str:

@@ -149,15 +149,11 @@ def each_once(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> np.n
         scores: (N,).
         labels: (N,) of their classes.
     """
-    kept: list[int] = []
-    area = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), 1)
-    for n in np.argsort(-scores, kind="stable"):
-        others = [k for k in kept if labels[k] == labels[n]]
-        low, high = np.maximum(boxes[others, :2], boxes[n, :2]), np.minimum(boxes[others, 2:], boxes[n, 2:])
-        both = np.prod(np.maximum(high - low, 0), 1)
-        if area[n] > 0 and not (both > SAME_BOX * (area[others] + area[n] - both)).any():
-            kept.append(int(n))
-    return np.array(kept, np.int64)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    whole = np.flatnonzero((sides > 0).all(1))
+    rectangles = np.concatenate([boxes[:, :2], sides], 1)[whole].tolist()
+    kept = cv2.dnn.NMSBoxesBatched(rectangles, scores[whole].tolist(), labels[whole].tolist(), 0.0, SAME_BOX)
+    return np.asarray(whole[np.asarray(kept, np.int64)], np.int64)
 
 
 def opinion_of_masks(masks: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> Opinion:

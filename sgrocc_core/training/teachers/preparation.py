@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sgrocc_core.errors import ModelError
-from sgrocc_core.network.hub import PREPARATION
+from sgrocc_core.network.hub import read_statistics
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's statistics, which most networks use unless their preprocessor_config.json says otherwise."""
-
-
-def read_preparation(folder: Path) -> dict[str, Any]:
-    """Contents of a folder's preprocessor_config.json; empty where there is none.
-
-    Raises:
-        ModelError: it is not a description.
-    """
-    path = folder / PREPARATION
-    if not path.is_file():
-        return {}
-    try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} does not describe the preparation of an image: {error}") from error
-    if not isinstance(values, dict):
-        raise ModelError(f"{path} does not describe the preparation of an image: it holds no object")
-    return values
 
 
 @dataclass(frozen=True)
@@ -53,17 +32,9 @@ class Statistics:
         """Those of a folder; `mean` and `deviation` where it does not say.
 
         Raises:
-            ModelError: see `read_preparation`; or they are not three numbers.
+            ModelError: see `read_statistics`.
         """
-        values = read_preparation(folder)
-        try:
-            found = [tuple(map(float, values.get(key) or default))
-                     for key, default in (("image_mean", mean), ("image_std", deviation))]  # fmt: skip
-        except (TypeError, ValueError) as error:
-            raise ModelError(
-                f"{folder / PREPARATION} does not describe the preparation of an image: {error}"
-            ) from error
-        return cls(*found)
+        return cls(*read_statistics(folder, mean, deviation))
 
     def input(self, image: np.ndarray) -> Tensor:
         """(1, 3, H, W) float32 of an image (H, W, 3) uint8 RGB."""

@@ -24,10 +24,11 @@ from sgrocc_core.network.hub import (
     find_published,
     load_published,
     load_tokenizer,
+    read_preparation,
 )
 from sgrocc_core.training.teachers.boxes import BoxTeacher, is_pair
 from sgrocc_core.training.teachers.opinion import Opinion, Teacher, opinion_of
-from sgrocc_core.training.teachers.preparation import Statistics, read_preparation
+from sgrocc_core.training.teachers.preparation import Statistics
 from sgrocc_core.training.teachers.table import Alignment, align_names
 
 KNOWN = {
