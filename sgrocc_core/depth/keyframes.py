@@ -43,6 +43,7 @@ class View:
 
     Attributes:
         features: (h, w, 16) float32 matching features.
+        fine: (2h, 2w, 16) float32, those of the second sweep; None where the model has none.
         K: (3, 3) intrinsics at their resolution, pixels.
         T_wc: (4, 4) camera to world, metres.
         stamp_ns: of the image.
@@ -58,11 +59,13 @@ class View:
     bounds: np.ndarray
     size: tuple[int, int]
     digest: int
+    fine: np.ndarray | None = None
 
     @property
     def nbytes(self) -> int:
         """Memory that the view takes, without Python's own."""
-        return self.features.nbytes + self.K.nbytes + self.T_wc.nbytes + self.bounds.nbytes
+        fine = 0 if self.fine is None else self.fine.nbytes
+        return self.features.nbytes + fine + self.K.nbytes + self.T_wc.nbytes + self.bounds.nbytes
 
 
 def digest(image: np.ndarray) -> int:

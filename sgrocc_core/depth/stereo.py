@@ -1,4 +1,4 @@
-"""Stereo from motion as the mapper uses it: keyframes in, and for each image the inputs of the plane sweep."""
+"""Stereo from motion as the mapper uses it: keyframes in, and for each image the inputs of the sweeps."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ class Sources:
         features: (S, h, w, 16) float32 matching features.
         transforms: (S, 3, 4) and bounds: (S, 4), float32: see `depth.sweep`.
         every: sweep every n-th plane and interpolate the scores between; other than 1 for comparison only.
+        fine: (S, 2h, 2w, 16) float32 features of the second sweep; None: one sweep only.
     """
 
     features: np.ndarray
     transforms: np.ndarray
     bounds: np.ndarray
     every: int = 1
+    fine: np.ndarray | None = None
 
 
 class MotionStereo:
@@ -33,17 +35,24 @@ class MotionStereo:
     Args:
         number: most sources of an image.
         every: see `Sources`. Other values than the defaults are for comparison.
+        finer: whether the model's second sweep is made; False is for comparison.
 
     Attributes:
         ring: the keyframes.
     """
 
-    def __init__(self, number: int = MAX_SOURCES, every: int = 1) -> None:
-        self.number, self.every = number, every
+    def __init__(self, number: int = MAX_SOURCES, every: int = 1, finer: bool = True) -> None:
+        self.number, self.every, self.finer = number, every, finer
         self.ring = KeyframeRing()
 
     def follow(
-        self, features: np.ndarray, image: np.ndarray, camera: LetterboxedCamera, T_wc: np.ndarray, stamp_ns: int
+        self,
+        features: np.ndarray,
+        image: np.ndarray,
+        camera: LetterboxedCamera,
+        T_wc: np.ndarray,
+        stamp_ns: int,
+        fine: np.ndarray | None = None,
     ) -> tuple[Sources | None, str | None]:
         """Sources for the next image.
 
@@ -53,13 +62,15 @@ class MotionStereo:
             camera: of the letterboxed image.
             T_wc: (4, 4) camera to world, metres.
             stamp_ns: stamp of the image, nanoseconds.
+            fine: (2h, 2w, 16) float32, of the second sweep, of every image or of none.
 
         Returns:
             The sources, None where no earlier image qualifies; and a sentence for the user, None if there is none.
         """
+        fine = fine if self.finer else None
         K = camera.intrinsics_at(features.shape[:2])
         bounds = content_bounds(camera.mask, camera.mask.shape[1] // features.shape[1])
-        view = View(features, K, T_wc.copy(), stamp_ns, bounds, camera.letterbox.source, digest(image))
+        view = View(features, K, T_wc.copy(), stamp_ns, bounds, camera.letterbox.source, digest(image), fine)
         chosen, said = self.ring.follow(view, self.number)
         if not chosen:
             return None, said
@@ -68,5 +79,6 @@ class MotionStereo:
             np.stack([sweep_transform(K, T_wc, source.K, source.T_wc) for source in chosen]),
             np.stack([source.bounds for source in chosen]),
             self.every,
+            None if fine is None else np.stack([source.fine for source in chosen if source.fine is not None]),
         )
         return sources, said

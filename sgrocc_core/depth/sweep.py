@@ -152,7 +152,7 @@ def plane_sweep_backward(
 
 
 @njit(cache=True, inline="always")
-def _project_planes(transform, bounds, row, column, width, height, inverse_depths, inside, at, right, low):
+def project_planes(transform, bounds, row, column, width, height, inverse_depths, inside, at, right, low):
     """Where a target pixel at every plane's depth lies in a source.
 
     Writes for each plane whether it is seen, the index of the top-left of the four pixels around it, and how far it
@@ -175,6 +175,42 @@ def _project_planes(transform, bounds, row, column, width, height, inverse_depth
         at[p], right[p], low[p] = (i * width + j) * CHANNELS, u - np.float32(j), v - np.float32(i)
 
 
+@njit(cache=True, inline="always")
+def match_planes(own, pixels, below, inside, at, right, low, total, seen):
+    """Add the matches of a target pixel's features with a source's at every plane, and how many there are."""
+    for p in range(len(inside)):
+        if inside[p]:
+            a, c = right[p], low[p]
+            wa, wb, wc, wd = (1 - a) * (1 - c), a * (1 - c), (1 - a) * c, a * c
+            upper, lower = at[p], at[p] + below
+            match = np.float32(0)
+            for k in range(CHANNELS):  # unsigned indices are not checked for counting from the end
+                top = wa * pixels[np.uint64(upper + k)] + wb * pixels[np.uint64(upper + CHANNELS + k)]
+                bottom = wc * pixels[np.uint64(lower + k)] + wd * pixels[np.uint64(lower + CHANNELS + k)]
+                match += own[k] * (top + bottom)
+            total[p] += match
+            seen[p] += np.float32(1)
+
+
+@njit(cache=True, inline="always")
+def match_planes_backward(own, own_gradient, pixels, gradient, below, share, inside, at, right, low):
+    """Add the gradients of the features of a target pixel and of a source; `share` (P,) is that of every match."""
+    for p in range(len(inside)):
+        g = share[p]
+        if inside[p] and g != 0:
+            a, c = right[p], low[p]
+            wa, wb, wc, wd = g * (1 - a) * (1 - c), g * a * (1 - c), g * (1 - a) * c, g * a * c
+            upper, lower = at[p], at[p] + below
+            for k in range(CHANNELS):
+                i1, i2 = np.uint64(upper + k), np.uint64(upper + CHANNELS + k)
+                i3, i4 = np.uint64(lower + k), np.uint64(lower + CHANNELS + k)
+                own_gradient[k] += wa * pixels[i1] + wb * pixels[i2] + wc * pixels[i3] + wd * pixels[i4]
+                gradient[i1] += wa * own[k]
+                gradient[i2] += wb * own[k]
+                gradient[i3] += wc * own[k]
+                gradient[i4] += wd * own[k]
+
+
 @njit(cache=True, parallel=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 def _sweep(target, sources, transforms, bounds, inverse_depths, score, count):
     height, width, _ = target.shape
@@ -188,7 +224,7 @@ def _sweep(target, sources, transforms, bounds, inverse_depths, score, count):
             own = target[row, column]
             total[:], seen[:] = 0, 0
             for s in range(len(sources)):
-                _project_planes(
+                project_planes(
                     transforms[s],
                     bounds[s],
                     np.float32(row),
@@ -201,19 +237,7 @@ def _sweep(target, sources, transforms, bounds, inverse_depths, score, count):
                     right,
                     low,
                 )
-                pixels = flat[s]
-                for p in range(planes):
-                    if inside[p]:
-                        a, c = right[p], low[p]
-                        wa, wb, wc, wd = (1 - a) * (1 - c), a * (1 - c), (1 - a) * c, a * c
-                        upper, lower = at[p], at[p] + below
-                        match = np.float32(0)
-                        for k in range(CHANNELS):  # unsigned indices are not checked for counting from the end
-                            top = wa * pixels[np.uint64(upper + k)] + wb * pixels[np.uint64(upper + CHANNELS + k)]
-                            bottom = wc * pixels[np.uint64(lower + k)] + wd * pixels[np.uint64(lower + CHANNELS + k)]
-                            match += own[k] * (top + bottom)
-                        total[p] += match
-                        seen[p] += np.float32(1)
+                match_planes(own, flat[s], below, inside, at, right, low, total, seen)
             for p in range(planes):
                 score[p, row, column] = total[p] / max(seen[p], np.float32(1))
                 count[p, row, column] = seen[p]
@@ -232,7 +256,7 @@ def _sweep_backward(target, sources, transforms, bounds, inverse_depths, share, 
         for row in range(height):
             for column in range(width):
                 own, own_gradient = target[row, column], to_target[s, row, column]
-                _project_planes(
+                project_planes(
                     transforms[s],
                     bounds[s],
                     np.float32(row),
@@ -245,17 +269,6 @@ def _sweep_backward(target, sources, transforms, bounds, inverse_depths, share, 
                     right,
                     low,
                 )
-                for p in range(planes):
-                    g = share[p, row, column]
-                    if inside[p] and g != 0:
-                        a, c = right[p], low[p]
-                        wa, wb, wc, wd = g * (1 - a) * (1 - c), g * a * (1 - c), g * (1 - a) * c, g * a * c
-                        upper, lower = at[p], at[p] + below
-                        for k in range(CHANNELS):
-                            i1, i2 = np.uint64(upper + k), np.uint64(upper + CHANNELS + k)
-                            i3, i4 = np.uint64(lower + k), np.uint64(lower + CHANNELS + k)
-                            own_gradient[k] += wa * pixels[i1] + wb * pixels[i2] + wc * pixels[i3] + wd * pixels[i4]
-                            gradient[i1] += wa * own[k]
-                            gradient[i2] += wb * own[k]
-                            gradient[i3] += wc * own[k]
-                            gradient[i4] += wd * own[k]
+                match_planes_backward(
+                    own, own_gradient, pixels, gradient, below, share[:, row, column], inside, at, right, low
+                )

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from sgrocc_core.depth.cascade import cascade_sweep, finer, hypotheses
 from sgrocc_core.depth.hits import count_hits
 from sgrocc_core.depth.stereo import Sources
 from sgrocc_core.depth.sweep import between_planes, inverse_plane_depths, plane_sweep
@@ -26,6 +27,9 @@ MATCHING_OUTPUTS = ("matching", "context")
 """What image.onnx gives beside IMAGE_OUTPUTS in a model with stereo."""
 STEREO_INPUTS = ("score", "count", "context", "depth", "spread")
 STEREO_OUTPUTS = ("stereo_depth", "stereo_spread")
+FINE_OUTPUTS = ("matching_fine",)
+"""What image.onnx gives beside those in a model whose stereo makes a second sweep."""
+CASCADE_OUTPUTS = ("cascade_depth", "cascade_spread")
 EXPERT_INPUTS = ("features", "depth", "spread", "hits", "thickness", "intrinsics", "pose", "history", "past")
 EXPERT_OUTPUTS = ("means", "scales", "rotations", "opacities", "logits", "anchor_features")
 """Outputs of expert.onnx. A graph may not reuse an input's name, so the anchors' features are `anchor_features`."""
@@ -44,6 +48,7 @@ class ImageOutputs:
         thickness: head_shape, metres, extent of the object behind its visible surface.
         matching: (*head_shape, 16), features of unit length for comparing images; None without stereo.
         context: (1, F, *head_shape), features for `Engine.stereo`; None without stereo.
+        matching_fine: (2h, 2w, 16) for a head_shape of (h, w), features of the second sweep; None without it.
     """
 
     features: np.ndarray
@@ -52,6 +57,7 @@ class ImageOutputs:
     thickness: np.ndarray
     matching: np.ndarray | None = None
     context: np.ndarray | None = None
+    matching_fine: np.ndarray | None = None
 
 
 class Engine(Protocol):
@@ -104,6 +110,8 @@ class Engine(Protocol):
 
     def stereo(self, seen: ImageOutputs, sources: Sources) -> tuple[np.ndarray, np.ndarray]:
         """Depth and its spread from the image and from earlier ones; both (*head_shape) float32 metres.
+
+        A model with a second sweep makes it where the sources have fine features.
 
         Args:
             seen: of `image`, of a model with stereo.
@@ -209,18 +217,20 @@ def expert_feed(
 
 
 def image_outputs(values: list[np.ndarray]) -> ImageOutputs:
-    """Outputs of image.onnx in the order of IMAGE_OUTPUTS and, with stereo, MATCHING_OUTPUTS."""
+    """Outputs of image.onnx in the order of `image_names`."""
     features, depth, spread, thickness, *rest = values
     outputs = ImageOutputs(features, depth[0, 0], spread[0, 0], thickness[0, 0])
     if not rest:
         return outputs
-    matching, context = rest
-    return replace(outputs, matching=np.ascontiguousarray(np.moveaxis(matching[0], 0, -1)), context=context)
+    matching, context, *fine = rest
+    last = [np.ascontiguousarray(np.moveaxis(part[0], 0, -1)) for part in (matching, *fine)]
+    return replace(outputs, matching=last[0], context=context, matching_fine=last[1] if fine else None)
 
 
 def image_names(spec: ModelSpec) -> tuple[str, ...]:
     """Names of the outputs of a model's image network."""
-    return (*IMAGE_OUTPUTS, *(MATCHING_OUTPUTS if spec.has_stereo else ()))
+    matching = MATCHING_OUTPUTS if spec.has_stereo else ()
+    return (*IMAGE_OUTPUTS, *matching, *(FINE_OUTPUTS if spec.has_cascade else ()))
 
 
 def matched(seen: ImageOutputs) -> tuple[np.ndarray, np.ndarray]:
@@ -247,8 +257,32 @@ def stereo_feed(seen: ImageOutputs, sources: Sources, planes: int) -> dict[str, 
     }
 
 
+def cascade_feed(
+    seen: ImageOutputs, sources: Sources, depth: np.ndarray, spread: np.ndarray, count: int
+) -> dict[str, np.ndarray]:
+    """The inputs of cascade.onnx, by name; the second sweep is made here, on the CPU.
+
+    Args:
+        seen: of `Engine.stereo`.
+        sources: of `Engine.stereo`, with fine features.
+        depth: (h, w) m, of the first sweep.
+        spread: (h, w) m, of the first sweep.
+        count: hypotheses of a pixel.
+    """
+    assert seen.matching_fine is not None and sources.fine is not None
+    places, edges = finer(sources.transforms, sources.bounds)
+    score, seen_by = cascade_sweep(seen.matching_fine, sources.fine, places, edges, hypotheses(depth, count))
+    return {
+        "score": score[None],
+        "count": seen_by[None],
+        "context": matched(seen)[1],
+        "depth": np.ascontiguousarray(depth, np.float32)[None, None],
+        "spread": np.ascontiguousarray(spread, np.float32)[None, None],
+    }
+
+
 def stereo_outputs(values: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Outputs of stereo.onnx in the order of STEREO_OUTPUTS."""
+    """Outputs of stereo.onnx in the order of STEREO_OUTPUTS, or of cascade.onnx in that of CASCADE_OUTPUTS."""
     depth, spread = values
     return depth[0, 0], spread[0, 0]
 

@@ -20,7 +20,14 @@ from torch import Tensor, nn
 
 from sgrocc_core.classes import NAMES
 from sgrocc_core.depth.hits import count_hits
-from sgrocc_core.engines.engine import EXPERT_OUTPUTS, IMAGE_OUTPUTS, MATCHING_OUTPUTS, STEREO_OUTPUTS
+from sgrocc_core.engines.engine import (
+    CASCADE_OUTPUTS,
+    EXPERT_OUTPUTS,
+    FINE_OUTPUTS,
+    IMAGE_OUTPUTS,
+    MATCHING_OUTPUTS,
+    STEREO_OUTPUTS,
+)
 from sgrocc_core.engines.graph import OPSET, check_graph, tidy
 from sgrocc_core.engines.model import FORMAT_VERSION, sha256_of
 from sgrocc_core.errors import ModelError
@@ -101,12 +108,12 @@ def example_inputs(
 
 
 def stereo_example(grid: ImageGrid, channels: int, planes: int) -> dict[str, Tensor]:
-    """Plausible inputs of stereo.onnx: scores of two sources, one of which sees the left half only.
+    """Plausible inputs of stereo.onnx or cascade.onnx: scores of two sources, one of which sees the left half only.
 
     Args:
         grid: sizes of the image engine.
         channels: of its fine features.
-        planes: of the sweep.
+        planes: of the sweep, or hypotheses of the second one.
     """
     draw = np.random.default_rng(0)
     shape = 1, planes, *grid.head_shape
@@ -148,14 +155,22 @@ def _graphs(image: AnyImageEngine, expert: SpatialExpert, stereo: StereoNetwork 
             _Graph("image.onnx", image, image_inputs, IMAGE_OUTPUTS, IMAGE_OUTPUTS, {"network.": "image."}),
             *graphs,
         ]
-    names = (*IMAGE_OUTPUTS, *MATCHING_OUTPUTS)
-    parts = {"network.image.": "image.", "network.matching.": "stereo.matching."}
+    cascade = stereo.cascade
+    names = (*IMAGE_OUTPUTS, *MATCHING_OUTPUTS, *(FINE_OUTPUTS if cascade else ()))
+    parts = {"image.": "image.", "matching.": "stereo.matching.", "finer.": "stereo.cascade.matching."}
+    parts = {f"network.{name}": prefix for name, prefix in parts.items()}
     inputs = stereo_example(image.grid, stereo.fine_channels, stereo.config.planes)
-    return [
-        _Graph("image.onnx", ImageWithMatching(image, stereo.matching), image_inputs, names, names, parts),
+    graphs = [
+        _Graph("image.onnx", ImageWithMatching(image, stereo), image_inputs, names, names, parts),
         *graphs,
         _Graph("stereo.onnx", stereo, inputs, ("depth", "spread"), STEREO_OUTPUTS, {"network.": "stereo."}),
     ]
+    if cascade is not None:
+        inputs, prefix = stereo_example(image.grid, stereo.fine_channels, cascade.count), "stereo.cascade."
+        graphs.append(
+            _Graph("cascade.onnx", cascade, inputs, ("depth", "spread"), CASCADE_OUTPUTS, {"network.": prefix})
+        )
+    return graphs
 
 
 def export_model(
@@ -203,8 +218,8 @@ def export_model(
             f"{worst} differs from PyTorch by {differences[worst]:.1e} of its largest value; "
             f"at most {TOLERANCE:g} is allowed"
         )
-    if stereo is None:
-        (folder / "stereo.onnx").unlink(missing_ok=True)
+    for file in {"stereo.onnx", "cascade.onnx"} - {graph.file for graph in graphs}:
+        (folder / file).unlink(missing_ok=True)
     files = [*(graph.file for graph in graphs), weights.name]
     _write_description(image, expert, networks, name, folder, files)
     return differences

@@ -71,14 +71,27 @@ class ModelSpec:
         return "stereo.onnx" in self.files
 
     @property
+    def has_cascade(self) -> bool:
+        """Whether stereo makes a second, finer sweep."""
+        return self.has_stereo and "cascade.onnx" in self.files
+
+    @property
     def graphs(self) -> tuple[str, ...]:
         """Names of the model's graphs."""
-        return ("image.onnx", "expert.onnx", *(("stereo.onnx",) if self.has_stereo else ()))
+        stereo = ("stereo.onnx",) if self.has_stereo else ()
+        return ("image.onnx", "expert.onnx", *stereo, *(("cascade.onnx",) if self.has_cascade else ()))
 
     @property
     def planes(self) -> int:
         """Planes of the sweep that the stereo network was trained for."""
-        return int(self.networks.get("stereo", {}).get("planes", PLANES))
+        planes: int = self.networks.get("stereo", {}).get("planes", PLANES)
+        return planes
+
+    @property
+    def hypotheses(self) -> int:
+        """Depths that the second sweep compares at each pixel; 0 = there is none."""
+        hypotheses: int = self.networks.get("stereo", {}).get("cascade", 0)
+        return hypotheses
 
     @property
     def grid(self) -> ImageGrid:
@@ -190,6 +203,12 @@ def _check_values(spec: ModelSpec) -> None:
         raise ValueError(f"canonical_focal is {focal!r}; it must be a number of pixels")
     if not isinstance(spec.networks, dict):
         raise ValueError(f"networks is {spec.networks!r}; it must be a mapping")
+    stereo = spec.networks.get("stereo", {})
+    if not isinstance(stereo, dict):
+        raise ValueError(f"networks.stereo is {stereo!r}; it must be a mapping")
+    for key, value, least in (("planes", spec.planes, 8), ("cascade", spec.hypotheses, int(spec.has_cascade))):
+        if type(value) is not int or not least <= value <= 256:
+            raise ValueError(f"networks.stereo.{key} is {value!r}; it must be a whole number from {least} to 256")
 
 
 def sha256_of(path: Path) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -24,11 +25,14 @@ TOLERANCE = {"fp32": 1e-3, "fp16": 3e-2, "bf16": 3e-2}
 """Largest difference of a value from that of ONNX Runtime, as a share of the output's largest value, by precision."""
 SHARE = 1e-3
 """Share of an output's values that may differ by more: a sample may fall into the neighbouring pixel."""
-VERSION = 1
+VERSION = 2
 """Number of the trial; higher when the frame or what is stored of it changes."""
 
+SECOND = ("matching", "matching_fine")
+"""What is taken of the second view, which is the source of the first."""
+
 Results = dict[str, np.ndarray]
-"""Outputs of a trial as `graph:output`, e.g. `expert.onnx:means`, and `matching`, that of the second view."""
+"""Outputs of a trial as `graph:output`, e.g. `expert.onnx:means`, and SECOND, those of the second view."""
 
 
 def run_trial(engine: Engine, given: Results | None = None) -> Results:
@@ -49,11 +53,17 @@ def run_trial(engine: Engine, given: Results | None = None) -> Results:
     )
     found |= {f"expert.onnx:{name}": value for name, value in vars(gaussians).items()}
     if engine.spec.has_stereo:
-        matching = given["matching"] if given is not None else _look(engine, second).matching
-        assert matching is not None
-        found["matching"] = matching
-        depth, spread = engine.stereo(seen, example_sources(matching, first, second, engine.spec))
-        found |= {"stereo.onnx:stereo_depth": depth, "stereo.onnx:stereo_spread": spread}
+        if given is None:
+            other = _look(engine, second)
+            found |= {name: part for name in SECOND if (part := getattr(other, name)) is not None}
+        else:
+            found |= {name: given[name] for name in SECOND if name in given}
+        sources = example_sources(found["matching"], first, second, engine.spec)
+        found |= dict(zip(("stereo.onnx:stereo_depth", "stereo.onnx:stereo_spread"), engine.stereo(seen, sources)))
+        if engine.spec.has_cascade:
+            sources = replace(sources, fine=found["matching_fine"][None])
+            both = engine.stereo(seen, sources)
+            found |= dict(zip(("cascade.onnx:cascade_depth", "cascade.onnx:cascade_spread"), both))
     return found
 
 

@@ -37,6 +37,7 @@ class DepthVariant:
         sources: most sources of stereo.
         every: every n-th plane is swept.
         combined: whether stereo begins with the depth that the tracks corrected, as in the mapper.
+        finer: whether the model's second sweep is made, as in the mapper.
         metres: root mean square of the errors of the told positions, each image's its own.
         degrees: the same of the told attitudes.
 
@@ -49,6 +50,7 @@ class DepthVariant:
     sources: int = MAX_SOURCES
     every: int = 1
     combined: bool = True
+    finer: bool = True
     metres: float = 0.0
     degrees: float = 0.0
 
@@ -95,7 +97,7 @@ class _Run:
 
     def __init__(self, variant: DepthVariant, kind: str, rng: np.random.Generator) -> None:
         self.variant, self.kind, self.rng = variant, kind, rng
-        self.motion = Motion(stereo=MotionStereo(variant.sources, variant.every))
+        self.motion = Motion(stereo=MotionStereo(variant.sources, variant.every, variant.finer))
 
     def depth(self, engine: Engine, seen: SeenImage) -> tuple[np.ndarray, np.ndarray]:
         """Depth and spread of the next image, from its pose with this variant's error."""

@@ -78,7 +78,8 @@ def depth_from_motion(
         outputs = replace(outputs, depth=depth, spread=spread)
         motion.helped = motion.tracks.points > 0
     if kind == "stereo" and outputs.matching is not None:
-        sources, said = motion.stereo.follow(outputs.matching, seen.image, camera, seen.T_wc, seen.stamp_ns)
+        given = seen.image, camera, seen.T_wc, seen.stamp_ns, outputs.matching_fine
+        sources, said = motion.stereo.follow(outputs.matching, *given)
         if sources is not None:
             motion.helped = True
             return *engine.stereo(outputs, sources), said

@@ -14,8 +14,8 @@ from sgrocc_core.errors import ModelError
 OPTIONAL = ("class_head", "image.matching.", "expert.dense.", "expert.fusion.")
 """Parts of names of weights that a file or a network may lack: those used in training only, the matching head of
 earlier files, and fusion, which stays the identity."""
-ADDED = ("stereo.regulariser.more.",)
-"""Parts of names of weights that a file may lack, but a network may not: blocks that begin as the identity."""
+ADDED = ("stereo.regulariser.more.", "stereo.cascade.")
+"""Parts of names of weights that a file may lack, but a network may not: what changes nothing before it is trained."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

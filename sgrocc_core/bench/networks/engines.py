@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -142,6 +143,9 @@ def _calls(engine: Engine) -> dict[str, Callable[[], Any]]:
         assert other.matching is not None
         sources = trial.example_sources(other.matching, first, second, engine.spec)
         calls["stereo.onnx"] = lambda: engine.stereo(seen, sources)
+        if other.matching_fine is not None:
+            finer = replace(sources, fine=other.matching_fine[None])
+            calls["cascade.onnx"] = lambda: engine.stereo(seen, finer)
     return calls
 
 

@@ -96,7 +96,7 @@ def measure_roofline(arguments: argparse.Namespace, frames: list[Any]) -> dict[s
     top = ceilings(arguments.threads)
     image = graphs["image.onnx"]
     if arguments.depth_source == "mono" and "stereo.onnx" in graphs:
-        parts = (image, graphs["stereo.onnx"])
+        parts = (image, *(graphs[name] for name in ("stereo.onnx", "cascade.onnx") if name in graphs))
         image = Work(*(sum(values) for values in zip(*((w.operations, w.least_bytes, w.passed_bytes) for w in parts))))
     work = {"image": image, "expert": graphs["expert.onnx"]} | back_end_work(mapper, float(np.median(blocks)))
     stages = {stage: _figures(work[stage], top, float(np.median(timings[stage]))) for stage in work}

@@ -8,9 +8,11 @@ import numpy as np
 
 from sgrocc_core.depth.stereo import Sources
 from sgrocc_core.engines.engine import (
+    CASCADE_OUTPUTS,
     EXPERT_OUTPUTS,
     STEREO_OUTPUTS,
     ImageOutputs,
+    cascade_feed,
     expert_feed,
     expert_outputs,
     image_feed,
@@ -57,6 +59,10 @@ class GraphEngine(ABC):
         return self._run("expert.onnx", EXPERT_OUTPUTS, feed)
 
     def stereo(self, seen: ImageOutputs, sources: Sources) -> tuple[np.ndarray, np.ndarray]:
-        """See `engine.Engine.stereo`; the sweep runs on the CPU."""
+        """See `engine.Engine.stereo`; the sweeps run on the CPU."""
         feed = stereo_feed(seen, sources, self.spec.planes)
-        return stereo_outputs(self._run("stereo.onnx", STEREO_OUTPUTS, feed))
+        found = stereo_outputs(self._run("stereo.onnx", STEREO_OUTPUTS, feed))
+        if not self.spec.has_cascade or sources.fine is None:
+            return found
+        feed = cascade_feed(seen, sources, *found, self.spec.hypotheses)
+        return stereo_outputs(self._run("cascade.onnx", CASCADE_OUTPUTS, feed))

@@ -19,7 +19,7 @@ from sgrocc_core.engines.weights import build_networks, load_weights
 from sgrocc_core.errors import ModelError
 from sgrocc_core.network.expert.spatial_expert import OUTPUTS
 from sgrocc_core.network.stereo.network import ImageWithMatching, build_stereo
-from sgrocc_core.network.stereo.sweep_torch import sweep
+from sgrocc_core.network.stereo.sweep_torch import run_cascade, sweep
 
 
 class TorchEngine(GraphEngine):
@@ -50,7 +50,7 @@ class TorchEngine(GraphEngine):
         image, expert = build_networks(spec.networks)
         stereo = build_stereo(spec.networks["stereo"], image) if spec.has_stereo else None
         load_weights(require_file(spec, weights), image, expert, stereo)
-        seeing = image if stereo is None else ImageWithMatching(image, stereo.matching)
+        seeing = image if stereo is None else ImageWithMatching(image, stereo)
         self._networks = {
             "image.onnx": (seeing.eval().to(self._device), IMAGE_INPUTS),
             "expert.onnx": (expert.eval().to(self._device), EXPERT_INPUTS),
@@ -69,17 +69,25 @@ class TorchEngine(GraphEngine):
         return [values[key].float().cpu().numpy() for key in keys]
 
     def stereo(self, seen: ImageOutputs, sources: Sources) -> tuple[np.ndarray, np.ndarray]:
-        """See `engine.Engine.stereo`; the sweep runs on the same device as the networks."""
+        """See `engine.Engine.stereo`; the sweeps run on the same device as the networks."""
         matching, context = matched(seen)
         assert self._stereo is not None
         with torch.inference_mode():
-            target, others = (
-                torch.from_numpy(array).to(self._device).movedim(-1, -3) for array in (matching, sources.features)
+            target, others = self._features(matching), self._features(sources.features)
+            places, edges = (
+                torch.from_numpy(array)[None].to(self._device) for array in (sources.transforms, sources.bounds)
             )
-            places, edges = (torch.from_numpy(array).to(self._device) for array in (sources.transforms, sources.bounds))
-            found = sweep(target[None], others[None], places[None], edges[None], self._stereo.inverse_depths)
+            found = sweep(target, others, places, edges, self._stereo.inverse_depths)
             depth, spread = (
                 torch.from_numpy(array)[None, None].to(self._device) for array in (seen.depth, seen.spread)
             )
-            values = self._stereo(*found, torch.from_numpy(context).to(self._device), depth, spread)
+            beside = torch.from_numpy(context).to(self._device)
+            values = self._stereo(*found, beside, depth, spread)
+            if self._stereo.cascade is not None and sources.fine is not None and seen.matching_fine is not None:
+                fine = self._features(seen.matching_fine), self._features(sources.fine)
+                values = run_cascade(self._stereo.cascade, *fine, places, edges, beside, values)
         return stereo_outputs([values[name].float().cpu().numpy() for name in ("depth", "spread")])
+
+    def _features(self, features: np.ndarray) -> torch.Tensor:
+        """Matching features (..., h, w, 16) as (1, ..., 16, h, w)."""
+        return torch.from_numpy(features).to(self._device).movedim(-1, -3)[None]

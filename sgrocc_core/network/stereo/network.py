@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from sgrocc_core.depth.sweep import PLANES, plane_depths
 from sgrocc_core.errors import ConfigError
+from sgrocc_core.network.stereo.cascade import Cascade
 from sgrocc_core.network.stereo.matching import MatchingHead
 from sgrocc_core.network.stereo.regulariser import Regulariser
 
@@ -29,6 +30,8 @@ class StereoConfig:
         quarter: at a quarter of it.
         blocks: residual blocks that each of the three resolutions has more than the first version; a new one changes
             nothing until it is trained, so that weights without them can be trained on.
+        cascade: hypotheses of each pixel in the second, finer sweep; 0 = one sweep only. It, too, changes nothing
+            until it is trained.
 
     Raises:
         ConfigError: names the key, the value and what is allowed.
@@ -39,17 +42,22 @@ class StereoConfig:
     half: int = 64
     quarter: int = 96
     blocks: int = 0
+    cascade: int = 0
 
     def __post_init__(self) -> None:
-        bounds = (("planes", 8, 256), ("fine", 8, 512), ("half", 8, 512), ("quarter", 8, 1024), ("blocks", 0, 16))
-        for key, low, high in bounds:
+        for key, low, high in (
+            ("planes", 8, 256), ("fine", 8, 512), ("half", 8, 512), ("quarter", 8, 1024), ("blocks", 0, 16),
+            ("cascade", 0, 64),
+        ):  # fmt: skip
             value = getattr(self, key)
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 raise ConfigError(f"{key} is {value!r}; it must be a whole number from {low} to {high}")
 
 
 class StereoNetwork(nn.Module):
-    """Both parts, which are trained together; `matching` runs with the image engine, `regulariser` after the sweep.
+    """All parts, which are trained together; `matching` runs with the image engine, `regulariser` after the sweep.
+
+    With a second sweep there are both of each, the finer ones in `cascade`.
 
     Args:
         config: sizes.
@@ -63,6 +71,7 @@ class StereoNetwork(nn.Module):
         self.matching = MatchingHead(fine_channels, early_channels)
         widths = config.fine, config.half, config.quarter
         self.regulariser = Regulariser(fine_channels, config.planes, widths, config.blocks)
+        self.cascade = Cascade(fine_channels, early_channels, config.cascade) if config.cascade else None
         inverse = torch.from_numpy(1 / plane_depths(config.planes)).float()
         self.register_buffer("inverse_depths", inverse, persistent=False)
         self.inverse_depths: Tensor
@@ -80,18 +89,23 @@ class ImageWithMatching(nn.Module):
 
     Args:
         image: the engine.
-        matching: of a stereo network that was built for it.
+        stereo: a stereo network that was built for it.
     """
 
-    def __init__(self, image: nn.Module, matching: MatchingHead) -> None:
+    def __init__(self, image: nn.Module, stereo: StereoNetwork) -> None:
         super().__init__()
-        self.image, self.matching = image, matching
+        self.image, self.matching = image, stereo.matching
+        self.finer = None if stereo.cascade is None else stereo.cascade.matching
 
     def forward(self, image: Tensor, mask: Tensor, intrinsics: Tensor, gravity: Tensor) -> dict[str, Tensor]:
-        """The engine's outputs, `matching` (B, 16, h, w) and `context` (B, F, h, w), at the resolution of its depth."""
+        """The engine's outputs, and `matching` (B, 16, h, w) and `context` (B, F, h, w) at its depth's resolution.
+
+        With a second sweep also `matching_fine` (B, 16, 2h, 2w).
+        """
         outputs: dict[str, Tensor] = self.image(image, mask, intrinsics, gravity)
-        matching = self.matching(image, mask, outputs["fine"], outputs.get("early"))
-        return {**outputs, "matching": matching, "context": outputs["fine"].float()}
+        given = image, mask, outputs["fine"], outputs.get("early")
+        found = {**outputs, "matching": self.matching(*given), "context": outputs["fine"].float()}
+        return found if self.finer is None else {**found, "matching_fine": self.finer(*given)}
 
 
 def build_stereo(options: dict[str, Any], image: nn.Module) -> StereoNetwork:

@@ -11,7 +11,7 @@ from sgrocc_core.evaluation.depth import REGIONS, DepthEvaluation, DepthVariant
 from sgrocc_core.frame import Frame
 from sgrocc_core.training.ablations.ablation import Ablation, Variant
 
-KEYS = ("motion_depth", "sources", "every", "combined", "degrees")
+KEYS = ("motion_depth", "sources", "every", "combined", "finer", "degrees")
 """What a variant's `config` may set."""
 Results = dict[str, dict[int, dict[str, Any]]]
 

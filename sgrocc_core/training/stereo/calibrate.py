@@ -30,7 +30,8 @@ from sgrocc_core.training.stereo.stage import StereoStage
 from sgrocc_core.training.stereo.videos import pack_videos
 
 IMAGE_BIAS, STEREO_BIAS = ("image.shape_head.bias", 0), ("stereo.regulariser.shape.bias", 2)
-"""Tensor and entry that hold the logarithm of the spread's factor."""
+CASCADE_BIAS = ("stereo.cascade.regulariser.shape.bias", 2)
+"""Tensor and entry that hold the logarithm of the spread's factor; CASCADE_BIAS of stereo with a second sweep."""
 ENOUGH_VIDEOS = 16
 """With fewer videos the factors are uncertain: five gave stereo 0.67 where 36 gave 0.96 (the limit is a guess)."""
 EVERY = 7
@@ -95,7 +96,8 @@ def calibrate(
     videos = spread_evenly(list(range(len(clips))), limit)
     ratios = error_ratios(stage.engine.eval(), stereo, clips, videos, stage.compute)
     found: dict[str, dict[str, float]] = {}
-    for name, bias in (("image", IMAGE_BIAS), ("stereo", STEREO_BIAS)):
+    last = STEREO_BIAS if stage.stereo.cascade is None else CASCADE_BIAS
+    for name, bias in (("image", IMAGE_BIAS), ("stereo", last)):
         if name in ratios:
             values = ratios[name]
             tensors = scaled(tensors, bias, factor := fit_factor(values), weights)

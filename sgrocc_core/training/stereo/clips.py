@@ -24,6 +24,7 @@ from sgrocc_core.geometry.poses import gravity_aligned_rotation, make_pose
 from sgrocc_core.network.image.heads import GRID
 from sgrocc_core.training.data.augmentation import View, colour, letterboxed, zoom
 from sgrocc_core.training.data.dataset import StepSampler, prepare_worker
+from sgrocc_core.training.stereo.texture import textured
 from sgrocc_core.training.stereo.videos import PackedVideo, open_video, packed_videos
 
 NO_SOURCE = np.array([0, 0, -1, -1], np.float32)
@@ -39,6 +40,7 @@ class ClipConfig:
         translation_noise: largest standard deviation of a pose's position, metres.
         rotation_noise: of its attitude, degrees; the noise of a clip is a random share of both.
         occluders: probability that something moves through a frame.
+        texture: probability that the surfaces of a clip get a grain.
         left_out: one in so many videos is not trained on, but left for `sgrocc train calibrate`; 0 = none.
         validation_videos: looked at while training.
 
@@ -50,13 +52,14 @@ class ClipConfig:
     translation_noise: float = 0.02
     rotation_noise: float = 0.5
     occluders: float = 0.15
+    texture: float = 0.0
     validation_videos: int = 12
     left_out: int = 24
 
     def __post_init__(self) -> None:
         for key, low, high in (
             ("views", 2, 64), ("translation_noise", 0, 0.2), ("rotation_noise", 0, 5), ("occluders", 0, 1),
-            ("validation_videos", 1, 10_000), ("left_out", 0, 10_000),
+            ("texture", 0, 1), ("validation_videos", 1, 10_000), ("left_out", 0, 10_000),
         ):  # fmt: skip
             if not low <= getattr(self, key) <= high:
                 raise ConfigError(f"{key} is {getattr(self, key)!r}; it must lie between {low} and {high}")
@@ -150,6 +153,8 @@ def clip(
     views = [frame_view(video, k, options.input_size) for k in frames]
     if options.augment:
         views = _same_camera(views, rng)
+        if options.config.texture and rng.random() < options.config.texture:
+            views = textured(views, rng)
         views = _light(views, options.config.occluders, rng)
     poses = np.array([view.T_bc for view in views])
     told = disturbed(poses, options, rng) if options.augment else poses

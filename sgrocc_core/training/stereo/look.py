@@ -19,7 +19,7 @@ from sgrocc_core.training.data.dataset import Batch
 from sgrocc_core.training.distribution import summed
 from sgrocc_core.training.local.step import run_image
 from sgrocc_core.training.stereo.clips import Clips, frame_view, sweep_inputs
-from sgrocc_core.training.stereo.step import run_matching, run_sweep
+from sgrocc_core.training.stereo.step import run_matching, run_stereo
 
 AT_ONCE = 10
 """Frames that go through the networks together."""
@@ -98,19 +98,16 @@ def depths_of_video(
     sources = earlier_sources(views, poses, stride)
     arrays = _arrays(views, poses, sources, stride)
     batch = compute.move({name: torch.from_numpy(value) for name, value in arrays.items()})
-    outputs, features = _in_parts(engine, stereo, batch, compute)
+    outputs = _in_parts(engine, stereo, batch, compute)
     truths = [view.depth[stride // 2 :: stride, stride // 2 :: stride] for view in views]
     found = [(truth, {"image": _pair(outputs, k)}) for k, truth in enumerate(truths)]
-    if stereo is None or features is None:
+    if stereo is None:
         return found
     some = (batch["sources"] >= 0).any(1).nonzero()[:, 0]
     for part in some.split(AT_ONCE):
-        score, count = run_sweep(stereo, features, batch, part)
-        depth, spread = outputs["depth"][part].float(), outputs["spread"][part].float()
-        with compute.autocast():
-            told = stereo(score, count, outputs["fine"][part], depth, spread)
+        first, second = run_stereo(stereo, outputs, batch, part, compute)
         for row, k in enumerate(part.tolist()):
-            found[k][1]["stereo"] = _pair(told, row)
+            found[k][1]["stereo"] = _pair(second or first, row)
     return found
 
 
@@ -130,9 +127,7 @@ def _arrays(views: list[View], poses: np.ndarray, sources: np.ndarray, stride: i
     }
 
 
-def _in_parts(
-    engine: nn.Module, stereo: StereoNetwork | None, batch: Batch, compute: Compute
-) -> tuple[dict[str, Tensor], Tensor | None]:
+def _in_parts(engine: nn.Module, stereo: StereoNetwork | None, batch: Batch, compute: Compute) -> dict[str, Tensor]:
     """The image engine's outputs and the matching features of all frames, a few at a time."""
     parts = []
     for start in range(0, len(batch["image"]), AT_ONCE):
@@ -141,7 +136,7 @@ def _in_parts(
             outputs = run_image(engine, some, compute)
             parts.append({name: outputs[name] for name in ("depth", "spread")})
             continue
-        outputs, features = run_matching(engine, stereo, some, compute)
-        parts.append({**{name: outputs[name] for name in ("depth", "spread", "fine")}, "matching": features})
-    whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    return whole, whole.pop("matching", None)
+        outputs = run_matching(engine, stereo, some, compute)
+        wanted = ("depth", "spread", "fine", "matching", "matching_fine")
+        parts.append({name: outputs[name] for name in wanted if name in outputs})
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from sgrocc_core.depth.cascade import STEP
 from sgrocc_core.depth.sweep import FARTHEST, NEAREST
 from sgrocc_core.network.stereo.network import StereoNetwork
-from sgrocc_core.network.stereo.sweep_torch import sweep
+from sgrocc_core.network.stereo.sweep_torch import run_cascade, sweep
 from sgrocc_core.training.compute import Compute
 from sgrocc_core.training.data.dataset import Batch
 from sgrocc_core.training.local.step import run_image
@@ -32,22 +33,50 @@ def flattened(batch: Batch) -> Batch:
     return {name: value.flatten(0, 1) for name, value in batch.items()} | {"sources": sources.flatten(0, 1)}
 
 
-def run_matching(
-    engine: nn.Module, stereo: StereoNetwork, batch: Batch, compute: Compute
-) -> tuple[dict[str, Tensor], Tensor]:
-    """The image engine's outputs, without gradients, and the matching features (N, 16, h, w) of images."""
+def run_matching(engine: nn.Module, stereo: StereoNetwork, batch: Batch, compute: Compute) -> dict[str, Tensor]:
+    """The image engine's outputs, without gradients, and the features of `ImageWithMatching` with them."""
     with torch.no_grad():
         outputs = run_image(engine, batch, compute)
     with compute.autocast():
-        early = outputs.get("early")
-        features = stereo.matching(batch["image"].float() / 255, batch["mask"].float(), outputs["fine"], early)
-    return outputs, features
+        given = batch["image"].float() / 255, batch["mask"].float(), outputs["fine"], outputs.get("early")
+        found = {**outputs, "matching": stereo.matching(*given)}
+        return found if stereo.cascade is None else {**found, "matching_fine": stereo.cascade.matching(*given)}
 
 
-def run_sweep(stereo: StereoNetwork, features: Tensor, batch: Batch, some: Tensor) -> tuple[Tensor, Tensor]:
-    """Score and count (M, P, h, w) of the images with the numbers `some` (M,)."""
-    sources = features[batch["sources"][some].clamp(min=0)]  # (M, S, 16, h, w); bounds say which of them are there
-    return sweep(features[some], sources, batch["transforms"][some], batch["bounds"][some], stereo.inverse_depths)
+def run_stereo(
+    stereo: StereoNetwork,
+    outputs: dict[str, Tensor],
+    batch: Batch,
+    some: Tensor,
+    compute: Compute,
+    factor: Tensor | float = 1.0,
+) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
+    """Depth of some images by the sweeps over their sources.
+
+    Args:
+        stereo: the network.
+        outputs: of `run_matching`.
+        batch: with `sources`, `transforms` and `bounds`.
+        some: (M,) numbers of the images.
+        compute: device and precision.
+        factor: of the one-image depth and its spread, broadcast over (M, 1, h, w).
+
+    Returns:
+        What the first sweep found, and what the second did, each (M, ...); None without a second sweep.
+    """
+    numbers = batch["sources"][some].clamp(min=0)  # (M, S); bounds say which of them are there
+    places, edges = batch["transforms"][some], batch["bounds"][some]
+    features = outputs["matching"]
+    score, count = sweep(features[some], features[numbers], places, edges, stereo.inverse_depths)
+    depth, spread = (outputs[name][some].float() * factor for name in ("depth", "spread"))
+    context = outputs["fine"][some]
+    with compute.autocast():
+        first = stereo(score, count, context, depth, spread)
+    if stereo.cascade is None:
+        return first, None
+    fine = outputs["matching_fine"]
+    with compute.autocast():
+        return first, run_cascade(stereo.cascade, fine[some], fine[numbers], places, edges, context, first)
 
 
 class StereoObjective(nn.Module):
@@ -77,16 +106,14 @@ class StereoObjective(nn.Module):
         batch = flattened(batch)
         self.engine.eval()
         self.stereo.train()
-        outputs, features = run_matching(self.engine, self.stereo, batch, self.compute)
+        outputs = run_matching(self.engine, self.stereo, batch, self.compute)
         some = (batch["sources"] >= 0).any(1).nonzero()[:, 0]
         if not len(some):  # no view of these clips has moved: a loss that teaches nothing
             return {"depth": sum((p.sum() * 0 for p in self.stereo.parameters()), torch.zeros(()))}
-        score, count = run_sweep(self.stereo, features, batch, some)
-        factor = errors.to(score.device)[some].view(-1, 1, 1, 1)
-        depth, spread = (outputs[name][some].float() * factor for name in ("depth", "spread"))
-        with self.compute.autocast():
-            found = self.stereo(score, count, outputs["fine"][some], depth, spread)
-        return stereo_terms(found, batch["depth"][some])
+        factor = errors.to(some.device)[some].view(-1, 1, 1, 1)
+        first, second = run_stereo(self.stereo, outputs, batch, some, self.compute, factor)
+        terms = stereo_terms(first, batch["depth"][some])
+        return terms if second is None else terms | cascade_terms(second, first["depth"], batch["depth"][some])
 
 
 def scale_errors(number: int, generator: torch.Generator) -> Tensor:
@@ -112,4 +139,25 @@ def stereo_terms(found: dict[str, Tensor], target: Tensor) -> Terms:
         "depth": DEPTH * losses.log_depth_error(found["depth"], target, valid),
         "likelihood": LIKELIHOOD * losses.laplace_nll(found["depth"], found["spread"], target, valid),
         "planes": PLANES * losses.depth_bins(logits, coordinates, place, valid & (target < FARTHEST)),
+    }
+
+
+def cascade_terms(found: dict[str, Tensor], around: Tensor, target: Tensor) -> Terms:
+    """Weighted terms of the second sweep.
+
+    Args:
+        found: of `CascadeRegulariser.forward`.
+        around: (B, 1, h, w) m, the depth that the hypotheses lie around.
+        target: (B, 1, h, w) m, 0 = unknown.
+    """
+    valid = (target > 0) & (target < 1.5 * FARTHEST)
+    logits = found["hypothesis_logits"]
+    number = logits.shape[1]
+    coordinates = torch.arange(number, dtype=torch.float32, device=logits.device)
+    place = (number - 1) / 2 - (target.clamp(min=0.1) ** -0.5 - around.detach().clamp(min=0.1) ** -0.5) / STEP
+    within = valid & (place > -0.5) & (place < number - 0.5)
+    return {
+        "fine_depth": DEPTH * losses.log_depth_error(found["depth"], target, valid),
+        "fine_likelihood": LIKELIHOOD * losses.laplace_nll(found["depth"], found["spread"], target, valid),
+        "hypotheses": PLANES * losses.depth_bins(logits, coordinates, place.clamp(0, number - 1), within),
     }

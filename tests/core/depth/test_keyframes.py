@@ -112,6 +112,14 @@ def test_the_ring_is_bounded_and_its_memory_counted() -> None:
     assert ring.nbytes == KEYFRAMES * per_view < 10.5e6
 
 
+def test_the_features_of_a_second_sweep_are_counted_too() -> None:
+    ring, fine = KeyframeRing(), np.zeros((120, 160, 16), np.float32)
+    for k in range(3):
+        ring.follow(view(at(0.1 * k), k, fine=fine))
+    per_view = 5 * 60 * 80 * 16 * 4 + 9 * 8 + 16 * 8 + 4 * 4
+    assert ring.nbytes == 3 * per_view
+
+
 def test_images_nearer_than_a_step_are_not_kept() -> None:
     ring = KeyframeRing()
     sideways(ring, 16, 0.01)

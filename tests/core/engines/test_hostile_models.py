@@ -13,7 +13,7 @@ from sgrocc_core.engines.open import open_engine
 from sgrocc_core.errors import SgroccError
 
 SMALL = Path(__file__).resolve().parents[3] / "models" / "small"
-FILES = ("image.onnx", "expert.onnx", "stereo.onnx", "weights.safetensors")
+FILES = ("image.onnx", "expert.onnx", "stereo.onnx", "cascade.onnx", "weights.safetensors")
 
 pytestmark = pytest.mark.skipif(not (SMALL / "image.onnx").exists(), reason="models/small is not complete")
 
@@ -64,6 +64,21 @@ def refused(folder: Path, words: str) -> None:
 )
 def test_a_description_that_cannot_be_is_refused(folder, values, words):
     change(folder, **values)
+    refused(folder, words)
+
+
+@pytest.mark.parametrize(
+    "stereo,words",
+    [
+        ([1], "networks.stereo is [1]; it must be a mapping"),
+        ({"planes": "many"}, "networks.stereo.planes is 'many'; it must be a whole number from 8 to 256"),
+        ({"cascade": -3}, "networks.stereo.cascade is -3; it must be a whole number"),
+        ({"cascade": 10**9}, "networks.stereo.cascade is 1000000000; it must be a whole number"),
+    ],
+)
+def test_sizes_of_stereo_that_cannot_be_are_refused(folder, stereo, words):
+    description = yaml.safe_load((folder / "model.yaml").read_text())
+    change(folder, networks={**description["networks"], "stereo": stereo})
     refused(folder, words)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,7 @@ from sgrocc_core.network.stereo.network import build_stereo
 K = np.array([[289.0, 0, 159.5], [0, 289.0, 119.5], [0, 0, 1]])
 FINE_K = np.array([[72.25, 0, 39.5], [0, 72.25, 29.5], [0, 0, 1]])
 EXPERT = {"channels": 8, "wide": 16, "hidden": 16, "offsets": 4, "gaussians": 2, "blocks": 1}
-NETWORKS = {"image": {}, "expert": EXPERT, "stereo": {"planes": 32, "fine": 8, "half": 8, "quarter": 16}}
+NETWORKS = {"image": {}, "expert": EXPERT, "stereo": {"planes": 32, "fine": 8, "half": 8, "quarter": 16, "cascade": 12}}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 2)
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
-    torch.nn.init.normal_(stereo.regulariser.shape.weight, std=0.1)
+    for part in (stereo.regulariser, stereo.cascade.regulariser):
+        torch.nn.init.normal_(part.shape.weight, std=0.1)
     folder = tmp_path_factory.mktemp("models") / "deep"
     return folder, export_model(image, expert, NETWORKS, "deep", folder, stereo)
 
@@ -55,12 +58,14 @@ def sources(*seen) -> Sources:
     poses = [make_pose(np.eye(3), np.array([0.1 * (k + 1), 0.02 * k, 0])) for k in range(len(seen))]
     transforms = np.stack([sweep_transform(FINE_K, np.eye(4), FINE_K, pose) for pose in poses])
     bounds = np.tile(np.array([0, 0, 79, 59], np.float32), (len(seen), 1))
-    return Sources(np.stack([each.matching for each in seen]), transforms, bounds)
+    fine = np.stack([each.matching_fine for each in seen])
+    return Sources(np.stack([each.matching for each in seen]), transforms, bounds, fine=fine)
 
 
 def test_the_graphs_agree_with_pytorch(exported) -> None:
     differences = exported[1]
-    assert {"image.onnx:matching", "image.onnx:context", "stereo.onnx:stereo_depth"} <= set(differences)
+    names = {"image.onnx:matching", "image.onnx:context", "image.onnx:matching_fine", "stereo.onnx:stereo_depth"}
+    assert names | {"cascade.onnx:cascade_depth", "cascade.onnx:cascade_spread"} <= set(differences)
     assert max(differences.values()) < 1e-3
 
 
@@ -78,6 +83,26 @@ def test_the_weights_are_stored_once_and_the_graphs_refer_to_them(exported) -> N
 def test_the_description_says_that_there_is_stereo(exported) -> None:
     spec = load_spec(exported[0])
     assert spec.has_stereo and spec.planes == 32 and spec.format_version == 5
+    assert spec.has_cascade and spec.hypotheses == 12 and spec.graphs[2:] == ("stereo.onnx", "cascade.onnx")
+
+
+def test_without_the_second_sweep_its_files_go(exported, tmp_path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(exported[0], folder)
+    image, expert = build_networks(NETWORKS)
+    options = {**NETWORKS["stereo"], "cascade": 0}
+    export_model(image, expert, {**NETWORKS, "stereo": options}, "one", folder, build_stereo(options, image))
+    spec = load_spec(folder)
+    assert spec.has_stereo and not spec.has_cascade and not (folder / "cascade.onnx").exists()
+
+
+@pytest.mark.parametrize("kind", ["onnxruntime", "torch"])
+def test_sources_without_fine_features_are_swept_once(exported, kind: str) -> None:
+    engine = open_engine(exported[0], kind, "cpu", 1)
+    target, other = look(engine, 0), look(engine, 1)
+    both = sources(other)
+    first, second = engine.stereo(target, replace(both, fine=None))[0], engine.stereo(target, both)[0]
+    assert np.isfinite(second).all() and not np.allclose(first, second, rtol=1e-3)
 
 
 @pytest.mark.parametrize("other_kind", ["torch", "openvino"])
@@ -90,6 +115,7 @@ def test_all_engines_give_the_same_depth_from_stereo(exported, tmp_path, monkeyp
         target, *others = (look(engine, seed) for seed in range(3))
         assert target.matching.shape == (60, 80, 16) and target.context.shape == (1, 48, 60, 80)
         found.append(engine.stereo(target, sources(*others)))
+        assert target.matching_fine.shape == (120, 160, 16)
         assert not np.allclose(found[-1][0], target.depth)
     for one, other in zip(*found):
         assert one.shape == (60, 80) and one.dtype == np.float32
@@ -102,8 +128,9 @@ def test_the_trial_of_an_engine_looks_at_stereo_too(exported, tmp_path, monkeypa
     found = trial.run_trial(open_engine(exported[0], "torch", "cpu"), expected)
     assert trial.disagreements(found, expected, "fp32") == {}
     assert np.abs(found["stereo.onnx:stereo_depth"] - found["image.onnx:depth"]).max() > 0.01
-    found["stereo.onnx:stereo_depth"] *= 1.01
-    assert list(trial.disagreements(found, expected, "fp32")) == ["stereo.onnx:stereo_depth"]
+    assert np.abs(found["cascade.onnx:cascade_depth"] - found["stereo.onnx:stereo_depth"]).max() > 0.01
+    found["cascade.onnx:cascade_depth"] *= 1.01
+    assert list(trial.disagreements(found, expected, "fp32")) == ["cascade.onnx:cascade_depth"]
 
 
 def test_a_source_that_sees_nothing_leaves_the_one_image_depth(exported) -> None:

@@ -39,7 +39,8 @@ class WithStereo:
     def image(self, *inputs: Any) -> ImageOutputs:
         seen = self._engine.image(*inputs)
         seen = replace(seen, depth=np.full_like(seen.depth, 3.0), spread=np.full_like(seen.spread, 0.5))
-        return replace(seen, matching=np.zeros((60, 80, 16), np.float32), context=np.zeros((1, 48, 60, 80), np.float32))
+        matching, fine = (np.zeros((*shape, 16), np.float32) for shape in ((60, 80), (120, 160)))
+        return replace(seen, matching=matching, matching_fine=fine, context=np.zeros((1, 48, 60, 80), np.float32))
 
     def stereo(self, seen: ImageOutputs, sources: Sources) -> tuple[np.ndarray, np.ndarray]:
         self.asked.append(sources)
@@ -61,6 +62,16 @@ def depths(mapper: OccupancyMapper, frames: list[Frame]) -> list[float]:
 def test_a_moving_camera_gets_its_depth_from_stereo_and_the_first_image_its_own() -> None:
     mapper = OccupancyMapper(WithStereo(), MapperConfig(depth_source="mono", motion_depth="stereo"))
     assert depths(mapper, [frame(k) for k in range(4)]) == pytest.approx([3.0, 2.01, 2.02, 2.03])
+
+
+def test_the_sources_have_the_features_of_the_second_sweep_unless_it_is_left_out() -> None:
+    engine = WithStereo()
+    mapper = OccupancyMapper(engine, MapperConfig(depth_source="mono"))
+    depths(mapper, [frame(k) for k in range(3)])
+    assert engine.asked[-1].fine is not None and engine.asked[-1].fine.shape == (2, 120, 160, 16)
+    mapper.map.motion_of("").stereo.finer = False
+    depths(mapper, [frame(3)])
+    assert engine.asked[-1].fine is None
 
 
 def test_a_camera_that_stands_has_the_depth_of_the_image_alone() -> None:

@@ -53,7 +53,7 @@ def test_matching_features_are_of_unit_length_and_feel_the_picture() -> None:
     torch.manual_seed(0)
     engine = ImageEngine().eval()
     network = build_stereo({}, engine).eval()
-    both = ImageWithMatching(engine, network.matching).eval()
+    both = ImageWithMatching(engine, network).eval()
     images = torch.rand(2, 3, 240, 320, generator=torch.Generator().manual_seed(2))
     camera = torch.tensor([[289.0, 289.0, 159.5, 119.5]]).expand(2, 4)
     outputs = both(images, torch.ones(2, 1, 240, 320), camera, torch.eye(3).expand(2, 3, 3))
