@@ -8,16 +8,8 @@ those features that it covers, compared together. Numba, CPU; network/stereo/swe
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
 
-from sgrocc_core.depth.sweep import (
-    FARTHEST,
-    NEAREST,
-    PLANES,
-    match_planes,
-    match_planes_backward,
-    project_planes,
-)
+from sgrocc_core.depth.sweep import FARTHEST, NEAREST, PLANES, sweep_pixels, sweep_pixels_backward
 
 SCALE = 2
 """Pixels of the fine features per pixel of the depth, along each axis."""
@@ -82,7 +74,7 @@ def cascade_sweep(
             count: (N, h, w) float32, how many do, as a number of sources.
     """
     score, count = (np.empty(inverse_depths.shape, np.float32) for _ in range(2))
-    _cascade(target, sources, transforms, bounds, inverse_depths, score, count)
+    sweep_pixels(target, sources, transforms, bounds, inverse_depths, score, count)
     return score, count
 
 
@@ -111,75 +103,5 @@ def cascade_sweep_backward(
     """
     to_target, to_sources = np.zeros(sources.shape, np.float32), np.zeros(sources.shape, np.float32)
     share = score_gradient / np.maximum(count * SCALE**2, 1)
-    _cascade_backward(target, sources, transforms, bounds, inverse_depths, share, to_target, to_sources)
+    sweep_pixels_backward(target, sources, transforms, bounds, inverse_depths, share, to_target, to_sources)
     return to_target.sum(0), to_sources
-
-
-@njit(cache=True, parallel=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
-def _cascade(target, sources, transforms, bounds, inverse_depths, score, count):
-    height, width, channels = target.shape
-    number, below = len(inverse_depths), width * channels
-    flat = sources.reshape(len(sources), height * width * channels)
-    for row in prange(height // SCALE):
-        inside, at = np.empty(number, np.bool_), np.empty(number, np.int64)
-        right, low = np.empty(number, np.float32), np.empty(number, np.float32)
-        total, seen = np.empty(number, np.float32), np.empty(number, np.float32)
-        depths = np.empty(number, np.float32)
-        for column in range(width // SCALE):
-            depths[:] = inverse_depths[:, row, column]
-            total[:], seen[:] = 0, 0
-            for part in range(SCALE * SCALE):
-                v, u = SCALE * row + part // SCALE, SCALE * column + part % SCALE
-                own = target[v, u]
-                for s in range(len(sources)):
-                    project_planes(
-                        transforms[s],
-                        bounds[s],
-                        np.float32(v),
-                        np.float32(u),
-                        width,
-                        height,
-                        depths,
-                        inside,
-                        at,
-                        right,
-                        low,
-                    )
-                    match_planes(own, flat[s], below, inside, at, right, low, total, seen)
-            for p in range(number):
-                score[p, row, column] = total[p] / max(seen[p], np.float32(1))
-                count[p, row, column] = seen[p] / np.float32(SCALE * SCALE)
-
-
-@njit(cache=True, parallel=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
-def _cascade_backward(target, sources, transforms, bounds, inverse_depths, share, to_target, to_sources):
-    height, width, channels = target.shape
-    number, below = len(inverse_depths), width * channels
-    flat = sources.reshape(len(sources), height * width * channels)
-    flat_gradient = to_sources.reshape(len(sources), height * width * channels)
-    for s in prange(len(sources)):  # each source's gradient is written by one thread
-        inside, at = np.empty(number, np.bool_), np.empty(number, np.int64)
-        right, low = np.empty(number, np.float32), np.empty(number, np.float32)
-        depths = np.empty(number, np.float32)
-        pixels, gradient = flat[s], flat_gradient[s]
-        for v in range(SCALE * (height // SCALE)):
-            for u in range(SCALE * (width // SCALE)):
-                row, column = v // SCALE, u // SCALE
-                depths[:] = inverse_depths[:, row, column]
-                project_planes(
-                    transforms[s],
-                    bounds[s],
-                    np.float32(v),
-                    np.float32(u),
-                    width,
-                    height,
-                    depths,
-                    inside,
-                    at,
-                    right,
-                    low,
-                )
-                match_planes_backward(
-                    target[v, u], to_target[s, v, u], pixels, gradient, below, share[:, row, column], inside, at,
-                    right, low,
-                )  # fmt: skip

@@ -152,7 +152,7 @@ def plane_sweep_backward(
 
 
 @njit(cache=True, inline="always")
-def project_planes(transform, bounds, row, column, width, height, inverse_depths, inside, at, right, low):
+def _project_planes(transform, bounds, row, column, width, height, inverse_depths, inside, at, right, low):
     """Where a target pixel at every plane's depth lies in a source.
 
     Writes for each plane whether it is seen, the index of the top-left of the four pixels around it, and how far it
@@ -176,7 +176,7 @@ def project_planes(transform, bounds, row, column, width, height, inverse_depths
 
 
 @njit(cache=True, inline="always")
-def match_planes(own, pixels, below, inside, at, right, low, total, seen):
+def _match_planes(own, pixels, below, inside, at, right, low, total, seen):
     """Add the matches of a target pixel's features with a source's at every plane, and how many there are."""
     for p in range(len(inside)):
         if inside[p]:
@@ -193,7 +193,7 @@ def match_planes(own, pixels, below, inside, at, right, low, total, seen):
 
 
 @njit(cache=True, inline="always")
-def match_planes_backward(own, own_gradient, pixels, gradient, below, share, inside, at, right, low):
+def _match_planes_backward(own, own_gradient, pixels, gradient, below, share, inside, at, right, low):
     """Add the gradients of the features of a target pixel and of a source; `share` (P,) is that of every match."""
     for p in range(len(inside)):
         g = share[p]
@@ -224,7 +224,7 @@ def _sweep(target, sources, transforms, bounds, inverse_depths, score, count):
             own = target[row, column]
             total[:], seen[:] = 0, 0
             for s in range(len(sources)):
-                project_planes(
+                _project_planes(
                     transforms[s],
                     bounds[s],
                     np.float32(row),
@@ -237,7 +237,7 @@ def _sweep(target, sources, transforms, bounds, inverse_depths, score, count):
                     right,
                     low,
                 )
-                match_planes(own, flat[s], below, inside, at, right, low, total, seen)
+                _match_planes(own, flat[s], below, inside, at, right, low, total, seen)
             for p in range(planes):
                 score[p, row, column] = total[p] / max(seen[p], np.float32(1))
                 count[p, row, column] = seen[p]
@@ -256,7 +256,7 @@ def _sweep_backward(target, sources, transforms, bounds, inverse_depths, share, 
         for row in range(height):
             for column in range(width):
                 own, own_gradient = target[row, column], to_target[s, row, column]
-                project_planes(
+                _project_planes(
                     transforms[s],
                     bounds[s],
                     np.float32(row),
@@ -269,6 +269,80 @@ def _sweep_backward(target, sources, transforms, bounds, inverse_depths, share, 
                     right,
                     low,
                 )
-                match_planes_backward(
+                _match_planes_backward(
                     own, own_gradient, pixels, gradient, below, share[:, row, column], inside, at, right, low
                 )
+
+
+@njit(cache=True, parallel=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+def sweep_pixels(target, sources, transforms, bounds, inverse_depths, score, count):
+    """`depth.cascade.cascade_sweep`, compiled; here, since a cached kernel notices changes of its own file only."""
+    height, width, channels = target.shape
+    number, below = len(inverse_depths), width * channels
+    scale = height // inverse_depths.shape[1]
+    flat = sources.reshape(len(sources), height * width * channels)
+    for row in prange(height // scale):
+        inside, at = np.empty(number, np.bool_), np.empty(number, np.int64)
+        right, low = np.empty(number, np.float32), np.empty(number, np.float32)
+        total, seen = np.empty(number, np.float32), np.empty(number, np.float32)
+        depths = np.empty(number, np.float32)
+        for column in range(width // scale):
+            depths[:] = inverse_depths[:, row, column]
+            total[:], seen[:] = 0, 0
+            for part in range(scale * scale):
+                v, u = scale * row + part // scale, scale * column + part % scale
+                own = target[v, u]
+                for s in range(len(sources)):
+                    _project_planes(
+                        transforms[s],
+                        bounds[s],
+                        np.float32(v),
+                        np.float32(u),
+                        width,
+                        height,
+                        depths,
+                        inside,
+                        at,
+                        right,
+                        low,
+                    )
+                    _match_planes(own, flat[s], below, inside, at, right, low, total, seen)
+            for p in range(number):
+                score[p, row, column] = total[p] / max(seen[p], np.float32(1))
+                count[p, row, column] = seen[p] / np.float32(scale * scale)
+
+
+@njit(cache=True, parallel=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+def sweep_pixels_backward(target, sources, transforms, bounds, inverse_depths, share, to_target, to_sources):
+    """`depth.cascade.cascade_sweep_backward`, compiled."""
+    height, width, channels = target.shape
+    number, below = len(inverse_depths), width * channels
+    scale = height // inverse_depths.shape[1]
+    flat = sources.reshape(len(sources), height * width * channels)
+    flat_gradient = to_sources.reshape(len(sources), height * width * channels)
+    for s in prange(len(sources)):  # each source's gradient is written by one thread
+        inside, at = np.empty(number, np.bool_), np.empty(number, np.int64)
+        right, low = np.empty(number, np.float32), np.empty(number, np.float32)
+        depths = np.empty(number, np.float32)
+        pixels, gradient = flat[s], flat_gradient[s]
+        for v in range(scale * (height // scale)):
+            for u in range(scale * (width // scale)):
+                row, column = v // scale, u // scale
+                depths[:] = inverse_depths[:, row, column]
+                _project_planes(
+                    transforms[s],
+                    bounds[s],
+                    np.float32(v),
+                    np.float32(u),
+                    width,
+                    height,
+                    depths,
+                    inside,
+                    at,
+                    right,
+                    low,
+                )
+                _match_planes_backward(
+                    target[v, u], to_target[s, v, u], pixels, gradient, below, share[:, row, column], inside, at,
+                    right, low,
+                )  # fmt: skip
