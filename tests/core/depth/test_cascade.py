@@ -4,24 +4,9 @@ import numpy as np
 import pytest
 
 from sgrocc_core.depth.cascade import SCALE, cascade_sweep, finer, hypotheses, offsets
-from sgrocc_core.depth.sweep import CHANNELS, plane_depths, sweep_transform
+from sgrocc_core.depth.sweep import plane_depths, sweep_transform
 from sgrocc_core.geometry.camera import scale_intrinsics
-from sgrocc_core.geometry.poses import make_pose, rotation_from_quaternion
-
-K = np.array([[72.0, 0, 39.5], [0, 72.0, 29.5], [0, 0, 1]])
-HEIGHT, WIDTH = 60, 80
-WHOLE = np.array([0, 0, WIDTH - 1, HEIGHT - 1], np.float32)
-
-
-def normalised(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    features = rng.standard_normal((*shape, CHANNELS)).astype(np.float32)
-    return features / np.linalg.norm(features, axis=-1, keepdims=True)
-
-
-def moved(x: float = 0.0, y: float = 0.0, z: float = 0.0, turn: float = 0.0) -> np.ndarray:
-    return make_pose(
-        rotation_from_quaternion(np.array([0, np.sin(turn / 2), 0, np.cos(turn / 2)])), np.array([x, y, z])
-    )
+from tests.samples.sweeps import HEIGHT, WHOLE, WIDTH, K, moved, normalised
 
 
 def test_hypotheses_lie_a_quarter_of_a_plane_apart_around_the_depth_nearest_first():
