@@ -1,8 +1,8 @@
-"""Takes the images of several cameras in turn: the camera whose images have waited longest comes first.
+"""Takes the images of several cameras in turn: the camera that has not been taken from for longest comes first.
 
-The images of a camera that was just taken from are new, so that its turn comes after all others; a camera of which
-nothing is complete is passed over. No image is waited for, as `WaitingRoom.take` does for a single camera, because
-another camera's can be mapped meanwhile.
+A camera of which nothing is complete is passed over. The age of the images would not do: of two cameras whose images
+come almost together, the first would be taken from twice in a row again and again. No image is waited for, as
+`WaitingRoom.take` does for a single camera, because another camera's can be mapped meanwhile.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ class Turns:
         self.rooms, self._changed, self._clock = rooms, changed, clock
         self.clouds: CloudRoom | None = None
         self._woken = False
+        self._picks = 0
+        self._last_pick: dict[int, int] = {}  # of each room, by its identity
 
     @property
     def waiting(self) -> int:
@@ -81,8 +83,10 @@ class Turns:
 
         The caller holds the condition `changed`.
         """
-        for room in sorted(self._all, key=lambda room: room.oldest):
+        for room in sorted(self._all, key=lambda room: (self._last_pick.get(id(room), 0), room.oldest)):
             found: Complete | WaitingCloud | None = room.pick(now)
             if found is not None:
+                self._picks += 1
+                self._last_pick[id(room)] = self._picks
                 return found
         return None

@@ -1,4 +1,7 @@
-"""The layers of the expert that treat each cell by itself, column by column, and the step to half the resolution."""
+"""The layers of the expert that treat each cell by itself, column by column, and the step to half the resolution.
+
+Numba compiles this file again only when it has changed itself: change it together with `product`, which is inlined.
+"""
 
 from __future__ import annotations
 

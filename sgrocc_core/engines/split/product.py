@@ -106,6 +106,18 @@ def _pointer(typing_context, array):  # type: ignore[no-untyped-def]
 _first: Any = intrinsic(_pointer)
 
 
+def _use(typing_context, array):  # type: ignore[no-untyped-def]
+    """Do nothing with an array; Numba frees an array after its last use, and does not see the use of a pointer."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return context.get_dummy_value()
+
+    return types.void(array), generate
+
+
+_keep: Any = intrinsic(_use)
+
+
 @njit(cache=True)
 def _blocks(a, at_a, step_a, rows, depth, b, at_b, step_b, panels, start, at_start, step_start, c, at_c, step_c):
     """The product in blocks of rows; see `product`. It is compiled once, since all its arguments have one type."""
@@ -155,3 +167,7 @@ def product(a, at_a, step_a, rows, depth, b, at_b, step_b, panels, start, at_sta
         _first(start), whole(at_start), whole(step_start),
         _first(c), whole(at_c), whole(step_c),
     )  # fmt: skip
+    _keep(a)
+    _keep(b)
+    _keep(start)
+    _keep(c)

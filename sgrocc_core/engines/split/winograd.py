@@ -3,6 +3,8 @@
 Four by four columns are made at once from six by six: transformed, multiplied and transformed back (Lavin and Gray
 2016, "Fast algorithms for convolutional neural networks"), with a quarter of the multiplications. The rows of a column
 are next to each other, so that the three taps along z are part of the products.
+
+Numba compiles this file again only when it has changed itself: change it together with `product`, which is inlined.
 """
 
 from __future__ import annotations

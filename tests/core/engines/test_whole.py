@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -116,3 +119,24 @@ def test_other_sizes_are_left_to_the_runtime() -> None:
     for change in ({"channels": 24}, {"wide": 40}, {"hidden": 90}, {"encoder": "dual_mamba"}):
         networks = spec.networks | {"expert": spec.networks["expert"] | change}
         assert not can_be_whole(type(spec)(**(vars(spec) | {"networks": networks})))
+
+
+FOUND = """
+from sgrocc_core.engines.choice import open_runtime
+from sgrocc_core.engines.model import load_spec
+from sgrocc_core.engines.trial import disagreements, run_trial
+
+names = ("openvino", "onnxruntime")
+kernels, graphs = (run_trial(open_runtime(load_spec("small"), name, "cpu", 2, "fp32")) for name in names)
+print(len(kernels), disagreements(kernels, graphs, "fp32"))
+"""
+
+
+@pytest.mark.parametrize("byte", [42, 213])
+def test_no_kernel_reads_memory_that_was_freed_or_never_written(byte: int) -> None:
+    """The C library fills what is freed with a byte, and what is new with its complement."""
+    environment = os.environ | {"MALLOC_PERTURB_": str(byte)}
+    run = subprocess.run([sys.executable, "-c", FOUND], capture_output=True, text=True, env=environment, check=False)
+    assert run.returncode == 0, run.stderr
+    count, said = run.stdout.split(maxsplit=1)
+    assert int(count) >= 10 and said.strip() == "{}", said
