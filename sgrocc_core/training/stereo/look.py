@@ -18,7 +18,7 @@ from sgrocc_core.training.data.augmentation import View
 from sgrocc_core.training.data.dataset import Batch
 from sgrocc_core.training.distribution import summed
 from sgrocc_core.training.local.step import run_image
-from sgrocc_core.training.stereo.clips import Clips, frame_view, sweep_inputs
+from sgrocc_core.training.stereo.clips import Clips, disturbed, frame_view, sweep_inputs
 from sgrocc_core.training.stereo.step import run_matching, run_stereo
 
 AT_ONCE = 10
@@ -77,7 +77,12 @@ Depth = tuple[np.ndarray, np.ndarray]
 
 @torch.no_grad()
 def depths_of_video(
-    engine: nn.Module, stereo: StereoNetwork | None, clips: Clips, number: int, compute: Compute
+    engine: nn.Module,
+    stereo: StereoNetwork | None,
+    clips: Clips,
+    number: int,
+    compute: Compute,
+    rng: np.random.Generator | None = None,
 ) -> list[tuple[np.ndarray, dict[str, Depth]]]:
     """Depth of every frame of a video, as it would be online.
 
@@ -87,6 +92,7 @@ def depths_of_video(
         clips: videos, not augmented.
         number: of the video.
         compute: device and precision.
+        rng: draws errors of the poses that the networks are told (see `clips.disturbed`); None: they are exact.
 
     Returns:
         For each frame the true depth (h, w), metres, 0 = unknown, and `image`, the depth of the image alone; `stereo`
@@ -95,6 +101,8 @@ def depths_of_video(
     video, stride = clips.video(number), clips.options.head_stride
     views = [frame_view(video, k, clips.options.input_size) for k in range(len(video))]
     poses = np.array([view.T_bc for view in views])
+    if rng is not None:
+        poses = disturbed(poses, clips.options, rng)
     sources = earlier_sources(views, poses, stride)
     arrays = _arrays(views, poses, sources, stride)
     batch = compute.move({name: torch.from_numpy(value) for name, value in arrays.items()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from pathlib import Path
@@ -20,6 +21,7 @@ from sgrocc_core.training.config import load_config
 from sgrocc_core.training.stage import StepInput
 from sgrocc_core.training.stereo.calibrate import fit_factor
 from sgrocc_core.training.stereo.clips import ClipConfig, ClipOptions, Clips
+from sgrocc_core.training.stereo.look import depths_of_video
 from sgrocc_core.training.stereo.stage import StereoStage
 from sgrocc_core.training.trainer import Trainer
 from tests.samples.little_videos import write_videos
@@ -153,6 +155,23 @@ def test_calibrated_weights_have_a_scaled_spread_and_are_otherwise_the_same(
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"image.shape_head.bias", "stereo.regulariser.shape.bias"}
     assert before["image.shape_head.bias"][1] == after["image.shape_head.bias"][1]  # the thickness
+
+
+def test_a_video_is_looked_at_with_the_errors_of_a_tracker_if_asked(place: Path) -> None:
+    config = load_config(place / "config.yaml")
+    train(place, place / "seen")  # packs the videos
+    folders = [next(place.glob("packed/train-*/train_videos"))]
+    stage = StereoStage(config, folders, None)
+    clips = Clips(folders, dataclasses.replace(stage.options, augment=False))
+
+    def look(seed: int | None) -> list[np.ndarray]:
+        rng = None if seed is None else np.random.default_rng(seed)
+        found = depths_of_video(stage.engine.eval(), stage.stereo.eval(), clips, 0, stage.compute, rng)
+        return [depths["stereo"][0] for _, depths in found if "stereo" in depths]
+
+    exact, again, disturbed, same = look(None), look(None), look(2), look(2)
+    assert len(exact) > 1 and all(map(np.array_equal, exact, again)) and all(map(np.array_equal, disturbed, same))
+    assert not all(map(np.array_equal, exact, disturbed))
 
 
 def test_videos_that_are_all_trained_on_are_refused(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
