@@ -297,7 +297,7 @@ class GaussianMemory:
         Raises:
             DataError: see `check_memory`.
         """
-        check_memory(arrays, self.fields, self._numbers if "language" in arrays else 0)
+        arrays = check_memory(arrays, self.fields, self._numbers if "language" in arrays else 0)
         count = len(arrays["blocks"])
         self.clear()
         self.allocate(arrays["blocks"])
@@ -334,8 +334,8 @@ def empty_fields(rows: int, gaussians_per_cell: int, feature_channels: int) -> C
         means=np.zeros((rows, g, 3), np.float32), scales=np.zeros((rows, g, 3), np.float32),
         rotations=np.zeros((rows, g, 4), np.float32), opacities=np.zeros((rows, g), np.float32),
         logits=np.zeros((rows, g, NUM_CLASSES), np.float32), features=np.zeros((rows, feature_channels), np.float32),
-        tag=np.zeros(rows, np.uint8), weight=np.zeros(rows, np.float32), stamp=np.zeros(rows, np.int64),
-        seen_through=np.zeros(rows, np.uint8), label=np.zeros(rows, np.uint8),
+        tag=np.zeros(rows, np.uint8), weight=np.zeros(rows, np.float32), class_weight=np.zeros(rows, np.float32),
+        stamp=np.zeros(rows, np.int64), seen_through=np.zeros(rows, np.uint8), label=np.zeros(rows, np.uint8),
     )  # fmt: skip
 
 

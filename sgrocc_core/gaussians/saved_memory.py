@@ -8,7 +8,7 @@ from sgrocc_core.array_layout import ArrayLayout, check_arrays, check_range
 from sgrocc_core.classes import NUM_CLASSES
 from sgrocc_core.errors import DataError
 from sgrocc_core.gaussians.evidence import EVIDENCE_BOUNDS
-from sgrocc_core.gaussians.update import MAX_CELL_WEIGHT, MEAN_REACH, CellFields
+from sgrocc_core.gaussians.update import MAX_CELL_WEIGHT, MAX_CLASS_WEIGHT, MEAN_REACH, CellFields
 from sgrocc_core.geometry.lattice import BLOCK_CELLS, BLOCK_VOXELS
 
 WHAT = "the saved memory"
@@ -36,7 +36,7 @@ def memory_layout(fields: CellFields, language: int = 0) -> ArrayLayout:
     }
 
 
-def check_memory(arrays: dict[str, np.ndarray], fields: CellFields, language: int = 0) -> None:
+def check_memory(arrays: dict[str, np.ndarray], fields: CellFields, language: int = 0) -> dict[str, np.ndarray]:
     """Check that a saved memory fits a memory with these fields.
 
     Args:
@@ -44,9 +44,14 @@ def check_memory(arrays: dict[str, np.ndarray], fields: CellFields, language: in
         fields: of the memory.
         language: numbers of a Gaussian's language feature that it must have; 0 = none.
 
+    Returns:
+        The arrays. In maps of before, whose cells have one weight only, it is that of the classes, too.
+
     Raises:
         DataError: an array is missing, has another shape or type than the model needs, or holds values out of range.
     """
+    if "class_weight" not in arrays and "weight" in arrays:
+        arrays = arrays | {"class_weight": arrays["weight"]}
     check_arrays(WHAT, arrays, memory_layout(fields, language))
     if len(np.unique(arrays["blocks"], axis=0)) != len(arrays["blocks"]):
         raise DataError(f"{WHAT} names a block twice")
@@ -54,6 +59,8 @@ def check_memory(arrays: dict[str, np.ndarray], fields: CellFields, language: in
     check_range(WHAT, "evidence", arrays["evidence"], *EVIDENCE_BOUNDS)
     check_range(WHAT, "means", arrays["means"], -MEAN_REACH - ROUNDING, MEAN_REACH + ROUNDING)
     check_range(WHAT, "weight", arrays["weight"], 0.0, MAX_CELL_WEIGHT)
+    check_range(WHAT, "class_weight", arrays["class_weight"], 0.0, MAX_CLASS_WEIGHT)
     check_range(WHAT, "tag", arrays["tag"], 0, 1)
     check_range(WHAT, "label", arrays["label"], 0, NUM_CLASSES)
     check_range(WHAT, "length of rotations", np.linalg.norm(arrays["rotations"], axis=-1), 1 - UNIT, 1 + UNIT)
+    return arrays

@@ -21,7 +21,14 @@ from sgrocc_core.gaussians.confidence import (
     TEMPERATURE,
     UNSEEN,
 )
-from sgrocc_core.gaussians.update import MAX_CELL_WEIGHT, MEAN_REACH, REMOVED_OPACITY, SEEN_THROUGH_FRAMES
+from sgrocc_core.gaussians.update import (
+    MAX_CELL_WEIGHT,
+    MAX_CLASS_WEIGHT,
+    MEAN_REACH,
+    MIN_CLASS_SHARE,
+    REMOVED_OPACITY,
+    SEEN_THROUGH_FRAMES,
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,7 @@ class Cells:
         features: (N, C).
         tag: (N,) float, 1 = refined in view at least once.
         weight: (N,) float.
+        class_weight: (N,) float.
         stamp: (N,) float, time of the last view, seconds.
         seen_through: (N,) float, frames in which the occupied cell was observed free.
     """
@@ -49,6 +57,7 @@ class Cells:
     features: Tensor
     tag: Tensor
     weight: Tensor
+    class_weight: Tensor
     stamp: Tensor
     seen_through: Tensor
 
@@ -113,31 +122,38 @@ def updated(cells: Cells, new: Cells, look: Look, stamp: float, kind: str = "hyb
 
     Args:
         cells: N cells.
-        new: output of the spatial expert for the same cells, of which tag, weight, stamp and seen_through are not used.
+        new: output of the spatial expert for the same cells, of which tag, weights, stamp and seen_through are unused.
         look: view of the cells.
         stamp: time of the view, seconds.
         kind: one of CONFIDENCES.
     """
     seen = look.state != UNSEEN
     with torch.no_grad():
-        kept = confidence(cells, look, kind) * cells.weight
+        sure = confidence(cells, look, kind)
+        kept = sure * cells.weight
+        classes = cells.tag * torch.where(look.state == FREE, sure, 1.0) * cells.class_weight
+        share = look.weight * occupancy(new.opacities).clamp(min=MIN_CLASS_SHARE)
+        class_rate = torch.where(seen, share / (classes + share).clamp(min=1e-12), 0.0)
         rate = torch.where(seen, 1 - kept / (cells.weight + look.weight).clamp(min=1e-12), 0.0)
     blended = {}
     for name in ("scales", "opacities", "logits", "features"):
         old, fresh = getattr(cells, name), getattr(new, name)
-        blended[name] = old + rate.view(-1, *[1] * (old.dim() - 1)) * (fresh - old)
+        speed = class_rate if name == "logits" else rate
+        blended[name] = old + speed.view(-1, *[1] * (old.dim() - 1)) * (fresh - old)
     offset = new.means.clamp(-MEAN_REACH, MEAN_REACH)
     blended["means"] = cells.means + rate[:, None, None] * (offset - cells.means)
     blended["rotations"] = _nlerp(cells.rotations, new.rotations, rate[:, None, None])
     with torch.no_grad():
         weight = torch.where(seen, (kept + look.weight).clamp(max=MAX_CELL_WEIGHT), cells.weight)
+        class_weight = torch.where(seen, (classes + share).clamp(max=MAX_CLASS_WEIGHT), cells.class_weight)
         full = occupancy(blended["opacities"]) >= MIN_OCCUPANCY
         count = torch.where(look.state == SURFACE, 0.0, cells.seen_through)
         count = torch.where((look.state == FREE) & full, (count + 1).clamp(max=SEEN_THROUGH_FRAMES), count)
         gone = ((look.state == FREE) & full & (count >= SEEN_THROUGH_FRAMES))[:, None]
     blended["opacities"] = torch.where(gone, blended["opacities"].clamp(max=REMOVED_OPACITY), blended["opacities"])
     tag, time = torch.where(seen, 1.0, cells.tag), torch.where(seen, stamp, cells.stamp)
-    return replace(cells, **blended, tag=tag, weight=weight, stamp=time, seen_through=count)
+    kept_anew = {"tag": tag, "weight": weight, "class_weight": class_weight, "stamp": time, "seen_through": count}
+    return replace(cells, **blended, **kept_anew)
 
 
 def _nlerp(q: Tensor, target: Tensor, rate: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ def gaussians_of_map(saved: SavedMap, most: int) -> tuple[GaussiansInView, int]:
         name: field.reshape(0, BLOCK_ROWS, *field.shape[1:]) for name, field in empty._asdict().items()
     }
     if saved.gaussians:
-        check_memory(arrays, empty)
+        arrays = check_memory(arrays, empty)
     blocks = arrays["blocks"].astype(np.int64)
     fields = CellFields(
         *(arrays[name].reshape(len(blocks) * BLOCK_ROWS, *arrays[name].shape[2:]) for name in CellFields._fields)

@@ -60,7 +60,7 @@ class SceneMemory:
         self.cells = Cells(
             zeros(gaussians, 3), zeros(gaussians, 3), rotations,
             zeros(gaussians) + SILENT_OPACITY, zeros(gaussians, NUM_CLASSES),
-            zeros(channels), zeros(), zeros(), zeros(), zeros(),
+            zeros(channels), zeros(), zeros(), zeros(), zeros(), zeros(),
         )  # fmt: skip
 
     def rows(self, corner: np.ndarray) -> Tensor:
@@ -113,7 +113,7 @@ class SceneMemory:
             the box's cells after the update.
         """
         own = (outputs[name][b].float() for name in ("scales", "rotations", "opacities", "logits", "features"))
-        unread = (self.cells.tag.new_zeros(NUM_ANCHORS) for _ in range(4))
+        unread = (self.cells.tag.new_zeros(NUM_ANCHORS) for _ in range(5))
         new = Cells(outputs["means"][b].float() - self.centres[:, None], *own, *unread)
         after = updated(self.box(rows), new, look, stamp, self.kind)
         values = {

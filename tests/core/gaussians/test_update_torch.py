@@ -12,7 +12,18 @@ from sgrocc_core.gaussians.update import CellFields, NewFields, read_history, up
 from sgrocc_core.gaussians.update_torch import Cells, Look, confidence, updated
 
 N, G, C = 4000, 4, 8
-COMMON = ("means", "scales", "rotations", "opacities", "logits", "features", "tag", "weight", "seen_through")
+COMMON = (
+    "means",
+    "scales",
+    "rotations",
+    "opacities",
+    "logits",
+    "features",
+    "tag",
+    "weight",
+    "class_weight",
+    "seen_through",
+)
 
 
 def unit(q: np.ndarray) -> np.ndarray:
@@ -27,10 +38,11 @@ def case(seed: int) -> tuple[CellFields, NewFields, dict[str, np.ndarray]]:
         means=np.clip(0.05 * normal(N, G, 3), -0.16, 0.16),
         scales=normal(N, G, 3), rotations=unit(normal(N, G, 4)), opacities=2 * normal(N, G),
         logits=2 * normal(N, G, 11), features=normal(N, C), tag=(draw.random(N) < 0.8).astype(np.uint8),
-        weight=(8 * draw.random(N)).astype(np.float32), stamp=draw.integers(0, 5 * 10**9, N),
+        weight=(8 * draw.random(N)).astype(np.float32),
+        class_weight=(30 * draw.random(N)).astype(np.float32), stamp=draw.integers(0, 5 * 10**9, N),
         seen_through=draw.integers(0, 3, N).astype(np.uint8), label=np.zeros(N, np.uint8),
     )  # fmt: skip
-    stored.weight[stored.tag == 0] = 0
+    stored.weight[stored.tag == 0] = stored.class_weight[stored.tag == 0] = 0
     stored.logits[: N // 2, :, 3] += 9  # certain of their class
     new = NewFields(
         0.1 * normal(N, G, 3),
