@@ -68,7 +68,7 @@ def test_a_copy_of_a_room_is_mapped_as_the_room_was(walked):
 
 def test_the_memory_is_what_its_blocks_take_and_the_process_what_the_system_says(walked):
     _, growth, mapper, resident_kib, _ = walked
-    cell = 4 * 4 * (3 + 3 + 4 + 1 + 11) + 4 * 32 + (1 + 4 + 8 + 1 + 1)  # four Gaussians, the feature, tag to label
+    cell = 4 * 4 * (3 + 3 + 4 + 1 + 11) + 4 * 32 + (1 + 4 + 4 + 8 + 1 + 1)  # four Gaussians, the feature, tag to label
     block = 512 * cell + 16**3 * 4 + 27 * 4 + 16**3 * (4 + 1 + 1 + 1)  # evidence, neighbours, the voxel map
     last = growth.rooms[-1]
     assert last["blocks"] == len(mapper.map.memory) and last["memory_mb"] == pytest.approx(
