@@ -268,5 +268,5 @@ def test_two_starts_at_once_leave_whole_files(kept: Path) -> None:
     paths = [path for path in kept.rglob("*") if path.is_file() and path.name[0] != "."]
     names = [path.name.partition("-")[0] for path in paths]
     assert len(names) == len(set(names))  # each once; the expert in kernels has no file
-    assert {name.partition(".")[0] for name in names} == {"image", "reference", "stereo"}
+    assert {name.partition(".")[0] for name in names} == {"image", "reference", "stereo", "cascade"}
     assert all(read_kept(path) is not None for path in paths)
