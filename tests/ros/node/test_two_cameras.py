@@ -55,6 +55,7 @@ def _settled(robot: Robot, key: str) -> int:
 
 def test_a_camera_that_dies_is_told_and_the_other_goes_on(bench):
     node, robot, _ = bench
+    told = robot.count("noticed.camera_silent")
     before = _settled(robot, "camera.rear.processed")
     for _ in range(60):
         robot.send_of("front")
@@ -63,7 +64,8 @@ def test_a_camera_that_dies_is_told_and_the_other_goes_on(bench):
             break
     assert robot.level == DiagnosticStatus.WARN
     assert "camera rear: no image on /rear/image/compressed in" in robot.status, robot.status
-    assert robot.count("noticed.camera_silent") == 1 and node.warnings("camera_silent") == 1
+    # A machine that pauses for two seconds makes a camera silent, too.
+    assert robot.count("noticed.camera_silent") > told and node.warnings("camera_silent") == 1
     front = robot.count("camera.front.processed")
     robot.send_of("front")
     robot.wait_for("camera.front.processed", front + 1)
