@@ -33,6 +33,11 @@ that it starts from. Videos that appear in the folder during the training are us
 scales the spread of depth, of the image engine and of stereo, by one factor each, fitted on the videos that `train
 stereo` leaves out (`clip.left_out`), and writes OUT/calibrated.weights.safetensors.
 
+  sgrocc train depths --data runs/videos/train --start runs/stereo/stereo.weights.safetensors
+
+writes beside the packed views of videos or walks what stereo says of their depth. The stages `expert` and `joint` then
+learn from that in the share `motion_share` of the views, instead of from simulated depth of a moving camera.
+
   sgrocc train align --data runs/rooms/train --start runs/small/image.weights.safetensors --like small --out runs/small
 
 takes over the expert of another model: the features of the new image engine are fitted to those of the model's own by
@@ -65,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument(
         "what",
-        choices=("local", "stereo", "calibrate", "align", "mean", "chain", "embodied", "generation"),
+        choices=("local", "stereo", "calibrate", "depths", "align", "mean", "chain", "embodied", "generation"),
         help="`local`: the spatial expert; `stereo`: depth from motion; `embodied`: the temporal manager; `chain`: "
         "image engine, expert and stereo in one run; `generation`: rooms from words",
     )
@@ -157,6 +162,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.what == "calibrate":
         return _calibrate(args)
+    if args.what == "depths":
+        return _depths(args)
     if args.what == "align":
         return _align(args)
     if args.what == "mean":
@@ -222,6 +229,22 @@ def _calibrate(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     print(f"weights in {out}")
+    return 0
+
+
+def _depths(args: argparse.Namespace) -> int:
+    """Write stereo's depth beside packed views."""
+    from sgrocc_core.engines.model import find_weights
+    from sgrocc_core.errors import ConfigError
+    from sgrocc_core.share import find_shared
+    from sgrocc_core.training.config import load_config
+    from sgrocc_core.training.stereo.motion_depths import write_motion_depths
+
+    if not args.data:
+        raise ConfigError("this needs videos or walks, --data DIR")
+    config = load_config(args.config or find_shared("config/train/small_stereo.yaml"))
+    weights = args.start or find_weights(config.model)
+    print(f"{write_motion_depths(config, weights, args.data, args.packed)} views have a depth from motion")
     return 0
 
 

@@ -89,6 +89,7 @@ class TrainConfig:
         validation_views: maximum number of held-out views in a validation.
         sensor_share: share of views with simulated sensor depth.
         motion_share: share of the other views whose predicted depth is corrected as if by the camera's motion.
+        appearance: share of views whose surfaces get other colours and a grain (stages on single views).
         walk: settings of training on walks (embodied).
         stereo: arguments of `StereoConfig`; in YAML as `image`.
         clip: settings of training on videos (stereo).
@@ -116,6 +117,7 @@ class TrainConfig:
     validation_views: int = 96
     sensor_share: float = 0.5
     motion_share: float = 0.0
+    appearance: float = 0.0
     walk: WalkConfig = field(default_factory=WalkConfig)
     stereo: dict[str, Any] = field(default_factory=dict)
     clip: ClipConfig = field(default_factory=ClipConfig)
@@ -135,7 +137,7 @@ class TrainConfig:
         for name in ("checkpoint_minutes", "validate_minutes"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be positive")
-        for name in ("sensor_share", "motion_share"):
+        for name in ("sensor_share", "motion_share", "appearance"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be from 0 to 1")
         if not 0 <= self.average < 1:

@@ -6,6 +6,7 @@ The simulated depth sensor turns exact depth into the readings of a depth camera
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import cv2
@@ -33,6 +34,7 @@ class View:
         complete: whether the grid holds all that is there. That of a recording holds what the camera saw: its matter
             has no thickness, and space that was not seen is not taken for empty.
         mirrored: whether the image is the mirror image of the one that was taken.
+        motion: (2, H, W) float32, depth and spread that stereo gave, metres, 0 = none; None: not known.
     """
 
     image: np.ndarray
@@ -44,6 +46,11 @@ class View:
     target: np.ndarray
     complete: bool = True
     mirrored: bool = False
+    motion: np.ndarray | None = None
+
+    def with_motion(self, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray | None:
+        """Stereo's depth and spread, each changed as a depth image is."""
+        return None if self.motion is None else np.stack([change(values) for values in self.motion])
 
 
 def letterboxed(view: View, size: tuple[int, int]) -> View:
@@ -65,6 +72,7 @@ def letterboxed(view: View, size: tuple[int, int]) -> View:
         depth=box.depth(view.depth),
         labels=labels.astype(np.uint8),
         K=box.intrinsics(view.K),
+        motion=view.with_motion(box.depth),
     )
 
 
@@ -86,6 +94,7 @@ def mirror(view: View) -> View:
         T_bc=T,
         target=np.ascontiguousarray(view.target[:, ::-1]),
         mirrored=not view.mirrored,
+        motion=view.with_motion(lambda values: values[:, ::-1]),
     )
 
 
@@ -122,15 +131,17 @@ def zoom(view: View, scale: float, shift: tuple[float, float], aspect: float | N
     K = view.K.copy()
     K[0], K[1] = K[0] * scale, K[1] * scale
     K[:2, 2] += offset
-    image, mask, depth, labels = view.image, view.mask, view.depth, view.labels
+    image, mask, depth, labels, motion = view.image, view.mask, view.depth, view.labels, view.motion
     if scale > 1:
         A = np.array([[scale, 0, offset[0]], [0, scale, offset[1]]])
         nearest = cv2.INTER_NEAREST
         edge = cv2.BORDER_REPLICATE
         image = cv2.warpAffine(image, A, (width, height), flags=cv2.INTER_LINEAR, borderMode=edge)
-        mask, depth, labels = (
-            cv2.warpAffine(x, A, (width, height), flags=nearest, borderMode=edge) for x in (mask, depth, labels)
-        )
+
+        def warped(values: np.ndarray) -> np.ndarray:
+            return cv2.warpAffine(values, A, (width, height), flags=nearest, borderMode=edge)
+
+        mask, depth, labels, motion = warped(mask), warped(depth), warped(labels), view.with_motion(warped)
     if aspect is not None:
         w, h = min(width, round(height * aspect)), min(height, round(width / aspect))
         inside = np.zeros_like(mask)
@@ -142,7 +153,8 @@ def zoom(view: View, scale: float, shift: tuple[float, float], aspect: float | N
             depth * inside,
             np.where(inside > 0, labels, UNKNOWN).astype(np.uint8),
         )
-    return replace(view, image=image, mask=mask, depth=depth, labels=labels, K=K)
+        motion = None if motion is None else motion * inside
+    return replace(view, image=image, mask=mask, depth=depth, labels=labels, K=K, motion=motion)
 
 
 def geometry(view: View, rng: np.random.Generator) -> View:

@@ -23,6 +23,7 @@ from sgrocc_core.classes import UNKNOWN
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
 from sgrocc_core.geometry.poses import gravity_aligned_rotation
 from sgrocc_core.network.image.heads import GRID, MAX_THICKNESS, MIN_THICKNESS
+from sgrocc_core.training.data.appearance import restyled
 from sgrocc_core.training.data.augmentation import View, geometry, letterboxed, light, sensor_depth
 from sgrocc_core.training.data.packed import open_scene
 from sgrocc_core.training.data.rolling import scenes_to_read
@@ -53,8 +54,9 @@ class DatasetOptions:
         head_stride: image pixels per pixel of the targets at the heads' resolution.
         input_size: (width, height) to which views are letterboxed, pixels; None leaves them as they were packed.
         labelled: share of the scenes whose labels are used, above 0 to 1; see `labelled_scenes`.
-        unlabelled: views of the other scenes, without their labels, for each view with labels; they come on top of the
-            batch.
+        unlabelled: views of the other scenes, without labels, for each view with labels, on top of the batch.
+        appearance: share of the views whose surfaces get other colours and a grain.
+        motion: with a grid, include what stereo said of the views where that was written (see `motion_depths`).
         plain: include the images as they were before augmentation, for a frozen model that sees them.
     """
 
@@ -66,6 +68,8 @@ class DatasetOptions:
     input_size: tuple[int, int] | None = None
     labelled: float = 1.0
     unlabelled: float = 0.0
+    appearance: float = 0.0
+    motion: bool = False
     plain: bool = False
 
 
@@ -160,13 +164,14 @@ def item(view: View, options: DatasetOptions, rng: np.random.Generator) -> dict[
         image (3, H, W) uint8, mask (1, H, W) uint8, intrinsics (4,), gravity (3, 3), and at the heads' resolution
         depth and thickness (1, h, w), metres, and labels (h, w) uint8. With a grid also prior (1, H, W), metres
         (simulated sensor depth; all 0 stands for the depth head's own prediction), pose (4, 4) T_bc, target and state
-        (60, 60, 36) uint8, and complete (), 1 or 0. If asked for, also plain (3, H, W) uint8, the image before
-        augmentation, and plain_intrinsics (4,), which project points of the sample's camera frame to its pixels; fx is
-        negative where the sample is mirrored.
+        (60, 60, 36) uint8, and complete (), 1 or 0. If asked for, also motion (2, h, w), stereo's depth and spread,
+        metres, 0 = none, and plain (3, H, W) uint8, the image before augmentation, with plain_intrinsics (4,), which
+        project points of the sample's camera frame to its pixels; fx is negative where the sample is mirrored.
     """
     before = view
     if options.augment:
-        view = geometry(view, rng)
+        restyle = options.appearance > 0 and rng.random() < options.appearance
+        view = geometry(restyled(view, rng) if restyle else view, rng)
         image = light(view.image, rng)
     else:
         image = view.image
@@ -195,6 +200,9 @@ def item(view: View, options: DatasetOptions, rng: np.random.Generator) -> dict[
         if not view.complete:
             out["state"][out["state"] == BEYOND] = UNKNOWN_VOXEL
         out["complete"] = np.array(view.complete, np.float32)
+        if options.motion:
+            full = np.zeros((2, *view.depth.shape), np.float32) if view.motion is None else view.motion
+            out["motion"] = np.ascontiguousarray(full[:, offset::stride, offset::stride])
     if options.plain:
         out["plain"] = np.ascontiguousarray((before.image * before.mask[..., None]).transpose(2, 0, 1))
         fx, K = (-1 if view.mirrored else 1) * before.K[0, 0], before.K
@@ -254,17 +262,7 @@ class PackedViews(Dataset[dict[str, np.ndarray]]):
     def view(self, i: int) -> View:
         """Returns view i, letterboxed if the options say so."""
         s, k = (int(x) for x in self.index[i])
-        scene = open_scene(self.scenes[s])
-        view = View(
-            image=np.array(scene.image[k]),
-            mask=np.ones(scene.image.shape[1:3], np.uint8),
-            depth=scene.depth[k].astype(np.float32) / 1000,
-            labels=np.array(scene.labels[k]),
-            K=np.array(scene.K[k]),
-            T_bc=np.array(scene.T_bc[k]),
-            target=np.array(scene.target[k]),
-            complete=scene.complete,
-        )
+        view = open_scene(self.scenes[s]).view(k, self.options.motion)
         size = self.options.input_size
         return view if size is None or view.image.shape[1::-1] == tuple(size) else letterboxed(view, size)
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from sgrocc_core.classes import EMPTY, UNKNOWN
@@ -24,12 +25,15 @@ from sgrocc_core.geometry.camera import Letterbox, back_project
 from sgrocc_core.geometry.image_grid import ImageGrid
 from sgrocc_core.geometry.lattice import VOXEL_SIZE, box_pose
 from sgrocc_core.progress import progress
+from sgrocc_core.training.data.augmentation import View
 
 if TYPE_CHECKING:
     from sgrocc_core.data.occ_scannet import OccScanNet, Sample
 
 FORMAT_VERSION = 1
 ARRAYS = ("image", "depth", "labels", "target", "K", "T_bc", "counts")
+MOTION = "motion"
+"""Name of the array that a scene may have besides."""
 
 
 INTO_SURFACE = 0.02
@@ -68,6 +72,8 @@ class PackedScene:
         T_bc: (N, 4, 4) float64, camera to grid, metres.
         counts: (N, 12) int64, pixels of each 2D label.
         complete: see `augmentation.View`.
+        motion: (N, 2, h, w) float16, stereo's depth and spread at the heads' resolution, metres, 0 = none; None: not
+            written (see `motion_depths`).
     """
 
     image: np.ndarray
@@ -78,9 +84,28 @@ class PackedScene:
     T_bc: np.ndarray
     counts: np.ndarray
     complete: bool = True
+    motion: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.image)
+
+    def view(self, k: int, motion: bool = False) -> View:
+        """View k, with stereo's depth if that is wanted and there is one."""
+        shape, stereo = self.image.shape[1:3], None
+        if motion and self.motion is not None:
+            values, nearest = self.motion[k].astype(np.float32), cv2.INTER_NEAREST
+            stereo = np.stack([cv2.resize(x, shape[::-1], interpolation=nearest) for x in values])
+        return View(
+            image=np.array(self.image[k]),
+            mask=np.ones(shape, np.uint8),
+            depth=self.depth[k].astype(np.float32) / 1000,
+            labels=np.array(self.labels[k]),
+            K=np.array(self.K[k]),
+            T_bc=np.array(self.T_bc[k]),
+            target=np.array(self.target[k]),
+            complete=self.complete,
+            motion=stereo,
+        )
 
 
 def labels_from_grid(sample: Sample) -> np.ndarray:
@@ -233,7 +258,9 @@ def open_scene(folder: Path) -> PackedScene:
             f"packed scene {folder} has format version {version}, not {FORMAT_VERSION}: delete it, it is made again"
         )
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS}
-    return PackedScene(**arrays, complete=bool(description.get("complete", True)))
+    file = folder / f"{MOTION}.npy"
+    motion = np.load(file, mmap_mode="r", allow_pickle=False) if file.is_file() else None
+    return PackedScene(**arrays, complete=bool(description.get("complete", True)), motion=motion)
 
 
 def packed_scenes(folder: Path) -> list[Path]:

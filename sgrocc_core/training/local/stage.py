@@ -81,6 +81,8 @@ def dataset_options(config: TrainConfig, grid: bool) -> DatasetOptions:
         seed=config.seed,
         head_stride=image.head_stride,
         input_size=image.image_size,
+        appearance=config.appearance,
+        motion=grid and config.motion_share > 0,
         plain=grid and config.language.published,
     )
 

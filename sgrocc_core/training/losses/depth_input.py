@@ -22,11 +22,11 @@ def depth_prior(
 
     In half of the views with a sensor, holes are filled with the predicted depth scaled by the median ratio to the
     sensor's, as the mapper's `fused` does; the others keep them, as `topic` does. In a share of the views without a
-    sensor the depth stands for that of stereo from motion; see `as_from_motion`.
+    sensor the depth is that which stereo gave, or stands for it where none is known; see `as_from_motion`.
 
     Args:
         batch: with `prior` (B, 1, H, W), metres, and `mask`; with `depth` (B, 1, h, w), metres, if there is a
-            `motion_share`.
+            `motion_share`, and perhaps `motion` (B, 2, h, w), depth and spread of stereo, metres, 0 = none.
         image: the engine's `depth` and `spread`, (B, 1, h, w), metres.
         generators: one per view; they decide which views are filled, and which are corrected by motion.
         motion_share: share of the views without a sensor whose predicted depth is corrected as if by motion, 0 to 1.
@@ -40,7 +40,10 @@ def depth_prior(
         predicted, spread_of = predicted.clone(), spread_of.clone()
         for b, generator in enumerate(generators):
             if not sensor[b].any() and torch.rand((), generator=generator, device=generator.device) < motion_share:
-                predicted[b], spread_of[b] = as_from_motion(predicted[b], spread_of[b], batch["depth"][b], generator)
+                given = batch["motion"][b] if "motion" in batch else None
+                if given is None or not given.any():
+                    given = torch.stack(as_from_motion(predicted[b], spread_of[b], batch["depth"][b], generator))
+                predicted[b], spread_of[b] = given.reshape(2, *predicted[b].shape)
     head, off = (F.interpolate(value, size=sensor.shape[-2:], mode="nearest") for value in (predicted, spread_of))
     depths, spreads = [], []
     for b, generator in enumerate(generators):

@@ -24,7 +24,7 @@ from sgrocc_core.geometry.poses import gravity_aligned_rotation, make_pose
 from sgrocc_core.network.image.heads import GRID
 from sgrocc_core.training.data.augmentation import View, colour, letterboxed, zoom
 from sgrocc_core.training.data.dataset import StepSampler, prepare_worker
-from sgrocc_core.training.stereo.texture import textured
+from sgrocc_core.training.data.texture import textured
 from sgrocc_core.training.stereo.videos import PackedVideo, open_video, packed_videos
 
 NO_SOURCE = np.array([0, 0, -1, -1], np.float32)

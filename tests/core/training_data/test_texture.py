@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 
 from sgrocc_core.geometry.poses import make_pose
 from sgrocc_core.training.data.augmentation import View
-from sgrocc_core.training.stereo.texture import textured
+from sgrocc_core.training.data.texture import textured
 
 K = np.array([[72.0, 0, 39.5], [0, 72.0, 29.5], [0, 0, 1]])
 
