@@ -40,8 +40,8 @@ learn from that in the share `motion_share` of the views, instead of from simula
 
   sgrocc train align --data runs/rooms/train --start runs/small/image.weights.safetensors --like small --out runs/small
 
-takes over the expert of another model: the features of the new image engine are fitted to those of the model's own by
-least squares, and OUT/aligned.weights.safetensors is where the stage `expert` can start from.
+takes over the expert and stereo of another model: the features of the new image engine are fitted to those of the
+model's own by least squares, and OUT/aligned.weights.safetensors is where the stage `expert` can start from.
 
   sgrocc train mean --start runs/small/expert.weights.safetensors --like small --out runs/small
 
@@ -259,8 +259,11 @@ def _align(args: argparse.Namespace) -> int:
         raise ConfigError("this needs the new image engine, --start FILE, views, --data DIR, and a model, --like MODEL")
     config = load_config(args.config or find_shared("config/train/small_local.yaml"))
     out = args.out / "aligned.weights.safetensors"
-    explained = align(config, args.start, args.like, args.data, out, args.packed)
-    print(f"the new features explain {explained:.1%} of the variance of those of {args.like}; weights in {out}")
+    fit = align(config, args.start, args.like, args.data, out, args.packed)
+    fine = f", the fine ones that stereo reads {fit.fine_share:.1%}" if fit.fine is not None else ""
+    print(
+        f"the new features explain {fit.features:.1%} of the variance of those of {args.like}{fine}; weights in {out}"
+    )
     return 0
 
 

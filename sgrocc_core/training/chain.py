@@ -180,7 +180,7 @@ def _stages(chain: Chain) -> dict[str, float]:
     note("align", begun)
     begun = time.monotonic()
     stereo = ["train", "stereo", "--config", chain.config, "--data", chain.videos, "--out", chain.out]
-    with running(command(*stereo, "--start", chain.weights("image")), chain.out / "stereo.log") as beside:
+    with running(command(*stereo, "--start", chain.weights("aligned")), chain.out / "stereo.log") as beside:
         finish(command(*local, "--stage", "expert", "--start", chain.weights("aligned")))
         note("expert", begun)
         code = beside.wait()

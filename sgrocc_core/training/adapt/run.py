@@ -35,7 +35,7 @@ from sgrocc_core.training.config import StageConfig, TrainConfig
 from sgrocc_core.training.data.dataset import PackedViews
 from sgrocc_core.training.data.packed import open_scene, packed_scenes, view_size
 from sgrocc_core.training.data.rendering import RenderConfig, RoomRenderer
-from sgrocc_core.training.local.align import fit_features
+from sgrocc_core.training.local.align import fit_features, fitted_stereo
 from sgrocc_core.training.local.stage import LocalStage, dataset_options
 from sgrocc_core.training.session import DataSources, Packer, TrainingData, run
 from sgrocc_core.training.stage import make_networks
@@ -343,7 +343,7 @@ class Adaptation:
         options = dataclasses.replace(dataset_options(self.config, grid=False), augment=False)
         views = PackedViews([self.work / "recording" / "train", *rooms], options)
         torch.manual_seed(self.options.seed)
-        share = fit_features(engine.eval(), teacher.eval(), views, ALIGNED_VIEWS, self.compute)
-        others = {name: value for name, value in tensors.items() if not name.startswith("image.")}
-        weights_file.save_model(aligned, {"image.": engine}, others)
-        self.say(f"the new features explain {share:.1%} of the variance of those that the expert knows")
+        fit = fit_features(engine.eval(), teacher.eval(), views, ALIGNED_VIEWS, self.compute)
+        expert = {name: value for name, value in tensors.items() if name.startswith("expert.")}
+        weights_file.save_model(aligned, {"image.": engine}, expert | fitted_stereo(tensors, fit.fine))
+        self.say(f"the new features explain {fit.features:.1%} of the variance of those that the expert knows")

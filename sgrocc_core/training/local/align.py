@@ -1,12 +1,15 @@
-"""A spatial expert goes over to another image engine: the new engine's features are fitted to those it was trained on.
+"""An expert and stereo go over to another image engine: its features are fitted to those that they were trained on.
 
-The projection to the features is linear in the pyramid, so the fit is a problem of least squares with one solution.
-The expert then starts from what it knows, instead of from noise, and trains on from there.
+The projection to the expert's features is linear in the pyramid, and what of stereo reads the fine features is linear
+in these, so each fit is a problem of least squares with one solution. Both networks then start from what they know
+instead of from noise, and train on from there.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -30,7 +33,12 @@ from sgrocc_core.training.validation import collate, fixed_views
 AT_ONCE = 8
 """Views that go through the engines together."""
 RIDGE = 1e-4
-"""Damping of the least squares, as a share of the mean square of the pyramid's channels."""
+"""Damping of the least squares, as a share of the mean square of the inputs."""
+READ_FINE = frozenset(
+    f"stereo.{part}.weight"
+    for part in ("matching.fine", "regulariser.context.0", "cascade.matching.fine", "cascade.regulariser.context.0")
+)
+"""Weights of stereo, 1 x 1, that are applied to the image engine's fine features."""
 
 
 def align(
@@ -41,8 +49,8 @@ def align(
     out: Path,
     packed: Path | None = None,
     views: int = 256,
-) -> float:
-    """Fit an image engine's features to those of another model, and write them with that model's expert.
+) -> Fit:
+    """Fit an image engine's features to those of another model, and write them with that model's expert and stereo.
 
     Args:
         config: of the training; its `image` and `network` are those of the new model.
@@ -54,7 +62,7 @@ def align(
         views: number of views, spread evenly over the sets.
 
     Returns:
-        The share of the features' variance that the fit explains, at most 1.
+        How much of the variance of the other model's features the fits explain.
 
     Raises:
         ConfigError: the experts of the two models, or the grids of their image engines, differ.
@@ -84,13 +92,64 @@ def align(
     chosen = PackedViews(folders, options)
     if not len(chosen):
         raise DataError(f"no views under {', '.join(map(str, data))}; make some with `sgrocc synth`")
-    explained = fit_features(engine.eval(), on_device(teacher, compute).eval(), chosen, views, compute)
-    weights_file.save_model(out, {"image.": engine, "expert.": expert})
-    return explained
+    fit = fit_features(engine.eval(), on_device(teacher, compute).eval(), chosen, views, compute)
+    stereo = fitted_stereo(weights_file.read_weights(spec.folder / "weights.safetensors"), fit.fine)
+    weights_file.save_model(out, {"image.": engine, "expert.": expert}, stereo)
+    return fit
+
+
+class LeastSquares:
+    """A linear map y = x A (+ b) from pairs that come in parts, with the least squared error.
+
+    Args:
+        inputs: numbers of an x.
+        outputs: numbers of a y.
+        constant: whether there is a b.
+    """
+
+    def __init__(self, inputs: int, outputs: int, constant: bool) -> None:
+        self.constant, size = constant, inputs + constant
+        self.squares, self.products = torch.zeros(size, size).double(), torch.zeros(size, outputs).double()
+        self.mean, self.total, self.count = torch.zeros(outputs).double(), 0.0, 0
+
+    def add(self, x: Tensor, y: Tensor) -> None:
+        """Add pairs: (N, inputs) and (N, outputs) float64."""
+        if self.constant:
+            x = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], 1)
+        self.squares += x.T @ x
+        self.products += x.T @ y
+        self.total += float((y * y).sum())
+        self.mean += y.sum(0)
+        self.count += len(y)
+
+    def solve(self) -> tuple[Tensor, float]:
+        """The map, (inputs [+ 1 for b, the last row], outputs), and the share of the variance that it explains."""
+        inputs = len(self.squares) - self.constant
+        ridge = RIDGE * self.squares.diagonal()[:inputs].mean() * torch.eye(len(self.squares), dtype=torch.float64)
+        ridge[inputs:, inputs:] = 0
+        found = torch.linalg.solve(self.squares + ridge, self.products)
+        residual = self.total - 2 * float((found * self.products).sum()) + float((found * (self.squares @ found)).sum())
+        return found, 1 - residual / (self.total - float((self.mean * self.mean).sum()) / self.count)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a new image engine's outputs relate to those of another.
+
+    Attributes:
+        features: share of the variance of the other's features that those of the new one explain, at most 1.
+        fine: (F, F') float64, the new engine's fine features times this come nearest to the other's; None: an engine
+            without them.
+        fine_share: as `features`, of the fine features; 0 without.
+    """
+
+    features: float
+    fine: Tensor | None = None
+    fine_share: float = 0.0
 
 
 @torch.no_grad()
-def fit_features(engine: nn.Module, teacher: nn.Module, data: PackedViews, views: int, compute: Compute) -> float:
+def fit_features(engine: nn.Module, teacher: nn.Module, data: PackedViews, views: int, compute: Compute) -> Fit:
     """Set an image engine's projection `to_features` so that its features come as near as possible to a teacher's.
 
     Args:
@@ -101,35 +160,43 @@ def fit_features(engine: nn.Module, teacher: nn.Module, data: PackedViews, views
         compute: device and precision.
 
     Returns:
-        See `align`.
+        How near they come, and the same of the fine features, of which nothing is set (see `fitted_stereo`).
     """
     projection = engine.get_submodule("to_features")
     assert isinstance(projection, nn.Conv2d)
-    size = projection.in_channels + 1
-    squares, products = (
-        torch.zeros(size, size, dtype=torch.float64),
-        torch.zeros(size, projection.out_channels).double(),
-    )
-    total, mean, count = 0.0, torch.zeros(projection.out_channels, dtype=torch.float64), 0
+    features = LeastSquares(projection.in_channels, projection.out_channels, True)
+    fine: LeastSquares | None = None
     samples = fixed_views(data, views, data.options)
     for start in range(0, len(samples), AT_ONCE):
         batch = compute.move(collate(samples[start : start + AT_ONCE]))
-        found, wanted = run_image(engine, batch, compute), run_image(teacher, batch, compute)["features"]
-        x, y = _pixels(found["pyramid"]), _pixels(wanted)
-        x = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], 1)
-        squares += x.T @ x
-        products += x.T @ y
-        total += float((y * y).sum())
-        mean += y.sum(0)
-        count += len(y)
-    ridge = RIDGE * squares.diagonal()[:-1].mean() * torch.eye(size, dtype=torch.float64)
-    ridge[-1, -1] = 0  # the bias
-    solution = torch.linalg.solve(squares + ridge, products)
+        found, wanted = run_image(engine, batch, compute), run_image(teacher, batch, compute)
+        features.add(_pixels(found["pyramid"]), _pixels(wanted["features"]))
+        if "fine" in found and "fine" in wanted:
+            x, y = _pixels(found["fine"]), _pixels(wanted["fine"])
+            fine = LeastSquares(x.shape[1], y.shape[1], False) if fine is None else fine
+            fine.add(x, y)
+    solution, explained = features.solve()
     projection.weight.copy_(solution[:-1].T.reshape(projection.weight.shape))
     assert projection.bias is not None
     projection.bias.copy_(solution[-1])
-    residual = total - 2 * float((solution * products).sum()) + float((solution * (squares @ solution)).sum())
-    return 1 - residual / (total - float((mean * mean).sum()) / count)
+    return Fit(explained) if fine is None else Fit(explained, *fine.solve())
+
+
+def fitted_stereo(tensors: Mapping[str, Tensor], fine: Tensor | None) -> dict[str, Tensor]:
+    """Stereo's weights for another image engine: its layers that read the fine features read them through a `Fit`.
+
+    Args:
+        tensors: weights, of which those of stereo are taken.
+        fine: see `Fit`; None: nothing is changed.
+
+    Returns:
+        The weights `stereo.*`.
+    """
+    own = {name: value for name, value in tensors.items() if name.startswith("stereo.")}
+    for name in READ_FINE & own.keys() if fine is not None else ():
+        weight = own[name]  # (O, F', 1, 1)
+        own[name] = torch.einsum("ofij,nf->onij", weight.double(), fine).to(weight.dtype)
+    return own
 
 
 def _pixels(values: Tensor) -> Tensor:
