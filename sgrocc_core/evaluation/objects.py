@@ -14,7 +14,7 @@ import numpy as np
 
 from sgrocc_core.classes import NAMES, label_of
 from sgrocc_core.data.synthetic.generate import GeneratedScene, prepare, render_frame
-from sgrocc_core.data.synthetic.render import Renderer
+from sgrocc_core.data.synthetic.rendering.render import Renderer
 from sgrocc_core.engines.engine import Engine
 from sgrocc_core.frame import Frame
 from sgrocc_core.geometry.lattice import VOXEL_SIZE

@@ -55,7 +55,7 @@ def write_room(out: Path, prompt: str, seed: int, views: Views, room: Imagined) 
         name of the scene.
     """
     from sgrocc_core.data.synthetic.generate import GeneratedFrame
-    from sgrocc_core.data.synthetic.render import View
+    from sgrocc_core.data.synthetic.rendering.render import View
     from sgrocc_core.data.synthetic.write import write_frame
 
     root, scene = out / "occscannet", scene_name(prompt, seed)

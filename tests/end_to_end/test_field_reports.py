@@ -34,10 +34,10 @@ from sgrocc_core.data.bags import BagOptions, BagReader
 from sgrocc_core.geometry.poses import quaternion_from_rotation
 from sgrocc_core.map_files.file import load_map
 from tests.end_to_end.conftest import ROOT
-from tests.samples.box_room import K, walk
-from tests.samples.room_bag import RoomBag
-from tests.samples.room_folders import camera, oriented, write_camera_yaml, write_room, write_tum_room
-from tests.samples.room_score import score
+from tests.samples.recordings.room_bag import RoomBag
+from tests.samples.rooms.box_room import K, walk
+from tests.samples.rooms.room_folders import camera, oriented, write_camera_yaml, write_room, write_tum_room
+from tests.samples.rooms.room_score import score
 
 pytestmark = pytest.mark.slow
 BESIDE = np.eye(4)

@@ -8,7 +8,7 @@ import pytest
 
 from sgrocc_core.cli import main
 from sgrocc_core.map_files.file import FILES, load_map
-from tests.samples.two_cameras import FRONT, REAR, write_two_cameras
+from tests.samples.recordings.two_cameras import FRONT, REAR, write_two_cameras
 
 
 @pytest.fixture(scope="module")

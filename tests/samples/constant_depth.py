@@ -10,7 +10,7 @@ import numpy as np
 
 from sgrocc_core.frame import Frame
 from tests.samples.engines import small_engine
-from tests.samples.little_videos import K, look, pose, texture
+from tests.samples.rooms.little_videos import K, look, pose, texture
 
 
 class Constant:

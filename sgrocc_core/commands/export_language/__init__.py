@@ -77,7 +77,7 @@ def _recorded(args: argparse.Namespace) -> Iterator[np.ndarray]:
 
 def _generated() -> Iterator[np.ndarray]:
     from sgrocc_core.data.synthetic.generate import prepare, render_frame
-    from sgrocc_core.data.synthetic.render import Renderer
+    from sgrocc_core.data.synthetic.rendering.render import Renderer
 
     size = 320, 240
     for index in range(GENERATED_ROOMS):

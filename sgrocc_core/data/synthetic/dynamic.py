@@ -16,8 +16,8 @@ import numpy as np
 from sgrocc_core.classes import EMPTY, UNKNOWN, label_of
 from sgrocc_core.data.assets.library import Library
 from sgrocc_core.data.dynamic_scenes import DOOR_OPENS, FORMAT_VERSION, SEES
-from sgrocc_core.data.synthetic.camera_effects import draw_style
-from sgrocc_core.data.synthetic.furnisher import Furnisher
+from sgrocc_core.data.synthetic.furniture.items import Item
+from sgrocc_core.data.synthetic.furniture.seating import CHAIRS
 from sgrocc_core.data.synthetic.generate import (
     ATTEMPTS,
     NAMESPACES,
@@ -26,16 +26,16 @@ from sgrocc_core.data.synthetic.generate import (
     furnisher_for,
     render_frame,
 )
-from sgrocc_core.data.synthetic.items import Item
-from sgrocc_core.data.synthetic.materials import Materials
 from sgrocc_core.data.synthetic.movers import Mover, person
-from sgrocc_core.data.synthetic.primitives import Solids
-from sgrocc_core.data.synthetic.render import Renderer
-from sgrocc_core.data.synthetic.rooms import Scene, make_scene
-from sgrocc_core.data.synthetic.seating import CHAIRS
+from sgrocc_core.data.synthetic.rendering.camera_effects import draw_style
+from sgrocc_core.data.synthetic.rendering.render import Renderer
+from sgrocc_core.data.synthetic.rendering.voxelise import class_counts, voxelise
+from sgrocc_core.data.synthetic.rooms.furnisher import Furnisher
+from sgrocc_core.data.synthetic.rooms.rooms import Scene, make_scene
+from sgrocc_core.data.synthetic.solids.materials import Materials
+from sgrocc_core.data.synthetic.solids.primitives import Solids
 from sgrocc_core.data.synthetic.staging import Sight, direct, film, find_stage
 from sgrocc_core.data.synthetic.trajectories import draw_intrinsics
-from sgrocc_core.data.synthetic.voxelise import class_counts, voxelise
 from sgrocc_core.geometry.camera import project, scale_intrinsics
 from sgrocc_core.geometry.lattice import CELL_SIZE, VOXEL_SIZE
 

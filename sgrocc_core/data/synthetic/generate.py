@@ -15,13 +15,13 @@ import numpy as np
 
 from sgrocc_core.classes import EMPTY, UNKNOWN
 from sgrocc_core.data.assets.library import Library
-from sgrocc_core.data.synthetic.camera_effects import CameraStyle, draw_real_style, draw_style
-from sgrocc_core.data.synthetic.furnisher import Furnisher
 from sgrocc_core.data.synthetic.processes import end_with_parent
-from sgrocc_core.data.synthetic.render import Renderer, View
-from sgrocc_core.data.synthetic.rooms import BOTH, EDITIONS, Scene, make_scene
+from sgrocc_core.data.synthetic.rendering.camera_effects import CameraStyle, draw_real_style, draw_style
+from sgrocc_core.data.synthetic.rendering.render import Renderer, View
+from sgrocc_core.data.synthetic.rendering.voxelise import LabelGrid, voxelise
+from sgrocc_core.data.synthetic.rooms.furnisher import Furnisher
+from sgrocc_core.data.synthetic.rooms.rooms import BOTH, EDITIONS, Scene, make_scene
 from sgrocc_core.data.synthetic.trajectories import Walker, draw_intrinsics, draw_real_walker, draw_walker, walk
-from sgrocc_core.data.synthetic.voxelise import LabelGrid, voxelise
 from sgrocc_core.geometry.lattice import CELL_SIZE, CELL_VOXELS, VOXEL_SIZE, box_corner
 
 NAMESPACES = {"train": 1, "test": 2, "heldout": 3, "walk": 4, "dynamic": 5, "prompt": 6}

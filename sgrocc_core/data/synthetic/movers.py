@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sgrocc_core.data.synthetic.items import OBJECTS, Item
-from sgrocc_core.data.synthetic.layouts import Leaf
-from sgrocc_core.data.synthetic.materials import PLAIN, Materials
-from sgrocc_core.data.synthetic.primitives import Builder, Solids, rotation_zyx
-from sgrocc_core.data.synthetic.rooms import Scene
+from sgrocc_core.data.synthetic.furniture.items import OBJECTS, Item
+from sgrocc_core.data.synthetic.rooms.layouts import Leaf
+from sgrocc_core.data.synthetic.rooms.rooms import Scene
+from sgrocc_core.data.synthetic.solids.materials import PLAIN, Materials
+from sgrocc_core.data.synthetic.solids.primitives import Builder, Solids, rotation_zyx
 
 
 @dataclass(frozen=True)

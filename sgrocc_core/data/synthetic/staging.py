@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from sgrocc_core.data.dynamic_scenes import CHAIR_PUT, CHAIR_TAKEN, DOOR_OPENS, KINDS, PERSON_PASSES
-from sgrocc_core.data.synthetic.items import Item
-from sgrocc_core.data.synthetic.layouts import Leaf
+from sgrocc_core.data.synthetic.furniture.items import Item
 from sgrocc_core.data.synthetic.movers import Mover, closed, placed
-from sgrocc_core.data.synthetic.placement import CELL, FloorPlan
-from sgrocc_core.data.synthetic.rooms import Scene
+from sgrocc_core.data.synthetic.rooms.layouts import Leaf
+from sgrocc_core.data.synthetic.rooms.placement import CELL, FloorPlan
+from sgrocc_core.data.synthetic.rooms.rooms import Scene
 from sgrocc_core.data.synthetic.trajectories import STRIDE, camera_pose, walkable_floor, wander
 
 NEAR, FAR = {"chair": 1.5, "door": 2.2, "person": 1.5}, {"chair": 3.0, "door": 3.6, "person": 3.4}

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from sgrocc_core.data.synthetic.placement import CELL, FloorPlan
-from sgrocc_core.data.synthetic.rooms import Scene
+from sgrocc_core.data.synthetic.rooms.placement import CELL, FloorPlan
+from sgrocc_core.data.synthetic.rooms.rooms import Scene
 from sgrocc_core.geometry.poses import make_pose
 
 STRIDE = 2

@@ -23,7 +23,7 @@ from sgrocc_core.data.assets.library import Library, left_out_table, open_librar
 from sgrocc_core.data.synthetic.dynamic import LEAST_FRAMES, prepare_dynamic, render_dynamic, write_changes
 from sgrocc_core.data.synthetic.generate import GeneratedFrame, GeneratedScene, known_bounds, prepare, render_frames
 from sgrocc_core.data.synthetic.processes import end_with_parent
-from sgrocc_core.data.synthetic.rooms import BOTH, EDITIONS
+from sgrocc_core.data.synthetic.rooms.rooms import BOTH, EDITIONS
 from sgrocc_core.data.synthetic.trajectories import draw_video_walker
 from sgrocc_core.data.synthetic.words.asked import prepare_asked
 from sgrocc_core.data.synthetic.words.captions import caption_of

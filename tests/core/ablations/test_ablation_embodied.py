@@ -22,7 +22,7 @@ from sgrocc_core.training.ablations.report import markdown
 from sgrocc_core.training.ablations.task import Options
 from sgrocc_core.training.stage import StepInput
 from sgrocc_core.training.trainer import Trainer
-from tests.samples.little_walks import CONFIG, make_walks
+from tests.samples.rooms.little_walks import CONFIG, make_walks
 
 TEXT = """
 title: Phases

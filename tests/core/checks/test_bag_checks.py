@@ -10,8 +10,8 @@ from sgrocc_core.checks.recording import look_at_bag
 from sgrocc_core.cli import main
 from sgrocc_core.data.bags import BagOptions, BagReader
 from sgrocc_core.errors import DataError
-from tests.samples.box_room import SIZE, K, look, walk
-from tests.samples.room_bag import RoomBag
+from tests.samples.recordings.room_bag import RoomBag
+from tests.samples.rooms.box_room import SIZE, K, look, walk
 
 RATE_NS = 10**8
 BESIDE = np.eye(4)

@@ -12,7 +12,7 @@ from sgrocc_core.checks.findings import Finding, Findings
 from sgrocc_core.checks.posture import AXES, Posture, levelling
 from sgrocc_core.checks.stamps import check_stamps
 from sgrocc_core.checks.stream import StreamCheck
-from tests.samples.box_room import SIZE, K, frames, look, pose, walk
+from tests.samples.rooms.box_room import SIZE, K, frames, look, pose, walk
 
 SECOND = 10**9
 

@@ -9,7 +9,7 @@ import pytest
 from sgrocc_core import __version__
 from sgrocc_core.cli import build_parser, find_commands, main
 from sgrocc_core.engines.model import FORMAT_VERSION
-from tests.samples.bag_samples import Recipe, write_bag
+from tests.samples.recordings.bag_samples import Recipe, write_bag
 
 COMMANDS = tuple(find_commands())
 HEAVY = ("torch", "transformers", "trimesh", "onnx", "rerun", "pyarrow", "sgrocc_core.training", "sgrocc_core.network")

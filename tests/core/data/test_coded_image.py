@@ -9,7 +9,7 @@ import pytest
 from sgrocc_core.data.coded_image import read_coded
 from sgrocc_core.data.image_header import coded_size
 from sgrocc_core.errors import FrameError
-from tests.samples.recording_samples import image_at, jpeg_at
+from tests.samples.recordings.recording_samples import image_at, jpeg_at
 
 PNG = cv2.imencode(".png", image_at(1))[1].tobytes()
 

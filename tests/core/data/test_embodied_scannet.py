@@ -10,7 +10,14 @@ import pytest
 from sgrocc_core.data.embodied_scannet import EmbodiedScanNet
 from sgrocc_core.errors import DataError
 from sgrocc_core.geometry.lattice import voxel_centres
-from tests.samples.published_layout import array_bytes, dict_bytes, integers, text_list, write_lists, write_local
+from tests.samples.recordings.published_layout import (
+    array_bytes,
+    dict_bytes,
+    integers,
+    text_list,
+    write_lists,
+    write_local,
+)
 
 SCENE = "scene0011_00"
 SHAPE = (3, 4, 2)

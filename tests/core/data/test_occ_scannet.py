@@ -11,7 +11,7 @@ from sgrocc_core.data.occ_scannet import OccScanNet, embodied_test_scenes
 from sgrocc_core.errors import DataError
 from sgrocc_core.geometry.camera import project
 from sgrocc_core.geometry.lattice import VOXEL_SIZE, box_pose, voxel_centres
-from tests.samples.published_layout import array_bytes, depth_png, write_lists, write_local
+from tests.samples.recordings.published_layout import array_bytes, depth_png, write_lists, write_local
 
 SCENE, FRAME = "scene0191_00", "00012"
 LINE = f"gathered_data/{SCENE}/{FRAME}.pkl"

@@ -15,7 +15,7 @@ import pytest
 
 from sgrocc_core.data.plain_pickle import load_plain_pickle
 from sgrocc_core.errors import DataError
-from tests.samples.published_layout import array_bytes, dict_bytes
+from tests.samples.recordings.published_layout import array_bytes, dict_bytes
 
 PLAIN = {
     "floats": np.arange(6.0).reshape(2, 3), "empty": np.zeros((0, 3), np.float32),

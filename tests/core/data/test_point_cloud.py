@@ -10,8 +10,8 @@ import pytest
 from sgrocc_core.data.bags import BagOptions, BagReader
 from sgrocc_core.data.point_cloud import PointLayout, decode_points, last_offset_ns
 from sgrocc_core.errors import DataError, FrameError
-from tests.samples.box_room import look
-from tests.samples.point_clouds import LidarBag, packed
+from tests.samples.recordings.point_clouds import LidarBag, packed
+from tests.samples.rooms.box_room import look
 
 STAMP = 1_700_000_000 * 10**9
 POINTS = np.array([[1.0, 2, 3], [4, 5, 6], [7, 8, 9]])

@@ -7,7 +7,7 @@ from sgrocc_core.commands._parts import recordings
 from sgrocc_core.depth.registration import Registration, plan_registration
 from sgrocc_core.geometry.poses import make_pose
 from sgrocc_core.geometry.upright import WORLDS, guess_world, turn_world
-from tests.samples.recording_samples import in_world, pose_at, wall_at
+from tests.samples.recordings.recording_samples import in_world, pose_at, wall_at
 
 COLOR_K = np.array([[1170.0, 0, 647.5], [0, 1170.0, 483.5], [0, 0, 1]])
 DEPTH_K = np.array([[577.0, 0, 319.5], [0, 579.0, 239.5], [0, 0, 1]])

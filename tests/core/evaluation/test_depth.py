@@ -13,7 +13,7 @@ from sgrocc_core.data.videos import open_videos
 from sgrocc_core.errors import ConfigError, DataError
 from sgrocc_core.evaluation.depth import DepthCounts, DepthEvaluation, DepthVariant, evaluate_depth, table
 from tests.samples.constant_depth import Constant, video
-from tests.samples.little_videos import write_videos
+from tests.samples.rooms.little_videos import write_videos
 
 
 def test_errors_are_relative_and_every_image_counts_the_same() -> None:

@@ -16,7 +16,7 @@ from sgrocc_core.evaluation.metrics import regions
 from sgrocc_core.gaussians.gaussians import History, LocalGaussians
 from sgrocc_core.geometry.lattice import BOX_VOXELS, CELL_SIZE, VOXEL_SIZE, box_corner
 from sgrocc_core.geometry.poses import make_pose
-from tests.samples.streams import LEVEL
+from tests.samples.recordings.streams import LEVEL
 from tests.samples.truth import gaussians_of
 
 K = np.array([[160.0, 0, 159.5], [0, 160.0, 119.5], [0, 0, 1]])

@@ -5,7 +5,7 @@ import pytest
 
 from sgrocc_core.depth.layer import DepthLayer, footprint_minimum
 from sgrocc_core.gaussians import confidence as c
-from tests.samples.streams import K, anchor, camera_at, sensor, wall_depth
+from tests.samples.recordings.streams import K, anchor, camera_at, sensor, wall_depth
 
 CAMERA = camera_at(0.0, 2.4, 1.44)
 """Pose in the box frame: at the middle of the low-x face of the box, looking along x."""

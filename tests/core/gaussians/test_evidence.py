@@ -7,7 +7,7 @@ from sgrocc_core.depth.layer import DepthLayer
 from sgrocc_core.errors import FrameError
 from sgrocc_core.gaussians.evidence import HIT, MISS, observe
 from sgrocc_core.gaussians.memory import GaussianMemory
-from tests.samples.streams import K, camera_at, sensor, wall_depth
+from tests.samples.recordings.streams import K, camera_at, sensor, wall_depth
 
 CAMERA = camera_at(0.0, 0.04, 0.04)
 """Pose on the axis of the voxels (i, 0, 0), looking along x."""

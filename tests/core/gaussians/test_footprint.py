@@ -8,7 +8,7 @@ from sgrocc_core.gaussians.confidence import FREE, HIDDEN, SURFACE, UNSEEN
 from sgrocc_core.gaussians.footprint import observed_columns, within_footprint
 from sgrocc_core.gaussians.memory import GaussianMemory
 from sgrocc_core.geometry.lattice import BOX_CELLS
-from tests.samples.streams import box_of, looks
+from tests.samples.recordings.streams import box_of, looks
 
 CORNER = np.zeros(3, int)
 EVERYWHERE = [tuple(c) for c in np.argwhere(np.ones(BOX_CELLS, bool))]

@@ -7,8 +7,8 @@ from sgrocc_core.errors import FrameError
 from sgrocc_core.gaussians.confidence import FREE, HIDDEN, SURFACE
 from sgrocc_core.gaussians.last_view import MOST, VISIBLE
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
-from tests.samples import scene
 from tests.samples.engines import small_engine
+from tests.samples.rooms import scene
 
 
 @pytest.fixture(scope="module")

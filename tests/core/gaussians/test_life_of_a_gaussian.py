@@ -7,7 +7,7 @@ from sgrocc_core.gaussians import confidence as c
 from sgrocc_core.gaussians.confidence import FREE, HIDDEN, SURFACE, UNSEEN
 from sgrocc_core.gaussians.gaussians import sigmoid
 from sgrocc_core.gaussians.memory import GaussianMemory
-from tests.samples.streams import anchor, box_of, camera_at, looks, sensor, wall_depth
+from tests.samples.recordings.streams import anchor, box_of, camera_at, looks, sensor, wall_depth
 
 CORNER = np.array([0, 0, 0])
 CELL = (10, 12, 8)

@@ -13,7 +13,7 @@ from sgrocc_core.gaussians.confidence import FREE, HIDDEN, SURFACE
 from sgrocc_core.gaussians.gaussians import sigmoid
 from sgrocc_core.gaussians.memory import NEIGHBOURS, GaussianMemory, blocks_to_forget
 from sgrocc_core.report import memory_mb
-from tests.samples.streams import anchor, box_of, looks
+from tests.samples.recordings.streams import anchor, box_of, looks
 
 CORNER = np.array([-13, 5, -9])
 CELLS = [(3, 4, 5), (15, 15, 9), (29, 0, 17)]

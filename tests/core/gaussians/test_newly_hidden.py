@@ -8,7 +8,7 @@ from sgrocc_core.gaussians.confidence import view_cells
 from sgrocc_core.gaussians.evidence import observe
 from sgrocc_core.gaussians.memory import BLOCK_ROWS, GaussianMemory
 from sgrocc_core.gaussians.newly_hidden import FREE_DECAY, begin_anew
-from tests.samples.streams import K, box_of, camera_at, sensor, wall_depth
+from tests.samples.recordings.streams import K, box_of, camera_at, sensor, wall_depth
 
 CAMERA = camera_at(0.04, 2.44, 1.48)
 WALL = 3.04

@@ -7,7 +7,7 @@ from sgrocc_core.errors import DataError
 from sgrocc_core.gaussians.confidence import FREE, HIDDEN, SURFACE
 from sgrocc_core.gaussians.memory import GaussianMemory
 from sgrocc_core.gaussians.update import MAX_CLASS_WEIGHT
-from tests.samples.streams import anchor, box_of, looks
+from tests.samples.recordings.streams import anchor, box_of, looks
 
 CORNER = np.array([0, 0, 0])
 CELL = (10, 12, 8)

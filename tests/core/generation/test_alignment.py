@@ -20,7 +20,7 @@ from sgrocc_core.generation.network.alignment import (
     sample,
 )
 from sgrocc_core.generation.sampling import look_around
-from tests.samples.painted_room import SIZE, WALL, grid, probabilities, tiny
+from tests.samples.rooms.painted_room import SIZE, WALL, grid, probabilities, tiny
 
 
 def cameras(count=1):

@@ -17,7 +17,7 @@ from sgrocc_core.generation import ablation
 from sgrocc_core.generation.stage import train_generation
 from sgrocc_core.training.ablations.ablation import load_ablation
 from sgrocc_core.training.ablations.task import Options
-from tests.samples.painted_room import tiny, write_set
+from tests.samples.rooms.painted_room import tiny, write_set
 
 PROMPTS = Path(__file__).resolve().parents[3] / "config/generation/prompts.yaml"
 

@@ -19,7 +19,7 @@ from sgrocc_core.generation.sampling import imagine, look_around
 from sgrocc_core.generation.stage import GenerationStage, open_framework, open_perception, train_generation
 from sgrocc_core.generation.views import pack_groups
 from sgrocc_core.network.weights_file import read_weights
-from tests.samples.painted_room import SIZE, grid, tiny, write_set
+from tests.samples.rooms.painted_room import SIZE, grid, tiny, write_set
 
 ROOT = Path(__file__).resolve().parents[3]
 

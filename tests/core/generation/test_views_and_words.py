@@ -13,7 +13,7 @@ from sgrocc_core.generation.network.text import SentenceText, WordText, check_pr
 from sgrocc_core.generation.sampling import look_around
 from sgrocc_core.generation.scores import agreement, frechet, project_labels
 from sgrocc_core.generation.views import GroupOptions, ViewGroups, group_of, mirrored, pack_groups
-from tests.samples.painted_room import FLOOR, SIZE, TABLE, WALL, grid, write_set
+from tests.samples.rooms.painted_room import FLOOR, SIZE, TABLE, WALL, grid, write_set
 
 CHAIR, BED = label_of("chair"), label_of("bed")
 

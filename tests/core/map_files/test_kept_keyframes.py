@@ -10,7 +10,7 @@ import pytest
 from sgrocc_core.errors import DataError
 from sgrocc_core.frame import Frame
 from sgrocc_core.map_files.keyframes import KeyframeStore
-from tests.samples.box_room import K, frames, look, pose
+from tests.samples.rooms.box_room import K, frames, look, pose
 
 
 @pytest.fixture(scope="module")

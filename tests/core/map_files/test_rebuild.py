@@ -20,8 +20,8 @@ from sgrocc_core.map_files.file import load_map
 from sgrocc_core.map_files.keyframes import KeyframeStore
 from sgrocc_core.map_files.rebuild import RebuildJob, rebuild, run
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
-from tests.samples.box_room import K, look, pose
 from tests.samples.engines import small_engine
+from tests.samples.rooms.box_room import K, look, pose
 
 COUNT = 36
 

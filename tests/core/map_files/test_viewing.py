@@ -10,7 +10,7 @@ from sgrocc_core.map_files.file import MapFolder, SavedMap, load_map
 from sgrocc_core.map_files.format import MapModel
 from sgrocc_core.viewing.gaussians import gaussians_of_map
 from sgrocc_core.viewing.kind import kind_of
-from tests.samples.bag_samples import write_bag
+from tests.samples.recordings.bag_samples import write_bag
 
 
 def a_memory(cells):

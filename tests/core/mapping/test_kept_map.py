@@ -11,8 +11,8 @@ import pytest
 from sgrocc_core.errors import DataError
 from sgrocc_core.map_files.file import MapFolder, SavedMap
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
-from tests.samples import scene
 from tests.samples.engines import small_engine
+from tests.samples.rooms import scene
 
 STOP, COUNT = 3, 5
 

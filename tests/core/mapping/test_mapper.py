@@ -11,8 +11,8 @@ from sgrocc_core.depth import source as depth_source
 from sgrocc_core.errors import ConfigError, DataError, FrameError
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 from sgrocc_core.voxels import voxel_map as voxel_map_module
-from tests.samples import scene
 from tests.samples.engines import small_engine
+from tests.samples.rooms import scene
 
 STAGES = ["image", "slice", "expert", "memory", "splat", "total"]
 

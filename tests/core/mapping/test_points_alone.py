@@ -9,9 +9,9 @@ from sgrocc_core.classes import UNKNOWN
 from sgrocc_core.errors import FrameError
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 from sgrocc_core.mapping.points_alone import FACES
-from tests.samples.box_room import frames, pose
 from tests.samples.engines import small_engine
-from tests.samples.point_clouds import surfaces
+from tests.samples.recordings.point_clouds import surfaces
+from tests.samples.rooms.box_room import frames, pose
 
 CENTRE = np.array([2.0, 2.5, 1.4])
 

@@ -10,15 +10,15 @@ from sgrocc_core.errors import FrameError
 from sgrocc_core.mapping.look import LooksAhead
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 from sgrocc_core.mapping.run import map_frames
-from tests.samples import scene
 from tests.samples.engines import small_engine
+from tests.samples.rooms import scene
 
 PROGRAM = """
 import os, signal
 from tests.samples.engines import small_engine
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 from sgrocc_core.mapping.run import map_frames
-from tests.samples import scene
+from tests.samples.rooms import scene
 
 class Ended:
     def __del__(self):

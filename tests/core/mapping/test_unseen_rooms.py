@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from sgrocc_core.classes import label_of
-from sgrocc_core.data.synthetic.camera_effects import draw_style
-from sgrocc_core.data.synthetic.primitives import Builder
-from sgrocc_core.data.synthetic.render import Renderer
+from sgrocc_core.data.synthetic.rendering.camera_effects import draw_style
+from sgrocc_core.data.synthetic.rendering.render import Renderer
+from sgrocc_core.data.synthetic.solids.primitives import Builder
 from sgrocc_core.data.synthetic.trajectories import camera_pose
 from sgrocc_core.frame import Frame
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 from tests.samples.engines import small_engine
-from tests.samples.solid_scene import scene_of
+from tests.samples.rooms.solid_scene import scene_of
 
 SIZE = (320, 240)
 HIGH = 2.5

@@ -25,7 +25,7 @@ from sgrocc_core.errors import ModelError
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 from sgrocc_core.network.expert.spatial_expert import ExpertConfig
 from sgrocc_core.share import find_shared
-from tests.samples.scene import walk
+from tests.samples.rooms.scene import walk
 from tests.samples.tiny_prior import BASE, enliven, published
 
 K = np.array([[63.0, 0, 34.5], [0, 63.0, 27.5], [0, 0, 1]])

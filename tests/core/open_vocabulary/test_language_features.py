@@ -11,7 +11,7 @@ from sgrocc_core.gaussians.memory import BLOCK_ROWS, GaussianMemory
 from sgrocc_core.geometry.lattice import CELL_SIZE, VOXEL_SIZE
 from sgrocc_core.open_vocabulary.features import MapFeatures, blend, rates, sampled
 from sgrocc_core.open_vocabulary.ranking import similarity
-from tests.samples.streams import anchor, box_of, looks
+from tests.samples.recordings.streams import anchor, box_of, looks
 
 CORNER = np.array([-13, 5, -9])
 CELL = [(15, 15, 9)]

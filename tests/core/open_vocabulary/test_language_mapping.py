@@ -21,8 +21,8 @@ from sgrocc_core.map_files.format import load_map
 from sgrocc_core.mapping.mapper import MapperConfig, OccupancyMapper
 from sgrocc_core.open_vocabulary.export import export_language
 from sgrocc_core.open_vocabulary.model import open_language
-from tests.samples import scene
 from tests.samples.engines import small_engine
+from tests.samples.rooms import scene
 from tests.samples.tiny_vlm import write_image_text_model
 
 
@@ -67,7 +67,7 @@ def test_features_change_nothing_else_in_the_map(engine, walked):
 
 def test_without_a_model_nothing_of_it_is_imported():
     code = (
-        "import sys; from tests.samples import scene; from tests.samples.engines import small_engine; "
+        "import sys; from tests.samples.rooms import scene; from tests.samples.engines import small_engine; "
         "from sgrocc_core.mapping.mapper import OccupancyMapper; "
         "m = OccupancyMapper(small_engine()); m.step(scene.walk(1)[0]); "
         "m.find('sofa'); m.map.arrays(); "

@@ -12,7 +12,7 @@ from sgrocc_core.network.stereo.network import build_stereo
 from sgrocc_core.training.compute import choose
 from sgrocc_core.training.data.dataset import DatasetOptions, PackedViews
 from sgrocc_core.training.local.align import LeastSquares, fit_features, fitted_stereo
-from tests.samples.little_room import write_scene
+from tests.samples.rooms.little_room import write_scene
 
 NETWORKS = {
     "image": {"widths": [8, 8, 8, 8], "blocks": [1, 1, 1, 1]},

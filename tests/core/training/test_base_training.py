@@ -19,7 +19,7 @@ from sgrocc_core.training.data.packed import view_size
 from sgrocc_core.training.local.stage import LocalStage
 from sgrocc_core.training.session import packed_folder
 from sgrocc_core.training.trainer import Trainer
-from tests.samples.little_room import write_scene
+from tests.samples.rooms.little_room import write_scene
 from tests.samples.tiny_prior import EXPERT, IMAGE
 
 SIZES = ImageGrid((70, 56), 7, 7)

@@ -13,7 +13,7 @@ from sgrocc_core.network import weights_file
 from sgrocc_core.training.chain import Chain, finish, join, video_command
 from sgrocc_core.training.data.rolling import make_rolling
 from sgrocc_core.training.session import pack_split, packed_folder
-from tests.samples.little_room import write_scene
+from tests.samples.rooms.little_room import write_scene
 
 CONFIG = """
 model: small

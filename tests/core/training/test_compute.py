@@ -20,8 +20,8 @@ from sgrocc_core.training.data.dataset import DatasetOptions, PackedViews, loade
 from sgrocc_core.training.local.step import StepObjective
 from sgrocc_core.training.losses.objectives import LocalWeights
 from sgrocc_core.voxels.splatting import splat_pairs, splat_torch
-from tests.samples.little_room import write_scene
 from tests.samples.random_gaussians import CORNER, SHAPE, random_gaussians
+from tests.samples.rooms.little_room import write_scene
 
 
 def machine(monkeypatch: pytest.MonkeyPatch, gpus: int, bf16: bool = True) -> None:

@@ -23,8 +23,8 @@ from sgrocc_core.network import weights_file
 from sgrocc_core.training import distribution
 from sgrocc_core.training.data.sequences import pack_walks
 from sgrocc_core.training.distribution import Processes, RankShare
-from tests.samples.little_room import write_scene
-from tests.samples.little_walks import make_walks
+from tests.samples.rooms.little_room import write_scene
+from tests.samples.rooms.little_walks import make_walks
 
 ROOT = Path(__file__).parents[3]
 STEPS = 2

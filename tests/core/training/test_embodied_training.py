@@ -20,7 +20,7 @@ from sgrocc_core.training.embodied.stage import WalkStage
 from sgrocc_core.training.embodied.step import WalkConfig
 from sgrocc_core.training.stage import StepInput
 from sgrocc_core.training.trainer import Trainer
-from tests.samples.little_walks import CONFIG, make_walks
+from tests.samples.rooms.little_walks import CONFIG, make_walks
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from sgrocc_core.training.config import StageConfig, TrainConfig
 from sgrocc_core.training.frozen_backbone import FrozenBackbone
 from sgrocc_core.training.local.stage import LocalStage
 from sgrocc_core.training.trainer import Trainer
-from tests.samples.little_room import write_scene
+from tests.samples.rooms.little_room import write_scene
 
 IMAGE = {"kind": "efficientnet_lite", "channels": 8, "pyramid": 8}
 EXPERT = ExpertConfig(channels=4, wide=4, hidden=8, feature_channels=8, offsets=1, gaussians=1, blocks=1)

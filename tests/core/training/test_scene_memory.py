@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.samples.streams import box_of
+from tests.samples.recordings.streams import box_of
 
 torch = pytest.importorskip("torch")
 

@@ -25,7 +25,7 @@ from sgrocc_core.training.schedule import Schedule
 from sgrocc_core.training.session import packed_folder, starting_weights
 from sgrocc_core.training.stage import StepInput
 from sgrocc_core.training.trainer import Trainer
-from tests.samples.little_room import write_scene
+from tests.samples.rooms.little_room import write_scene
 
 
 @pytest.fixture(scope="module")

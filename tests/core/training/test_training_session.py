@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 from sgrocc_core.cli import main
 from sgrocc_core.network import weights_file
 from sgrocc_core.training.session import TrainingData
-from tests.samples.published_layout import write_lists, write_local
+from tests.samples.recordings.published_layout import write_lists, write_local
 
 CONFIG = """
 device: cpu

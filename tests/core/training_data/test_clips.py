@@ -13,7 +13,7 @@ from sgrocc_core.depth.sweep import MAX_SOURCES
 from sgrocc_core.errors import ConfigError, DataError
 from sgrocc_core.training.stereo.clips import ClipConfig, ClipOptions, Clips, clip_loader
 from sgrocc_core.training.stereo.videos import open_video, pack_videos, packed_videos
-from tests.samples.little_videos import pose, write_videos
+from tests.samples.rooms.little_videos import pose, write_videos
 
 CONFIG = ClipConfig(views=4, translation_noise=0.0, rotation_noise=0.0)
 

@@ -19,7 +19,7 @@ from sgrocc_core.training.data import dataset
 from sgrocc_core.training.data.dataset import DatasetOptions, PackedViews, loader
 from sgrocc_core.training.data.packed import open_scene, packed_scenes
 from sgrocc_core.training.data.rolling import make_rolling, newest, remove_old, scenes_to_read
-from tests.samples.little_room import write_scene
+from tests.samples.rooms.little_room import write_scene
 
 
 def fill(folder: Path, *names: str) -> None:

@@ -27,7 +27,7 @@ from sgrocc_core.training.data.dataset import (
     voxel_states,
 )
 from sgrocc_core.training.data.packed import open_scene, pack, packed_scenes
-from tests.samples.little_room import write_scene
+from tests.samples.rooms.little_room import write_scene
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from sgrocc_core.gaussians.memory import GaussianMemory
 from sgrocc_core.voxels import columns as columns_module
 from sgrocc_core.voxels.columns import FLOOR, ColumnMap, Columns, slab_layers
 from sgrocc_core.voxels.voxel_map import VoxelMap
-from tests.samples.streams import box_of, looks
+from tests.samples.recordings.streams import box_of, looks
 
 
 def expected_cells(occupied, free, first, last):

@@ -14,8 +14,8 @@ from sgrocc_core.mapping.mapper import OccupancyMapper
 from sgrocc_core.voxels.distances import field as distance_module
 from sgrocc_core.voxels.distances.field import DistanceField, Distances
 from sgrocc_core.voxels.listed import ListedVoxels
-from tests.samples import scene
 from tests.samples.engines import small_engine
+from tests.samples.rooms import scene
 
 CHAIR, WALL = label_of("chair"), label_of("wall")
 ORIGIN = (0.05, -0.03, 0.02)

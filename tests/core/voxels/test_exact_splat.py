@@ -8,7 +8,7 @@ from sgrocc_core.gaussians.gaussians import constrain_scales, covariance, sigmoi
 from sgrocc_core.gaussians.memory import GaussianMemory
 from sgrocc_core.voxels.splatting import splat_numba
 from sgrocc_core.voxels.voxel_map import VoxelMap
-from tests.samples.streams import box_of, looks
+from tests.samples.recordings.streams import box_of, looks
 
 EDGE = 16
 STEP = 1 / 16

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sgrocc_core.voxels.columns import ColumnMap, Columns, slab_layers, step_layers
-from tests.samples import split_level as sample
+from tests.samples.rooms import split_level as sample
 
 STEP = step_layers(0.24)
 

@@ -9,8 +9,8 @@ from sgrocc_core.errors import QueryError, SgroccError
 from sgrocc_core.map_files.format import SavedMap
 from sgrocc_core.mapping.mapper import OccupancyMapper
 from sgrocc_core.voxels.query import VoxelState
-from tests.samples import scene
 from tests.samples.engines import small_engine
+from tests.samples.rooms import scene
 
 ORIGIN = (0.05, -0.03, 0.02)
 

@@ -11,7 +11,7 @@ from sgrocc_core.voxels.judgement import probability
 from sgrocc_core.voxels.splatting import splat_numba
 from sgrocc_core.voxels.splatting.equations import labels_from, probability_from
 from sgrocc_core.voxels.voxel_map import VoxelMap
-from tests.samples.streams import anchor, box_of, looks
+from tests.samples.recordings.streams import anchor, box_of, looks
 
 CORNER = np.array([-5, 3, -7])
 

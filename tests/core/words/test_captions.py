@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from sgrocc_core.classes import label_of
-from sgrocc_core.data.synthetic import beds, seating
-from sgrocc_core.data.synthetic.camera_effects import draw_style
-from sgrocc_core.data.synthetic.layouts import Layout
-from sgrocc_core.data.synthetic.materials import PLAIN, WOOD, Materials
-from sgrocc_core.data.synthetic.pieces import LABEL_OF
-from sgrocc_core.data.synthetic.placement import FloorPlan
-from sgrocc_core.data.synthetic.primitives import Builder
-from sgrocc_core.data.synthetic.render import Renderer
-from sgrocc_core.data.synthetic.rooms import Scene, make_scene
+from sgrocc_core.data.synthetic.furniture import beds, seating
+from sgrocc_core.data.synthetic.rendering.camera_effects import draw_style
+from sgrocc_core.data.synthetic.rendering.render import Renderer
+from sgrocc_core.data.synthetic.rooms.layouts import Layout
+from sgrocc_core.data.synthetic.rooms.placement import FloorPlan
+from sgrocc_core.data.synthetic.rooms.rooms import Scene, make_scene
+from sgrocc_core.data.synthetic.solids.materials import PLAIN, WOOD, Materials
+from sgrocc_core.data.synthetic.solids.pieces import LABEL_OF
+from sgrocc_core.data.synthetic.solids.primitives import Builder
 from sgrocc_core.data.synthetic.trajectories import camera_pose
 from sgrocc_core.data.synthetic.words.captions import caption_of, seen_pieces
 from sgrocc_core.data.synthetic.words.colours import HUES, colour_name

@@ -18,7 +18,7 @@ from sgrocc_ros.input.poses import Poses
 from sgrocc_ros.messages import byte_array
 from sgrocc_ros.parameters import Parameters
 from tests.ros.harness import model_folder, wait_until
-from tests.samples.point_clouds import packed
+from tests.samples.recordings.point_clouds import packed
 
 
 class _Waiting:

@@ -9,7 +9,7 @@ from tf2_msgs.msg import TFMessage
 
 from sgrocc_ros.messages import byte_array
 from tests.ros.harness import Robot, running_node, wait_until
-from tests.samples.point_clouds import packed
+from tests.samples.recordings.point_clouds import packed
 
 WALL = np.stack(np.meshgrid(np.linspace(-2, 2, 160), np.linspace(-1.4, 1.4, 120), [2.0]), -1).reshape(-1, 3)
 """A wall 2 m ahead, in the frame of a sensor that looks along its z axis."""

@@ -11,7 +11,7 @@ import pytest
 
 from sgrocc_core.cli import main
 from tests.ros.harness import ROOT, NodeProcess, Robot, model_folder, wait_until
-from tests.samples.room_bag import RoomBag
+from tests.samples.recordings.room_bag import RoomBag
 
 FAULTS = {
     3: "nan_transform",

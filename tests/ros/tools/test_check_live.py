@@ -26,7 +26,7 @@ from sgrocc_core.geometry.poses import quaternion_from_rotation
 from sgrocc_ros.messages import byte_array
 from sgrocc_ros.tools.check_command import choose
 from tests.ros.harness import ROOT
-from tests.samples.box_room import SIZE, K, look, walk
+from tests.samples.rooms.box_room import SIZE, K, look, walk
 
 COLOR, INFO, DEPTH = "/eye/color/image_raw", "/eye/color/camera_info", "/eye/aligned_depth_to_color/image_raw"
 

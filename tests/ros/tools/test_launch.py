@@ -15,7 +15,7 @@ import pytest
 from sgrocc_core.map_files.file import load_map
 from sgrocc_ros.tools.launching import ARGUMENTS
 from tests.ros.harness import ROOT, model_folder, wait_until
-from tests.samples.bag_samples import Recipe, write_bag
+from tests.samples.recordings.bag_samples import Recipe, write_bag
 
 ROS2 = shutil.which("ros2")
 FILE = ROOT / "launch" / "embodied.launch.py"

@@ -27,11 +27,11 @@ from sgrocc_ros.tools.launching import (
 )
 from sgrocc_ros.tools.parameter_file import read_parameters
 from tests.ros.harness import ROOT, model_folder, wait_until
-from tests.samples.bag_samples import Recipe, write_bag
-from tests.samples.point_clouds import LidarBag
-from tests.samples.two_cameras import FRONT as FRONT_IMAGE
-from tests.samples.two_cameras import REAR as REAR_IMAGE
-from tests.samples.two_cameras import write_two_cameras
+from tests.samples.recordings.bag_samples import Recipe, write_bag
+from tests.samples.recordings.point_clouds import LidarBag
+from tests.samples.recordings.two_cameras import FRONT as FRONT_IMAGE
+from tests.samples.recordings.two_cameras import REAR as REAR_IMAGE
+from tests.samples.recordings.two_cameras import write_two_cameras
 
 FRONT = Recipe(image_topic="/front/rgb/image_raw", depth_topic="/front/registered/depth")
 

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from sgrocc_core.data.synthetic.generate import NAMESPACES, GeneratedScene, walk_through
-from sgrocc_core.data.synthetic.rooms import BOTH, EDITIONS, Scene
-from sgrocc_core.data.synthetic.voxelise import LabelGrid, voxelise
+from sgrocc_core.data.synthetic.rendering.voxelise import LabelGrid, voxelise
+from sgrocc_core.data.synthetic.rooms.rooms import BOTH, EDITIONS, Scene
 from sgrocc_core.data.synthetic.words.captions import caption_of
 from sgrocc_core.data.synthetic.words.check import Miss, misses_of
 from sgrocc_core.data.synthetic.words.make import Making

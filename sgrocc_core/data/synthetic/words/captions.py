@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from sgrocc_core.classes import NAMES
-from sgrocc_core.data.synthetic.pieces import LABEL_OF, OBJECTS, Piece
-from sgrocc_core.data.synthetic.rooms import Scene
+from sgrocc_core.data.synthetic.rooms.rooms import Scene
+from sgrocc_core.data.synthetic.solids.pieces import LABEL_OF, OBJECTS, Piece
 from sgrocc_core.data.synthetic.words.colours import look
 
 ROOMS: dict[str, str] = {

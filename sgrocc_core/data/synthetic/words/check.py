@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sgrocc_core.classes import NAMES
-from sgrocc_core.data.synthetic.pieces import OBJECTS, Piece
-from sgrocc_core.data.synthetic.rooms import Scene
-from sgrocc_core.data.synthetic.voxelise import LabelGrid, class_counts
+from sgrocc_core.data.synthetic.rendering.voxelise import LabelGrid, class_counts
+from sgrocc_core.data.synthetic.rooms.rooms import Scene
+from sgrocc_core.data.synthetic.solids.pieces import OBJECTS, Piece
 from sgrocc_core.data.synthetic.words.captions import LARGE_ROOM, SMALL_ROOM, counted, looks_of, plural
 from sgrocc_core.data.synthetic.words.kinds import KINDS, fits_size
 from sgrocc_core.data.synthetic.words.wish import SELF, Asked, Wish

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sgrocc_core.data.synthetic.materials import FABRIC, METAL, PLAIN, PLANKS, WOOD, Color, Materials, dimmed
+from sgrocc_core.data.synthetic.solids.materials import FABRIC, METAL, PLAIN, PLANKS, WOOD, Color, Materials, dimmed
 
 HUES: dict[str, tuple[float, float, float]] = {
     "black": (0.6, 0.05, 0.1),

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sgrocc_core.data.synthetic import storage
-from sgrocc_core.data.synthetic.layouts import Edge
-from sgrocc_core.data.synthetic.materials import Materials
-from sgrocc_core.data.synthetic.primitives import Builder
+from sgrocc_core.data.synthetic.furniture import storage
+from sgrocc_core.data.synthetic.rooms.layouts import Edge
+from sgrocc_core.data.synthetic.solids.materials import Materials
+from sgrocc_core.data.synthetic.solids.primitives import Builder
 from sgrocc_core.data.synthetic.words import spots
 from sgrocc_core.data.synthetic.words.kinds import Kind
 from sgrocc_core.data.synthetic.words.spots import Placed, Room

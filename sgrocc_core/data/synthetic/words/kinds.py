@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sgrocc_core.data.synthetic import beds, clutter, seating, storage, tables
-from sgrocc_core.data.synthetic.items import Item
-from sgrocc_core.data.synthetic.materials import Materials
-from sgrocc_core.data.synthetic.pieces import LABEL_OF, OBJECTS
+from sgrocc_core.data.synthetic.furniture import beds, clutter, seating, storage, tables
+from sgrocc_core.data.synthetic.furniture.items import Item
+from sgrocc_core.data.synthetic.solids.materials import Materials
+from sgrocc_core.data.synthetic.solids.pieces import LABEL_OF, OBJECTS
 
 Maker = Callable[[Materials], Item]
 

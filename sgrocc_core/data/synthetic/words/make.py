@@ -7,15 +7,15 @@ from itertools import chain
 
 import numpy as np
 
-from sgrocc_core.data.synthetic import clutter
-from sgrocc_core.data.synthetic.items import Item
-from sgrocc_core.data.synthetic.layouts import Edge, Layout, draw_layout
-from sgrocc_core.data.synthetic.materials import Materials
-from sgrocc_core.data.synthetic.placement import FloorPlan
-from sgrocc_core.data.synthetic.primitives import Builder
-from sgrocc_core.data.synthetic.programmes import PROGRAMMES
-from sgrocc_core.data.synthetic.real_materials import RealMaterials
-from sgrocc_core.data.synthetic.rooms import Scene, build_shell, finish
+from sgrocc_core.data.synthetic.furniture import clutter
+from sgrocc_core.data.synthetic.furniture.items import Item
+from sgrocc_core.data.synthetic.rooms.layouts import Edge, Layout, draw_layout
+from sgrocc_core.data.synthetic.rooms.placement import FloorPlan
+from sgrocc_core.data.synthetic.rooms.programmes import PROGRAMMES
+from sgrocc_core.data.synthetic.rooms.rooms import Scene, build_shell, finish
+from sgrocc_core.data.synthetic.solids.materials import Materials
+from sgrocc_core.data.synthetic.solids.primitives import Builder
+from sgrocc_core.data.synthetic.solids.real_materials import RealMaterials
 from sgrocc_core.data.synthetic.words import spots
 from sgrocc_core.data.synthetic.words.captions import LARGE_ROOM, SMALL_ROOM
 from sgrocc_core.data.synthetic.words.colours import dyed
@@ -261,7 +261,7 @@ class Making:
         frame = self.b.under(holder.piece).at(x, y, 0.0, yaw)
         piece = len(self.b.pieces)
         if kind.name in ("tv", "monitor"):
-            from sgrocc_core.data.synthetic.storage import screen_on
+            from sgrocc_core.data.synthetic.furniture.storage import screen_on
 
             width = 0.55 if kind.name == "monitor" else 0.75 if asked.size == "small" else 0.95
             screen_on(frame.at(across, surface.y1 - 0.16, surface.z), m, width)
@@ -294,7 +294,7 @@ class Making:
 
     def _is_unwanted(self, item: Item) -> bool:
         """Whether filling may not have an item: its kind is asked for or excluded, or its class is one of furniture."""
-        from sgrocc_core.data.synthetic.pieces import LABEL_OF
+        from sgrocc_core.data.synthetic.solids.pieces import LABEL_OF
 
         label = LABEL_OF.get(item.name)
         screen = item.name == "tv bench" and KINDS["tv"].label in self._labels

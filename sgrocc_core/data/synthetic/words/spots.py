@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sgrocc_core.data.synthetic.items import Item
-from sgrocc_core.data.synthetic.layouts import Edge, Layout
-from sgrocc_core.data.synthetic.placement import FloorPlan
+from sgrocc_core.data.synthetic.furniture.items import Item
+from sgrocc_core.data.synthetic.rooms.layouts import Edge, Layout
+from sgrocc_core.data.synthetic.rooms.placement import FloorPlan
 
 Pose = tuple[float, float, float]
 """x, y in metres and yaw in radians."""

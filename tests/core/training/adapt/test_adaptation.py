@@ -23,8 +23,8 @@ from sgrocc_core.training.adapt.from_motion import depth_of_motion, stereo_depth
 from sgrocc_core.training.adapt.recording import read_recording
 from sgrocc_core.training.adapt.run import Adaptation, AdaptOptions
 from sgrocc_core.training.adapt.scores import ROWS, table, worse
-from tests.samples.published_layout import write_lists, write_local
-from tests.samples.round_walk import FRAMES
+from tests.samples.recordings.published_layout import write_lists, write_local
+from tests.samples.rooms.round_walk import FRAMES
 
 NETWORKS = {
     "image": {"channels": 4, "widths": [8, 8, 8, 8], "blocks": [1, 1, 1, 1]},

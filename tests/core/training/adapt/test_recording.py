@@ -14,8 +14,8 @@ from sgrocc_core.cli import main
 from sgrocc_core.errors import DataError
 from sgrocc_core.geometry.camera import back_project
 from sgrocc_core.training.adapt.recording import RecordedView, read_recording, split_frames
-from tests.samples.room_bag import RoomBag
-from tests.samples.round_walk import FRAMES
+from tests.samples.recordings.room_bag import RoomBag
+from tests.samples.rooms.round_walk import FRAMES
 
 SIZE = (160, 120)
 

@@ -17,7 +17,7 @@ from sgrocc_core.training.data.dataset import BEYOND, DatasetOptions, PackedView
 from sgrocc_core.training.losses.objectives import LocalWeights, cell_terms
 from sgrocc_core.training.teachers.opinion import Opinion
 from sgrocc_core.training.teachers.votes import VoxelVotes, codes_of
-from tests.samples.box_room import pose
+from tests.samples.rooms.box_room import pose
 
 K = np.array([[150.0, 0, 79.5], [0, 150.0, 59.5], [0, 0, 1]])
 WALL = 2.1

@@ -22,7 +22,7 @@ from sgrocc_core.training.language.config import LanguageConfig
 from sgrocc_core.training.local.stage import LocalStage
 from sgrocc_core.training.losses.objectives import LocalWeights
 from sgrocc_core.training.trainer import Trainer
-from tests.samples.little_room import write_scene
+from tests.samples.rooms.little_room import write_scene
 from tests.samples.tiny_vlm import write_model
 
 OWN = LanguageConfig("vlm", "own")

@@ -1,0 +1,1 @@
+"""Furniture and what lies on it."""

@@ -1,0 +1,1 @@
+"""Rooms as images, depth, labels and voxels."""

@@ -1,0 +1,1 @@
+"""Rooms: their shell, their openings, and what stands where."""

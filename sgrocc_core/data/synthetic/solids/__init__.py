@@ -1,0 +1,1 @@
+"""What the things of a room are made of: solids, models, materials and the list of pieces."""
