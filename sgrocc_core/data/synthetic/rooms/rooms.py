@@ -8,13 +8,13 @@ import numpy as np
 
 from sgrocc_core.data.synthetic.furniture import clutter, seating, storage
 from sgrocc_core.data.synthetic.furniture.items import OBJECTS, Item
+from sgrocc_core.data.synthetic.rooms import real_items
 from sgrocc_core.data.synthetic.rooms.fittings import add_fittings, add_openings
 from sgrocc_core.data.synthetic.rooms.furnisher import Furnisher
 from sgrocc_core.data.synthetic.rooms.layouts import FLOOR, Layout, draw_layout
 from sgrocc_core.data.synthetic.rooms.openings import add_doors, add_windows
 from sgrocc_core.data.synthetic.rooms.placement import FloorPlan
 from sgrocc_core.data.synthetic.rooms.programmes import PROGRAMMES, Maker, Row
-from sgrocc_core.data.synthetic.rooms.rooms import real_items
 from sgrocc_core.data.synthetic.rooms.shell import add_shell
 from sgrocc_core.data.synthetic.solids.materials import Materials
 from sgrocc_core.data.synthetic.solids.pieces import Piece
