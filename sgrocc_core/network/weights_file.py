@@ -61,6 +61,23 @@ def load_weights(module: nn.Module, tensors: dict[str, Tensor], prefix: str, sou
     return True
 
 
+def load_networks(networks: Mapping[str, nn.Module], tensors: dict[str, Tensor], source: Path) -> list[str]:
+    """Load those networks of which a file has tensors.
+
+    Args:
+        networks: by the prefix of their tensors' names.
+        tensors: contents of the file by name.
+        source: path of the file, for error messages.
+
+    Returns:
+        The prefixes of the networks loaded.
+
+    Raises:
+        ModelError: names or shapes do not fit.
+    """
+    return [prefix for prefix, network in networks.items() if load_weights(network, tensors, prefix, source)]
+
+
 def mean_of(first: Path, second: Path, out: Path) -> None:
     """Write the mean of two weights files of the same networks, where one was trained on from the other.
 

@@ -88,7 +88,7 @@ class TrainConfig:
         rescan_steps: steps between searches for new scenes.
         validation_views: maximum number of held-out views in a validation.
         sensor_share: share of views with simulated sensor depth.
-        motion_share: share of the other views whose predicted depth is corrected as if by the camera's motion.
+        motion_share: share of the other views whose depth is stereo's, where that was written, or as if from motion.
         appearance: share of views whose surfaces get other colours and a grain (stages on single views).
         walk: settings of training on walks (embodied).
         stereo: arguments of `StereoConfig`; in YAML as `image`.

@@ -135,8 +135,7 @@ class Trainer:
             ModelError: the file cannot be read, or does not fit a network.
         """
         tensors = weights_file.read_weights(path)
-        networks = self.stage.networks.items()
-        loaded = [prefix[:-1] for prefix, net in networks if weights_file.load_weights(net, tensors, prefix, path)]
+        loaded = [prefix[:-1] for prefix in weights_file.load_networks(self.stage.networks, tensors, path)]
         self.carried = {name: value for name, value in tensors.items() if name.startswith(self.stage.passed_on)}
         self._prepare()
         return loaded

@@ -344,6 +344,6 @@ class Adaptation:
         views = PackedViews([self.work / "recording" / "train", *rooms], options)
         torch.manual_seed(self.options.seed)
         fit = fit_features(engine.eval(), teacher.eval(), views, ALIGNED_VIEWS, self.compute)
-        expert = {name: value for name, value in tensors.items() if name.startswith("expert.")}
-        weights_file.save_model(aligned, {"image.": engine}, expert | fitted_stereo(tensors, fit.fine))
+        others = {name: value for name, value in tensors.items() if not name.startswith("image.")}
+        weights_file.save_model(aligned, {"image.": engine}, others | fitted_stereo(tensors, fit.fine))
         self.say(f"the new features explain {fit.features:.1%} of the variance of those that the expert knows")

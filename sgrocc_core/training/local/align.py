@@ -62,7 +62,8 @@ def align(
         views: number of views, spread evenly over the sets.
 
     Returns:
-        How much of the variance of the other model's features the fits explain.
+        How much of the variance of the other model's features the fits explain; without `fine` if stereo is not taken
+        over, since an engine lacks fine features or their maps at stride 2, which stereo reads as they are, differ.
 
     Raises:
         ConfigError: the experts of the two models, or the grids of their image engines, differ.
@@ -93,7 +94,10 @@ def align(
     if not len(chosen):
         raise DataError(f"no views under {', '.join(map(str, data))}; make some with `sgrocc synth`")
     fit = fit_features(engine.eval(), on_device(teacher, compute).eval(), chosen, views, compute)
-    stereo = fitted_stereo(weights_file.read_weights(spec.folder / "weights.safetensors"), fit.fine)
+    if getattr(engine, "early_channels", 0) != getattr(teacher, "early_channels", 0):
+        fit = Fit(fit.features)
+    known = weights_file.read_weights(spec.folder / "weights.safetensors") if fit.fine is not None else {}
+    stereo = fitted_stereo(known, fit.fine)
     weights_file.save_model(out, {"image.": engine, "expert.": expert}, stereo)
     return fit
 

@@ -82,7 +82,6 @@ def dataset_options(config: TrainConfig, grid: bool) -> DatasetOptions:
         head_stride=image.head_stride,
         input_size=image.image_size,
         appearance=config.appearance,
-        motion=grid and config.motion_share > 0,
         plain=grid and config.language.published,
     )
 
@@ -145,7 +144,8 @@ class LocalStage:
             self.expert = self.networks["expert."] = on_device(expert, self.compute)
         self.language = self._make_language()
         self.trained = self._choose_trained()
-        self.options = dataset_options(config, grid=name != "image")
+        motion = name != "image" and config.motion_share > 0
+        self.options = dataclasses.replace(dataset_options(config, grid=name != "image"), motion=motion)
         self.few_labels = config.few_labels if name != "image" else FewLabels()
         self.teacher = self._prepare_few_labels()
         self._heldout_views: list[dict[str, np.ndarray]] | None = None
@@ -284,5 +284,12 @@ class LocalStage:
     def _heldout_options(self) -> DatasetOptions:
         """Options of held-out views: all labels, none changed at random."""
         return dataclasses.replace(
-            self.options, augment=False, sensor_share=1.0, seed=0, labelled=1.0, unlabelled=0.0, plain=False
+            self.options,
+            augment=False,
+            sensor_share=1.0,
+            seed=0,
+            labelled=1.0,
+            unlabelled=0.0,
+            motion=False,
+            plain=False,
         )

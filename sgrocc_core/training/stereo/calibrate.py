@@ -93,7 +93,7 @@ def calibrate(
         raise DataError(
             f"none of the videos under {where} is left out of the training; see clip: left_out, and make more"
         )
-    loaded = {p for p, net in stage.networks.items() if weights_file.load_weights(net, tensors, p, weights)}
+    loaded = weights_file.load_networks(stage.networks, tensors, weights)
     stereo = stage.stereo.eval() if "stereo." in loaded else None
     videos = spread_evenly(list(range(len(clips))), limit)
     ratios = error_ratios(stage.engine.eval(), stereo, clips, videos, stage.compute)

@@ -46,27 +46,29 @@ def write_motion_depths(config: TrainConfig, weights: Path, data: list[Path], pa
         DataError: a scene's packed views are not the frames of its video, or the file has no stereo.
     """
     use_threads(config.threads)
-    size = view_size(grid_of(config.image))
-    count = 0
-    for root in data:
-        videos, views = (packed_folder(root, name, packed, size) for name in ("train_videos", "train"))
-        pack_videos(root, "train", size, videos)
-        pack_split(root, "train", views, size=size)
-        stage = StereoStage(config, [videos], None)
-        tensors = weights_file.read_weights(weights)
-        loaded = {p for p, net in stage.networks.items() if weights_file.load_weights(net, tensors, p, weights)}
-        if "stereo." not in loaded:
-            raise DataError(f"{weights} has no stereo network")
-        engine, stereo = stage.engine.eval(), stage.stereo.eval()
-        clips = Clips([videos], dataclasses.replace(stage.options, augment=False, which="all"))
-        for number in progress(range(len(clips)), f"depths of {root.name}", unit="scene"):
-            folder = views / clips.scenes[number].name
-            if not folder.is_dir():
-                continue
-            _check_same(folder, clips.scenes[number])
-            rng = np.random.default_rng((config.seed, number))
-            found = depths_of_video(engine, stereo, clips, number, stage.compute, rng)
-            count += _write(folder, [depths.get("stereo") for _, depths in found], found[0][0].shape)
+    stage = StereoStage(config, [], None)
+    if "stereo." not in weights_file.load_networks(stage.networks, weights_file.read_weights(weights), weights):
+        raise DataError(f"{weights} has no stereo network")
+    for network in stage.networks.values():
+        network.eval()
+    return sum(_write_set(stage, root, packed) for root in data)
+
+
+def _write_set(stage: StereoStage, root: Path, packed: Path | None) -> int:
+    """Write the depths of one set; returns the number of views that got one."""
+    size, count = view_size(grid_of(stage.config.image)), 0
+    videos, views = (packed_folder(root, name, packed, size) for name in ("train_videos", "train"))
+    pack_videos(root, "train", size, videos)
+    pack_split(root, "train", views, size=size)
+    clips = Clips([videos], dataclasses.replace(stage.options, augment=False, which="all"))
+    for number in progress(range(len(clips)), f"depths of {root.name}", unit="scene"):
+        folder = views / clips.scenes[number].name
+        if not folder.is_dir():
+            continue
+        _check_same(folder, clips.scenes[number])
+        rng = np.random.default_rng((stage.config.seed, number))
+        found = depths_of_video(stage.engine, stage.stereo, clips, number, stage.compute, rng)
+        count += _write(folder, [depths.get("stereo") for _, depths in found], found[0][0].shape)
     return count
 
 

@@ -65,8 +65,7 @@ def test_views_have_what_stereo_says_online_and_the_first_of_a_video_nothing(pla
     config = load_config(place / "config.yaml")
     stage = StereoStage(config, [folder_of(place, "train_videos")], None)
     tensors = weights_file.read_weights(place / "start.safetensors")
-    for prefix, network in stage.networks.items():
-        assert weights_file.load_weights(network, tensors, prefix, place)
+    assert weights_file.load_networks(stage.networks, tensors, place) == list(stage.networks)
     options = dataclasses.replace(stage.options, augment=False, which="all")
     clips = Clips([folder_of(place, "train_videos")], options)
     some = 0
