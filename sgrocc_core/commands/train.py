@@ -260,7 +260,9 @@ def _align(args: argparse.Namespace) -> int:
     config = load_config(args.config or find_shared("config/train/small_local.yaml"))
     out = args.out / "aligned.weights.safetensors"
     fit = align(config, args.start, args.like, args.data, out, args.packed)
-    fine = f", the fine ones that stereo reads {fit.fine_share:.1%}" if fit.fine is not None else ""
+    fine = "; stereo is not taken over, since one engine lacks what stereo reads or has another map at stride 2"
+    if fit.fine is not None:
+        fine = f", the fine ones that stereo reads {fit.fine_share:.1%}"
     print(
         f"the new features explain {fit.features:.1%} of the variance of those of {args.like}{fine}; weights in {out}"
     )

@@ -34,6 +34,8 @@ AT_ONCE = 8
 """Views that go through the engines together."""
 RIDGE = 1e-4
 """Damping of the least squares, as a share of the mean square of the inputs."""
+SAME_EARLY = 0.95
+"""Share of the variance of the other engine's map at stride 2 that the new one's must have as it is, for stereo."""
 READ_FINE = frozenset(
     f"stereo.{part}.weight"
     for part in ("matching.fine", "regulariser.context.0", "cascade.matching.fine", "cascade.regulariser.context.0")
@@ -63,7 +65,8 @@ def align(
 
     Returns:
         How much of the variance of the other model's features the fits explain; without `fine` if stereo is not taken
-        over, since an engine lacks fine features or their maps at stride 2, which stereo reads as they are, differ.
+        over, since an engine lacks fine features or their maps at stride 2, which stereo reads as they are, differ
+        (`SAME_EARLY`).
 
     Raises:
         ConfigError: the experts of the two models, or the grids of their image engines, differ.
@@ -94,8 +97,8 @@ def align(
     if not len(chosen):
         raise DataError(f"no views under {', '.join(map(str, data))}; make some with `sgrocc synth`")
     fit = fit_features(engine.eval(), on_device(teacher, compute).eval(), chosen, views, compute)
-    if getattr(engine, "early_channels", 0) != getattr(teacher, "early_channels", 0):
-        fit = Fit(fit.features)
+    if fit.early_share < SAME_EARLY:
+        fit = dataclasses.replace(fit, fine=None, fine_share=0.0)
     known = weights_file.read_weights(spec.folder / "weights.safetensors") if fit.fine is not None else {}
     stereo = fitted_stereo(known, fit.fine)
     weights_file.save_model(out, {"image.": engine, "expert.": expert}, stereo)
@@ -145,11 +148,14 @@ class Fit:
         fine: (F, F') float64, the new engine's fine features times this come nearest to the other's; None: an engine
             without them.
         fine_share: as `features`, of the fine features; 0 without.
+        early_share: share of the variance of the other's map at stride 2 that the new one's has as it is, at most 1;
+            1 if neither has such a map, 0 or below if they are different ones.
     """
 
     features: float
     fine: Tensor | None = None
     fine_share: float = 0.0
+    early_share: float = 1.0
 
 
 @torch.no_grad()
@@ -170,6 +176,7 @@ def fit_features(engine: nn.Module, teacher: nn.Module, data: PackedViews, views
     assert isinstance(projection, nn.Conv2d)
     features = LeastSquares(projection.in_channels, projection.out_channels, True)
     fine: LeastSquares | None = None
+    early = _Likeness()
     samples = fixed_views(data, views, data.options)
     for start in range(0, len(samples), AT_ONCE):
         batch = compute.move(collate(samples[start : start + AT_ONCE]))
@@ -179,11 +186,13 @@ def fit_features(engine: nn.Module, teacher: nn.Module, data: PackedViews, views
             x, y = _pixels(found["fine"]), _pixels(wanted["fine"])
             fine = LeastSquares(x.shape[1], y.shape[1], False) if fine is None else fine
             fine.add(x, y)
+        early.add(found.get("early"), wanted.get("early"))
     solution, explained = features.solve()
     projection.weight.copy_(solution[:-1].T.reshape(projection.weight.shape))
     assert projection.bias is not None
     projection.bias.copy_(solution[-1])
-    return Fit(explained) if fine is None else Fit(explained, *fine.solve())
+    mix, share = fine.solve() if fine else (None, 0.0)
+    return Fit(explained, mix, share, early.share())
 
 
 def fitted_stereo(tensors: Mapping[str, Tensor], fine: Tensor | None) -> dict[str, Tensor]:
@@ -201,6 +210,30 @@ def fitted_stereo(tensors: Mapping[str, Tensor], fine: Tensor | None) -> dict[st
         weight = own[name]  # (O, F', 1, 1)
         own[name] = torch.einsum("ofij,nf->onij", weight.double(), fine).to(weight.dtype)
     return own
+
+
+class _Likeness:
+    """How much of the variance of maps others have as they are."""
+
+    def __init__(self) -> None:
+        self.differ, self.squared, self.count = False, 0.0, 0
+        self.sum, self.squares = torch.zeros(()).double(), 0.0
+
+    def add(self, found: Tensor | None, wanted: Tensor | None) -> None:
+        """Add a map (B, C, h, w) of each; None: there is none."""
+        if found is None or wanted is None or found.shape != wanted.shape:
+            self.differ |= found is not None or wanted is not None
+            return
+        x, y = _pixels(found), _pixels(wanted)
+        self.squared += float((x - y).square().sum())
+        self.squares += float(y.square().sum())
+        self.sum, self.count = self.sum + y.sum(0), self.count + len(y)
+
+    def share(self) -> float:
+        """See `Fit.early_share`."""
+        if self.differ or not self.count:
+            return 0.0 if self.differ else 1.0
+        return 1 - self.squared / (self.squares - float(self.sum.square().sum()) / self.count)
 
 
 def _pixels(values: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ from sgrocc_core.training.local.stage import LocalStage
 from sgrocc_core.training.local.step import StepObjective
 from sgrocc_core.training.stage import StepInput
 from sgrocc_core.training.trainer import Trainer
+from tests.samples.rooms.little_walks import two_rooms
 
 ROOT = Path(__file__).parents[3]
 EXPERT = {"channels": 4, "wide": 4, "hidden": 8, "offsets": 1, "blocks": 1, "gaussians": 1}
@@ -65,22 +66,7 @@ def test_a_disturbed_pose_is_off_by_its_length_and_the_same_again() -> None:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Rooms of two frames each, a configuration of a tiny expert, image weights, and an ablation of two variants."""
     folder = tmp_path_factory.mktemp("ablation")
-    for split, seed in (("train", 1), ("test", 2)):
-        arguments = [
-            "--scenes",
-            "1",
-            "--frames",
-            "2",
-            "--size",
-            "320x240",
-            "--seed",
-            str(seed),
-            "--split",
-            split,
-            "--jobs",
-            "1",
-        ]
-        assert main(["synth", *arguments, "--out", str(folder / "rooms")]) == 0
+    two_rooms(folder / "rooms")
     (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
     (folder / "two.yaml").write_text(TWO)
     torch.manual_seed(0)

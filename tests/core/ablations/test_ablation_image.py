@@ -16,6 +16,7 @@ from sgrocc_core.training.ablations.ablation import Ablation, Variant, load_abla
 from sgrocc_core.training.ablations.charts import results_chart
 from sgrocc_core.training.ablations.findings import Findings
 from sgrocc_core.training.ablations.report import markdown, summary_rows
+from tests.samples.rooms.little_walks import two_rooms
 
 EXPERT = {"channels": 4, "wide": 4, "hidden": 8, "feature_channels": 4, "offsets": 1, "blocks": 1, "gaussians": 1}
 OWN = {"kind": "small", "channels": 4, "widths": [8, 8, 8, 8], "blocks": [1, 1, 1, 1]}
@@ -57,9 +58,7 @@ def test_the_backbones_are_compared() -> None:
 
 @pytest.mark.slow
 def test_an_image_ablation_runs_from_end_to_end_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for split, seed in (("train", 1), ("test", 2)):
-        size = ["--scenes", "1", "--frames", "2", "--size", "320x240", "--seed", str(seed), "--jobs", "1"]
-        assert main(["synth", *size, "--split", split, "--out", str(tmp_path / "rooms")]) == 0
+    two_rooms(tmp_path / "rooms")
     config = {
         "workers": 0, "threads": 1, "amp": False, "device": "cpu", "network": EXPERT, "image": OWN,
         "stages": {"image": {"batch": 1, "rate": 0.001}},

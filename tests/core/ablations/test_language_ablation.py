@@ -14,6 +14,7 @@ hub = pytest.importorskip("huggingface_hub")
 from sgrocc_core.cli import main
 from sgrocc_core.engines.weights import build_networks
 from sgrocc_core.network import weights_file
+from tests.samples.rooms.little_walks import two_rooms
 
 EXPERT = {"channels": 4, "wide": 4, "hidden": 8, "offsets": 1, "blocks": 1, "gaussians": 1}
 CONFIG = {
@@ -28,9 +29,7 @@ def test_the_ablation_of_language_runs_from_end_to_end(
 ) -> None:
     monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     rooms = tmp_path / "rooms"
-    for split, seed in (("train", "1"), ("test", "2")):
-        sizes = ["--scenes", "1", "--frames", "2", "--size", "320x240", "--jobs", "1"]
-        assert main(["synth", *sizes, "--seed", seed, "--split", split, "--out", str(rooms)]) == 0
+    two_rooms(rooms)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
     torch.manual_seed(0)
     image, expert = build_networks({"image": {}, "expert": EXPERT})

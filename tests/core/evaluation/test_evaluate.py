@@ -24,6 +24,7 @@ from sgrocc_core.evaluation.baselines import (
 from sgrocc_core.evaluation.local import evaluate_local, repeated, spread_evenly, table
 from sgrocc_core.evaluation.metrics import OccupancyCounts
 from sgrocc_core.evaluation.models import EngineModel
+from tests.samples.rooms.little_walks import two_rooms
 from tests.samples.truth import gaussians_of
 
 ORIGIN = np.array([1.6, -3.2, -0.32])
@@ -238,22 +239,7 @@ def test_no_views_make_no_statistics():
 def generated(tmp_path_factory):
     """One generated room of two frames, in both lists of a set."""
     folder = tmp_path_factory.mktemp("rooms")
-    for split, seed in (("train", 1), ("test", 2)):
-        arguments = [
-            "--scenes",
-            "1",
-            "--frames",
-            "2",
-            "--size",
-            "320x240",
-            "--seed",
-            str(seed),
-            "--split",
-            split,
-            "--jobs",
-            "1",
-        ]
-        assert main(["synth", *arguments, "--out", str(folder)]) == 0
+    two_rooms(folder)
     return folder
 
 

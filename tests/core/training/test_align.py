@@ -1,19 +1,24 @@
 """A new image engine takes over an expert: its features are fitted to those that the expert knows."""
 
 import copy
+from pathlib import Path
 
 import pytest
+import yaml
 
 torch = pytest.importorskip("torch")
 
 from sgrocc_core.cli import main
 from sgrocc_core.engines.weights import build_networks
+from sgrocc_core.network import weights_file
 from sgrocc_core.network.stereo.network import build_stereo
 from sgrocc_core.training.compute import choose
 from sgrocc_core.training.data.dataset import DatasetOptions, PackedViews
+from sgrocc_core.training.data.rolling import make_rolling
 from sgrocc_core.training.local.align import LeastSquares, fit_features, fitted_stereo
 from tests.samples.rooms.little_room import write_scene
 
+SMALL = Path(__file__).parents[3] / "models" / "small" / "weights.safetensors"
 NETWORKS = {
     "image": {"widths": [8, 8, 8, 8], "blocks": [1, 1, 1, 1]},
     "expert": {"channels": 8, "wide": 8, "hidden": 16, "offsets": 2, "gaussians": 1, "blocks": 1},
@@ -125,3 +130,23 @@ def test_an_expert_of_another_shape_is_not_taken_over(tmp_path, capsys):
     options = ["--config", str(tmp_path / "config.yaml"), "--start", str(tmp_path / "image.safetensors")]
     assert main(["train", "align", *options, "--like", "small", "--data", str(tmp_path), "--out", str(tmp_path)]) == 1
     assert "cannot be taken over, its configuration differs: channels 32 and 16" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("variant", "stereo"), [("lite0", True), ("lite2", False)])
+def test_stereo_is_taken_over_only_by_an_engine_with_the_same_map_at_stride_2(variant, stereo, tmp_path, capsys):
+    """Lite2's map has as many channels, but others: stereo would read it as if it were that of Lite0."""
+    make_rolling(tmp_path, 5)
+    write_scene(tmp_path / "room", 1, 2)
+    image = {"kind": "efficientnet_lite", "variant": variant, "pyramid": 32}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"model": "small", "image": image, "threads": 1}))
+    engine = build_networks({"image": image, "expert": {}})[0]
+    if stereo:
+        weights_file.load_weights(engine.backbone, weights_file.read_weights(SMALL), "image.backbone.", SMALL)
+    weights_file.save_model(tmp_path / "image.safetensors", {"image.": engine})
+    options = ["--config", str(tmp_path / "config.yaml"), "--start", str(tmp_path / "image.safetensors")]
+    data = ["--data", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert main(["train", "align", *options, "--like", "small", *data]) == 0
+    (written,) = (tmp_path / "out").glob("*.safetensors")
+    kept = {name.split(".")[0] for name in weights_file.read_weights(written)}
+    assert kept == {"image", "expert"} | ({"stereo"} if stereo else set())
+    assert ("not taken over" in capsys.readouterr().out) != stereo

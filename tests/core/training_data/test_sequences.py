@@ -9,13 +9,13 @@ import pytest
 
 pytest.importorskip("torch")
 
-from sgrocc_core.cli import main
 from sgrocc_core.data.embodied_scannet import EmbodiedScanNet
 from sgrocc_core.errors import DataError
 from sgrocc_core.geometry.camera import back_project
 from sgrocc_core.geometry.lattice import VOXEL_SIZE, box_corner
 from sgrocc_core.training.data.dataset import DatasetOptions
 from sgrocc_core.training.data.sequences import EpisodeSampler, Turn, Walks, cut, episodes, open_walk, pack_walks
+from tests.samples.rooms.little_walks import synthesise
 
 FRAMES = 4
 
@@ -24,20 +24,7 @@ FRAMES = 4
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two rooms of four frames each, packed."""
     folder = tmp_path_factory.mktemp("walks")
-    arguments = [
-        "--scenes",
-        "2",
-        "--frames",
-        str(FRAMES),
-        "--size",
-        "320x240",
-        "--seed",
-        "3",
-        "--jobs",
-        "1",
-        "--embodied",
-    ]
-    assert main(["synth", *arguments, "--out", str(folder / "rooms")]) == 0
+    synthesise(folder / "rooms", "train", "--seed", "3", "--scenes", "2", "--frames", str(FRAMES), "--embodied")
     assert pack_walks(EmbodiedScanNet(folder / "rooms", "train"), folder / "packed") == 2
     assert pack_walks(EmbodiedScanNet(folder / "rooms", "train"), folder / "packed") == 0
     return folder / "packed"

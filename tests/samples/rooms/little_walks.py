@@ -1,4 +1,4 @@
-"""Rooms of three frames to train on and one to validate on, with a configuration and weights of tiny networks."""
+"""Small rooms that `sgrocc synth` makes, and walks through them with a configuration and weights of tiny networks."""
 
 from pathlib import Path
 from typing import Any
@@ -12,30 +12,29 @@ CONFIG: dict[str, Any] = {
 }  # fmt: skip
 
 
+def synthesise(folder: Path, split: str, *options: str) -> None:
+    """Let `sgrocc synth` make rooms with images of 320 x 240 in one process."""
+    from sgrocc_core.cli import main
+
+    made = ["synth", "--split", split, *options, "--size", "320x240", "--jobs", "1", "--out", str(folder)]
+    assert main(made) == 0
+
+
+def two_rooms(folder: Path) -> None:
+    """Make a room to train on and another to test on, of two frames each."""
+    for split, seed in (("train", "1"), ("test", "2")):
+        synthesise(folder, split, "--seed", seed, "--scenes", "1", "--frames", "2")
+
+
 def make_walks(folder: Path) -> Path:
     """Make `train`, `test` and `start.safetensors` in a folder; returns it."""
     import torch
 
-    from sgrocc_core.cli import main
     from sgrocc_core.engines.weights import build_networks
     from sgrocc_core.network import weights_file
 
-    for split, seed, scenes in (("train", 1, 2), ("test", 2, 1)):
-        arguments = [
-            "--scenes",
-            str(scenes),
-            "--frames",
-            "3",
-            "--size",
-            "320x240",
-            "--seed",
-            str(seed),
-            "--split",
-            split,
-            "--jobs",
-            "1",
-        ]
-        assert main(["synth", *arguments, "--embodied", "--out", str(folder / split)]) == 0
+    synthesise(folder / "train", "train", "--seed", "1", "--scenes", "2", "--frames", "3", "--embodied")
+    synthesise(folder / "test", "test", "--seed", "2", "--scenes", "1", "--frames", "3", "--embodied")
     torch.manual_seed(0)
     image, expert = build_networks({"image": {}, "expert": EXPERT})
     weights_file.save_model(folder / "start.safetensors", {"image.": image, "expert.": expert})
