@@ -19,7 +19,7 @@ from sgrocc_ros.input.inputs import CameraPort, Inputs, pose_frame
 from sgrocc_ros.input.poses import Poses
 from sgrocc_ros.input.turns import Turns
 from sgrocc_ros.input.waiting import WaitingRoom
-from sgrocc_ros.parameters import Parameters
+from sgrocc_ros.parameters.values import Parameters
 from sgrocc_ros.worker import CameraWork
 
 

@@ -29,7 +29,7 @@ from sgrocc_core.share import expanded
 from sgrocc_ros.health.statistics import Statistics
 from sgrocc_ros.health.threads import LastingThread
 from sgrocc_ros.output.outputs import Outputs
-from sgrocc_ros.parameters import Parameters
+from sgrocc_ros.parameters.values import Parameters
 from sgrocc_ros.services import SERVICE_QOS
 from sgrocc_ros.worker import Worker
 

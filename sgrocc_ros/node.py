@@ -47,7 +47,7 @@ from sgrocc_ros.output.objects import ObjectsOutput
 from sgrocc_ros.output.octomap import OctomapOutput
 from sgrocc_ros.output.outputs import Outputs
 from sgrocc_ros.output.views import Views
-from sgrocc_ros.parameters import Parameters, labels_of, mapper_config
+from sgrocc_ros.parameters.values import Parameters, labels_of, mapper_config
 from sgrocc_ros.services import Services
 from sgrocc_ros.stop import Stop
 from sgrocc_ros.worker import Worker

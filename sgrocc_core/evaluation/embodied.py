@@ -26,11 +26,8 @@ from sgrocc_core.frame import Frame
 from sgrocc_core.gaussians.gaussians import History, LocalGaussians
 from sgrocc_core.geometry.camera import scale_intrinsics
 from sgrocc_core.geometry.lattice import (
-    BOX_CELLS,
     BOX_VOXELS,
-    CELL_SIZE,
     CELL_VOXELS,
-    box_corner,
     box_overlap,
     box_pose,
 )
@@ -191,27 +188,24 @@ class _Walk:
     def step(self, sample: Sample, number: int, mask: np.ndarray, union: np.ndarray) -> np.ndarray:
         """Map and count a frame; returns the depth used, registered to the image, (H, W) metres.
 
-        The box extends as far down and up as the set's own box for this frame, because its masks end there, also at
-        ceilings.
+        The boxes are the mapper's own, as in use; where the set's own boxes, and with them its masks, reach farther
+        up or down, the map has nothing yet.
         """
-        below = float(np.clip(sample.T_wc[2, 3] - sample.voxel_origin[2], 0.0, BOX_CELLS[2] * CELL_SIZE))
-        self.mapper.config = replace(self.mapper.config, box_below=below)
         frame = Frame(sample.image, sample.K, sample.T_wc, number * FRAME_NS, sample.depth)
         update = self.mapper.step(frame)
         paint(self.whole, update.voxels + np.array(MARGIN), update.labels)
         if len(self.counts.curve) < number:
             self.counts.curve.append(OccupancyCounts())
         self.counts.curve[number - 1].add(self.labels, self.scene.labels, union)
-        self._count_alone(sample, mask)
+        self._count_alone(mask)
         return update.depth
 
-    def _count_alone(self, sample: Sample, mask: np.ndarray) -> None:
+    def _count_alone(self, mask: np.ndarray) -> None:
         """Score the network's prediction without history for this frame, within its box and mask."""
-        threshold, origin = self.mapper.config.occupancy_threshold, self.scene.origin
-        T_sc = box_pose(sample.T_wc, origin)
-        corner = box_corner(T_sc, box_below=self.mapper.config.box_below) * CELL_VOXELS
-        labels = labels_from(*splat_local(self.engine.alone), threshold)
-        whole, part = box_overlap(corner, self.scene.labels.shape)
+        view = self.mapper.map.last_view
+        assert view is not None
+        labels = labels_from(*splat_local(self.engine.alone), self.mapper.config.occupancy_threshold)
+        whole, part = box_overlap(view.corner * CELL_VOXELS, self.scene.labels.shape)
         inside = np.zeros(mask.shape, np.bool_)
         inside[whole] = True
         placed = np.zeros(mask.shape, np.uint8)

@@ -29,6 +29,8 @@ BOX_AHEAD = 2.4
 """Horizontal distance of the box's centre ahead of the camera, metres: half of the box, as in Occ-ScanNet."""
 BOX_BELOW = 1.8
 """Distance from the camera down to the bottom of the box, metres; default of `box_below` (round guess)."""
+BOX_SHIFT = 3 * CELL_SIZE
+"""Largest distance by which boxes of generated rooms are shifted in training, and may be shifted in use, metres."""
 
 
 def box_corner(T_wc: np.ndarray, origin: np.ndarray | None = None, box_below: float = BOX_BELOW) -> np.ndarray:

@@ -19,8 +19,9 @@ from sgrocc_core.gaussians.gaussians import LocalGaussians
 from sgrocc_core.gaussians.last_view import LastView
 from sgrocc_core.gaussians.memory import blocks_to_forget
 from sgrocc_core.gaussians.newly_hidden import begin_anew
-from sgrocc_core.geometry.lattice import CELL_SIZE, box_corner, box_pose
+from sgrocc_core.geometry.lattice import CELL_SIZE, box_pose
 from sgrocc_core.geometry.poses import make_pose
+from sgrocc_core.mapping.box import place_box
 from sgrocc_core.mapping.from_motion import Motion, SeenImage, available, depth_from_motion
 from sgrocc_core.mapping.live_map import LiveMap
 from sgrocc_core.mapping.look import LooksAhead
@@ -103,7 +104,7 @@ class OccupancyMapper:
         # 2. The local box in front of the camera, and the visibility of its cells in the depth prior.
         depth = depth_prior(source, frame, camera, head, spread)
         T_lc = make_pose(frame.T_wc[:3, :3], frame.T_wc[:3, 3] - self.map.origin)
-        corner = box_corner(T_lc, box_below=self._config.box_below)
+        corner = place_box(depth.expert, camera.K, T_lc, self._config.box_below, self._config.box_shift)
         T_bc = box_pose(T_lc, corner * CELL_SIZE)
         view = view_cells(depth.layers, T_bc, self._config.max_distance)
         history = self.map.memory.history(corner, view, frame.stamp_ns)

@@ -11,7 +11,7 @@ import numpy as np
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.frame import DEPTH_SOURCES, MOTION_DEPTHS
 from sgrocc_core.gaussians.confidence import CONFIDENCES
-from sgrocc_core.geometry.lattice import BOX_BELOW
+from sgrocc_core.geometry.lattice import BOX_BELOW, BOX_SHIFT
 
 BOX_REACH = 2.3
 """Maximum distance from the camera of the centre of a block in view, beyond `max_distance`, metres."""
@@ -28,6 +28,7 @@ class MapperConfig:
             the network's depth in its holes).
         occupancy_threshold: Probability from which a voxel is occupied, 0.01..0.99.
         box_below: Distance from the camera down to the lower face of the local box, 0..2.88 m.
+        box_shift: Largest distance by which that box is moved up or down to where the most is seen, 0..0.48 m.
         max_distance: Largest mapped depth along the optical axis, 0.5..20 m.
         max_memory_mb: Bound of the memory of the blocks, MB; 0 = none. The blocks farthest from the camera are
             forgotten first.
@@ -48,6 +49,7 @@ class MapperConfig:
     depth_source: str = "fused"
     occupancy_threshold: float = 0.5
     box_below: float = BOX_BELOW
+    box_shift: float = BOX_SHIFT
     max_distance: float = 4.8
     max_memory_mb: float = 0.0
     forget_radius: float = 0.0
@@ -67,6 +69,7 @@ class MapperConfig:
         bounds = (
             ("occupancy_threshold", 0.01, 0.99),
             ("box_below", 0.0, 2.88),
+            ("box_shift", 0.0, BOX_SHIFT),
             ("max_distance", 0.5, 20.0),
             ("max_memory_mb", 0.0, 1e6),
             ("forget_radius", 0.0, 1e6),

@@ -36,7 +36,7 @@ from sgrocc_ros.input.follower import Follower
 from sgrocc_ros.input.poses import Poses
 from sgrocc_ros.keeper import Keeper
 from sgrocc_ros.output.outputs import Outputs
-from sgrocc_ros.parameters import Parameters
+from sgrocc_ros.parameters.values import Parameters
 from sgrocc_ros.services import SERVICE_QOS
 from sgrocc_ros.worker import Worker
 

@@ -37,7 +37,7 @@ from sgrocc_ros.input.inputs import CameraPort, Inputs, pose_frame
 from sgrocc_ros.input.poses import Poses
 from sgrocc_ros.input.waiting import Complete, WaitingRoom
 from sgrocc_ros.messages import info_size, read_camera_info
-from sgrocc_ros.parameters import Parameters
+from sgrocc_ros.parameters.values import Parameters
 
 WAKE_PERIOD = 0.2
 """Seconds after which the look at least asks whether it is over."""

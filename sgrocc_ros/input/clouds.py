@@ -24,7 +24,7 @@ from sgrocc_ros.input.poses import Poses
 from sgrocc_ros.input.stamps import JUMP_NS
 from sgrocc_ros.input.waiting import LONGEST_WAIT, PAUSED, why_not_placed
 from sgrocc_ros.messages import last_point_ns, read_points, stamp_ns
-from sgrocc_ros.parameters import Parameters
+from sgrocc_ros.parameters.values import Parameters
 
 CAPACITY = 10
 """Clouds that wait for their poses at most."""

@@ -28,7 +28,7 @@ from sgrocc_ros.input.poses import Poses
 from sgrocc_ros.input.stamps import StampGate
 from sgrocc_ros.input.waiting import PAUSED, WaitingRoom
 from sgrocc_ros.messages import image_size, info_size, last_point_ns, stamp_ns
-from sgrocc_ros.parameters import CameraParameters, Parameters
+from sgrocc_ros.parameters.values import CameraParameters, Parameters
 
 LOOK_PERIOD = 0.25
 """Seconds between two checks of the ROS graph."""

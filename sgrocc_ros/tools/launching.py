@@ -20,7 +20,7 @@ from sgrocc_core.errors import ConfigError
 from sgrocc_core.share import expanded, find_shared, share_roots
 from sgrocc_ros import NODE
 from sgrocc_ros.distributions import PROFILE_VARIABLES
-from sgrocc_ros.parameter_table import BY_NAME
+from sgrocc_ros.parameters.table import BY_NAME
 from sgrocc_ros.tools.bag_playing import is_installed, parameters_of, player_command, summary_of, topics_of
 from sgrocc_ros.tools.parameter_file import read_parameters
 from sgrocc_ros.tools.rviz import DEPTH_TOPIC, IMAGE_TOPIC, for_this_launch

@@ -16,7 +16,7 @@ from sgrocc_ros.health.statistics import Statistics
 from sgrocc_ros.input.inputs import Inputs
 from sgrocc_ros.input.poses import Poses
 from sgrocc_ros.messages import byte_array
-from sgrocc_ros.parameters import Parameters
+from sgrocc_ros.parameters.values import Parameters
 from tests.ros.harness import model_folder, wait_until
 from tests.samples.recordings.point_clouds import packed
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from sgrocc_ros.distributions import PROFILE_VARIABLE
-from sgrocc_ros.parameter_table import BY_NAME
+from sgrocc_ros.parameters.table import BY_NAME
 from sgrocc_ros.tools.launching import ARGUMENTS, PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[3]

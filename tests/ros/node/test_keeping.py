@@ -15,7 +15,7 @@ from std_srvs.srv import Trigger
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.map_files.file import MapFolder, SavedMap, load_map
 from sgrocc_core.map_files.format import MapModel
-from sgrocc_ros.parameters import Parameters
+from sgrocc_ros.parameters.values import Parameters
 from tests.ros.clients import MarkerClient
 from tests.ros.harness import HEIGHT, WIDTH, NodeProcess, Robot, saved_voxels, wait_until
 

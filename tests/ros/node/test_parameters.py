@@ -6,8 +6,8 @@ import pytest
 
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.mapping.mapper import MapperConfig
-from sgrocc_ros.parameter_table import BEGIN, BY_NAME, END, TABLE, documentation, rewritten
-from sgrocc_ros.parameters import mapper_config
+from sgrocc_ros.parameters.table import BEGIN, BY_NAME, END, TABLE, documentation, rewritten
+from sgrocc_ros.parameters.values import mapper_config
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -69,7 +69,7 @@ def test_the_table_allows_what_the_core_allows(name):
 
 def test_the_documentation_is_up_to_date():
     text = (ROOT / "docs" / "ros.md").read_text()
-    assert rewritten(text) == text, "run: python -m sgrocc_ros.parameter_table docs/ros.md"
+    assert rewritten(text) == text, "run: python -m sgrocc_ros.parameters.table docs/ros.md"
 
 
 def test_the_documented_table_names_every_parameter():

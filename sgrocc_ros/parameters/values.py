@@ -1,4 +1,4 @@
-"""Parameters of the running node, checked against `parameter_table`, and the core's configuration made from them."""
+"""Parameters of the running node, checked against `table`, and the core's configuration made from them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from sgrocc_core.classes import UNKNOWN, UNLABELLED, label_of
 from sgrocc_core.errors import ConfigError
 from sgrocc_core.frame import depth_source_of_input
 from sgrocc_core.geometry.lattice import VOXEL_SIZE
-from sgrocc_ros.parameter_table import BY_NAME, CLASS_NAMES, TABLE
+from sgrocc_ros.parameters.map_rows import CLASS_NAMES
+from sgrocc_ros.parameters.table import BY_NAME, TABLE
 
 if TYPE_CHECKING:
     from rclpy.node import Node
 
     from sgrocc_core.mapping.mapper import MapperConfig
-    from sgrocc_ros.parameter import Parameter
+    from sgrocc_ros.parameters.parameter import Parameter
 
 SHORTEST_AUTOSAVE = 0.1
 """Shortest `autosave_period` that is accepted, seconds."""
@@ -109,6 +110,7 @@ def mapper_config(values: Parameters | dict[str, Any]) -> MapperConfig:
         "motion_depth",
         "occupancy_threshold",
         "box_below",
+        "box_shift",
         "max_distance",
         "max_memory_mb",
         "forget_radius",

@@ -1,0 +1,208 @@
+"""Parameters of the model, of the map and of what is published."""
+
+from __future__ import annotations
+
+from sgrocc_core.classes import NAMES, UNLABELLED
+from sgrocc_core.engines.open import DEVICES, ENGINES, PRECISIONS
+from sgrocc_ros.parameters.parameter import Parameter
+
+CLASS_NAMES = (*NAMES[1:], UNLABELLED)
+"""Names that the parameter `classes` may list."""
+
+MAP: tuple[Parameter, ...] = (
+    Parameter("model", "model", "small", "Name of a folder under share/sgrocc_ros/models, or a path."),
+    Parameter("engine", "model", "auto", "Runtime; auto: the fastest that agrees with ONNX Runtime.", ENGINES),
+    Parameter("device", "model", "auto", "Device; with cuda nothing runs on the CPU instead.", DEVICES),
+    Parameter("threads", "model", 0, "Number of threads of the runtime; 0: its own choice.", minimum=0, maximum=256),
+    Parameter("precision", "model", "fp32", "Precision; fp16 needs TensorRT, bf16 OpenVINO.", PRECISIONS),
+    Parameter("language", "model", "", "Folder of an image-text model for questions in any words; empty: none."),
+    Parameter(
+        "occupancy_threshold",
+        "map",
+        0.5,
+        "Minimum probability at which a voxel is occupied.",
+        minimum=0.01,
+        maximum=0.99,
+        dynamic=True,
+    ),
+    Parameter(
+        "box_below",
+        "map",
+        1.8,
+        "Distance from the camera down to the bottom of the local box, metres.",
+        minimum=0.0,
+        maximum=2.88,
+    ),
+    Parameter(
+        "box_shift",
+        "map",
+        0.48,
+        "Largest distance by which that box is moved up or down to where the most is seen, metres; 0: it stays.",
+        minimum=0.0,
+        maximum=0.48,
+    ),
+    Parameter(
+        "max_distance", "map", 4.8, "Maximum depth that is used, metres.", minimum=0.5, maximum=20.0, dynamic=True
+    ),
+    Parameter(
+        "max_memory_mb",
+        "map",
+        0.0,
+        "Limit of the map's memory, MB; the farthest parts are forgotten first. 0: no limit, else 64 or more.",
+        minimum=0.0,
+        maximum=1e6,
+    ),
+    Parameter(
+        "forget_radius",
+        "map",
+        0.0,
+        "Distance from the camera beyond which the map is forgotten, metres; 0: never, else from `max_distance` + 2.3.",
+        minimum=0.0,
+        maximum=1e6,
+    ),
+    Parameter(
+        "map_path",
+        "map",
+        "",
+        "Folder of the saved map; empty: the map is neither saved nor loaded, not even at shutdown.",
+    ),
+    Parameter(
+        "load_on_start",
+        "map",
+        False,
+        "Whether to continue the map in `map_path`; the node does not start if it cannot be loaded.",
+    ),
+    Parameter(
+        "save_ply",
+        "map",
+        False,
+        "Whether a saved map contains its surface as map.ply, for other programs; automatic saves leave it out.",
+    ),
+    Parameter(
+        "autosave_period",
+        "map",
+        0.0,
+        "Seconds between automatic saves of a changed map, without its picture and surface; 0: none, else 0.1 or more.",
+        minimum=0.0,
+        maximum=86400.0,
+    ),
+    Parameter(
+        "keep_keyframes",
+        "map",
+        0.0,
+        "Size of the keyframes that are kept in `map_path`, MB, so that the map can be built again when its past is "
+        "corrected; 0: none.",
+        minimum=0.0,
+        maximum=1e6,
+    ),
+    Parameter(
+        "rebuild_share",
+        "map",
+        0.1,
+        "Share of the keyframes that must move by 2 cm or 0.5 degrees in `~/poses` for the map to be built again.",
+        minimum=0.001,
+        maximum=1.0,
+        dynamic=True,
+    ),
+    Parameter(
+        "full_map_period",
+        "output",
+        5.0,
+        "Seconds between complete maps on `~/occupancy` and `~/octomap`, and between complete grids among updates.",
+        minimum=0.1,
+        maximum=3600.0,
+        dynamic=True,
+    ),
+    Parameter(
+        "publish_gaussians",
+        "output",
+        False,
+        "Whether the Gaussians in view are published on `~/gaussians`.",
+        dynamic=True,
+    ),
+    Parameter(
+        "classes",
+        "output",
+        "all",
+        "Classes on `~/occupancy`, `~/occupancy_update` and `~/markers`; `~/grid` and saved maps contain all.",
+        dynamic=True,
+        some_of=CLASS_NAMES,
+    ),
+    Parameter(
+        "grid_rate",
+        "output",
+        2.0,
+        "Maximum number of grids per second on `~/grid`.",
+        minimum=0.01,
+        maximum=100.0,
+        dynamic=True,
+    ),
+    Parameter(
+        "grid_min_height",
+        "output",
+        0.15,
+        "Height above the floor at which the slab shown by `~/grid` begins, metres.",
+        minimum=-100.0,
+        maximum=100.0,
+        dynamic=True,
+    ),
+    Parameter(
+        "grid_max_height",
+        "output",
+        1.8,
+        "Height above the floor at which that slab ends, metres; at least `grid_min_height` + 0.08 (one voxel).",
+        minimum=-100.0,
+        maximum=100.0,
+        dynamic=True,
+    ),
+    Parameter(
+        "floor_height",
+        "output",
+        "auto",
+        "Height of the floor in the map, metres, which is then level; auto: the layer with the most floor voxels, "
+        "0 while it has few, and from there up and down stairs and ramps.",
+        minimum=-10000.0,
+        maximum=10000.0,
+        word="auto",
+    ),
+    Parameter(
+        "floor_step",
+        "output",
+        0.24,
+        "Largest step, metres, over which the floor of `~/grid` goes on, as on stairs; 0: the floor is level.",
+        minimum=0.0,
+        maximum=1.0,
+        dynamic=True,
+    ),
+    Parameter(
+        "publish_objects",
+        "output",
+        False,
+        "Whether the things of the map are published on `~/objects`, every `full_map_period` if it has changed.",
+        dynamic=True,
+    ),
+    Parameter(
+        "publish_distance",
+        "output",
+        False,
+        "Whether distances from the cells of the grid to the nearest occupied cell are published on `~/distance`.",
+        dynamic=True,
+    ),
+    Parameter(
+        "distance_unknown",
+        "output",
+        "free",
+        "Whether unknown cells count as free or as occupied for `~/distance`.",
+        ("free", "occupied"),
+        dynamic=True,
+    ),
+    Parameter(
+        "warn_period",
+        "output",
+        10.0,
+        "Minimum time between two warnings with the same cause, seconds.",
+        minimum=0.1,
+        maximum=3600.0,
+        dynamic=True,
+    ),
+)
