@@ -54,6 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--frames", type=int, default=0, help="embodied, depth: use only the first N frames of a scene (default: all)"
     )
     parser.add_argument(
+        "--own-boxes",
+        action="store_true",
+        help="embodied: the mapper places its boxes as in use, instead of where the set has them",
+    )
+    parser.add_argument(
         "--depth-source",
         choices=("topic", "fused", "mono"),
         default="fused",
@@ -179,7 +184,7 @@ def _embodied(args: argparse.Namespace) -> int:
     config = MapperConfig(occupancy_threshold=args.threshold)
     statistics = load_statistics(STATISTICS)
     with progress(None, desc=engine.spec.name, unit="frame") as bar:
-        report = evaluate_embodied(engine, data, chosen, statistics, config, args.frames, bar.update)
+        report = evaluate_embodied(engine, data, chosen, statistics, config, args.frames, bar.update, args.own_boxes)
     report["settings"] |= {"data": str(args.data), "split": split, "limit": args.limit, "frames": args.frames}
     _write(args.json, report)
     print(table(report))

@@ -26,7 +26,9 @@ from sgrocc_core.frame import Frame
 from sgrocc_core.gaussians.gaussians import History, LocalGaussians
 from sgrocc_core.geometry.camera import scale_intrinsics
 from sgrocc_core.geometry.lattice import (
+    BOX_CELLS,
     BOX_VOXELS,
+    CELL_SIZE,
     CELL_VOXELS,
     box_overlap,
     box_pose,
@@ -111,9 +113,17 @@ class EmbodiedEvaluation:
         engine: the model.
         statistics: of the baselines' training set; None omits the baselines.
         config: of the mapper.
+        own_boxes: whether the mapper places its boxes as in use, instead of where the set has them.
     """
 
-    def __init__(self, engine: Engine, statistics: Statistics | None, config: MapperConfig | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        statistics: Statistics | None,
+        config: MapperConfig | None = None,
+        own_boxes: bool = False,
+    ) -> None:
+        self.own_boxes = own_boxes
         self.engine, self.statistics, self.config = _Listener(engine), statistics, config or MapperConfig()
         self.counts = {source: SourceCounts() for source in SOURCES}
         self.empty, self.drawn = OccupancyCounts(), OccupancyCounts()
@@ -133,7 +143,7 @@ class EmbodiedEvaluation:
             DataError: the scene has no frames.
         """
         walks = {
-            source: _Walk(scene, self.engine, self._mapper(scene, kind), self.counts[source])
+            source: _Walk(scene, self.engine, self._mapper(scene, kind), self.counts[source], self.own_boxes)
             for source, kind in SOURCES.items()
         }
         surfaces = {source: np.full(scene.labels.shape, EMPTY, np.uint8) for source in SOURCES}
@@ -180,17 +190,22 @@ class EmbodiedEvaluation:
 class _Walk:
     """One scene processed by one mapper."""
 
-    def __init__(self, scene: EmbodiedScene, engine: _Listener, mapper: OccupancyMapper, counts: SourceCounts) -> None:
-        self.scene, self.engine, self.mapper, self.counts = scene, engine, mapper, counts
+    def __init__(
+        self, scene: EmbodiedScene, engine: _Listener, mapper: OccupancyMapper, counts: SourceCounts, own_boxes: bool
+    ) -> None:
+        self.scene, self.engine, self.mapper, self.counts, self.own_boxes = scene, engine, mapper, counts, own_boxes
         self.whole = np.zeros([n + 2 * m for n, m in zip(scene.labels.shape, MARGIN)], np.uint8)
         self.labels = self.whole[tuple(slice(m, m + n) for n, m in zip(scene.labels.shape, MARGIN))]
 
     def step(self, sample: Sample, number: int, mask: np.ndarray, union: np.ndarray) -> np.ndarray:
         """Map and count a frame; returns the depth used, registered to the image, (H, W) metres.
 
-        The boxes are the mapper's own, as in use; where the set's own boxes, and with them its masks, reach farther
-        up or down, the map has nothing yet.
+        Unless the mapper places its boxes itself, each extends as far down and up as the set's own box for this
+        frame, because its masks end there, also at ceilings.
         """
+        if not self.own_boxes:
+            below = float(np.clip(sample.T_wc[2, 3] - sample.voxel_origin[2], 0.0, BOX_CELLS[2] * CELL_SIZE))
+            self.mapper.config = replace(self.mapper.config, box_below=below, box_shift=0.0)
         frame = Frame(sample.image, sample.K, sample.T_wc, number * FRAME_NS, sample.depth)
         update = self.mapper.step(frame)
         paint(self.whole, update.voxels + np.array(MARGIN), update.labels)
@@ -233,6 +248,7 @@ def evaluate_embodied(
     config: MapperConfig | None = None,
     most_frames: int = 0,
     tick: Callable[[], None] = lambda: None,
+    own_boxes: bool = False,
 ) -> dict[str, Any]:
     """Evaluate a model on scenes.
 
@@ -244,6 +260,7 @@ def evaluate_embodied(
         config: of the mapper.
         most_frames: maximum number of frames per scene, 0 = all.
         tick: called after every frame.
+        own_boxes: see `EmbodiedEvaluation`.
 
     Returns:
         The figures, with the model, the settings, versions, machine and duration in seconds.
@@ -252,7 +269,7 @@ def evaluate_embodied(
         DataError: there are no scenes, or a scene has no frames.
     """
     start = time.perf_counter()
-    evaluation = EmbodiedEvaluation(engine, statistics, config)
+    evaluation = EmbodiedEvaluation(engine, statistics, config, own_boxes)
     for index in chosen:
         scene = data[index]
         frames = (
@@ -268,6 +285,7 @@ def evaluate_embodied(
         "settings": {
             "occupancy_threshold": evaluation.config.occupancy_threshold,
             "max_distance": evaluation.config.max_distance,
+            "boxes": "own" if own_boxes else "set",
         },
         "versions": versions(),
         "machine": machine(),

@@ -16,6 +16,7 @@ from sgrocc_core.evaluation.metrics import regions
 from sgrocc_core.gaussians.gaussians import History, LocalGaussians
 from sgrocc_core.geometry.lattice import BOX_VOXELS, CELL_SIZE, VOXEL_SIZE, box_corner
 from sgrocc_core.geometry.poses import make_pose
+from sgrocc_core.mapping.types import MapperConfig
 from tests.samples.recordings.streams import LEVEL
 from tests.samples.truth import gaussians_of
 
@@ -76,6 +77,7 @@ class Oracle:
 
     def __init__(self, truth: EmbodiedScene, frames: list[tuple[Sample, np.ndarray]]) -> None:
         self.truth, self.frames, self.shown, self.histories = truth, frames, -1, []  # type: ignore[var-annotated]
+        self.below: list[float] = []  # metres from the camera down to the bottom of the box
 
     def image(self, image_u8: np.ndarray, mask: np.ndarray, K: np.ndarray, R_gc: np.ndarray) -> ImageOutputs:
         self.shown += 1  # each frame is shown twice: once for each depth
@@ -97,6 +99,7 @@ class Oracle:
     ) -> LocalGaussians:
         self.histories.append(history)
         T_wc = self.frames[self.shown // 2][0].T_wc
+        self.below.append(float(T_bc[2, 3]))
         corner = np.rint((T_wc[:3, 3] - self.truth.origin - T_bc[:3, 3]) / CELL_SIZE).astype(int) * 2
         index = np.moveaxis(np.indices(BOX_VOXELS), 0, -1) + corner
         inside = ((index >= 0) & (index < SHAPE)).all(-1)
@@ -130,6 +133,16 @@ def test_a_perfect_map_s_only_excess_is_the_back_of_its_thick_wall(evaluated) ->
     excess = evaluated[0]["sensor"]["excess"]  # the wall is three voxels thick, and nothing is known behind it
     assert 0 < excess["structural"] == excess["true"] < 1 / 3 and excess["outside"] == 0
     assert excess["either"] == excess["structural"] and excess["voxels"] > 1000
+
+
+def test_boxes_lie_where_the_set_has_them_or_where_the_mapper_places_them(evaluated) -> None:  # type: ignore[no-untyped-def]
+    assert evaluated[1].below == pytest.approx([1.5] * 8, abs=0.08)
+    truth = scene()
+    frames = walk(truth)
+    oracle = Oracle(truth, frames)
+    evaluation = EmbodiedEvaluation(oracle, None, MapperConfig(box_below=2.1, box_shift=0.16), own_boxes=True)
+    evaluation.add(truth, iter(frames))
+    assert oracle.below == pytest.approx([1.94] * 8, abs=0.08)  # the floor is 1.5 m below, so it rises by all it may
 
 
 def test_trivial_predictors_see_the_same_frames(evaluated) -> None:  # type: ignore[no-untyped-def]
